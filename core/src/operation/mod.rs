@@ -1,0 +1,16 @@
+//! What a user writes: [`Operation`], [`AsyncOperation`], [`Monoid`], and what they see while
+//! they run ([`TaskContext`]) and when they fail ([`OperationError`]).
+
+mod context;
+mod data;
+mod error;
+mod monoid;
+mod step;
+mod traits;
+
+pub use context::{ElementKey, ElementRange, Execution, TaskContext};
+pub use data::Data;
+pub use error::{ErrorKind, OperationError, Result, ResultExt};
+pub use monoid::Monoid;
+pub use step::{Asynchronous, Blocking, Step};
+pub use traits::{AsyncOperation, Operation, RemoteExecute};

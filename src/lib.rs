@@ -1,0 +1,1 @@
+//! Run your own Rust code on a fleet.

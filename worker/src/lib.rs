@@ -1,0 +1,1 @@
+//! See the facade crate `phalanx`.

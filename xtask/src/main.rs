@@ -1,0 +1,2 @@
+//! The chores of a Phalanx developer.
+fn main() {}
