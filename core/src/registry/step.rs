@@ -1,10 +1,11 @@
 //! The execution of one step, with its types erased.
 
-use std::{any::Any, future::Future, pin::Pin, sync::Arc, time::Duration};
+use std::{future::Future, pin::Pin, sync::Arc, time::Duration};
 
 use bytes::Bytes;
 use serde::{Deserialize, Serialize};
 
+use super::Column;
 use crate::operation::{Execution, OperationError, TaskContext};
 
 /// One step of a stage, as it travels: an operation by name, with its state.
@@ -38,15 +39,6 @@ pub enum Verb {
     Fold,
     /// As `Fold`, with an operation from `(T, T)` to `T`. Last step of a stage.
     Reduce,
-}
-
-/// Values between two steps: a `Vec<T>` and, for each value, the offset in the batch of the
-/// element that it comes from (never decreasing).
-pub struct Column {
-    /// A `Vec<T>`.
-    pub values: Box<dyn Any + Send>,
-    /// As many as there are values.
-    pub origins: Vec<u32>,
 }
 
 /// An element that failed in a step.
@@ -123,15 +115,6 @@ pub enum Refusal {
 /// The future of an asynchronous step on one chunk.
 pub type StepFuture<'a> = Pin<Box<dyn Future<Output = (Column, Vec<Failure>)> + Send + 'a>>;
 
-/// The outputs of a chunk, appended to the outgoing block.
-#[derive(Debug, Default)]
-pub struct Outputs<'a> {
-    /// The encodings of the values, one behind the other.
-    pub bytes: Vec<u8>,
-    /// Where each value ends in `bytes`, when somebody asked.
-    pub ends: Option<&'a mut Vec<u32>>,
-}
-
 /// One step, bound to its state, types erased. All methods work on chunks.
 pub trait CompiledStep: Send + Sync {
     /// The operation's name.
@@ -149,6 +132,9 @@ pub trait CompiledStep: Send + Sync {
 
     /// Decodes up to `max` values of this step's input from the front of `bytes`, stopping early
     /// when `max_bytes` have been read (at least one value). Origins count from `first`.
+    ///
+    /// `max` must not exceed the number of values that are left: bytes that end before are
+    /// undecodable. (The end of the bytes is no sign: the encoding of `()` is empty.)
     ///
     /// # Errors
     /// `Refusal::Undecodable` with the offset of the value that does not decode.
@@ -197,7 +183,7 @@ pub trait CompiledStep: Send + Sync {
 pub trait Fold: Send {
     /// Combines the values into the accumulator, in order. On a failure at an element the
     /// accumulator is gone: returns the failure, and the values behind it are left in the column.
-    fn absorb(&mut self, input: Column, cx: &TaskContext) -> Result<(), (Failure, Column)>;
+    fn absorb(&mut self, input: Column, cx: &TaskContext) -> Result<(), Box<(Failure, Column)>>;
 
     /// Takes the accumulator and appends its encoding; `false` when nothing was absorbed.
     ///
