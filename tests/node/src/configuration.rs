@@ -1,0 +1,97 @@
+//! What a node reads when it boots.
+
+use std::fmt::Write;
+use std::fs;
+use std::io;
+use std::path::Path;
+
+use crate::{Installation, NodeOptions};
+
+/// Few threads that never spin: a test's broker shares its cores with the test.
+const ERLANG_ARGUMENTS: &str = "+S 2:2 +A 8 +sbwt none +sbwtdcpu none +sbwtdio none";
+
+/// Where a node listens.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Ports {
+    pub(crate) amqp: u16,
+    pub(crate) tls: u16,
+    pub(crate) distribution: u16,
+    pub(crate) mapper: u16,
+}
+
+/// Writes a node's configuration into its data directory.
+pub(crate) fn write(
+    installation: &Installation,
+    data: &Path,
+    ports: Ports,
+    options: &NodeOptions,
+) -> io::Result<()> {
+    let place = installation.data_path(data);
+    let place = place.display();
+    for directory in ["home", "mnesia", "log", "expand"] {
+        fs::create_dir(data.join(directory))?;
+    }
+    let mut config = format!(
+        "listeners.tcp.1 = 127.0.0.1:{}\n\
+         load_definitions = {place}/definitions.json\n\
+         log.console = true\n\
+         log.console.level = info\n\
+         log.file = false\n",
+        ports.amqp
+    );
+    if let Some(identity) = &options.tls {
+        fs::write(data.join("authority.pem"), &identity.authority)?;
+        fs::write(data.join("certificate.pem"), &identity.certificate)?;
+        fs::write(data.join("key.pem"), &identity.key)?;
+        // Writing to a string does not fail.
+        let _ = write!(
+            config,
+            "listeners.ssl.1 = 127.0.0.1:{}\n\
+             ssl_options.cacertfile = {place}/authority.pem\n\
+             ssl_options.certfile = {place}/certificate.pem\n\
+             ssl_options.keyfile = {place}/key.pem\n\
+             ssl_options.verify = verify_none\n\
+             ssl_options.fail_if_no_peer_cert = false\n",
+            ports.tls
+        );
+    }
+    for line in &options.config {
+        config.push_str(line);
+        config.push('\n');
+    }
+    fs::write(data.join("rabbitmq.conf"), config)?;
+    fs::write(data.join("definitions.json"), options.definitions().to_string())?;
+    fs::write(data.join("plugins"), format!("[{}].\n", options.plugins.join(",")))
+}
+
+/// A node's environment: every variable through which this machine's own RabbitMQ, its
+/// configuration and its cookie could leak in.
+pub(crate) fn environment(
+    installation: &Installation,
+    data: &Path,
+    ports: Ports,
+) -> Vec<(&'static str, String)> {
+    let place = installation.data_path(data);
+    let within = |name: &str| place.join(name).display().to_string();
+    vec![
+        ("HOME", within("home")),
+        // No dump: it would be written where the test runs.
+        ("ERL_CRASH_DUMP_SECONDS", "0".to_owned()),
+        ("ERL_EPMD_ADDRESS", "127.0.0.1".to_owned()),
+        ("ERL_EPMD_PORT", ports.mapper.to_string()),
+        ("RABBITMQ_ADVANCED_CONFIG_FILE", within("advanced.config")),
+        ("RABBITMQ_CONFIG_FILE", within("rabbitmq.conf")),
+        ("RABBITMQ_CONF_ENV_FILE", "/dev/null".to_owned()),
+        ("RABBITMQ_DIST_PORT", ports.distribution.to_string()),
+        ("RABBITMQ_ENABLED_PLUGINS_FILE", within("plugins")),
+        ("RABBITMQ_LOGS", "-".to_owned()),
+        ("RABBITMQ_LOG_BASE", within("log")),
+        ("RABBITMQ_MNESIA_BASE", within("mnesia")),
+        ("RABBITMQ_NODENAME", format!("phalanx{}@localhost", ports.amqp)),
+        ("RABBITMQ_NODE_IP_ADDRESS", "127.0.0.1".to_owned()),
+        ("RABBITMQ_NODE_PORT", ports.amqp.to_string()),
+        ("RABBITMQ_PID_FILE", within("pid")),
+        ("RABBITMQ_PLUGINS_EXPAND_DIR", within("expand")),
+        ("RABBITMQ_SERVER_ADDITIONAL_ERL_ARGS", ERLANG_ARGUMENTS.to_owned()),
+    ]
+}

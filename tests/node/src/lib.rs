@@ -1,0 +1,23 @@
+//! A private RabbitMQ node for the tests of Phalanx.
+//!
+//! [`PrivateNode::start`] runs a broker of its own on 127.0.0.1, with its own data, ports, port
+//! mapper and cookie: it can be killed and restarted without harm to anything else, and it is gone
+//! when the test is, whichever way the test ends.
+//!
+//! The calls block for seconds. In an async test call them through `tokio::task::spawn_blocking`.
+//!
+//! Which RabbitMQ runs: that of the tree which [`ROOT_VARIABLE`] names, else that of this machine.
+
+mod configuration;
+mod error;
+mod installation;
+mod node;
+mod options;
+mod port;
+mod ready;
+mod watchdog;
+
+pub use error::NodeError;
+pub use installation::{Installation, ROOT_VARIABLE};
+pub use node::PrivateNode;
+pub use options::{NodeOptions, Permissions, TlsIdentity};

@@ -1,0 +1,275 @@
+//! A node that is this test's own.
+
+use std::fs::{self, File};
+use std::io;
+use std::net::{Ipv4Addr, SocketAddr};
+use std::os::unix::process::CommandExt;
+use std::path::{Path, PathBuf};
+use std::process::Child;
+use std::thread;
+use std::time::{Duration, Instant};
+
+use rustix::process::{Pid, Signal};
+use tempfile::TempDir;
+
+use crate::configuration::{self, Ports};
+use crate::watchdog::Watchdog;
+use crate::{Installation, NodeError, NodeOptions, port, ready};
+
+/// A first boot takes 3 to 10 seconds; a machine that is busy compiling takes its time.
+const PATIENCE: Duration = Duration::from_secs(120);
+const POLL: Duration = Duration::from_millis(50);
+
+/// A running RabbitMQ of its own, gone when it is dropped or when this process ends.
+#[derive(Debug)]
+pub struct PrivateNode {
+    installation: Installation,
+    /// The server's script; its beam has another process id, see [`PrivateNode::process_id`].
+    server: Option<Child>,
+    /// Leads the process group that server and beam belong to as well.
+    port_mapper: Child,
+    watchdog: Watchdog,
+    data: TempDir,
+    ports: Ports,
+    tls: bool,
+}
+
+impl PrivateNode {
+    /// Starts a node of the RabbitMQ that [`Installation::find`] finds, and waits until it speaks
+    /// AMQP: 3 to 10 seconds.
+    ///
+    /// # Errors
+    /// When there is no RabbitMQ, or it does not start: then the error holds what it said.
+    pub fn start(options: &NodeOptions) -> Result<Self, NodeError> {
+        Self::start_of(&Installation::find()?, options)
+    }
+
+    /// Starts a node of that installation.
+    ///
+    /// # Errors
+    /// When it does not start.
+    pub fn start_of(installation: &Installation, options: &NodeOptions) -> Result<Self, NodeError> {
+        const TRIES: u32 = 4;
+        for _ in 1..TRIES {
+            match Self::try_start(installation, options) {
+                // Another process took a port between our look and the node's.
+                Err(NodeError::Ended { console }) if lost_a_port(&console) => {}
+                outcome => return outcome,
+            }
+        }
+        Self::try_start(installation, options)
+    }
+
+    fn try_start(installation: &Installation, options: &NodeOptions) -> Result<Self, NodeError> {
+        let data = tempfile::Builder::new()
+            .prefix("phalanx-node-")
+            .tempdir()
+            .map_err(NodeError::io("make a temporary directory"))?;
+        let [amqp, tls, distribution, mapper] = port::free()?;
+        let ports = Ports { amqp, tls, distribution, mapper };
+        configuration::write(installation, data.path(), ports, options)
+            .map_err(NodeError::io(format!("write to {}", data.path().display())))?;
+
+        // Erlang would start a port mapper by itself, as a daemon that outlives the node.
+        let mut port_mapper = installation
+            .port_mapper(data.path())
+            .args(["-address", "127.0.0.1", "-port", &mapper.to_string()])
+            .process_group(0)
+            .spawn()
+            .map_err(NodeError::io("run epmd, Erlang's port mapper"))?;
+        let watchdog = Watchdog::of(port_mapper.id(), data.path()).map_err(|source| {
+            // Nobody watches it yet.
+            let _ = port_mapper.kill().and_then(|()| port_mapper.wait());
+            NodeError::io("run sh")(source)
+        })?;
+        let mut node = Self {
+            installation: installation.clone(),
+            server: None,
+            port_mapper,
+            watchdog,
+            data,
+            ports,
+            tls: options.tls.is_some(),
+        };
+        node.await_port_mapper()?;
+        node.boot()?;
+        Ok(node)
+    }
+
+    /// Where it listens, for the user `guest`.
+    pub fn url(&self) -> String {
+        self.url_for("guest", "guest", "%2f")
+    }
+
+    /// Where it listens, for another user or virtual host; each part percent-encoded.
+    pub fn url_for(&self, user: &str, password: &str, virtual_host: &str) -> String {
+        format!("amqp://{user}:{password}@{}/{virtual_host}", self.address())
+    }
+
+    /// Where it speaks TLS, if [`NodeOptions::tls`] was set.
+    pub fn tls_url(&self) -> Option<String> {
+        self.tls.then(|| format!("amqps://guest:guest@localhost:{}/%2f", self.ports.tls))
+    }
+
+    /// Where it listens.
+    pub fn address(&self) -> SocketAddr {
+        (Ipv4Addr::LOCALHOST, self.ports.amqp).into()
+    }
+
+    /// Where its data is while it exists.
+    pub fn data(&self) -> &Path {
+        self.data.path()
+    }
+
+    /// The end of what the node printed since its last start.
+    pub fn console(&self) -> String {
+        // The reason stands above Erlang's long report of the crash.
+        const LINES: usize = 200;
+        let console = fs::read(self.console_path()).unwrap_or_default();
+        let console = String::from_utf8_lossy(&console);
+        let lines: Vec<_> = console.lines().collect();
+        lines[lines.len().saturating_sub(LINES)..].join("\n")
+    }
+
+    /// Ends the node at once, as a crash does (`SIGKILL`). Its data stays.
+    ///
+    /// # Errors
+    /// When the node does not run.
+    pub fn kill(&mut self) -> Result<(), NodeError> {
+        self.signal(Signal::KILL)
+    }
+
+    /// Ends the node in an orderly way (`SIGTERM`). Its data stays.
+    ///
+    /// # Errors
+    /// When the node does not run.
+    pub fn stop(&mut self) -> Result<(), NodeError> {
+        self.signal(Signal::TERM)
+    }
+
+    /// Starts the node again, on the same data and ports; one that runs is stopped first.
+    ///
+    /// # Errors
+    /// When it does not start: then the error holds what it said.
+    pub fn restart(&mut self) -> Result<(), NodeError> {
+        if self.server.is_some() {
+            self.stop()?;
+        }
+        self.boot()
+    }
+
+    /// The process of the broker itself.
+    fn process_id(&self) -> Result<Pid, NodeError> {
+        let file = self.data.path().join("pid");
+        let what = || format!("read {}", file.display());
+        let content = fs::read_to_string(&file).map_err(NodeError::io(what()))?;
+        let number = content.trim().parse().ok().and_then(Pid::from_raw);
+        number.ok_or_else(|| NodeError::io(what())(io::ErrorKind::InvalidData.into()))
+    }
+
+    fn signal(&mut self, signal: Signal) -> Result<(), NodeError> {
+        let process = self.process_id()?;
+        rustix::process::kill_process(process, signal)
+            .map_err(|errno| NodeError::io("signal the node")(errno.into()))?;
+        // The script waits for the broker, so its end is the end of both.
+        let deadline = Instant::now() + PATIENCE;
+        while self.server_runs()? {
+            if Instant::now() > deadline {
+                return Err(self.timeout());
+            }
+            thread::sleep(POLL);
+        }
+        self.server = None;
+        Ok(())
+    }
+
+    fn await_port_mapper(&mut self) -> Result<(), NodeError> {
+        let deadline = Instant::now() + PATIENCE;
+        while !ready::listens(self.ports.mapper) {
+            let ended = self.port_mapper.try_wait().map_err(NodeError::io("wait for epmd"))?;
+            if ended.is_some() {
+                let console = format!("epmd ended, its port {} is in use", self.ports.mapper);
+                return Err(NodeError::Ended { console });
+            }
+            if Instant::now() > deadline {
+                return Err(self.timeout());
+            }
+            thread::sleep(POLL);
+        }
+        Ok(())
+    }
+
+    fn boot(&mut self) -> Result<(), NodeError> {
+        let data = self.data.path();
+        let console = File::create(self.console_path()).map_err(NodeError::io("write a log"))?;
+        let both = console.try_clone().map_err(NodeError::io("write a log"))?;
+        // A process id of the last start must not be taken for this one's.
+        let _ = fs::remove_file(data.join("pid"));
+        let group = Pid::from_child(&self.port_mapper).as_raw_nonzero().get();
+        let server = self
+            .installation
+            .server(data)
+            .envs(configuration::environment(&self.installation, data, self.ports))
+            .stdout(console)
+            .stderr(both)
+            .process_group(group)
+            .spawn()
+            .map_err(NodeError::io("run rabbitmq-server"))?;
+        self.server = Some(server);
+
+        let deadline = Instant::now() + PATIENCE;
+        // What answers may be another node that took our port: ours must have said that it is up.
+        while !(self.console().contains("Server startup complete")
+            && ready::speaks_amqp(self.ports.amqp))
+        {
+            if !self.server_runs()? {
+                self.server = None;
+                return Err(NodeError::Ended { console: self.console() });
+            }
+            if Instant::now() > deadline {
+                return Err(self.timeout());
+            }
+            thread::sleep(POLL);
+        }
+        Ok(())
+    }
+
+    fn server_runs(&mut self) -> Result<bool, NodeError> {
+        match &mut self.server {
+            None => Ok(false),
+            Some(server) => {
+                let ended = server.try_wait().map_err(NodeError::io("wait for the node"))?;
+                Ok(ended.is_none())
+            }
+        }
+    }
+
+    fn timeout(&self) -> NodeError {
+        NodeError::Timeout { waited: PATIENCE, console: self.console() }
+    }
+
+    fn console_path(&self) -> PathBuf {
+        self.data.path().join("console")
+    }
+}
+
+impl Drop for PrivateNode {
+    fn drop(&mut self) {
+        self.watchdog.end();
+        // All are killed by now; who is not waited for stays a zombie until this process ends.
+        let _ = self.port_mapper.wait();
+        if let Some(server) = &mut self.server {
+            let _ = server.wait();
+        }
+        // The broker is a grandchild: it was killed, but cannot be waited for.
+        let deadline = Instant::now() + PATIENCE;
+        while ready::listens(self.ports.amqp) && Instant::now() < deadline {
+            thread::sleep(POLL);
+        }
+    }
+}
+
+/// Whether a node ended because somebody else listens on one of its ports.
+fn lost_a_port(console: &str) -> bool {
+    ["eaddrinuse", "in use"].iter().any(|words| console.contains(words))
+}

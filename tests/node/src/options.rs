@@ -1,0 +1,110 @@
+//! What is special about a node.
+
+use serde_json::{Value, json};
+
+/// What is special about a node; the default is a plain broker with the user `guest`.
+#[derive(Debug, Clone, Default)]
+#[must_use]
+pub struct NodeOptions {
+    pub(crate) config: Vec<String>,
+    pub(crate) plugins: Vec<String>,
+    pub(crate) tls: Option<TlsIdentity>,
+    virtual_hosts: Vec<String>,
+    users: Vec<(String, String)>,
+    permissions: Vec<Value>,
+}
+
+/// What a user may do in one virtual host, as RabbitMQ's regular expressions.
+#[derive(Debug, Clone)]
+pub struct Permissions<'a> {
+    /// What it may declare and delete.
+    pub configure: &'a str,
+    /// What it may publish to and bind.
+    pub write: &'a str,
+    /// What it may consume from and bind to.
+    pub read: &'a str,
+}
+
+impl Permissions<'static> {
+    /// Everything.
+    pub const ALL: Self = Self { configure: ".*", write: ".*", read: ".*" };
+}
+
+/// The certificate of a TLS listener, all parts in PEM.
+#[derive(Debug, Clone)]
+pub struct TlsIdentity {
+    /// The authority that signed the certificate.
+    pub authority: String,
+    /// The certificate, for the name `localhost`.
+    pub certificate: String,
+    /// The private key of the certificate.
+    pub key: String,
+}
+
+impl NodeOptions {
+    /// A plain broker with the user `guest`.
+    pub fn new() -> Self {
+        Self::default()
+    }
+
+    /// Adds a line to the node's `rabbitmq.conf`, such as `consumer_timeout = 60000`.
+    pub fn config(mut self, line: impl Into<String>) -> Self {
+        self.config.push(line.into());
+        self
+    }
+
+    /// Enables a plugin, by its name.
+    pub fn plugin(mut self, name: impl Into<String>) -> Self {
+        self.plugins.push(name.into());
+        self
+    }
+
+    /// Adds a TLS listener, see [`PrivateNode::tls_url`](crate::PrivateNode::tls_url).
+    pub fn tls(mut self, identity: TlsIdentity) -> Self {
+        self.tls = Some(identity);
+        self
+    }
+
+    /// Adds a virtual host.
+    pub fn virtual_host(mut self, name: impl Into<String>) -> Self {
+        self.virtual_hosts.push(name.into());
+        self
+    }
+
+    /// Adds a user, who may do nothing yet.
+    pub fn user(mut self, name: impl Into<String>, password: impl Into<String>) -> Self {
+        self.users.push((name.into(), password.into()));
+        self
+    }
+
+    /// Says what a user may do in a virtual host.
+    pub fn allow(mut self, user: &str, virtual_host: &str, permissions: &Permissions<'_>) -> Self {
+        self.permissions.push(json!({
+            "user": user,
+            "vhost": virtual_host,
+            "configure": permissions.configure,
+            "write": permissions.write,
+            "read": permissions.read,
+        }));
+        self
+    }
+
+    /// What the node loads when it boots. A node that loads definitions makes no default user, so
+    /// `guest` and `/` are always among them.
+    pub(crate) fn definitions(&self) -> Value {
+        let plain = Self::default().virtual_host("/").user("guest", "guest").allow(
+            "guest",
+            "/",
+            &Permissions::ALL,
+        );
+        let hosts = plain.virtual_hosts.iter().chain(&self.virtual_hosts);
+        let users = plain.users.iter().chain(&self.users);
+        json!({
+            "vhosts": hosts.map(|name| json!({ "name": name })).collect::<Vec<_>>(),
+            "users": users
+                .map(|(name, password)| json!({ "name": name, "password": password, "tags": "" }))
+                .collect::<Vec<_>>(),
+            "permissions": plain.permissions.iter().chain(&self.permissions).collect::<Vec<_>>(),
+        })
+    }
+}

@@ -1,0 +1,47 @@
+//! Ends a node when the process that started it is gone.
+
+use std::io;
+use std::os::unix::process::CommandExt;
+use std::path::Path;
+use std::process::{Child, ChildStdin, Command, Stdio};
+
+/// A shell that waits for the end of a pipe, then kills the node and removes its data.
+///
+/// The kernel closes the pipe whichever way the process ends, so a test that is killed leaves
+/// nothing behind. A node that is dropped takes the same way: there is one clean-up, not two.
+#[derive(Debug)]
+pub(crate) struct Watchdog {
+    shell: Child,
+    pipe: Option<ChildStdin>,
+}
+
+/// Who was killed may write for a moment longer, hence more than one try at the removal.
+const SCRIPT: &str = r#"
+    trap '' INT TERM HUP
+    while read -r _; do :; done
+    kill -KILL "-$1"
+    for _ in 1 2 3 4 5 6 7 8 9 10; do
+        rm -rf -- "$2" && break
+        sleep 0.1
+    done"#;
+
+impl Watchdog {
+    /// Watches a process group. Its leader must not be waited for before [`Watchdog::end`]: only
+    /// then can nobody else have got its number.
+    pub(crate) fn of(group: u32, data: &Path) -> io::Result<Self> {
+        let mut command = Command::new("sh");
+        command.args(["-c", SCRIPT, "sh"]).arg(group.to_string()).arg(data);
+        command.stdin(Stdio::piped()).stdout(Stdio::null()).stderr(Stdio::null());
+        // Out of the terminal's group: Ctrl-C must end the test, and not its watchdog.
+        let mut shell = command.process_group(0).current_dir("/").spawn()?;
+        let pipe = shell.stdin.take();
+        Ok(Self { shell, pipe })
+    }
+
+    /// Kills and removes now; returns when that is done.
+    pub(crate) fn end(&mut self) {
+        drop(self.pipe.take());
+        // It can fail only if somebody else has waited for the shell, and then there is no need to.
+        let _ = self.shell.wait();
+    }
+}
