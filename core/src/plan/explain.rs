@@ -1,0 +1,144 @@
+//! Plans for people.
+
+use std::fmt::{self, Write};
+
+use super::{DEFAULT_RETRIES, End, OnFailure, Plan, Stage, StepPlan, directive::word};
+
+/// What will happen: where the input comes from, which steps run together, and where.
+pub(super) fn explain(plan: &Plan, input: (u64, Option<u64>)) -> String {
+    let mut text = String::new();
+    // Writing to a string does not fail.
+    let _ = write_plan(&mut text, plan, input);
+    text
+}
+
+fn write_plan(out: &mut String, plan: &Plan, input: (u64, Option<u64>)) -> fmt::Result {
+    writeln!(out, "source   {}", describe_input(input))?;
+    for (number, stage) in plan.stages.iter().enumerate() {
+        if number > 0 {
+            writeln!(out, "         (elements pass through the leader)")?;
+        }
+        write_stage(out, number, stage)?;
+    }
+    writeln!(out, "end      {}", describe_end(plan))
+}
+
+fn describe_input(input: (u64, Option<u64>)) -> String {
+    match input {
+        (1, Some(1)) => "1 element".to_owned(),
+        (least, Some(most)) if least == most => format!("{most} elements"),
+        (0, Some(most)) => format!("at most {most} elements"),
+        (0, None) => "of unknown length".to_owned(),
+        (least, Some(most)) => format!("{least} to {most} elements"),
+        (least, None) => format!("at least {least} elements"),
+    }
+}
+
+fn write_stage(out: &mut String, number: usize, stage: &Stage) -> fmt::Result {
+    let label = format!("stage {number}");
+    let pass = match stage.steps.len() {
+        0 => return writeln!(out, "{label:<9}no steps: the input itself, at the leader"),
+        1 => "one step".to_owned(),
+        steps => format!("{steps} steps fused into one pass"),
+    };
+    let batch = match stage.batch {
+        Some(1) => "tasks of 1 element".to_owned(),
+        Some(elements) => format!("tasks of {elements} elements"),
+        None => "tasks sized by measuring".to_owned(),
+    };
+    writeln!(out, "{label:<9}pool `{}`, {pass}, {batch}", stage.pool)?;
+    stage.steps.iter().try_for_each(|step| write_step(out, step))
+}
+
+fn write_step(out: &mut String, step: &StepPlan) -> fmt::Result {
+    let mut notes = Vec::new();
+    if step.is_async {
+        notes.push("asynchronous".to_owned());
+    }
+    if let Some(timeout) = step.reference.timeout {
+        notes.push(format!("timeout {timeout:?}"));
+    }
+    if step.retries != DEFAULT_RETRIES {
+        notes.push(format!("retries {}", step.retries));
+    }
+    if step.on_failure == OnFailure::Skip {
+        notes.push("skips what fails".to_owned());
+    }
+    let notes = if notes.is_empty() { String::new() } else { format!("  ({})", notes.join(", ")) };
+    let word = word(step.reference.verb);
+    writeln!(out, "           {word:<9}{}{notes}", step.reference.name)
+}
+
+fn describe_end(plan: &Plan) -> String {
+    match &plan.end {
+        End::Stream { ordered, take } => {
+            let order = if *ordered { "in input order" } else { "as completed" };
+            match take {
+                Some(1) => format!("a stream, {order}, cut after 1 element"),
+                Some(most) => format!("a stream, {order}, cut after {most} elements"),
+                None => format!("a stream, {order}"),
+            }
+        }
+        End::Fold { deterministic: false, .. } => "one value, folded in input order".to_owned(),
+        End::Fold { deterministic: true, .. } => {
+            "one value, folded in input order, by a tree of fixed shape".to_owned()
+        }
+        End::Count => "how many there are".to_owned(),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::time::Duration;
+
+    use super::*;
+    use crate::{
+        plan::{program::tests::directive, stage::cut},
+        registry::Verb,
+    };
+
+    #[test]
+    fn a_plan_shows_its_stages_steps_and_pools() {
+        let mut fetch = directive(Verb::Map, "crawler::Fetch", "io");
+        fetch.step.is_async = true;
+        fetch.step.retries = 5;
+        fetch.step.on_failure = OnFailure::Skip;
+        fetch.set_timeout(Duration::from_secs(30));
+        let chain = [
+            fetch,
+            directive(Verb::FlatMap, "crawler::Words", "default"),
+            directive(Verb::Fold, "crawler::Sum", "default"),
+        ];
+        let plan = Plan {
+            stages: cut(&chain, Some(100)),
+            end: End::Fold { empty: None, deterministic: false },
+        };
+        assert_eq!(
+            explain(&plan, (0, None)),
+            "\
+source   of unknown length
+stage 0  pool `io`, one step, tasks of 100 elements
+           map      crawler::Fetch  (asynchronous, timeout 30s, retries 5, skips what fails)
+         (elements pass through the leader)
+stage 1  pool `default`, 2 steps fused into one pass, tasks of 100 elements
+           flat_map crawler::Words
+           fold     crawler::Sum
+end      one value, folded in input order
+"
+        );
+    }
+
+    #[test]
+    fn a_plan_without_steps_says_so() {
+        let plan =
+            Plan { stages: cut(&[], None), end: End::Stream { ordered: true, take: Some(3) } };
+        assert_eq!(
+            explain(&plan, (10, Some(10))),
+            "\
+source   10 elements
+stage 0  no steps: the input itself, at the leader
+end      a stream, in input order, cut after 3 elements
+"
+        );
+    }
+}

@@ -1,0 +1,202 @@
+//! What a user has written so far, without its types.
+
+use std::num::NonZeroU32;
+
+use super::{End, OnFailure, Plan, PlanError, Source, directive::Directive, explain, stage};
+use crate::{operation::RemoteExecute, registry::Verb};
+
+/// What a user has written so far, without its types.
+///
+/// The first mistake is kept and comes out of [`into_parts`](Self::into_parts): the methods of a
+/// chain then need no `?`.
+#[derive(Debug)]
+pub(crate) struct Program {
+    source: Source,
+    directives: Vec<Directive>,
+    batch: Option<NonZeroU32>,
+    end: End,
+    mistake: Option<PlanError>,
+}
+
+impl Program {
+    pub(super) fn new(source: Source) -> Self {
+        Self { source, directives: Vec::new(), batch: None, end: End::default(), mistake: None }
+    }
+
+    /// Adds a step.
+    pub(super) fn step<O: RemoteExecute>(&mut self, operation: &O, verb: Verb) {
+        // One output for one input: taking before or after makes no difference.
+        if !matches!(verb, Verb::Map | Verb::TryMap) {
+            self.refuse_behind_take(super::directive::word(verb));
+        }
+        match Directive::new(operation, verb) {
+            Ok(directive) => self.directives.push(directive),
+            Err(mistake) => self.note(mistake),
+        }
+    }
+
+    /// Changes the step before `setting`.
+    pub(super) fn set(
+        &mut self,
+        setting: &'static str,
+        change: impl FnOnce(&mut Directive) -> Result<(), PlanError>,
+    ) {
+        // A step that was refused is not there to be set up: its own mistake says all.
+        let outcome = match self.directives.last_mut() {
+            Some(directive) => change(directive),
+            None => Err(PlanError::NoStep { setting }),
+        };
+        if let Err(mistake) = outcome {
+            self.note(mistake);
+        }
+    }
+
+    pub(super) fn set_on_failure(&mut self, on_failure: OnFailure) {
+        self.set("on_failure", |directive| {
+            directive.step.on_failure = on_failure;
+            Ok(())
+        });
+    }
+
+    pub(super) fn set_batch(&mut self, elements: u32) {
+        match NonZeroU32::new(elements) {
+            Some(elements) => self.batch = Some(elements),
+            None => self.note(PlanError::EmptyBatch),
+        }
+    }
+
+    pub(super) fn set_ordered(&mut self) {
+        if let End::Stream { ordered, .. } = &mut self.end {
+            *ordered = true;
+        }
+    }
+
+    /// Keeps `count` elements: of the input where nothing stands between, else of the outputs.
+    pub(super) fn take(&mut self, count: u64) {
+        if self.directives.is_empty() {
+            self.source.limit(count);
+        } else if let End::Stream { take, .. } = &mut self.end {
+            *take = Some(take.map_or(count, |before| before.min(count)));
+        }
+    }
+
+    /// Ends the program in something other than a stream, by `directive`.
+    pub(super) fn end(&mut self, end: End, directive: &'static str) {
+        self.refuse_behind_take(directive);
+        self.end = end;
+    }
+
+    pub(super) fn end_mut(&mut self) -> &mut End {
+        &mut self.end
+    }
+
+    /// Keeps a mistake, unless there is an earlier one.
+    pub(super) fn note(&mut self, mistake: PlanError) {
+        self.mistake.get_or_insert(mistake);
+    }
+
+    fn refuse_behind_take(&mut self, directive: &'static str) {
+        if matches!(self.end, End::Stream { take: Some(_), .. }) {
+            self.note(PlanError::BehindTake { directive });
+        }
+    }
+
+    fn plan(&self) -> Result<Plan, PlanError> {
+        match &self.mistake {
+            Some(mistake) => Err(mistake.clone()),
+            None => Ok(Plan {
+                stages: stage::cut(&self.directives, self.batch.map(NonZeroU32::get)),
+                end: self.end.clone(),
+            }),
+        }
+    }
+
+    pub(super) fn explain(&self) -> Result<String, PlanError> {
+        Ok(explain::explain(&self.plan()?, self.source.size_hint()))
+    }
+
+    /// The plan and its input, or the first mistake.
+    pub(crate) fn into_parts(self) -> Result<(Plan, Source), PlanError> {
+        Ok((self.plan()?, self.source))
+    }
+}
+
+#[cfg(test)]
+pub(super) mod tests {
+    use bytes::Bytes;
+
+    use super::*;
+    use crate::{
+        broker::Pool,
+        plan::{DEFAULT_RETRIES, StepPlan},
+        registry::StepReference,
+    };
+
+    pub(in crate::plan) fn directive(verb: Verb, name: &str, pool: &str) -> Directive {
+        let reference = StepReference {
+            name: name.to_owned(),
+            fingerprint: 0,
+            verb,
+            timeout: None,
+            state: Bytes::new(),
+        };
+        let step = StepPlan {
+            reference,
+            retries: DEFAULT_RETRIES,
+            is_async: false,
+            on_failure: OnFailure::default(),
+        };
+        Directive { step, pool: Pool::new(pool).unwrap() }
+    }
+
+    fn program() -> Program {
+        Program::new(Source::from_iter([1u8, 2, 3].into_iter().map(Ok)))
+    }
+
+    fn mistake(program: Program) -> String {
+        program.into_parts().unwrap_err().to_string()
+    }
+
+    #[test]
+    fn the_first_mistake_is_the_one_that_is_told() {
+        let mut program = program();
+        program.set_on_failure(OnFailure::Skip);
+        program.set_batch(0);
+        assert!(mistake(program).starts_with("`on_failure` sets up the step before it"));
+    }
+
+    #[test]
+    fn an_empty_batch_is_refused() {
+        let mut program = program();
+        program.set_batch(0);
+        assert!(mistake(program).contains("at least 1"));
+    }
+
+    #[test]
+    fn an_impossible_pool_is_refused_by_name() {
+        let mut program = program();
+        program.directives.push(directive(Verb::Map, "ops::Fetch", "default"));
+        program.set("pool", |directive| directive.set_pool("No Pool"));
+        assert!(mistake(program).contains("`ops::Fetch`"));
+    }
+
+    #[test]
+    fn a_take_behind_the_source_cuts_the_input_and_lets_all_directives_follow() {
+        let mut program = program();
+        program.take(2);
+        program.end(End::Count, "count");
+        let (plan, source) = program.into_parts().unwrap();
+        assert_eq!((plan.end, source.size_hint()), (End::Count, (2, Some(2))));
+    }
+
+    #[test]
+    fn a_take_behind_a_step_cuts_the_outputs_and_is_the_last_word() {
+        let mut program = program();
+        program.directives.push(directive(Verb::Filter, "odd", "default"));
+        program.take(5);
+        program.take(2);
+        assert_eq!(program.plan().unwrap().end, End::Stream { ordered: false, take: Some(2) });
+        program.end(End::Count, "count");
+        assert!(mistake(program).starts_with("`count` cannot follow a `take`"));
+    }
+}

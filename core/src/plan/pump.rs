@@ -1,0 +1,222 @@
+//! The loops that pull iterators and streams.
+
+use std::{
+    any::Any,
+    error::Error as StdError,
+    panic::{AssertUnwindSafe, catch_unwind},
+    pin::Pin,
+    sync::Arc,
+};
+
+use futures::{FutureExt, Stream, StreamExt, future::BoxFuture};
+use serde::Serialize;
+use tokio_util::task::AbortOnDropHandle;
+
+use super::{BlockBuffer, Budget, PushError};
+
+pub(super) type BoxError = Box<dyn StdError + Send + Sync>;
+
+/// What can go wrong with an input beside what it says itself.
+#[derive(Debug, thiserror::Error)]
+enum InputFault {
+    #[error("the element cannot be sent: {0}")]
+    Element(PushError),
+    #[error("the input panicked: {0}")]
+    Panic(String),
+    #[error("the tokio runtime shuts down")]
+    Shutdown,
+}
+
+/// An iterator or stream. One virtual call per fill, none per element.
+pub(super) trait Pump: Send {
+    fn size_hint(&self) -> (usize, Option<usize>);
+    fn fill(
+        self: Box<Self>,
+        buffer: Arc<BlockBuffer>,
+        budget: Budget,
+    ) -> BoxFuture<'static, Filled>;
+}
+
+/// What one fill came to.
+pub(super) struct Filled {
+    /// To go on with; `None` where there is nothing more to have.
+    pub(super) pump: Option<Box<dyn Pump>>,
+    pub(super) pushed: u64,
+    pub(super) outcome: Result<Flow, BoxError>,
+}
+
+#[derive(Clone, Copy, PartialEq, Eq)]
+pub(super) enum Flow {
+    More,
+    Ended,
+}
+
+/// One fill in progress.
+struct Filling {
+    buffer: Arc<BlockBuffer>,
+    budget: Budget,
+    pushed: u64,
+    bytes: usize,
+}
+
+impl Filling {
+    fn new(buffer: Arc<BlockBuffer>, budget: Budget) -> Self {
+        Self { buffer, budget, pushed: 0, bytes: 0 }
+    }
+
+    #[inline]
+    fn has_budget(&self) -> bool {
+        self.pushed < self.budget.elements && self.bytes < self.budget.bytes
+    }
+
+    /// Pushes what the input gave; the end and failures break the loop.
+    #[inline]
+    fn accept<T: Serialize>(
+        &mut self,
+        item: Option<Result<T, BoxError>>,
+    ) -> Result<Flow, BoxError> {
+        let Some(item) = item else { return Ok(Flow::Ended) };
+        match self.buffer.push(&item?) {
+            Ok(bytes) => {
+                self.pushed += 1;
+                self.bytes += bytes;
+                Ok(Flow::More)
+            }
+            Err(PushError::Closed) => Ok(Flow::Ended),
+            Err(error) => Err(InputFault::Element(error).into()),
+        }
+    }
+}
+
+pub(super) struct IteratorPump<I>(I);
+
+impl<I> IteratorPump<I> {
+    pub(super) fn new(iterator: I) -> Self {
+        Self(iterator)
+    }
+}
+
+impl<I, T> Pump for IteratorPump<I>
+where
+    I: Iterator<Item = Result<T, BoxError>> + Send + 'static,
+    T: Serialize,
+{
+    fn size_hint(&self) -> (usize, Option<usize>) {
+        self.0.size_hint()
+    }
+
+    fn fill(
+        self: Box<Self>,
+        buffer: Arc<BlockBuffer>,
+        budget: Budget,
+    ) -> BoxFuture<'static, Filled> {
+        let fill = move || {
+            let mut filling = Filling::new(buffer, budget);
+            let mut pump = Some(self);
+            // The iterator is dropped in here too when it has ended: its `drop` may panic or block.
+            let pass = catch_unwind(AssertUnwindSafe(|| {
+                let outcome = pump.as_mut().map_or(Ok(Flow::Ended), |pump| pump.pull(&mut filling));
+                if !matches!(outcome, Ok(Flow::More)) {
+                    pump = None;
+                }
+                outcome
+            }));
+            let outcome = pass.unwrap_or_else(|payload| {
+                // What a panic interrupted is not asked again.
+                let _ = catch_unwind(AssertUnwindSafe(|| pump = None));
+                Err(InputFault::Panic(panic_message(&*payload)).into())
+            });
+            Filled { pump: pump.map(|pump| pump as Box<dyn Pump>), pushed: filling.pushed, outcome }
+        };
+        let run =
+            async move { tokio::task::spawn_blocking(fill).await.unwrap_or_else(|_| shut_down()) };
+        run.boxed()
+    }
+}
+
+impl<I, T> IteratorPump<I>
+where
+    I: Iterator<Item = Result<T, BoxError>>,
+    T: Serialize,
+{
+    fn pull(&mut self, filling: &mut Filling) -> Result<Flow, BoxError> {
+        while filling.has_budget() {
+            let item = self.0.next();
+            if filling.accept(item)? == Flow::Ended {
+                return Ok(Flow::Ended);
+            }
+        }
+        Ok(Flow::More)
+    }
+}
+
+/// A stream that is always ready lets others run after this many elements.
+const ELEMENTS_PER_TURN: u64 = 1024;
+
+pub(super) struct StreamPump<S>(Pin<Box<S>>);
+
+impl<S> StreamPump<S> {
+    pub(super) fn new(stream: S) -> Self {
+        Self(Box::pin(stream))
+    }
+}
+
+impl<S, T> Pump for StreamPump<S>
+where
+    S: Stream<Item = Result<T, BoxError>> + Send + 'static,
+    T: Serialize + Send,
+{
+    fn size_hint(&self) -> (usize, Option<usize>) {
+        self.0.size_hint()
+    }
+
+    fn fill(
+        mut self: Box<Self>,
+        buffer: Arc<BlockBuffer>,
+        budget: Budget,
+    ) -> BoxFuture<'static, Filled> {
+        let fill = async move {
+            let mut filling = Filling::new(buffer, budget);
+            let pass = AssertUnwindSafe(self.pull(&mut filling)).catch_unwind().await;
+            let outcome = pass
+                .unwrap_or_else(|payload| Err(InputFault::Panic(panic_message(&*payload)).into()));
+            let pump = matches!(outcome, Ok(Flow::More)).then_some(self as Box<dyn Pump>);
+            Filled { pump, pushed: filling.pushed, outcome }
+        };
+        let run = async move {
+            let task = AbortOnDropHandle::new(tokio::spawn(fill));
+            task.await.unwrap_or_else(|_| shut_down())
+        };
+        run.boxed()
+    }
+}
+
+impl<S, T> StreamPump<S>
+where
+    S: Stream<Item = Result<T, BoxError>>,
+    T: Serialize,
+{
+    async fn pull(&mut self, filling: &mut Filling) -> Result<Flow, BoxError> {
+        while filling.has_budget() {
+            let item = self.0.next().await;
+            if filling.accept(item)? == Flow::Ended {
+                return Ok(Flow::Ended);
+            }
+            if filling.pushed.is_multiple_of(ELEMENTS_PER_TURN) {
+                tokio::task::yield_now().await;
+            }
+        }
+        Ok(Flow::More)
+    }
+}
+
+fn shut_down() -> Filled {
+    Filled { pump: None, pushed: 0, outcome: Err(InputFault::Shutdown.into()) }
+}
+
+fn panic_message(payload: &(dyn Any + Send)) -> String {
+    let text = payload.downcast_ref::<&str>().copied();
+    text.or_else(|| payload.downcast_ref::<String>().map(String::as_str))
+        .unwrap_or("(no message)")
+        .to_owned()
+}

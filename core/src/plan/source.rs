@@ -1,0 +1,304 @@
+//! Where the elements come from.
+
+use std::{
+    error::Error as StdError,
+    fmt,
+    panic::{AssertUnwindSafe, catch_unwind},
+    sync::Arc,
+};
+
+use futures::Stream;
+use serde::Serialize;
+
+use super::{
+    BlockBuffer,
+    pump::{BoxError, Flow, IteratorPump, Pump, StreamPump},
+};
+
+/// Where the elements come from: an iterator or a stream, its type erased.
+///
+/// Pulled lazily, by [`fill`](Self::fill). Dropping it drops the iterator or stream.
+pub struct Source {
+    /// `None` when it has ended or failed.
+    pump: Option<Box<dyn Pump>>,
+    /// How many elements have been pulled.
+    pulled: u64,
+    /// How many may be pulled in all.
+    limit: u64,
+}
+
+/// How much to pull. The element that goes over `bytes` is still taken.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Budget {
+    /// At most this many elements.
+    pub elements: u64,
+    /// None once this many bytes of encodings have been pulled.
+    pub bytes: usize,
+}
+
+/// How a source is after it was pulled.
+#[derive(Debug)]
+pub enum SourceState {
+    /// The budget is used up; there may be more.
+    More,
+    /// There is no more.
+    Ended,
+    /// There is no more because the input failed.
+    Failed {
+        /// How.
+        error: SourceError,
+    },
+}
+
+/// An input that failed.
+#[derive(Debug, thiserror::Error)]
+#[error("the input failed at element {index}")]
+pub struct SourceError {
+    /// The index of the element that could not be had.
+    pub index: u64,
+    /// What the input said.
+    #[source]
+    pub source: Box<dyn StdError + Send + Sync>,
+}
+
+impl Source {
+    pub(super) fn from_iter<I, T>(iterator: I) -> Self
+    where
+        I: Iterator<Item = Result<T, BoxError>> + Send + 'static,
+        T: Serialize,
+    {
+        Self::new(Box::new(IteratorPump::new(iterator)))
+    }
+
+    pub(super) fn from_stream<S, T>(stream: S) -> Self
+    where
+        S: Stream<Item = Result<T, BoxError>> + Send + 'static,
+        T: Serialize + Send,
+    {
+        Self::new(Box::new(StreamPump::new(stream)))
+    }
+
+    fn new(pump: Box<dyn Pump>) -> Self {
+        Self { pump: Some(pump), pulled: 0, limit: u64::MAX }
+    }
+
+    /// Ends it after `count` elements.
+    pub(super) fn limit(&mut self, count: u64) {
+        self.limit = self.limit.min(count);
+    }
+
+    /// The least and the most elements that are still to come, as far as the input says.
+    pub fn size_hint(&self) -> (u64, Option<u64>) {
+        let Some(pump) = &self.pump else { return (0, Some(0)) };
+        // It is a hint, and the user's code: a panic here is not worth the job.
+        let hint = catch_unwind(AssertUnwindSafe(|| pump.size_hint()));
+        let (least, most) = hint.unwrap_or((0, None));
+        let left = self.limit - self.pulled;
+        let most = most.map_or(u64::MAX, |most| most as u64).min(left);
+        ((least as u64).min(left), (most < u64::MAX).then_some(most))
+    }
+
+    /// Pulls elements into `buffer` until the budget is used up or the input ends.
+    ///
+    /// An iterator runs on a blocking thread, a stream in a task of its own. Panics of either
+    /// come out as [`SourceState::Failed`]. Dropping the future drops the source: a stream at
+    /// once, an iterator when its `next` returns.
+    pub async fn fill(mut self, buffer: Arc<BlockBuffer>, budget: Budget) -> (Self, SourceState) {
+        let left = self.limit - self.pulled;
+        let pump = match self.pump.take() {
+            Some(pump) if left > 0 => pump,
+            _ => return (self, SourceState::Ended),
+        };
+        let budget = Budget { elements: budget.elements.min(left), ..budget };
+        let mut guard = CloseOnDrop { buffer: Some(buffer.clone()) };
+        let filled = pump.fill(buffer.clone(), budget).await;
+        guard.buffer = None;
+        self.pulled += filled.pushed;
+        self.pump = filled.pump;
+        let state = match filled.outcome {
+            Ok(Flow::More) if self.pulled < self.limit => SourceState::More,
+            Ok(_) => SourceState::Ended,
+            Err(source) => {
+                SourceState::Failed { error: SourceError { index: self.pulled, source } }
+            }
+        };
+        buffer.wake();
+        (self, state)
+    }
+}
+
+impl fmt::Debug for Source {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Source")
+            .field("pulled", &self.pulled)
+            .field("ended", &self.pump.is_none())
+            .finish_non_exhaustive()
+    }
+}
+
+/// Tells an iterator that cannot be interrupted that nobody waits for it any more.
+struct CloseOnDrop {
+    buffer: Option<Arc<BlockBuffer>>,
+}
+
+impl Drop for CloseOnDrop {
+    fn drop(&mut self) {
+        if let Some(buffer) = &self.buffer {
+            buffer.close();
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::sync::mpsc;
+
+    use futures::StreamExt;
+
+    use super::*;
+
+    const PLENTY: Budget = Budget { elements: 1 << 20, bytes: 1 << 20 };
+
+    async fn fill(source: Source, budget: Budget) -> (Source, SourceState, Vec<u8>) {
+        let buffer = Arc::new(BlockBuffer::default());
+        let (source, state) = source.fill(buffer.clone(), budget).await;
+        (source, state, buffer.take().bytes.to_vec())
+    }
+
+    fn bytes(count: u8) -> impl Iterator<Item = Result<u8, BoxError>> + Send + 'static {
+        (0..count).map(Ok)
+    }
+
+    fn failure(state: SourceState) -> (u64, String) {
+        match state {
+            SourceState::Failed { error } => (error.index, error.source.to_string()),
+            other => panic!("{other:?} where a failure was expected"),
+        }
+    }
+
+    #[tokio::test]
+    async fn a_source_gives_what_its_budget_allows_and_then_the_rest() {
+        for source in
+            [Source::from_iter(bytes(5)), Source::from_stream(futures::stream::iter(bytes(5)))]
+        {
+            assert_eq!(source.size_hint(), (5, Some(5)));
+            let (source, state, got) = fill(source, Budget { elements: 2, ..PLENTY }).await;
+            assert!(matches!(state, SourceState::More));
+            assert_eq!((got, source.size_hint()), (vec![0, 1], (3, Some(3))));
+            let (source, state, got) = fill(source, Budget { bytes: 1, ..PLENTY }).await;
+            assert!(matches!(state, SourceState::More));
+            assert_eq!(got, [2]);
+            let (source, state, got) = fill(source, PLENTY).await;
+            assert!(matches!(state, SourceState::Ended));
+            assert_eq!((got, source.size_hint()), (vec![3, 4], (0, Some(0))));
+        }
+    }
+
+    #[tokio::test]
+    async fn an_element_larger_than_the_budget_is_taken_alone() {
+        let source = Source::from_iter([vec![7u8; 100], vec![8; 100]].into_iter().map(Ok));
+        let (source, state, got) = fill(source, Budget { bytes: 10, ..PLENTY }).await;
+        assert!(matches!(state, SourceState::More));
+        assert_eq!((got.len(), source.size_hint()), (101, (1, Some(1))));
+    }
+
+    #[tokio::test]
+    async fn a_limit_ends_an_endless_source_and_pulls_nothing_more() {
+        let (pulled, seen) = mpsc::channel();
+        let endless = std::iter::repeat_with(move || {
+            pulled.send(()).unwrap();
+            Ok(1u8)
+        });
+        let mut source = Source::from_iter(endless);
+        source.limit(3);
+        assert_eq!(source.size_hint(), (3, Some(3)));
+        let (source, state, got) = fill(source, PLENTY).await;
+        assert!(matches!(state, SourceState::Ended));
+        assert_eq!(got, [1, 1, 1]);
+        assert!(matches!(fill(source, PLENTY).await.1, SourceState::Ended));
+        assert_eq!(seen.try_iter().count(), 3);
+    }
+
+    #[tokio::test]
+    async fn a_failure_names_its_element_and_keeps_what_came_before() {
+        let input = || [Ok(4u8), Err("no such file".into()), Ok(5)].into_iter();
+        for source in
+            [Source::from_iter(input()), Source::from_stream(futures::stream::iter(input()))]
+        {
+            let (source, state, got) = fill(source, PLENTY).await;
+            assert_eq!((failure(state), got), ((1, "no such file".to_owned()), vec![4]));
+            assert!(matches!(fill(source, PLENTY).await.1, SourceState::Ended));
+        }
+    }
+
+    #[tokio::test]
+    async fn a_panic_in_the_input_is_its_failure() {
+        let input = || (0..3u8).map(|n| if n == 2 { panic!("at {n}") } else { Ok(n) });
+        for source in
+            [Source::from_iter(input()), Source::from_stream(futures::stream::iter(input()))]
+        {
+            let (_, state, got) = fill(source, PLENTY).await;
+            assert_eq!(
+                (failure(state), got),
+                ((2, "the input panicked: at 2".to_owned()), vec![0, 1])
+            );
+        }
+    }
+
+    #[tokio::test]
+    async fn an_element_that_does_not_serialize_is_named() {
+        struct Mute;
+        impl Serialize for Mute {
+            fn serialize<S: serde::Serializer>(&self, _: S) -> Result<S::Ok, S::Error> {
+                Err(serde::ser::Error::custom("mute"))
+            }
+        }
+        let (_, state, _) = fill(Source::from_iter(std::iter::once(Ok(Mute))), PLENTY).await;
+        let (index, reason) = failure(state);
+        assert!(index == 0 && reason.contains("does not serialize"), "{reason}");
+    }
+
+    #[tokio::test]
+    async fn what_has_arrived_can_be_taken_while_the_iterator_blocks() {
+        let (feed, fed) = mpsc::channel::<u8>();
+        let buffer = Arc::new(BlockBuffer::default());
+        let source = Source::from_iter(fed.into_iter().map(Ok));
+        let filling = tokio::spawn(source.fill(buffer.clone(), PLENTY));
+        feed.send(9).unwrap();
+        buffer.ready().await;
+        assert_eq!(buffer.take().ends, [1]);
+        drop(feed);
+        assert!(matches!(filling.await.unwrap().1, SourceState::Ended));
+        buffer.ready().await;
+    }
+
+    #[tokio::test]
+    async fn a_dropped_fill_drops_the_source() {
+        let (feed, fed) = mpsc::channel::<u8>();
+        let (gone, dropped) = tokio::sync::oneshot::channel::<()>();
+        let input = fed.into_iter().map(move |n| {
+            let _held = &gone;
+            Ok(n)
+        });
+        let buffer = Arc::new(BlockBuffer::default());
+        let mut filling = Box::pin(Source::from_iter(input).fill(buffer.clone(), PLENTY));
+        feed.send(1).unwrap();
+        tokio::select! {
+            _ = &mut filling => panic!("the input has not ended"),
+            () = buffer.ready() => {}
+        }
+        drop(filling);
+        feed.send(2).unwrap();
+        assert!(dropped.await.is_err());
+
+        let (gone, dropped) = tokio::sync::oneshot::channel::<()>();
+        let input = futures::stream::pending::<Result<u8, BoxError>>().map(move |item| {
+            let _held = &gone;
+            item
+        });
+        let mut filling = Box::pin(Source::from_stream(input).fill(buffer, PLENTY));
+        assert!(futures::poll!(&mut filling).is_pending());
+        drop(filling);
+        assert!(dropped.await.is_err());
+    }
+}
