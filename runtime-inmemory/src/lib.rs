@@ -1,1 +1,23 @@
-//! See the facade crate `phalanx`.
+//! The broker in memory: what `memory://` names.
+//!
+//! It carries the same bytes as RabbitMQ does and keeps to the same rules where the protocol looks:
+//! competing consumers with a prefetch, redelivery of what a lost consumer held, dead letters,
+//! queues that go with their connection. Nothing outlives the process.
+//!
+//! It can be told to misbehave from a seed ([`Misbehaviour`]): a unit test of your operations then
+//! sees what they will meet on a fleet.
+
+mod acker;
+mod broker;
+mod connection;
+mod consumer;
+mod lock;
+mod misbehaviour;
+mod options;
+mod publisher;
+mod queue;
+mod topology;
+
+pub use broker::MemoryBroker;
+pub use misbehaviour::Misbehaviour;
+pub use options::MemoryOptions;

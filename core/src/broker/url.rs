@@ -27,6 +27,11 @@ impl BrokerUrl {
         }
     }
 
+    /// The URL of the broker in this process.
+    pub fn memory() -> Self {
+        Self(Self::MEMORY.to_owned())
+    }
+
     /// What stands before `://`.
     pub fn scheme(&self) -> &str {
         self.0.split_once("://").map_or("", |(scheme, _)| scheme)
