@@ -220,7 +220,7 @@ impl<T: Data> IndexedStream<T> {
     pub fn first(mut self) -> Value<Option<T>> {
         self.program.set_ordered();
         self.program.take(1);
-        Value::new(self.program, Value::perhaps_a_value)
+        Value::new(self.program, Value::perhaps_the_first)
     }
 
     /// Runs an operation for what it does, not for what it gives.

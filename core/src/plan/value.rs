@@ -46,6 +46,10 @@ impl<T: Data> Value<Option<T>> {
     pub(super) fn perhaps_a_value(bytes: Option<&[u8]>) -> Result<Option<T>, CodecError> {
         bytes.map(codec::decode).transpose()
     }
+
+    pub(super) fn perhaps_the_first(bytes: Option<&[u8]>) -> Result<Option<T>, CodecError> {
+        bytes.map(|mut bytes| codec::decode_front(&mut bytes)).transpose()
+    }
 }
 
 impl Value<()> {
