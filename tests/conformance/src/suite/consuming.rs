@@ -1,0 +1,192 @@
+//! Deliveries are handed out, a few at a time, and settled.
+
+use futures::FutureExt;
+use phalanx_core::broker::{Consumption, Pool, QueueSpec, Settle};
+
+use crate::tools::{
+    BrokerUnderTest, body, consume, eventually, publish, receive, take, tasks, to_tasks,
+};
+
+/// Neither in this connection nor in the next.
+pub async fn an_acked_message_never_comes_again(broker: &impl BrokerUnderTest) {
+    let first = broker.connect().await;
+    let mut consumer = consume(&first, &tasks(), 1).await;
+    publish(&first, &to_tasks(), "once").await;
+    assert_eq!(take(&mut consumer).await, "once");
+    drop(consumer);
+    first.close().await;
+    let second = broker.connect().await;
+    let mut consumer = consume(&second, &tasks(), 1).await;
+    publish(&second, &to_tasks(), "next").await;
+    assert_eq!(take(&mut consumer).await, "next");
+}
+
+/// Each message goes to one of them.
+pub async fn competing_consumers_share_a_queue(broker: &impl BrokerUnderTest) {
+    let (one, two) = (broker.connect().await, broker.connect().await);
+    let mut first = consume(&one, &tasks(), 1).await;
+    let mut second = consume(&two, &tasks(), 1).await;
+    for text in ["a", "b"] {
+        publish(&one, &to_tasks(), text).await;
+    }
+    let (a, b) = tokio::join!(receive(&mut first), receive(&mut second));
+    let mut bodies = [body(&a), body(&b)];
+    bodies.sort();
+    assert_eq!(bodies, ["a", "b"]);
+    a.settle(Settle::Ack);
+    b.settle(Settle::Ack);
+}
+
+/// What one may not hold, another gets.
+pub async fn a_consumer_holds_no_more_than_its_prefetch(broker: &impl BrokerUnderTest) {
+    let (one, two) = (broker.connect().await, broker.connect().await);
+    let mut greedy = consume(&one, &tasks(), 2).await;
+    for text in ["a", "b", "c", "d", "e"] {
+        publish(&one, &to_tasks(), text).await;
+    }
+    let held = [receive(&mut greedy).await, receive(&mut greedy).await];
+    let mut other = consume(&two, &tasks(), 10).await;
+    let mut rest = Vec::new();
+    for _ in 0..3 {
+        rest.push(take(&mut other).await);
+    }
+    assert_eq!(rest, ["c", "d", "e"]);
+    assert!(greedy.try_next().is_none());
+    held.into_iter().for_each(|delivery| delivery.settle(Settle::Ack));
+}
+
+/// Whoever waits with full hands goes on when one of them is free.
+pub async fn settling_makes_room_for_the_next(broker: &impl BrokerUnderTest) {
+    let connection = broker.connect().await;
+    let mut consumer = consume(&connection, &tasks(), 1).await;
+    publish(&connection, &to_tasks(), "a").await;
+    publish(&connection, &to_tasks(), "b").await;
+    let held = receive(&mut consumer).await;
+    let (next, ()) = tokio::join!(take(&mut consumer), async {
+        // Settled while the consumer waits already.
+        tokio::task::yield_now().await;
+        held.settle(Settle::Ack);
+    });
+    assert_eq!(next, "b");
+}
+
+/// As a worker does when its slots idle; what it holds stays its own.
+pub async fn the_prefetch_can_be_raised(broker: &impl BrokerUnderTest) {
+    let (one, two) = (broker.connect().await, broker.connect().await);
+    let mut consumer = consume(&one, &tasks(), 1).await;
+    for text in ["a", "b", "c", "d"] {
+        publish(&one, &to_tasks(), text).await;
+    }
+    let mut held = vec![receive(&mut consumer).await];
+    consumer.set_prefetch(3).await;
+    held.push(receive(&mut consumer).await);
+    held.push(receive(&mut consumer).await);
+    assert_eq!(held.iter().map(body).collect::<Vec<_>>(), ["a", "b", "c"]);
+    assert!(held.iter().all(|delivery| !delivery.redelivered));
+    assert_eq!(take(&mut consume(&two, &tasks(), 1).await).await, "d");
+    held.into_iter().for_each(|delivery| delivery.settle(Settle::Ack));
+    publish(&one, &to_tasks(), "e").await;
+    assert_eq!(take(&mut consumer).await, "e");
+}
+
+/// And is not run again: the flag says that it was out.
+pub async fn a_requeued_message_comes_again_as_redelivered(broker: &impl BrokerUnderTest) {
+    let connection = broker.connect().await;
+    let mut consumer = consume(&connection, &tasks(), 1).await;
+    publish(&connection, &to_tasks(), "again").await;
+    let first = receive(&mut consumer).await;
+    assert!(!first.redelivered);
+    first.settle(Settle::Requeue);
+    let second = receive(&mut consumer).await;
+    assert!(second.redelivered);
+    assert_eq!(body(&second), "again");
+    second.settle(Settle::Ack);
+}
+
+/// Even when nobody had asked for dead letters before.
+pub async fn a_rejected_task_is_found_among_the_dead_letters(broker: &impl BrokerUnderTest) {
+    let connection = broker.connect().await;
+    let mut consumer = consume(&connection, &tasks(), 1).await;
+    publish(&connection, &to_tasks(), "poison").await;
+    receive(&mut consumer).await.settle(Settle::Reject);
+    let dead = QueueSpec::Dead { pool: Pool::default() };
+    assert_eq!(take(&mut consume(&connection, &dead, 1).await).await, "poison");
+    publish(&connection, &to_tasks(), "next").await;
+    assert_eq!(take(&mut consumer).await, "next");
+}
+
+/// For batches of what has come already.
+pub async fn try_next_gives_what_is_here_and_does_not_wait(broker: &impl BrokerUnderTest) {
+    let connection = broker.connect().await;
+    let mut consumer = consume(&connection, &tasks(), 10).await;
+    assert!(consumer.try_next().is_none());
+    for text in ["a", "b"] {
+        publish(&connection, &to_tasks(), text).await;
+    }
+    let mut seen = Vec::new();
+    eventually(async || {
+        while let Some(Consumption::Delivery(delivery)) = consumer.try_next() {
+            seen.push(body(&delivery));
+            delivery.settle(Settle::Ack);
+        }
+        seen.len() == 2
+    })
+    .await;
+    assert_eq!(seen, ["a", "b"]);
+    assert!(consumer.try_next().is_none());
+}
+
+/// As in a `select!` whose other branch wins.
+pub async fn dropping_a_waiting_future_loses_nothing(broker: &impl BrokerUnderTest) {
+    const MANY: usize = 200;
+    let connection = broker.connect().await;
+    let mut consumer = consume(&connection, &tasks(), 10).await;
+    let publisher = {
+        let connection = connection.clone();
+        tokio::spawn(async move {
+            for n in 0..MANY {
+                publish(&connection, &to_tasks(), n.to_string()).await;
+            }
+        })
+    };
+    let mut seen = Vec::new();
+    while seen.len() < MANY {
+        // Polled once and dropped, whatever state it was in.
+        match consumer.next().now_or_never() {
+            Some(Some(Consumption::Delivery(delivery))) => {
+                seen.push(body(&delivery));
+                delivery.settle(Settle::Ack);
+            }
+            Some(other) => panic!("expected a delivery, got {other:?}"),
+            None => tokio::task::yield_now().await,
+        }
+    }
+    publisher.await.unwrap();
+    assert_eq!(seen, (0..MANY).map(|n| n.to_string()).collect::<Vec<_>>());
+}
+
+/// As a worker that drains: it takes no more, and answers what it has.
+pub async fn a_cancelled_consumer_may_still_settle(broker: &impl BrokerUnderTest) {
+    let (one, two) = (broker.connect().await, broker.connect().await);
+    let mut consumer = consume(&one, &tasks(), 2).await;
+    for text in ["answered", "held", "untouched"] {
+        publish(&one, &to_tasks(), text).await;
+    }
+    let answered = receive(&mut consumer).await;
+    let held = receive(&mut consumer).await;
+    consumer.cancel().await;
+    answered.settle(Settle::Ack);
+    assert!(consumer.next().await.is_none());
+    assert!(consumer.try_next().is_none());
+    let mut other = consume(&two, &tasks(), 1).await;
+    assert_eq!(take(&mut other).await, "untouched");
+    // What is not settled goes to others when the connection ends, and only that.
+    one.close().await;
+    drop(consumer);
+    let again = receive(&mut other).await;
+    assert_eq!((body(&again), again.redelivered), ("held".to_owned(), true));
+    again.settle(Settle::Ack);
+    publish(&two, &to_tasks(), "last").await;
+    assert_eq!(take(&mut other).await, "last");
+    held.settle(Settle::Ack);
+}
