@@ -1,2 +1,39 @@
-//! The chores of a Phalanx developer.
-fn main() {}
+//! The chores of a Phalanx developer: `cargo xtask help`.
+#![allow(clippy::print_stdout, clippy::print_stderr, reason = "a command line talks")]
+
+mod broker;
+mod node;
+mod test;
+
+use std::error::Error;
+use std::process::ExitCode;
+
+use clap::Parser;
+
+/// What a chore ends with: the exit code of the run, or why there was none.
+type Outcome = Result<ExitCode, Box<dyn Error>>;
+
+/// The chores of a Phalanx developer.
+#[derive(Debug, Parser)]
+#[command(name = "cargo xtask")]
+enum Chore {
+    Test(test::Test),
+    Node(node::Node),
+}
+
+fn main() -> ExitCode {
+    let outcome = match Chore::parse() {
+        Chore::Test(test) => test.run(),
+        Chore::Node(node) => node.run(),
+    };
+    outcome.unwrap_or_else(|error| {
+        eprint!("error: {error}");
+        let mut cause = error.source();
+        while let Some(error) = cause {
+            eprint!(": {error}");
+            cause = error.source();
+        }
+        eprintln!();
+        ExitCode::FAILURE
+    })
+}

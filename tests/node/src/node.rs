@@ -53,7 +53,8 @@ impl PrivateNode {
         for _ in 1..TRIES {
             match Self::try_start(installation, options) {
                 // Another process took a port between our look and the node's.
-                Err(NodeError::Ended { console }) if lost_a_port(&console) => {}
+                Err(NodeError::Ended { console })
+                    if options.port.is_none() && lost_a_port(&console) => {}
                 outcome => return outcome,
             }
         }
@@ -65,7 +66,8 @@ impl PrivateNode {
             .prefix("phalanx-node-")
             .tempdir()
             .map_err(NodeError::io("make a temporary directory"))?;
-        let [amqp, tls, distribution, mapper] = port::free()?;
+        let [free, tls, distribution, mapper] = port::free()?;
+        let amqp = options.port.unwrap_or(free);
         let ports = Ports { amqp, tls, distribution, mapper };
         configuration::write(installation, data.path(), ports, options)
             .map_err(NodeError::io(format!("write to {}", data.path().display())))?;
@@ -114,6 +116,11 @@ impl PrivateNode {
     /// Where it listens.
     pub fn address(&self) -> SocketAddr {
         (Ipv4Addr::LOCALHOST, self.ports.amqp).into()
+    }
+
+    /// The version of RabbitMQ, while it runs.
+    pub fn version(&self) -> Option<String> {
+        ready::version(self.ports.amqp)
     }
 
     /// Where its data is while it exists.

@@ -9,6 +9,7 @@ pub struct NodeOptions {
     pub(crate) config: Vec<String>,
     pub(crate) plugins: Vec<String>,
     pub(crate) tls: Option<TlsIdentity>,
+    pub(crate) port: Option<u16>,
     virtual_hosts: Vec<String>,
     users: Vec<(String, String)>,
     permissions: Vec<Value>,
@@ -45,6 +46,12 @@ impl NodeOptions {
     /// A plain broker with the user `guest`.
     pub fn new() -> Self {
         Self::default()
+    }
+
+    /// Where it listens on 127.0.0.1. Default: any free port.
+    pub fn port(mut self, port: u16) -> Self {
+        self.port = Some(port);
+        self
     }
 
     /// Adds a line to the node's `rabbitmq.conf`, such as `consumer_timeout = 60000`.

@@ -1,10 +1,11 @@
 //! Whether somebody speaks AMQP.
 
-use std::io::{Read, Write};
+use std::io::{self, Read, Write};
 use std::net::{Ipv4Addr, SocketAddr, TcpStream};
 use std::time::Duration;
 
 const PATIENCE: Duration = Duration::from_secs(2);
+const METHOD_FRAME: u8 = 1;
 
 /// Whether something listens on the port.
 pub(crate) fn listens(port: u16) -> bool {
@@ -15,18 +16,36 @@ pub(crate) fn listens(port: u16) -> bool {
 ///
 /// RabbitMQ opens its listener last, so a broker that answers can be used.
 pub(crate) fn speaks_amqp(port: u16) -> bool {
-    let answer = || -> std::io::Result<u8> {
-        let mut stream = connect(port)?;
-        stream.set_read_timeout(Some(PATIENCE))?;
-        stream.write_all(b"AMQP\x00\x00\x09\x01")?;
-        let mut first = [0];
-        stream.read_exact(&mut first)?;
-        Ok(first[0])
-    };
-    const METHOD_FRAME: u8 = 1;
-    answer().is_ok_and(|first| first == METHOD_FRAME)
+    greeting(port).is_ok()
 }
 
-fn connect(port: u16) -> std::io::Result<TcpStream> {
+/// The version that the broker on the port says it has.
+pub(crate) fn version(port: u16) -> Option<String> {
+    // In the table of the broker's properties: the name, the type `S`, the length, the value.
+    const NAME: &[u8] = b"\x07versionS";
+    let greeting = greeting(port).ok()?;
+    let place = greeting.windows(NAME.len()).position(|bytes| bytes == NAME)? + NAME.len();
+    let (length, rest) = greeting.get(place..)?.split_first_chunk::<4>()?;
+    let value = rest.get(..u32::from_be_bytes(*length).try_into().ok()?)?;
+    Some(String::from_utf8_lossy(value).into_owned())
+}
+
+/// The first frame's payload: the method `connection.start`.
+fn greeting(port: u16) -> io::Result<Vec<u8>> {
+    let mut stream = connect(port)?;
+    stream.set_read_timeout(Some(PATIENCE))?;
+    stream.write_all(b"AMQP\x00\x00\x09\x01")?;
+    // Type, channel (two bytes), and length of the payload (four).
+    let mut header = [0; 7];
+    stream.read_exact(&mut header)?;
+    let [METHOD_FRAME, _, _, a, b, c, d] = header else {
+        return Err(io::ErrorKind::InvalidData.into());
+    };
+    let mut payload = Vec::new();
+    stream.take(u32::from_be_bytes([a, b, c, d]).into()).read_to_end(&mut payload)?;
+    Ok(payload)
+}
+
+fn connect(port: u16) -> io::Result<TcpStream> {
     TcpStream::connect_timeout(&SocketAddr::from((Ipv4Addr::LOCALHOST, port)), PATIENCE)
 }

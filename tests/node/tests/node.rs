@@ -44,6 +44,7 @@ async fn what_was_confirmed_survives_a_kill() -> Outcome {
     node.restart()?;
 
     assert_eq!(node.url(), url);
+    assert!(node.version().is_some_and(|version| version.contains('.')));
     let message = channel(&url).await?.basic_get("kept".into(), BasicGetOptions::default()).await?;
     assert_eq!(message.map(|message| message.data.clone()).as_deref(), Some(&b"confirmed"[..]));
     Ok(())

@@ -1,0 +1,112 @@
+//! The broker that tests and examples run against.
+
+mod container;
+mod install;
+
+use std::env;
+use std::error::Error;
+
+use clap::ValueEnum;
+use phalanx_test_node::{Installation, NodeError, NodeOptions, PrivateNode};
+
+use container::Container;
+
+/// Names a broker that runs already; the tests read it.
+pub(crate) const URL_VARIABLE: &str = "PHALANX_TEST_AMQP_URL";
+
+/// What kinds of broker there are, in the order in which they are tried.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+pub(crate) enum Kind {
+    /// The one that PHALANX_TEST_AMQP_URL names.
+    Url,
+    /// RabbitMQ in a container.
+    Docker,
+    /// A private node of this machine's rabbitmq-server.
+    Node,
+}
+
+/// A broker that is there until this is dropped.
+#[derive(Debug)]
+pub(crate) enum Broker {
+    Url(String),
+    Docker(Container),
+    Node(Box<PrivateNode>),
+}
+
+impl Broker {
+    pub(crate) fn url(&self) -> String {
+        match self {
+            Self::Url(url) => url.clone(),
+            Self::Docker(container) => container.url.clone(),
+            Self::Node(node) => node.url(),
+        }
+    }
+}
+
+/// The first broker that there is, or the one that is asked for. Says which, and why, in one line.
+pub(crate) fn find(wanted: Option<Kind>, port: Option<u16>) -> Result<Broker, Box<dyn Error>> {
+    let kinds = match &wanted {
+        Some(kind) => std::slice::from_ref(kind),
+        None => Kind::value_variants(),
+    };
+    let mut reasons = Vec::new();
+    for kind in kinds {
+        match try_kind(*kind, port) {
+            Ok((broker, what)) => {
+                let why = match wanted {
+                    Some(_) => "asked for".to_owned(),
+                    None if reasons.is_empty() => "it is set".to_owned(),
+                    None => reasons.join("; "),
+                };
+                eprintln!("broker: {what} ({why})");
+                return Ok(broker);
+            }
+            Err(reason) => reasons.push(reason),
+        }
+    }
+    Err(format!(
+        "no broker for the tests: {}. Set {URL_VARIABLE} to one, or start Docker, or install \
+         RabbitMQ{}",
+        reasons.join("; "),
+        install::command().map(|command| format!(" with `{command}`")).unwrap_or_default()
+    )
+    .into())
+}
+
+/// A broker and what it is, or why there is none of this kind.
+fn try_kind(kind: Kind, port: Option<u16>) -> Result<(Broker, String), String> {
+    match kind {
+        Kind::Url => match env::var(URL_VARIABLE) {
+            // The URL is not shown: it holds a password.
+            Ok(url) if !url.is_empty() => {
+                Ok((Broker::Url(url), format!("the one that {URL_VARIABLE} names")))
+            }
+            _ => Err(format!("{URL_VARIABLE} is not set")),
+        },
+        Kind::Docker => {
+            let container = Container::start(port)?;
+            let what = format!("a container of {}", container.image);
+            Ok((Broker::Docker(container), what))
+        }
+        Kind::Node => {
+            let node = start_node(port).map_err(|error| error.to_string())?;
+            let version = node.version().unwrap_or_default();
+            Ok((Broker::Node(Box::new(node)), format!("a private node of RabbitMQ {version}")))
+        }
+    }
+}
+
+fn start_node(port: Option<u16>) -> Result<PrivateNode, Box<dyn Error>> {
+    let installation = match Installation::find() {
+        Err(NodeError::NotInstalled) => {
+            install::install()?;
+            Installation::find()?
+        }
+        found => found?,
+    };
+    let mut options = NodeOptions::new();
+    if let Some(port) = port {
+        options = options.port(port);
+    }
+    Ok(PrivateNode::start_of(&installation, &options)?)
+}

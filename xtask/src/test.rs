@@ -1,0 +1,48 @@
+//! `cargo xtask test`: the whole suite, with a real broker.
+
+use std::process::{Command, ExitCode};
+
+use clap::Args;
+
+use crate::Outcome;
+use crate::broker::{self, Kind, URL_VARIABLE};
+
+/// Run all tests against a real broker.
+///
+/// The broker is the one that PHALANX_TEST_AMQP_URL names, else RabbitMQ in a container where
+/// Docker answers (image tag: PHALANX_TEST_RABBITMQ_TAG), else a private node of this machine's
+/// rabbitmq-server, or of the tree that PHALANX_TEST_RABBITMQ_ROOT names. It is gone afterwards.
+#[derive(Debug, Args)]
+pub(crate) struct Test {
+    /// Take this broker or fail.
+    #[arg(long, value_name = "KIND")]
+    broker: Option<Kind>,
+    /// Arguments for `cargo test`.
+    #[arg(last = true, value_name = "ARGUMENTS")]
+    arguments: Vec<String>,
+}
+
+/// Has no tests, and takes a minute to build: only where a container is started.
+const WITHOUT_TESTS: &str = "phalanx-test-container";
+
+impl Test {
+    pub(crate) fn run(self) -> Outcome {
+        let broker = broker::find(self.broker, None)?;
+        let mut cargo = Command::new(env!("CARGO"));
+        cargo.args(["test", "--all-features"]);
+        if !names_packages(&self.arguments) {
+            cargo.args(["--workspace", "--exclude", WITHOUT_TESTS]);
+        }
+        cargo.args(&self.arguments).env(URL_VARIABLE, broker.url());
+        let status = cargo.status()?;
+        Ok(if status.success() { ExitCode::SUCCESS } else { ExitCode::FAILURE })
+    }
+}
+
+/// Whether the arguments say themselves what is tested.
+fn names_packages(arguments: &[String]) -> bool {
+    arguments
+        .iter()
+        .take_while(|argument| *argument != "--")
+        .any(|argument| argument.starts_with("-p") || argument.starts_with("--package"))
+}
