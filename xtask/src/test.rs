@@ -22,16 +22,13 @@ pub(crate) struct Test {
     arguments: Vec<String>,
 }
 
-/// Has no tests, and takes a minute to build: only where a container is started.
-const WITHOUT_TESTS: &str = "phalanx-test-container";
-
 impl Test {
     pub(crate) fn run(self) -> Outcome {
         let broker = broker::find(self.broker, None)?;
         let mut cargo = Command::new(env!("CARGO"));
         cargo.args(["test", "--all-features"]);
         if !names_packages(&self.arguments) {
-            cargo.args(["--workspace", "--exclude", WITHOUT_TESTS]);
+            cargo.arg("--workspace");
         }
         cargo.args(&self.arguments).env(URL_VARIABLE, broker.url());
         let status = cargo.status()?;

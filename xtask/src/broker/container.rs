@@ -11,7 +11,8 @@ use std::time::Duration;
 
 const TAG_VARIABLE: &str = "PHALANX_TEST_RABBITMQ_TAG";
 const DEFAULT_TAG: &str = "4.3-management";
-const HELPER: &str = "phalanx-test-container";
+/// Starts and removes the container. Outside the workspace, so it is named by its file.
+const HELPER: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/../tests/container/Cargo.toml");
 
 /// A container that is removed when this is dropped, or when this process ends.
 #[derive(Debug)]
@@ -31,15 +32,12 @@ impl Container {
         let tag = env::var(TAG_VARIABLE).unwrap_or_else(|_| DEFAULT_TAG.to_owned());
         let image = format!("rabbitmq:{tag}");
         // Built first and in this process's group, so that Ctrl-C ends a build.
-        let built = Command::new(env!("CARGO"))
-            .args(["build", "--quiet", "--package", HELPER])
-            .status()
-            .map_err(|error| error.to_string())?;
+        let built = cargo("build").status().map_err(|error| error.to_string())?;
         if !built.success() {
-            return Err(format!("cannot build {HELPER}"));
+            return Err("cannot build the helper that starts containers".to_owned());
         }
-        let mut command = Command::new(env!("CARGO"));
-        command.args(["run", "--quiet", "--package", HELPER, "--"]).arg(tag);
+        let mut command = cargo("run");
+        command.arg("--").arg(tag);
         command.args(port.map(|port| port.to_string()));
         let mut helper = command
             .stdin(Stdio::piped())
@@ -67,6 +65,17 @@ impl Drop for Container {
         // It says itself what went wrong.
         let _ = self.helper.wait();
     }
+}
+
+fn cargo(command: &str) -> Command {
+    let mut cargo = Command::new(env!("CARGO"));
+    cargo.args([command, "--quiet", "--locked", "--manifest-path", HELPER]);
+    // It shares the directory that this program was built to: `target/debug/xtask`.
+    if let Some(target) = env::current_exe().ok().as_deref().and_then(|exe| exe.ancestors().nth(2))
+    {
+        cargo.arg("--target-dir").arg(target);
+    }
+    cargo
 }
 
 /// Whether an engine answers a ping: asked by hand, because it decides whether a client is built.
