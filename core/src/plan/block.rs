@@ -32,6 +32,8 @@ struct Inner {
     /// May be longer than the last of `ends`: when an element panicked while it serialized.
     bytes: Vec<u8>,
     ends: Vec<u32>,
+    /// Bytes and elements of the block before: this one will be about as large.
+    expected: (usize, usize),
     /// Nobody will take any more.
     closed: bool,
 }
@@ -68,6 +70,11 @@ impl BlockBuffer {
         if inner.closed {
             return Err(PushError::Closed);
         }
+        if inner.ends.is_empty() {
+            let (bytes, ends) = inner.expected;
+            inner.bytes.reserve(bytes);
+            inner.ends.reserve(ends);
+        }
         let before = inner.bytes.len();
         codec::encode_into(value, &mut inner.bytes)?;
         let after = inner.bytes.len();
@@ -89,12 +96,10 @@ impl BlockBuffer {
         let mut inner = self.lock();
         let end = inner.end();
         inner.bytes.truncate(end);
-        // The next block will be about as large as this one.
-        let bytes = Vec::with_capacity(end);
-        let ends = Vec::with_capacity(inner.ends.len());
+        inner.expected = (end, inner.ends.len());
         Block {
-            bytes: std::mem::replace(&mut inner.bytes, bytes).into(),
-            ends: std::mem::replace(&mut inner.ends, ends),
+            bytes: std::mem::take(&mut inner.bytes).into(),
+            ends: std::mem::take(&mut inner.ends),
         }
     }
 
