@@ -1,6 +1,6 @@
 //! What a program that drives jobs can meet.
 
-use std::error::Error as StdError;
+use std::{error::Error as StdError, sync::Arc};
 
 use crate::{
     broker::{BrokerError, ConnectError, PublishError},
@@ -29,7 +29,7 @@ pub enum Error {
         index: u64,
         /// What the input said.
         #[source]
-        source: Box<dyn StdError + Send + Sync>,
+        source: Arc<dyn StdError + Send + Sync>,
     },
     /// The broker refused a task.
     #[error("job {job}: a task of operation `{operation}` at element {index} cannot be submitted")]

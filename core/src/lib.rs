@@ -17,6 +17,8 @@ pub mod broker;
 
 pub mod plan;
 
+pub mod leader;
+
 pub mod error;
 
 pub use error::Error;

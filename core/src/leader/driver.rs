@@ -1,0 +1,443 @@
+//! The doing half of the leader: carries messages between the engine, the broker and the readers.
+
+use std::{collections::HashMap, sync::Arc, time::Duration};
+
+use bytes::Bytes;
+use futures::{StreamExt, future::BoxFuture, stream::FuturesUnordered};
+use tokio::{
+    sync::{broadcast, mpsc, watch},
+    task::JoinSet,
+    time::{Instant, MissedTickBehavior},
+};
+use tokio_util::task::AbortOnDropHandle;
+
+use super::{
+    combine::combine,
+    engine::Engine,
+    event::{JobEvent, Progress},
+    launch::{CreditGuard, OutputBlock, OutputParts, ReturnedCredit},
+    protocol::{Action, Input, Pull, PulledBlock},
+    pull::{self, Pulled},
+};
+use crate::{
+    broker::{
+        Address, Broker, Consumer, Consumption, Delivery, Exchange, Message, MessageKind, Pool,
+        Properties, PublishError, QueueSpec, Settle,
+    },
+    error::Error,
+    id::{JobId, LeaderId, TaskNumber},
+    operation::OperationError,
+    plan::{Budget, Plan, Source, SourceState},
+    wire::{Control, Event, ResultMessage, Return, TaskMessage, WIRE_VERSION, WireError},
+};
+
+/// Answers that are taken from the broker in one go.
+const ANSWERS_IN_A_ROW: usize = 64;
+/// How often a leader says which of its jobs are alive (rule 21).
+const ALIVE_EVERY: Duration = Duration::from_secs(5);
+/// How often the engine hears that time has passed, while it has jobs.
+const TICK: Duration = Duration::from_millis(10);
+/// A longer gap between two ticks is this process's own pause, and counts as one of these.
+const LONGEST_TICK: Duration = Duration::from_secs(1);
+
+/// What handles say to the driver.
+pub(super) enum Command {
+    Start {
+        job: JobId,
+        plan: Arc<Plan>,
+        source: Source,
+        outputs: mpsc::UnboundedSender<Result<OutputBlock, Error>>,
+        progress: watch::Sender<Progress>,
+        events: broadcast::Sender<JobEvent>,
+    },
+    Cancel {
+        job: JobId,
+    },
+    Close,
+}
+
+/// What the driver holds for a job.
+struct JobChannels {
+    outputs: mpsc::UnboundedSender<Result<OutputBlock, Error>>,
+    progress: watch::Sender<Progress>,
+    events: broadcast::Sender<JobEvent>,
+    source: SourcePlace,
+}
+
+/// Where the source of a job is.
+enum SourcePlace {
+    Here(Source),
+    /// Held only to be dropped with the job: the pull ends with it.
+    Pulling(#[expect(dead_code, reason = "dropping it ends the pull")] AbortOnDropHandle<()>),
+    Ended,
+}
+
+type Publishing = BoxFuture<'static, (TaskNumber, u32, Result<(), PublishError>)>;
+type Combined = (JobId, u64, Result<Bytes, OperationError>);
+
+/// The doing half of a leader. Decides nothing.
+pub(super) struct Driver {
+    broker: Arc<dyn Broker>,
+    leader: LeaderId,
+    engine: Engine,
+    jobs: HashMap<JobId, JobChannels>,
+    /// The newest job that was started.
+    newest: Option<JobId>,
+    beat: u64,
+    commands: mpsc::UnboundedReceiver<Command>,
+    replies: Box<dyn Consumer>,
+    events: Box<dyn Consumer>,
+    /// Publishes that are not confirmed: as many as the engine has credit for.
+    publishing: FuturesUnordered<Publishing>,
+    combining: JoinSet<Combined>,
+    pulls: mpsc::Receiver<Pulled>,
+    pull_news: mpsc::Sender<Pulled>,
+    returned: Arc<ReturnedCredit>,
+}
+
+impl Driver {
+    pub(super) fn new(
+        broker: Arc<dyn Broker>,
+        leader: LeaderId,
+        engine: Engine,
+        commands: mpsc::UnboundedReceiver<Command>,
+        replies: Box<dyn Consumer>,
+        events: Box<dyn Consumer>,
+    ) -> Self {
+        let (pull_news, pulls) = mpsc::channel(64);
+        Self {
+            broker,
+            leader,
+            engine,
+            jobs: HashMap::new(),
+            newest: None,
+            beat: 0,
+            commands,
+            replies,
+            events,
+            publishing: FuturesUnordered::new(),
+            combining: JoinSet::new(),
+            pulls,
+            pull_news,
+            returned: Arc::default(),
+        }
+    }
+
+    /// Runs until all handles are gone, or somebody closes it.
+    pub(super) async fn run(mut self) {
+        let mut health = self.broker.health();
+        let mut ticks = tokio::time::interval(TICK);
+        ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
+        let mut alive = tokio::time::interval(ALIVE_EVERY);
+        alive.set_missed_tick_behavior(MissedTickBehavior::Delay);
+        let mut last_tick = Instant::now();
+        let first = health.borrow_and_update().clone();
+        self.hear(Input::Health(first));
+        let returned = Arc::clone(&self.returned);
+        // Every branch is cancel-safe: consumers and channels lose nothing when they are dropped.
+        loop {
+            tokio::select! {
+                command = self.commands.recv() => match command {
+                    Some(Command::Close) | None => break,
+                    Some(command) => self.command(command),
+                },
+                answer = self.replies.next() => match answer {
+                    Some(answer) => self.answers(answer),
+                    None => break,
+                },
+                Some(published) = self.publishing.next(), if !self.publishing.is_empty() => {
+                    self.published(published);
+                }
+                Some(pulled) = self.pulls.recv() => self.pulled(pulled),
+                () = returned.news.notified() => self.taken(),
+                Some(combined) = self.combining.join_next(), if !self.combining.is_empty() => {
+                    self.combined(combined);
+                }
+                event = self.events.next() => match event {
+                    Some(event) => self.event(event),
+                    None => break,
+                },
+                now = ticks.tick(), if !self.jobs.is_empty() => {
+                    let elapsed = now.saturating_duration_since(last_tick).min(LONGEST_TICK);
+                    last_tick = now;
+                    self.hear(Input::Tick(elapsed));
+                }
+                _ = alive.tick() => self.say_alive(),
+                changed = health.changed() => {
+                    if changed.is_err() {
+                        break;
+                    }
+                    let now = health.borrow_and_update().clone();
+                    self.hear(Input::Health(now));
+                }
+            }
+        }
+        self.shut_down().await;
+    }
+
+    /// Ends what still runs, and leaves nothing behind at the broker.
+    async fn shut_down(mut self) {
+        let jobs: Vec<JobId> = self.engine.live_jobs().collect();
+        for job in jobs {
+            self.hear(Input::Cancel { job });
+        }
+        // Task messages on their way are of no use any more; the hints that their jobs are dead are.
+        self.publishing.clear();
+        self.say_alive();
+        let goodbye = async {
+            while self.publishing.next().await.is_some() {}
+            let reply = reply_queue(self.leader);
+            if let Err(error) = self.broker.delete(&reply).await {
+                tracing::debug!(%error, "reply queue is left to expire");
+            }
+            self.broker.close().await;
+        };
+        if tokio::time::timeout(Duration::from_secs(5), goodbye).await.is_err() {
+            tracing::warn!(leader = %self.leader, "broker did not answer at the end");
+        }
+    }
+
+    fn hear(&mut self, input: Input) {
+        for action in self.engine.step(input) {
+            self.act(action);
+        }
+        for (job, progress) in self.engine.take_progress() {
+            if let Some(channels) = self.jobs.get(&job) {
+                channels.progress.send_replace(progress);
+            }
+        }
+    }
+
+    fn command(&mut self, command: Command) {
+        match command {
+            Command::Start { job, plan, source, outputs, progress, events } => {
+                let hint = match source.size_hint() {
+                    (least, Some(most)) if least == most => Some(most),
+                    _ => None,
+                };
+                let source = SourcePlace::Here(source);
+                self.jobs.insert(job, JobChannels { outputs, progress, events, source });
+                self.newest = self.newest.max(Some(job));
+                self.hear(Input::Start { job, plan, hint });
+            }
+            Command::Cancel { job } => self.hear(Input::Cancel { job }),
+            Command::Close => {}
+        }
+    }
+
+    /// Takes an answer, and those that have come with it.
+    fn answers(&mut self, first: Consumption) {
+        let mut next = Some(first);
+        for _ in 0..ANSWERS_IN_A_ROW {
+            match next {
+                Some(Consumption::Delivery(delivery)) => self.answer(delivery),
+                Some(Consumption::Resumed { generation }) => {
+                    tracing::info!(generation, "answers come again");
+                }
+                None => return,
+            }
+            next = self.replies.try_next();
+        }
+        // What was taken out last is not lost.
+        if let Some(Consumption::Delivery(delivery)) = next {
+            self.answer(delivery);
+        }
+    }
+
+    /// Rule 18: acked on acceptance; what a reader has not taken is held by credit, not by acks.
+    fn answer(&mut self, delivery: Delivery) {
+        let body = &delivery.message.body;
+        let input = match delivery.message.properties.kind {
+            Some(MessageKind::Result) => {
+                ResultMessage::decode(body).map(|m| Some(Input::Result(m)))
+            }
+            Some(MessageKind::Return) => Return::decode(body).map(|m| Some(Input::Return(m))),
+            // What runs long is asked after by a later version of the protocol.
+            Some(MessageKind::Lease | MessageKind::ProbeReply) => Ok(None),
+            other => Err(WireError::Malformed { reason: format!("{other:?} is no answer") }),
+        };
+        match input {
+            Ok(Some(input)) => self.hear(input),
+            Ok(None) => {}
+            Err(error) => tracing::warn!(%error, "undecodable answer dropped"),
+        }
+        delivery.settle(Settle::Ack);
+    }
+
+    fn event(&mut self, event: Consumption) {
+        let Consumption::Delivery(delivery) = event else { return };
+        match Event::decode(&delivery.message.body) {
+            Ok(Event::Hello(presence)) => {
+                self.hear(Input::Presence(Box::new(presence)));
+            }
+            Ok(Event::Presence(presence)) => self.hear(Input::Presence(Box::new(presence))),
+            Ok(Event::Bye { worker }) => self.hear(Input::Bye(worker)),
+            Err(error) => tracing::debug!(%error, "undecodable event dropped"),
+        }
+        delivery.settle(Settle::Ack);
+    }
+
+    fn published(&mut self, (task, attempt, result): (TaskNumber, u32, Result<(), PublishError>)) {
+        match result {
+            Ok(()) => self.hear(Input::Published { task, attempt }),
+            Err(error) => self.hear(Input::NotPublished { task, attempt, error }),
+        }
+    }
+
+    fn pulled(&mut self, pulled: Pulled) {
+        let Some(channels) = self.jobs.get_mut(&pulled.job) else { return };
+        let progress = match pulled.over {
+            None => Pull::Pausing,
+            Some((source, state)) => {
+                channels.source = SourcePlace::Here(source);
+                match state {
+                    SourceState::More => Pull::Done,
+                    SourceState::Ended => Pull::Ended,
+                    SourceState::Failed { error } => Pull::Failed(Arc::from(error.source)),
+                }
+            }
+        };
+        if matches!(progress, Pull::Ended | Pull::Failed(_)) {
+            channels.source = SourcePlace::Ended;
+        }
+        let block = PulledBlock { bytes: pulled.block.bytes, ends: pulled.block.ends };
+        self.hear(Input::Pulled { job: pulled.job, block, progress });
+    }
+
+    fn taken(&mut self) {
+        for (job, bytes) in self.returned.take() {
+            self.hear(Input::Taken { job, bytes });
+        }
+    }
+
+    fn combined(&mut self, combined: Result<Combined, tokio::task::JoinError>) {
+        match combined {
+            Ok((job, combination, result)) => {
+                self.hear(Input::Combined { job, combination, result });
+            }
+            // Steps catch panics; only the end of the tokio runtime is left.
+            Err(error) => tracing::error!(%error, "a combination was lost"),
+        }
+    }
+
+    fn act(&mut self, action: Action) {
+        match action {
+            Action::Publish { pool, message } => self.publish(&pool, &message),
+            Action::Pull { job, elements, bytes } => self.pull(job, Budget { elements, bytes }),
+            Action::Output { job, outputs } => self.output(job, outputs),
+            Action::Combine { job, combination, step, partials } => {
+                self.combining
+                    .spawn_blocking(move || (job, combination, combine(job, &step, &partials)));
+            }
+            Action::End { job, result } => self.end(job, result),
+            Action::Cancel { job } => {
+                let cancel = Control::Cancel { leader: self.leader, job };
+                self.broadcast(&cancel);
+            }
+            Action::Emit { job, event } => {
+                if let Some(channels) = self.jobs.get(&job) {
+                    // Nobody has to listen.
+                    let _ = channels.events.send(event);
+                }
+            }
+        }
+    }
+
+    fn publish(&mut self, pool: &Pool, message: &TaskMessage) {
+        let (task, attempt) = (message.header.task, message.header.attempt);
+        let message = match message.encode() {
+            Ok(body) => Message { properties: self.task_properties(message), body },
+            Err(error) => {
+                tracing::error!(%error, %task, "task does not encode");
+                return;
+            }
+        };
+        let broker = Arc::clone(&self.broker);
+        let address = Address::new(Exchange::Task, pool.as_str());
+        self.publishing.push(Box::pin(async move {
+            (task, attempt, broker.publish(&address, message).await)
+        }));
+    }
+
+    fn task_properties(&self, message: &TaskMessage) -> Properties {
+        let header = &message.header;
+        let operations: Vec<&str> = header.steps.iter().map(|step| step.name.as_str()).collect();
+        Properties {
+            kind: Some(MessageKind::Task),
+            wire_version: WIRE_VERSION,
+            reply_to: Some(self.leader.to_string()),
+            correlation_id: Some(format!("{}/{}", header.task, header.attempt)),
+            persistent: true,
+            headers: vec![
+                ("job".to_owned(), header.job.to_string()),
+                ("stage".to_owned(), header.stage.to_string()),
+                ("operations".to_owned(), operations.join(",")),
+            ],
+        }
+    }
+
+    fn pull(&mut self, job: JobId, budget: Budget) {
+        let Some(channels) = self.jobs.get_mut(&job) else { return };
+        if let SourcePlace::Here(source) =
+            std::mem::replace(&mut channels.source, SourcePlace::Ended)
+        {
+            let pull = pull::spawn(job, source, budget, self.pull_news.clone());
+            channels.source = SourcePlace::Pulling(pull);
+        }
+    }
+
+    fn output(&mut self, job: JobId, outputs: OutputParts) {
+        let Some(channels) = self.jobs.get(&job) else { return };
+        let returned = Arc::clone(&self.returned);
+        let block = OutputBlock {
+            values: outputs.values,
+            count: outputs.count,
+            indexes: outputs.indexes,
+            credit: CreditGuard { job, bytes: outputs.charged, returned },
+        };
+        // A reader that is gone has dropped its job, which cancels it.
+        let _ = channels.outputs.send(Ok(block));
+    }
+
+    fn end(&mut self, job: JobId, result: Result<(), Error>) {
+        let Some(channels) = self.jobs.remove(&job) else { return };
+        if let Err(error) = result {
+            let _ = channels.outputs.send(Err(error));
+        }
+        channels.progress.send_modify(|progress| progress.ended = true);
+    }
+
+    /// Rule 21: which jobs live is state, said again and again; that one is dead follows from it.
+    fn say_alive(&mut self) {
+        self.beat += 1;
+        let alive = Control::Alive {
+            leader: self.leader,
+            beat: self.beat,
+            upto: self.newest,
+            live: self.engine.live_jobs().collect(),
+        };
+        self.broadcast(&alive);
+    }
+
+    fn broadcast(&mut self, control: &Control) {
+        let Ok(body) = control.encode() else { return };
+        let properties = Properties {
+            kind: Some(MessageKind::Control),
+            wire_version: WIRE_VERSION,
+            reply_to: Some(self.leader.to_string()),
+            ..Properties::default()
+        };
+        let broker = Arc::clone(&self.broker);
+        let address = Address::new(Exchange::Control, "all");
+        // State that is said again: whether this one arrives matters little. No task has number 0.
+        self.publishing.push(Box::pin(async move {
+            let result = broker.publish(&address, Message { properties, body }).await;
+            (TaskNumber(0), 0, result)
+        }));
+    }
+}
+
+/// The queue that answers to this leader come to.
+pub(super) fn reply_queue(leader: LeaderId) -> QueueSpec {
+    QueueSpec::Reply { leader, expires: Duration::from_secs(30 * 60) }
+}

@@ -1,0 +1,318 @@
+//! What workers answer: results and returns.
+
+use std::time::Duration;
+
+use bytes::Bytes;
+
+use super::{Engine, element::blamed};
+use crate::{
+    id::{TaskNumber, WorkerId},
+    leader::{
+        event::JobEvent,
+        fold::Partial,
+        job::JobState,
+        protocol::Action,
+        retry,
+        task::{Shape, Task, Work},
+    },
+    operation::{ErrorKind, OperationError},
+    registry::Refusal,
+    wire::{NotRunReason, Outcome, ResultHeader, ResultMessage, Return, ReturnReason, Segment},
+};
+
+/// A task that came back as redelivered this often is halved.
+const HALVED_AFTER: u32 = 3;
+/// A single element that came back as redelivered this often fails.
+const FAILS_AFTER: u32 = 10;
+
+/// A task, and who ran it: for errors that name them.
+pub(super) struct Run<'a> {
+    pub(super) number: TaskNumber,
+    pub(super) task: &'a Task,
+    pub(super) attempt: u32,
+    pub(super) worker: Option<WorkerId>,
+}
+
+impl Engine {
+    pub(super) fn result(&mut self, result: ResultMessage) {
+        let ResultMessage { header, payload } = result;
+        let number = header.task;
+        // Rule 2: whichever copy it comes from, it counts if its task is live, and only then.
+        let Some(task) = self.tasks.get(&number) else {
+            tracing::debug!(task = %number, attempt = header.attempt, "late result dropped");
+            return;
+        };
+        let Some(job) = self.jobs.get(&task.job) else { return };
+        let steps = job.plan.stages[task.stage].steps.len();
+        let shape = Shape {
+            steps,
+            folds: job.folds(task.stage),
+            one_to_one: job.is_one_to_one(task.stage),
+            measured: !job.is_last(task.stage),
+        };
+        if !task.fits(&header, shape) {
+            tracing::warn!(task = %number, worker = %header.worker, "result does not fit its task");
+            let why = "a worker's result does not fit its task";
+            self.copy_gone(number, header.attempt, true, why);
+            return;
+        }
+        let Some(task) = self.retire(number) else { return };
+        let Some(mut job) = self.jobs.remove(&task.job) else { return };
+        self.moved(&mut job);
+        self.measure(&mut job, &task, &header, payload.len());
+        let run = Run { number, task: &task, attempt: header.attempt, worker: Some(header.worker) };
+        match &task.work {
+            Work::Run { .. } => self.run_answered(&mut job, &run, &header.segments, payload),
+            Work::Combine { partials } => {
+                self.combine_answered(&mut job, &run, &header.segments, partials.clone(), payload);
+            }
+        }
+        self.keep(job);
+    }
+
+    fn measure(&mut self, job: &mut JobState, task: &Task, header: &ResultHeader, output: usize) {
+        let ran = |segment: &&Segment| !matches!(segment.outcome, Outcome::NotRun { .. });
+        let elements: u64 =
+            header.segments.iter().filter(ran).map(|s| u64::from(s.to - s.from)).sum();
+        if elements > 0 && task.len() > 0 {
+            let input = (task.size() as u64 * elements / task.len() as u64) as usize;
+            let busy = Duration::from_micros(header.busy_us);
+            job.stages[task.stage].cost.observe(busy, elements, input, output);
+        }
+        let sizing = self.sizing(job, task.stage);
+        if let Some(flow) = self.pools.get_mut(&task.pool) {
+            flow.observe(Duration::from_micros(header.waited_us), &sizing);
+        }
+    }
+
+    /// Places each position of the batch (rule 4): settled, failed, or in a new task.
+    fn run_answered(
+        &mut self,
+        job: &mut JobState,
+        run: &Run<'_>,
+        segments: &[Segment],
+        mut payload: Bytes,
+    ) {
+        let Work::Run { elements, first_step } = &run.task.work else { return };
+        // A leaf of a fixed tree counts whole or not at all.
+        if job.has_leaves(run.task.stage)
+            && !matches!(segments, [Segment { outcome: Outcome::Done { .. }, .. }])
+        {
+            self.leaf_broken(job, run, segments);
+            return;
+        }
+        for segment in segments {
+            let part = elements.slice(segment.from as usize..segment.to as usize);
+            match &segment.outcome {
+                Outcome::Done { bytes, outputs, counts, lengths, .. } => {
+                    let values = payload.split_to((*bytes as usize).min(payload.len()));
+                    let outputs = super::output::Outputs {
+                        values,
+                        count: *outputs,
+                        counts: counts.as_deref(),
+                        lengths: lengths.as_deref(),
+                    };
+                    self.done(job, run.task.stage, &part, outputs);
+                }
+                Outcome::Failed { step, error } => {
+                    let step = first_step + *step as usize;
+                    self.failed(job, run, part, step, error.clone());
+                }
+                Outcome::NotRun { why } => {
+                    let task = run.task.with(Work::Run { elements: part, first_step: *first_step });
+                    let delay = match why {
+                        // Somebody cancels what nobody cancelled: not at full speed.
+                        NotRunReason::Cancelled => retry::delay(None, 1, run.number),
+                        _ => Duration::ZERO,
+                    };
+                    self.later(job, task, delay);
+                }
+            }
+        }
+    }
+
+    /// A leaf with a hole: its failures are charged, then it runs again whole.
+    fn leaf_broken(&mut self, job: &mut JobState, run: &Run<'_>, segments: &[Segment]) {
+        let Work::Run { elements, first_step } = &run.task.work else { return };
+        let mut delay = Duration::ZERO;
+        let mut again = Vec::new();
+        for segment in segments {
+            let part = elements.slice(segment.from as usize..segment.to as usize);
+            let Outcome::Failed { step, error } = &segment.outcome else {
+                again.push(part);
+                continue;
+            };
+            let step = first_step + *step as usize;
+            if let Some(wait) = self.judge(job, run, &part, step, error) {
+                delay = delay.max(wait);
+                again.push(part.charged());
+            } else {
+                // The stage of a fixed fold has no step whose failures are skipped or made values.
+                let error = blamed(job, run, part.index(0), part.tries(0), step, error.clone());
+                self.fail_job(job, run.task.stage, &part, error);
+                return;
+            }
+        }
+        if let Some(elements) = crate::leader::elements::Elements::join(again) {
+            let task = run.task.with(Work::Run { elements, first_step: *first_step });
+            self.later(job, task, delay);
+        }
+    }
+
+    fn combine_answered(
+        &mut self,
+        job: &mut JobState,
+        run: &Run<'_>,
+        segments: &[Segment],
+        partials: Vec<Partial>,
+        payload: Bytes,
+    ) {
+        if let [Segment { outcome: Outcome::Done { outputs: 1, .. }, .. }] = segments {
+            self.combination_done(job, &partials, payload);
+            return;
+        }
+        let failure = segments.iter().find_map(|segment| match &segment.outcome {
+            Outcome::Failed { error, .. } => Some(error.clone()),
+            _ => None,
+        });
+        match failure {
+            Some(error) => self.combination_failed(job, run, partials, error),
+            None => {
+                let task = run.task.with(Work::Combine { partials });
+                self.later(job, task, Duration::ZERO);
+            }
+        }
+    }
+
+    pub(super) fn returned(&mut self, returned: Return) {
+        let number = returned.task;
+        let Some(task) = self.tasks.get_mut(&number) else { return };
+        let job = task.job;
+        let event = JobEvent::TaskReturned {
+            task: number,
+            attempt: returned.attempt,
+            worker: returned.worker,
+            why: returned.why.clone(),
+        };
+        self.actions.push(Action::Emit { job, event });
+        match returned.why {
+            ReturnReason::Redelivered => {
+                let why = "the workers that it was delivered to died, or held it longer than the \
+                           broker's acknowledgement timeout";
+                self.copy_gone(number, returned.attempt, true, why);
+            }
+            ReturnReason::Crashed { status } => {
+                self.crashed(number, returned.position, &status);
+            }
+            ReturnReason::TooLarge { size, limit } => {
+                let why = format!(
+                    "an answer of {size} bytes is larger than the {limit} bytes that the broker takes"
+                );
+                self.too_large(number, &why);
+            }
+            ReturnReason::Refused(Refusal::Undecodable { name, offset, reason }) => {
+                self.undecodable(number, &name, offset, &reason);
+            }
+            ReturnReason::Refused(refusal) => {
+                let now = self.now;
+                task.refusals
+                    .entry(returned.worker)
+                    .and_modify(|(_, known)| *known = refusal.clone())
+                    .or_insert((now, refusal));
+                self.refused.insert(number);
+                self.copy_gone_after_setback(number, returned.attempt);
+            }
+            ReturnReason::NotStarted | ReturnReason::Draining | ReturnReason::LeaderSilent => {
+                self.copy_gone(number, returned.attempt, false, "");
+            }
+        }
+    }
+
+    /// A copy will not be answered any more; without any left the task is sent again.
+    fn copy_gone(&mut self, number: TaskNumber, attempt: u32, redelivered: bool, why: &str) {
+        let Some(task) = self.tasks.get_mut(&number) else { return };
+        if !task.lose_copy(attempt) {
+            return;
+        }
+        if redelivered {
+            task.redelivered += 1;
+            let single = task.len() == 1 || matches!(task.work, Work::Combine { .. });
+            if single && task.redelivered >= FAILS_AFTER {
+                let error = OperationError::new(
+                    ErrorKind::Crash,
+                    format!("given up after {FAILS_AFTER} deliveries: {why}"),
+                );
+                self.give_up(number, error);
+                return;
+            }
+            if !single && task.redelivered >= HALVED_AFTER {
+                let middle = task.len() / 2;
+                self.split(number, &[middle]);
+                return;
+            }
+        }
+        self.again(number, Duration::ZERO);
+    }
+
+    fn copy_gone_after_setback(&mut self, number: TaskNumber, attempt: u32) {
+        let Some(task) = self.tasks.get_mut(&number) else { return };
+        if !task.lose_copy(attempt) {
+            return;
+        }
+        task.setbacks += 1;
+        // At most 1.6 s: a worker that can run it may come at any time.
+        let delay = retry::delay(None, task.setbacks.min(5), number);
+        self.again(number, delay);
+    }
+
+    fn crashed(&mut self, number: TaskNumber, position: Option<u32>, status: &str) {
+        let Some(task) = self.tasks.get(&number) else { return };
+        let (count, position) = (task.len(), position.unwrap_or(0) as usize);
+        if count > 1 && matches!(task.work, Work::Run { .. }) {
+            self.split(number, &[position.min(count - 1), (position + 1).min(count)]);
+            return;
+        }
+        let error = OperationError::new(ErrorKind::Crash, format!("its process died: {status}"));
+        self.charge_single(number, error);
+    }
+
+    fn undecodable(&mut self, number: TaskNumber, operation: &str, offset: u32, reason: &str) {
+        let Some(task) = self.tasks.get(&number) else { return };
+        let (count, at) = (task.len(), offset as usize);
+        if count > 1 && matches!(task.work, Work::Run { .. }) {
+            self.split(number, &[at.min(count - 1), (at + 1).min(count)]);
+            return;
+        }
+        let text = format!("the element does not decode as an input of `{operation}`: {reason}");
+        self.charge_single(number, OperationError::new(ErrorKind::Codec, text));
+    }
+
+    pub(super) fn too_large(&mut self, number: TaskNumber, why: &str) {
+        let Some(task) = self.tasks.get(&number) else { return };
+        if task.len() > 1 && matches!(task.work, Work::Run { .. }) {
+            self.split(number, &[task.len() / 2]);
+        } else if let Work::Combine { .. } = task.work {
+            self.combine_here(number);
+        } else {
+            self.give_up(number, OperationError::new(ErrorKind::TooLarge, why.to_string()));
+        }
+    }
+
+    /// Retires a task; its parts, cut at these offsets, become new ones.
+    fn split(&mut self, number: TaskNumber, cuts: &[usize]) {
+        let Some(task) = self.retire(number) else { return };
+        let Some(mut job) = self.jobs.remove(&task.job) else { return };
+        if let Work::Run { elements, first_step } = &task.work {
+            let mut from = 0;
+            for to in cuts.iter().copied().chain([elements.len()]) {
+                if from < to {
+                    let elements = elements.slice(from..to);
+                    let work = Work::Run { elements, first_step: *first_step };
+                    self.later(&mut job, task.with(work), Duration::ZERO);
+                    from = to;
+                }
+            }
+        }
+        self.keep(job);
+    }
+}

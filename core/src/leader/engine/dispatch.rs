@@ -1,0 +1,276 @@
+//! New tasks out of pending elements, copies of tasks, pulls.
+
+use std::time::Duration;
+
+use super::Engine;
+use crate::{
+    broker::PublishError,
+    error::Error,
+    id::{JobId, TaskNumber},
+    leader::{
+        batch::MAX_BATCH_BYTES,
+        event::JobEvent,
+        flow::MAX_JOB_BYTES,
+        job::JobState,
+        protocol::Action,
+        retry,
+        task::{Task, TaskState, Work},
+    },
+    operation::ElementRange,
+    wire::{TaskHeader, TaskKind, TaskMessage},
+};
+
+/// Output of one task, at most (rule 19); a single element may give up to the broker's limit.
+const MAX_OUTPUT: u64 = 1 << 20;
+/// Output that any task may give, however little is expected of it.
+const MIN_OUTPUT: u64 = 64 << 10;
+/// The time slice of what must not be cut.
+const UNCUT: Duration = Duration::from_secs(365 * 24 * 3600);
+/// Encoded input of one pull, at most: it is held twice while it is handed over.
+const MAX_PULL_BYTES: usize = 4 << 20;
+
+impl Engine {
+    /// Sends what may be sent: first what waited for its back-off, then new input, job by job.
+    pub(super) fn dispatch(&mut self) {
+        while let Some(&(until, number)) = self.waiting.first()
+            && until <= self.now
+        {
+            self.waiting.remove(&(until, number));
+            self.publish(number);
+        }
+        // One batch a job and turn, so that no job waits behind the whole of another.
+        let mut idle = 0;
+        while idle < self.rotation.len() {
+            let Some(id) = self.rotation.pop_front() else { break };
+            self.rotation.push_back(id);
+            if self.send_one(id) { idle = 0 } else { idle += 1 }
+        }
+        for at in 0..self.rotation.len() {
+            self.pull(self.rotation[at]);
+        }
+    }
+
+    /// Makes one task of a job's pending elements, of the last stage that has some.
+    fn send_one(&mut self, id: JobId) -> bool {
+        let Some(job) = self.jobs.get(&id) else { return false };
+        for stage in (0..job.stages.len()).rev() {
+            if job.stages[stage].pending_elements == 0 {
+                continue;
+            }
+            let sizing = self.sizing(job, stage);
+            let wanted = sizing.elements();
+            let pool = &job.plan.stages[stage].pool;
+            let credit = self.pools.get(pool).is_none_or(|flow| flow.has_credit(&sizing, self.now));
+            if !credit || !job.is_ripe(stage, wanted, sizing.slots) {
+                continue;
+            }
+            let pool = pool.clone();
+            let Some(mut job) = self.jobs.remove(&id) else { return false };
+            let number = job.cut(stage, wanted).map(|elements| {
+                let task = Task::new(id, stage, pool, Work::Run { elements, first_step: 0 });
+                self.later(&mut job, task, Duration::ZERO)
+            });
+            self.jobs.insert(id, job);
+            let Some(number) = number else { return false };
+            self.waiting.remove(&(self.now, number));
+            self.publish(number);
+            return true;
+        }
+        false
+    }
+
+    /// Gives a task a number and a place in the table; it is sent after the delay, and never waits
+    /// for credit.
+    pub(super) fn later(
+        &mut self,
+        job: &mut JobState,
+        mut task: Task,
+        delay: Duration,
+    ) -> TaskNumber {
+        let number = TaskNumber(self.next_task);
+        self.next_task += 1;
+        let until = self.now + delay;
+        task.state = TaskState::Waiting { until };
+        self.waiting.insert((until, number));
+        job.tasks.insert(number);
+        self.tasks.insert(number, task);
+        number
+    }
+
+    /// Sends a new copy of a live task after the delay.
+    pub(super) fn again(&mut self, number: TaskNumber, delay: Duration) {
+        let Some(mut task) = self.tasks.remove(&number) else { return };
+        self.release(number, &mut task);
+        let until = self.now + delay;
+        task.state = TaskState::Waiting { until };
+        self.waiting.insert((until, number));
+        self.tasks.insert(number, task);
+    }
+
+    /// Takes a task back from wherever it is: its credit comes back, nothing waits for it.
+    pub(super) fn release(&mut self, number: TaskNumber, task: &mut Task) {
+        match task.state {
+            TaskState::Waiting { until } => {
+                self.waiting.remove(&(until, number));
+            }
+            TaskState::Publishing | TaskState::Queued => {
+                if let Some(flow) = self.pools.get_mut(&task.pool) {
+                    flow.came_back(task.charged);
+                }
+                if let Some(job) = self.jobs.get_mut(&task.job) {
+                    job.free(task.expected);
+                    job.progress.tasks_out -= 1;
+                    job.stages[task.stage].tasks -= 1;
+                }
+                task.charged = 0;
+                task.expected = 0;
+            }
+        }
+        task.state = TaskState::Waiting { until: Duration::ZERO };
+    }
+
+    fn publish(&mut self, number: TaskNumber) {
+        let Some(mut task) = self.tasks.remove(&number) else { return };
+        if let Some(mut job) = self.jobs.remove(&task.job) {
+            task.attempt += 1;
+            task.copies.push(task.attempt);
+            task.state = TaskState::Publishing;
+            task.charged = task.size();
+            task.expected = job.stages[task.stage].cost.expected_output(task.charged);
+            self.pools.entry(task.pool.clone()).or_default().sent(task.charged, self.now);
+            job.bytes += task.expected;
+            job.progress.tasks_out += 1;
+            job.stages[task.stage].tasks += 1;
+            let message = Box::new(self.message(&job, number, &task));
+            self.actions.push(Action::Publish { pool: task.pool.clone(), message });
+            self.touched.insert(task.job);
+            self.jobs.insert(task.job, job);
+        }
+        self.tasks.insert(number, task);
+    }
+
+    fn message(&self, job: &JobState, number: TaskNumber, task: &Task) -> TaskMessage {
+        let plan = &job.plan.stages[task.stage];
+        let sizing = self.sizing(job, task.stage);
+        let uncut = job.has_leaves(task.stage);
+        let (kind, ranges, first_step, payload, uncut) = match &task.work {
+            Work::Run { elements, first_step } => {
+                (TaskKind::Run, elements.ranges(), *first_step, elements.bytes().clone(), uncut)
+            }
+            Work::Combine { partials } => {
+                let tries = partials.iter().map(|partial| partial.tries).max().unwrap_or(1);
+                let payload: Vec<u8> = partials
+                    .iter()
+                    .filter_map(|partial| partial.bytes.as_deref())
+                    .flatten()
+                    .copied()
+                    .collect();
+                let range = ElementRange { from: 0, to: partials.len() as u64, tries };
+                (TaskKind::Combine, vec![range], plan.steps.len() - 1, payload.into(), true)
+            }
+        };
+        let header = TaskHeader {
+            leader: self.settings.leader,
+            job: job.id,
+            stage: task.stage as u32,
+            task: number,
+            attempt: task.attempt,
+            kind,
+            contained: false,
+            ranges,
+            steps: plan.steps[first_step..].iter().map(|step| step.reference.clone()).collect(),
+            time_slice: if uncut { UNCUT } else { sizing.time_slice() },
+            output_cap: if uncut {
+                u64::MAX
+            } else {
+                (4 * task.expected as u64).clamp(MIN_OUTPUT, MAX_OUTPUT)
+            },
+            measured: !job.is_last(task.stage),
+        };
+        TaskMessage { header, payload }
+    }
+
+    pub(super) fn published(&mut self, number: TaskNumber, attempt: u32) {
+        if let Some(task) = self.tasks.get_mut(&number)
+            && task.attempt == attempt
+            && task.state == TaskState::Publishing
+        {
+            task.state = TaskState::Queued;
+        }
+    }
+
+    pub(super) fn not_published(&mut self, number: TaskNumber, attempt: u32, error: &PublishError) {
+        let Some(task) = self.tasks.get_mut(&number) else { return };
+        // A copy whose fate nobody knows is not waited for: its result would still be welcome.
+        task.copies.retain(|copy| *copy != attempt);
+        if task.attempt != attempt || task.state != TaskState::Publishing {
+            return;
+        }
+        let job = task.job;
+        let delay = match error {
+            PublishError::Lost => Duration::ZERO,
+            PublishError::Nacked { .. } => {
+                task.setbacks += 1;
+                retry::delay(None, task.setbacks, number)
+            }
+            PublishError::TooLarge { .. } => {
+                self.too_large(number, &error.to_string());
+                return;
+            }
+            PublishError::Refused { .. } => {
+                let error = self.submit_error(job, number, error.clone());
+                self.end(job, Err(error));
+                return;
+            }
+            PublishError::Closed => {
+                self.end(job, Err(Error::Closed));
+                return;
+            }
+        };
+        let event = JobEvent::TaskRepublished {
+            task: number,
+            attempt: attempt + 1,
+            reason: error.to_string(),
+        };
+        self.actions.push(Action::Emit { job, event });
+        self.again(number, delay);
+    }
+
+    fn submit_error(&self, job: JobId, number: TaskNumber, source: PublishError) -> Error {
+        let task = self.tasks.get(&number);
+        let owner = task.and_then(|task| Some((self.jobs.get(&task.job)?, task)));
+        let (operation, index) =
+            owner.map_or_else(Default::default, |(job, task)| super::element::first(job, task));
+        Error::Submit { job, operation, index, source }
+    }
+
+    /// Asks for more input where there is credit for it.
+    fn pull(&mut self, id: JobId) {
+        let Some(job) = self.jobs.get(&id) else { return };
+        if job.source.pulling || job.source.ended {
+            return;
+        }
+        let state = &job.stages[0];
+        // At least one task is always allowed, else a job of huge elements would never move.
+        let starved = job.tasks.is_empty() && state.pending_elements == 0;
+        let room = MAX_JOB_BYTES.saturating_sub(job.bytes);
+        if room == 0 && !starved {
+            return;
+        }
+        let sizing = self.sizing(job, 0);
+        let pool = self.pools.get(&job.plan.stages[0].pool);
+        let limit = pool.map_or(1, |flow| flow.limit(&sizing, self.now)).max(1);
+        let free = u64::from(limit.saturating_sub(pool.map_or(0, |flow| flow.tasks)));
+        // What can go out now, and one batch to be ready for the next credit.
+        let wanted = sizing.elements().saturating_mul(free + 1);
+        let elements = wanted.saturating_sub(state.pending_elements);
+        if elements == 0 || state.pending_bytes >= MAX_BATCH_BYTES * (free as usize + 1) {
+            return;
+        }
+        let bytes = room.min(MAX_PULL_BYTES).min(MAX_BATCH_BYTES * (free as usize + 1)).max(1);
+        if let Some(job) = self.jobs.get_mut(&id) {
+            job.source.pulling = true;
+        }
+        self.actions.push(Action::Pull { job: id, elements, bytes });
+    }
+}

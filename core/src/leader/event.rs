@@ -1,0 +1,180 @@
+//! What happens to a job, for those who watch.
+
+use std::{fmt, time::Duration};
+
+use crate::{
+    broker::Pool,
+    id::{TaskNumber, WorkerId},
+    operation::OperationError,
+    wire::ReturnReason,
+};
+
+/// Something that happened to a job.
+#[derive(Debug, Clone, PartialEq)]
+#[non_exhaustive]
+pub enum JobEvent {
+    /// It began.
+    Started {
+        /// Stages of its plan.
+        stages: usize,
+        /// Elements of its source, where that is known.
+        elements: Option<u64>,
+    },
+    /// An element failed and is tried again.
+    ElementRetried {
+        /// Its index in the source.
+        index: u64,
+        /// The operation that failed.
+        operation: String,
+        /// The try that failed, from 1.
+        tries: u32,
+        /// How long it waits.
+        delay: Duration,
+        /// Why it failed.
+        error: OperationError,
+    },
+    /// An element failed for good and is left out.
+    ElementSkipped {
+        /// Its index in the source.
+        index: u64,
+        /// The operation that failed.
+        operation: String,
+        /// Why it failed.
+        error: OperationError,
+    },
+    /// A worker gave a task back without running it.
+    TaskReturned {
+        /// Which task.
+        task: TaskNumber,
+        /// Which copy of it.
+        attempt: u32,
+        /// By whom.
+        worker: WorkerId,
+        /// Why.
+        why: ReturnReason,
+    },
+    /// A task was published again: the broker did not take it, or nobody knows.
+    TaskRepublished {
+        /// Which task.
+        task: TaskNumber,
+        /// The new copy.
+        attempt: u32,
+        /// Why.
+        reason: String,
+    },
+    /// Nothing has moved for a while.
+    Stalled(Stall),
+    /// It moves again.
+    Resumed,
+    /// It is over.
+    Ended {
+        /// Why it failed, if it did.
+        error: Option<String>,
+    },
+}
+
+/// Why a job does not move.
+#[derive(Debug, Clone, PartialEq, Eq)]
+#[non_exhaustive]
+pub enum Stall {
+    /// The connection to the broker is lost.
+    Disconnected,
+    /// The broker takes no messages.
+    Blocked {
+        /// In the broker's words.
+        reason: String,
+    },
+    /// Nobody serves a pool.
+    NoWorkers {
+        /// The pool.
+        pool: Pool,
+        /// Tasks that wait in it.
+        tasks: u32,
+    },
+    /// Workers refuse an operation.
+    Refused {
+        /// The operation.
+        operation: String,
+        /// Workers that refused it.
+        workers: usize,
+        /// What the last of them said.
+        reason: String,
+    },
+    /// Tasks are out and nobody answers.
+    Unanswered {
+        /// The pool of the oldest one.
+        pool: Pool,
+        /// How many tasks are out.
+        tasks: u32,
+        /// How long nothing has come back.
+        silent: Duration,
+    },
+    /// The source gives nothing.
+    InputSlow,
+    /// Nobody takes the results.
+    ReaderSlow {
+        /// Bytes that wait for the reader.
+        bytes: usize,
+    },
+}
+
+impl Stall {
+    /// Whether the program itself is what the job waits for: no patience runs out over that.
+    pub(crate) fn is_own_doing(&self) -> bool {
+        matches!(self, Self::InputSlow | Self::ReaderSlow { .. })
+    }
+}
+
+impl fmt::Display for Stall {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Disconnected => {
+                write!(f, "the connection to the broker is lost; it is tried again all the time")
+            }
+            Self::Blocked { reason } => write!(
+                f,
+                "the broker takes no messages ({reason}); free memory or disk space there"
+            ),
+            Self::NoWorkers { pool, tasks } => write!(
+                f,
+                "no worker serves pool `{pool}`, where {tasks} tasks wait; start one with `--pool {pool}`"
+            ),
+            Self::Refused { operation, workers, reason } => write!(
+                f,
+                "{workers} workers refuse operation `{operation}` ({reason}); start workers built like this program"
+            ),
+            Self::Unanswered { pool, tasks, silent } => write!(
+                f,
+                "{tasks} tasks are out in pool `{pool}` and nothing came back for {} s: their \
+                 operation takes that long, their workers hang, or the broker lost them",
+                silent.as_secs()
+            ),
+            Self::InputSlow => write!(f, "the input of the job gives nothing"),
+            Self::ReaderSlow { bytes } => {
+                write!(f, "nobody takes the results of the job: {bytes} bytes wait")
+            }
+        }
+    }
+}
+
+/// How far a job is.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+#[non_exhaustive]
+pub struct Progress {
+    /// Elements of the source, where that is known.
+    pub total: Option<u64>,
+    /// Elements taken from the source.
+    pub pulled: u64,
+    /// Elements of the first stage that are done (their outputs may still be on their way).
+    pub done: u64,
+    /// Elements that failed for good and were left out or became values.
+    pub failed: u64,
+    /// Tries beyond the first.
+    pub retried: u64,
+    /// Tasks that are with the broker or the workers.
+    pub tasks_out: u32,
+    /// Results handed to the reader.
+    pub outputs: u64,
+    /// Whether it is over.
+    pub ended: bool,
+}

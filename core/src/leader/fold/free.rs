@@ -1,0 +1,109 @@
+//! A fold that combines whatever neighbours exist.
+
+use std::collections::BTreeMap;
+
+use super::{FoldState, Partial};
+
+/// Partial results by first position; those that are being combined are not here.
+#[derive(Debug, Clone, Default)]
+pub(crate) struct FreeTree {
+    held: BTreeMap<u64, Partial>,
+    /// First positions of what was inserted since `ready` last looked around them.
+    fresh: Vec<u64>,
+}
+
+impl FreeTree {
+    pub(super) fn insert(&mut self, mut partial: Partial) {
+        // Emptiness combines with either neighbour for nothing.
+        if let Some(left) = self.left_of(partial.from)
+            && (left.bytes.is_none() || partial.bytes.is_none())
+        {
+            self.held.remove(&left.from);
+            partial = merge(left, partial);
+        }
+        if let Some(right) = self.held.get(&partial.to)
+            && (right.bytes.is_none() || partial.bytes.is_none())
+        {
+            let to = right.from;
+            if let Some(right) = self.held.remove(&to) {
+                partial = merge(partial, right);
+            }
+        }
+        self.fresh.push(partial.from);
+        self.held.insert(partial.from, partial);
+    }
+
+    pub(super) fn ready(&mut self, state: FoldState) -> Option<Vec<Partial>> {
+        if state.complete {
+            let starts: Vec<u64> = self.held.keys().copied().collect();
+            // Everything is here or being combined: pairs are enough, runs are better.
+            return starts.into_iter().find_map(|start| self.take_run(start, 2, state.fan_in));
+        }
+        while let Some(at) = self.fresh.pop() {
+            let start = self.start_of_run(at, state.fan_in);
+            if let Some(run) = self.take_run(start, state.fan_in, state.fan_in) {
+                return Some(run);
+            }
+        }
+        None
+    }
+
+    /// Goes left from `at` for as long as there are neighbours, at most `most` of them.
+    fn start_of_run(&self, mut at: u64, most: usize) -> u64 {
+        for _ in 0..most {
+            match self.left_of(at) {
+                Some(left) => at = left.from,
+                None => break,
+            }
+        }
+        at
+    }
+
+    /// Takes out the run at `start` if it has at least `least` members: the `most` neighbouring
+    /// ones that stand for the fewest elements, so that long folds are not combined again and
+    /// again with short ones.
+    fn take_run(&mut self, start: u64, least: usize, most: usize) -> Option<Vec<Partial>> {
+        let mut run: Vec<(u64, u64)> = Vec::new();
+        let mut at = start;
+        while let Some(partial) = self.held.get(&at) {
+            run.push((partial.from, partial.to - partial.from));
+            at = partial.to;
+            if run.len() >= 4 * most {
+                break;
+            }
+        }
+        if run.len() < least {
+            return None;
+        }
+        let width = run.len().min(most.max(2));
+        let weight =
+            |window: &&[(u64, u64)]| window.iter().map(|(_, elements)| elements).sum::<u64>();
+        let lightest = run.windows(width).min_by_key(weight)?;
+        lightest.iter().map(|(from, _)| self.held.remove(from)).collect()
+    }
+
+    fn left_of(&self, at: u64) -> Option<Partial> {
+        let (_, left) = self.held.range(..at).next_back()?;
+        (left.to == at).then(|| left.clone())
+    }
+
+    pub(super) fn only(&self) -> Option<&Partial> {
+        let (_, only) = self.held.first_key_value()?;
+        (self.held.len() == 1).then_some(only)
+    }
+
+    #[cfg(test)]
+    pub(super) fn held(&self) -> Vec<(u64, u64)> {
+        self.held.values().map(|partial| (partial.from, partial.to)).collect()
+    }
+}
+
+/// Two neighbours of which at least one is empty.
+fn merge(left: Partial, right: Partial) -> Partial {
+    Partial {
+        from: left.from,
+        to: right.to,
+        tries: left.tries.max(right.tries),
+        bytes: left.bytes.or(right.bytes),
+    }
+}

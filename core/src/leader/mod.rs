@@ -1,0 +1,28 @@
+//! Drives jobs: what decides is in `engine`, what does is in `driver`.
+
+mod batch;
+mod combine;
+mod driver;
+mod elements;
+mod engine;
+mod event;
+mod flow;
+mod fold;
+mod handle;
+mod job;
+mod launch;
+mod order;
+mod pending;
+mod protocol;
+mod pull;
+mod results;
+mod retry;
+mod run;
+mod runtime;
+mod task;
+
+pub use event::{JobEvent, Progress, Stall};
+pub use handle::{Job, JobEvents};
+pub use pending::Pending;
+pub use results::Results;
+pub use runtime::{Runtime, RuntimeBuilder};

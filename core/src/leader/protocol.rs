@@ -1,0 +1,87 @@
+//! What the engine hears, and what it wants done.
+
+use std::{sync::Arc, time::Duration};
+
+use bytes::Bytes;
+
+use super::{event::JobEvent, launch::OutputParts};
+use crate::{
+    broker::{Health, Pool, PublishError},
+    error::Error,
+    id::{JobId, TaskNumber, WorkerId},
+    operation::OperationError,
+    plan::Plan,
+    registry::StepReference,
+    wire::{Presence, ResultMessage, Return, TaskMessage},
+};
+
+/// What the engine hears.
+#[derive(Debug)]
+pub(crate) enum Input {
+    /// A job begins; `hint` is how many elements its source has, where that is known.
+    Start { job: JobId, plan: Arc<Plan>, hint: Option<u64> },
+    /// Elements of a source.
+    Pulled { job: JobId, block: PulledBlock, progress: Pull },
+    /// The broker has taken a copy.
+    Published { task: TaskNumber, attempt: u32 },
+    /// The broker has not taken a copy, or nobody knows.
+    NotPublished { task: TaskNumber, attempt: u32, error: PublishError },
+    /// A worker answers.
+    Result(ResultMessage),
+    /// A worker gives back.
+    Return(Return),
+    /// A combination on the leader is over.
+    Combined { job: JobId, combination: u64, result: Result<Bytes, OperationError> },
+    /// The reader of a job took outputs of this size.
+    Taken { job: JobId, bytes: usize },
+    /// Nobody wants a job any more.
+    Cancel { job: JobId },
+    /// A worker is there.
+    Presence(Box<Presence>),
+    /// A worker is gone.
+    Bye(WorkerId),
+    /// How the connection is.
+    Health(Health),
+    /// Time has passed.
+    Tick(Duration),
+}
+
+/// Elements as a source gave them.
+#[derive(Debug, Default)]
+pub(crate) struct PulledBlock {
+    pub(crate) bytes: Bytes,
+    /// Where each element ends.
+    pub(crate) ends: Vec<u32>,
+}
+
+/// How far a pull has got.
+#[derive(Debug)]
+pub(crate) enum Pull {
+    /// The source pauses; more of the same pull may come.
+    Pausing,
+    /// As many as were asked for.
+    Done,
+    /// There are no more.
+    Ended,
+    /// The element behind the last one could not be had.
+    Failed(Arc<dyn std::error::Error + Send + Sync>),
+}
+
+/// What the engine wants done.
+#[derive(Debug)]
+pub(crate) enum Action {
+    /// Publish a copy of a task; answer by `Published` or `NotPublished`.
+    Publish { pool: Pool, message: Box<TaskMessage> },
+    /// Pull up to so many elements and bytes; answer by `Pulled`.
+    Pull { job: JobId, elements: u64, bytes: usize },
+    /// Hand outputs to the reader of a job.
+    Output { job: JobId, outputs: OutputParts },
+    /// Combine partial results here; answer by `Combined`.
+    Combine { job: JobId, combination: u64, step: Box<StepReference>, partials: Vec<Bytes> },
+    /// A job is over.
+    End { job: JobId, result: Result<(), Error> },
+    /// Tell the workers that a job is dead.
+    Cancel { job: JobId },
+    /// Tell who listens.
+    Emit { job: JobId, event: JobEvent },
+}
