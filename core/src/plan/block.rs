@@ -29,7 +29,6 @@ pub struct BlockBuffer {
 
 #[derive(Debug, Default)]
 struct Inner {
-    /// May be longer than the last of `ends`: when an element panicked while it serialized.
     bytes: Vec<u8>,
     ends: Vec<u32>,
     /// Bytes and elements of the block before: this one will be about as large.
@@ -94,9 +93,7 @@ impl BlockBuffer {
     /// Takes all that is there, perhaps nothing.
     pub fn take(&self) -> Block {
         let mut inner = self.lock();
-        let end = inner.end();
-        inner.bytes.truncate(end);
-        inner.expected = (end, inner.ends.len());
+        inner.expected = (inner.bytes.len(), inner.ends.len());
         Block {
             bytes: std::mem::take(&mut inner.bytes).into(),
             ends: std::mem::take(&mut inner.ends),
@@ -135,7 +132,7 @@ impl BlockBuffer {
     }
 
     /// The user's `Serialize` runs under the lock and may panic; what it left behind the last end
-    /// is cut off here, so a poisoned lock guards nothing broken.
+    /// is cut off here, so that nobody sees it.
     fn lock(&self) -> MutexGuard<'_, Inner> {
         self.inner.lock().unwrap_or_else(|poisoned| {
             self.inner.clear_poison();

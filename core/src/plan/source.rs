@@ -272,6 +272,12 @@ mod tests {
         buffer.ready().await;
     }
 
+    /// A test that waits for what never happens fails rather than hangs.
+    async fn soon<F: Future>(future: F) -> F::Output {
+        let patience = std::time::Duration::from_secs(10);
+        tokio::time::timeout(patience, future).await.expect("it did not happen")
+    }
+
     #[tokio::test]
     async fn a_dropped_fill_drops_the_source() {
         let (feed, fed) = mpsc::channel::<u8>();
@@ -289,7 +295,7 @@ mod tests {
         }
         drop(filling);
         feed.send(2).unwrap();
-        assert!(dropped.await.is_err());
+        assert!(soon(dropped).await.is_err());
 
         let (gone, dropped) = tokio::sync::oneshot::channel::<()>();
         let input = futures::stream::pending::<Result<u8, BoxError>>().map(move |item| {
@@ -299,6 +305,6 @@ mod tests {
         let mut filling = Box::pin(Source::from_stream(input).fill(buffer, PLENTY));
         assert!(futures::poll!(&mut filling).is_pending());
         drop(filling);
-        assert!(dropped.await.is_err());
+        assert!(soon(dropped).await.is_err());
     }
 }
