@@ -1,0 +1,93 @@
+//! No message waits beside a consumer that could take it.
+
+use std::sync::Arc;
+
+use bytes::Bytes;
+use futures::{future::join_all, poll};
+use phalanx_conformance::within_a_minute;
+use phalanx_core::broker::{
+    Address, Broker, Consumer, Consumption, Exchange, Message, Pool, Properties, QueueSpec, Settle,
+};
+use phalanx_inmemory::MemoryBroker;
+use tokio::sync::Barrier;
+
+fn to_tasks() -> Address {
+    Address::new(Exchange::Task, Pool::DEFAULT)
+}
+
+fn message() -> Message {
+    Message { properties: Properties::default(), body: Bytes::from_static(b"x") }
+}
+
+async fn consume(broker: &MemoryBroker) -> Box<dyn Consumer> {
+    broker.consume(&QueueSpec::Task { pool: Pool::default() }, 1).await.unwrap()
+}
+
+/// Nobody settles before each of them has a message: one that is not called stops them all.
+#[tokio::test(flavor = "multi_thread", worker_threads = 4)]
+async fn each_message_calls_a_consumer_of_its_own() {
+    const ROUNDS: usize = 3_000;
+    const CONSUMERS: usize = 4;
+    let broker = Arc::new(MemoryBroker::new());
+    let barrier = Arc::new(Barrier::new(CONSUMERS + 1));
+    let mut consumers = Vec::new();
+    for _ in 0..CONSUMERS {
+        let mut consumer = consume(&broker).await;
+        let barrier = barrier.clone();
+        consumers.push(tokio::spawn(async move {
+            for _ in 0..ROUNDS {
+                let Some(Consumption::Delivery(delivery)) = consumer.next().await else { return };
+                barrier.wait().await;
+                delivery.settle(Settle::Ack);
+            }
+        }));
+    }
+    within_a_minute(async {
+        for _ in 0..ROUNDS {
+            let publishers = (0..CONSUMERS).map(|_| {
+                let broker = broker.clone();
+                tokio::spawn(async move { broker.publish(&to_tasks(), message()).await.unwrap() })
+            });
+            join_all(publishers).await;
+            barrier.wait().await;
+        }
+        join_all(consumers).await;
+    })
+    .await;
+}
+
+/// As in a `select!` whose other branch wins just when a message comes.
+#[tokio::test]
+async fn a_consumer_that_was_called_and_looks_away_passes_the_call_on() {
+    let broker = MemoryBroker::new();
+    let (mut one, mut two) = (consume(&broker).await, consume(&broker).await);
+    let (mut first, mut second) = (one.next(), two.next());
+    assert!(poll!(&mut first).is_pending());
+    assert!(poll!(&mut second).is_pending());
+    broker.publish(&to_tasks(), message()).await.unwrap();
+    drop(first);
+    let Some(Consumption::Delivery(delivery)) = within_a_minute(second).await else {
+        panic!("expected a delivery")
+    };
+    delivery.settle(Settle::Ack);
+}
+
+/// One that comes back from a lost connection counts as a new message.
+#[tokio::test]
+async fn what_a_lost_consumer_held_calls_the_others() {
+    let broker = MemoryBroker::new();
+    let dying = broker.connect();
+    let mut consumer = consume(&dying).await;
+    broker.publish(&to_tasks(), message()).await.unwrap();
+    let held = consumer.next().await;
+    let mut living = consume(&broker).await;
+    let mut next = living.next();
+    assert!(poll!(&mut next).is_pending());
+    dying.close().await;
+    let Some(Consumption::Delivery(again)) = within_a_minute(next).await else {
+        panic!("expected a delivery")
+    };
+    assert!(again.redelivered);
+    again.settle(Settle::Ack);
+    drop(held);
+}
