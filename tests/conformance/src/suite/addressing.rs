@@ -44,8 +44,14 @@ pub async fn control_reaches_every_worker_by_its_topics(broker: &impl BrokerUnde
 pub async fn a_control_queue_goes_with_its_connection(broker: &impl BrokerUnderTest) {
     let (leader, worker) = (broker.connect().await, broker.connect().await);
     let queue = QueueSpec::Control { worker: WorkerId::new(), topics: vec!["all".to_owned()] };
-    let consumer = consume(&worker, &queue, 1).await;
     let all = Address::new(Exchange::Control, "all");
+    let starting = broker.connect().await;
+    starting.declare(&queue).await.unwrap();
+    assert!(leader.publish_mandatory(&all, message("x")).await.unwrap());
+    starting.close().await;
+    eventually(async || !leader.publish_mandatory(&all, message("x")).await.unwrap()).await;
+
+    let consumer = consume(&worker, &queue, 1).await;
     assert!(leader.publish_mandatory(&all, message("x")).await.unwrap());
     worker.close().await;
     drop(consumer);

@@ -45,6 +45,7 @@ pub async fn a_consumer_holds_no_more_than_its_prefetch(broker: &impl BrokerUnde
         publish(&one, &to_tasks(), text).await;
     }
     let held = [receive(&mut greedy).await, receive(&mut greedy).await];
+    assert!(greedy.try_next().is_none());
     let mut other = consume(&two, &tasks(), 10).await;
     let mut rest = Vec::new();
     for _ in 0..3 {
