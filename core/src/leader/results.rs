@@ -330,6 +330,14 @@ mod tests {
     }
 
     #[tokio::test]
+    async fn a_decoder_that_dies_does_not_look_like_the_end() {
+        let blocks = stream::once(async { panic!("the decoder dies") });
+        let mut results = Results::<u32>::new(JobId::new(), blocks, None);
+        assert!(matches!(results.next().await, Some(Err(Error::Cancelled { .. }))));
+        assert!(results.next().await.is_none());
+    }
+
+    #[tokio::test]
     async fn a_take_ends_the_stream_and_lets_go_of_the_job() {
         let returned = Arc::default();
         let (held, dropped) = tokio::sync::oneshot::channel::<()>();
