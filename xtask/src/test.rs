@@ -31,6 +31,10 @@ impl Test {
             cargo.arg("--workspace");
         }
         cargo.args(&self.arguments).env(URL_VARIABLE, broker.url());
+        if let Some(image) = broker.image() {
+            // Tests that kill a broker make theirs of the same image.
+            cargo.env(phalanx_test_node::IMAGE_VARIABLE, image);
+        }
         let status = cargo.status()?;
         Ok(if status.success() { ExitCode::SUCCESS } else { ExitCode::FAILURE })
     }

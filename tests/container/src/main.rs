@@ -51,7 +51,8 @@ fn start(
     let image = GenericImage::new("rabbitmq", tag)
         .with_exposed_port(AMQP.tcp())
         .with_wait_for(WaitFor::message_on_stdout("Server startup complete"))
-        .with_startup_timeout(PATIENCE);
+        .with_startup_timeout(PATIENCE)
+        .with_label("phalanx.test", "broker");
     let image = match port {
         Some(port) => image.with_mapped_port(port, AMQP.tcp()),
         None => image,

@@ -28,11 +28,17 @@ pub(crate) fn write(
 ) -> io::Result<()> {
     let place = installation.data_path(data);
     let place = place.display();
+    let address = match installation {
+        Installation::Machine { .. } | Installation::Tree { .. } => "127.0.0.1",
+        // The container's own network; its port is published on 127.0.0.1 alone.
+        Installation::Image { .. } => "0.0.0.0",
+    };
     for directory in ["home", "mnesia", "log", "expand"] {
         fs::create_dir(data.join(directory))?;
     }
     let mut config = format!(
-        "listeners.tcp.1 = 127.0.0.1:{}\n\
+        "listeners.tcp.1 = {address}:{}\n\
+         loopback_users.guest = false\n\
          load_definitions = {place}/definitions.json\n\
          log.console = true\n\
          log.console.level = info\n\
@@ -46,7 +52,7 @@ pub(crate) fn write(
         // Writing to a string does not fail.
         let _ = write!(
             config,
-            "listeners.ssl.1 = 127.0.0.1:{}\n\
+            "listeners.ssl.1 = {address}:{}\n\
              ssl_options.cacertfile = {place}/authority.pem\n\
              ssl_options.certfile = {place}/certificate.pem\n\
              ssl_options.keyfile = {place}/key.pem\n\
@@ -92,6 +98,21 @@ pub(crate) fn environment(
         ("RABBITMQ_NODE_PORT", ports.amqp.to_string()),
         ("RABBITMQ_PID_FILE", within("pid")),
         ("RABBITMQ_PLUGINS_EXPAND_DIR", within("expand")),
+        ("RABBITMQ_SERVER_ADDITIONAL_ERL_ARGS", ERLANG_ARGUMENTS.to_owned()),
+    ]
+}
+
+/// What differs from an image's own environment.
+pub(crate) fn container_environment(
+    installation: &Installation,
+    data: &Path,
+) -> [(&'static str, String); 4] {
+    let place = installation.data_path(data);
+    let within = |name: &str| place.join(name).display().to_string();
+    [
+        ("RABBITMQ_CONFIG_FILE", within("rabbitmq.conf")),
+        ("RABBITMQ_ENABLED_PLUGINS_FILE", within("plugins")),
+        ("RABBITMQ_LOGS", "-".to_owned()),
         ("RABBITMQ_SERVER_ADDITIONAL_ERL_ARGS", ERLANG_ARGUMENTS.to_owned()),
     ]
 }

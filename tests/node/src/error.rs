@@ -8,7 +8,10 @@ use std::time::Duration;
 #[non_exhaustive]
 pub enum NodeError {
     /// This machine has no RabbitMQ.
-    #[error("no rabbitmq-server on this machine: install the package `rabbitmq-server`")]
+    #[error(
+        "no rabbitmq-server on this machine: install the package `rabbitmq-server`, or set \
+             PHALANX_TEST_RABBITMQ_IMAGE to an image such as `rabbitmq:4.3-management`"
+    )]
     NotInstalled,
     /// Something needed to run a node failed.
     #[error("cannot {what}")]

@@ -1,15 +1,16 @@
-//! Where RabbitMQ is installed, and how its programs are called there.
+//! Which RabbitMQ there is to run.
 
 use std::env;
-use std::ffi::OsString;
 use std::path::{Path, PathBuf};
-use std::process::{Command, Stdio};
 
 use crate::NodeError;
 
 /// Names a directory tree that holds another RabbitMQ than this machine's own, as `debootstrap`
 /// makes it. Nodes of it run with `chroot`.
 pub const ROOT_VARIABLE: &str = "PHALANX_TEST_RABBITMQ_ROOT";
+
+/// Names an image, such as `rabbitmq:4.3-management`. Nodes of it run in containers.
+pub const IMAGE_VARIABLE: &str = "PHALANX_TEST_RABBITMQ_IMAGE";
 
 /// Where packages put the script that starts a server *as the calling user*. Debian's
 /// `/usr/sbin/rabbitmq-server` would switch to the user `rabbitmq`, who may not read the node's data.
@@ -20,109 +21,77 @@ const SERVERS: [&str; 4] = [
     "/home/linuxbrew/.linuxbrew/opt/rabbitmq/sbin/rabbitmq-server",
 ];
 
-/// Where the data directory appears to a node that runs in a tree.
-const DATA_IN_TREE: &str = "/mnt";
-
 /// A RabbitMQ that can be run.
-#[derive(Debug, Clone)]
-pub struct Installation {
-    root: Option<PathBuf>,
-    server: PathBuf,
+#[derive(Debug, Clone, PartialEq, Eq)]
+#[non_exhaustive]
+pub enum Installation {
+    /// This machine's own.
+    Machine {
+        /// The script that starts it.
+        server: PathBuf,
+    },
+    /// One in a directory tree.
+    Tree {
+        /// The tree.
+        root: PathBuf,
+    },
+    /// An image.
+    Image {
+        /// Its name and tag.
+        name: String,
+    },
 }
 
 impl Installation {
-    /// The tree that [`ROOT_VARIABLE`] names, else this machine's own.
+    /// The tree that [`ROOT_VARIABLE`] names, else the image that [`IMAGE_VARIABLE`] names, else
+    /// this machine's own.
     ///
     /// # Errors
     /// When there is none.
     pub fn find() -> Result<Self, NodeError> {
-        match env::var_os(ROOT_VARIABLE).filter(|root| !root.is_empty()) {
-            Some(root) => Self::in_tree(Path::new(&root)),
-            None => Self::of_machine(),
+        let set = |name| env::var(name).ok().filter(|value| !value.is_empty());
+        match (set(ROOT_VARIABLE), set(IMAGE_VARIABLE)) {
+            (Some(root), _) => Self::in_tree(Path::new(&root)),
+            (None, Some(name)) => Ok(Self::Image { name }),
+            (None, None) => Self::of_machine(),
         }
     }
 
-    /// The one in a directory tree.
-    ///
-    /// # Errors
-    /// When there is none.
-    pub fn in_tree(root: &Path) -> Result<Self, NodeError> {
+    fn in_tree(root: &Path) -> Result<Self, NodeError> {
         let root =
             root.canonicalize().map_err(NodeError::io(format!("open {}", root.display())))?;
-        let server = PathBuf::from(SERVERS[0]);
         match root.join(SERVERS[0].trim_start_matches('/')).exists() {
-            true => Ok(Self { root: Some(root), server }),
+            true => Ok(Self::Tree { root }),
             false => Err(NodeError::NotInstalled),
         }
     }
 
     fn of_machine() -> Result<Self, NodeError> {
         let packaged = SERVERS.iter().map(PathBuf::from);
-        let directories = env::var_os("PATH").unwrap_or_default();
-        let on_path: Vec<_> = env::split_paths(&directories)
-            .map(|directory| directory.join("rabbitmq-server"))
-            .collect();
+        let path = env::var_os("PATH").unwrap_or_default();
+        let on_path: Vec<_> =
+            env::split_paths(&path).map(|directory| directory.join("rabbitmq-server")).collect();
         match packaged.chain(on_path).find(|server| server.is_file()) {
-            Some(server) => Ok(Self { root: None, server }),
+            Some(server) => Ok(Self::Machine { server }),
             None => Err(NodeError::NotInstalled),
+        }
+    }
+
+    /// What starts the server.
+    pub(crate) fn server(&self) -> &Path {
+        match self {
+            Self::Machine { server } => server,
+            Self::Tree { .. } | Self::Image { .. } => Path::new(SERVERS[0]),
         }
     }
 
     /// What the node calls its data directory.
     pub(crate) fn data_path(&self, data: &Path) -> PathBuf {
-        if self.root.is_some() { PathBuf::from(DATA_IN_TREE) } else { data.to_owned() }
-    }
-
-    /// The server, with nothing of this process's environment.
-    pub(crate) fn server(&self, data: &Path) -> Command {
-        self.command(data, self.server.as_os_str().to_owned())
-    }
-
-    /// Erlang's port mapper, in the foreground.
-    pub(crate) fn port_mapper(&self, data: &Path) -> Command {
-        self.command(data, "epmd".into())
-    }
-
-    fn command(&self, data: &Path, program: OsString) -> Command {
-        let mut command = match &self.root {
-            None => Command::new(program),
-            Some(root) => in_tree(root, data, program),
-        };
-        command.env_clear().env("PATH", self.search_path()).env("LANG", "C.UTF-8");
-        command.stdin(Stdio::null()).stdout(Stdio::null()).stderr(Stdio::null());
-        command
-    }
-
-    fn search_path(&self) -> OsString {
-        let standard = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin";
-        match (&self.root, env::var_os("PATH")) {
-            (None, Some(mut path)) => {
-                path.push(":");
-                path.push(standard);
-                path
-            }
-            _ => standard.into(),
+        match self {
+            Self::Machine { .. } => data.to_owned(),
+            // A directory that every tree has: nothing needs to be made in it.
+            Self::Tree { .. } => PathBuf::from("/mnt"),
+            Self::Image { .. } => PathBuf::from("/phalanx"),
         }
     }
-}
-
-/// A program in a tree. Its mounts are in a namespace of their own, so the tree stays as it is and
-/// nothing needs to be unmounted. Each part of the command replaces the one before: the process
-/// that is spawned becomes the program.
-fn in_tree(root: &Path, data: &Path, program: OsString) -> Command {
-    const SCRIPT: &str = r#"
-        set -e
-        root=$1 data=$2 program=$3; shift 3
-        mount --bind "$data" "$root/mnt"
-        mount --rbind /proc "$root/proc"
-        mount --rbind /dev "$root/dev"
-        exec chroot "$root" "$program" "$@""#;
-    let mut command = Command::new("unshare");
-    if !rustix::process::geteuid().is_root() {
-        // Only root may mount; anybody may be root in a user namespace.
-        command.args(["--map-root-user"]);
-    }
-    command.args(["--mount", "--propagation", "private", "sh", "-c", SCRIPT, "sh"]);
-    command.arg(root).arg(data).arg(program);
-    command
 }

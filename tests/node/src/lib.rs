@@ -6,18 +6,21 @@
 //!
 //! The calls block for seconds. In an async test call them through `tokio::task::spawn_blocking`.
 //!
-//! Which RabbitMQ runs: that of the tree which [`ROOT_VARIABLE`] names, else that of this machine.
+//! Which RabbitMQ runs: that of the tree which [`ROOT_VARIABLE`] names, else that of the image which
+//! [`IMAGE_VARIABLE`] names, else that of this machine.
 
 mod configuration;
+mod container;
 mod error;
 mod installation;
 mod node;
 mod options;
 mod port;
+mod processes;
 mod ready;
 mod watchdog;
 
 pub use error::NodeError;
-pub use installation::{Installation, ROOT_VARIABLE};
+pub use installation::{IMAGE_VARIABLE, Installation, ROOT_VARIABLE};
 pub use node::PrivateNode;
 pub use options::{NodeOptions, Permissions, TlsIdentity};

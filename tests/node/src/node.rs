@@ -1,37 +1,41 @@
 //! A node that is this test's own.
 
 use std::fs::{self, File};
-use std::io;
 use std::net::{Ipv4Addr, SocketAddr};
-use std::os::unix::process::CommandExt;
 use std::path::{Path, PathBuf};
 use std::process::Child;
 use std::thread;
 use std::time::{Duration, Instant};
 
-use rustix::process::{Pid, Signal};
+use rustix::process::Signal;
 use tempfile::TempDir;
 
 use crate::configuration::{self, Ports};
+use crate::container::Container;
+use crate::processes::Processes;
 use crate::watchdog::Watchdog;
 use crate::{Installation, NodeError, NodeOptions, port, ready};
 
 /// A first boot takes 3 to 10 seconds; a machine that is busy compiling takes its time.
-const PATIENCE: Duration = Duration::from_secs(120);
-const POLL: Duration = Duration::from_millis(50);
+pub(crate) const PATIENCE: Duration = Duration::from_secs(120);
+pub(crate) const POLL: Duration = Duration::from_millis(50);
 
 /// A running RabbitMQ of its own, gone when it is dropped or when this process ends.
 #[derive(Debug)]
 pub struct PrivateNode {
-    installation: Installation,
-    /// The server's script; its beam has another process id, see [`PrivateNode::process_id`].
+    form: Form,
+    /// Runs for as long as the broker does.
     server: Option<Child>,
-    /// Leads the process group that server and beam belong to as well.
-    port_mapper: Child,
     watchdog: Watchdog,
     data: TempDir,
     ports: Ports,
     tls: bool,
+}
+
+#[derive(Debug)]
+enum Form {
+    Processes(Processes),
+    Container(Container),
 }
 
 impl PrivateNode {
@@ -72,28 +76,21 @@ impl PrivateNode {
         configuration::write(installation, data.path(), ports, options)
             .map_err(NodeError::io(format!("write to {}", data.path().display())))?;
 
-        // Erlang would start a port mapper by itself, as a daemon that outlives the node.
-        let mut port_mapper = installation
-            .port_mapper(data.path())
-            .args(["-address", "127.0.0.1", "-port", &mapper.to_string()])
-            .process_group(0)
-            .spawn()
-            .map_err(NodeError::io("run epmd, Erlang's port mapper"))?;
-        let watchdog = Watchdog::of(port_mapper.id(), data.path()).map_err(|source| {
-            // Nobody watches it yet.
-            let _ = port_mapper.kill().and_then(|()| port_mapper.wait());
-            NodeError::io("run sh")(source)
-        })?;
-        let mut node = Self {
-            installation: installation.clone(),
-            server: None,
-            port_mapper,
-            watchdog,
-            data,
-            ports,
-            tls: options.tls.is_some(),
+        let form = match installation {
+            Installation::Image { name } => {
+                Form::Container(Container::create(installation, name, data.path(), ports)?)
+            }
+            Installation::Machine { .. } | Installation::Tree { .. } => {
+                Form::Processes(Processes::start(installation, data.path(), ports)?)
+            }
         };
-        node.await_port_mapper()?;
+        let watchdog = match &form {
+            Form::Processes(processes) => Watchdog::of_group(processes.group(), data.path()),
+            Form::Container(container) => Watchdog::of_container(container.name(), data.path()),
+        };
+        let watchdog = watchdog.map_err(NodeError::io("run sh"))?;
+        let tls = options.tls.is_some();
+        let mut node = Self { form, server: None, watchdog, data, ports, tls };
         node.boot()?;
         Ok(node)
     }
@@ -165,20 +162,12 @@ impl PrivateNode {
         self.boot()
     }
 
-    /// The process of the broker itself.
-    fn process_id(&self) -> Result<Pid, NodeError> {
-        let file = self.data.path().join("pid");
-        let what = || format!("read {}", file.display());
-        let content = fs::read_to_string(&file).map_err(NodeError::io(what()))?;
-        let number = content.trim().parse().ok().and_then(Pid::from_raw);
-        number.ok_or_else(|| NodeError::io(what())(io::ErrorKind::InvalidData.into()))
-    }
-
     fn signal(&mut self, signal: Signal) -> Result<(), NodeError> {
-        let process = self.process_id()?;
-        rustix::process::kill_process(process, signal)
-            .map_err(|errno| NodeError::io("signal the node")(errno.into()))?;
-        // The script waits for the broker, so its end is the end of both.
+        match &self.form {
+            Form::Processes(processes) => processes.signal(signal)?,
+            Form::Container(container) => container.signal(signal)?,
+        }
+        // The server waits for the broker, so its end is the end of both.
         let deadline = Instant::now() + PATIENCE;
         while self.server_runs()? {
             if Instant::now() > deadline {
@@ -190,36 +179,16 @@ impl PrivateNode {
         Ok(())
     }
 
-    fn await_port_mapper(&mut self) -> Result<(), NodeError> {
-        let deadline = Instant::now() + PATIENCE;
-        while !ready::listens(self.ports.mapper) {
-            let ended = self.port_mapper.try_wait().map_err(NodeError::io("wait for epmd"))?;
-            if ended.is_some() {
-                let console = format!("epmd ended, its port {} is in use", self.ports.mapper);
-                return Err(NodeError::Ended { console });
-            }
-            if Instant::now() > deadline {
-                return Err(self.timeout());
-            }
-            thread::sleep(POLL);
-        }
-        Ok(())
-    }
-
     fn boot(&mut self) -> Result<(), NodeError> {
-        let data = self.data.path();
         let console = File::create(self.console_path()).map_err(NodeError::io("write a log"))?;
         let both = console.try_clone().map_err(NodeError::io("write a log"))?;
-        // A process id of the last start must not be taken for this one's.
-        let _ = fs::remove_file(data.join("pid"));
-        let group = Pid::from_child(&self.port_mapper).as_raw_nonzero().get();
-        let server = self
-            .installation
-            .server(data)
-            .envs(configuration::environment(&self.installation, data, self.ports))
+        let mut server = match &self.form {
+            Form::Processes(processes) => processes.server(),
+            Form::Container(container) => container.server(),
+        };
+        let server = server
             .stdout(console)
             .stderr(both)
-            .process_group(group)
             .spawn()
             .map_err(NodeError::io("run rabbitmq-server"))?;
         self.server = Some(server);
@@ -263,8 +232,9 @@ impl PrivateNode {
 impl Drop for PrivateNode {
     fn drop(&mut self) {
         self.watchdog.end();
-        // All are killed by now; who is not waited for stays a zombie until this process ends.
-        let _ = self.port_mapper.wait();
+        if let Form::Processes(processes) = &mut self.form {
+            processes.wait();
+        }
         if let Some(server) = &mut self.server {
             let _ = server.wait();
         }

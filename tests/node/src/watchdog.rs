@@ -19,18 +19,30 @@ pub(crate) struct Watchdog {
 const SCRIPT: &str = r#"
     trap '' INT TERM HUP
     while read -r _; do :; done
-    kill -KILL "-$1"
+    case $1 in
+        group) kill -KILL "-$2" ;;
+        container) docker rm --force --volumes "$2" ;;
+    esac
     for _ in 1 2 3 4 5 6 7 8 9 10; do
-        rm -rf -- "$2" && break
+        rm -rf -- "$3" && break
         sleep 0.1
     done"#;
 
 impl Watchdog {
     /// Watches a process group. Its leader must not be waited for before [`Watchdog::end`]: only
     /// then can nobody else have got its number.
-    pub(crate) fn of(group: u32, data: &Path) -> io::Result<Self> {
+    pub(crate) fn of_group(group: u32, data: &Path) -> io::Result<Self> {
+        Self::of("group", &group.to_string(), data)
+    }
+
+    /// Watches a container.
+    pub(crate) fn of_container(name: &str, data: &Path) -> io::Result<Self> {
+        Self::of("container", name, data)
+    }
+
+    fn of(kind: &str, name: &str, data: &Path) -> io::Result<Self> {
         let mut command = Command::new("sh");
-        command.args(["-c", SCRIPT, "sh"]).arg(group.to_string()).arg(data);
+        command.args(["-c", SCRIPT, "sh", kind, name]).arg(data);
         command.stdin(Stdio::piped()).stdout(Stdio::null()).stderr(Stdio::null());
         // Out of the terminal's group: Ctrl-C must end the test, and not its watchdog.
         let mut shell = command.process_group(0).current_dir("/").spawn()?;

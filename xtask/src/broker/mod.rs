@@ -41,6 +41,14 @@ impl Broker {
             Self::Node(node) => node.url(),
         }
     }
+
+    /// The image of a broker in a container.
+    pub(crate) fn image(&self) -> Option<&str> {
+        match self {
+            Self::Docker(container) => Some(&container.image),
+            Self::Url(_) | Self::Node(_) => None,
+        }
+    }
 }
 
 /// The first broker that there is, or the one that is asked for. Says which, and why, in one line.

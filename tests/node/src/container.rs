@@ -1,0 +1,84 @@
+//! A node in a container.
+
+use std::fs::{self, Permissions};
+use std::os::unix::fs::PermissionsExt;
+use std::os::unix::process::CommandExt;
+use std::path::Path;
+use std::process::{Command, Stdio};
+
+use rustix::process::Signal;
+
+use crate::configuration::{self, Ports};
+use crate::{Installation, NodeError};
+
+/// A container that outlives its broker, so that a restart finds the data.
+#[derive(Debug)]
+pub(crate) struct Container {
+    name: String,
+}
+
+impl Container {
+    /// Makes it; it does not run yet.
+    pub(crate) fn create(
+        installation: &Installation,
+        image: &str,
+        data: &Path,
+        ports: Ports,
+    ) -> Result<Self, NodeError> {
+        let directory = data.file_name().unwrap_or_default().to_string_lossy();
+        let container = Self { name: directory.into_owned() };
+        let mut create = docker(&["create", "--name", &container.name, "--label", "phalanx.test"]);
+        for port in [ports.amqp, ports.tls] {
+            create.args(["--publish", &format!("127.0.0.1:{port}:{port}")]);
+        }
+        for (name, value) in configuration::container_environment(installation, data) {
+            create.args(["--env", &format!("{name}={value}")]);
+        }
+        run(create.arg(image))?;
+        // Copied and not mounted: the engine may see other files than we do. The broker is another
+        // user there.
+        fs::set_permissions(data, Permissions::from_mode(0o755))
+            .map_err(NodeError::io(format!("open {} to others", data.display())))?;
+        let place = format!("{}:{}", container.name, installation.data_path(data).display());
+        if let Err(error) = run(docker(&["cp"]).arg(data.join(".")).arg(place)) {
+            // Nobody watches it yet.
+            let _ = run(&mut docker(&["rm", "--force", "--volumes", &container.name]));
+            return Err(error);
+        }
+        Ok(container)
+    }
+
+    pub(crate) fn name(&self) -> &str {
+        &self.name
+    }
+
+    /// A client that starts the broker and ends when the broker does.
+    pub(crate) fn server(&self) -> Command {
+        let mut command = docker(&["start", "--attach", &self.name]);
+        // Ctrl-C must end the test; the client would hand it to the broker instead.
+        command.process_group(0);
+        command
+    }
+
+    pub(crate) fn signal(&self, signal: Signal) -> Result<(), NodeError> {
+        let number = signal.as_raw().to_string();
+        run(&mut docker(&["kill", "--signal", &number, &self.name]))
+    }
+}
+
+fn docker(arguments: &[&str]) -> Command {
+    let mut command = Command::new("docker");
+    command.args(arguments).stdin(Stdio::null());
+    command
+}
+
+fn run(command: &mut Command) -> Result<(), NodeError> {
+    let output = command.output().map_err(NodeError::io("run docker"))?;
+    match output.status.success() {
+        true => Ok(()),
+        false => {
+            let console = String::from_utf8_lossy(&output.stderr).into_owned();
+            Err(NodeError::Ended { console })
+        }
+    }
+}
