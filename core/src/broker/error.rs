@@ -65,6 +65,19 @@ pub enum BrokerError {
     Closed,
 }
 
+/// A queue that cannot be declared takes no messages.
+impl From<BrokerError> for PublishError {
+    fn from(error: BrokerError) -> Self {
+        match error {
+            BrokerError::Denied { .. } | BrokerError::Unusable { .. } => {
+                Self::Refused { reason: error.to_string() }
+            }
+            BrokerError::Lost { .. } => Self::Lost,
+            BrokerError::Closed => Self::Closed,
+        }
+    }
+}
+
 /// Why no connection came about.
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]

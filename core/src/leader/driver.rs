@@ -5,7 +5,7 @@ use std::{collections::HashMap, sync::Arc, time::Duration};
 use bytes::Bytes;
 use futures::{StreamExt, future::BoxFuture, stream::FuturesUnordered};
 use tokio::{
-    sync::{broadcast, mpsc, watch},
+    sync::{OnceCell, broadcast, mpsc, watch},
     task::JoinSet,
     time::{Instant, MissedTickBehavior},
 };
@@ -87,6 +87,9 @@ pub(super) struct Driver {
     commands: mpsc::UnboundedReceiver<Command>,
     replies: Box<dyn Consumer>,
     events: Box<dyn Consumer>,
+    /// The task queues of this connection: a task for a queue that does not exist would vanish,
+    /// confirmed, when the leader is there before the first worker.
+    declared: HashMap<Pool, Arc<OnceCell<()>>>,
     /// Publishes that are not confirmed: as many as the engine has credit for.
     publishing: FuturesUnordered<Publishing>,
     combining: JoinSet<Combined>,
@@ -112,6 +115,7 @@ impl Driver {
             jobs: HashMap::new(),
             newest: None,
             beat: 0,
+            declared: HashMap::new(),
             commands,
             replies,
             events,
@@ -168,6 +172,8 @@ impl Driver {
                         break;
                     }
                     let now = health.borrow_and_update().clone();
+                    // Queues may have gone with the connection.
+                    self.declared.clear();
                     self.hear(Input::Health(now));
                 }
             }
@@ -354,8 +360,19 @@ impl Driver {
         };
         let broker = Arc::clone(&self.broker);
         let address = Address::new(Exchange::Task, pool.as_str());
+        let declared = Arc::clone(self.declared.entry(pool.clone()).or_default());
+        let queue = QueueSpec::Task { pool: pool.clone() };
         self.publishing.push(Box::pin(async move {
-            (task, attempt, broker.publish(&address, message).await)
+            // Whoever comes first declares; the others wait for it, and one of them tries again
+            // when it fails.
+            let declaring = declared.get_or_try_init(async || {
+                broker.declare(&queue).await.map(drop).map_err(PublishError::from)
+            });
+            let result = match declaring.await {
+                Ok(()) => broker.publish(&address, message).await,
+                Err(error) => Err(error),
+            };
+            (task, attempt, result)
         }));
     }
 
