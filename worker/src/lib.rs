@@ -1,1 +1,27 @@
-//! See the facade crate `phalanx`.
+//! The execution engine of a Phalanx worker, and its command line.
+//!
+//! Users depend on the facade crate `phalanx`; runtimes that bring workers along use [`Worker`].
+//!
+//! A delivery goes from `intake` to a `slot` thread or to tokio, through `execution`, to `answer`,
+//! which publishes, waits for the broker's confirm and then acks. `leaders` knows which jobs are
+//! dead, `watchdog` which elements run too long, `drain` how to end.
+
+mod answer;
+mod control;
+mod drain;
+mod engine;
+mod execution;
+mod executions;
+mod intake;
+mod leaders;
+mod operations;
+mod options;
+mod slot;
+mod watchdog;
+mod worker;
+
+#[cfg(test)]
+mod testing;
+
+pub use options::WorkerOptions;
+pub use worker::{Exit, Worker};

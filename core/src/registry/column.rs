@@ -18,7 +18,24 @@ impl Column {
     /// A column of these values; as many `origins` as values.
     pub fn new<T: Send + 'static>(values: Vec<T>, origins: Vec<u32>) -> Self {
         debug_assert_eq!(values.len(), origins.len(), "each value has one origin");
-        Self { values: Values { vec: Some(Box::new(values)), release: release::<T> }, origins }
+        let values = Values {
+            vec: Some(Box::new(values)),
+            release: release::<T>,
+            split_off: split_off::<T>,
+        };
+        Self { values, origins }
+    }
+
+    /// Cuts it in two: what is left ends before the value `at`, what is returned begins with it.
+    ///
+    /// # Panics
+    /// When there are fewer values.
+    #[must_use = "the values behind the cut"]
+    pub fn split_off(&mut self, at: usize) -> Self {
+        let Values { release, split_off, .. } = self.values;
+        let vec = self.values.vec.as_mut().and_then(|vec| split_off(&mut **vec, at));
+        let values = Values { vec, release, split_off };
+        Self { values, origins: self.origins.split_off(at) }
     }
 
     /// How many values it holds.
@@ -67,6 +84,7 @@ impl fmt::Debug for Column {
 struct Values {
     vec: Option<Box<dyn Any + Send>>,
     release: fn(Box<dyn Any + Send>),
+    split_off: fn(&mut dyn Any, usize) -> Option<Box<dyn Any + Send>>,
 }
 
 impl Drop for Values {
@@ -75,6 +93,11 @@ impl Drop for Values {
             (self.release)(vec);
         }
     }
+}
+
+fn split_off<T: Send + 'static>(vec: &mut dyn Any, at: usize) -> Option<Box<dyn Any + Send>> {
+    let behind = vec.downcast_mut::<Vec<T>>()?.split_off(at);
+    Some(Box::new(behind))
 }
 
 fn release<T: 'static>(vec: Box<dyn Any + Send>) {

@@ -1,0 +1,242 @@
+//! Answers: published, confirmed, and only then is their delivery acked.
+
+use std::{sync::Arc, time::Duration};
+
+use bytes::Bytes;
+use futures::{StreamExt, stream::FuturesUnordered};
+use phalanx_core::{
+    broker::{
+        Address, Broker, Delivery, Exchange, Message, MessageKind, Properties, PublishError, Settle,
+    },
+    id::{LeaderId, TaskNumber, WorkerId},
+    operation::{ErrorKind, OperationError},
+    registry::Refusal,
+    wire::{
+        Outcome, ProbeReply, ResultHeader, ResultMessage, Return, ReturnReason, WIRE_VERSION,
+        WireError,
+    },
+};
+use tokio::sync::mpsc;
+use tokio_util::task::task_tracker::TaskTrackerToken;
+
+use crate::intake::Refusing;
+
+/// How many answers may wait for their confirms at once.
+const WINDOW: usize = 256;
+
+/// Pause before an answer is published again; doubles.
+const FIRST_PAUSE: Duration = Duration::from_millis(20);
+const LONGEST_PAUSE: Duration = Duration::from_secs(2);
+
+/// Whom to answer, from the properties of a message alone.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) struct ReturnAddress {
+    pub(crate) leader: LeaderId,
+    pub(crate) task: TaskNumber,
+    pub(crate) attempt: u32,
+}
+
+impl ReturnAddress {
+    /// `None` when the message does not say.
+    pub(crate) fn of(properties: &Properties) -> Option<Self> {
+        let leader = properties.reply_to.as_deref()?.parse().ok()?;
+        let (task, attempt) = properties.correlation_id.as_deref()?.split_once('/')?;
+        Some(Self {
+            leader: LeaderId(leader),
+            task: TaskNumber(task.parse().ok()?),
+            attempt: attempt.parse().ok()?,
+        })
+    }
+}
+
+/// A delivery that must be answered, and how.
+#[must_use = "a delivery must be answered"]
+pub(crate) struct Ticket {
+    pub(crate) delivery: Delivery,
+    pub(crate) address: ReturnAddress,
+    pub(crate) desk: Arc<Desk>,
+    pub(crate) refusing: Arc<Refusing>,
+    /// Held until the delivery is settled: a drain waits for it.
+    pub(crate) open: TaskTrackerToken,
+}
+
+/// Where answers are handed in.
+#[derive(Debug)]
+pub(crate) struct Desk {
+    worker: WorkerId,
+    /// Unbounded because threads that must not wait hand in; each answer holds an unsettled
+    /// delivery, so prefetch bounds it.
+    queue: mpsc::UnboundedSender<Outgoing>,
+}
+
+/// What to say of a task that was run.
+pub(crate) enum Answer {
+    Result { message: ResultMessage, last_step: u32 },
+    Probe(ProbeReply),
+}
+
+/// An answer on its way to the broker.
+pub(crate) struct Outgoing {
+    pub(crate) kind: MessageKind,
+    pub(crate) body: Bytes,
+    /// What the body was made of, should it be too large: the header, and the last step.
+    result: Option<(ResultHeader, u32)>,
+    ticket: Ticket,
+}
+
+impl Desk {
+    pub(crate) fn new(worker: WorkerId) -> (Arc<Self>, mpsc::UnboundedReceiver<Outgoing>) {
+        let (queue, outgoing) = mpsc::unbounded_channel();
+        (Arc::new(Self { worker, queue }), outgoing)
+    }
+}
+
+impl Ticket {
+    /// Answers a task that was run.
+    pub(crate) fn answer(self, answer: Answer) {
+        let (kind, encoded, result) = match answer {
+            Answer::Probe(reply) => (MessageKind::ProbeReply, reply.encode(), None),
+            Answer::Result { message, last_step } => {
+                let done = |outcome: &Outcome| matches!(outcome, Outcome::Done { .. });
+                if message.header.segments.iter().any(|segment| done(&segment.outcome)) {
+                    self.refusing.succeeded();
+                }
+                let encoded = message.encode();
+                (MessageKind::Result, encoded, Some((message.header, last_step)))
+            }
+        };
+        match encoded {
+            Ok(body) => self.hand_in(kind, body, result),
+            Err(error) => self.refuse(Refusal::Message { reason: error.to_string() }),
+        }
+    }
+
+    /// Answers a task that is not run because this worker cannot, and slows the intake.
+    pub(crate) fn refuse(self, refusal: Refusal) {
+        self.refusing.refused();
+        let position = match &refusal {
+            Refusal::Undecodable { offset, .. } => Some(*offset),
+            _ => None,
+        };
+        tracing::warn!(task = %self.address.task, %refusal, "task refused");
+        self.give_back(ReturnReason::Refused(refusal), position);
+    }
+
+    /// Answers a task that is not run.
+    pub(crate) fn give_back(self, why: ReturnReason, position: Option<u32>) {
+        match self.returned(why, position) {
+            Ok(body) => self.hand_in(MessageKind::Return, body, None),
+            // It cannot be; should it be after all, the broker gives the task to somebody else.
+            Err(error) => {
+                tracing::error!(%error, "a return does not encode");
+                self.delivery.settle(Settle::Requeue);
+            }
+        }
+    }
+
+    /// Acks without an answer: the leader itself said that nobody waits for one (rule 9).
+    pub(crate) fn forget(self) {
+        self.delivery.settle(Settle::Ack);
+    }
+
+    fn returned(&self, why: ReturnReason, position: Option<u32>) -> Result<Bytes, WireError> {
+        let ReturnAddress { task, attempt, .. } = self.address;
+        Return { task, attempt, worker: self.desk.worker, why, position }.encode()
+    }
+
+    fn hand_in(self, kind: MessageKind, body: Bytes, result: Option<(ResultHeader, u32)>) {
+        let desk = Arc::clone(&self.desk);
+        // After a stop nobody publishes any more, and dropping the ticket puts the delivery back.
+        let _ = desk.queue.send(Outgoing { kind, body, result, ticket: self });
+    }
+}
+
+/// Publishes what is handed in, at most a window at once, until the desk is gone.
+pub(crate) async fn publish_answers(
+    broker: Arc<dyn Broker>,
+    mut handed_in: mpsc::UnboundedReceiver<Outgoing>,
+) {
+    let mut window = FuturesUnordered::new();
+    loop {
+        tokio::select! {
+            biased;
+            outgoing = handed_in.recv(), if window.len() < WINDOW => match outgoing {
+                Some(outgoing) => window.push(publish(&*broker, outgoing)),
+                None => break,
+            },
+            Some(()) = window.next() => {}
+        }
+    }
+    while let Some(()) = window.next().await {}
+}
+
+/// Publishes one answer until the broker has it, then acks its delivery (rule 11).
+async fn publish(broker: &dyn Broker, outgoing: Outgoing) {
+    let Outgoing { kind, body, mut result, ticket } = outgoing;
+    let ReturnAddress { leader, task, attempt } = ticket.address;
+    let address = Address::new(Exchange::Reply, leader.to_string());
+    let properties = Properties {
+        kind: Some(kind),
+        wire_version: WIRE_VERSION,
+        correlation_id: Some(format!("{task}/{attempt}")),
+        persistent: true,
+        ..Properties::default()
+    };
+    let mut message = Message { properties, body };
+    let mut pause = FIRST_PAUSE;
+    let settle = loop {
+        match broker.publish(&address, message.clone()).await {
+            Ok(()) => break Settle::Ack,
+            Err(PublishError::TooLarge { size, limit }) => {
+                let Some((header, last_step)) = result.take() else {
+                    tracing::error!(%task, size, limit, "not even a return fits into a message");
+                    break Settle::Requeue;
+                };
+                let (kind, smaller) = too_large(&ticket, header, last_step, size, limit);
+                let Ok(body) = smaller else { break Settle::Requeue };
+                message.properties.kind = Some(kind);
+                message.body = body;
+            }
+            Err(error @ (PublishError::Lost | PublishError::Nacked { .. })) => {
+                tracing::debug!(%task, %error, "answer will be published again");
+                tokio::time::sleep(pause).await;
+                pause = (pause * 2).min(LONGEST_PAUSE);
+                let mut health = broker.health();
+                // An error means that the broker object is gone: publishing will say so.
+                let _ = health.wait_for(|health| health.is_well()).await;
+            }
+            Err(PublishError::Closed) => break Settle::Requeue,
+            Err(error) => {
+                tracing::error!(%task, %error, "answer cannot be published");
+                break Settle::Requeue;
+            }
+        }
+    };
+    let Ticket { delivery, open, .. } = ticket;
+    delivery.settle(settle);
+    drop(open);
+}
+
+/// What to say in place of a result that is larger than the broker takes: of one element that it
+/// fails, of several that the leader must split them (rule 19).
+fn too_large(
+    ticket: &Ticket,
+    mut header: ResultHeader,
+    last_step: u32,
+    size: u64,
+    limit: u64,
+) -> (MessageKind, Result<Bytes, WireError>) {
+    let done = |outcome: &Outcome| matches!(outcome, Outcome::Done { .. });
+    let mut all = header.segments.iter_mut().filter(|segment| done(&segment.outcome));
+    if let (Some(segment), None) = (all.next(), all.next())
+        && segment.to == segment.from + 1
+    {
+        let message =
+            format!("its output makes a message of {size} bytes where the broker takes {limit}");
+        let error = OperationError::new(ErrorKind::TooLarge, message);
+        segment.outcome = Outcome::Failed { step: last_step, error };
+        let message = ResultMessage { header, payload: Bytes::new() };
+        return (MessageKind::Result, message.encode());
+    }
+    (MessageKind::Return, ticket.returned(ReturnReason::TooLarge { size, limit }, None))
+}

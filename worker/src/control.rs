@@ -1,0 +1,142 @@
+//! Hearing leaders, and being heard by them.
+
+use std::{sync::Arc, time::Duration};
+
+use phalanx_core::{
+    broker::{
+        Address, BrokerError, Consumer, Consumption, Exchange, Message, MessageKind, Properties,
+        QueueSpec, Settle,
+    },
+    wire::{Control, Event, Presence, WIRE_VERSION},
+};
+use tokio::time::{Instant, MissedTickBehavior};
+
+use crate::{Exit, engine::Engine};
+
+/// How often a worker says that it is there.
+const BEAT: Duration = Duration::from_secs(5);
+
+/// An event that the broker does not take in this time is dropped: the next says the same.
+const DEADLINE: Duration = Duration::from_secs(2);
+
+/// Hears leaders and is heard by them, until the broker is closed.
+///
+/// # Errors
+/// When the control queue cannot be used.
+pub(crate) async fn listen(engine: Arc<Engine>) -> Result<(), BrokerError> {
+    let mut topics = vec!["all".to_owned(), format!("worker.{}", engine.worker)];
+    topics.extend(engine.options.pools.iter().map(|pool| format!("pool.{pool}")));
+    let queue = QueueSpec::Control { worker: engine.worker, topics };
+    let mut consumer = attach(&engine, &queue).await?;
+    let mut speaker = Speaker { engine: &engine, incarnation: 1 };
+    speaker.say(Event::Hello(speaker.presence())).await;
+    let mut listened = Some(Instant::now() + engine.options.listen);
+    let mut beat = tokio::time::interval_at(Instant::now() + BEAT, BEAT);
+    beat.set_missed_tick_behavior(MissedTickBehavior::Delay);
+    loop {
+        let deadline = listened.unwrap_or_else(|| Instant::now() + BEAT);
+        tokio::select! {
+            consumption = consumer.next() => match consumption {
+                Some(Consumption::Delivery(delivery)) => {
+                    let heard = Control::decode(&delivery.message.body);
+                    delivery.settle(Settle::Ack);
+                    match heard {
+                        Ok(control) => {
+                            if hear(&engine, control) {
+                                engine.listened.cancel();
+                                speaker.say(Event::Presence(speaker.presence())).await;
+                            }
+                        }
+                        Err(error) => tracing::warn!(%error, "undecodable control message"),
+                    }
+                }
+                Some(Consumption::Resumed { generation }) => {
+                    speaker.incarnation = generation;
+                    speaker.say(Event::Hello(speaker.presence())).await;
+                }
+                None => return Ok(()),
+            },
+            () = tokio::time::sleep_until(deadline), if listened.is_some() => {
+                listened = None;
+                engine.listened.cancel();
+            }
+            _ = beat.tick() => speaker.say(Event::Presence(speaker.presence())).await,
+        }
+    }
+}
+
+async fn attach(engine: &Engine, queue: &QueueSpec) -> Result<Box<dyn Consumer>, BrokerError> {
+    /// More than leaders say in the time of a glance.
+    const PREFETCH: u16 = 64;
+    loop {
+        match engine.broker.consume(queue, PREFETCH).await {
+            Err(error @ BrokerError::Lost { .. }) => {
+                tracing::debug!(%error, "the control queue will be tried again");
+                let mut health = engine.broker.health();
+                tokio::time::sleep(Duration::from_millis(50)).await;
+                let _ = health.wait_for(|health| health.connected).await;
+            }
+            other => return other,
+        }
+    }
+}
+
+/// Does what a leader says; `true` when it had not been heard of.
+fn hear(engine: &Engine, control: Control) -> bool {
+    match &control {
+        Control::DrainWorker { worker } if *worker == engine.worker => engine.drain(Exit::Drained),
+        Control::DrainPool { pool } if engine.options.pools.contains(pool) => {
+            engine.drain(Exit::Drained);
+        }
+        _ => {}
+    }
+    let mut leaders = engine.leaders();
+    let first = leaders.hear(control);
+    engine.executions.stop_dead(|leader, job| leaders.is_dead(leader, job));
+    first
+}
+
+/// Says `Bye`.
+pub(crate) async fn say_bye(engine: &Engine) {
+    Speaker { engine, incarnation: 0 }.say(Event::Bye { worker: engine.worker }).await;
+}
+
+struct Speaker<'e> {
+    engine: &'e Engine,
+    incarnation: u64,
+}
+
+impl Speaker<'_> {
+    fn presence(&self) -> Presence {
+        let engine = self.engine;
+        let options = &engine.options;
+        Presence {
+            worker: engine.worker,
+            name: options.name.clone(),
+            incarnation: self.incarnation,
+            pools: options.pools.clone(),
+            slots: options.slots as u32,
+            async_slots: options.async_slots as u32,
+            free: engine.slots.free() as u32,
+            operations: engine.operations.offered(),
+            version: env!("CARGO_PKG_VERSION").to_owned(),
+        }
+    }
+
+    async fn say(&self, event: Event) {
+        let Ok(body) = event.encode() else { return };
+        let properties = Properties {
+            kind: Some(MessageKind::Event),
+            wire_version: WIRE_VERSION,
+            ..Properties::default()
+        };
+        let address = Address::new(Exchange::Event, format!("worker.{}", self.engine.worker));
+        let message = Message { properties, body };
+        let said = self.engine.broker.publish(&address, message);
+        match tokio::time::timeout(DEADLINE, said).await {
+            Ok(Ok(())) => {}
+            Ok(Err(error)) => tracing::debug!(%error, "nobody hears of this worker for now"),
+            Err(_) => tracing::debug!("the broker is slow to take an event"),
+        }
+    }
+}

@@ -1,0 +1,217 @@
+//! What all parts of one worker share.
+
+use std::{
+    io,
+    sync::{
+        Arc, Mutex, MutexGuard, OnceLock, PoisonError,
+        atomic::{AtomicUsize, Ordering},
+    },
+    time::Instant,
+};
+
+use phalanx_core::{
+    broker::{Broker, Delivery},
+    id::WorkerId,
+    wire::{ReturnReason, TaskMessage},
+};
+use tokio::sync::{Semaphore, mpsc};
+use tokio_util::{sync::CancellationToken, task::TaskTracker};
+
+use crate::{
+    Exit, WorkerOptions,
+    answer::{Desk, Outgoing, ReturnAddress, Ticket},
+    execution::{Pipeline, Running, Stop, run_async, run_blocking},
+    executions::Executions,
+    intake::Refusing,
+    leaders::Leaders,
+    operations::Operations,
+    slot::{Slots, Work},
+};
+
+/// What all parts of one worker share.
+pub(crate) struct Engine {
+    pub(crate) worker: WorkerId,
+    pub(crate) options: WorkerOptions,
+    pub(crate) broker: Arc<dyn Broker>,
+    pub(crate) operations: Operations,
+    pub(crate) slots: Slots,
+    pub(crate) async_slots: Arc<Semaphore>,
+    pub(crate) executions: Executions,
+    leaders: Mutex<Leaders>,
+    desk: Arc<Desk>,
+    /// Deliveries that have not been settled.
+    pub(crate) open: TaskTracker,
+    /// Fires once leaders have had the time to say which jobs are dead.
+    pub(crate) listened: CancellationToken,
+    /// Fires when no more tasks are to be taken.
+    pub(crate) draining: CancellationToken,
+    /// Fires when everything is to end now.
+    pub(crate) stopping: CancellationToken,
+    why: OnceLock<Exit>,
+    /// Pools that are consumed from.
+    attached: AtomicUsize,
+}
+
+impl Engine {
+    /// # Errors
+    /// When the system gives no threads.
+    pub(crate) fn new(
+        broker: Arc<dyn Broker>,
+        options: WorkerOptions,
+        operations: Operations,
+    ) -> io::Result<(Arc<Self>, mpsc::UnboundedReceiver<Outgoing>)> {
+        let worker = WorkerId::new();
+        let (desk, outgoing) = Desk::new(worker);
+        // Room for what all pools may hold, and for one hop of each asynchronous execution.
+        let room = options.pools.len() * usize::from(u16::MAX) + options.async_slots;
+        let engine = Self {
+            worker,
+            slots: Slots::start(options.slots, room)?,
+            async_slots: Arc::new(Semaphore::new(options.async_slots)),
+            options,
+            broker,
+            operations,
+            executions: Executions::default(),
+            leaders: Mutex::default(),
+            desk,
+            open: TaskTracker::new(),
+            listened: CancellationToken::new(),
+            draining: CancellationToken::new(),
+            stopping: CancellationToken::new(),
+            why: OnceLock::new(),
+            attached: AtomicUsize::new(0),
+        };
+        Ok((Arc::new(engine), outgoing))
+    }
+
+    /// Takes no more tasks from now on; the first reason is the one that counts.
+    pub(crate) fn drain(&self, why: Exit) {
+        let _ = self.why.set(why);
+        self.draining.cancel();
+    }
+
+    /// Ends now.
+    pub(crate) fn stop(&self) {
+        let _ = self.why.set(Exit::Stopped);
+        self.stopping.cancel();
+        self.draining.cancel();
+    }
+
+    pub(crate) fn exit(&self) -> Exit {
+        self.why.get().cloned().unwrap_or(Exit::Drained)
+    }
+
+    pub(crate) fn leaders(&self) -> MutexGuard<'_, Leaders> {
+        self.leaders.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    pub(crate) fn attach(&self) {
+        self.attached.fetch_add(1, Ordering::Relaxed);
+    }
+
+    pub(crate) fn detach(&self) {
+        self.attached.fetch_sub(1, Ordering::Relaxed);
+    }
+
+    /// Whether it takes tasks of all its pools.
+    pub(crate) fn is_ready(&self) -> bool {
+        self.attached.load(Ordering::Relaxed) == self.options.pools.len()
+            && !self.draining.is_cancelled()
+            && self.broker.health().borrow().connected
+    }
+
+    /// A delivery that must be answered.
+    pub(crate) fn ticket(
+        &self,
+        delivery: Delivery,
+        address: ReturnAddress,
+        refusing: &Arc<Refusing>,
+    ) -> Ticket {
+        let desk = Arc::clone(&self.desk);
+        let refusing = Arc::clone(refusing);
+        Ticket { delivery, address, desk, refusing, open: self.open.token() }
+    }
+
+    /// Runs a task: on a slot thread in its turn, or on tokio when it waits more than it computes.
+    pub(crate) fn run(
+        self: &Arc<Self>,
+        task: TaskMessage,
+        pipeline: Arc<Pipeline>,
+        ticket: Ticket,
+    ) {
+        let is_async = pipeline.is_async();
+        let running = Running::new(task, pipeline, self.worker, ticket);
+        if is_async {
+            tokio::spawn(Arc::clone(self).run_async(running));
+            return;
+        }
+        let engine = Arc::clone(self);
+        let run = Box::new(move |slot: &Arc<_>, running: &Arc<Running>| {
+            if engine.begin(running) {
+                let started = Instant::now();
+                running.enter(slot);
+                run_blocking(running);
+                running.leave();
+                engine.executions.learn(started.elapsed());
+                engine.executions.remove(running);
+            }
+        });
+        if let Err(Work::Task(running, _)) = self.slots.submit(Work::Task(running, run)) {
+            give_back(&running, ReturnReason::NotStarted);
+        }
+    }
+
+    async fn run_async(self: Arc<Self>, running: Arc<Running>) {
+        let permit = tokio::select! {
+            biased;
+            () = self.draining.cancelled() => None,
+            permit = Arc::clone(&self.async_slots).acquire_owned() => permit.ok(),
+        };
+        let Some(permit) = permit else {
+            return give_back(&running, ReturnReason::Draining);
+        };
+        if !self.begin(&running) {
+            return;
+        }
+        // Half of what is free at most, so that the next task finds something too.
+        let free = self.async_slots.available_permits() / 2;
+        let more = (running.count() as usize).saturating_sub(1).min(free) as u32;
+        let more = Arc::clone(&self.async_slots).try_acquire_many_owned(more).ok();
+        let concurrency = 1 + more.as_ref().map_or(0, |more| more.num_permits());
+        run_async(&running, &self.slots, concurrency).await;
+        self.executions.remove(&running);
+        drop((permit, more));
+    }
+
+    /// Whether an execution may begin; what may not is settled.
+    fn begin(&self, running: &Arc<Running>) -> bool {
+        // First into the table, then the look: a cancel that comes after the look finds it there.
+        self.executions.insert(running);
+        let header = &running.task.header;
+        if self.leaders().is_dead(header.leader, header.job) {
+            if let Some(ticket) = running.hand_back() {
+                ticket.forget();
+            }
+        } else if self.draining.is_cancelled() {
+            give_back(running, ReturnReason::Draining);
+        } else {
+            return true;
+        }
+        self.executions.remove(running);
+        false
+    }
+
+    /// Ends what runs, at its next chunk.
+    pub(crate) fn stop_all(&self) {
+        for running in self.executions.all() {
+            running.stop(Stop::Draining);
+        }
+    }
+}
+
+/// Answers a task that has not begun.
+pub(crate) fn give_back(running: &Running, why: ReturnReason) {
+    if let Some(ticket) = running.hand_back() {
+        ticket.give_back(why, None);
+    }
+}

@@ -1,0 +1,194 @@
+//! The fold at the end of a stage, over gap-free runs of elements.
+
+use std::panic::{AssertUnwindSafe, catch_unwind};
+
+use phalanx_core::{
+    operation::{ErrorKind, OperationError, TaskContext},
+    registry::{Column, Fold},
+    wire::NotRunReason,
+};
+
+use super::{
+    Pipeline,
+    blocking::as_input,
+    ledger::{Ledger, first_from},
+    pipeline::{StepFailure, panic_message},
+};
+
+/// The fold at the end of a stage. It runs from the ledger's `at` up to `upto`.
+pub(super) struct Folding<'p> {
+    pipeline: &'p Pipeline,
+    fold: Box<dyn Fold + 'p>,
+}
+
+/// What a chunk adds to the ledger. Combining runs user code, so it happens before the ledger,
+/// which others look at, is locked.
+pub(super) enum Entry {
+    /// A run ends: its partial result, and how many there are (none when nothing was absorbed).
+    Folded {
+        to: u32,
+        outputs: u32,
+        partial: Vec<u8>,
+    },
+    Failed {
+        step: u32,
+        error: OperationError,
+    },
+    /// The accumulator is gone.
+    Broken {
+        to: u32,
+    },
+}
+
+impl Entry {
+    /// Where it ends when it begins at `from`.
+    pub(super) fn end(&self, from: u32) -> u32 {
+        match self {
+            Self::Folded { to, .. } | Self::Broken { to } => *to,
+            Self::Failed { .. } => from + 1,
+        }
+    }
+}
+
+impl<'p> Folding<'p> {
+    /// `None` when the stage does not fold.
+    pub(super) fn of(pipeline: &'p Pipeline) -> Option<Self> {
+        Some(Self { pipeline, fold: pipeline.fold()? })
+    }
+
+    /// Absorbs a chunk of a run that began at `from` (the ledger's `at`).
+    pub(super) fn absorb(
+        &mut self,
+        from: u32,
+        column: Column,
+        mut failures: Vec<StepFailure>,
+        context: &TaskContext,
+    ) -> Vec<Entry> {
+        let mut run = Run { from, entries: Vec::new() };
+        let mut column = as_input(self.pipeline, self.pipeline.last(), column, &mut failures);
+        failures.sort_by_key(|failure| failure.origin);
+        failures.dedup_by_key(|failure| failure.origin);
+        for StepFailure { origin, step, error } in failures {
+            // A failed element ends a run, and takes all that it gave with it.
+            let behind = column.split_off(first_from(&column.origins, 0, origin));
+            self.absorb_run(&mut run, column, context);
+            self.close_run(&mut run, origin);
+            run.failed(step, error);
+            column = from_origin(behind, origin + 1);
+        }
+        self.absorb_run(&mut run, column, context);
+        run.entries
+    }
+
+    /// Ends the run that began at `from`.
+    pub(super) fn close(&mut self, from: u32, to: u32) -> Vec<Entry> {
+        let mut run = Run { from, entries: Vec::new() };
+        self.close_run(&mut run, to);
+        run.entries
+    }
+
+    /// Absorbs values of elements that have not failed so far.
+    fn absorb_run(&mut self, run: &mut Run, mut column: Column, context: &TaskContext) {
+        while let Some(last) = column.origins.last().copied() {
+            match self.combine(run, column, last, context) {
+                Some((origin, rest)) => column = from_origin(rest, origin + 1),
+                None => return,
+            }
+        }
+    }
+
+    /// Combines a column whose last origin is `last`. After a failure: the element that failed,
+    /// and the values behind the one that did.
+    fn combine(
+        &mut self,
+        run: &mut Run,
+        column: Column,
+        last: u32,
+        context: &TaskContext,
+    ) -> Option<(u32, Column)> {
+        let absorbed = catch_unwind(AssertUnwindSafe(|| self.fold.absorb(column, context)));
+        match absorbed {
+            Ok(Ok(())) => None,
+            Ok(Err(failed)) => {
+                let (failure, rest) = *failed;
+                self.fail(run, failure.origin, failure.error);
+                Some((failure.origin, rest))
+            }
+            // Folds catch panics of operations by themselves; whatever this was, nobody knows
+            // what the column still held.
+            Err(panic) => {
+                let reason = panic_message(&*panic).to_owned();
+                self.fail(run, context.offset(), OperationError::new(ErrorKind::Panic, reason));
+                if last >= run.from {
+                    run.push(Entry::Broken { to: last + 1 });
+                }
+                None
+            }
+        }
+    }
+
+    /// The element at `origin` failed while it was folded: what was folded with it is lost.
+    fn fail(&mut self, run: &mut Run, origin: u32, error: OperationError) {
+        if origin > run.from {
+            run.push(Entry::Broken { to: origin });
+        }
+        if origin == run.from {
+            run.failed(self.pipeline.last() as u32, error);
+        }
+        if let Some(fold) = self.pipeline.fold() {
+            self.fold = fold;
+        }
+    }
+
+    fn close_run(&mut self, run: &mut Run, to: u32) {
+        if to <= run.from {
+            return;
+        }
+        let mut partial = Vec::new();
+        let finished = catch_unwind(AssertUnwindSafe(|| self.fold.finish(&mut partial)));
+        let result = finished.unwrap_or_else(|panic| {
+            Err(OperationError::new(ErrorKind::Panic, panic_message(&*panic).to_owned()))
+        });
+        match result {
+            Ok(any) => run.push(Entry::Folded { to, outputs: u32::from(any), partial }),
+            // Nobody can say which element made the accumulator unwritable: the last one answers
+            // for it, so that a run of one is blamed rightly.
+            Err(error) => self.fail(run, to - 1, error),
+        }
+    }
+}
+
+/// The run in progress, and what has been said so far.
+struct Run {
+    from: u32,
+    entries: Vec<Entry>,
+}
+
+impl Run {
+    fn failed(&mut self, step: u32, error: OperationError) {
+        self.push(Entry::Failed { step, error });
+    }
+
+    fn push(&mut self, entry: Entry) {
+        self.from = entry.end(self.from);
+        self.entries.push(entry);
+    }
+}
+
+/// The values of elements from `origin` on.
+fn from_origin(mut column: Column, origin: u32) -> Column {
+    column.split_off(first_from(&column.origins, 0, origin))
+}
+
+impl Ledger {
+    /// Writes down what a fold said.
+    pub(super) fn fold_entries(&mut self, entries: Vec<Entry>) {
+        for entry in entries {
+            match entry {
+                Entry::Folded { to, outputs, partial } => self.folded(to, outputs, &partial),
+                Entry::Failed { step, error } => self.failed(step, error),
+                Entry::Broken { to } => self.not_run(to, NotRunReason::FoldBroken),
+            }
+        }
+    }
+}

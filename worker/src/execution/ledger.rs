@@ -1,0 +1,200 @@
+//! What became of each element of a batch.
+
+use std::ops::Range;
+
+use phalanx_core::{
+    operation::OperationError,
+    registry::Column,
+    wire::{NotRunReason, Outcome, Segment},
+};
+
+use super::{Pipeline, pipeline::StepFailure};
+
+/// What became of each element of a batch: segments that tile it up to `at`, and the outputs.
+#[derive(Debug, Default)]
+pub(crate) struct Ledger {
+    segments: Vec<Segment>,
+    payload: Vec<u8>,
+    /// The first offset that is not spoken of yet.
+    at: u32,
+    /// Whether each `Done` element has exactly one output.
+    one_to_one: bool,
+    measured: bool,
+    /// Reused between chunks.
+    ends: Vec<u32>,
+}
+
+impl Ledger {
+    pub(super) fn new(one_to_one: bool, measured: bool) -> Self {
+        Self { one_to_one, measured, ..Self::default() }
+    }
+
+    /// The first offset that is not spoken of yet.
+    pub(super) fn at(&self) -> u32 {
+        self.at
+    }
+
+    /// Bytes of output so far.
+    pub(super) fn output_bytes(&self) -> usize {
+        self.payload.len()
+    }
+
+    /// The segments and the outputs.
+    pub(super) fn into_parts(self) -> (Vec<Segment>, Vec<u8>) {
+        (self.segments, self.payload)
+    }
+
+    /// Elements up to `to` as they are: the stage has no steps.
+    pub(super) fn pass(&mut self, to: u32, payload: &[u8]) {
+        self.payload.extend_from_slice(payload);
+        self.push_done(to, payload.len() as u64, to - self.at, None, None);
+    }
+
+    /// One partial result of a fold over the elements up to `to`; `outputs` is 0 when nothing was
+    /// absorbed. Never merged with its neighbours: the leader combines them.
+    pub(super) fn folded(&mut self, to: u32, outputs: u32, partial: &[u8]) {
+        if to == self.at {
+            return;
+        }
+        self.payload.extend_from_slice(partial);
+        let bytes = partial.len() as u64;
+        let lengths = self.measured.then(|| vec![partial.len() as u32; outputs as usize]);
+        let outcome = Outcome::Done { bytes, outputs, counts: None, lengths, counters: Vec::new() };
+        self.push(to, outcome);
+    }
+
+    /// The element at `at` failed.
+    pub(super) fn failed(&mut self, step: u32, error: OperationError) {
+        self.push(self.at + 1, Outcome::Failed { step, error });
+    }
+
+    /// The elements up to `to` were not run, or in vain.
+    pub(super) fn not_run(&mut self, to: u32, why: NotRunReason) {
+        if to > self.at {
+            self.push(to, Outcome::NotRun { why });
+        }
+    }
+
+    /// Elements up to `to` have been run: `column` holds the outputs of those that did not fail
+    /// (and perhaps some of those that did, which are dropped: an element succeeds with all its
+    /// outputs or none). `failures` may name an element several times; the first counts.
+    pub(super) fn chunk(
+        &mut self,
+        to: u32,
+        pipeline: &Pipeline,
+        column: &Column,
+        mut failures: Vec<StepFailure>,
+    ) {
+        failures.sort_by_key(|failure| failure.origin);
+        failures.dedup_by_key(|failure| failure.origin);
+        let mut value = 0;
+        for StepFailure { origin, step, error } in failures {
+            let behind = first_from(&column.origins, value, origin);
+            self.run(origin, pipeline, column, value..behind);
+            value = first_from(&column.origins, behind, origin + 1);
+            self.failed(step, error);
+        }
+        self.run(to, pipeline, column, value..column.origins.len());
+    }
+
+    /// Elements up to `to`, none of which failed in a step, gave the values `range`. One that does
+    /// not serialize fails here.
+    fn run(&mut self, to: u32, pipeline: &Pipeline, column: &Column, range: Range<usize>) {
+        let mut range = range;
+        while self.at < to {
+            let before = self.payload.len();
+            if range.is_empty() {
+                return self.done(to, before, &[], &[]);
+            }
+            let mut ends = std::mem::take(&mut self.ends);
+            ends.clear();
+            let wanted = self.measured.then_some(&mut ends);
+            let step = pipeline.last();
+            match pipeline.encode(step, column, range.clone(), &mut self.payload, wanted) {
+                Ok(()) => {
+                    self.done(to, before, &column.origins[range.clone()], &ends);
+                    self.ends = ends;
+                    return;
+                }
+                Err((index, error)) => {
+                    let origin = column.origins[range.start + index];
+                    let first = first_from(&column.origins, range.start, origin);
+                    if first < range.start + index {
+                        // Its earlier outputs are in the payload already: once more without them.
+                        self.payload.truncate(before);
+                        self.run(origin, pipeline, column, range.start..first);
+                    } else {
+                        self.done(origin, before, &column.origins[range.start..first], &ends);
+                    }
+                    self.ends = ends;
+                    self.failed(step as u32, error);
+                    range.start = first_from(&column.origins, first, origin + 1);
+                }
+            }
+        }
+    }
+
+    /// Elements up to `to` are done; what they gave stands in the payload from `before` on.
+    fn done(&mut self, to: u32, before: usize, origins: &[u32], ends: &[u32]) {
+        if to == self.at {
+            return;
+        }
+        let counts = (!self.one_to_one).then(|| {
+            let mut counts = vec![0; (to - self.at) as usize];
+            for origin in origins {
+                counts[(origin - self.at) as usize] += 1;
+            }
+            counts
+        });
+        let lengths = self.measured.then(|| {
+            let starts = std::iter::once(before as u32).chain(ends.iter().copied());
+            ends.iter().zip(starts).map(|(end, start)| end - start).collect()
+        });
+        let bytes = (self.payload.len() - before) as u64;
+        self.push_done(to, bytes, origins.len() as u32, counts, lengths);
+    }
+
+    /// Adds to the last segment where that is `Done` too.
+    fn push_done(
+        &mut self,
+        to: u32,
+        more_bytes: u64,
+        more_outputs: u32,
+        more_counts: Option<Vec<u32>>,
+        more_lengths: Option<Vec<u32>>,
+    ) {
+        if let Some(Segment { to: end, outcome, .. }) = self.segments.last_mut()
+            && let Outcome::Done { bytes, outputs, counts, lengths, .. } = outcome
+        {
+            *end = to;
+            *bytes += more_bytes;
+            *outputs += more_outputs;
+            if let (Some(counts), Some(more)) = (counts, more_counts) {
+                counts.extend(more);
+            }
+            if let (Some(lengths), Some(more)) = (lengths, more_lengths) {
+                lengths.extend(more);
+            }
+            self.at = to;
+            return;
+        }
+        let outcome = Outcome::Done {
+            bytes: more_bytes,
+            outputs: more_outputs,
+            counts: more_counts,
+            lengths: more_lengths,
+            counters: Vec::new(),
+        };
+        self.push(to, outcome);
+    }
+
+    fn push(&mut self, to: u32, outcome: Outcome) {
+        self.segments.push(Segment { from: self.at, to, outcome });
+        self.at = to;
+    }
+}
+
+/// The first index from `start` on whose origin is at least `origin`.
+pub(super) fn first_from(origins: &[u32], start: usize, origin: u32) -> usize {
+    start + origins[start..].partition_point(|at| *at < origin)
+}

@@ -1,0 +1,169 @@
+//! The steps of a stage, bound to their states.
+
+use std::{
+    any::Any,
+    ops::Range,
+    panic::{AssertUnwindSafe, catch_unwind},
+    time::Duration,
+};
+
+use phalanx_core::{
+    operation::{ErrorKind, OperationError},
+    registry::{Column, CompiledStep, Failure, Fold, Refusal, StepReference, Verb},
+};
+
+/// The steps of a stage, bound to their states.
+pub(crate) struct Pipeline {
+    steps: Vec<Box<dyn CompiledStep>>,
+    timeouts: Vec<Option<Duration>>,
+    folds: bool,
+}
+
+/// An element that failed, and the step in which it did.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) struct StepFailure {
+    pub(crate) origin: u32,
+    pub(crate) step: u32,
+    pub(crate) error: OperationError,
+}
+
+impl StepFailure {
+    pub(super) fn in_step(step: usize, failure: Failure) -> Self {
+        Self { origin: failure.origin, step: step as u32, error: failure.error }
+    }
+}
+
+impl Pipeline {
+    /// Binds each step with `compile`.
+    pub(crate) fn new(
+        references: &[StepReference],
+        compile: impl Fn(&StepReference) -> Result<Box<dyn CompiledStep>, Refusal>,
+    ) -> Result<Self, Refusal> {
+        let is_fold = |step: &StepReference| matches!(step.verb, Verb::Fold | Verb::Reduce);
+        if let [others @ .., _] = references
+            && let Some(step) = others.iter().find(|step| is_fold(step))
+        {
+            return Err(Refusal::Verb { name: step.name.clone(), verb: step.verb });
+        }
+        Ok(Self {
+            steps: references.iter().map(compile).collect::<Result<_, _>>()?,
+            timeouts: references.iter().map(|step| step.timeout).collect(),
+            folds: references.last().is_some_and(is_fold),
+        })
+    }
+
+    pub(crate) fn steps(&self) -> &[Box<dyn CompiledStep>] {
+        &self.steps
+    }
+
+    pub(crate) fn timeout(&self, step: usize) -> Option<Duration> {
+        self.timeouts.get(step).copied().flatten()
+    }
+
+    /// The shortest timeout of a step that the watchdog must look after; asynchronous steps keep
+    /// theirs by themselves.
+    pub(crate) fn watched_timeout(&self) -> Option<Duration> {
+        let blocking = self.steps.iter().zip(&self.timeouts).filter(|(step, _)| !step.is_async());
+        blocking.filter_map(|(_, timeout)| *timeout).min()
+    }
+
+    pub(crate) fn is_async(&self) -> bool {
+        self.steps.iter().any(|step| step.is_async())
+    }
+
+    /// Whether the last step folds.
+    pub(crate) fn folds(&self) -> bool {
+        self.folds
+    }
+
+    /// Whether each element gives exactly one output.
+    pub(crate) fn is_one_to_one(&self) -> bool {
+        self.steps.iter().all(|step| step.is_one_to_one())
+    }
+
+    /// The steps before the fold, or all.
+    pub(crate) fn mapping(&self) -> Range<usize> {
+        0..self.steps.len() - usize::from(self.folds)
+    }
+
+    pub(crate) fn last(&self) -> usize {
+        self.steps.len().saturating_sub(1)
+    }
+
+    /// A new fold; `None` when the last step is none.
+    pub(crate) fn fold(&self) -> Option<Box<dyn Fold + '_>> {
+        self.steps.last().and_then(|step| step.fold())
+    }
+
+    /// Decodes the next chunk for the first step.
+    pub(crate) fn decode(
+        &self,
+        bytes: &mut &[u8],
+        first: u32,
+        max: u32,
+        max_bytes: usize,
+    ) -> Result<Column, Refusal> {
+        let Some(step) = self.steps.first() else {
+            return Err(Refusal::Message { reason: "a batch without steps".to_owned() });
+        };
+        catch_unwind(AssertUnwindSafe(|| step.decode(bytes, first, max, max_bytes))).unwrap_or_else(
+            |panic| {
+                Err(Refusal::Undecodable {
+                    name: step.name().to_owned(),
+                    offset: first,
+                    reason: format!("decoding panicked: {}", panic_message(&*panic)),
+                })
+            },
+        )
+    }
+
+    /// Appends the outputs `range` of step `step`; on error, says which of `range` it was.
+    ///
+    /// A panic inside of somebody's `Serialize` is traced to its value by encoding one by one.
+    pub(crate) fn encode(
+        &self,
+        step: usize,
+        column: &Column,
+        range: Range<usize>,
+        bytes: &mut Vec<u8>,
+        mut ends: Option<&mut Vec<u32>>,
+    ) -> Result<(), (usize, OperationError)> {
+        let step = &self.steps[step];
+        let (length, known) = (bytes.len(), ends.as_ref().map_or(0, |ends| ends.len()));
+        let whole = catch_unwind(AssertUnwindSafe(|| {
+            step.encode(column, range.clone(), bytes, ends.as_deref_mut())
+        }));
+        if let Ok(result) = whole {
+            return result;
+        }
+        bytes.truncate(length);
+        if let Some(ends) = &mut ends {
+            ends.truncate(known);
+        }
+        for (at, value) in range.enumerate() {
+            let length = bytes.len();
+            let one = catch_unwind(AssertUnwindSafe(|| {
+                step.encode(column, value..value + 1, bytes, ends.as_deref_mut())
+            }));
+            match one {
+                Ok(Ok(())) => {}
+                Ok(Err((_, error))) => return Err((at, error)),
+                Err(panic) => {
+                    bytes.truncate(length);
+                    let reason = format!("encoding panicked: {}", panic_message(&*panic));
+                    return Err((at, OperationError::new(ErrorKind::Panic, reason)));
+                }
+            }
+        }
+        Ok(())
+    }
+}
+
+/// What a panic said.
+pub(crate) fn panic_message(panic: &(dyn Any + Send)) -> &str {
+    panic
+        .downcast_ref::<&str>()
+        .copied()
+        .or_else(|| panic.downcast_ref::<String>().map(String::as_str))
+        .unwrap_or("a value that is no text")
+}

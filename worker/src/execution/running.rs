@@ -1,0 +1,334 @@
+//! What one execution shares with those who watch it.
+
+use std::{
+    sync::{
+        Arc, Mutex, MutexGuard, OnceLock, PoisonError,
+        atomic::{AtomicU8, AtomicU64, Ordering},
+    },
+    time::{Duration, Instant},
+};
+
+use phalanx_core::{
+    id::{ExecutionId, WorkerId},
+    operation::{ErrorKind, Execution, OperationError, TaskContext},
+    registry::Refusal,
+    wire::{NotRunReason, ResultHeader, ResultMessage, TaskMessage},
+};
+use tokio_util::sync::CancellationToken;
+
+use super::{Pipeline, ledger::Ledger};
+use crate::{
+    answer::{Answer, Ticket},
+    slot::Slot,
+};
+
+/// Why an execution ends before its batch does.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[repr(u8)]
+pub(crate) enum Stop {
+    /// The job is dead.
+    Cancelled = 1,
+    /// The worker stops, and the grace period is over.
+    Draining = 2,
+}
+
+impl Stop {
+    fn reason(self) -> NotRunReason {
+        match self {
+            Self::Cancelled => NotRunReason::Cancelled,
+            Self::Draining => NotRunReason::Draining,
+        }
+    }
+}
+
+/// Where an execution is, for those who look at it from outside: it has not moved as long as this
+/// stays equal.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) struct Overdue {
+    /// Counts the steps begun.
+    phase: u64,
+    pub(crate) step: u32,
+    pub(crate) offset: u32,
+}
+
+/// One execution: what drives it, and what others may do to it meanwhile.
+pub(crate) struct Running {
+    pub(crate) task: TaskMessage,
+    pub(crate) pipeline: Arc<Pipeline>,
+    pub(crate) context: TaskContext,
+    execution: ExecutionId,
+    count: u32,
+    delivered: Instant,
+    /// Steps begun, times 2^16, plus the step that runs plus one; the low half is 0 between steps.
+    phase: AtomicU64,
+    stop: AtomicU8,
+    /// The element that ran longer than it may, set before the token fires on its behalf.
+    timed_out: OnceLock<(Overdue, Duration)>,
+    /// Who answers takes the ticket out. So whoever drives an execution that was answered for
+    /// meanwhile (its thread was abandoned) finds nothing to answer.
+    progress: Mutex<Progress>,
+    /// The thread that runs a step of it; abandoned only under this lock.
+    slot: Mutex<Option<Arc<Slot>>>,
+    /// Fires when somebody else has answered.
+    pub(super) taken: CancellationToken,
+}
+
+/// What has been done so far.
+pub(super) struct Progress {
+    pub(super) ledger: Ledger,
+    ticket: Option<Ticket>,
+    started: Instant,
+    pub(super) busy: Duration,
+}
+
+impl Running {
+    /// An execution that has not begun.
+    pub(crate) fn new(
+        task: TaskMessage,
+        pipeline: Arc<Pipeline>,
+        worker: WorkerId,
+        ticket: Ticket,
+    ) -> Arc<Self> {
+        let header = &task.header;
+        let execution = Execution {
+            job: header.job,
+            stage: header.stage,
+            worker,
+            ranges: header.ranges.clone(),
+            cancelled: CancellationToken::new(),
+        };
+        // `TaskMessage::decode` has checked that the ranges can be counted.
+        let count = header.count().unwrap_or(0);
+        let now = Instant::now();
+        let ledger = Ledger::new(pipeline.is_one_to_one(), header.measured);
+        let progress =
+            Progress { ledger, ticket: Some(ticket), started: now, busy: Duration::ZERO };
+        Arc::new(Self {
+            context: TaskContext::new(Arc::new(execution), 0),
+            execution: ExecutionId::new(),
+            count,
+            delivered: now,
+            phase: AtomicU64::new(0),
+            stop: AtomicU8::new(0),
+            timed_out: OnceLock::new(),
+            progress: Mutex::new(progress),
+            slot: Mutex::new(None),
+            taken: CancellationToken::new(),
+            task,
+            pipeline,
+        })
+    }
+
+    pub(crate) fn id(&self) -> ExecutionId {
+        self.execution
+    }
+
+    pub(crate) fn count(&self) -> u32 {
+        self.count
+    }
+
+    /// Marks the start.
+    pub(super) fn begin(&self) -> Instant {
+        let now = Instant::now();
+        self.progress().started = now;
+        now
+    }
+
+    /// A panic while the lock was held leaves a ledger that ends before the chunk that panicked
+    /// or tiles it: both can be used.
+    pub(super) fn progress(&self) -> MutexGuard<'_, Progress> {
+        self.progress.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Ends it early, at the next chunk; tells the operation so.
+    pub(crate) fn stop(&self, stop: Stop) {
+        // The first reason stays: a drain does not bring a dead job back.
+        let _ = self.stop.compare_exchange(0, stop as u8, Ordering::Relaxed, Ordering::Relaxed);
+        self.context.execution().cancelled.cancel();
+    }
+
+    pub(super) fn stopped(&self) -> Option<Stop> {
+        match self.stop.load(Ordering::Relaxed) {
+            1 => Some(Stop::Cancelled),
+            2 => Some(Stop::Draining),
+            _ => None,
+        }
+    }
+
+    /// The thread `slot` begins to run steps of it.
+    pub(crate) fn enter(&self, slot: &Arc<Slot>) {
+        *self.slot.lock().unwrap_or_else(PoisonError::into_inner) = Some(Arc::clone(slot));
+    }
+
+    /// The thread is done with it. From now on it cannot be abandoned on its behalf.
+    pub(crate) fn leave(&self) {
+        self.phase.fetch_and(!0xffff, Ordering::Relaxed);
+        *self.slot.lock().unwrap_or_else(PoisonError::into_inner) = None;
+    }
+
+    /// Step `step` begins to run on a chunk whose first element is `first`.
+    pub(super) fn step_begins(&self, step: usize, first: u32) {
+        self.context.set_offset(first);
+        let begun = self.phase.load(Ordering::Relaxed) >> 16;
+        self.phase.store((begun + 1) << 16 | (step as u64 + 1), Ordering::Relaxed);
+    }
+
+    pub(super) fn step_ends(&self) {
+        self.phase.fetch_and(!0xffff, Ordering::Relaxed);
+    }
+
+    /// The element that runs, and its step; `None` between steps.
+    pub(crate) fn place(&self) -> Option<Overdue> {
+        let phase = self.phase.load(Ordering::Relaxed);
+        let step = (phase as u16).checked_sub(1)?;
+        Some(Overdue { phase, step: u32::from(step), offset: self.context.offset() })
+    }
+
+    /// Where it is, or was last.
+    pub(super) fn last_place(&self) -> Overdue {
+        self.place().unwrap_or_else(|| Overdue {
+            phase: 0,
+            step: self.pipeline.last() as u32,
+            offset: self.context.offset(),
+        })
+    }
+
+    /// The element at `place` ran longer than `timeout`: asks it to end.
+    pub(crate) fn time_out(&self, place: Overdue, timeout: Duration) {
+        let _ = self.timed_out.set((place, timeout));
+        self.context.execution().cancelled.cancel();
+    }
+
+    pub(super) fn timed_out(&self) -> Option<(Overdue, OperationError)> {
+        let (place, timeout) = *self.timed_out.get()?;
+        let message = format!("ran longer than its timeout of {timeout:?}");
+        Some((place, OperationError::new(ErrorKind::Timeout, message)))
+    }
+
+    /// Why the rest is not to be run, at a chunk that begins at `first`. At least one chunk is
+    /// run, so that each copy of a task gets somewhere.
+    pub(super) fn cut(
+        &self,
+        first: u32,
+        elapsed: Duration,
+        produced: usize,
+    ) -> Option<NotRunReason> {
+        let header = &self.task.header;
+        if let Some(stop) = self.stopped() {
+            return Some(stop.reason());
+        }
+        if first == 0 {
+            return None;
+        }
+        let slice = (elapsed >= header.time_slice).then_some(NotRunReason::TimeSlice);
+        slice.or((produced as u64 >= header.output_cap).then_some(NotRunReason::OutputCap))
+    }
+
+    /// Whether what a chunk gave cannot be used: an element timed out, or some `failed`, perhaps
+    /// only because they were asked to end.
+    pub(super) fn ran_in_vain(&self, failed: bool) -> bool {
+        self.timed_out.get().is_some() || (failed && self.stopped().is_some())
+    }
+
+    /// Why elements that ran in vain are not run.
+    pub(super) fn why(&self) -> NotRunReason {
+        self.stopped().map_or(NotRunReason::TimeSlice, Stop::reason)
+    }
+
+    /// Answers a task without steps: its elements are its outputs.
+    pub(super) fn pass_through(&self) {
+        if self.task.header.measured {
+            // Without a step nobody here knows where an element ends.
+            let reason = "outputs of a stage without steps cannot be measured".to_owned();
+            return self.refuse(Refusal::Message { reason });
+        }
+        let mut progress = self.progress();
+        progress.ledger.pass(self.count, &self.task.payload);
+        self.answer(progress);
+    }
+
+    /// Answers on behalf of a thread that does not come to an end, and gives the thread up.
+    /// `false` when it ended after all, or is just writing down a chunk: look again later.
+    pub(crate) fn abandon(&self) -> bool {
+        let slot = self.slot.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut progress = match self.progress.try_lock() {
+            Ok(progress) => progress,
+            Err(std::sync::TryLockError::Poisoned(error)) => error.into_inner(),
+            Err(std::sync::TryLockError::WouldBlock) => return false,
+        };
+        if progress.ticket.is_none() {
+            return false;
+        }
+        let blame = self.timed_out();
+        self.interrupt(&mut progress, blame, self.why());
+        self.answer(progress);
+        self.taken.cancel();
+        if let Some(slot) = &*slot {
+            slot.abandon();
+        }
+        true
+    }
+
+    /// What is not done by now is not run, but for the element to blame, if there is one.
+    pub(super) fn interrupt(
+        &self,
+        progress: &mut Progress,
+        blame: Option<(Overdue, OperationError)>,
+        why: NotRunReason,
+    ) {
+        let ledger = &mut progress.ledger;
+        if let Some((place, error)) = blame
+            && (ledger.at()..self.count).contains(&place.offset)
+        {
+            let broken = self.pipeline.folds();
+            ledger.not_run(place.offset, if broken { NotRunReason::FoldBroken } else { why });
+            ledger.failed(place.step, error);
+        }
+        ledger.not_run(self.count, why);
+    }
+
+    /// Answers with what the ledger says of the batch; nothing where somebody else has answered.
+    pub(super) fn answer(&self, mut progress: MutexGuard<'_, Progress>) {
+        let Some(ticket) = progress.ticket.take() else { return };
+        let (segments, payload) = std::mem::take(&mut progress.ledger).into_parts();
+        let (busy, waited) = (progress.busy, progress.started - self.delivered);
+        drop(progress);
+        let header = &self.task.header;
+        let header = ResultHeader {
+            leader: header.leader,
+            task: header.task,
+            attempt: header.attempt,
+            execution: self.execution,
+            worker: self.context.worker(),
+            busy_us: micros(busy),
+            waited_us: micros(waited),
+            segments,
+        };
+        let message = ResultMessage { header, payload: payload.into() };
+        ticket.answer(Answer::Result { message, last_step: self.pipeline.last() as u32 });
+    }
+
+    /// Answers that the batch cannot be run here.
+    pub(super) fn refuse(&self, refusal: Refusal) {
+        let ticket = self.progress().ticket.take();
+        if let Some(ticket) = ticket {
+            ticket.refuse(refusal);
+        }
+    }
+
+    /// The ticket of an execution that never began; `None` when it was answered already.
+    pub(crate) fn hand_back(&self) -> Option<Ticket> {
+        self.progress().ticket.take()
+    }
+}
+
+impl Progress {
+    /// Whether somebody else has answered.
+    pub(super) fn is_taken(&self) -> bool {
+        self.ticket.is_none()
+    }
+}
+
+fn micros(duration: Duration) -> u64 {
+    u64::try_from(duration.as_micros()).unwrap_or(u64::MAX)
+}

@@ -1,0 +1,330 @@
+//! Executions against the obvious interpretation: each element by itself, one step after another.
+
+use std::{sync::Arc, time::Duration};
+
+use phalanx_core::{
+    broker::{Delivery, Message, MessageKind, Properties, Settle, Settler},
+    codec,
+    id::{JobId, LeaderId, TaskNumber, WorkerId},
+    operation::ElementRange,
+    wire::{
+        NotRunReason, Outcome, ResultMessage, Return, ReturnReason, TaskHeader, TaskKind,
+        TaskMessage,
+    },
+};
+use proptest::prelude::*;
+use tokio::sync::mpsc;
+use tokio_util::task::TaskTracker;
+
+use super::{Pipeline, Running, Stop, run_async, run_blocking};
+use crate::{
+    answer::{Desk, Outgoing, ReturnAddress, Ticket},
+    intake::Refusing,
+    operations::Catalogue,
+    slot::Slots,
+    testing::{Steps, TestOp, reference},
+};
+
+struct Nowhere;
+
+impl Settler for Nowhere {
+    fn settle(&self, _: u64, _: Settle) {}
+}
+
+/// One execution, and where its answer goes.
+struct Trial {
+    running: Arc<Running>,
+    answers: mpsc::UnboundedReceiver<Outgoing>,
+}
+
+impl Trial {
+    fn new(ops: &[TestOp], inputs: &[String], change: impl FnOnce(&mut TaskHeader)) -> Self {
+        let mut header = TaskHeader {
+            leader: LeaderId::new(),
+            job: JobId::new(),
+            stage: 0,
+            task: TaskNumber(1),
+            attempt: 1,
+            kind: TaskKind::Run,
+            contained: false,
+            ranges: vec![ElementRange { from: 100, to: 100 + inputs.len() as u64, tries: 1 }],
+            steps: ops.iter().map(|op| reference(op.clone(), None)).collect(),
+            time_slice: Duration::from_secs(3_600),
+            output_cap: u64::MAX,
+            measured: false,
+        };
+        change(&mut header);
+        let mut payload = Vec::new();
+        for input in inputs {
+            codec::encode_into(input, &mut payload).unwrap();
+        }
+        let task = TaskMessage { header, payload: payload.into() };
+        let steps = Steps::default();
+        let pipeline = Pipeline::new(&task.header.steps, |step| steps.compile(step)).unwrap();
+        let (desk, answers) = Desk::new(WorkerId::new());
+        let message = Message { properties: Properties::default(), body: Default::default() };
+        let ticket = Ticket {
+            delivery: Delivery::new(message, false, 1, Arc::new(Nowhere)),
+            address: ReturnAddress {
+                leader: task.header.leader,
+                task: task.header.task,
+                attempt: task.header.attempt,
+            },
+            desk,
+            refusing: Arc::new(Refusing::default()),
+            open: TaskTracker::new().token(),
+        };
+        let running = Running::new(task, Arc::new(pipeline), WorkerId::new(), ticket);
+        Self { running, answers }
+    }
+
+    /// What it answered; decoding checks that the segments tile and fit the payload.
+    fn result(&mut self) -> ResultMessage {
+        let outgoing = self.answers.try_recv().expect("answered");
+        assert!(self.answers.try_recv().is_err(), "answered once");
+        assert_eq!(outgoing.kind, MessageKind::Result);
+        let result = ResultMessage::decode(&outgoing.body).unwrap();
+        let end = result.header.segments.last().map_or(0, |segment| segment.to);
+        assert_eq!(end, self.running.count(), "the segments tile the batch");
+        result
+    }
+
+    fn returned(&mut self) -> Return {
+        let outgoing = self.answers.try_recv().expect("answered");
+        assert_eq!(outgoing.kind, MessageKind::Return);
+        Return::decode(&outgoing.body).unwrap()
+    }
+}
+
+/// What an element gives: its outputs, or the step in which it fails.
+fn interpret(ops: &[TestOp], input: &str) -> Result<Vec<String>, u32> {
+    let mut values = vec![input.to_owned()];
+    for (step, op) in ops.iter().enumerate() {
+        let mut outputs = Vec::new();
+        for value in values {
+            let has = |c: &char| value.contains(*c);
+            match op {
+                TestOp::FailOn(c) | TestOp::PanicOn(c) | TestOp::ConcatUnless(c) if has(c) => {
+                    return Err(step as u32);
+                }
+                TestOp::Drop(c) if has(c) => {}
+                TestOp::Append(c) | TestOp::AppendSoon(c) => outputs.push(format!("{value}{c}")),
+                TestOp::Chars => outputs.extend(value.chars().map(String::from)),
+                _ => outputs.push(value),
+            }
+        }
+        // Written when they leave the stage, or where the next step has another type for them.
+        if let TestOp::UnwritableOn(c) = op
+            && (step + 1 == ops.len() || matches!(ops[step + 1], TestOp::Rewrap))
+            && outputs.iter().any(|value| value.contains(*c))
+        {
+            return Err(step as u32);
+        }
+        values = outputs;
+    }
+    Ok(values)
+}
+
+/// Holds a result against the interpretation. `cut` says whether elements may be not run.
+fn check(ops: &[TestOp], inputs: &[String], measured: bool, cut: bool, result: &ResultMessage) {
+    let folds = matches!(ops.last(), Some(TestOp::Concat | TestOp::ConcatUnless(_)));
+    let mut payload = &result.payload[..];
+    for (index, segment) in result.header.segments.iter().enumerate() {
+        let elements = &inputs[segment.from as usize..segment.to as usize];
+        match &segment.outcome {
+            Outcome::Done { bytes, outputs, counts, lengths, .. } => {
+                let (mut own, rest) = payload.split_at(*bytes as usize);
+                payload = rest;
+                let expected: Vec<Vec<String>> =
+                    elements.iter().map(|input| interpret(ops, input).expect("done")).collect();
+                let flat: Vec<String> = expected.iter().flatten().cloned().collect();
+                let mut found = Vec::new();
+                for output in 0..*outputs {
+                    let before = own.len();
+                    found.push(codec::decode_front::<String>(&mut own).unwrap());
+                    if let Some(lengths) = lengths {
+                        assert_eq!(lengths[output as usize] as usize, before - own.len());
+                    }
+                }
+                assert!(own.is_empty());
+                assert_eq!(lengths.is_some(), measured);
+                if folds {
+                    assert_eq!(*outputs, u32::from(!flat.is_empty()));
+                    assert_eq!(found.concat(), flat.concat());
+                    continue;
+                }
+                assert_eq!(found, flat);
+                let one_to_one =
+                    !ops.iter().any(|op| matches!(op, TestOp::Chars | TestOp::Drop(_)));
+                let expected: Vec<u32> = expected.iter().map(|some| some.len() as u32).collect();
+                assert_eq!(counts.as_ref(), (!one_to_one).then_some(&expected));
+                let next = result.header.segments.get(index + 1);
+                assert!(
+                    !next.is_some_and(|next| matches!(next.outcome, Outcome::Done { .. })),
+                    "adjacent done elements are one segment"
+                );
+            }
+            Outcome::Failed { step, .. } => {
+                assert_eq!(interpret(ops, &elements[0]), Err(*step), "{:?}", elements[0]);
+            }
+            Outcome::NotRun { why: NotRunReason::FoldBroken } => {
+                assert!(folds);
+                // By a failure of the fold itself, right behind.
+                let next = &result.header.segments[index + 1].outcome;
+                let fold = ops.len() as u32 - 1;
+                assert!(matches!(next, Outcome::Failed { step, .. } if *step == fold));
+            }
+            Outcome::NotRun { .. } => assert!(cut),
+            other => panic!("{other:?}"),
+        }
+    }
+    assert!(payload.is_empty());
+}
+
+fn ops() -> impl Strategy<Value = Vec<TestOp>> {
+    let letter = prop::sample::select(vec!['a', 'b', 'c', 'd']);
+    let step = (letter, 0..8).prop_map(|(c, kind)| match kind {
+        0 => TestOp::Append(c),
+        1 => TestOp::FailOn(c),
+        2 => TestOp::PanicOn(c),
+        3 => TestOp::UnwritableOn(c),
+        4 => TestOp::Drop(c),
+        5 => TestOp::Rewrap,
+        6 => TestOp::Append('x'),
+        _ => TestOp::Chars,
+    });
+    let fold = prop::option::of(prop::sample::select(vec![
+        TestOp::Concat,
+        TestOp::ConcatUnless('a'),
+        TestOp::ConcatUnless('b'),
+    ]));
+    (prop::collection::vec(step, 1..4), fold).prop_map(|(mut steps, fold)| {
+        steps.extend(fold);
+        steps
+    })
+}
+
+fn inputs() -> impl Strategy<Value = Vec<String>> {
+    prop::collection::vec("[abcdefgh]{0,3}", 1..60)
+}
+
+/// Silences the panics that tests provoke; failed assertions still say what they are.
+fn hush() {
+    use std::sync::Once;
+    static HUSH: Once = Once::new();
+    HUSH.call_once(|| {
+        let usual = std::panic::take_hook();
+        std::panic::set_hook(Box::new(move |info| {
+            let provoked = info.payload_as_str().is_some_and(|text| text.contains("panicked on"));
+            if !provoked {
+                usual(info);
+            }
+        }));
+    });
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig { cases: 512, ..ProptestConfig::default() })]
+
+    #[test]
+    fn a_batch_gives_what_its_elements_give_one_by_one(
+        ops in ops(), inputs in inputs(), measured: bool,
+    ) {
+        hush();
+        let mut trial = Trial::new(&ops, &inputs, |header| header.measured = measured);
+        run_blocking(&trial.running);
+        check(&ops, &inputs, measured, false, &trial.result());
+    }
+
+    #[test]
+    fn a_batch_that_is_cut_is_right_as_far_as_it_goes(
+        ops in ops(), inputs in inputs(), slice: bool, cap in 0u64..40,
+    ) {
+        hush();
+        let mut trial = Trial::new(&ops, &inputs, |header| {
+            header.output_cap = cap;
+            if slice {
+                header.time_slice = Duration::ZERO;
+            }
+        });
+        run_blocking(&trial.running);
+        let result = trial.result();
+        check(&ops, &inputs, false, true, &result);
+        let first = &result.header.segments[0].outcome;
+        prop_assert!(
+            !matches!(first, Outcome::NotRun { why } if *why != NotRunReason::FoldBroken),
+            "each copy gets somewhere"
+        );
+    }
+
+    #[test]
+    fn on_tokio_a_batch_gives_the_same(ops in ops(), inputs in inputs(), at in 0usize..4) {
+        hush();
+        let mut ops = ops;
+        let at = at.min(ops.len() - 1);
+        ops.insert(at, TestOp::AppendSoon('a'));
+        let runtime = tokio::runtime::Builder::new_current_thread().enable_time().build().unwrap();
+        let mut trial = Trial::new(&ops, &inputs, |_| {});
+        let slots = Slots::start(1, 16).unwrap();
+        runtime.block_on(run_async(&trial.running, &slots, 4));
+        let result = trial.result();
+        check(&ops, &inputs, false, false, &result);
+    }
+}
+
+fn strings(inputs: &[&str]) -> Vec<String> {
+    inputs.iter().map(|input| (*input).to_owned()).collect()
+}
+
+#[test]
+fn a_batch_with_a_tail_is_refused_by_its_position() {
+    let mut trial = Trial::new(&[TestOp::Append('x')], &strings(&["a", "b"]), |header| {
+        header.ranges[0].to -= 1;
+    });
+    run_blocking(&trial.running);
+    let returned = trial.returned();
+    assert_eq!(returned.position, Some(1));
+    assert!(matches!(returned.why, ReturnReason::Refused(_)));
+}
+
+#[test]
+fn a_stage_without_steps_passes_its_elements_through() {
+    let inputs = strings(&["a", "bc"]);
+    let mut trial = Trial::new(&[], &inputs, |_| {});
+    run_blocking(&trial.running);
+    let result = trial.result();
+    assert_eq!(result.payload, trial.running.task.payload);
+    assert!(matches!(result.header.segments[..], [ref all] if all.to == 2));
+}
+
+#[test]
+fn a_stopped_execution_runs_nothing_more() {
+    for (stop, why) in
+        [(Stop::Cancelled, NotRunReason::Cancelled), (Stop::Draining, NotRunReason::Draining)]
+    {
+        let mut trial = Trial::new(&[TestOp::Append('x')], &strings(&["a", "b"]), |_| {});
+        trial.running.stop(stop);
+        run_blocking(&trial.running);
+        let segments = trial.result().header.segments;
+        assert_eq!(segments.len(), 1);
+        assert_eq!(segments[0].outcome, Outcome::NotRun { why });
+    }
+}
+
+#[test]
+fn what_fails_because_it_was_told_to_end_is_not_run() {
+    let mut trial = Trial::new(&[TestOp::WaitPolitelyOn('b')], &strings(&["a", "b", "c"]), |_| {});
+    let running = Arc::clone(&trial.running);
+    let thread = std::thread::spawn(move || run_blocking(&running));
+    while trial.running.place().is_none_or(|place| place.offset < 1) {
+        std::thread::yield_now();
+    }
+    trial.running.stop(Stop::Draining);
+    thread.join().unwrap();
+    let segments = trial.result().header.segments;
+    let outcomes: Vec<_> = segments.iter().map(|segment| (segment.to, &segment.outcome)).collect();
+    assert!(matches!(
+        outcomes[..],
+        [(1, Outcome::Done { .. }), (3, Outcome::NotRun { why: NotRunReason::Draining })]
+    ));
+}

@@ -1,0 +1,154 @@
+//! Consuming the tasks of one pool.
+
+use std::{sync::Arc, time::Duration};
+
+use phalanx_core::broker::{BrokerError, Consumer, Consumption, Pool, QueueSpec};
+use tokio::time::Instant;
+
+use super::{
+    Refusing,
+    pace::{Pace, Sample},
+    sort::sort,
+};
+use crate::engine::Engine;
+
+/// Deliveries taken in one go before others get their turn.
+const GO: usize = 64;
+
+/// How often the prefetch is thought over, at most.
+const PACE: Duration = Duration::from_millis(50);
+
+/// Consumes the tasks of `pool` until the worker drains.
+///
+/// # Errors
+/// When the queue cannot be used, or the broker was closed.
+pub(crate) async fn consume(engine: Arc<Engine>, pool: Pool) -> Result<(), BrokerError> {
+    let refusing = Arc::new(Refusing::default());
+    let options = &engine.options;
+    let pace = Pace::new(options.slots, options.async_slots, options.pools.len());
+    let queue = QueueSpec::Task { pool };
+    let mut intake = Intake { engine: &engine, queue, refusing, pace, looked: Instant::now() };
+    tokio::select! {
+        () = engine.listened.cancelled() => {}
+        () = engine.draining.cancelled() => return Ok(()),
+    }
+    while let Some(pause) = intake.serve().await? {
+        tracing::warn!(queue = ?intake.queue, ?pause, "staying away after refusals");
+        tokio::select! {
+            () = tokio::time::sleep(pause) => {}
+            () = engine.draining.cancelled() => return Ok(()),
+        }
+    }
+    Ok(())
+}
+
+struct Intake<'e> {
+    engine: &'e Arc<Engine>,
+    queue: QueueSpec,
+    refusing: Arc<Refusing>,
+    pace: Pace,
+    /// When the pace was looked at last.
+    looked: Instant,
+}
+
+impl Intake<'_> {
+    /// Takes what comes; returns how long to stay away, or `None` when the worker drains.
+    async fn serve(&mut self) -> Result<Option<Duration>, BrokerError> {
+        let Some(mut consumer) = self.attach().await? else { return Ok(None) };
+        self.engine.attach();
+        let ended = self.take(&mut *consumer).await;
+        self.engine.detach();
+        // Nothing stays behind in the consumer while it is away.
+        consumer.cancel().await;
+        while let Some(consumption) = consumer.next().await {
+            if let Consumption::Delivery(delivery) = consumption {
+                sort(self.engine, delivery, &self.refusing);
+            }
+        }
+        ended?;
+        if self.engine.draining.is_cancelled() {
+            return Ok(None);
+        }
+        Ok(self.refusing.take_pause().or(Some(Duration::ZERO)))
+    }
+
+    /// `None` when the worker drains before a consumer came about.
+    async fn attach(&self) -> Result<Option<Box<dyn Consumer>>, BrokerError> {
+        // One at a time until something succeeds: each may be refused again.
+        let prefetch = if self.refusing.is_wary() { 1 } else { self.pace.prefetch() };
+        loop {
+            let consumer = tokio::select! {
+                () = self.engine.draining.cancelled() => return Ok(None),
+                consumer = self.engine.broker.consume(&self.queue, prefetch) => consumer,
+            };
+            match consumer {
+                Err(error @ BrokerError::Lost { .. }) => {
+                    tracing::debug!(%error, queue = ?self.queue, "consuming will be tried again");
+                    let mut health = self.engine.broker.health();
+                    tokio::time::sleep(PACE).await;
+                    tokio::select! {
+                        () = self.engine.draining.cancelled() => return Ok(None),
+                        _ = health.wait_for(|health| health.connected) => {}
+                    }
+                }
+                other => return other.map(Some),
+            }
+        }
+    }
+
+    /// Takes deliveries until something was refused or the worker drains.
+    async fn take(&mut self, consumer: &mut dyn Consumer) -> Result<(), BrokerError> {
+        let mut is_wary = self.refusing.is_wary();
+        loop {
+            tokio::select! {
+                biased;
+                () = self.engine.draining.cancelled() => return Ok(()),
+                () = self.refusing.changed() => {}
+                consumption = consumer.next() => {
+                    // Gone for good: only this loop cancels the consumer, and only behind it.
+                    let mut next = Some(consumption.ok_or(BrokerError::Closed)?);
+                    for taken in 1.. {
+                        match next {
+                            Some(Consumption::Delivery(delivery)) => {
+                                sort(self.engine, delivery, &self.refusing);
+                            }
+                            Some(Consumption::Resumed { .. }) => self.listen().await,
+                            None => break,
+                        }
+                        next = if taken < GO { consumer.try_next() } else { None };
+                    }
+                }
+            }
+            if self.refusing.is_pending() {
+                return Ok(());
+            }
+            if is_wary && !self.refusing.is_wary() {
+                is_wary = false;
+                consumer.set_prefetch(self.pace.prefetch()).await;
+            } else if !is_wary && self.looked.elapsed() >= PACE {
+                self.looked = Instant::now();
+                if self.pace.learn(self.sample()) {
+                    consumer.set_prefetch(self.pace.prefetch()).await;
+                }
+            }
+        }
+    }
+
+    /// After an interruption, leaders get the time to say which jobs are dead (rule 21).
+    async fn listen(&self) {
+        tokio::select! {
+            () = tokio::time::sleep(self.engine.options.listen) => {}
+            () = self.engine.draining.cancelled() => {}
+        }
+    }
+
+    fn sample(&self) -> Sample {
+        let (all, free) =
+            (self.engine.options.async_slots, self.engine.async_slots.available_permits());
+        Sample {
+            mean: self.engine.executions.mean(),
+            starved: self.engine.slots.take_starved() > 0,
+            running_async: all.saturating_sub(free),
+        }
+    }
+}

@@ -1,0 +1,9 @@
+//! Taking deliveries, and deciding what each of them is.
+
+mod consume;
+mod pace;
+mod refusing;
+mod sort;
+
+pub(crate) use consume::consume;
+pub(crate) use refusing::Refusing;

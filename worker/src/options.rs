@@ -1,0 +1,54 @@
+//! How a worker serves.
+
+use std::time::Duration;
+
+use phalanx_core::broker::Pool;
+
+/// How a worker serves.
+///
+/// ```
+/// use phalanx_worker::WorkerOptions;
+///
+/// let mut options = WorkerOptions::default();
+/// options.slots = 4;
+/// ```
+#[derive(Debug, Clone, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct WorkerOptions {
+    /// The pools whose tasks it takes. Default: the pool `default`.
+    pub pools: Vec<Pool>,
+    /// Blocking executions at once, each on a thread of its own; at least 1. Default: one for
+    /// each core.
+    pub slots: usize,
+    /// Elements of asynchronous stages at once; at least 1. More of them hide longer waits, and
+    /// hold more inputs and outputs in memory. Default: 256.
+    pub async_slots: usize,
+    /// How long running tasks may go on after a drain began. Default: 30 s.
+    pub grace: Duration,
+    /// How long it listens for leaders before it takes tasks, after it has (re)connected: so it
+    /// hears which jobs are dead before it runs their tasks. Default: 1 s.
+    pub listen: Duration,
+    /// Its name, for people. Default: host name and process id.
+    pub name: String,
+}
+
+impl Default for WorkerOptions {
+    fn default() -> Self {
+        Self {
+            pools: vec![Pool::default()],
+            slots: std::thread::available_parallelism().map_or(1, usize::from),
+            async_slots: 256,
+            grace: Duration::from_secs(30),
+            listen: Duration::from_secs(1),
+            name: format!("{}/{}", host_name(), std::process::id()),
+        }
+    }
+}
+
+fn host_name() -> String {
+    let name = std::env::var("HOSTNAME").or_else(|_| std::fs::read_to_string("/etc/hostname"));
+    match name.as_deref().map(str::trim) {
+        Ok(name) if !name.is_empty() => name.to_owned(),
+        _ => "worker".to_owned(),
+    }
+}

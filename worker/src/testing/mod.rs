@@ -1,0 +1,7 @@
+//! Steps and a broker for the tests of this crate, both under the test's thumb.
+
+mod broker;
+mod steps;
+
+pub(crate) use broker::{TestBroker, eventually};
+pub(crate) use steps::{Steps, TestOp, reference};
