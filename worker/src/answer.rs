@@ -240,3 +240,64 @@ fn too_large(
     }
     (MessageKind::Return, ticket.returned(ReturnReason::TooLarge { size, limit }, None))
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::testing::{Bench, TestOp, eventually};
+
+    #[tokio::test]
+    async fn a_delivery_is_acked_after_its_answer_was_confirmed_and_not_before() {
+        let bench = Bench::start(|_| {});
+        bench.broker.hold_answers(true);
+        bench.send(&[TestOp::Append('x')], &["a"]);
+        eventually("the task ran", || bench.steps.ran().len() == 1).await;
+        assert!(bench.broker.settled().is_empty());
+        bench.broker.hold_answers(false);
+        bench.answered(1).await;
+        assert_eq!(bench.broker.log(), ["confirm", "settle"]);
+        assert_eq!(bench.broker.settled(), [(1, Settle::Ack)]);
+    }
+
+    #[tokio::test]
+    async fn an_answer_that_was_lost_is_published_again_and_the_task_is_not_run_again() {
+        let bench = Bench::start(|_| {});
+        bench.broker.refuse_next(PublishError::Lost);
+        bench.broker.refuse_next(PublishError::Nacked { reason: "full".to_owned() });
+        bench.send(&[TestOp::Append('x')], &["a"]);
+        let said = bench.answered(1).await;
+        assert_eq!((said.len(), bench.steps.ran().len()), (1, 1));
+        bench.audit();
+    }
+
+    #[tokio::test]
+    async fn an_answer_waits_for_a_broker_that_is_away() {
+        let bench = Bench::start(|_| {});
+        bench.broker.refuse_next(PublishError::Lost);
+        bench.broker.set_connected(false);
+        bench.send(&[TestOp::Append('x')], &["a"]);
+        eventually("the task ran", || bench.steps.ran().len() == 1).await;
+        bench.broker.set_connected(true);
+        assert_eq!(bench.answered(1).await.len(), 1);
+        bench.audit();
+    }
+
+    #[tokio::test]
+    async fn one_element_too_large_for_the_broker_fails_and_several_are_returned() {
+        let bench = Bench::start(|_| {});
+        let too_large = PublishError::TooLarge { size: 20, limit: 10 };
+        bench.broker.refuse_next(too_large.clone());
+        let one = bench.send(&[TestOp::Append('x')], &["a"]);
+        bench.answered(1).await;
+        let Outcome::Failed { error, .. } = &bench.segments(one)[0].outcome else {
+            panic!("not failed")
+        };
+        assert_eq!(error.kind(), ErrorKind::TooLarge);
+
+        bench.broker.refuse_next(too_large);
+        let several = bench.send(&[TestOp::Append('x')], &["a", "b"]);
+        bench.answered(2).await;
+        assert_eq!(bench.why(several), ReturnReason::TooLarge { size: 20, limit: 10 });
+        bench.audit();
+    }
+}

@@ -140,3 +140,77 @@ impl Speaker<'_> {
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use phalanx_core::{
+        id::{JobId, LeaderId},
+        wire::{NotRunReason, Outcome},
+    };
+
+    use super::*;
+    use crate::testing::{Bench, TestOp, eventually};
+
+    fn events(bench: &Bench) -> Vec<Event> {
+        let said = bench.broker.published(Exchange::Event);
+        said.iter().map(|message| Event::decode(&message.body).unwrap()).collect()
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_worker_says_hello_and_then_that_it_is_there_every_five_seconds() {
+        let bench = Bench::start(|_| {});
+        tokio::time::sleep(2 * BEAT + BEAT / 2).await;
+        let events = events(&bench);
+        assert!(matches!(events[..], [Event::Hello(_), Event::Presence(_), Event::Presence(_)]));
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_leader_that_was_not_known_is_told_at_once() {
+        let bench = Bench::start(|_| {});
+        let leader = LeaderId::new();
+        for beat in 1..4 {
+            bench.say(&Control::Alive { leader, beat, upto: None, live: vec![] });
+        }
+        tokio::time::sleep(Duration::from_millis(10)).await;
+        assert!(matches!(events(&bench)[..], [Event::Hello(_), Event::Presence(_)]));
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn tasks_are_taken_after_leaders_had_time_to_say_what_is_dead() {
+        let bench = Bench::start(|options| options.listen = Duration::from_secs(1));
+        tokio::time::sleep(Duration::from_millis(990)).await;
+        assert_eq!(bench.broker.consumers(), 0);
+        tokio::time::sleep(Duration::from_millis(20)).await;
+        assert_eq!(bench.broker.consumers(), 1);
+        assert!(bench.worker.is_ready());
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn after_the_first_leader_spoke_tasks_are_taken_at_once() {
+        let bench = Bench::start(|options| options.listen = Duration::from_secs(1));
+        bench.say(&Control::Alive { leader: bench.leader, beat: 1, upto: None, live: vec![] });
+        tokio::time::sleep(Duration::from_millis(10)).await;
+        assert_eq!(bench.broker.consumers(), 1);
+    }
+
+    #[tokio::test]
+    async fn a_cancelled_job_ends_while_others_go_on() {
+        let bench = Bench::start(|options| options.slots = 2);
+        let ended = bench.send(&[TestOp::WaitPolitelyOn('a')], &["a"]);
+        let other = JobId::new();
+        let goes_on = bench.send_task(
+            vec![crate::testing::reference(TestOp::WaitPolitelyOn('b'), None)],
+            &["b"],
+            |header| header.job = other,
+        );
+        eventually("both run", || bench.steps.ran().len() == 2).await;
+        bench.say(&Control::Cancel { leader: bench.leader, job: bench.job });
+        bench.answered(1).await;
+        let why = NotRunReason::Cancelled;
+        assert_eq!(bench.segments(ended)[0].outcome, Outcome::NotRun { why });
+        bench.steps.open_gate();
+        bench.answered(2).await;
+        assert!(matches!(bench.segments(goes_on)[0].outcome, Outcome::Done { .. }));
+        bench.audit();
+    }
+}

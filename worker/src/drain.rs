@@ -47,3 +47,91 @@ fn take_back(engine: &Engine) {
         give_back(&running, ReturnReason::Draining);
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use phalanx_core::{
+        broker::{Exchange, PublishError},
+        wire::{Control, Event, NotRunReason, Outcome},
+    };
+
+    use super::*;
+    use crate::{
+        Exit,
+        testing::{Bench, TestOp, eventually},
+    };
+
+    #[tokio::test]
+    async fn a_drain_lets_running_tasks_end_and_gives_the_others_back() {
+        let bench = Bench::start(|_| {});
+        let runs = bench.send(&[TestOp::WaitOn('a')], &["a"]);
+        eventually("the first runs", || bench.steps.ran().len() == 1).await;
+        let waits = bench.send(&[TestOp::Append('x')], &["b"]);
+        eventually("the second was taken", || bench.broker.delivered() == 2).await;
+        bench.worker.drain();
+        bench.answered(1).await;
+        assert_eq!(bench.why(waits), ReturnReason::Draining);
+        let late = bench.send(&[TestOp::Append('x')], &["c"]);
+        bench.steps.open_gate();
+        assert!(matches!(bench.worker.finished().await, Exit::Drained));
+        assert!(matches!(bench.segments(runs)[0].outcome, Outcome::Done { .. }));
+        assert!(!bench.steps.ran().contains(&"c".to_owned()), "{late} was left in the queue");
+        let bye = bench.broker.published(Exchange::Event).pop().unwrap();
+        assert!(matches!(Event::decode(&bye.body).unwrap(), Event::Bye { .. }));
+        bench.audit();
+    }
+
+    #[tokio::test]
+    async fn after_the_grace_period_what_runs_is_stopped_and_answered_for() {
+        let bench = Bench::start(|options| {
+            options.slots = 2;
+            options.grace = Duration::from_millis(50);
+        });
+        let polite = bench.send(&[TestOp::WaitPolitelyOn('b')], &["a", "b"]);
+        let stubborn = bench.send(&[TestOp::WaitOn('b')], &["a", "b"]);
+        eventually("both run", || bench.steps.ran().len() == 4).await;
+        bench.worker.drain();
+        assert!(matches!(bench.worker.finished().await, Exit::Drained));
+        for number in [polite, stubborn] {
+            let segments = bench.segments(number);
+            assert!(matches!(segments[0].outcome, Outcome::Done { .. }));
+            assert_eq!(segments[1].outcome, Outcome::NotRun { why: NotRunReason::Draining });
+        }
+        bench.steps.open_gate();
+        bench.audit();
+    }
+
+    #[tokio::test]
+    async fn a_drain_ends_while_the_broker_is_away() {
+        let bench = Bench::start(|options| options.grace = Duration::from_millis(50));
+        bench.broker.set_connected(false);
+        bench.broker.refuse_next(PublishError::Lost);
+        bench.send(&[TestOp::Append('x')], &["a"]);
+        eventually("the task ran", || bench.steps.ran().len() == 1).await;
+        bench.worker.drain();
+        assert!(matches!(bench.worker.finished().await, Exit::Drained));
+        assert!(bench.said().is_empty());
+    }
+
+    #[tokio::test]
+    async fn a_leader_may_ask_for_it() {
+        let bench = Bench::start(|_| {});
+        let worker = bench.worker.id().unwrap();
+        bench.say(&Control::DrainWorker { worker });
+        assert!(matches!(bench.worker.finished().await, Exit::Drained));
+    }
+
+    #[tokio::test]
+    async fn a_stop_puts_everything_back() {
+        let bench = Bench::start(|_| {});
+        bench.send(&[TestOp::WaitPolitelyOn('a')], &["a"]);
+        bench.send(&[TestOp::Append('x')], &["b"]);
+        eventually("the first runs", || bench.steps.ran().len() == 1).await;
+        eventually("the second was taken", || bench.broker.delivered() == 2).await;
+        bench.worker.stop();
+        assert!(matches!(bench.worker.finished().await, Exit::Stopped));
+        eventually("both are back", || bench.broker.settled().len() == 2).await;
+        assert!(bench.said().is_empty());
+        assert_eq!(bench.steps.ran(), ["a"]);
+    }
+}

@@ -91,3 +91,95 @@ fn given_up(engine: &Engine, running: &Running) {
         engine.drain(Exit::Abandoned { threads });
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use phalanx_core::{
+        operation::ErrorKind,
+        wire::{NotRunReason, Outcome, Segment},
+    };
+
+    use super::*;
+    use crate::testing::{Bench, TestOp, eventually, reference};
+
+    const TIMEOUT: Option<Duration> = Some(Duration::from_millis(50));
+
+    fn shape(segments: &[Segment]) -> Vec<(u32, &str)> {
+        let name = |outcome: &Outcome| match outcome {
+            Outcome::Done { .. } => "done",
+            Outcome::Failed { error, .. } if error.kind() == ErrorKind::Timeout => "timeout",
+            Outcome::NotRun { why: NotRunReason::TimeSlice } => "not run",
+            Outcome::NotRun { why: NotRunReason::FoldBroken } => "broken",
+            _ => "other",
+        };
+        segments.iter().map(|segment| (segment.to, name(&segment.outcome))).collect()
+    }
+
+    #[tokio::test]
+    async fn a_thread_past_its_timeout_is_given_up_and_what_it_did_is_kept() {
+        let bench = Bench::start(|options| options.slots = 2);
+        let steps = vec![reference(TestOp::WaitOn('c'), TIMEOUT)];
+        let number = bench.send_task(steps, &["a", "c", "b", "d"], |_| {});
+        bench.answered(1).await;
+        assert_eq!(shape(&bench.segments(number)), [(1, "done"), (2, "timeout"), (4, "not run")]);
+        // Both slots still work: the thread was replaced.
+        for _ in 0..4 {
+            bench.send(&[TestOp::Append('x')], &["a"]);
+        }
+        bench.answered(5).await;
+        // It comes back at last, and nobody listens.
+        bench.steps.open_gate();
+        bench.send(&[TestOp::Append('x')], &["a"]);
+        assert_eq!(bench.answered(6).await.len(), 6);
+        assert!(!bench.steps.ran().contains(&"d".to_owned()), "its batch is not run on");
+        bench.audit();
+    }
+
+    #[tokio::test]
+    async fn an_operation_that_ends_when_it_is_told_to_costs_no_thread() {
+        let bench = Bench::start(|_| {});
+        let steps = vec![reference(TestOp::WaitPolitelyOn('c'), TIMEOUT)];
+        let number = bench.send_task(steps, &["a", "c", "b"], |_| {});
+        bench.answered(1).await;
+        assert_eq!(shape(&bench.segments(number)), [(1, "done"), (2, "timeout"), (3, "not run")]);
+        bench.send(&[TestOp::Append('x')], &["a"]);
+        bench.answered(2).await;
+        assert!(!bench.worker.is_draining());
+    }
+
+    #[tokio::test]
+    async fn a_blocking_step_of_an_asynchronous_stage_is_watched_too() {
+        let bench = Bench::start(|options| options.slots = 2);
+        let steps =
+            vec![reference(TestOp::AppendSoon('x'), None), reference(TestOp::WaitOn('c'), TIMEOUT)];
+        let number = bench.send_task(steps, &["c"], |_| {});
+        bench.answered(1).await;
+        assert_eq!(shape(&bench.segments(number)), [(1, "timeout")]);
+        for _ in 0..4 {
+            bench.send(&[TestOp::Append('x')], &["a"]);
+        }
+        bench.answered(5).await;
+        bench.audit();
+    }
+
+    #[tokio::test]
+    async fn elements_that_each_keep_to_the_timeout_may_take_longer_together() {
+        let bench = Bench::start(|_| {});
+        let steps = vec![reference(TestOp::Nap(20), TIMEOUT)];
+        let number = bench.send_task(steps, &["a"; 8], |_| {});
+        bench.answered(1).await;
+        assert_eq!(shape(&bench.segments(number)), [(8, "done")]);
+    }
+
+    #[tokio::test]
+    async fn after_as_many_threads_as_slots_the_worker_drains_and_says_why() {
+        let bench = Bench::start(|options| options.slots = 2);
+        for _ in 0..2 {
+            bench.send_task(vec![reference(TestOp::WaitOn('c'), TIMEOUT)], &["c"], |_| {});
+        }
+        let exit = bench.worker.finished().await;
+        assert!(matches!(exit, Exit::Abandoned { threads: 2 }), "{exit:?}");
+        eventually("both are answered", || bench.said().len() == 2).await;
+        bench.audit();
+    }
+}

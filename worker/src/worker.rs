@@ -127,6 +127,11 @@ impl Worker {
         self.exit.borrow().is_none() && self.engine.as_ref().is_some_and(|engine| engine.is_ready())
     }
 
+    /// Whether it takes no more tasks.
+    pub fn is_draining(&self) -> bool {
+        self.engine.as_ref().is_none_or(|engine| engine.draining.is_cancelled())
+    }
+
     /// Resolves when it has ended, and says how. Cancel-safe.
     pub async fn finished(&self) -> Exit {
         let mut exit = self.exit.clone();

@@ -152,3 +152,59 @@ impl Intake<'_> {
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::testing::{Bench, TestOp, eventually};
+
+    /// Long enough for everything that is due to happen.
+    const GLANCE: Duration = Duration::from_millis(20);
+
+    #[tokio::test(start_paused = true)]
+    async fn who_refuses_stays_away_longer_and_longer() {
+        let bench = Bench::start(|_| {});
+        for _ in 0..4 {
+            bench.send(&[TestOp::Unknown], &["a"]);
+        }
+        // Two slots' worth are held already and refused at once; the others wait for it.
+        tokio::time::sleep(GLANCE).await;
+        assert_eq!((bench.said().len(), bench.broker.consumers()), (2, 0));
+        for (pause, answers) in [(1, 3), (2, 4)] {
+            tokio::time::sleep(Duration::from_secs(pause) - 2 * GLANCE).await;
+            assert_eq!(bench.said().len(), answers - 1);
+            tokio::time::sleep(3 * GLANCE).await;
+            assert_eq!(bench.said().len(), answers);
+        }
+        // Away for four seconds, back one at a time.
+        tokio::time::sleep(Duration::from_secs(5)).await;
+        assert_eq!(bench.broker.consumers(), 1);
+        assert_eq!(bench.broker.prefetches(), [2, 1, 1, 1]);
+        bench.audit();
+    }
+
+    #[tokio::test]
+    async fn a_success_brings_the_prefetch_back() {
+        let bench = Bench::start(|_| {});
+        bench.send(&[TestOp::Unknown], &["a"]);
+        bench.answered(1).await;
+        bench.send(&[TestOp::Append('x')], &["a"]);
+        bench.answered(2).await;
+        eventually("the prefetch is back", || bench.broker.prefetches() == [2, 1, 2]).await;
+        bench.audit();
+    }
+
+    #[tokio::test]
+    async fn asynchronous_tasks_do_not_wait_behind_blocking_ones() {
+        let bench = Bench::start(|_| {});
+        bench.send(&[TestOp::WaitOn('a')], &["a"]);
+        eventually("the slot is taken", || bench.steps.ran().len() == 1).await;
+        for _ in 0..10 {
+            bench.send(&[TestOp::AppendSoon('x')], &["b"]);
+        }
+        bench.answered(10).await;
+        bench.steps.open_gate();
+        bench.answered(11).await;
+        bench.audit();
+    }
+}

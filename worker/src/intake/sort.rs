@@ -63,3 +63,111 @@ fn decode(delivery: &Delivery, address: &ReturnAddress) -> Result<TaskMessage, R
     }
     Ok(task)
 }
+
+#[cfg(test)]
+mod tests {
+    use bytes::Bytes;
+    use phalanx_core::{
+        broker::{Message, Pool, Properties, Settle},
+        id::JobId,
+        wire::{Control, ReturnReason},
+    };
+
+    use super::*;
+    use crate::testing::{Bench, TestOp, eventually, reference};
+
+    fn append() -> Vec<phalanx_core::registry::StepReference> {
+        vec![reference(TestOp::Append('x'), None)]
+    }
+
+    #[tokio::test]
+    async fn a_redelivered_task_is_returned_and_never_run() {
+        let bench = Bench::start(|_| {});
+        let (number, message) = bench.message(append(), &["a"], |_| {});
+        bench.broker.send_task(message, true);
+        bench.answered(1).await;
+        assert_eq!(bench.why(number), ReturnReason::Redelivered);
+        assert!(bench.steps.ran().is_empty());
+        assert_eq!(bench.broker.log(), ["confirm", "settle"]);
+    }
+
+    #[tokio::test]
+    async fn what_has_no_return_address_goes_to_the_dead_letters() {
+        let bench = Bench::start(|_| {});
+        let garbage = Message { properties: Properties::default(), body: Bytes::from_static(b"?") };
+        bench.broker.send_task(garbage, false);
+        bench.answered(1).await;
+        assert_eq!(bench.broker.settled(), [(1, Settle::Reject)]);
+        assert!(bench.said().is_empty());
+    }
+
+    #[tokio::test]
+    async fn garbage_with_a_return_address_is_refused() {
+        for (body, version) in [(&b"\x01\x00garbage"[..], false), (&b"\x09\x00"[..], true)] {
+            let bench = Bench::start(|_| {});
+            let (number, mut message) = bench.message(append(), &["a"], |_| {});
+            message.body = Bytes::from_static(body);
+            bench.broker.send_task(message, false);
+            bench.answered(1).await;
+            match bench.why(number) {
+                ReturnReason::Refused(Refusal::WireVersion { found: 9, .. }) => assert!(version),
+                ReturnReason::Refused(Refusal::Message { .. }) => assert!(!version),
+                other => panic!("{other:?}"),
+            }
+            bench.audit();
+        }
+    }
+
+    #[tokio::test]
+    async fn a_probe_is_answered_without_running_anything() {
+        let bench = Bench::start(|_| {});
+        let probe = TaskKind::Probe { pool: Pool::default(), nonce: 7 };
+        let (_, message) = bench.message(vec![], &[], |header| header.kind = probe);
+        bench.broker.send_task(message, false);
+        bench.answered(1).await;
+        let replies = bench.broker.published(phalanx_core::broker::Exchange::Reply);
+        assert_eq!(ProbeReply::decode(&replies[0].body).unwrap().nonce, 7);
+        bench.audit();
+    }
+
+    #[tokio::test]
+    async fn a_task_of_a_dead_job_is_acked_without_an_answer() {
+        let bench = Bench::start(|_| {});
+        let dead = JobId::new();
+        bench.say(&Control::Alive {
+            leader: bench.leader,
+            beat: 1,
+            upto: Some(dead),
+            live: vec![],
+        });
+        eventually("the leader is known", || {
+            let events = bench.broker.published(phalanx_core::broker::Exchange::Event);
+            events.len() >= 2
+        })
+        .await;
+        bench.send_task(append(), &["a"], |header| header.job = dead);
+        bench.answered(1).await;
+        assert_eq!(bench.broker.settled(), [(1, Settle::Ack)]);
+        assert!(bench.said().is_empty() && bench.steps.ran().is_empty());
+    }
+
+    #[tokio::test]
+    async fn a_task_that_waited_while_its_job_died_is_not_run() {
+        let bench = Bench::start(|_| {});
+        bench.send_task(vec![reference(TestOp::WaitOn('a'), None)], &["a"], |_| {});
+        let dead = JobId::new();
+        bench.send_task(append(), &["b"], |header| header.job = dead);
+        eventually("the first runs", || bench.steps.ran().len() == 1).await;
+        bench.say(&Control::Cancel { leader: bench.leader, job: dead });
+        bench.say(&Control::Alive { leader: bench.leader, beat: 1, upto: None, live: vec![] });
+        eventually("the leader is known", || {
+            bench.broker.published(phalanx_core::broker::Exchange::Event).len() >= 2
+        })
+        .await;
+        bench.steps.open_gate();
+        bench.answered(2).await;
+        assert_eq!(bench.steps.ran(), ["a"]);
+        assert_eq!(bench.said().len(), 1);
+        bench.audit();
+    }
+}

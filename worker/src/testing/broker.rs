@@ -98,6 +98,11 @@ impl TestBroker {
         self.look(|state| state.settled.clone())
     }
 
+    /// How many deliveries were handed out.
+    pub(crate) fn delivered(&self) -> u64 {
+        self.inner.next_tag.load(Ordering::SeqCst) - 1
+    }
+
     pub(crate) fn prefetches(&self) -> Vec<u16> {
         self.look(|state| state.prefetches.clone())
     }
@@ -247,7 +252,8 @@ impl TestConsumer {
             false => (state.control.pop_front()?, false),
         };
         self.held.fetch_add(1, Ordering::SeqCst);
-        let tag = self.broker.inner.next_tag.fetch_add(1, Ordering::SeqCst);
+        let step = u64::from(self.is_task);
+        let tag = self.broker.inner.next_tag.fetch_add(step, Ordering::SeqCst);
         let (broker, is_task) = (self.broker.clone(), self.is_task);
         let settler = TestSettler { broker, is_task, held: Arc::clone(&self.held) };
         let delivery = Delivery::new(message, redelivered, tag, Arc::new(settler));

@@ -1,7 +1,9 @@
 //! Steps and a broker for the tests of this crate, both under the test's thumb.
 
+mod bench;
 mod broker;
 mod steps;
 
+pub(crate) use bench::Bench;
 pub(crate) use broker::{TestBroker, eventually};
 pub(crate) use steps::{Steps, TestOp, reference};

@@ -35,6 +35,8 @@ pub(crate) enum TestOp {
     WaitOn(char),
     /// As `WaitOn`, but looks whether it is cancelled.
     WaitPolitelyOn(char),
+    /// Takes so many milliseconds.
+    Nap(u64),
     Unknown,
 }
 
@@ -129,6 +131,10 @@ impl Compiled {
             }
             TestOp::WaitPolitelyOn(c) if value.contains(c) => {
                 self.gate.wait(cx, true).map(|()| vec![value])
+            }
+            TestOp::Nap(millis) => {
+                std::thread::sleep(Duration::from_millis(millis));
+                Ok(vec![value])
             }
             _ => Ok(vec![value]),
         }

@@ -1,0 +1,162 @@
+//! A worker between a test broker and test steps.
+
+use std::{
+    collections::HashSet,
+    sync::{
+        Arc,
+        atomic::{AtomicU64, Ordering},
+    },
+    time::Duration,
+};
+
+use phalanx_core::{
+    broker::{Exchange, Message, MessageKind, Properties, Settle},
+    codec,
+    id::{JobId, LeaderId, TaskNumber},
+    operation::ElementRange,
+    registry::StepReference,
+    wire::{
+        Control, ResultMessage, Return, ReturnReason, Segment, TaskHeader, TaskKind, TaskMessage,
+    },
+};
+
+use super::{Steps, TestBroker, TestOp, eventually, reference};
+use crate::{Worker, WorkerOptions};
+
+/// A worker between a test broker and test steps, and the leader whose tasks it gets.
+pub(crate) struct Bench {
+    pub(crate) broker: TestBroker,
+    pub(crate) steps: Steps,
+    pub(crate) worker: Worker,
+    pub(crate) leader: LeaderId,
+    pub(crate) job: JobId,
+    sent: AtomicU64,
+}
+
+/// An answer, decoded.
+#[derive(Debug)]
+pub(crate) enum Said {
+    Result(ResultMessage),
+    Return(Return),
+    Other,
+}
+
+impl Bench {
+    /// A worker of one slot that takes tasks at once, but for what `change` changes.
+    pub(crate) fn start(change: impl FnOnce(&mut WorkerOptions)) -> Self {
+        let (broker, steps) = (TestBroker::new(), Steps::default());
+        let mut options = WorkerOptions::default();
+        options.slots = 1;
+        options.listen = Duration::ZERO;
+        change(&mut options);
+        let carried = Arc::new(broker.clone());
+        let worker = Worker::with(carried, options, Box::new(steps.clone()));
+        let (leader, job) = (LeaderId::new(), JobId::new());
+        Self { broker, steps, worker, leader, job, sent: AtomicU64::new(0) }
+    }
+
+    pub(crate) fn send(&self, ops: &[TestOp], inputs: &[&str]) -> TaskNumber {
+        let steps = ops.iter().map(|op| reference(op.clone(), None)).collect();
+        self.send_task(steps, inputs, |_| {})
+    }
+
+    pub(crate) fn send_task(
+        &self,
+        steps: Vec<StepReference>,
+        inputs: &[&str],
+        change: impl FnOnce(&mut TaskHeader),
+    ) -> TaskNumber {
+        let (number, message) = self.message(steps, inputs, change);
+        self.broker.send_task(message, false);
+        number
+    }
+
+    /// A task that has not been sent.
+    pub(crate) fn message(
+        &self,
+        steps: Vec<StepReference>,
+        inputs: &[&str],
+        change: impl FnOnce(&mut TaskHeader),
+    ) -> (TaskNumber, Message) {
+        let task = TaskNumber(self.sent.fetch_add(1, Ordering::Relaxed) + 1);
+        let mut header = TaskHeader {
+            leader: self.leader,
+            job: self.job,
+            stage: 0,
+            task,
+            attempt: 1,
+            kind: TaskKind::Run,
+            contained: false,
+            ranges: vec![ElementRange { from: 0, to: inputs.len() as u64, tries: 1 }],
+            steps,
+            time_slice: Duration::from_secs(3_600),
+            output_cap: u64::MAX,
+            measured: false,
+        };
+        change(&mut header);
+        let mut payload = Vec::new();
+        for input in inputs {
+            codec::encode_into(input, &mut payload).unwrap();
+        }
+        let body = TaskMessage { header, payload: payload.into() }.encode().unwrap();
+        let properties = Properties {
+            kind: Some(MessageKind::Task),
+            wire_version: 1,
+            reply_to: Some(self.leader.to_string()),
+            correlation_id: Some(format!("{task}/1")),
+            persistent: true,
+            headers: Vec::new(),
+        };
+        (task, Message { properties, body })
+    }
+
+    pub(crate) fn say(&self, control: &Control) {
+        let properties = Properties { kind: Some(MessageKind::Control), ..Properties::default() };
+        self.broker.send_control(Message { properties, body: control.encode().unwrap() });
+    }
+
+    /// What was answered so far.
+    pub(crate) fn said(&self) -> Vec<Said> {
+        let decode = |message: Message| match message.properties.kind {
+            Some(MessageKind::Result) => {
+                Said::Result(ResultMessage::decode(&message.body).unwrap())
+            }
+            Some(MessageKind::Return) => Said::Return(Return::decode(&message.body).unwrap()),
+            _ => Said::Other,
+        };
+        self.broker.published(Exchange::Reply).into_iter().map(decode).collect()
+    }
+
+    /// Waits until `settled` deliveries have been settled, and gives what was answered.
+    pub(crate) async fn answered(&self, settled: usize) -> Vec<Said> {
+        let what = format!("{settled} settled deliveries");
+        eventually(&what, || self.broker.settled().len() >= settled).await;
+        self.said()
+    }
+
+    /// The segments of the result of task `number`.
+    pub(crate) fn segments(&self, number: TaskNumber) -> Vec<Segment> {
+        let of = |said: Said| match said {
+            Said::Result(result) if result.header.task == number => Some(result.header.segments),
+            _ => None,
+        };
+        self.said().into_iter().find_map(of).expect("a result")
+    }
+
+    /// Why task `number` was returned.
+    pub(crate) fn why(&self, number: TaskNumber) -> ReturnReason {
+        let of = |said: Said| match said {
+            Said::Return(returned) if returned.task == number => Some(returned.why),
+            _ => None,
+        };
+        self.said().into_iter().find_map(of).expect("a return")
+    }
+
+    /// Asserts that each delivery was settled once, and none before its answer was confirmed.
+    pub(crate) fn audit(&self) {
+        let settled = self.broker.settled();
+        let tags: HashSet<u64> = settled.iter().map(|(tag, _)| *tag).collect();
+        assert_eq!(tags.len(), settled.len(), "each delivery is settled once: {settled:?}");
+        assert!(settled.iter().all(|(_, how)| *how != Settle::Requeue), "{settled:?}");
+    }
+}
