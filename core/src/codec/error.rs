@@ -1,0 +1,56 @@
+//! Why bytes and values do not fit.
+
+use std::fmt;
+
+/// Why a value could not be encoded or decoded.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct CodecError(Box<str>);
+
+impl CodecError {
+    pub(super) fn new(message: impl Into<Box<str>>) -> Self {
+        Self(message.into())
+    }
+
+    #[cold]
+    pub(super) fn unencodable(error: postcard::Error) -> Self {
+        use postcard::Error;
+        Self::new(match error {
+            Error::SerializeSeqLengthUnknown => {
+                "a sequence or map does not tell its length beforehand (`serde(flatten)` does so)"
+            }
+            Error::CollectStrError => "a value's `Display` failed",
+            _ => return Self::new(error.to_string()),
+        })
+    }
+
+    #[cold]
+    pub(super) fn undecodable(error: postcard::Error) -> Self {
+        use postcard::Error;
+        Self::new(match error {
+            Error::DeserializeUnexpectedEnd => "the bytes end early",
+            Error::DeserializeBadVarint => "an integer is out of range",
+            Error::DeserializeBadBool => "a `bool` is neither 0 nor 1",
+            Error::DeserializeBadChar => "a `char` is none",
+            Error::DeserializeBadUtf8 => "a string is not UTF-8",
+            Error::DeserializeBadOption => "an `Option` is neither 0 nor 1",
+            Error::SerdeDeCustom => "the type refuses the value",
+            Error::WontImplement => "the type needs a self-describing format",
+            _ => return Self::new(error.to_string()),
+        })
+    }
+}
+
+impl fmt::Display for CodecError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.0)
+    }
+}
+
+impl std::error::Error for CodecError {}
+
+impl serde::ser::Error for CodecError {
+    #[cold]
+    fn custom<T: fmt::Display>(message: T) -> Self {
+        Self::new(message.to_string())
+    }
+}

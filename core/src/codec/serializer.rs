@@ -1,0 +1,272 @@
+//! Postcard's serializer, guarded against fields that are left out.
+//!
+//! Postcard writes no field names: a field that `skip_serializing_if` leaves out shifts all that
+//! follow, and the reader gets a wrong value without an error. So leaving out is an error here.
+
+use postcard::{Serializer, ser_flavors::Flavor};
+use serde::ser::{self, Serialize};
+
+use super::CodecError;
+
+/// Postcard's serializer over a buffer that it appends to.
+pub(super) struct Guard<'a> {
+    postcard: Serializer<Appending<'a>>,
+}
+
+impl<'a> Guard<'a> {
+    #[inline]
+    pub(super) fn appending(out: &'a mut Vec<u8>) -> Self {
+        Self { postcard: Serializer { output: Appending(out) } }
+    }
+}
+
+struct Appending<'a>(&'a mut Vec<u8>);
+
+impl Flavor for Appending<'_> {
+    type Output = ();
+
+    #[inline]
+    fn try_push(&mut self, byte: u8) -> postcard::Result<()> {
+        self.0.push(byte);
+        Ok(())
+    }
+
+    #[inline]
+    fn try_extend(&mut self, bytes: &[u8]) -> postcard::Result<()> {
+        self.0.extend_from_slice(bytes);
+        Ok(())
+    }
+
+    fn finalize(self) -> postcard::Result<()> {
+        Ok(())
+    }
+}
+
+/// One that has no nested values is handed to postcard as it is.
+macro_rules! leaves {
+    ($($method:ident($($argument:ident: $type:ty),*);)*) => {$(
+        #[inline]
+        fn $method(self, $($argument: $type),*) -> Result<(), CodecError> {
+            ser::Serializer::$method(&mut self.postcard, $($argument),*)
+                .map_err(CodecError::unencodable)
+        }
+    )*};
+}
+
+impl<'g, 'a> ser::Serializer for &'g mut Guard<'a> {
+    type Ok = ();
+    type Error = CodecError;
+    type SerializeSeq = Self;
+    type SerializeTuple = Self;
+    type SerializeTupleStruct = Self;
+    type SerializeTupleVariant = Self;
+    type SerializeMap = Self;
+    type SerializeStruct = Fields<'g, 'a>;
+    type SerializeStructVariant = Fields<'g, 'a>;
+
+    leaves! {
+        serialize_bool(v: bool);
+        serialize_i8(v: i8);
+        serialize_i16(v: i16);
+        serialize_i32(v: i32);
+        serialize_i64(v: i64);
+        serialize_i128(v: i128);
+        serialize_u8(v: u8);
+        serialize_u16(v: u16);
+        serialize_u32(v: u32);
+        serialize_u64(v: u64);
+        serialize_u128(v: u128);
+        serialize_f32(v: f32);
+        serialize_f64(v: f64);
+        serialize_char(v: char);
+        serialize_str(v: &str);
+        serialize_bytes(v: &[u8]);
+        serialize_none();
+        serialize_unit();
+        serialize_unit_struct(name: &'static str);
+        serialize_unit_variant(name: &'static str, index: u32, variant: &'static str);
+    }
+
+    #[inline]
+    fn is_human_readable(&self) -> bool {
+        false
+    }
+
+    #[inline]
+    fn serialize_some<T: Serialize + ?Sized>(self, value: &T) -> Result<(), CodecError> {
+        self.postcard.output.0.push(1);
+        value.serialize(self)
+    }
+
+    #[inline]
+    fn serialize_newtype_struct<T: Serialize + ?Sized>(
+        self,
+        _name: &'static str,
+        value: &T,
+    ) -> Result<(), CodecError> {
+        value.serialize(self)
+    }
+
+    #[inline]
+    fn serialize_newtype_variant<T: Serialize + ?Sized>(
+        self,
+        _name: &'static str,
+        index: u32,
+        _variant: &'static str,
+        value: &T,
+    ) -> Result<(), CodecError> {
+        ser::Serializer::serialize_u32(&mut *self, index)?;
+        value.serialize(self)
+    }
+
+    #[inline]
+    fn serialize_seq(self, len: Option<usize>) -> Result<Self, CodecError> {
+        ser::Serializer::serialize_seq(&mut self.postcard, len).map_err(CodecError::unencodable)?;
+        Ok(self)
+    }
+
+    #[inline]
+    fn serialize_tuple(self, _len: usize) -> Result<Self, CodecError> {
+        Ok(self)
+    }
+
+    #[inline]
+    fn serialize_tuple_struct(self, _name: &'static str, _len: usize) -> Result<Self, CodecError> {
+        Ok(self)
+    }
+
+    #[inline]
+    fn serialize_tuple_variant(
+        self,
+        _name: &'static str,
+        index: u32,
+        _variant: &'static str,
+        _len: usize,
+    ) -> Result<Self, CodecError> {
+        ser::Serializer::serialize_u32(&mut *self, index)?;
+        Ok(self)
+    }
+
+    #[inline]
+    fn serialize_map(self, len: Option<usize>) -> Result<Self, CodecError> {
+        ser::Serializer::serialize_seq(self, len)
+    }
+
+    #[inline]
+    fn serialize_struct(
+        self,
+        name: &'static str,
+        _len: usize,
+    ) -> Result<Fields<'g, 'a>, CodecError> {
+        Ok(Fields { guard: self, name })
+    }
+
+    #[inline]
+    fn serialize_struct_variant(
+        self,
+        name: &'static str,
+        index: u32,
+        _variant: &'static str,
+        _len: usize,
+    ) -> Result<Fields<'g, 'a>, CodecError> {
+        ser::Serializer::serialize_u32(&mut *self, index)?;
+        Ok(Fields { guard: self, name })
+    }
+
+    #[inline]
+    fn collect_str<T: std::fmt::Display + ?Sized>(self, value: &T) -> Result<(), CodecError> {
+        ser::Serializer::collect_str(&mut self.postcard, value).map_err(CodecError::unencodable)
+    }
+}
+
+macro_rules! elements {
+    ($($compound:ident::$element:ident),*) => {$(
+        impl ser::$compound for &mut Guard<'_> {
+            type Ok = ();
+            type Error = CodecError;
+
+            #[inline]
+            fn $element<T: Serialize + ?Sized>(&mut self, value: &T) -> Result<(), CodecError> {
+                value.serialize(&mut **self)
+            }
+
+            #[inline]
+            fn end(self) -> Result<(), CodecError> {
+                Ok(())
+            }
+        }
+    )*};
+}
+
+elements! {
+    SerializeSeq::serialize_element,
+    SerializeTuple::serialize_element,
+    SerializeTupleStruct::serialize_field,
+    SerializeTupleVariant::serialize_field
+}
+
+impl ser::SerializeMap for &mut Guard<'_> {
+    type Ok = ();
+    type Error = CodecError;
+
+    #[inline]
+    fn serialize_key<T: Serialize + ?Sized>(&mut self, key: &T) -> Result<(), CodecError> {
+        key.serialize(&mut **self)
+    }
+
+    #[inline]
+    fn serialize_value<T: Serialize + ?Sized>(&mut self, value: &T) -> Result<(), CodecError> {
+        value.serialize(&mut **self)
+    }
+
+    #[inline]
+    fn end(self) -> Result<(), CodecError> {
+        Ok(())
+    }
+}
+
+/// The named fields of a struct or variant, none of which may be left out.
+pub(super) struct Fields<'g, 'a> {
+    guard: &'g mut Guard<'a>,
+    name: &'static str,
+}
+
+impl Fields<'_, '_> {
+    #[cold]
+    fn left_out(&self, field: &'static str) -> CodecError {
+        CodecError::new(format!(
+            "`{}` leaves out its field `{field}`: `skip_serializing_if` would corrupt what \
+             follows it; remove the attribute",
+            self.name
+        ))
+    }
+}
+
+macro_rules! named_fields {
+    ($($compound:ident),*) => {$(
+        impl ser::$compound for Fields<'_, '_> {
+            type Ok = ();
+            type Error = CodecError;
+
+            #[inline]
+            fn serialize_field<T: Serialize + ?Sized>(
+                &mut self,
+                _field: &'static str,
+                value: &T,
+            ) -> Result<(), CodecError> {
+                value.serialize(&mut *self.guard)
+            }
+
+            fn skip_field(&mut self, field: &'static str) -> Result<(), CodecError> {
+                Err(self.left_out(field))
+            }
+
+            #[inline]
+            fn end(self) -> Result<(), CodecError> {
+                Ok(())
+            }
+        }
+    )*};
+}
+
+named_fields!(SerializeStruct, SerializeStructVariant);
