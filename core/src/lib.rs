@@ -22,3 +22,11 @@ pub mod leader;
 pub mod error;
 
 pub use error::Error;
+
+pub use operation::{AsyncOperation, Monoid, Operation, RemoteExecute};
+/// Derives the marker trait of the same name, and places the entry of the operation.
+pub use phalanx_macros::RemoteExecute;
+pub use phalanx_macros::operation;
+
+#[doc(hidden)]
+pub mod __private;

@@ -18,24 +18,7 @@ impl Column {
     /// A column of these values; as many `origins` as values.
     pub fn new<T: Send + 'static>(values: Vec<T>, origins: Vec<u32>) -> Self {
         debug_assert_eq!(values.len(), origins.len(), "each value has one origin");
-        let values = Values {
-            vec: Some(Box::new(values)),
-            release: release::<T>,
-            split_off: split_off::<T>,
-        };
-        Self { values, origins }
-    }
-
-    /// Cuts it in two: what is left ends before the value `at`, what is returned begins with it.
-    ///
-    /// # Panics
-    /// When there are fewer values.
-    #[must_use = "the values behind the cut"]
-    pub fn split_off(&mut self, at: usize) -> Self {
-        let Values { release, split_off, .. } = self.values;
-        let vec = self.values.vec.as_mut().and_then(|vec| split_off(&mut **vec, at));
-        let values = Values { vec, release, split_off };
-        Self { values, origins: self.origins.split_off(at) }
+        Self { values: Values::new(values), origins }
     }
 
     /// How many values it holds.
@@ -68,9 +51,21 @@ impl Column {
         }
     }
 
+    /// Takes the values from `at` on into a column of their own.
+    #[must_use]
+    pub fn split_off(&mut self, at: usize) -> Self {
+        let at = at.min(self.origins.len());
+        let tail = self.values.vec.as_deref_mut().and_then(|vec| (self.values.split_off)(vec, at));
+        let Values { release, split_off, .. } = self.values;
+        Self {
+            values: Values { vec: tail, release, split_off },
+            origins: self.origins.split_off(at),
+        }
+    }
+
     /// The type of `Vec<T>`.
     pub(super) fn vec_type(&self) -> Option<TypeId> {
-        self.values.vec.as_deref().map(Any::type_id)
+        self.values.vec.as_deref().map(|vec| <dyn Any>::type_id(vec))
     }
 }
 
@@ -80,11 +75,30 @@ impl fmt::Debug for Column {
     }
 }
 
+type AnyVec = Box<dyn Any + Send>;
+
 /// A `Vec<T>`; `None` once it was taken.
 struct Values {
-    vec: Option<Box<dyn Any + Send>>,
-    release: fn(Box<dyn Any + Send>),
-    split_off: fn(&mut dyn Any, usize) -> Option<Box<dyn Any + Send>>,
+    vec: Option<AnyVec>,
+    release: fn(AnyVec),
+    split_off: fn(&mut (dyn Any + Send), usize) -> Option<AnyVec>,
+}
+
+impl Values {
+    fn new<T: Send + 'static>(values: Vec<T>) -> Self {
+        Self {
+            vec: Some(Box::new(values)),
+            release: |vec| {
+                if let Ok(vec) = vec.downcast::<Vec<T>>() {
+                    drop_values(*vec);
+                }
+            },
+            split_off: |vec, at| {
+                let tail = vec.downcast_mut::<Vec<T>>()?.split_off(at);
+                Some(Box::new(tail))
+            },
+        }
+    }
 }
 
 impl Drop for Values {
@@ -92,17 +106,6 @@ impl Drop for Values {
         if let Some(vec) = self.vec.take() {
             (self.release)(vec);
         }
-    }
-}
-
-fn split_off<T: Send + 'static>(vec: &mut dyn Any, at: usize) -> Option<Box<dyn Any + Send>> {
-    let behind = vec.downcast_mut::<Vec<T>>()?.split_off(at);
-    Some(Box::new(behind))
-}
-
-fn release<T: 'static>(vec: Box<dyn Any + Send>) {
-    if let Ok(vec) = vec.downcast::<Vec<T>>() {
-        drop_values(*vec);
     }
 }
 
@@ -116,5 +119,42 @@ pub(super) fn drop_values<T>(values: Vec<T>) {
     while let Err(payload) = catch_unwind(AssertUnwindSafe(|| values.by_ref().for_each(drop))) {
         // The payload is a user's value as well.
         std::mem::forget(payload);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::sync::atomic::{AtomicU32, Ordering};
+
+    use super::Column;
+
+    #[test]
+    fn a_column_gives_its_values_to_their_type_only() {
+        let column = Column::new(vec![1u8, 2], vec![0, 5]);
+        assert_eq!(column.values::<u16>(), None);
+        let column = column.into_values::<u16>().unwrap_err();
+        assert_eq!(column.into_values::<u8>().unwrap(), (vec![1, 2], vec![0, 5]));
+    }
+
+    #[test]
+    fn a_column_splits_with_its_origins() {
+        let mut head = Column::new(vec!["a", "b", "c"], vec![0, 1, 1]);
+        let tail = head.split_off(1);
+        assert_eq!(head.into_values::<&str>().unwrap(), (vec!["a"], vec![0]));
+        assert_eq!(tail.into_values::<&str>().unwrap(), (vec!["b", "c"], vec![1, 1]));
+    }
+
+    #[test]
+    fn values_that_panic_while_they_are_dropped_are_all_dropped_and_no_panic_escapes() {
+        static DROPPED: AtomicU32 = AtomicU32::new(0);
+        struct Bomb;
+        impl Drop for Bomb {
+            fn drop(&mut self) {
+                DROPPED.fetch_add(1, Ordering::Relaxed);
+                std::panic::resume_unwind(Box::new("boom"));
+            }
+        }
+        drop(Column::new(vec![Bomb, Bomb, Bomb], vec![0, 1, 2]));
+        assert_eq!(DROPPED.load(Ordering::Relaxed), 3);
     }
 }

@@ -1,10 +1,32 @@
 //! Operations by name: entries placed by the derive, erased execution, fingerprints.
 
 mod column;
+mod description;
+mod entry;
+mod error;
+mod execution;
+mod place;
+mod probe;
 #[expect(clippy::module_inception, reason = "the registry of the registry room")]
 mod registry;
 mod step;
+mod structure;
+
+use description::{Description, VerbEntry};
+use entry::{FingerprintMode, OPERATIONS, OperationEntry};
 
 pub use column::Column;
-pub use registry::{Registered, Registry, RegistryError};
+pub use description::Kind;
+pub use error::RegistryError;
+pub use registry::{Registered, Registry};
 pub use step::{CompiledStep, Failure, Fold, Refusal, StepFuture, StepReference, Verb};
+
+/// What expansions of the macros name; not part of the public interface.
+#[doc(hidden)]
+pub mod private {
+    pub use super::{
+        description::{Description, VerbEntry},
+        entry::{Declaration, Declared, EntryName, FingerprintMode, OPERATIONS, OperationEntry},
+        probe::{Otherwise, TypeProbe},
+    };
+}

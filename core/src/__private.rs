@@ -1,0 +1,15 @@
+//! What expansions of the macros name. Not part of the public interface: it changes without
+//! notice, together with the macros.
+
+pub use linkme;
+pub use serde;
+
+pub use crate::{
+    __place_operation as place_operation,
+    operation::{AsyncOperation, Operation, RemoteExecute, Result, TaskContext},
+    registry::Verb,
+    registry::private::{
+        Declaration, Declared, Description, EntryName, FingerprintMode, OPERATIONS, OperationEntry,
+        Otherwise, TypeProbe, VerbEntry,
+    },
+};

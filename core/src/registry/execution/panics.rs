@@ -1,0 +1,80 @@
+//! Panics in code of the user, turned into errors that say what and where.
+
+use std::{
+    any::Any,
+    cell::{Cell, RefCell},
+    fmt,
+    panic::{AssertUnwindSafe, PanicHookInfo, catch_unwind},
+    sync::Once,
+};
+
+use super::super::column::drop_values;
+use crate::operation::{ErrorKind, OperationError};
+
+thread_local! {
+    /// Whether this thread runs code whose panics are caught here.
+    static INSIDE: Cell<bool> = const { Cell::new(false) };
+    /// Where this thread panicked last while inside.
+    static PLACE: RefCell<Option<String>> = const { RefCell::new(None) };
+}
+
+/// A panic that was caught.
+#[derive(Debug, PartialEq, Eq)]
+pub(in crate::registry) struct Panicked {
+    place: Option<String>,
+    message: String,
+}
+
+impl Panicked {
+    #[cold]
+    pub(super) fn into_error(self, operation: &str) -> OperationError {
+        OperationError::new(ErrorKind::Panic, format!("operation `{operation}` {self}"))
+    }
+}
+
+impl fmt::Display for Panicked {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match &self.place {
+            Some(place) => write!(f, "panicked at {place}: {}", self.message),
+            None => write!(f, "panicked: {}", self.message),
+        }
+    }
+}
+
+/// Runs code of the user; a panic in it comes back as a value and is not printed.
+pub(in crate::registry) fn caught<R>(code: impl FnOnce() -> R) -> Result<R, Panicked> {
+    install_hook();
+    let outside = INSIDE.replace(true);
+    let outcome = catch_unwind(AssertUnwindSafe(code));
+    INSIDE.set(outside);
+    outcome.map_err(panicked)
+}
+
+#[cold]
+fn panicked(payload: Box<dyn Any + Send>) -> Panicked {
+    let message = if let Some(text) = payload.downcast_ref::<&str>() {
+        (*text).to_owned()
+    } else if let Some(text) = payload.downcast_ref::<String>() {
+        text.clone()
+    } else {
+        "with a value that is no text".to_owned()
+    };
+    // The payload may panic once more when it is dropped.
+    drop_values(vec![payload]);
+    Panicked { place: PLACE.take(), message }
+}
+
+/// Only the hook knows where a panic came from. Panics elsewhere go to the hook that was there.
+fn install_hook() {
+    static INSTALLED: Once = Once::new();
+    INSTALLED.call_once(|| {
+        let previous = std::panic::take_hook();
+        std::panic::set_hook(Box::new(move |info: &PanicHookInfo<'_>| {
+            if INSIDE.try_with(Cell::get) == Ok(true) {
+                PLACE.set(info.location().map(ToString::to_string));
+            } else {
+                previous(info);
+            }
+        }));
+    });
+}

@@ -1,0 +1,99 @@
+//! The graph of a type's structure.
+
+use std::any::TypeId;
+
+/// What stands in one place.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub(super) enum Format {
+    /// Nothing reached it.
+    #[default]
+    Unknown,
+    /// Differs from value to value: as good as unknown.
+    Varying,
+    /// A scalar, text or bytes.
+    Leaf(&'static str),
+    /// By its number.
+    Container(usize),
+}
+
+impl Format {
+    pub(super) fn merge(&mut self, seen: Self) {
+        *self = match (*self, seen) {
+            (Self::Unknown, other) | (other, Self::Unknown) => other,
+            (one, other) if one == other => one,
+            _ => Self::Varying,
+        };
+    }
+}
+
+/// Types are told apart by their serde visitor, which differs between instances of a generic type
+/// where serde's name for it does not.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub(super) struct Key {
+    pub(super) visitor: TypeId,
+    pub(super) kind: Kind,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub(super) enum Kind {
+    Option,
+    Seq,
+    Map,
+    Tuple(usize),
+    Struct,
+    Enum,
+}
+
+/// A type that holds others.
+#[derive(Debug)]
+pub(super) struct Container {
+    pub(super) kind: Kind,
+    /// The ways to make a value: the variants of an enum; for options, sequences and maps
+    /// something and nothing; one for all others.
+    pub(super) branches: Vec<Branch>,
+}
+
+#[derive(Debug, Default)]
+pub(super) struct Branch {
+    pub(super) name: &'static str,
+    pub(super) state: State,
+    pub(super) form: Form,
+    /// Of the fields, where they have names. Aliases are among them.
+    pub(super) names: &'static [&'static str],
+    pub(super) slots: Vec<Format>,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub(super) enum State {
+    #[default]
+    Untried,
+    /// A value was made; how many nodes the smallest one had.
+    Done(usize),
+    /// No made-up value was good enough.
+    Failed,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub(super) enum Form {
+    #[default]
+    Unknown,
+    Unit,
+    Newtype,
+    Tuple,
+    Struct,
+}
+
+impl Container {
+    pub(super) fn new(kind: Kind) -> Self {
+        let branch = |form| Branch { form, ..Branch::default() };
+        let branches = match kind {
+            // Something is tried before nothing, for it leads further.
+            Kind::Option | Kind::Seq => vec![branch(Form::Newtype), branch(Form::Unit)],
+            Kind::Map => vec![branch(Form::Tuple), branch(Form::Unit)],
+            Kind::Tuple(_) => vec![branch(Form::Tuple)],
+            Kind::Struct => vec![branch(Form::Struct)],
+            Kind::Enum => Vec::new(),
+        };
+        Self { kind, branches }
+    }
+}

@@ -1,0 +1,408 @@
+//! Operations that the derive placed, found by name and run through the erased step.
+
+use std::sync::Arc;
+
+use phalanx_core::{
+    AsyncOperation, Monoid, Operation, RemoteExecute,
+    codec::{decode, encode},
+    operation::{ErrorKind, OperationError, Result, TaskContext},
+    register,
+    registry::{Column, CompiledStep, Failure, Kind, Refusal, Registry, RegistryError, Verb},
+};
+use serde::{Deserialize, Serialize};
+
+#[derive(Serialize, Deserialize, RemoteExecute)]
+#[remote(crate = phalanx_core, name = "test.multiply", timeout = "30s", retries = 5, pool = "gpu", version = 2)]
+struct MultiplyBy(i64);
+
+impl Operation for MultiplyBy {
+    type Input = i64;
+    type Output = i64;
+    fn execute(&self, input: i64, _cx: &TaskContext) -> Result<i64> {
+        Ok(self.0 * input)
+    }
+}
+
+/// Fails at 3, panics at 5 and, with a payload that is no text, at 7.
+#[derive(Serialize, Deserialize, RemoteExecute)]
+#[remote(crate = phalanx_core)]
+struct Touchy;
+
+impl Operation for Touchy {
+    type Input = u64;
+    type Output = u64;
+    fn execute(&self, input: u64, cx: &TaskContext) -> Result<u64> {
+        match input {
+            3 => Err(OperationError::fatal(format!("three at {}", cx.offset()))),
+            5 => panic!("five"),
+            7 => std::panic::panic_any(PayloadThatPanics),
+            n => Ok(n * 10),
+        }
+    }
+}
+
+struct PayloadThatPanics;
+
+impl Drop for PayloadThatPanics {
+    fn drop(&mut self) {
+        panic!("dropped");
+    }
+}
+
+#[derive(Serialize, Deserialize, RemoteExecute)]
+#[remote(crate = phalanx_core)]
+struct IsEven;
+
+impl Operation for IsEven {
+    type Input = u64;
+    type Output = bool;
+    fn execute(&self, input: u64, _cx: &TaskContext) -> Result<bool> {
+        Ok(input % 2 == 0)
+    }
+}
+
+/// Counts up to its input; at four it fails in the middle of its items.
+#[derive(Serialize, Deserialize, RemoteExecute)]
+#[remote(crate = phalanx_core)]
+struct CountUp;
+
+#[derive(Serialize, Deserialize)]
+struct UpTo(u64);
+
+impl IntoIterator for UpTo {
+    type Item = u64;
+    type IntoIter = Box<dyn Iterator<Item = u64>>;
+    fn into_iter(self) -> Self::IntoIter {
+        let limit = self.0;
+        Box::new((0..limit).inspect(move |n| assert!((limit, *n) != (4, 2), "four")))
+    }
+}
+
+impl Operation for CountUp {
+    type Input = u64;
+    type Output = UpTo;
+    fn execute(&self, input: u64, _cx: &TaskContext) -> Result<UpTo> {
+        Ok(UpTo(input))
+    }
+}
+
+#[derive(Serialize, Deserialize, RemoteExecute)]
+#[remote(crate = phalanx_core)]
+struct Join;
+
+impl Monoid for Join {
+    type Elem = String;
+    fn empty(&self) -> String {
+        String::new()
+    }
+    fn combine(&self, a: String, b: String, _cx: &TaskContext) -> Result<String> {
+        if b == "!" { Err(OperationError::fatal("bang")) } else { Ok(a + &b) }
+    }
+}
+
+#[derive(Serialize, Deserialize, RemoteExecute)]
+#[remote(crate = phalanx_core)]
+struct Largest;
+
+impl Operation for Largest {
+    type Input = (u64, u64);
+    type Output = u64;
+    fn execute(&self, (a, b): (u64, u64), _cx: &TaskContext) -> Result<u64> {
+        Ok(a.max(b))
+    }
+}
+
+/// Waits until all others were started, so it ends only if they run at once.
+#[derive(Serialize, Deserialize, RemoteExecute)]
+#[remote(crate = phalanx_core)]
+struct Later;
+
+impl AsyncOperation for Later {
+    type Input = u64;
+    type Output = u64;
+    async fn execute(&self, input: u64, cx: &TaskContext) -> Result<u64> {
+        // The later ones end first.
+        tokio::time::sleep(std::time::Duration::from_millis(100 - input)).await;
+        match input {
+            5 => panic!("five"),
+            9 => std::future::pending().await,
+            _ => Ok(input + u64::from(cx.offset())),
+        }
+    }
+}
+
+#[derive(Serialize, Deserialize, RemoteExecute)]
+#[remote(crate = phalanx_core)]
+struct Scale<T>(T);
+
+impl<T> Operation for Scale<T>
+where
+    Self: RemoteExecute,
+    T: Serialize + for<'de> Deserialize<'de> + Send + Copy + std::ops::Mul<Output = T> + 'static,
+{
+    type Input = T;
+    type Output = T;
+    fn execute(&self, input: T, _cx: &TaskContext) -> Result<T> {
+        Ok(self.0 * input)
+    }
+}
+
+register!(Scale<f64>);
+register!(Scale<u32> => "scale.u32");
+
+fn registry() -> &'static Registry {
+    Registry::global().expect("no two operations have one name")
+}
+
+fn compiled<O: RemoteExecute>(operation: &O, verb: Verb) -> Box<dyn CompiledStep> {
+    let (reference, _) = registry().reference(operation, verb).expect("it can be planned");
+    registry().compile(&reference).expect("it is part of this program")
+}
+
+fn column<T: Serialize>(step: &dyn CompiledStep, values: &[T]) -> Column {
+    let bytes: Vec<u8> = values.iter().flat_map(|value| encode(value).unwrap()).collect();
+    let mut rest = bytes.as_slice();
+    let column = step.decode(&mut rest, 0, values.len() as u32, usize::MAX).unwrap();
+    assert!(rest.is_empty());
+    column
+}
+
+fn run<T: Serialize>(step: &dyn CompiledStep, values: &[T]) -> (Column, Vec<Failure>) {
+    let mut failures = Vec::new();
+    let output = step.run(column(step, values), &TaskContext::detached(), &mut failures);
+    (output, failures)
+}
+
+#[test]
+fn an_operation_is_found_by_name_with_what_it_declares() {
+    let multiply = registry().get("test.multiply").unwrap();
+    assert_eq!(multiply.version(), 2);
+    assert_eq!(multiply.pool(), Some("gpu"));
+    assert_eq!(multiply.timeout(), Some(std::time::Duration::from_secs(30)));
+    assert_eq!(multiply.retries(), 5);
+    assert_eq!(multiply.kind(), Kind::Blocking);
+    assert!(multiply.place().starts_with("core/tests/registry.rs:"), "{}", multiply.place());
+    assert_eq!(multiply.structure(), "version 2, state i64, input i64, output i64");
+    assert!(registry().get("registry::Later").unwrap().is_async());
+    assert_eq!(registry().get("registry::Join").unwrap().kind(), Kind::Monoid);
+    assert_eq!(registry().get("registry::Join").unwrap().retries(), 3);
+}
+
+#[test]
+fn a_map_decodes_runs_and_encodes() {
+    let step = compiled(&MultiplyBy(-2), Verb::Map);
+    assert!(step.is_one_to_one() && !step.is_async());
+    let (output, failures) = run(&*step, &[1i64, 2, 300]);
+    assert!(failures.is_empty());
+    let (mut bytes, mut ends) = (vec![9], Vec::new());
+    step.encode(&output, 1..3, &mut bytes, Some(&mut ends)).unwrap();
+    assert_eq!(bytes[0], 9);
+    assert_eq!(ends, [2, 4]);
+    assert_eq!(decode::<(i64, i64)>(&bytes[1..]).unwrap(), (-4, -600));
+}
+
+#[test]
+fn a_chunk_goes_on_behind_elements_that_fail_or_panic() {
+    let step = compiled(&Touchy, Verb::Map);
+    let (output, failures) = run(&*step, &[1u64, 3, 2, 5, 7, 4]);
+    assert_eq!(output.origins, [0, 2, 5]);
+    assert_eq!(output.values::<u64>().unwrap(), [10, 20, 40]);
+    let origins: Vec<u32> = failures.iter().map(|failure| failure.origin).collect();
+    assert_eq!(origins, [1, 3, 4]);
+    assert_eq!(failures[0].error.message(), "three at 1");
+    assert_eq!(failures[1].error.kind(), ErrorKind::Panic);
+    let text = failures[1].error.message();
+    assert!(
+        text.starts_with("operation `registry::Touchy` panicked at core/tests/registry.rs:")
+            && text.ends_with(": five"),
+        "{text}"
+    );
+    assert!(failures[2].error.message().ends_with("with a value that is no text"));
+}
+
+#[test]
+fn try_map_wraps_what_succeeds() {
+    let step = compiled(&Touchy, Verb::TryMap);
+    let (output, failures) = run(&*step, &[1u64, 3]);
+    assert_eq!(failures.len(), 1);
+    let mut bytes = Vec::new();
+    step.encode(&output, 0..1, &mut bytes, None).unwrap();
+    assert_eq!(decode::<Result<u64>>(&bytes).unwrap(), Ok(10));
+    let error = Column::new(vec![Err::<u64, _>(OperationError::fatal("no"))], vec![0]);
+    bytes.clear();
+    step.encode(&error, 0..1, &mut bytes, None).unwrap();
+    assert_eq!(decode::<Result<u64>>(&bytes).unwrap(), Err(OperationError::fatal("no")));
+}
+
+#[test]
+fn a_filter_keeps_its_input() {
+    let step = compiled(&IsEven, Verb::Filter);
+    let (output, failures) = run(&*step, &[1u64, 2, 3, 4]);
+    assert!(failures.is_empty());
+    assert_eq!(output.into_values::<u64>().unwrap(), (vec![2, 4], vec![1, 3]));
+}
+
+#[test]
+fn a_flat_map_gives_all_items_of_an_element_or_none() {
+    let step = compiled(&CountUp, Verb::FlatMap);
+    let (output, failures) = run(&*step, &[2u64, 4, 0, 1]);
+    assert_eq!(output.into_values::<u64>().unwrap(), (vec![0, 1, 0], vec![0, 0, 3]));
+    assert_eq!(failures.len(), 1);
+    assert_eq!(failures[0].origin, 1);
+    assert!(failures[0].error.message().ends_with(": four"));
+}
+
+#[test]
+fn what_else_came_of_a_failed_element_is_taken_back_and_not_run() {
+    let step = compiled(&Touchy, Verb::Map);
+    let mut failures = Vec::new();
+    let siblings = Column::new(vec![1u64, 1, 3, 7, 1, 2], vec![0, 1, 1, 1, 1, 2]);
+    let output = step.run(siblings, &TaskContext::detached(), &mut failures);
+    assert_eq!(output.into_values::<u64>().unwrap(), (vec![10, 20], vec![0, 2]));
+    assert_eq!(failures.len(), 1);
+    assert_eq!(failures[0].error.message(), "three at 1");
+}
+
+#[test]
+fn a_fold_keeps_order_and_goes_on_behind_a_failure() {
+    let step = compiled(&Join, Verb::Fold);
+    let cx = TaskContext::detached();
+    let mut fold = step.fold().unwrap();
+    let mut bytes = Vec::new();
+    assert!(!fold.finish(&mut bytes).unwrap());
+    fold.absorb(column(&*step, &["a", "b"]), &cx).unwrap();
+    fold.absorb(column(&*step, &["c"]), &cx).unwrap();
+    assert!(fold.finish(&mut bytes).unwrap());
+    assert_eq!(decode::<String>(&bytes).unwrap(), "abc");
+
+    let (failure, rest) = *fold.absorb(column(&*step, &["a", "!", "b", "c"]), &cx).unwrap_err();
+    assert_eq!((failure.origin, failure.error.message()), (1, "bang"));
+    assert_eq!(rest.origins, [2, 3]);
+    bytes.clear();
+    assert!(!fold.finish(&mut bytes).unwrap(), "the accumulator is gone");
+    fold.absorb(rest, &cx).unwrap();
+    assert!(fold.finish(&mut bytes).unwrap());
+    assert_eq!(decode::<String>(&bytes).unwrap(), "bc");
+}
+
+#[test]
+fn one_element_is_folded_without_combining() {
+    let step = compiled(&Join, Verb::Fold);
+    let mut fold = step.fold().unwrap();
+    fold.absorb(column(&*step, &["!"]), &TaskContext::detached()).unwrap();
+    let mut bytes = Vec::new();
+    assert!(fold.finish(&mut bytes).unwrap());
+    assert_eq!(decode::<String>(&bytes).unwrap(), "!");
+}
+
+#[test]
+fn an_operation_on_pairs_reduces() {
+    let step = compiled(&Largest, Verb::Reduce);
+    let mut fold = step.fold().unwrap();
+    fold.absorb(column(&*step, &[3u64, 9, 4]), &TaskContext::detached()).unwrap();
+    let mut bytes = Vec::new();
+    assert!(fold.finish(&mut bytes).unwrap());
+    assert_eq!(decode::<u64>(&bytes).unwrap(), 9);
+}
+
+#[tokio::test(start_paused = true)]
+async fn asynchronous_elements_run_at_once_in_order_each_within_its_timeout() {
+    let step = compiled(&Later, Verb::Map);
+    assert!(step.is_async());
+    let cx = TaskContext::detached();
+    let input = column(&*step, &[1u64, 5, 9, 2]);
+    let second = std::time::Duration::from_secs(1);
+    let started = tokio::time::Instant::now();
+    let (output, failures) = step.run_async(input, cx.execution(), 4, Some(second)).await;
+    assert_eq!(started.elapsed(), second);
+    assert_eq!(output.into_values::<u64>().unwrap(), (vec![1, 5], vec![0, 3]));
+    assert_eq!(failures.len(), 2);
+    assert!(failures[0].error.message().ends_with(": five"));
+    assert_eq!((failures[1].origin, failures[1].error.kind()), (2, ErrorKind::Timeout));
+    assert_eq!(
+        failures[1].error.message(),
+        "operation `registry::Later` ran longer than its timeout of 1s"
+    );
+}
+
+#[tokio::test(start_paused = true)]
+async fn no_more_asynchronous_elements_run_at_once_than_allowed() {
+    let step = compiled(&Later, Verb::Map);
+    let cx = TaskContext::detached();
+    let input = column(&*step, &[0u64, 0, 0, 0, 0]);
+    let started = tokio::time::Instant::now();
+    let (output, _) = step.run_async(input, cx.execution(), 2, None).await;
+    assert_eq!(output.len(), 5);
+    assert_eq!(started.elapsed(), std::time::Duration::from_millis(300));
+    assert_eq!(Arc::strong_count(cx.execution()), 1, "the contexts of the elements are gone");
+}
+
+#[test]
+fn instances_of_a_generic_operation_are_told_apart() {
+    assert!(registry().get("registry::Scale<f64>").is_some());
+    let (output, _) = run(&*compiled(&Scale(0.5), Verb::Map), &[3.0]);
+    assert_eq!(output.values::<f64>().unwrap(), [1.5]);
+    let (reference, _) = registry().reference(&Scale(2u32), Verb::Map).unwrap();
+    assert_eq!(reference.name, "scale.u32");
+    let error = registry().reference(&Scale(1u8), Verb::Map).unwrap_err();
+    assert_eq!(
+        error.to_string(),
+        "`registry::Scale<u8>` is not registered: write \
+         `phalanx::register!(registry::Scale<u8>);` beside the type"
+    );
+}
+
+#[test]
+fn a_verb_that_the_types_do_not_allow_is_refused() {
+    let error = registry().reference(&Touchy, Verb::Filter).map(drop).unwrap_err();
+    assert!(matches!(error, RegistryError::Verb { verb: Verb::Filter, .. }), "{error}");
+    for verb in [Verb::FlatMap, Verb::Fold, Verb::Reduce] {
+        registry().reference(&Touchy, verb).map(drop).unwrap_err();
+    }
+    let (mut reference, _) = registry().reference(&Touchy, Verb::Map).unwrap();
+    reference.verb = Verb::Fold;
+    let refusal = registry().compile(&reference).err().unwrap();
+    assert!(matches!(refusal, Refusal::Verb { .. }), "{refusal}");
+}
+
+#[test]
+fn an_unknown_operation_is_refused_with_the_known_ones() {
+    let (mut reference, _) = registry().reference(&Touchy, Verb::Map).unwrap();
+    reference.name = "nobody".to_owned();
+    let refusal = registry().compile(&reference).err().unwrap();
+    let text = refusal.to_string();
+    assert!(text.starts_with("unknown operation `nobody`; known: "), "{text}");
+    assert!(text.contains("registry::IsEven, registry::Join"), "{text}");
+}
+
+#[test]
+fn a_state_that_does_not_decode_is_refused() {
+    let (mut reference, _) = registry().reference(&MultiplyBy(1), Verb::Map).unwrap();
+    reference.state = bytes::Bytes::from_static(&[0x80]);
+    let refusal = registry().compile(&reference).err().unwrap();
+    assert!(matches!(refusal, Refusal::State { .. }), "{refusal}");
+}
+
+#[test]
+fn a_batch_that_does_not_decode_is_refused_with_the_offset() {
+    let step = compiled(&IsEven, Verb::Map);
+    let mut bytes: &[u8] = &[1, 2, 0x80];
+    let refusal = step.decode(&mut bytes, 7, 3, usize::MAX).err().unwrap();
+    assert!(matches!(refusal, Refusal::Undecodable { offset: 9, .. }), "{refusal}");
+    let mut bytes: &[u8] = &[1, 2, 3];
+    let column = step.decode(&mut bytes, 0, 3, 2).unwrap();
+    assert_eq!((column.len(), bytes), (2, [3u8].as_slice()));
+}
+
+#[test]
+fn a_column_of_another_type_fails_element_by_element() {
+    let step = compiled(&IsEven, Verb::Map);
+    let other = Column::new(vec!["a", "b"], vec![4, 6]);
+    assert!(!step.accepts(&other));
+    assert!(step.accepts(&Column::new(vec![1u64], vec![0])));
+    let mut failures = Vec::new();
+    assert!(step.run(other, &TaskContext::detached(), &mut failures).is_empty());
+    let origins: Vec<u32> = failures.iter().map(|failure| failure.origin).collect();
+    assert_eq!(origins, [4, 6]);
+    assert_eq!(failures[0].error.kind(), ErrorKind::Codec);
+}

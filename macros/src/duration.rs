@@ -1,0 +1,40 @@
+//! Durations as people write them: `500ms`, `30s`, `5m`, `2h`.
+
+use std::time::Duration;
+
+pub(crate) fn parse(text: &str) -> Option<Duration> {
+    let digits = text.find(|c: char| !c.is_ascii_digit())?;
+    let count: u64 = text[..digits].parse().ok()?;
+    let milliseconds: u64 = match &text[digits..] {
+        "ms" => 1,
+        "s" => 1_000,
+        "m" => 60_000,
+        "h" => 3_600_000,
+        _ => return None,
+    };
+    let duration = Duration::from_millis(count.checked_mul(milliseconds)?);
+    (!duration.is_zero()).then_some(duration)
+}
+
+#[cfg(test)]
+mod tests {
+    use std::time::Duration;
+
+    use super::parse;
+
+    #[test]
+    fn durations_are_a_count_and_a_unit() {
+        assert_eq!(parse("500ms"), Some(Duration::from_millis(500)));
+        assert_eq!(parse("30s"), Some(Duration::from_secs(30)));
+        assert_eq!(parse("5m"), Some(Duration::from_secs(300)));
+        assert_eq!(parse("2h"), Some(Duration::from_secs(7200)));
+    }
+
+    #[test]
+    fn what_is_no_duration_is_refused() {
+        for text in ["", "30", "s", "0s", "-1s", "1.5s", "30 s", "1d", "99999999999999999999s"] {
+            assert_eq!(parse(text), None, "{text}");
+        }
+        assert_eq!(parse("18446744073709551615h"), None);
+    }
+}
