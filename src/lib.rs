@@ -1,1 +1,48 @@
 //! Run your own Rust code on a fleet.
+//!
+//! You write operations, compose them over an [`IndexedStream`] with directives (map, filter,
+//! fold, …), and a [`Runtime`] runs the program: on the cores of this machine, or on workers
+//! behind RabbitMQ. What travels is the name of an operation, its state and its input, never code.
+//!
+//! Begin with `use phalanx::prelude::*;`.
+
+pub use phalanx_core::{
+    AsyncOperation, Error, Monoid, Operation, RemoteExecute,
+    leader::{
+        Job, JobEvent, JobEvents, Pending, Progress, Results, Runtime, RuntimeBuilder, Stall,
+    },
+    operation,
+    plan::{IndexedStream, OnFailure, PlanError},
+    register,
+};
+
+/// The registry: which operations this program knows.
+pub mod registry {
+    pub use phalanx_core::registry::{Kind, Registered, Registry, RegistryError};
+}
+
+/// Serving tasks: the worker of a fleet.
+#[cfg(feature = "worker")]
+pub use phalanx_worker as worker;
+
+// Their brokers are found by the scheme of a URL, once they are linked.
+#[cfg(feature = "amqp")]
+use phalanx_amqp as _;
+#[cfg(feature = "inmemory")]
+use phalanx_inmemory as _;
+
+/// What most programs need: `use phalanx::prelude::*;`.
+pub mod prelude {
+    pub use futures::{StreamExt as _, TryStreamExt as _};
+    pub use phalanx_core::{
+        AsyncOperation, Monoid, Operation, RemoteExecute,
+        leader::{Job, JobEvent, Results, Runtime},
+        operation,
+        operation::{OperationError, Result, ResultExt, TaskContext},
+        plan::{IndexedStream, OnFailure},
+    };
+    pub use serde::{Deserialize, Serialize};
+}
+
+#[doc(hidden)]
+pub use phalanx_core::__private;
