@@ -47,3 +47,25 @@ fn names_packages(arguments: &[String]) -> bool {
         .take_while(|argument| *argument != "--")
         .any(|argument| argument.starts_with("-p") || argument.starts_with("--package"))
 }
+
+#[cfg(test)]
+mod tests {
+    use super::names_packages;
+
+    fn names(arguments: &[&str]) -> bool {
+        names_packages(&arguments.iter().map(|&argument| argument.to_owned()).collect::<Vec<_>>())
+    }
+
+    #[test]
+    fn the_whole_workspace_is_tested_unless_packages_are_named() {
+        assert!(!names(&[]));
+        assert!(!names(&["some_test", "--no-fail-fast"]));
+        assert!(names(&["-p", "phalanx-core"]));
+        assert!(names(&["--package=phalanx-core", "some_test"]));
+    }
+
+    #[test]
+    fn what_a_test_program_is_told_names_no_package() {
+        assert!(!names(&["--", "-p"]));
+    }
+}

@@ -42,6 +42,35 @@ pub struct TlsIdentity {
     pub key: String,
 }
 
+#[cfg(feature = "tls")]
+impl TlsIdentity {
+    /// A fresh certificate, signed by a fresh authority that nobody trusts yet.
+    ///
+    /// # Errors
+    /// When the system gives no randomness.
+    pub fn generate() -> Result<Self, rcgen::Error> {
+        use rcgen::{BasicConstraints, CertificateParams, DnType, IsCa, Issuer, KeyPair};
+
+        // Both names are needed: who has the name of his issuer is taken for self-signed.
+        let mut parameters = CertificateParams::new(Vec::new())?;
+        parameters.distinguished_name.push(DnType::CommonName, "phalanx test authority");
+        parameters.is_ca = IsCa::Ca(BasicConstraints::Unconstrained);
+        let authority_key = KeyPair::generate()?;
+        let authority = parameters.self_signed(&authority_key)?;
+        let issuer = Issuer::new(parameters, authority_key);
+        let names = vec!["localhost".to_owned(), "127.0.0.1".to_owned()];
+        let key = KeyPair::generate()?;
+        let mut parameters = CertificateParams::new(names)?;
+        parameters.distinguished_name.push(DnType::CommonName, "localhost");
+        let certificate = parameters.signed_by(&key, &issuer)?;
+        Ok(Self {
+            authority: authority.pem(),
+            certificate: certificate.pem(),
+            key: key.serialize_pem(),
+        })
+    }
+}
+
 impl NodeOptions {
     /// A plain broker with the user `guest`.
     pub fn new() -> Self {

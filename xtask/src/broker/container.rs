@@ -120,3 +120,25 @@ fn answers(mut stream: impl Read + Write) -> bool {
         answer.starts_with("HTTP/1.1 200")
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use std::io::Write;
+    use std::os::unix::net::UnixStream;
+
+    use super::answers;
+
+    fn answered_with(answer: &[u8]) -> bool {
+        let (ours, mut theirs) = UnixStream::pair().expect("a pair of sockets");
+        theirs.write_all(answer).expect("what fits a socket's buffer");
+        theirs.shutdown(std::net::Shutdown::Write).expect("an open socket");
+        answers(ours)
+    }
+
+    #[test]
+    fn an_engine_is_one_that_answers_the_ping_with_success() {
+        assert!(answered_with(b"HTTP/1.1 200 OK\r\n\r\nOK"));
+        assert!(!answered_with(b"HTTP/1.1 503 Service Unavailable\r\n\r\n"));
+        assert!(!answered_with(b""));
+    }
+}

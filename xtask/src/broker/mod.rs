@@ -118,3 +118,13 @@ fn start_node(port: Option<u16>) -> Result<PrivateNode, Box<dyn Error>> {
     }
     Ok(PrivateNode::start_of(&installation, &options)?)
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn brokers_are_tried_from_the_named_one_to_the_private_one() {
+        assert_eq!(Kind::value_variants(), [Kind::Url, Kind::Docker, Kind::Node]);
+    }
+}
