@@ -25,6 +25,8 @@ fn write_plan(out: &mut String, plan: &Plan, input: (u64, Option<u64>)) -> fmt::
 
 fn describe_input(input: (u64, Option<u64>)) -> String {
     match input {
+        // What endless iterators say.
+        (least, None) if least >= usize::MAX as u64 => "endless".to_owned(),
         (1, Some(1)) => "1 element".to_owned(),
         (least, Some(most)) if least == most => format!("{most} elements"),
         (0, Some(most)) => format!("at most {most} elements"),
