@@ -1,0 +1,170 @@
+//! Declares exchanges and queues, or uses what exists.
+
+use lapin::{
+    Channel, Connection, Queue,
+    options::{
+        BasicQosOptions, ExchangeDeclareOptions, QueueBindOptions, QueueDeclareOptions,
+        QueueDeleteOptions,
+    },
+    types::FieldTable,
+};
+use phalanx_core::broker::{Declared, QueueSpec};
+
+use crate::{
+    connection::Session,
+    error::{ACCESS_REFUSED, Failure, NOT_FOUND, PRECONDITION_FAILED, Refusal, refused},
+    topology::{Namespace, QueueShape},
+};
+
+/// Makes sure that all exchanges are there.
+///
+/// Each attempt has a channel of its own: the broker closes a channel to say no.
+pub(crate) async fn exchanges(
+    connection: &Connection,
+    namespace: &Namespace,
+) -> Result<(), Failure> {
+    let mut channel = connection.create_channel().await?;
+    for (name, kind) in namespace.exchanges() {
+        let declare = |channel: Channel, passive| {
+            let options = ExchangeDeclareOptions { passive, durable: true, ..Default::default() };
+            let (name, kind) = (name.as_str().into(), kind.clone());
+            async move { channel.exchange_declare(name, kind, options, FieldTable::default()).await }
+        };
+        let Err(error) = declare(channel.clone(), false).await else { continue };
+        let what = format!("exchange `{name}`");
+        let refusal = may_go_on(&what, error)?;
+        channel = connection.create_channel().await?;
+        match declare(channel.clone(), true).await {
+            Ok(()) => tracing::warn!(exchange = name, reason = refusal.text, "used as found"),
+            Err(error) => return Err(missing(&what, refusal, error)),
+        }
+    }
+    Ok(())
+}
+
+/// Makes sure that the queue is there and bound.
+pub(crate) async fn queue(
+    connection: &Connection,
+    shape: &QueueShape,
+) -> Result<Declared, Failure> {
+    let what = format!("queue `{}`", shape.name);
+    let declare = async |passive| {
+        let channel = connection.create_channel().await?;
+        let options = QueueDeclareOptions { passive, ..shape.options };
+        let arguments = if passive { FieldTable::default() } else { shape.arguments.clone() };
+        let queue = channel.queue_declare(shape.name.as_str().into(), options, arguments).await?;
+        Ok::<(Channel, Queue), lapin::Error>((channel, queue))
+    };
+    let (channel, queue, as_found) = match declare(false).await {
+        Ok((channel, queue)) => (channel, queue, false),
+        Err(error) => {
+            let refusal = may_go_on(&what, error)?;
+            let (channel, queue) = match declare(true).await {
+                Ok(found) => found,
+                Err(error) => return Err(missing(&what, refusal, error)),
+            };
+            tracing::warn!(queue = shape.name, reason = refusal.text, "used as found");
+            (channel, queue, true)
+        }
+    };
+    let bound = bind(connection, channel, shape, &what).await?;
+    Ok(Declared::new(queue.message_count().into(), queue.consumer_count(), as_found || !bound))
+}
+
+/// Makes sure that there is a net beneath a task queue: without it, a dead-letter exchange drops
+/// what falls. A task queue can be used without, so a refusal is no error.
+pub(crate) async fn net(
+    session: &Session,
+    namespace: &Namespace,
+    spec: &QueueSpec,
+) -> Result<(), Failure> {
+    let QueueSpec::Task { pool } = spec else { return Ok(()) };
+    let dead = QueueSpec::Dead { pool: pool.clone() };
+    let shape = namespace.queue(&dead, session.generation).map_err(Failure::Refused)?;
+    match queue(&session.connection, &shape).await {
+        Err(Failure::Refused(error)) => {
+            tracing::warn!(%pool, %error, "rejected tasks of this pool will be dropped");
+            Ok(())
+        }
+        other => other.map(drop),
+    }
+}
+
+/// Binds the queue; `false` where it may not, and somebody else will have done it.
+async fn bind(
+    connection: &Connection,
+    mut channel: Channel,
+    shape: &QueueShape,
+    what: &str,
+) -> Result<bool, Failure> {
+    let mut bound = true;
+    for key in &shape.bindings {
+        let exchange = shape.exchange.as_str().into();
+        let queue = shape.name.as_str().into();
+        let Ok(key) = lapin::types::ShortString::try_new(key.as_str()) else {
+            let text = "a binding key is longer than 255 bytes".to_owned();
+            return Err(Failure::Refused(refused(what, Refusal { code: 0, text })));
+        };
+        let options = QueueBindOptions::default();
+        let Err(error) =
+            channel.queue_bind(queue, exchange, key, options, FieldTable::default()).await
+        else {
+            continue;
+        };
+        let Some(refusal) = soft(&error) else { return Err(error.into()) };
+        // Nobody else can have bound a queue that only we know.
+        if refusal.code != ACCESS_REFUSED || !shape.shared {
+            return Err(Failure::Refused(refused(&format!("binding of {what}"), refusal)));
+        }
+        tracing::warn!(queue = shape.name, reason = refusal.text, "bindings used as found");
+        bound = false;
+        channel = connection.create_channel().await?;
+    }
+    Ok(bound)
+}
+
+/// For the consumers that begin from now on. Never 0, which means "any number".
+pub(crate) async fn set_prefetch(channel: &Channel, prefetch: u16) -> Result<(), lapin::Error> {
+    channel.basic_qos(prefetch.max(1), BasicQosOptions::default()).await
+}
+
+/// Deletes the queue, if it is there.
+pub(crate) async fn delete(connection: &Connection, shape: &QueueShape) -> Result<(), Failure> {
+    let channel = connection.create_channel().await?;
+    let deleted = channel.queue_delete(shape.name.as_str().into(), QueueDeleteOptions::default());
+    let Err(error) = deleted.await else { return Ok(()) };
+    match soft(&error) {
+        Some(refusal) if refusal.code == NOT_FOUND => Ok(()),
+        Some(refusal) => {
+            Err(Failure::Refused(refused(&format!("queue `{}`", shape.name), refusal)))
+        }
+        None => Err(error.into()),
+    }
+}
+
+/// What closed the channel alone. A closed connection is another matter: it may come back.
+pub(crate) fn soft(error: &lapin::Error) -> Option<Refusal> {
+    if error.is_amqp_soft_error() { Refusal::of(error) } else { None }
+}
+
+/// The refusals after which what exists may do.
+fn may_go_on(what: &str, error: lapin::Error) -> Result<Refusal, Failure> {
+    match soft(&error) {
+        Some(refusal) if [ACCESS_REFUSED, PRECONDITION_FAILED].contains(&refusal.code) => {
+            Ok(refusal)
+        }
+        Some(refusal) => Err(Failure::Refused(refused(what, refusal))),
+        None => Err(error.into()),
+    }
+}
+
+/// Neither declared nor found: the first refusal is the one that helps.
+fn missing(what: &str, first: Refusal, error: lapin::Error) -> Failure {
+    match soft(&error) {
+        Some(second) => {
+            let text = format!("{}; and it cannot be used as it is: {}", first.text, second.text);
+            Failure::Refused(refused(what, Refusal { code: first.code, text }))
+        }
+        None => error.into(),
+    }
+}

@@ -1,0 +1,149 @@
+//! Properties of the protocol as AMQP carries them.
+
+use bytes::Bytes;
+use lapin::{
+    BasicProperties,
+    message::Delivery,
+    types::{AMQPValue, FieldTable, LongString, ShortString},
+};
+use phalanx_core::broker::{Message, MessageKind, Properties};
+
+/// Followed by the wire version: short, and visible in the broker's own user interface.
+const CONTENT_TYPE: &str = "application/vnd.phalanx.v";
+/// Headers are for people. They share one frame, whose size the broker bounds (128 KiB by
+/// default): what is longer is cut, what is too much is left out.
+const MAX_HEADER_BYTES: usize = 1_024;
+const MAX_HEADERS_BYTES: usize = 32 * 1_024;
+
+/// The properties as AMQP carries them; an error names what does not fit.
+pub(crate) fn to_amqp(properties: &Properties) -> Result<BasicProperties, &'static str> {
+    let mut amqp = BasicProperties::default()
+        .with_content_type(format!("{CONTENT_TYPE}{}", properties.wire_version).into())
+        .with_delivery_mode(if properties.persistent { 2 } else { 1 });
+    if let Some(kind) = properties.kind {
+        amqp = amqp.with_type(kind.name().into());
+    }
+    if let Some(reply_to) = &properties.reply_to {
+        let reply_to = ShortString::try_new(reply_to.as_str());
+        amqp = amqp.with_reply_to(reply_to.map_err(|_| "`reply_to` is longer than 255 bytes")?);
+    }
+    if let Some(id) = &properties.correlation_id {
+        let id = ShortString::try_new(id.as_str());
+        let id = id.map_err(|_| "`correlation_id` is longer than 255 bytes")?;
+        amqp = amqp.with_correlation_id(id);
+    }
+    if !properties.headers.is_empty() {
+        amqp = amqp.with_headers(headers_to_amqp(&properties.headers));
+    }
+    Ok(amqp)
+}
+
+fn headers_to_amqp(headers: &[(String, String)]) -> FieldTable {
+    let mut table = FieldTable::default();
+    let mut size = 0;
+    for (name, value) in headers {
+        let Ok(name) = ShortString::try_new(name.as_str()) else { continue };
+        let value = &value[..value.floor_char_boundary_at(MAX_HEADER_BYTES)];
+        size += name.as_str().len() + value.len();
+        if size > MAX_HEADERS_BYTES {
+            break;
+        }
+        table.insert(name, AMQPValue::LongString(LongString::from(value)));
+    }
+    table
+}
+
+/// `str::floor_char_boundary`, which is younger than the oldest compiler supported.
+trait FloorCharBoundary {
+    fn floor_char_boundary_at(&self, at: usize) -> usize;
+}
+
+impl FloorCharBoundary for str {
+    fn floor_char_boundary_at(&self, at: usize) -> usize {
+        (0..=at.min(self.len())).rev().find(|at| self.is_char_boundary(*at)).unwrap_or(0)
+    }
+}
+
+/// The message in a delivery. Whatever stands in it was written by somebody else: what does not
+/// make sense is left out, and whoever reads the message decides.
+pub(crate) fn message(delivery: Delivery) -> Message {
+    let amqp = &delivery.properties;
+    let wire_version = amqp
+        .content_type()
+        .as_ref()
+        .and_then(|content_type| content_type.as_str().strip_prefix(CONTENT_TYPE))
+        .and_then(|version| version.parse().ok());
+    let properties = Properties {
+        kind: amqp.kind().as_ref().and_then(|kind| MessageKind::from_name(kind.as_str())),
+        wire_version: wire_version.unwrap_or(0),
+        reply_to: amqp.reply_to().as_ref().map(|reply_to| reply_to.to_string()),
+        correlation_id: amqp.correlation_id().as_ref().map(|id| id.to_string()),
+        persistent: *amqp.delivery_mode() == Some(2),
+        headers: amqp.headers().as_ref().map(headers_from_amqp).unwrap_or_default(),
+    };
+    Message { properties, body: Bytes::from(delivery.data) }
+}
+
+fn headers_from_amqp(table: &FieldTable) -> Vec<(String, String)> {
+    let text = |value: &AMQPValue| match value {
+        AMQPValue::LongString(value) => {
+            Some(String::from_utf8_lossy(value.as_bytes()).into_owned())
+        }
+        AMQPValue::ShortString(value) => Some(value.to_string()),
+        _ => None,
+    };
+    let texts = table.inner().iter().filter_map(|(name, value)| Some((name, text(value)?)));
+    texts.map(|(name, value)| (name.to_string(), value)).collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn there_and_back(properties: &Properties) -> Properties {
+        let mut delivery = Delivery::mock(1, "".into(), "".into(), false, Vec::new());
+        delivery.properties = to_amqp(properties).unwrap();
+        message(delivery).properties
+    }
+
+    #[test]
+    fn properties_come_back_as_they_went() {
+        let properties = Properties {
+            kind: Some(MessageKind::ProbeReply),
+            wire_version: 200,
+            reply_to: Some("leader".to_owned()),
+            correlation_id: Some("7/1".to_owned()),
+            persistent: true,
+            headers: vec![("job".to_owned(), "j".to_owned()), ("stage".to_owned(), "ä".to_owned())],
+        };
+        assert_eq!(there_and_back(&properties), properties);
+        assert_eq!(there_and_back(&Properties::default()), Properties::default());
+    }
+
+    #[test]
+    fn headers_never_outgrow_their_frame() {
+        let headers = (0..100).map(|i| (format!("{i:02}"), "ä".repeat(2_000))).collect();
+        let kept = there_and_back(&Properties { headers, ..Default::default() }).headers;
+        assert!(kept.len() > 10, "{}", kept.len());
+        assert!(kept.iter().all(|(_, value)| value.len() <= MAX_HEADER_BYTES));
+        assert!(kept.iter().map(|(n, v)| n.len() + v.len()).sum::<usize>() <= MAX_HEADERS_BYTES);
+    }
+
+    #[test]
+    fn what_amqp_cannot_carry_is_refused() {
+        let long = Some("x".repeat(256));
+        assert!(to_amqp(&Properties { reply_to: long.clone(), ..Default::default() }).is_err());
+        assert!(to_amqp(&Properties { correlation_id: long, ..Default::default() }).is_err());
+    }
+
+    #[test]
+    fn foreign_properties_are_left_out() {
+        let mut delivery = Delivery::mock(1, "".into(), "".into(), false, b"x".to_vec());
+        delivery.properties = BasicProperties::default()
+            .with_content_type("text/plain".into())
+            .with_type("greeting".into());
+        let message = message(delivery);
+        assert_eq!(message.properties, Properties::default());
+        assert_eq!(message.body.as_ref(), b"x");
+    }
+}

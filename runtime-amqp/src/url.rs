@@ -1,0 +1,222 @@
+//! What an `amqp://` URL says.
+
+use std::{path::PathBuf, time::Duration};
+
+use phalanx_core::broker::{BrokerUrl, ConnectError};
+
+/// What an `amqp://` or `amqps://` URL says. Holds the password: deliberately without `Debug`.
+pub(crate) struct AmqpUrl {
+    /// Tried in turn; at least one.
+    pub(crate) hosts: Vec<Host>,
+    pub(crate) user: String,
+    pub(crate) password: String,
+    pub(crate) vhost: String,
+    pub(crate) tls: bool,
+    /// Certificates to trust in place of the system's.
+    pub(crate) cacertfile: Option<PathBuf>,
+    /// Seconds; two of them without a sign of life end the connection.
+    pub(crate) heartbeat: u16,
+    /// For one attempt at one host.
+    pub(crate) connection_timeout: Duration,
+}
+
+/// One host of a URL.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) struct Host {
+    pub(crate) name: String,
+    pub(crate) port: u16,
+}
+
+const HEARTBEAT: u16 = 10;
+const CONNECTION_TIMEOUT: Duration = Duration::from_secs(10);
+/// A short string of AMQP.
+const MAX_VHOST_BYTES: usize = 255;
+
+impl AmqpUrl {
+    /// Reads `amqp[s]://[user[:password]@]host[:port][,host[:port]…][/vhost][?parameters]`.
+    pub(crate) fn parse(url: &BrokerUrl) -> Result<Self, ConnectError> {
+        read(url.expose_secrets())
+            .map_err(|reason| ConnectError::Url { url: url.to_string(), reason })
+    }
+}
+
+/// The reasons never quote what could be a piece of a password: a slip of the pen (an unescaped
+/// `/` or `@`) makes any part of the URL one.
+fn read(url: &str) -> Result<AmqpUrl, String> {
+    let (scheme, rest) = url.split_once("://").ok_or("it has no scheme")?;
+    let tls = match scheme {
+        "amqp" => false,
+        "amqps" => true,
+        _ => return Err("the scheme is neither `amqp` nor `amqps`".to_owned()),
+    };
+    let (rest, query) = rest.split_once('?').unwrap_or((rest, ""));
+    let (credentials, place) = match rest.rsplit_once('@') {
+        Some((credentials, place)) => (Some(credentials), place),
+        None => (None, rest),
+    };
+    let (user, password) = match credentials {
+        Some(credentials) => {
+            let (user, password) = credentials.split_once(':').unwrap_or((credentials, "guest"));
+            (decode(user, "user")?, decode(password, "password")?)
+        }
+        None => ("guest".to_owned(), "guest".to_owned()),
+    };
+    let (hosts, vhost) = place.split_once('/').unwrap_or((place, ""));
+    let vhost = match decode(vhost, "virtual host")? {
+        // A slash at the end means the default, as people write it, and not a host without a name.
+        empty if empty.is_empty() => "/".to_owned(),
+        vhost if vhost.len() > MAX_VHOST_BYTES => {
+            return Err(format!("the virtual host is longer than {MAX_VHOST_BYTES} bytes"));
+        }
+        vhost => vhost,
+    };
+    let default_port = if tls { 5671 } else { 5672 };
+    let hosts =
+        hosts.split(',').map(|host| read_host(host, default_port)).collect::<Result<_, _>>()?;
+
+    let mut read = AmqpUrl {
+        hosts,
+        user,
+        password,
+        vhost,
+        tls,
+        cacertfile: None,
+        heartbeat: HEARTBEAT,
+        connection_timeout: CONNECTION_TIMEOUT,
+    };
+    for parameter in query.split('&').filter(|parameter| !parameter.is_empty()) {
+        read.set(parameter)?;
+    }
+    Ok(read)
+}
+
+impl AmqpUrl {
+    /// An unknown parameter is refused: a mistyped `cacertfile` must not silently trust others.
+    fn set(&mut self, parameter: &str) -> Result<(), String> {
+        let (name, value) = parameter.split_once('=').unwrap_or((parameter, ""));
+        let number = || format!("the parameter `{name}` is not a number that fits");
+        match name {
+            "heartbeat" => self.heartbeat = value.parse().map_err(|_| number())?,
+            "connection_timeout" => {
+                let milliseconds = value.parse::<u32>().map_err(|_| number())?;
+                self.connection_timeout = Duration::from_millis(milliseconds.max(1).into());
+            }
+            "cacertfile" if !self.tls => {
+                return Err("`cacertfile` needs `amqps://`".to_owned());
+            }
+            "cacertfile" => self.cacertfile = Some(decode(value, "cacertfile")?.into()),
+            _ => {
+                return Err("a parameter is none of `heartbeat`, `connection_timeout` and \
+                            `cacertfile`"
+                    .to_owned());
+            }
+        }
+        Ok(())
+    }
+}
+
+fn read_host(text: &str, default_port: u16) -> Result<Host, String> {
+    let (name, port) = match text.strip_prefix('[') {
+        // An IPv6 address: its colons are not the port's.
+        Some(rest) => {
+            let (name, port) = rest.split_once(']').ok_or("a `[` is not closed")?;
+            (name, port.strip_prefix(':').or(port.is_empty().then_some("")))
+        }
+        None => match text.split_once(':') {
+            Some((name, port)) => (name, Some(port)),
+            None => (text, Some("")),
+        },
+    };
+    let name = decode(name, "host")?;
+    if name.is_empty() {
+        return Err("a host is missing".to_owned());
+    }
+    let port = match port {
+        Some("") => default_port,
+        port => port
+            .and_then(|port| port.parse().ok())
+            .ok_or("a port is not a number from 0 to 65535")?,
+    };
+    Ok(Host { name, port })
+}
+
+/// Resolves `%xx`.
+fn decode(text: &str, what: &str) -> Result<String, String> {
+    let mut bytes = Vec::with_capacity(text.len());
+    let mut rest = text.as_bytes();
+    while let [first, tail @ ..] = rest {
+        rest = tail;
+        if *first != b'%' {
+            bytes.push(*first);
+            continue;
+        }
+        let byte = rest
+            .get(..2)
+            .and_then(|digits| std::str::from_utf8(digits).ok())
+            .filter(|digits| digits.bytes().all(|digit| digit.is_ascii_hexdigit()))
+            .and_then(|digits| u8::from_str_radix(digits, 16).ok())
+            .ok_or_else(|| format!("a `%` in the {what} is not followed by two hex digits"))?;
+        bytes.push(byte);
+        rest = &rest[2..];
+    }
+    String::from_utf8(bytes).map_err(|_| format!("the {what} is not UTF-8"))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn host(name: &str, port: u16) -> Host {
+        Host { name: name.to_owned(), port }
+    }
+
+    #[test]
+    fn all_parts_of_a_url_are_read() {
+        let url =
+            read("amqp://ann:p%40ss@one:1,two,[::1]:3/v%2fhost?heartbeat=7&connection_timeout=250")
+                .unwrap();
+        assert_eq!(url.hosts, [host("one", 1), host("two", 5672), host("::1", 3)]);
+        assert_eq!((url.user.as_str(), url.password.as_str()), ("ann", "p@ss"));
+        assert_eq!(url.vhost, "v/host");
+        assert_eq!(url.heartbeat, 7);
+        assert_eq!(url.connection_timeout, Duration::from_millis(250));
+        assert!(!url.tls);
+    }
+
+    #[test]
+    fn what_a_url_leaves_out_has_the_usual_default() {
+        for text in ["amqp://localhost", "amqp://localhost/", "amqp://localhost/%2f"] {
+            let url = read(text).unwrap();
+            assert_eq!(url.hosts, [host("localhost", 5672)]);
+            assert_eq!((url.user.as_str(), url.password.as_str()), ("guest", "guest"));
+            assert_eq!((url.vhost.as_str(), url.heartbeat), ("/", 10));
+        }
+        assert_eq!(read("amqps://host").unwrap().hosts, [host("host", 5671)]);
+    }
+
+    #[test]
+    fn a_password_with_unescaped_characters_is_read_as_it_is_shown() {
+        let url = read("amqp://ann:se@c/r:et@host/v").unwrap();
+        assert_eq!(url.password, "se@c/r:et");
+        assert_eq!(url.hosts, [host("host", 5672)]);
+    }
+
+    #[test]
+    fn a_bad_url_is_refused_without_its_password() {
+        for text in [
+            "amqp://ann:secret@host:secret/v",
+            "amqp://ann:secret",
+            "amqp://ann:secret%zz@host",
+            "amqp://ann:secret@",
+            "amqp://ann:secret@[::1/v",
+            "amqp://ann:secret@[::1]secret/v",
+            "amqp://ann:x@host?secret=1",
+            "amqp://ann:x@host?heartbeat=secret",
+            "amqp://ann:x@host?cacertfile=secret",
+        ] {
+            let reason = read(text).err().unwrap_or_else(|| panic!("{text} is taken"));
+            assert!(!reason.contains("secret"), "{text}: {reason}");
+        }
+        assert!(read(&format!("amqp://host/{}", "v".repeat(256))).is_err());
+    }
+}
