@@ -25,7 +25,7 @@ use crate::{
     intake::Refusing,
     leaders::Leaders,
     operations::Operations,
-    slot::{Slots, Work},
+    slot::{Slot, Slots, Work},
 };
 
 /// What all parts of one worker share.
@@ -145,18 +145,18 @@ impl Engine {
             tokio::spawn(Arc::clone(self).run_async(running));
             return;
         }
-        let engine = Arc::clone(self);
-        let run = Box::new(move |slot: &Arc<_>, running: &Arc<Running>| {
-            if engine.begin(running) {
+        let (engine, its) = (Arc::clone(self), Arc::clone(&running));
+        let job = Box::new(move |slot: &Arc<Slot>| {
+            if engine.begin(&its) {
                 let started = Instant::now();
-                running.enter(slot);
-                run_blocking(running);
-                running.leave();
+                its.enter(slot);
+                run_blocking(&its);
+                its.leave();
                 engine.executions.learn(started.elapsed());
-                engine.executions.remove(running);
+                engine.executions.remove(&its);
             }
         });
-        if let Err(Work::Task(running, _)) = self.slots.submit(Work::Task(running, run)) {
+        if let Err(Work::Task(running, _)) = self.slots.submit(Work::Task(running, job)) {
             give_back(&running, ReturnReason::NotStarted);
         }
     }

@@ -20,8 +20,13 @@ mod slot;
 mod watchdog;
 mod worker;
 
+#[cfg(feature = "cli")]
+mod cli;
+
 #[cfg(test)]
 mod testing;
 
+#[cfg(feature = "cli")]
+pub use cli::main;
 pub use options::WorkerOptions;
 pub use worker::{Exit, Worker};

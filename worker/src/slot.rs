@@ -15,12 +15,15 @@ use tokio::sync::oneshot;
 
 use crate::execution::Running;
 
-/// What a slot thread does.
+/// What a slot thread is to do; it is told which one it is.
+pub(crate) type Job = Box<dyn FnOnce(&Arc<Slot>) + Send>;
+
+/// What waits for a slot thread.
 pub(crate) enum Work {
-    /// All steps of a task, until then taken back by a drain.
-    Task(Arc<Running>, Box<dyn FnOnce(&Arc<Slot>, &Arc<Running>) + Send>),
+    /// All steps of a task; a drain takes it back.
+    Task(Arc<Running>, Job),
     /// One step of a stage that runs on tokio.
-    Hop(Box<dyn FnOnce(&Arc<Slot>) + Send>),
+    Hop(Job),
 }
 
 /// One slot thread, as those see it who may have to give it up.
@@ -80,7 +83,7 @@ impl Slots {
     ) -> Option<R> {
         let (done, result) = oneshot::channel();
         let running = Arc::clone(running);
-        let work: Box<dyn FnOnce(&Arc<Slot>) + Send> = Box::new(move |slot| {
+        let work: Job = Box::new(move |slot| {
             running.enter(slot);
             let result = catch_unwind(AssertUnwindSafe(step));
             running.leave();
@@ -154,10 +157,8 @@ impl Slot {
             };
             shared.busy.fetch_add(1, Ordering::Relaxed);
             // Work answers for its own panics; this keeps the thread alive, come what may.
-            let _ = catch_unwind(AssertUnwindSafe(|| match work {
-                Work::Task(running, run) => run(&self, &running),
-                Work::Hop(run) => run(&self),
-            }));
+            let (Work::Task(_, job) | Work::Hop(job)) = work;
+            let _ = catch_unwind(AssertUnwindSafe(|| job(&self)));
             if self.abandoned.load(Ordering::Acquire) {
                 return;
             }

@@ -45,9 +45,8 @@ impl Bench {
     /// A worker of one slot that takes tasks at once, but for what `change` changes.
     pub(crate) fn start(change: impl FnOnce(&mut WorkerOptions)) -> Self {
         let (broker, steps) = (TestBroker::new(), Steps::default());
-        let mut options = WorkerOptions::default();
-        options.slots = 1;
-        options.listen = Duration::ZERO;
+        let mut options =
+            WorkerOptions { slots: 1, listen: Duration::ZERO, ..WorkerOptions::default() };
         change(&mut options);
         let carried = Arc::new(broker.clone());
         let worker = Worker::with(carried, options, Box::new(steps.clone()));

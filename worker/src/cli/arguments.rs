@@ -1,0 +1,130 @@
+//! Flags and environment.
+
+use std::{ffi::OsString, net::SocketAddr, time::Duration};
+
+use clap::Parser;
+use phalanx_core::broker::{BrokerUrl, Pool};
+
+use super::{code, duration};
+use crate::WorkerOptions;
+
+/// Takes tasks from a broker and runs the operations of this program.
+#[derive(Debug, Clone, Parser)]
+#[command(after_help = code::HELP)]
+pub(super) struct Arguments {
+    /// Where the broker is, as amqp://user:password@host/vhost
+    // Environment values are hidden in the help: this one holds a password.
+    #[arg(long, env = "PHALANX_URL", default_value = BrokerUrl::MEMORY, hide_env_values = true)]
+    pub(super) url: String,
+
+    /// The prefix of all queues and exchanges; the same for leaders and workers
+    #[arg(long, env = "PHALANX_NAMESPACE", default_value = "phalanx")]
+    pub(super) namespace: String,
+
+    /// A pool to serve; several times, or several with commas
+    #[arg(
+        long = "pool",
+        env = "PHALANX_POOL",
+        value_name = "POOL",
+        value_delimiter = ',',
+        default_value = Pool::DEFAULT
+    )]
+    pools: Vec<Pool>,
+
+    /// Tasks that compute at once [default: one for each core]
+    #[arg(long, env = "PHALANX_SLOTS", value_parser = clap::value_parser!(u16).range(1..))]
+    slots: Option<u16>,
+
+    /// Elements of asynchronous operations at once
+    #[arg(
+        long,
+        env = "PHALANX_ASYNC_SLOTS",
+        default_value = "256",
+        value_parser = clap::value_parser!(u16).range(1..)
+    )]
+    async_slots: u16,
+
+    /// How long running tasks may go on after SIGTERM or ctrl-c; a second signal ends at once
+    #[arg(long, env = "PHALANX_GRACE", default_value = "30s", value_parser = duration::parse)]
+    grace: Duration,
+
+    /// How long to wait at the start for a broker that does not answer
+    #[arg(
+        long,
+        env = "PHALANX_CONNECT_TIMEOUT",
+        default_value = "30s",
+        value_parser = duration::parse
+    )]
+    pub(super) connect_timeout: Duration,
+
+    /// Answer GET /livez and GET /readyz there, for example at 0.0.0.0:8080
+    #[arg(long, env = "PHALANX_HEALTH", value_name = "ADDRESS")]
+    pub(super) health: Option<SocketAddr>,
+}
+
+impl Arguments {
+    /// Reads a command line: the program, perhaps the word `worker`, flags.
+    pub(super) fn parse(line: impl IntoIterator<Item = OsString>) -> Result<Self, clap::Error> {
+        let mut line = line.into_iter();
+        let program = line.next().unwrap_or_else(|| "worker".into());
+        let mut flags = line.peekable();
+        flags.next_if(|first| first == "worker");
+        Self::try_parse_from(std::iter::once(program).chain(flags))
+    }
+
+    pub(super) fn options(&self) -> WorkerOptions {
+        let mut options = WorkerOptions::default();
+        options.pools.clone_from(&self.pools);
+        // Serving a pool twice would only halve its prefetch.
+        options.pools.sort();
+        options.pools.dedup();
+        if let Some(slots) = self.slots {
+            options.slots = slots.into();
+        }
+        options.async_slots = self.async_slots.into();
+        options.grace = self.grace;
+        options
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn parse(line: &[&str]) -> Result<Arguments, clap::Error> {
+        Arguments::parse(line.iter().map(OsString::from))
+    }
+
+    #[test]
+    fn the_word_worker_is_skipped_once_and_only_in_front() {
+        for line in [&["wordcount", "worker", "--slots", "4"][..], &["worker", "--slots", "4"]] {
+            assert_eq!(parse(line).unwrap().options().slots, 4);
+        }
+        assert!(parse(&["program", "worker", "worker"]).is_err());
+        assert!(parse(&["program", "--slots", "4", "worker"]).is_err());
+    }
+
+    #[test]
+    fn pools_may_be_given_in_several_ways() {
+        let given = parse(&["w", "--pool", "gpu,io", "--pool", "gpu"]).unwrap().options().pools;
+        let given: Vec<&str> = given.iter().map(Pool::as_str).collect();
+        assert_eq!(given, ["gpu", "io"]);
+        let error = parse(&["w", "--pool", "Big Ones"]).unwrap_err().to_string();
+        assert!(error.contains("cannot name a pool"), "{error}");
+    }
+
+    #[test]
+    fn what_cannot_be_is_refused_with_a_reason() {
+        for line in [&["w", "--slots", "0"][..], &["w", "--grace", "soon"], &["w", "--health", "x"]]
+        {
+            assert!(parse(line).unwrap_err().use_stderr(), "{line:?}");
+        }
+    }
+
+    #[test]
+    fn the_help_lists_the_exit_codes() {
+        let help = parse(&["w", "--help"]).unwrap_err();
+        assert!(!help.use_stderr());
+        assert!(help.to_string().contains("Exit codes:"));
+    }
+}

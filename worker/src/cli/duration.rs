@@ -1,0 +1,45 @@
+//! Durations as people write them.
+
+use std::time::Duration;
+
+/// `500ms`, `30s`, `1.5m`, `2h`; a bare number is seconds.
+pub(super) fn parse(text: &str) -> Result<Duration, String> {
+    let text = text.trim();
+    let digits = text.find(|c: char| !c.is_ascii_digit() && c != '.').unwrap_or(text.len());
+    let (number, unit) = text.split_at(digits);
+    let seconds = match unit.trim() {
+        "ms" => 0.001,
+        "" | "s" => 1.0,
+        "m" | "min" => 60.0,
+        "h" => 3_600.0,
+        _ => return Err(advice(text)),
+    };
+    let number: f64 = number.parse().map_err(|_| advice(text))?;
+    Duration::try_from_secs_f64(number * seconds).map_err(|_| advice(text))
+}
+
+fn advice(text: &str) -> String {
+    format!("`{text}` is no duration: write it like 500ms, 30s, 2m or 1h")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn durations_are_read_as_people_write_them() {
+        for (text, millis) in [
+            ("500ms", 500),
+            ("30s", 30_000),
+            ("30", 30_000),
+            ("1.5m", 90_000),
+            ("2h", 7_200_000),
+            (" 0s ", 0),
+        ] {
+            assert_eq!(parse(text), Ok(Duration::from_millis(millis)), "{text}");
+        }
+        for text in ["", "s", "soon", "-1s", "1d", "1e9", "1.2.3s"] {
+            assert!(parse(text).is_err(), "{text}");
+        }
+    }
+}
