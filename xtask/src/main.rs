@@ -2,6 +2,7 @@
 #![allow(clippy::print_stdout, clippy::print_stderr, reason = "a command line talks")]
 
 mod broker;
+mod licences;
 mod node;
 mod test;
 
@@ -19,12 +20,14 @@ type Outcome = Result<ExitCode, Box<dyn Error>>;
 enum Chore {
     Test(test::Test),
     Node(node::Node),
+    Licences(licences::Licences),
 }
 
 fn main() -> ExitCode {
     let outcome = match Chore::parse() {
         Chore::Test(test) => test.run(),
         Chore::Node(node) => node.run(),
+        Chore::Licences(licences) => licences.run(),
     };
     outcome.unwrap_or_else(|error| {
         eprint!("error: {error}");

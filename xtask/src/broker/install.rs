@@ -18,7 +18,7 @@ const MANAGERS: [Manager; 6] = [
     Manager {
         program: "apt-get",
         refresh: &["update", "-qq"],
-        install: &["install", "-y", "-qq", "rabbitmq-server"],
+        install: &["install", "-y", "-qq", "--no-install-recommends", "rabbitmq-server"],
         needs_root: true,
     },
     Manager::plain("dnf", &["install", "-y", "rabbitmq-server"], true),
