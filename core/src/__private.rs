@@ -6,10 +6,12 @@ pub use serde;
 
 pub use crate::{
     __place_operation as place_operation,
-    operation::{AsyncOperation, Operation, RemoteExecute, Result, TaskContext},
+    operation::{
+        AsyncOperation, Operation, Parameter, RemoteExecute, Result, ResultType, TaskContext,
+    },
     registry::Verb,
     registry::private::{
-        Declaration, Declared, Description, EntryName, FingerprintMode, OPERATIONS, OperationEntry,
-        Otherwise, TypeProbe, VerbEntry,
+        Declaration, Declared, Description, EntryName, ErrorOfOperation, FingerprintMode,
+        OPERATIONS, OperationEntry, OtherError, Otherwise, TypeProbe, VerbEntry,
     },
 };

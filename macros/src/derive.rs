@@ -2,7 +2,7 @@
 
 use proc_macro2::TokenStream;
 use quote::{quote, quote_spanned};
-use syn::{Data, DeriveInput, GenericParam, Ident, Meta, parse_quote};
+use syn::{Data, DeriveInput, GenericParam, Generics, Ident, Meta, parse_quote};
 
 use crate::{
     mistakes::Mistakes,
@@ -20,7 +20,7 @@ pub(crate) fn expand(input: TokenStream) -> TokenStream {
     if mistakes.any() {
         return mistakes.into_compile_errors();
     }
-    let marker = marker(&input, &options);
+    let marker = marker(&input.ident, &input.generics, &options);
     if input.generics.params.is_empty() {
         let entry = entry(&input.ident, &options);
         quote!(#marker #entry)
@@ -58,14 +58,13 @@ fn check(input: &DeriveInput, mistakes: &mut Mistakes) {
 }
 
 /// The marker trait and the const data, for all instances.
-fn marker(input: &DeriveInput, options: &Options) -> TokenStream {
+pub(crate) fn marker(ident: &Ident, generics: &Generics, options: &Options) -> TokenStream {
     let private = options.private();
-    let ident = &input.ident;
     let declaration = options.declaration(ident);
-    let mut generics = input.generics.clone();
+    let mut bounded = generics.clone();
+    let (_, arguments, _) = generics.split_for_impl();
     if !generics.params.is_empty() {
-        let (_, arguments, _) = input.generics.split_for_impl();
-        generics.make_where_clause().predicates.push(parse_quote! {
+        bounded.make_where_clause().predicates.push(parse_quote! {
             #ident #arguments: #private::serde::Serialize
                 + for<'de> #private::serde::Deserialize<'de>
                 + ::core::marker::Send
@@ -73,7 +72,7 @@ fn marker(input: &DeriveInput, options: &Options) -> TokenStream {
                 + 'static
         });
     }
-    let (parameters, arguments, bounds) = generics.split_for_impl();
+    let (parameters, _, bounds) = bounded.split_for_impl();
     quote! {
         #[automatically_derived]
         impl #parameters #private::RemoteExecute for #ident #arguments #bounds {}

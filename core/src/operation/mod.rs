@@ -4,6 +4,7 @@
 mod context;
 mod data;
 mod error;
+mod function;
 mod monoid;
 mod step;
 mod traits;
@@ -11,6 +12,8 @@ mod traits;
 pub use context::{ElementKey, ElementRange, Execution, TaskContext};
 pub use data::Data;
 pub use error::{ErrorKind, OperationError, Result, ResultExt};
+#[doc(hidden)]
+pub use function::{Parameter, ResultType};
 pub use monoid::Monoid;
 pub use step::{Asynchronous, Blocking, Step};
 pub use traits::{AsyncOperation, Operation, RemoteExecute};

@@ -27,6 +27,6 @@ pub mod private {
     pub use super::{
         description::{Description, VerbEntry},
         entry::{Declaration, Declared, EntryName, FingerprintMode, OPERATIONS, OperationEntry},
-        probe::{Otherwise, TypeProbe},
+        probe::{ErrorOfOperation, OtherError, Otherwise, TypeProbe},
     };
 }

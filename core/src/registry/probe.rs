@@ -4,7 +4,7 @@
 //! probe is a pair: an inherent method with bounds, and a trait without that answers `None`. It
 //! works on concrete types only, which is what an expansion has.
 
-use std::marker::PhantomData;
+use std::{error::Error as StdError, marker::PhantomData};
 
 use super::{
     Description, Kind, Verb, VerbEntry,
@@ -16,7 +16,7 @@ use super::{
 };
 use crate::{
     codec,
-    operation::{AsyncOperation, Data, Monoid, Operation},
+    operation::{AsyncOperation, Data, Monoid, Operation, OperationError},
 };
 
 /// Asks what `T` can do.
@@ -30,6 +30,49 @@ impl<T: ?Sized> TypeProbe<T> {
         Self(PhantomData)
     }
 }
+
+impl<T> TypeProbe<T> {
+    /// A probe of the type of a value.
+    pub fn of(_: &T) -> Self {
+        Self::new()
+    }
+}
+
+impl<E: StdError + Data> TypeProbe<E> {
+    /// A user's own error travels as itself.
+    pub fn operation_error(&self, error: E) -> OperationError {
+        OperationError::typed(error)
+    }
+}
+
+/// Answers for the errors that do not travel as themselves.
+pub trait OtherError<E> {
+    /// The error as a text.
+    fn operation_error(&self, error: E) -> OperationError
+    where
+        E: ErrorOfOperation;
+}
+
+impl<E> OtherError<E> for TypeProbe<E> {
+    fn operation_error(&self, error: E) -> OperationError
+    where
+        E: ErrorOfOperation,
+    {
+        error.into()
+    }
+}
+
+/// What an operation may fail with.
+#[diagnostic::on_unimplemented(
+    message = "an operation cannot fail with `{Self}`",
+    label = "not an error that can travel",
+    note = "implement `std::error::Error` for it (with `Send` and `Sync`), or return \
+            `OperationError`"
+)]
+pub trait ErrorOfOperation: Into<OperationError> {}
+
+#[diagnostic::do_not_recommend]
+impl<E: Into<OperationError>> ErrorOfOperation for E {}
 
 /// Answers where the bounds do not hold.
 pub trait Otherwise: Sized {

@@ -1,0 +1,156 @@
+//! What the function returns, and what of it is the output.
+
+use proc_macro2::TokenStream;
+use quote::quote;
+use syn::{
+    AssocType, GenericArgument, PathArguments, ReturnType, Type, TypeParamBound,
+    punctuated::Punctuated, token::Plus,
+};
+
+use super::{bare, borrowed, is_named};
+use crate::mistakes::Mistakes;
+
+pub(super) struct Output {
+    /// Whether it is the `Ok` value of a `Result` of this type.
+    result: Option<Type>,
+    form: Form,
+}
+
+enum Form {
+    /// As it is; `None` is `()`.
+    Value(Option<Type>),
+    /// The items of an iterator are collected.
+    Items(Type),
+}
+
+impl Output {
+    pub(super) fn read(output: &ReturnType, mistakes: &mut Mistakes) -> Self {
+        let ty = match output {
+            ReturnType::Default => return Self { result: None, form: Form::Value(None) },
+            ReturnType::Type(_, ty) => bare(ty),
+        };
+        if !is_named(ty, "Result") {
+            return Self { result: None, form: Form::read(ty, mistakes) };
+        }
+        let form = match first_argument(ty) {
+            Some(ok) => Form::read(bare(ok), mistakes),
+            None => Form::Value(None),
+        };
+        Self { result: Some(ty.clone()), form }
+    }
+
+    /// `Output` of the operation.
+    pub(super) fn ty(&self, private: &TokenStream) -> TokenStream {
+        match (&self.form, &self.result) {
+            (Form::Items(item), _) => quote!(::std::vec::Vec<#item>),
+            // An alias may have its own idea of its arguments.
+            (Form::Value(_), Some(result)) => quote!(<#result as #private::ResultType>::Ok),
+            (Form::Value(Some(ty)), None) => quote!(#ty),
+            (Form::Value(None), None) => quote!(()),
+        }
+    }
+
+    /// The `Result` of `execute`, of what a `call` of the function gives.
+    pub(super) fn result(&self, call: &TokenStream, private: &TokenStream) -> TokenStream {
+        let value = super::parameter::local("value");
+        let error = super::parameter::local("error");
+        let finish = match &self.form {
+            Form::Value(_) => quote!(#value),
+            Form::Items(_) => quote! {
+                ::core::iter::Iterator::collect(::core::iter::IntoIterator::into_iter(#value))
+            },
+        };
+        if self.result.is_none() {
+            return match &self.form {
+                // A call for its effect is a statement of its own.
+                Form::Value(None) => quote!(#call; ::core::result::Result::Ok(())),
+                Form::Value(Some(_)) => quote!(::core::result::Result::Ok(#call)),
+                Form::Items(_) => quote! {
+                    let #value = #call;
+                    ::core::result::Result::Ok(#finish)
+                },
+            };
+        }
+        quote! {
+            match #call {
+                ::core::result::Result::Ok(#value) => ::core::result::Result::Ok(#finish),
+                ::core::result::Result::Err(#error) => {
+                    use #private::OtherError as _;
+                    ::core::result::Result::Err(
+                        #private::TypeProbe::of(&#error).operation_error(#error),
+                    )
+                }
+            }
+        }
+    }
+}
+
+impl Form {
+    fn read(ty: &Type, mistakes: &mut Mistakes) -> Self {
+        if let Some(bounds) = trait_bounds(ty) {
+            return match bounds.iter().find_map(item) {
+                Some(item) => {
+                    borrowed::check(item, "what the iterator gives", mistakes);
+                    Self::Items(item.clone())
+                }
+                None => {
+                    mistakes.at(
+                        ty,
+                        "the output travels, so its type must have a name; of iterators only \
+                         `impl Iterator<Item = T>` is understood",
+                    );
+                    Self::Value(None)
+                }
+            };
+        }
+        borrowed::check(ty, "the output", mistakes);
+        Self::Value(Some(ty.clone()))
+    }
+}
+
+/// The bounds of `impl A + B` and of `Box<dyn A + B>`.
+fn trait_bounds(ty: &Type) -> Option<&Punctuated<TypeParamBound, Plus>> {
+    match ty {
+        Type::ImplTrait(opaque) => Some(&opaque.bounds),
+        Type::Path(_) if is_named(ty, "Box") => match bare(first_argument(ty)?) {
+            Type::TraitObject(object)
+                if object.bounds.iter().any(|bound| item(bound).is_some()) =>
+            {
+                Some(&object.bounds)
+            }
+            _ => None,
+        },
+        _ => None,
+    }
+}
+
+/// `T` of `Iterator<Item = T>`.
+fn item(bound: &TypeParamBound) -> Option<&Type> {
+    let TypeParamBound::Trait(bound) = bound else {
+        return None;
+    };
+    let last = bound.path.segments.last()?;
+    if !last.ident.to_string().ends_with("Iterator") {
+        return None;
+    }
+    let PathArguments::AngleBracketed(arguments) = &last.arguments else {
+        return None;
+    };
+    arguments.args.iter().find_map(|argument| match argument {
+        GenericArgument::AssocType(AssocType { ident, ty, .. }) if ident == "Item" => Some(ty),
+        _ => None,
+    })
+}
+
+fn first_argument(ty: &Type) -> Option<&Type> {
+    let Type::Path(path) = ty else {
+        return None;
+    };
+    let PathArguments::AngleBracketed(arguments) = &path.path.segments.last()?.arguments else {
+        return None;
+    };
+    arguments.args.iter().find_map(|argument| match argument {
+        GenericArgument::Type(ty) => Some(ty),
+        _ => None,
+    })
+}

@@ -1,0 +1,212 @@
+//! The type, its implementation and its entry.
+
+use proc_macro2::TokenStream;
+use quote::{ToTokens, quote};
+use syn::{Attribute, Ident};
+
+use super::{
+    Model,
+    parameter::{Parameter, Value, local},
+};
+use crate::derive;
+
+pub(super) fn operation(model: &Model) -> TokenStream {
+    let function = &model.function;
+    let cfgs = conditions(&function.attrs);
+    let definition = definition(model);
+    let implementation = implementation(model);
+    let debug = debug(model);
+    let registration = registration(model);
+    quote! {
+        #function
+        #definition
+        #(#cfgs)*
+        const _: () = {
+            #debug
+            #implementation
+            #registration
+        };
+    }
+}
+
+/// What decides whether the function is there at all.
+fn conditions(attributes: &[Attribute]) -> Vec<&Attribute> {
+    attributes.iter().filter(|attribute| attribute.path().is_ident("cfg")).collect()
+}
+
+fn definition(model: &Model) -> TokenStream {
+    let Model { function, type_name, options, .. } = model;
+    let private = options.private();
+    let serde_path = format!("{}::serde", path_text(&private));
+    let cfgs = conditions(&function.attrs);
+    let docs = docs(
+        function.attrs.iter().filter(|attribute| attribute.path().is_ident("doc")),
+        &format!("The operation of the function `{}`.", function.sig.ident),
+    );
+    let visibility = &function.vis;
+    let fields: Vec<TokenStream> = states(model)
+        .map(|(field, docs, value)| field_definition(model, field, docs, value))
+        .collect();
+    let (copies, body) = if fields.is_empty() {
+        (quote!(::core::clone::Clone, ::core::marker::Copy, ::core::fmt::Debug,), quote!(;))
+    } else if states(model).all(|(_, _, value)| !value.is_borrowed()) {
+        (quote!(::core::clone::Clone,), quote!({ #(#fields)* }))
+    } else {
+        (TokenStream::new(), quote!({ #(#fields)* }))
+    };
+    quote! {
+        #(#cfgs)*
+        #docs
+        #[derive(#copies #private::serde::Serialize, #private::serde::Deserialize)]
+        #[serde(crate = #serde_path)]
+        #visibility struct #type_name #body
+    }
+}
+
+fn field_definition(
+    model: &Model,
+    field: &Ident,
+    attributes: &[Attribute],
+    value: &Value,
+) -> TokenStream {
+    let function = &model.function;
+    let docs = docs(
+        attributes.iter(),
+        &format!("The `{field}` of the function `{}`.", function.sig.ident),
+    );
+    let visibility = &function.vis;
+    let ty = value.wire(&model.options.private());
+    quote!(#docs #visibility #field: #ty,)
+}
+
+fn docs<'a>(written: impl Iterator<Item = &'a Attribute>, otherwise: &str) -> TokenStream {
+    let written: Vec<&Attribute> = written.collect();
+    if written.is_empty() { quote!(#[doc = #otherwise]) } else { quote!(#(#written)*) }
+}
+
+/// Of the state nothing is known but that it travels, so it is not shown.
+fn debug(model: &Model) -> Option<TokenStream> {
+    states(model).next()?;
+    let type_name = &model.type_name;
+    let text = type_name.to_string();
+    let formatter = local("formatter");
+    Some(quote! {
+        #[automatically_derived]
+        impl ::core::fmt::Debug for #type_name {
+            fn fmt(
+                &self,
+                #formatter: &mut ::core::fmt::Formatter<'_>,
+            ) -> ::core::fmt::Result {
+                ::core::fmt::Formatter::debug_struct(#formatter, #text).finish_non_exhaustive()
+            }
+        }
+    })
+}
+
+fn implementation(model: &Model) -> TokenStream {
+    let Model { type_name, options, output, .. } = model;
+    let private = options.private();
+    let wires: Vec<TokenStream> = inputs(model).map(|value| value.wire(&private)).collect();
+    let input_type = match wires.as_slice() {
+        [only] => quote!(#only),
+        all => quote!((#(#all),*)),
+    };
+    let output_type = output.ty(&private);
+    let (input, cx) = (local("input"), local("cx"));
+    let execute = body(model, false);
+    let is_async = model.function.sig.asyncness.is_some();
+    let (implemented, asyncness) = if is_async {
+        (quote!(AsyncOperation), quote!(async))
+    } else {
+        (quote!(Operation), quote!())
+    };
+    let looks_only = inputs(model).next().is_some() && inputs(model).all(Value::is_borrowed);
+    let execute_ref = (looks_only && !is_async).then(|| {
+        let body = body(model, true);
+        quote! {
+            fn execute_ref(
+                &self,
+                #input: &Self::Input,
+                #cx: &#private::TaskContext,
+            ) -> #private::Result<Self::Output> {
+                #body
+            }
+        }
+    });
+    quote! {
+        #[automatically_derived]
+        impl #private::#implemented for #type_name {
+            type Input = #input_type;
+            type Output = #output_type;
+
+            #asyncness fn execute(
+                &self,
+                #input: Self::Input,
+                #cx: &#private::TaskContext,
+            ) -> #private::Result<Self::Output> {
+                #execute
+            }
+
+            #execute_ref
+        }
+    }
+}
+
+/// The call of the function on `input`, which is a reference where it is only looked at.
+fn body(model: &Model, input_is_reference: bool) -> TokenStream {
+    let (input, cx) = (local("input"), local("cx"));
+    let names: Vec<Ident> =
+        (0..inputs(model).count()).map(|index| local(&format!("input_{index}"))).collect();
+    let unpack = match names.as_slice() {
+        [] => quote!(let () = #input;),
+        [only] => quote!(let #only = #input;),
+        all => quote!(let (#(#all),*) = #input;),
+    };
+    let mut unpacked = names.iter();
+    let arguments = model.parameters.iter().map(|parameter| match parameter {
+        Parameter::Input(value) => {
+            let name = unpacked.next().to_token_stream();
+            value.argument(&name, input_is_reference)
+        }
+        Parameter::State { field, value, .. } => value.field(field),
+        Parameter::Context => quote!(#cx),
+    });
+    let function = &model.function.sig.ident;
+    let mut call = quote!(#function(#(#arguments),*));
+    if model.function.sig.asyncness.is_some() {
+        call = quote!(#call.await);
+    }
+    let result = model.output.result(&call, &model.options.private());
+    let ignored =
+        (!model.parameters.iter().any(Parameter::is_context)).then(|| quote!(let _ = #cx;));
+    quote! {
+        #ignored
+        #unpack
+        #result
+    }
+}
+
+fn registration(model: &Model) -> TokenStream {
+    let marker = derive::marker(&model.type_name, &syn::Generics::default(), &model.options);
+    let entry = derive::entry(&model.type_name, &model.options);
+    quote!(#marker #entry)
+}
+
+fn inputs(model: &Model) -> impl Iterator<Item = &Value> {
+    model.parameters.iter().filter_map(|parameter| match parameter {
+        Parameter::Input(value) => Some(value),
+        Parameter::State { .. } | Parameter::Context => None,
+    })
+}
+
+fn states(model: &Model) -> impl Iterator<Item = (&Ident, &[Attribute], &Value)> {
+    model.parameters.iter().filter_map(|parameter| match parameter {
+        Parameter::State { field, docs, value } => Some((field, docs.as_slice(), value)),
+        Parameter::Input(_) | Parameter::Context => None,
+    })
+}
+
+/// As serde's `crate` option wants it: without the spaces of a printed path.
+fn path_text(path: &TokenStream) -> String {
+    path.to_string().split_whitespace().collect()
+}
