@@ -185,3 +185,127 @@ async fn or_drain(engine: Arc<Engine>, part: impl Future<Output = Result<(), Bro
         engine.drain(error.into());
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use std::time::Duration;
+
+    use phalanx_core::{
+        Monoid, codec, operation,
+        operation::{AsyncOperation, ErrorKind, RemoteExecute, Result, TaskContext},
+        registry::{StepReference, Verb},
+        wire::{Outcome, ReturnReason, Segment},
+    };
+    use serde::{Deserialize, Serialize};
+
+    use super::*;
+    use crate::testing::{Bench, Said};
+
+    #[operation(crate = phalanx_core)]
+    fn words(line: &str) -> Vec<String> {
+        line.split_whitespace().map(str::to_owned).collect()
+    }
+
+    #[operation(crate = phalanx_core)]
+    fn length(word: String, cx: &TaskContext) -> u64 {
+        assert!(word != "poison", "poison at {}", cx.index());
+        word.len() as u64
+    }
+
+    #[derive(Serialize, Deserialize, phalanx_core::RemoteExecute)]
+    #[remote(crate = phalanx_core)]
+    struct Sum;
+
+    impl Monoid for Sum {
+        type Elem = u64;
+        fn empty(&self) -> u64 {
+            0
+        }
+        fn combine(&self, a: u64, b: u64, _: &TaskContext) -> Result<u64> {
+            Ok(a + b)
+        }
+    }
+
+    /// Takes long for long words.
+    #[derive(Serialize, Deserialize, phalanx_core::RemoteExecute)]
+    #[remote(crate = phalanx_core, timeout = "50ms")]
+    struct LookUp;
+
+    impl AsyncOperation for LookUp {
+        type Input = String;
+        type Output = String;
+        async fn execute(&self, word: String, _: &TaskContext) -> Result<String> {
+            let time = if word.len() > 5 { 3_600_000 } else { 1 };
+            tokio::time::sleep(Duration::from_millis(time)).await;
+            Ok(word.to_uppercase())
+        }
+    }
+
+    fn step<O: RemoteExecute>(operation: &O, verb: Verb) -> StepReference {
+        Registry::global().unwrap().reference(operation, verb).unwrap().0
+    }
+
+    fn outcomes(segments: &[Segment]) -> Vec<&Outcome> {
+        segments.iter().map(|segment| &segment.outcome).collect()
+    }
+
+    #[tokio::test]
+    async fn registered_operations_are_found_by_name_and_run_as_one_pass() {
+        let bench = Bench::of_registered();
+        let steps =
+            vec![step(&Words, Verb::FlatMap), step(&Length, Verb::Map), step(&Sum, Verb::Fold)];
+        let number = bench.send_task(steps, &["one two", "a poison", "three", ""], |_| {});
+        let said = bench.answered(1).await;
+        let segments = bench.segments(number);
+        let [
+            Outcome::Done { outputs: 1, .. },
+            Outcome::Failed { step: 1, error },
+            Outcome::Done { outputs: 1, .. },
+        ] = outcomes(&segments)[..]
+        else {
+            panic!("{segments:?}")
+        };
+        assert_eq!(error.kind(), ErrorKind::Panic);
+        assert!(error.to_string().contains("poison at 1"), "{error}");
+        let Said::Result(result) = &said[0] else { panic!("{said:?}") };
+        let mut payload = &result.payload[..];
+        assert_eq!(codec::decode_front::<u64>(&mut payload).unwrap(), 6);
+        assert_eq!(codec::decode::<u64>(payload).unwrap(), 5);
+        bench.audit();
+    }
+
+    #[tokio::test]
+    async fn asynchronous_operations_run_at_once_and_time_out_one_by_one() {
+        let bench = Bench::of_registered();
+        let steps = vec![step(&LookUp, Verb::Map), step(&Length, Verb::Map)];
+        let words: Vec<String> = (0..200).map(|n| format!("w{n}")).collect();
+        let mut words: Vec<&str> = words.iter().map(String::as_str).collect();
+        words[100] = "everlasting";
+        let number = bench.send_task(steps, &words, |_| {});
+        bench.answered(1).await;
+        let segments = bench.segments(number);
+        let [Outcome::Done { .. }, Outcome::Failed { step: 0, error }, Outcome::Done { .. }] =
+            outcomes(&segments)[..]
+        else {
+            panic!("{segments:?}")
+        };
+        assert_eq!(error.kind(), ErrorKind::Timeout);
+        assert_eq!(segments[1].from, 100);
+        bench.audit();
+    }
+
+    #[tokio::test]
+    async fn an_operation_that_is_built_differently_is_refused() {
+        let bench = Bench::of_registered();
+        let mut changed = step(&Length, Verb::Map);
+        changed.fingerprint ^= 1;
+        let number = bench.send_task(vec![changed], &["a"], |_| {});
+        bench.answered(1).await;
+        let why = bench.why(number);
+        assert!(matches!(
+            why,
+            ReturnReason::Refused(phalanx_core::registry::Refusal::Fingerprint { .. })
+        ));
+        bench.audit();
+    }
+}

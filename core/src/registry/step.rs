@@ -115,7 +115,8 @@ pub enum Refusal {
 /// The future of an asynchronous step on one chunk.
 pub type StepFuture<'a> = Pin<Box<dyn Future<Output = (Column, Vec<Failure>)> + Send + 'a>>;
 
-/// One step, bound to its state, types erased. All methods work on chunks.
+/// One step, bound to its state, types erased. All methods work on chunks, and let no panic of
+/// somebody's operation or serialization through.
 pub trait CompiledStep: Send + Sync {
     /// The operation's name.
     fn name(&self) -> &str;

@@ -31,7 +31,7 @@ impl Encoded {
         while at < column.origins.len() {
             let rest = at..column.origins.len();
             let (bytes, ends) = (&mut encoded.bytes, Some(&mut encoded.ends));
-            let (behind, failure) = match pipeline.encode(step, column, rest, bytes, ends) {
+            let (behind, failure) = match pipeline.steps()[step].encode(column, rest, bytes, ends) {
                 Ok(()) => (column.origins.len(), None),
                 Err((index, error)) => (at + index, Some(error)),
             };

@@ -1,9 +1,7 @@
 //! The fold at the end of a stage, over gap-free runs of elements.
 
-use std::panic::{AssertUnwindSafe, catch_unwind};
-
 use phalanx_core::{
-    operation::{ErrorKind, OperationError, TaskContext},
+    operation::{OperationError, TaskContext},
     registry::{Column, Fold},
     wire::NotRunReason,
 };
@@ -12,7 +10,7 @@ use super::{
     Pipeline,
     blocking::as_input,
     ledger::{Ledger, first_from},
-    pipeline::{StepFailure, panic_message},
+    pipeline::StepFailure,
 };
 
 /// The fold at the end of a stage. It runs from the ledger's `at` up to `upto`.
@@ -89,41 +87,11 @@ impl<'p> Folding<'p> {
 
     /// Absorbs values of elements that have not failed so far.
     fn absorb_run(&mut self, run: &mut Run, mut column: Column, context: &TaskContext) {
-        while let Some(last) = column.origins.last().copied() {
-            match self.combine(run, column, last, context) {
-                Some((origin, rest)) => column = from_origin(rest, origin + 1),
-                None => return,
-            }
-        }
-    }
-
-    /// Combines a column whose last origin is `last`. After a failure: the element that failed,
-    /// and the values behind the one that did.
-    fn combine(
-        &mut self,
-        run: &mut Run,
-        column: Column,
-        last: u32,
-        context: &TaskContext,
-    ) -> Option<(u32, Column)> {
-        let absorbed = catch_unwind(AssertUnwindSafe(|| self.fold.absorb(column, context)));
-        match absorbed {
-            Ok(Ok(())) => None,
-            Ok(Err(failed)) => {
-                let (failure, rest) = *failed;
-                self.fail(run, failure.origin, failure.error);
-                Some((failure.origin, rest))
-            }
-            // Folds catch panics of operations by themselves; whatever this was, nobody knows
-            // what the column still held.
-            Err(panic) => {
-                let reason = panic_message(&*panic).to_owned();
-                self.fail(run, context.offset(), OperationError::new(ErrorKind::Panic, reason));
-                if last >= run.from {
-                    run.push(Entry::Broken { to: last + 1 });
-                }
-                None
-            }
+        while !column.is_empty() {
+            let Err(failed) = self.fold.absorb(column, context) else { return };
+            let (failure, rest) = *failed;
+            self.fail(run, failure.origin, failure.error);
+            column = from_origin(rest, failure.origin + 1);
         }
     }
 
@@ -145,11 +113,7 @@ impl<'p> Folding<'p> {
             return;
         }
         let mut partial = Vec::new();
-        let finished = catch_unwind(AssertUnwindSafe(|| self.fold.finish(&mut partial)));
-        let result = finished.unwrap_or_else(|panic| {
-            Err(OperationError::new(ErrorKind::Panic, panic_message(&*panic).to_owned()))
-        });
-        match result {
+        match self.fold.finish(&mut partial) {
             Ok(any) => run.push(Entry::Folded { to, outputs: u32::from(any), partial }),
             // Nobody can say which element made the accumulator unwritable: the last one answers
             // for it, so that a run of one is blamed rightly.

@@ -110,7 +110,8 @@ impl Ledger {
             ends.clear();
             let wanted = self.measured.then_some(&mut ends);
             let step = pipeline.last();
-            match pipeline.encode(step, column, range.clone(), &mut self.payload, wanted) {
+            let encoder = &pipeline.steps()[step];
+            match encoder.encode(column, range.clone(), &mut self.payload, wanted) {
                 Ok(()) => {
                     self.done(to, before, &column.origins[range.clone()], &ends);
                     self.ends = ends;

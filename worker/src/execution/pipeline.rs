@@ -1,14 +1,9 @@
 //! The steps of a stage, bound to their states.
 
-use std::{
-    any::Any,
-    ops::Range,
-    panic::{AssertUnwindSafe, catch_unwind},
-    time::Duration,
-};
+use std::{any::Any, ops::Range, time::Duration};
 
 use phalanx_core::{
-    operation::{ErrorKind, OperationError},
+    operation::OperationError,
     registry::{Column, CompiledStep, Failure, Fold, Refusal, StepReference, Verb},
 };
 
@@ -103,59 +98,10 @@ impl Pipeline {
         max: u32,
         max_bytes: usize,
     ) -> Result<Column, Refusal> {
-        let Some(step) = self.steps.first() else {
-            return Err(Refusal::Message { reason: "a batch without steps".to_owned() });
-        };
-        catch_unwind(AssertUnwindSafe(|| step.decode(bytes, first, max, max_bytes))).unwrap_or_else(
-            |panic| {
-                Err(Refusal::Undecodable {
-                    name: step.name().to_owned(),
-                    offset: first,
-                    reason: format!("decoding panicked: {}", panic_message(&*panic)),
-                })
-            },
-        )
-    }
-
-    /// Appends the outputs `range` of step `step`; on error, says which of `range` it was.
-    ///
-    /// A panic inside of somebody's `Serialize` is traced to its value by encoding one by one.
-    pub(crate) fn encode(
-        &self,
-        step: usize,
-        column: &Column,
-        range: Range<usize>,
-        bytes: &mut Vec<u8>,
-        mut ends: Option<&mut Vec<u32>>,
-    ) -> Result<(), (usize, OperationError)> {
-        let step = &self.steps[step];
-        let (length, known) = (bytes.len(), ends.as_ref().map_or(0, |ends| ends.len()));
-        let whole = catch_unwind(AssertUnwindSafe(|| {
-            step.encode(column, range.clone(), bytes, ends.as_deref_mut())
-        }));
-        if let Ok(result) = whole {
-            return result;
+        match self.steps.first() {
+            Some(step) => step.decode(bytes, first, max, max_bytes),
+            None => Err(Refusal::Message { reason: "a batch without steps".to_owned() }),
         }
-        bytes.truncate(length);
-        if let Some(ends) = &mut ends {
-            ends.truncate(known);
-        }
-        for (at, value) in range.enumerate() {
-            let length = bytes.len();
-            let one = catch_unwind(AssertUnwindSafe(|| {
-                step.encode(column, value..value + 1, bytes, ends.as_deref_mut())
-            }));
-            match one {
-                Ok(Ok(())) => {}
-                Ok(Err((_, error))) => return Err((at, error)),
-                Err(panic) => {
-                    bytes.truncate(length);
-                    let reason = format!("encoding panicked: {}", panic_message(&*panic));
-                    return Err((at, OperationError::new(ErrorKind::Panic, reason)));
-                }
-            }
-        }
-        Ok(())
     }
 }
 

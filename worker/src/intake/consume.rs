@@ -190,7 +190,8 @@ mod tests {
         bench.answered(1).await;
         bench.send(&[TestOp::Append('x')], &["a"]);
         bench.answered(2).await;
-        eventually("the prefetch is back", || bench.broker.prefetches() == [2, 1, 2]).await;
+        eventually("the prefetch is back", || bench.broker.prefetches().starts_with(&[2, 1, 2]))
+            .await;
         bench.audit();
     }
 

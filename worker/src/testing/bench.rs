@@ -50,6 +50,18 @@ impl Bench {
         change(&mut options);
         let carried = Arc::new(broker.clone());
         let worker = Worker::with(carried, options, Box::new(steps.clone()));
+        Self::with(broker, steps, worker)
+    }
+
+    /// A worker of the operations that are registered in this program.
+    pub(crate) fn of_registered() -> Self {
+        let broker = TestBroker::new();
+        let options = WorkerOptions { listen: Duration::ZERO, ..WorkerOptions::default() };
+        let worker = Worker::start(Arc::new(broker.clone()), options);
+        Self::with(broker, Steps::default(), worker)
+    }
+
+    fn with(broker: TestBroker, steps: Steps, worker: Worker) -> Self {
         let (leader, job) = (LeaderId::new(), JobId::new());
         Self { broker, steps, worker, leader, job, sent: AtomicU64::new(0) }
     }

@@ -4,6 +4,6 @@ mod bench;
 mod broker;
 mod steps;
 
-pub(crate) use bench::Bench;
+pub(crate) use bench::{Bench, Said};
 pub(crate) use broker::{TestBroker, eventually};
 pub(crate) use steps::{Steps, TestOp, reference};
