@@ -7,11 +7,12 @@ use phalanx_core::broker::{
     Address, Broker, BrokerError, BrokerUrl, Consumer, Declared, Health, Message, PublishError,
     QueueSpec,
 };
+use phalanx_worker::WorkerOptions;
 use tokio::sync::watch;
 
 use crate::{
     Misbehaviour, connection::Connection, consumer::MemoryConsumer, options::MemoryOptions,
-    topology::Topology,
+    topology::Topology, workers::Workers,
 };
 
 /// A connection to a broker in memory.
@@ -24,6 +25,7 @@ use crate::{
 pub struct MemoryBroker {
     url: BrokerUrl,
     connection: Arc<Connection>,
+    workers: Workers,
 }
 
 impl MemoryBroker {
@@ -58,8 +60,23 @@ impl MemoryBroker {
         self.connection.interrupt();
     }
 
+    /// Starts a worker in this process, on a connection of its own, that ends with this connection.
+    ///
+    /// It serves the pools of `options` and all that the operations of this program name. For any
+    /// other pool whose queue this connection declares, one more worker is started.
+    ///
+    /// # Panics
+    /// Outside of a tokio runtime.
+    pub fn start_workers(&self, options: WorkerOptions) {
+        self.workers.start(self, options);
+    }
+
     fn connected_to(topology: Arc<Topology>) -> Self {
-        Self { url: BrokerUrl::memory(), connection: Connection::open(topology) }
+        Self {
+            url: BrokerUrl::memory(),
+            connection: Connection::open(topology),
+            workers: Workers::default(),
+        }
     }
 
     fn open(&self) -> Result<&Arc<Connection>, BrokerError> {
@@ -90,6 +107,9 @@ impl Broker for MemoryBroker {
 
     async fn declare(&self, queue: &QueueSpec) -> Result<Declared, BrokerError> {
         let connection = self.open()?;
+        if let QueueSpec::Task { pool } = queue {
+            self.workers.serve(self, pool);
+        }
         let queue = connection.topology.declare(queue, connection.id)?;
         let (messages, consumers) = queue.counts();
         Ok(Declared::new(messages as u64, consumers as u32, false))
@@ -126,6 +146,7 @@ impl Broker for MemoryBroker {
     }
 
     async fn close(&self) {
+        self.workers.stop().await;
         self.connection.close();
     }
 }

@@ -11,12 +11,14 @@ mod acker;
 mod broker;
 mod connection;
 mod consumer;
+mod entry;
 mod lock;
 mod misbehaviour;
 mod options;
 mod publisher;
 mod queue;
 mod topology;
+mod workers;
 
 pub use broker::MemoryBroker;
 pub use misbehaviour::Misbehaviour;

@@ -1,0 +1,87 @@
+//! The workers that `memory://` brings along.
+
+use std::{sync::Arc, time::Duration};
+
+use phalanx_conformance::within_a_minute;
+use phalanx_core::{
+    RemoteExecute,
+    broker::{Address, Broker, Exchange, Message, Pool, Properties},
+    leader::Runtime,
+    operation::{Operation, Result, TaskContext},
+    plan::IndexedStream,
+};
+use phalanx_inmemory::{MemoryBroker, Misbehaviour};
+use phalanx_worker::{Worker, WorkerOptions};
+use serde::{Deserialize, Serialize};
+
+/// Names a pool, and is run elsewhere where the program says so.
+#[derive(Serialize, Deserialize, RemoteExecute)]
+#[remote(crate = phalanx_core, pool = "named-by-an-operation")]
+struct Double;
+
+impl Operation for Double {
+    type Input = u64;
+    type Output = u64;
+
+    fn execute(&self, input: u64, _cx: &TaskContext) -> Result<u64> {
+        Ok(2 * input)
+    }
+}
+
+fn doubled() -> Vec<u64> {
+    (0..100).map(|n| 2 * n).collect()
+}
+
+async fn double(runtime: &Runtime, pool: Option<&str>) -> Vec<u64> {
+    let program = IndexedStream::from(0..100u64).map(Double);
+    let program = match pool {
+        Some(pool) => program.pool(pool),
+        None => program,
+    };
+    within_a_minute(program.collect(runtime)).await.unwrap()
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_program_needs_nothing_but_the_url() {
+    let runtime = Runtime::builder().url("memory://").slots(2).connect().await.unwrap();
+    assert_eq!(double(&runtime, None).await, doubled());
+    within_a_minute(runtime.close()).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_pool_that_only_the_program_names_is_served() {
+    let runtime = Runtime::builder().url("memory://").slots(1).connect().await.unwrap();
+    assert_eq!(double(&runtime, Some("named-by-the-program")).await, doubled());
+    within_a_minute(runtime.close()).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_leader_may_come_before_the_first_worker() {
+    let broker = MemoryBroker::new();
+    let leading = Arc::new(broker.connect());
+    let runtime = Runtime::builder().lead(leading).await.unwrap();
+    let program = IndexedStream::from(0..100u64).map(Double).collect(&runtime);
+    let worker = async {
+        // The queue is there before anybody serves it. What it takes is no task: to be survived.
+        let address = Address::new(Exchange::Task, "named-by-an-operation");
+        let garbage = || Message { properties: Properties::default(), body: "garbage".into() };
+        while !broker.publish_mandatory(&address, garbage()).await.unwrap() {
+            tokio::time::sleep(Duration::from_millis(1)).await;
+        }
+        let mut options = WorkerOptions::default();
+        options.pools = vec![Pool::new("named-by-an-operation").unwrap()];
+        Worker::start(Arc::new(broker.connect()), options)
+    };
+    let (collected, _worker) = within_a_minute(async { tokio::join!(program, worker) }).await;
+    assert_eq!(collected.unwrap(), doubled());
+    runtime.close().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn workers_are_brought_along_to_a_broker_that_misbehaves() {
+    let broker = MemoryBroker::with_misbehaviour(Misbehaviour::seeded(1));
+    broker.start_workers(WorkerOptions::default());
+    let runtime = Runtime::builder().lead(Arc::new(broker)).await.unwrap();
+    assert_eq!(double(&runtime, None).await, doubled());
+    within_a_minute(runtime.close()).await;
+}
