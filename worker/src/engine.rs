@@ -22,7 +22,7 @@ use crate::{
     answer::{Desk, Outgoing, ReturnAddress, Ticket},
     execution::{Pipeline, Running, Stop, run_async, run_blocking},
     executions::Executions,
-    intake::Refusing,
+    intake::{Pace, Refusing},
     leaders::Leaders,
     operations::Operations,
     slot::{Slot, Slots, Work},
@@ -37,6 +37,8 @@ pub(crate) struct Engine {
     pub(crate) slots: Slots,
     pub(crate) async_slots: Arc<Semaphore>,
     pub(crate) executions: Executions,
+    /// Tasks that run on tokio.
+    pub(crate) running_async: AtomicUsize,
     leaders: Mutex<Leaders>,
     desk: Arc<Desk>,
     /// Deliveries that have not been settled.
@@ -62,8 +64,10 @@ impl Engine {
     ) -> io::Result<(Arc<Self>, mpsc::UnboundedReceiver<Outgoing>)> {
         let worker = WorkerId::new();
         let (desk, outgoing) = Desk::new(worker);
-        // Room for what all pools may hold, and for one hop of each asynchronous execution.
-        let room = options.pools.len() * usize::from(u16::MAX) + options.async_slots;
+        // What all pools may hold, twice because some brokers count anew when the prefetch
+        // changes, and one hop of each asynchronous execution.
+        let held = options.pools.len() * Pace::most(options.slots, options.async_slots);
+        let room = 2 * held + options.async_slots;
         let engine = Self {
             worker,
             slots: Slots::start(options.slots, room)?,
@@ -72,6 +76,7 @@ impl Engine {
             broker,
             operations,
             executions: Executions::default(),
+            running_async: AtomicUsize::new(0),
             leaders: Mutex::default(),
             desk,
             open: TaskTracker::new(),
@@ -178,7 +183,9 @@ impl Engine {
         let more = (running.count() as usize).saturating_sub(1).min(free) as u32;
         let more = Arc::clone(&self.async_slots).try_acquire_many_owned(more).ok();
         let concurrency = 1 + more.as_ref().map_or(0, |more| more.num_permits());
+        self.running_async.fetch_add(1, Ordering::Relaxed);
         run_async(&running, &self.slots, concurrency).await;
+        self.running_async.fetch_sub(1, Ordering::Relaxed);
         self.executions.remove(&running);
         drop((permit, more));
     }

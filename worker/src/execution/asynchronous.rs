@@ -2,6 +2,7 @@
 
 use std::{panic::AssertUnwindSafe, sync::Arc, time::Instant};
 
+use bytes::Bytes;
 use futures::FutureExt;
 use phalanx_core::registry::Column;
 
@@ -11,6 +12,7 @@ use super::{
     blocking::{answer_panic, as_input, run_step},
     chunk::ChunkSize,
     folding::{Entry, Folding},
+    ledger::Ledger,
     pipeline::StepFailure,
 };
 use crate::slot::Slots;
@@ -38,11 +40,13 @@ async fn drive(running: &Arc<Running>, slots: &Slots, concurrency: usize) {
     let pipeline = &*running.pipeline;
     let mut batch = Batch::new(running.task.payload.clone(), running.count());
     let mut size = ChunkSize::starting_at(concurrency as u32 * ROUNDS);
+    let mut suspended = None;
     let (mut now, mut produced) = (started, 0);
     while !batch.is_empty() {
         let first = batch.next();
         if let Some(why) = running.cut(first, now - started, produced) {
             let mut progress = running.progress();
+            close(running, &mut progress.ledger, suspended, first);
             progress.ledger.not_run(running.count(), why);
             return running.answer(progress);
         }
@@ -50,10 +54,12 @@ async fn drive(running: &Arc<Running>, slots: &Slots, concurrency: usize) {
             Ok(column) => column,
             Err(refusal) => return running.refuse(refusal),
         };
-        let ran = run_chunk(running, slots, concurrency, first, batch.next(), column).await;
+        let chunk = Chunk { first, to: batch.next(), column };
+        let ran = run_chunk(running, slots, concurrency, chunk, suspended.clone()).await;
         let failed = ran.as_ref().is_none_or(Ran::has_failures);
         let mut progress = running.progress();
         let Some(ran) = ran.filter(|_| !running.ran_in_vain(failed)) else {
+            close(running, &mut progress.ledger, suspended, first);
             running.interrupt(&mut progress, running.timed_out(), running.why());
             return running.answer(progress);
         };
@@ -61,7 +67,10 @@ async fn drive(running: &Arc<Running>, slots: &Slots, concurrency: usize) {
             Ran::Mapped(column, failures) => {
                 progress.ledger.chunk(batch.next(), pipeline, &column, failures);
             }
-            Ran::Folded(entries) => progress.ledger.fold_entries(entries),
+            Ran::Folded(entries, accumulator) => {
+                progress.ledger.fold_entries(entries);
+                suspended = accumulator;
+            }
         }
         produced = progress.ledger.output_bytes();
         let before = std::mem::replace(&mut now, Instant::now());
@@ -69,36 +78,52 @@ async fn drive(running: &Arc<Running>, slots: &Slots, concurrency: usize) {
         drop(progress);
         size.learn(now - before);
     }
-    running.answer(running.progress());
+    let mut progress = running.progress();
+    close(running, &mut progress.ledger, suspended, running.count());
+    running.answer(progress);
+}
+
+/// Ends the run of the fold, if the stage folds, before `to`.
+fn close(running: &Running, ledger: &mut Ledger, suspended: Option<Bytes>, to: u32) {
+    if running.pipeline.folds() {
+        let outputs = u32::from(suspended.is_some());
+        ledger.folded(to, outputs, &suspended.unwrap_or_default());
+    }
+}
+
+/// Elements `first..to`, decoded.
+struct Chunk {
+    first: u32,
+    to: u32,
+    column: Column,
 }
 
 /// What a chunk gave.
 enum Ran {
     Mapped(Column, Vec<StepFailure>),
-    Folded(Vec<Entry>),
+    /// What is to be written down, and the accumulator of the run that goes on.
+    Folded(Vec<Entry>, Option<Bytes>),
 }
 
 impl Ran {
     fn has_failures(&self) -> bool {
         match self {
             Self::Mapped(_, failures) => !failures.is_empty(),
-            Self::Folded(entries) => {
-                !entries.iter().all(|entry| matches!(entry, Entry::Folded { .. }))
-            }
+            Self::Folded(entries, _) => !entries.is_empty(),
         }
     }
 }
 
-/// Elements `first..to` through all steps; `None` when they were told to end, or a slot thread was
-/// lost, on the way.
+/// A chunk through all steps; `None` when they were told to end, or a slot thread was lost, on the
+/// way.
 async fn run_chunk(
     running: &Arc<Running>,
     slots: &Slots,
     concurrency: usize,
-    first: u32,
-    to: u32,
-    mut column: Column,
+    chunk: Chunk,
+    suspended: Option<Bytes>,
 ) -> Option<Ran> {
+    let Chunk { first, to, mut column } = chunk;
     let pipeline = &*running.pipeline;
     let mut failures = Vec::new();
     for step in pipeline.mapping() {
@@ -137,20 +162,36 @@ async fn run_chunk(
     if !pipeline.folds() {
         return Some(Ran::Mapped(column, failures));
     }
-    // Each chunk is a run of its own: an accumulator borrows its step and cannot wait between two
-    // hops. The leader combines neighbours anyway.
     let hopping = Arc::clone(running);
-    let entries = slots
-        .hop(running, move || {
-            let pipeline = &*hopping.pipeline;
-            let mut folding = Folding::of(pipeline)?;
-            hopping.step_begins(pipeline.last(), first);
-            let mut entries = folding.absorb(first, column, failures, &hopping.context);
-            let from = entries.iter().fold(first, |from, entry| entry.end(from));
-            entries.extend(folding.close(from, to));
-            hopping.step_ends();
-            Some(entries)
-        })
-        .await??;
-    Some(Ran::Folded(entries))
+    let fold = move || fold_chunk(&hopping, first, to, column, failures, suspended);
+    slots.hop(running, fold).await?
+}
+
+/// Folds a chunk. An accumulator borrows its step and cannot wait between two hops: it travels as
+/// bytes, in the place of the first value, so that the order of combining stays the same.
+fn fold_chunk(
+    running: &Running,
+    first: u32,
+    to: u32,
+    column: Column,
+    failures: Vec<StepFailure>,
+    suspended: Option<Bytes>,
+) -> Option<Ran> {
+    let pipeline = &*running.pipeline;
+    let mut folding = Folding::of(pipeline)?;
+    let from = running.progress().ledger.at();
+    running.step_begins(pipeline.last(), first);
+    if let Some(accumulator) = suspended
+        && let Err(error) = folding.resume(from, &accumulator, &running.context)
+    {
+        // What was folded into it is lost, and the element in front answers for it.
+        running.step_ends();
+        let step = pipeline.last() as u32;
+        return Some(Ran::Folded(vec![Entry::Failed { step, error }, Entry::Broken { to }], None));
+    }
+    let mut entries = folding.absorb(from, column, failures, &running.context);
+    let from = entries.iter().fold(from, |from, entry| entry.end(from));
+    let accumulator = folding.suspend(from, to, &mut entries);
+    running.step_ends();
+    Some(Ran::Folded(entries, accumulator.map(Bytes::from)))
 }

@@ -1,7 +1,7 @@
 //! The fold at the end of a stage, over gap-free runs of elements.
 
 use phalanx_core::{
-    operation::{OperationError, TaskContext},
+    operation::{ErrorKind, OperationError, TaskContext},
     registry::{Column, Fold},
     wire::NotRunReason,
 };
@@ -76,6 +76,40 @@ impl<'p> Folding<'p> {
         }
         self.absorb_run(&mut run, column, context);
         run.entries
+    }
+
+    /// Goes on with an accumulator that was suspended: as if what it holds had just been absorbed.
+    pub(super) fn resume(
+        &mut self,
+        from: u32,
+        accumulator: &[u8],
+        context: &TaskContext,
+    ) -> Result<(), OperationError> {
+        let last = self.pipeline.last();
+        let mut rest = accumulator;
+        let column = self.pipeline.steps()[last].decode(&mut rest, from, 1, usize::MAX);
+        let column = column.map_err(|refusal| {
+            OperationError::new(ErrorKind::Codec, format!("an accumulator was lost: {refusal}"))
+        })?;
+        self.fold.absorb(column, context).map_err(|failed| failed.0.error)
+    }
+
+    /// The accumulator of the run that began at `from`, to be resumed elsewhere; `None` when
+    /// nothing was absorbed. Should it not serialize, `entries` say so.
+    pub(super) fn suspend(
+        &mut self,
+        from: u32,
+        to: u32,
+        entries: &mut Vec<Entry>,
+    ) -> Option<Vec<u8>> {
+        for entry in self.close(from, to) {
+            match entry {
+                Entry::Folded { outputs: 1, partial, .. } => return Some(partial),
+                Entry::Folded { .. } => {}
+                failed => entries.push(failed),
+            }
+        }
+        None
     }
 
     /// Ends the run that began at `from`.

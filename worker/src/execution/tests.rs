@@ -269,6 +269,12 @@ proptest! {
         runtime.block_on(run_async(&trial.running, &slots, 4));
         let result = trial.result();
         check(&ops, &inputs, false, false, &result);
+        let done = |segment: &phalanx_core::wire::Segment| {
+            matches!(segment.outcome, Outcome::Done { .. })
+        };
+        for pair in result.header.segments.windows(2) {
+            prop_assert!(!pair.iter().all(done), "a run gives one segment, folded or not");
+        }
     }
 }
 

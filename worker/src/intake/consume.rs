@@ -1,6 +1,9 @@
 //! Consuming the tasks of one pool.
 
-use std::{sync::Arc, time::Duration};
+use std::{
+    sync::{Arc, atomic::Ordering},
+    time::Duration,
+};
 
 use phalanx_core::broker::{BrokerError, Consumer, Consumption, Pool, QueueSpec};
 use tokio::time::Instant;
@@ -143,12 +146,10 @@ impl Intake<'_> {
     }
 
     fn sample(&self) -> Sample {
-        let (all, free) =
-            (self.engine.options.async_slots, self.engine.async_slots.available_permits());
         Sample {
             mean: self.engine.executions.mean(),
             starved: self.engine.slots.take_starved() > 0,
-            running_async: all.saturating_sub(free),
+            running_async: self.engine.running_async.load(Ordering::Relaxed),
         }
     }
 }

@@ -6,4 +6,5 @@ mod refusing;
 mod sort;
 
 pub(crate) use consume::consume;
+pub(crate) use pace::Pace;
 pub(crate) use refusing::Refusing;

@@ -14,7 +14,7 @@ const SHORT_PREFETCH: usize = 256;
 /// tasks, and as many as run asynchronously on top. Changes come in powers of two: each one makes
 /// some brokers consume anew.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) struct Pace {
+pub(crate) struct Pace {
     base: usize,
     async_slots: usize,
     prefetch: usize,
@@ -27,7 +27,7 @@ pub(super) struct Sample {
     pub(super) mean: Option<Duration>,
     /// Whether a slot had nothing to do.
     pub(super) starved: bool,
-    /// Elements that run asynchronously.
+    /// Tasks that run asynchronously.
     pub(super) running_async: usize,
 }
 
@@ -36,6 +36,11 @@ impl Pace {
     pub(super) fn new(slots: usize, async_slots: usize, pools: usize) -> Self {
         let base = (2 * slots).div_ceil(pools.max(1)).max(slots).max(1);
         Self { base, async_slots, prefetch: base }
+    }
+
+    /// No pool ever holds more.
+    pub(crate) fn most(slots: usize, async_slots: usize) -> usize {
+        SHORT_PREFETCH.max(2 * slots) + (2 * async_slots).next_power_of_two()
     }
 
     pub(super) fn prefetch(self) -> u16 {
@@ -95,7 +100,7 @@ mod tests {
     }
 
     #[test]
-    fn asynchronous_elements_come_on_top_and_grow_to_their_slots() {
+    fn asynchronous_tasks_come_on_top_and_grow_to_their_slots() {
         let mut pace = Pace::new(2, 256, 1);
         let mut changes = 0;
         for _ in 0..20 {
