@@ -12,7 +12,7 @@ pub use phalanx_core::{
         Job, JobEvent, JobEvents, Pending, Progress, Results, Runtime, RuntimeBuilder, Stall,
     },
     operation,
-    plan::{IndexedStream, OnFailure, PlanError},
+    plan::{Folded, IndexedStream, OnFailure, PlanError, Value},
     register,
 };
 
@@ -46,3 +46,8 @@ pub mod prelude {
 
 #[doc(hidden)]
 pub use phalanx_core::__private;
+
+/// The programs of the README are run as they stand there.
+#[cfg(all(doctest, feature = "inmemory"))]
+#[doc = include_str!("../README.md")]
+struct Readme;

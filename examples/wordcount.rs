@@ -1,0 +1,150 @@
+//! Counts the words of files and shows those that occur most.
+//!
+//!     cargo run --release --example wordcount -- FILES…     here, in memory
+//!     cargo run --release --example wordcount -- worker     serves the broker of PHALANX_URL
+
+use std::{
+    collections::HashMap,
+    error::Error,
+    fs::File,
+    io::{self, BufRead, BufReader, Read},
+    path::{Path, PathBuf},
+    process::ExitCode,
+    time::Instant,
+};
+
+use phalanx::prelude::*;
+
+/// Files are sent in pieces of about this many bytes, cut at the end of a line.
+const PIECE_BYTES: u64 = 64 * 1024;
+
+/// How many words are shown.
+const SHOWN: usize = 20;
+
+type Counts = HashMap<String, u64>;
+
+/// How often each word occurs in a piece of text. Runs on the workers.
+#[operation]
+fn count_words(text: &str) -> Counts {
+    let mut counts = Counts::new();
+    for word in text.split(|c: char| !c.is_alphanumeric() && c != '\'') {
+        let word = word.trim_matches('\'').to_lowercase();
+        if !word.is_empty() {
+            *counts.entry(word).or_default() += 1;
+        }
+    }
+    counts
+}
+
+/// Adds counts up. Runs on the workers too, behind `count_words` in the same pass.
+#[derive(Serialize, Deserialize, RemoteExecute)]
+struct AddCounts;
+
+impl Monoid for AddCounts {
+    type Elem = Counts;
+
+    fn empty(&self) -> Counts {
+        Counts::new()
+    }
+
+    fn combine(&self, mut a: Counts, mut b: Counts, _cx: &TaskContext) -> Result<Counts> {
+        // Into the larger one: adding has no order, so either may take the other in.
+        if a.len() < b.len() {
+            std::mem::swap(&mut a, &mut b);
+        }
+        for (word, count) in b {
+            *a.entry(word).or_default() += count;
+        }
+        Ok(a)
+    }
+}
+
+async fn lead(files: Vec<PathBuf>) -> Result<(), Box<dyn Error>> {
+    for file in &files {
+        check(file)?;
+    }
+    let started = Instant::now();
+    let runtime = Runtime::from_env().await?;
+    let texts = files.into_iter().flat_map(pieces);
+    let counts =
+        IndexedStream::try_from_iter(texts).map(CountWords).fold(AddCounts).run(&runtime).await?;
+    runtime.close().await;
+    show(counts);
+    println!("in {:.0?}", started.elapsed());
+    Ok(())
+}
+
+/// Says what is wrong with a file before any work begins.
+fn check(path: &Path) -> Result<(), String> {
+    match std::fs::metadata(path) {
+        Ok(metadata) if metadata.is_dir() => Err(format!("{} is a directory", path.display())),
+        Ok(_) => Ok(()),
+        Err(error) => Err(format!("cannot read {}: {error}", path.display())),
+    }
+}
+
+/// The text of a file, read as the pieces are asked for. Bytes that are not UTF-8 become `�`.
+fn pieces(path: PathBuf) -> impl Iterator<Item = Result<String, String>> + Send {
+    let mut file = None;
+    let mut failed = false;
+    std::iter::from_fn(move || {
+        if failed {
+            return None;
+        }
+        let piece = next_piece(&path, &mut file);
+        failed = piece.is_err();
+        piece.map_err(|error| format!("cannot read {}: {error}", path.display())).transpose()
+    })
+}
+
+fn next_piece(path: &Path, file: &mut Option<BufReader<File>>) -> io::Result<Option<String>> {
+    let reader = match file {
+        Some(reader) => reader,
+        None => file.insert(BufReader::new(File::open(path)?)),
+    };
+    let mut piece = Vec::new();
+    reader.by_ref().take(PIECE_BYTES).read_to_end(&mut piece)?;
+    reader.read_until(b'\n', &mut piece)?;
+    Ok((!piece.is_empty()).then(|| String::from_utf8_lossy(&piece).into_owned()))
+}
+
+fn show(counts: Counts) {
+    let total: u64 = counts.values().sum();
+    let different = counts.len();
+    let mut rows: Vec<_> = counts.into_iter().collect();
+    rows.sort_by(|(a, n), (b, m)| m.cmp(n).then_with(|| a.cmp(b)));
+    rows.truncate(SHOWN);
+
+    let most = rows.first().map_or(1, |(_, count)| *count);
+    let width = rows.iter().map(|(word, _)| word.chars().count()).max().unwrap_or(0);
+    for (word, count) in &rows {
+        let bar = "█".repeat((1 + count * 39 / most) as usize);
+        println!("{count:>10}  {word:<width$}  {bar}");
+    }
+    println!("{total:>10}  words, {different} different");
+}
+
+#[tokio::main]
+async fn main() -> ExitCode {
+    let arguments: Vec<_> = std::env::args_os().skip(1).collect();
+    if arguments.first().is_some_and(|first| first == "worker") {
+        return phalanx::worker::main().await;
+    }
+    if arguments.is_empty() {
+        eprintln!("usage: wordcount FILES… | wordcount worker");
+        return ExitCode::from(2);
+    }
+    match lead(arguments.into_iter().map(PathBuf::from).collect()).await {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) => {
+            eprint!("error: {error}");
+            let mut cause = error.source();
+            while let Some(error) = cause {
+                eprint!(": {error}");
+                cause = error.source();
+            }
+            eprintln!();
+            ExitCode::FAILURE
+        }
+    }
+}
