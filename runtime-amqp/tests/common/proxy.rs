@@ -14,7 +14,7 @@ use tokio::{
         TcpListener, TcpStream,
         tcp::{OwnedReadHalf, OwnedWriteHalf},
     },
-    sync::{broadcast, mpsc},
+    sync::{broadcast, mpsc, watch},
     task::JoinSet,
 };
 
@@ -24,6 +24,7 @@ pub struct Proxy {
     cut: broadcast::Sender<()>,
     refusing: Arc<AtomicBool>,
     silent: Arc<AtomicBool>,
+    swallowed: watch::Sender<usize>,
     injectors: Arc<Mutex<Vec<mpsc::UnboundedSender<Vec<u8>>>>>,
 }
 
@@ -36,11 +37,12 @@ impl Proxy {
             cut: broadcast::channel(1).0,
             refusing: Arc::default(),
             silent: Arc::default(),
+            swallowed: watch::Sender::default(),
             injectors: Arc::default(),
         };
         let (broker, cut) = (broker.to_owned(), proxy.cut.clone());
         let (refusing, silent) = (proxy.refusing.clone(), proxy.silent.clone());
-        let injectors = proxy.injectors.clone();
+        let (injectors, swallowed) = (proxy.injectors.clone(), proxy.swallowed.clone());
         tokio::spawn(async move {
             while let Ok((client, _)) = listener.accept().await {
                 if refusing.load(Ordering::SeqCst) {
@@ -50,11 +52,12 @@ impl Proxy {
                 let (injector, injected) = mpsc::unbounded_channel();
                 injectors.lock().unwrap().push(injector);
                 let (mut cut, silent) = (cut.subscribe(), silent.clone());
+                let swallowed = swallowed.clone();
                 tokio::spawn(async move {
                     let (from_client, to_client) = client.into_split();
                     let (from_server, to_server) = server.into_split();
                     let mut copies = JoinSet::new();
-                    copies.spawn(upstream(from_client, to_server, silent.clone()));
+                    copies.spawn(upstream(from_client, to_server, silent.clone(), swallowed));
                     copies.spawn(downstream(from_server, to_client, injected, silent));
                     tokio::select! {
                         _ = cut.recv() => {}
@@ -83,13 +86,17 @@ impl Proxy {
         self.refusing.store(refusing, Ordering::SeqCst);
     }
 
-    /// Whether packets vanish, both ways, on all connections.
-    pub fn silence(&self, silent: bool) {
+    /// Whether packets vanish, both ways, on all connections. Counts the bytes of the clients that
+    /// vanish from now on.
+    pub fn silence(&self, silent: bool) -> watch::Receiver<usize> {
         self.silent.store(silent, Ordering::SeqCst);
+        self.swallowed.send_replace(0);
+        self.swallowed.subscribe()
     }
 
-    /// Says to all clients that the broker takes no messages for now.
-    pub fn block(&self, reason: &str) {
+    /// Says to the last client that the broker takes no messages for now, as it does to those that
+    /// publish: of the two connections of a process, the second.
+    pub fn block_publishing(&self, reason: &str) {
         let mut arguments = vec![reason.len() as u8];
         arguments.extend(reason.as_bytes());
         self.say(60, &arguments);
@@ -100,23 +107,28 @@ impl Proxy {
         self.say(61, &[]);
     }
 
-    /// A method of class `connection`, on channel 0.
+    /// A method of class `connection`, on channel 0, to the last client.
     fn say(&self, method: u8, arguments: &[u8]) {
         let mut frame = vec![1, 0, 0];
         frame.extend((4 + arguments.len() as u32).to_be_bytes());
         frame.extend([0, 10, 0, method]);
         frame.extend(arguments);
         frame.push(0xCE);
-        for injector in &*self.injectors.lock().unwrap() {
-            let _ = injector.send(frame.clone());
-        }
+        self.injectors.lock().unwrap().last().unwrap().send(frame).unwrap();
     }
 }
 
-async fn upstream(mut from: OwnedReadHalf, mut to: OwnedWriteHalf, silent: Arc<AtomicBool>) {
+async fn upstream(
+    mut from: OwnedReadHalf,
+    mut to: OwnedWriteHalf,
+    silent: Arc<AtomicBool>,
+    swallowed: watch::Sender<usize>,
+) {
     let mut buffer = vec![0; 64 << 10];
     while let Ok(read @ 1..) = from.read(&mut buffer).await {
-        if !silent.load(Ordering::SeqCst) && to.write_all(&buffer[..read]).await.is_err() {
+        if silent.load(Ordering::SeqCst) {
+            swallowed.send_modify(|bytes| *bytes += read);
+        } else if to.write_all(&buffer[..read]).await.is_err() {
             return;
         }
     }

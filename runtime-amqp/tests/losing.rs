@@ -1,0 +1,297 @@
+//! Connections that are cut, fall silent or are blocked, and consumers that are cancelled.
+
+mod common;
+
+use std::{sync::Arc, time::Duration};
+
+use common::{proxy::Proxy, *};
+use futures::future::join_all;
+use phalanx_amqp::AmqpBroker;
+use phalanx_core::{
+    broker::{
+        Address, Broker, Consumption, Declared, Exchange, PublishError, QueueSpec, Role, Settle,
+    },
+    id::{LeaderId, WorkerId},
+};
+use tokio::task::JoinHandle;
+
+/// A leader whose connections go through a proxy.
+async fn connect_through() -> (Proxy, Arc<AmqpBroker>, Scratch) {
+    let url = test_url();
+    let proxy = Proxy::start(&parts(&url).1).await;
+    let scratch = Scratch(namespace());
+    let broker = connect_to(&proxy.url(&url), &scratch.0, Role::Leader).await.unwrap();
+    (proxy, Arc::new(broker), scratch)
+}
+
+fn publishing(
+    broker: &Arc<AmqpBroker>,
+    body: impl Into<Vec<u8>>,
+) -> JoinHandle<Result<(), PublishError>> {
+    let (broker, message) = (broker.clone(), message(body));
+    tokio::spawn(async move { broker.publish(&to_tasks(), message).await })
+}
+
+#[tokio::test]
+async fn a_cut_connection_comes_back_and_says_so() {
+    let (proxy, broker, scratch) = connect_through().await;
+    let before = broker.health().borrow().clone();
+    assert_eq!((before.generation, before.connected), (1, true));
+    let mut consumer = broker.consume(&tasks(), 10).await.unwrap();
+    broker.publish(&to_tasks(), message("one")).await.unwrap();
+    let held = delivery(&mut *consumer).await;
+
+    proxy.cut();
+    let generation = resumed(&mut *consumer).await;
+    assert!(generation > 1);
+    held.settle(Settle::Ack); // Stale: the broker has taken it back.
+    let again = delivery(&mut *consumer).await;
+    assert!(again.redelivered);
+    assert_eq!(again.message.body.as_ref(), b"one");
+    again.settle(Settle::Ack);
+
+    healthy(&broker, "both to be back", |health| health.generation == 3 && health.is_well()).await;
+    broker.publish(&to_tasks(), message("two")).await.unwrap();
+    let two = delivery(&mut *consumer).await;
+    assert!(!two.redelivered);
+    two.settle(Settle::Ack);
+    broker.close().await;
+    scratch.sweep().await;
+}
+
+#[tokio::test]
+async fn publishing_waits_for_the_connection_to_come_back() {
+    let (proxy, broker, scratch) = connect_through().await;
+    broker.declare(&tasks()).await.unwrap();
+    proxy.refuse(true);
+    proxy.cut();
+    healthy(&broker, "to be cut off", |health| !health.connected).await;
+    let waiting = publishing(&broker, "patient");
+    let declaring = {
+        let broker = broker.clone();
+        tokio::spawn(async move { broker.declare(&tasks()).await })
+    };
+    // A reconnection that is refused has been tried by the time that one succeeds.
+    proxy.refuse(false);
+    soon("to publish", waiting).await.unwrap().unwrap();
+    soon("to declare", declaring).await.unwrap().unwrap();
+    let mut consumer = broker.consume(&tasks(), 1).await.unwrap();
+    assert_eq!(delivery(&mut *consumer).await.message.body.as_ref(), b"patient");
+    broker.close().await;
+    scratch.sweep().await;
+}
+
+#[tokio::test]
+async fn what_is_in_flight_when_the_connection_is_cut_is_lost_or_taken_and_never_hangs() {
+    let (proxy, broker, scratch) = connect_through().await;
+    broker.declare(&tasks()).await.unwrap();
+    let publish = |number: u32| [&number.to_be_bytes()[..], &[0; 1_000]].concat();
+    let publishes: Vec<_> =
+        (0..400).map(|number| publishing(&broker, publish(number))).collect();
+    let mut swallowed = proxy.silence(true);
+    soon("to be sent", swallowed.wait_for(|bytes| *bytes > 10_000)).await.unwrap();
+    proxy.silence(false);
+    proxy.cut();
+    let outcomes = soon("all outcomes", join_all(publishes)).await;
+    let mut taken = std::collections::BTreeSet::new();
+    for (number, outcome) in outcomes.into_iter().enumerate() {
+        match outcome.unwrap() {
+            Ok(()) => assert!(taken.insert(number as u32)),
+            Err(PublishError::Lost) => {}
+            Err(error) => panic!("{number}: {error}"),
+        }
+    }
+    // What was confirmed is there.
+    let mut consumer = broker.consume(&tasks(), 500).await.unwrap();
+    while !taken.is_empty() {
+        let delivery = delivery(&mut *consumer).await;
+        taken.remove(&u32::from_be_bytes(delivery.message.body[..4].try_into().unwrap()));
+        delivery.settle(Settle::Ack);
+    }
+    broker.close().await;
+    scratch.sweep().await;
+}
+
+#[tokio::test]
+async fn an_unconfirmed_message_is_lost_with_its_connection() {
+    let (proxy, broker, scratch) = connect_through().await;
+    broker.declare(&tasks()).await.unwrap();
+    let mut swallowed = proxy.silence(true);
+    let unconfirmed = publishing(&broker, "x");
+    soon("to be sent", swallowed.wait_for(|bytes| *bytes > 0)).await.unwrap();
+    assert!(!unconfirmed.is_finished());
+    proxy.silence(false);
+    proxy.cut();
+    assert!(matches!(soon("the loss", unconfirmed).await.unwrap(), Err(PublishError::Lost)));
+    broker.close().await;
+    scratch.sweep().await;
+}
+
+#[tokio::test]
+async fn a_connection_that_falls_silent_is_given_up_and_replaced() {
+    let url = test_url();
+    let proxy = Proxy::start(&parts(&url).1).await;
+    let scratch = Scratch(namespace());
+    let url = format!("{}?heartbeat=1", proxy.url(&url));
+    let broker = connect_to(&url, &scratch.0, Role::Leader).await.unwrap();
+    let mut consumer = broker.consume(&tasks(), 1).await.unwrap();
+    proxy.silence(true);
+    healthy(&broker, "to notice", |health| !health.connected).await;
+    proxy.silence(false);
+    resumed(&mut *consumer).await;
+    healthy(&broker, "both to be back", |health| health.is_well()).await;
+    broker.publish(&to_tasks(), message("x")).await.unwrap();
+    delivery(&mut *consumer).await.settle(Settle::Ack);
+    broker.close().await;
+    scratch.sweep().await;
+}
+
+#[tokio::test]
+async fn queues_of_a_lost_connection_are_made_anew() {
+    let (proxy, broker, scratch) = connect_through().await;
+    let control = QueueSpec::Control { worker: WorkerId::new(), topics: vec!["all".to_owned()] };
+    let mut control = broker.consume(&control, 10).await.unwrap();
+    let mut events =
+        broker.consume(&QueueSpec::Event { leader: LeaderId::new() }, 10).await.unwrap();
+    for _ in 0..2 {
+        proxy.cut();
+        resumed(&mut *control).await;
+        resumed(&mut *events).await;
+        for (exchange, consumer) in
+            [(Exchange::Control, &mut control), (Exchange::Event, &mut events)]
+        {
+            let published = async {
+                // Whoever publishes learns of the cut by a loss.
+                while broker.publish(&Address::new(exchange, "all"), message("heard")).await.is_err() {}
+            };
+            soon("to publish", published).await;
+            let heard = delivery(&mut **consumer).await;
+            assert_eq!(heard.message.body.as_ref(), b"heard");
+            heard.settle(Settle::Ack);
+        }
+    }
+    broker.close().await;
+    scratch.sweep().await;
+}
+
+#[tokio::test]
+async fn a_consumer_whose_queue_is_deleted_declares_and_consumes_again() {
+    let (broker, scratch) = connect().await;
+    let leader = LeaderId::new();
+    let replies = QueueSpec::Reply { leader, expires: Duration::from_secs(600) };
+    let address = Address::new(Exchange::Reply, leader.to_string());
+    let mut consumer = broker.consume(&replies, 10).await.unwrap();
+    broker.publish(&address, message("before")).await.unwrap();
+    let held = delivery(&mut *consumer).await;
+    broker.delete(&replies).await.unwrap();
+    assert_eq!(resumed(&mut *consumer).await, 1, "the connection is the same");
+    held.settle(Settle::Ack);
+    assert!(broker.publish_mandatory(&address, message("after")).await.unwrap());
+    let after = delivery(&mut *consumer).await;
+    assert_eq!(after.message.body.as_ref(), b"after");
+    after.settle(Settle::Ack);
+    broker.close().await;
+    scratch.sweep().await;
+}
+
+#[tokio::test]
+async fn a_deleted_exchange_is_made_again() {
+    let (broker, scratch) = connect().await;
+    let channel = raw().await.create_channel().await.unwrap();
+    let exchange = format!("{}.task", scratch.0);
+    channel.exchange_delete(exchange.into(), Default::default()).await.unwrap();
+    let lost = broker.publish(&to_tasks(), message("x")).await;
+    assert!(matches!(lost, Err(PublishError::Lost)), "{lost:?}");
+    broker.declare(&tasks()).await.unwrap();
+    assert!(broker.publish_mandatory(&to_tasks(), message("x")).await.unwrap());
+    broker.close().await;
+    scratch.sweep().await;
+}
+
+#[tokio::test]
+async fn a_blocked_broker_is_waited_for_and_named_and_acks_still_go() {
+    let (proxy, broker, scratch) = connect_through().await;
+    let mut consumer = broker.consume(&tasks(), 1).await.unwrap();
+    broker.publish(&to_tasks(), message("one")).await.unwrap();
+    broker.publish(&to_tasks(), message("two")).await.unwrap();
+    let one = delivery(&mut *consumer).await;
+    proxy.block_publishing("low on memory");
+    let health =
+        healthy(&broker, "to be blocked", |health| health.blocked.is_some()).await;
+    assert_eq!(health.blocked.as_deref(), Some("low on memory"));
+    assert!(health.connected && !health.is_well());
+    let blocked = publishing(&broker, "three");
+    // The ack of the first lets the second come, on the other connection.
+    one.settle(Settle::Ack);
+    let two = delivery(&mut *consumer).await;
+    assert_eq!(two.message.body.as_ref(), b"two");
+    assert_eq!(broker.declare(&tasks()).await.unwrap(), Declared::new(0, 1, false));
+    assert!(!blocked.is_finished());
+    proxy.unblock();
+    soon("to publish", blocked).await.unwrap().unwrap();
+    healthy(&broker, "to be well", |health| health.is_well()).await;
+    two.settle(Settle::Ack);
+    assert_eq!(delivery(&mut *consumer).await.message.body.as_ref(), b"three");
+    broker.close().await;
+    scratch.sweep().await;
+}
+
+#[tokio::test]
+async fn closing_does_not_wait_for_a_broker_that_is_gone() {
+    let (proxy, broker, scratch) = connect_through().await;
+    let mut consumer = broker.consume(&tasks(), 1).await.unwrap();
+    proxy.refuse(true);
+    proxy.cut();
+    healthy(&broker, "to be cut off", |health| !health.connected).await;
+    let publish = publishing(&broker, "x");
+    soon("to close", broker.close()).await;
+    assert!(matches!(soon("an answer", publish).await.unwrap(), Err(PublishError::Closed)));
+    assert!(soon("the end", consumer.next()).await.is_none());
+    scratch.sweep().await;
+}
+
+#[tokio::test]
+async fn no_delivery_is_lost_by_a_future_that_is_dropped() {
+    let (broker, scratch) = connect().await;
+    let broker = Arc::new(broker);
+    let mut consumer = broker.consume(&tasks(), 1).await.unwrap();
+    for number in 0..50u8 {
+        let published = publishing(&broker, [number]);
+        // Polled and dropped in all states of the delivery's way.
+        let received = async {
+            loop {
+                tokio::select! {
+                    biased;
+                    received = consumer.next() => return received,
+                    () = tokio::task::yield_now() => {}
+                }
+            }
+        };
+        let received = soon("a delivery", received).await;
+        let Some(Consumption::Delivery(received)) = received else { panic!("{received:?}") };
+        assert_eq!(received.message.body.as_ref(), [number]);
+        received.settle(Settle::Ack);
+        published.await.unwrap().unwrap();
+    }
+    broker.close().await;
+    scratch.sweep().await;
+}
+
+#[tokio::test]
+async fn the_next_host_of_the_url_is_taken_when_one_does_not_answer() {
+    let url = test_url();
+    let (credentials, host, rest) = parts(&url);
+    let (first, second) = (Proxy::start(&host).await, Proxy::start(&host).await);
+    first.refuse(true);
+    let scratch = Scratch(namespace());
+    let url = format!("amqp://{credentials}@{},{}{rest}", first.address, second.address);
+    let broker = connect_to(&url, &scratch.0, Role::Leader).await.unwrap();
+    first.refuse(false);
+    second.refuse(true);
+    second.cut();
+    healthy(&broker, "to move", |health| health.generation == 3 && health.is_well()).await;
+    broker.declare(&tasks()).await.unwrap();
+    broker.publish(&to_tasks(), message("x")).await.unwrap();
+    broker.close().await;
+    scratch.sweep().await;
+}
