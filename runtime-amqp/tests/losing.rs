@@ -86,8 +86,7 @@ async fn what_is_in_flight_when_the_connection_is_cut_is_lost_or_taken_and_never
     let (proxy, broker, scratch) = connect_through().await;
     broker.declare(&tasks()).await.unwrap();
     let publish = |number: u32| [&number.to_be_bytes()[..], &[0; 1_000]].concat();
-    let publishes: Vec<_> =
-        (0..400).map(|number| publishing(&broker, publish(number))).collect();
+    let publishes: Vec<_> = (0..400).map(|number| publishing(&broker, publish(number))).collect();
     let mut swallowed = proxy.silence(true);
     soon("to be sent", swallowed.wait_for(|bytes| *bytes > 10_000)).await.unwrap();
     proxy.silence(false);
@@ -162,7 +161,11 @@ async fn queues_of_a_lost_connection_are_made_anew() {
         {
             let published = async {
                 // Whoever publishes learns of the cut by a loss.
-                while broker.publish(&Address::new(exchange, "all"), message("heard")).await.is_err() {}
+                while broker
+                    .publish(&Address::new(exchange, "all"), message("heard"))
+                    .await
+                    .is_err()
+                {}
             };
             soon("to publish", published).await;
             let heard = delivery(&mut **consumer).await;
@@ -216,8 +219,7 @@ async fn a_blocked_broker_is_waited_for_and_named_and_acks_still_go() {
     broker.publish(&to_tasks(), message("two")).await.unwrap();
     let one = delivery(&mut *consumer).await;
     proxy.block_publishing("low on memory");
-    let health =
-        healthy(&broker, "to be blocked", |health| health.blocked.is_some()).await;
+    let health = healthy(&broker, "to be blocked", |health| health.blocked.is_some()).await;
     assert_eq!(health.blocked.as_deref(), Some("low on memory"));
     assert!(health.connected && !health.is_well());
     let blocked = publishing(&broker, "three");

@@ -46,7 +46,7 @@ async fn a_wrong_password_is_named_and_not_shown() {
 async fn a_missing_virtual_host_is_named() {
     let (credentials, host, _) = parts(&test_url());
     let url = format!("amqp://{credentials}@{host}/no-such-host");
-    let error = refused(&url, credentials.split_once(':').map_or(":", |_| &credentials)).await;
+    let error = refused(&url, &credentials).await;
     match error {
         ConnectError::VirtualHost { vhost, .. } => assert_eq!(vhost, "no-such-host"),
         other => panic!("{other:?}"),
@@ -86,7 +86,10 @@ async fn a_host_that_takes_connections_and_says_nothing_is_unreachable() {
 
 #[tokio::test]
 async fn what_is_no_broker_is_unreachable() {
-    let (listener, text) = (tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap(), b"HTTP/1.1 400 Bad Request\r\n\r\n");
+    let (listener, text) = (
+        tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap(),
+        b"HTTP/1.1 400 Bad Request\r\n\r\n",
+    );
     let address = listener.local_addr().unwrap();
     let serving = tokio::spawn(async move {
         while let Ok((mut stream, _)) = listener.accept().await {
@@ -138,10 +141,7 @@ async fn a_queue_in_another_shape_is_used_as_found() {
     let mut arguments = FieldTable::default();
     arguments.insert("x-max-length".into(), AMQPValue::LongInt(5));
     let name = format!("{}.task.default", scratch.0);
-    channel
-        .queue_declare(name.into(), QueueDeclareOptions::durable(), arguments)
-        .await
-        .unwrap();
+    channel.queue_declare(name.into(), QueueDeclareOptions::durable(), arguments).await.unwrap();
     assert!(broker.declare(&tasks()).await.unwrap().as_found);
     let mut consumer = broker.consume(&tasks(), 1).await.unwrap();
     assert!(broker.publish_mandatory(&to_tasks(), message("x")).await.unwrap());
