@@ -41,8 +41,39 @@ impl Engine {
         }
     }
 
-    /// Whether a task is live.
-    pub(crate) fn is_live(&self, number: TaskNumber) -> bool {
-        self.tasks.contains_key(&number)
+    /// What makes the state of this engine different from others, whatever the numbers of its
+    /// tasks, its clocks and its measurements.
+    pub(crate) fn likeness(&self) -> String {
+        let mut tasks: Vec<String> =
+            self.tasks.keys().map(|task| self.likeness_of(*task, 0)).collect();
+        tasks.sort_unstable();
+        let jobs: Vec<String> = self
+            .jobs
+            .values()
+            .map(|job| {
+                let held = job.fold.as_ref().map(super::super::fold::FoldTree::held);
+                let pending: Vec<_> =
+                    job.stages.iter().map(|stage| (&stage.pending, stage.open)).collect();
+                format!("{held:?} {pending:?} {:?} {}", job.releases, job.source.ended)
+            })
+            .collect();
+        format!("{tasks:?} {jobs:?}")
+    }
+
+    /// The same for one copy of a task.
+    pub(crate) fn likeness_of(&self, number: TaskNumber, attempt: u32) -> String {
+        let Some(task) = self.tasks.get(&number) else { return String::from("dead") };
+        let batch = match &task.work {
+            Work::Run { elements, first_step } => format!("{first_step} {:?}", elements.ranges()),
+            Work::Combine { partials } => format!("{partials:?}"),
+        };
+        let state = match task.state {
+            TaskState::Waiting { .. } => "waiting",
+            TaskState::Publishing => "publishing",
+            TaskState::Queued => "queued",
+        };
+        let newest = task.attempt == attempt;
+        let known = task.copies.contains(&attempt);
+        format!("{batch} {state} {} {} {newest} {known}", task.copies.len(), task.redelivered)
     }
 }

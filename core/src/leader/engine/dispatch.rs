@@ -257,6 +257,11 @@ impl Engine {
         if room == 0 && !starved {
             return;
         }
+        if job.plan.stages[0].steps.is_empty() {
+            // Elements are their own outputs: no worker sets the pace.
+            self.ask(id, u64::MAX, room.min(MAX_PULL_BYTES).max(1));
+            return;
+        }
         let sizing = self.sizing(job, 0);
         let pool = self.pools.get(&job.plan.stages[0].pool);
         let limit = pool.map_or(1, |flow| flow.limit(&sizing, self.now)).max(1);
@@ -268,6 +273,10 @@ impl Engine {
             return;
         }
         let bytes = room.min(MAX_PULL_BYTES).min(MAX_BATCH_BYTES * (free as usize + 1)).max(1);
+        self.ask(id, elements, bytes);
+    }
+
+    fn ask(&mut self, id: JobId, elements: u64, bytes: usize) {
         if let Some(job) = self.jobs.get_mut(&id) {
             job.source.pulling = true;
         }

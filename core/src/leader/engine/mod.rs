@@ -8,6 +8,8 @@ mod answer;
 mod checks;
 mod dispatch;
 mod element;
+#[cfg(test)]
+mod explorer;
 mod liveness;
 mod output;
 
