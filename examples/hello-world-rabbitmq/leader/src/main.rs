@@ -1,0 +1,15 @@
+//! The leader: says what is to be done, and prints the outcome.
+#![allow(clippy::print_stdout, reason = "it says hello")]
+
+use hello_ops::{Concat, Shout};
+use phalanx::prelude::*;
+
+#[tokio::main]
+async fn main() -> Result<(), phalanx::Error> {
+    let runtime = Runtime::from_env().await?;
+    let greeting =
+        IndexedStream::from("hello, world!".chars()).map(Shout).fold(Concat).run(&runtime).await?;
+    runtime.close().await;
+    println!("{greeting}");
+    Ok(())
+}
