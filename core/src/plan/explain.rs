@@ -112,7 +112,7 @@ mod tests {
             directive(Verb::Fold, "crawler::Sum", "default"),
         ];
         let plan = Plan {
-            stages: cut(&chain, Some(100)),
+            stages: cut(&chain, Some(100), false),
             end: End::Fold { empty: None, deterministic: false },
         };
         assert_eq!(
@@ -132,8 +132,10 @@ end      one value, folded in input order
 
     #[test]
     fn a_plan_without_steps_says_so() {
-        let plan =
-            Plan { stages: cut(&[], None), end: End::Stream { ordered: true, take: Some(3) } };
+        let plan = Plan {
+            stages: cut(&[], None, false),
+            end: End::Stream { ordered: true, take: Some(3) },
+        };
         assert_eq!(
             explain(&plan, (10, Some(10))),
             "\

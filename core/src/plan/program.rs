@@ -105,7 +105,11 @@ impl Program {
         match &self.mistake {
             Some(mistake) => Err(mistake.clone()),
             None => Ok(Plan {
-                stages: stage::cut(&self.directives, self.batch.map(NonZeroU32::get)),
+                stages: stage::cut(
+                    &self.directives,
+                    self.batch.map(NonZeroU32::get),
+                    matches!(self.end, End::Fold { deterministic: true, .. }),
+                ),
                 end: self.end.clone(),
             }),
         }

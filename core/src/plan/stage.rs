@@ -1,6 +1,6 @@
 //! Plans, and how a chain of directives is cut into stages.
 
-use super::{End, StepPlan, directive::Directive};
+use super::{End, OnFailure, StepPlan, directive::Directive};
 use crate::{broker::Pool, registry::Verb};
 
 /// A program, cut into stages.
@@ -25,21 +25,31 @@ pub struct Stage {
 
 impl Stage {
     /// Whether `next` can run in the same pass.
-    fn admits(&self, next: &Directive) -> bool {
+    fn admits(&self, next: &Directive, deterministic: bool) -> bool {
         let expands = self.steps.iter().any(|step| step.reference.verb == Verb::FlatMap);
         // A `try_map` turns the failure of one element into one value: it must be the failure of
         // one whole input element of its stage, not of one of its many parts.
         let splits_failures = expands && next.step.reference.verb == Verb::TryMap;
-        self.pool == next.pool && !splits_failures
+        // A leaf of a fold of fixed shape counts whole or not at all: what is left out or made a
+        // value must be so before it comes to the fold.
+        let folds = matches!(next.step.reference.verb, Verb::Fold | Verb::Reduce);
+        let breaks_leaves = deterministic
+            && folds
+            && self.steps.iter().any(|step| {
+                step.reference.verb == Verb::TryMap || step.on_failure != OnFailure::FailJob
+            });
+        self.pool == next.pool && !splits_failures && !breaks_leaves
     }
 }
 
-/// Cuts a chain into stages, each as long as can be.
-pub(super) fn cut(directives: &[Directive], batch: Option<u32>) -> Vec<Stage> {
+/// Cuts a chain into stages, each as long as can be; `deterministic` is the fold at its end.
+pub(super) fn cut(directives: &[Directive], batch: Option<u32>, deterministic: bool) -> Vec<Stage> {
     let mut stages: Vec<Stage> = Vec::new();
     for directive in directives {
         match stages.last_mut() {
-            Some(stage) if stage.admits(directive) => stage.steps.push(directive.step.clone()),
+            Some(stage) if stage.admits(directive, deterministic) => {
+                stage.steps.push(directive.step.clone())
+            }
             _ => stages.push(Stage {
                 pool: directive.pool.clone(),
                 steps: vec![directive.step.clone()],
@@ -61,7 +71,11 @@ mod tests {
     fn cut_names(chain: &[(Verb, &str, &str)]) -> Vec<String> {
         let directives: Vec<_> =
             chain.iter().map(|(verb, name, pool)| directive(*verb, name, pool)).collect();
-        cut(&directives, None)
+        names(&cut(&directives, None, false))
+    }
+
+    fn names(stages: &[Stage]) -> Vec<String> {
+        stages
             .iter()
             .map(|stage| {
                 let names: Vec<_> =
@@ -97,6 +111,21 @@ mod tests {
             (Verb::TryMap, "e", "p"),
         ];
         assert_eq!(cut_names(&chain), ["p: a b c", "p: d e"]);
+    }
+
+    #[test]
+    fn a_fold_of_fixed_shape_begins_a_stage_behind_elements_that_may_drop_out() {
+        let fold = directive(Verb::Fold, "fold", "p");
+        let mut skipping = directive(Verb::Map, "a", "p");
+        skipping.step.on_failure = OnFailure::Skip;
+        for (first, deterministic, expected) in [
+            (skipping.clone(), true, &["p: a", "p: fold"][..]),
+            (directive(Verb::TryMap, "a", "p"), true, &["p: a", "p: fold"]),
+            (directive(Verb::Map, "a", "p"), true, &["p: a fold"]),
+            (skipping, false, &["p: a fold"]),
+        ] {
+            assert_eq!(names(&cut(&[first, fold.clone()], None, deterministic)), expected);
+        }
     }
 
     #[test]

@@ -11,6 +11,7 @@ use crate::{
         batch::MAX_BATCH_BYTES,
         event::JobEvent,
         flow::MAX_JOB_BYTES,
+        fold::LEAF,
         job::JobState,
         protocol::Action,
         retry,
@@ -251,8 +252,11 @@ impl Engine {
             return;
         }
         let state = &job.stages[0];
-        // At least one task is always allowed, else a job of huge elements would never move.
-        let starved = job.tasks.is_empty() && state.pending_elements == 0;
+        let leaves = job.has_leaves(0);
+        // At least one task is always allowed, else a job of huge elements would never move; a leaf
+        // goes out whole, however large that makes it.
+        let least = if leaves { u64::from(LEAF) } else { 1 };
+        let starved = job.tasks.is_empty() && state.pending_elements < least;
         let room = MAX_JOB_BYTES.saturating_sub(job.bytes);
         if room == 0 && !starved {
             return;
@@ -267,12 +271,14 @@ impl Engine {
         let limit = pool.map_or(1, |flow| flow.limit(&sizing, self.now)).max(1);
         let free = u64::from(limit.saturating_sub(pool.map_or(0, |flow| flow.tasks)));
         // What can go out now, and one batch to be ready for the next credit.
-        let wanted = sizing.elements().saturating_mul(free + 1);
+        let batch = if leaves { least } else { sizing.elements() };
+        let wanted = batch.saturating_mul(free + 1);
         let elements = wanted.saturating_sub(state.pending_elements);
-        if elements == 0 || state.pending_bytes >= MAX_BATCH_BYTES * (free as usize + 1) {
+        let full = if leaves { usize::MAX } else { MAX_BATCH_BYTES * (free as usize + 1) };
+        if elements == 0 || state.pending_bytes >= full {
             return;
         }
-        let bytes = room.min(MAX_PULL_BYTES).min(MAX_BATCH_BYTES * (free as usize + 1)).max(1);
+        let bytes = room.min(MAX_PULL_BYTES).min(full).max(1);
         self.ask(id, elements, bytes);
     }
 
