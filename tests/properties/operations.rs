@@ -1,0 +1,134 @@
+//! What the programs are made of. Each operation is a function of its input alone, so that plain
+//! iterators can say what must come out.
+
+use phalanx::prelude::*;
+use serde::{Deserialize, Serialize};
+
+/// Spreads neighbouring numbers, so that no result is right by chance.
+pub(crate) fn mix(n: u64) -> u64 {
+    let n = (n ^ (n >> 31)).wrapping_mul(0x9e37_79b9_7f4a_7c15);
+    n ^ (n >> 29)
+}
+
+#[operation]
+pub(crate) fn add(#[state] amount: u64, n: u64) -> u64 {
+    mix(n.wrapping_add(amount))
+}
+
+#[operation]
+pub(crate) async fn add_later(#[state] amount: u64, n: u64) -> u64 {
+    // Others run in between, on this worker and on others.
+    tokio::task::yield_now().await;
+    add(amount, n)
+}
+
+#[operation]
+pub(crate) fn keep(#[state] one_in: u64, n: &u64) -> bool {
+    !mix(*n).is_multiple_of(one_in)
+}
+
+#[operation]
+pub(crate) fn spread(#[state] most: u64, n: u64) -> Vec<u64> {
+    (0..mix(n) % (most + 1)).map(|copy| mix(n ^ copy)).collect()
+}
+
+/// Fails for some elements on their first try, and never again.
+#[operation]
+pub(crate) fn stumble(#[state] one_in: u64, n: u64, cx: &TaskContext) -> Result<u64> {
+    if cx.tries() == 1 && mix(n).is_multiple_of(one_in) {
+        return Err(OperationError::fatal("stumbled").transient());
+    }
+    Ok(add(1, n))
+}
+
+/// Fails for good for some elements, in one way or another.
+#[operation]
+pub(crate) fn refuse(#[state] one_in: u64, n: u64) -> Result<u64> {
+    match refused(one_in, n) {
+        None => Ok(n),
+        Some(false) => Err(OperationError::fatal(format!("refused {n}"))),
+        Some(true) => panic!("refused {n}"),
+    }
+}
+
+/// Whether [`refuse`] refuses, and whether by a panic.
+pub(crate) fn refused(one_in: u64, n: u64) -> Option<bool> {
+    mix(n).is_multiple_of(one_in).then(|| mix(n ^ 1).is_multiple_of(2))
+}
+
+/// Turns the values of a `try_map` back into numbers.
+#[operation]
+pub(crate) fn settle(outcome: Result<u64>) -> u64 {
+    settled(outcome.ok())
+}
+
+pub(crate) fn settled(outcome: Option<u64>) -> u64 {
+    outcome.map_or(1, mix)
+}
+
+/// The affine map n → factor · n + offset: composing them is associative and not commutative.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+pub(crate) struct Affine {
+    factor: u64,
+    offset: u64,
+}
+
+impl Affine {
+    pub(crate) const IDENTITY: Self = Self { factor: 1, offset: 0 };
+
+    pub(crate) fn then(self, next: Self) -> Self {
+        Self {
+            factor: next.factor.wrapping_mul(self.factor),
+            offset: next.factor.wrapping_mul(self.offset).wrapping_add(next.offset),
+        }
+    }
+}
+
+#[operation(type = "AffineMap")]
+pub(crate) fn affine(n: u64) -> Affine {
+    Affine { factor: mix(n) | 1, offset: mix(n ^ 2) }
+}
+
+#[derive(Serialize, Deserialize, RemoteExecute)]
+pub(crate) struct Compose;
+
+impl Monoid for Compose {
+    type Elem = Affine;
+
+    fn empty(&self) -> Affine {
+        Affine::IDENTITY
+    }
+
+    fn combine(&self, a: Affine, b: Affine, _cx: &TaskContext) -> Result<Affine> {
+        Ok(a.then(b))
+    }
+}
+
+/// A word for each number: sums of them grow, unlike those of [`Compose`].
+#[operation]
+pub(crate) fn word(n: u64) -> String {
+    format!("{:x} ", n % 4_096)
+}
+
+#[derive(Serialize, Deserialize, RemoteExecute)]
+pub(crate) struct Concatenate;
+
+impl Monoid for Concatenate {
+    type Elem = String;
+
+    fn empty(&self) -> String {
+        String::new()
+    }
+
+    fn combine(&self, mut a: String, b: String, _cx: &TaskContext) -> Result<String> {
+        a.push_str(&b);
+        Ok(a)
+    }
+}
+
+/// Keeps the left one: associative, not commutative, and without an identity.
+#[operation]
+pub(crate) fn leftmost(a: u64, b: u64) -> u64 {
+    let _ = b;
+    a
+}

@@ -1,0 +1,291 @@
+//! Programs to run, and what must come out of them.
+
+use std::collections::BTreeMap;
+
+use futures::StreamExt;
+use phalanx::{IndexedStream, OnFailure, Runtime};
+use proptest::{collection::vec, prelude::*};
+
+use crate::operations::{
+    Add, AddLater, Affine, AffineMap, Compose, Concatenate, Keep, Leftmost, Refuse, Settle, Spread,
+    Stumble, Word, add, affine, keep, mix, refused, settled, spread, word,
+};
+
+/// A program.
+#[derive(Debug, Clone)]
+pub(crate) struct Program {
+    /// Its numbers come from here.
+    seed: u64,
+    length: u64,
+    chain: Vec<Link>,
+    batch: Option<u32>,
+    end: End,
+}
+
+/// A directive, or some that belong together.
+#[derive(Debug, Clone, Copy)]
+pub(crate) enum Link {
+    Add(u64),
+    AddLater(u64),
+    /// In a pool of its own: ends the stage.
+    AddElsewhere(u64),
+    Keep(u64),
+    Spread(u64),
+    Stumble(u64),
+    /// `try_map`: failures become values.
+    TryRefuse(u64),
+    /// Failing elements are left out.
+    SkipRefused(u64),
+}
+
+/// How a program ends.
+#[derive(Debug, Clone, Copy)]
+pub(crate) enum End {
+    Collect,
+    Run,
+    Take(u64),
+    TakeOrdered(u64),
+    First,
+    Count,
+    Compose { deterministic: bool },
+    Concatenate,
+    Leftmost,
+}
+
+/// What came out of a program.
+#[derive(Debug)]
+pub(crate) enum Outcome {
+    /// In input order.
+    Ordered(Vec<u64>),
+    /// In any order.
+    Indexed(Vec<(u64, u64)>),
+    Perhaps(Option<u64>),
+    Count(u64),
+    Affine(Affine),
+    Text(String),
+}
+
+fn links() -> impl Strategy<Value = Link> {
+    prop_oneof![
+        4 => any::<u64>().prop_map(Link::Add),
+        2 => any::<u64>().prop_map(Link::AddLater),
+        1 => any::<u64>().prop_map(Link::AddElsewhere),
+        3 => (1..8u64).prop_map(Link::Keep),
+        3 => (0..4u64).prop_map(Link::Spread),
+        1 => (2..20u64).prop_map(Link::Stumble),
+        2 => (1..10u64).prop_map(Link::TryRefuse),
+        2 => (1..10u64).prop_map(Link::SkipRefused),
+    ]
+}
+
+fn ends() -> impl Strategy<Value = End> {
+    prop_oneof![
+        3 => Just(End::Collect),
+        3 => Just(End::Run),
+        1 => (0..50u64).prop_map(End::Take),
+        1 => (0..50u64).prop_map(End::TakeOrdered),
+        1 => Just(End::First),
+        1 => Just(End::Count),
+        3 => any::<bool>().prop_map(|deterministic| End::Compose { deterministic }),
+        2 => Just(End::Concatenate),
+        2 => Just(End::Leftmost),
+    ]
+}
+
+/// Programs over `longest` elements at most.
+pub(crate) fn programs(longest: u64) -> impl Strategy<Value = Program> {
+    let length = prop_oneof![1 => Just(0), 6 => 1..200u64, 1 => 200..=longest];
+    let batch = prop_oneof![2 => Just(None), 3 => (1..60u32).prop_map(Some)];
+    (any::<u64>(), length, vec(links(), 0..5), batch, ends())
+        .prop_map(|(seed, length, chain, batch, end)| Program { seed, length, chain, batch, end })
+}
+
+impl Link {
+    fn extend(self, stream: IndexedStream<u64>) -> IndexedStream<u64> {
+        match self {
+            Self::Add(amount) => stream.map(Add { amount }),
+            Self::AddLater(amount) => stream.map(AddLater { amount }),
+            Self::AddElsewhere(amount) => stream.map(Add { amount }).pool("elsewhere"),
+            Self::Keep(one_in) => stream.filter(Keep { one_in }),
+            Self::Spread(most) => stream.flat_map(Spread { most }),
+            Self::Stumble(one_in) => stream.map(Stumble { one_in }),
+            Self::TryRefuse(one_in) => stream.try_map(Refuse { one_in }).map(Settle),
+            Self::SkipRefused(one_in) => stream.map(Refuse { one_in }).on_failure(OnFailure::Skip),
+        }
+    }
+
+    /// What becomes of the values that one element of a stage has come to: all of them, or none.
+    fn plainly(self, values: Vec<u64>) -> Vec<u64> {
+        let values = values.into_iter();
+        match self {
+            Self::Add(amount) | Self::AddLater(amount) | Self::AddElsewhere(amount) => {
+                values.map(|n| add(amount, n)).collect()
+            }
+            Self::Keep(one_in) => values.filter(|n| keep(one_in, n)).collect(),
+            Self::Spread(most) => values.flat_map(|n| spread(most, n)).collect(),
+            Self::Stumble(_) => values.map(|n| add(1, n)).collect(),
+            Self::TryRefuse(one_in) => {
+                values.map(|n| settled(refused(one_in, n).is_none().then_some(n))).collect()
+            }
+            Self::SkipRefused(one_in) => {
+                let all: Option<Vec<u64>> =
+                    values.map(|n| refused(one_in, n).is_none().then_some(n)).collect();
+                all.unwrap_or_default()
+            }
+        }
+    }
+
+    fn is_elsewhere(self) -> bool {
+        matches!(self, Self::AddElsewhere(_))
+    }
+
+    fn begins_a_stage_behind(self, stage: &[Self]) -> bool {
+        let splits = stage.iter().any(|link| matches!(link, Self::Spread(_)));
+        stage.iter().any(|link| link.is_elsewhere() != self.is_elsewhere())
+            || (splits && matches!(self, Self::TryRefuse(_)))
+    }
+}
+
+impl Program {
+    fn input(&self) -> impl Iterator<Item = u64> + use<> {
+        let seed = self.seed;
+        (0..self.length).map(move |n| mix(seed.wrapping_add(n)))
+    }
+
+    /// The chain, cut where elements pass through the leader: from here on each of them fails for
+    /// itself.
+    fn stages(&self) -> Vec<Vec<Link>> {
+        let mut stages: Vec<Vec<Link>> = Vec::new();
+        for link in &self.chain {
+            match stages.last_mut() {
+                Some(stage) if !link.begins_a_stage_behind(stage) => stage.push(*link),
+                _ => stages.push(vec![*link]),
+            }
+        }
+        stages
+    }
+
+    /// What must come out, each with the index of the input element that it comes from.
+    fn expected(&self) -> Vec<(u64, u64)> {
+        let input: Vec<(u64, u64)> = (0..).zip(self.input()).collect();
+        self.stages().into_iter().fold(input, |elements, stage| {
+            let outputs = elements.into_iter().flat_map(|(index, n)| {
+                let values = stage.iter().fold(vec![n], |values, link| link.plainly(values));
+                values.into_iter().map(move |n| (index, n))
+            });
+            outputs.collect()
+        })
+    }
+
+    fn stream(&self) -> IndexedStream<u64> {
+        let source = IndexedStream::from(self.input());
+        let stream = self.chain.iter().fold(source, |stream, link| link.extend(stream));
+        match self.batch {
+            Some(elements) => stream.batch(elements),
+            None => stream,
+        }
+    }
+
+    /// Runs it.
+    pub(crate) async fn run(&self, runtime: &Runtime) -> Result<Outcome, phalanx::Error> {
+        let stream = self.stream();
+        Ok(match self.end {
+            End::Collect => Outcome::Ordered(stream.collect(runtime).await?),
+            End::Run => Outcome::Indexed(indexed(stream, runtime).await?),
+            End::Take(count) => Outcome::Indexed(indexed(stream.take(count), runtime).await?),
+            End::TakeOrdered(count) => Outcome::Ordered(stream.take(count).collect(runtime).await?),
+            End::First => Outcome::Perhaps(stream.first().run(runtime).await?),
+            End::Count => Outcome::Count(stream.count().run(runtime).await?),
+            End::Compose { deterministic } => {
+                let fold = stream.map(AffineMap).fold(Compose);
+                let fold = if deterministic { fold.deterministic() } else { fold };
+                Outcome::Affine(fold.run(runtime).await?)
+            }
+            End::Concatenate => {
+                Outcome::Text(stream.map(Word).fold(Concatenate).run(runtime).await?)
+            }
+            End::Leftmost => Outcome::Perhaps(stream.reduce(Leftmost).run(runtime).await?),
+        })
+    }
+
+    /// The outputs of one element stay together and in order, as long as one stage makes them.
+    fn check_order(&self, actual: &[(u64, u64)], expected: &[(u64, u64)]) -> Result<(), String> {
+        match self.stages().len() {
+            2.. => Ok(()),
+            _ => in_order_of_each_element(actual, expected),
+        }
+    }
+
+    /// Compares what came out with what must.
+    pub(crate) fn check(&self, actual: Outcome) -> Result<(), String> {
+        let expected = self.expected();
+        let values = || expected.iter().map(|(_, n)| *n);
+        match (self.end, actual) {
+            (End::Collect, Outcome::Ordered(actual)) => same(actual, values().collect()),
+            (End::Run, Outcome::Indexed(actual)) => {
+                self.check_order(&actual, &expected)?;
+                same(sorted(actual), sorted(expected.clone()))
+            }
+            (End::Take(count), Outcome::Indexed(actual)) => {
+                same(actual.len() as u64, count.min(expected.len() as u64))?;
+                self.check_order(&actual, &expected)?;
+                included(sorted(actual), sorted(expected))
+            }
+            (End::TakeOrdered(count), Outcome::Ordered(actual)) => {
+                same(actual, values().take(count as usize).collect())
+            }
+            (End::First | End::Leftmost, Outcome::Perhaps(actual)) => same(actual, values().next()),
+            (End::Count, Outcome::Count(actual)) => same(actual, expected.len() as u64),
+            (End::Compose { .. }, Outcome::Affine(actual)) => {
+                same(actual, values().map(affine).fold(Affine::IDENTITY, Affine::then))
+            }
+            (End::Concatenate, Outcome::Text(actual)) => same(actual, values().map(word).collect()),
+            (end, actual) => Err(format!("{end:?} gave {actual:?}")),
+        }
+    }
+}
+
+async fn indexed(
+    stream: IndexedStream<u64>,
+    runtime: &Runtime,
+) -> Result<Vec<(u64, u64)>, phalanx::Error> {
+    stream.run(runtime).await?.collect::<Vec<_>>().await.into_iter().collect()
+}
+
+fn sorted(mut elements: Vec<(u64, u64)>) -> Vec<(u64, u64)> {
+    elements.sort_unstable();
+    elements
+}
+
+/// Each of `actual` is one of `expected`; both are sorted.
+fn included(actual: Vec<(u64, u64)>, expected: Vec<(u64, u64)>) -> Result<(), String> {
+    let mut expected = expected.into_iter();
+    match actual.into_iter().find(|wanted| !expected.any(|element| element == *wanted)) {
+        None => Ok(()),
+        Some(surplus) => Err(format!("{surplus:?} must not be")),
+    }
+}
+
+/// The outputs of each element are a beginning of those that it must have.
+fn in_order_of_each_element(actual: &[(u64, u64)], expected: &[(u64, u64)]) -> Result<(), String> {
+    let mut outputs = BTreeMap::<u64, Vec<u64>>::new();
+    for (index, n) in expected {
+        outputs.entry(*index).or_default().push(*n);
+    }
+    let mut seen = BTreeMap::<u64, usize>::new();
+    for (index, n) in actual {
+        let at = seen.entry(*index).or_default();
+        if outputs.get(index).and_then(|outputs| outputs.get(*at)) != Some(n) {
+            return Err(format!("output {at} of element {index} must not be {n}"));
+        }
+        *at += 1;
+    }
+    Ok(())
+}
+
+fn same<T: PartialEq + std::fmt::Debug>(actual: T, expected: T) -> Result<(), String> {
+    match actual == expected {
+        true => Ok(()),
+        false => Err(format!("{actual:?}\nis not\n{expected:?}")),
+    }
+}
