@@ -25,11 +25,14 @@ pub mod registry {
 #[cfg(feature = "worker")]
 pub use phalanx_worker as worker;
 
-// Their brokers are found by the scheme of a URL, once they are linked.
+/// The broker in memory, for more than the URL `memory://` says: several leaders in one process,
+/// and tests against a broker that misbehaves.
+#[cfg(feature = "inmemory")]
+pub use phalanx_inmemory as memory;
+
+// Its broker is found by the scheme of a URL, once it is linked.
 #[cfg(feature = "amqp")]
 use phalanx_amqp as _;
-#[cfg(feature = "inmemory")]
-use phalanx_inmemory as _;
 
 /// What most programs need: `use phalanx::prelude::*;`.
 pub mod prelude {

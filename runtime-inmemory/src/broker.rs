@@ -7,7 +7,6 @@ use phalanx_core::broker::{
     Address, Broker, BrokerError, BrokerUrl, Consumer, Declared, Health, Message, PublishError,
     QueueSpec,
 };
-use phalanx_worker::WorkerOptions;
 use tokio::sync::watch;
 
 use crate::{
@@ -60,15 +59,17 @@ impl MemoryBroker {
         self.connection.interrupt();
     }
 
-    /// Starts a worker in this process, on a connection of its own, that ends with this connection.
+    /// Starts a worker in this process with so many slots, on a connection of its own; it ends with
+    /// this connection.
     ///
-    /// It serves the pools of `options` and all that the operations of this program name. For any
-    /// other pool whose queue this connection declares, one more worker is started.
+    /// It serves the pool `default` and all that the operations of this program name. For any
+    /// other pool whose queue this connection declares, as a leader does before it uses one, one
+    /// more worker is started.
     ///
     /// # Panics
     /// Outside of a tokio runtime.
-    pub fn start_workers(&self, options: WorkerOptions) {
-        self.workers.start(self, options);
+    pub fn start_workers(&self, slots: usize) {
+        self.workers.start(self, slots);
     }
 
     fn connected_to(topology: Arc<Topology>) -> Self {

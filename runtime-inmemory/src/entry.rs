@@ -1,12 +1,11 @@
 //! What `memory://` comes to.
 
-use std::{sync::Arc, time::Duration};
+use std::sync::Arc;
 
 use linkme::distributed_slice;
 use phalanx_core::broker::{
     BROKERS, Broker, BrokerEntry, BrokerError, BrokerUrl, ConnectError, ConnectOptions, Role,
 };
-use phalanx_worker::WorkerOptions;
 
 use crate::MemoryBroker;
 
@@ -31,13 +30,8 @@ fn connect(url: &BrokerUrl, options: &ConnectOptions) -> Result<Arc<dyn Broker>,
         });
     }
     let broker = MemoryBroker::new();
-    let mut worker = WorkerOptions::default();
-    if let Some(slots) = options.slots {
-        worker.slots = slots;
-    }
-    // There was no leader before whose jobs could be dead.
-    worker.listen = Duration::ZERO;
-    broker.start_workers(worker);
+    let cores = || std::thread::available_parallelism().map_or(1, usize::from);
+    broker.start_workers(options.slots.unwrap_or_else(cores));
     Ok(Arc::new(broker))
 }
 

@@ -15,10 +15,20 @@ use std::{
 /// when is still up to the threads of the program.
 ///
 /// ```
+/// use std::sync::Arc;
+///
+/// use phalanx_core::leader::Runtime;
 /// use phalanx_inmemory::{MemoryBroker, Misbehaviour};
 ///
+/// # #[tokio::main]
+/// # async fn main() -> Result<(), phalanx_core::Error> {
 /// let broker = MemoryBroker::with_misbehaviour(Misbehaviour::seeded(7).duplicate(0.5));
-/// # drop(broker);
+/// broker.start_workers(4);
+/// let runtime = Runtime::builder().lead(Arc::new(broker)).await?;
+/// // … run a program, and compare its result with what must come out …
+/// # runtime.close().await;
+/// # Ok(())
+/// # }
 /// ```
 #[derive(Debug, Clone, PartialEq)]
 #[non_exhaustive]

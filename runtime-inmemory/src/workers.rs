@@ -3,6 +3,7 @@
 use std::{
     collections::HashSet,
     sync::{Arc, Mutex},
+    time::Duration,
 };
 
 use phalanx_core::{
@@ -19,25 +20,23 @@ pub(crate) struct Workers {
     groups: Mutex<Vec<Group>>,
 }
 
-/// Workers with the same options, each for other pools.
+/// Workers with the same number of slots, each for other pools.
 #[derive(Debug)]
 struct Group {
-    options: WorkerOptions,
+    slots: usize,
     /// The pools that they serve.
     pools: HashSet<Pool>,
     workers: Vec<Worker>,
 }
 
 impl Workers {
-    /// Starts a worker for the pools of `options` and those that the operations of this program
-    /// name.
-    pub(crate) fn start(&self, broker: &MemoryBroker, options: WorkerOptions) {
-        let mut pools: HashSet<Pool> = options.pools.iter().cloned().collect();
+    /// Starts a worker for the pool `default` and those that the operations of this program name.
+    pub(crate) fn start(&self, broker: &MemoryBroker, slots: usize) {
         // A registry that cannot be used has no pools; the worker says what is wrong with it.
         let operations = Registry::global().into_iter().flat_map(Registry::iter);
-        let named = operations.filter_map(|operation| operation.pool());
-        pools.extend(named.filter_map(|name| Pool::new(name).ok()));
-        let mut group = Group { options, pools: HashSet::new(), workers: Vec::new() };
+        let named = operations.filter_map(|operation| Pool::new(operation.pool()?).ok());
+        let pools = named.chain([Pool::default()]).collect();
+        let mut group = Group { slots, pools: HashSet::new(), workers: Vec::new() };
         group.serve(broker, pools);
         lock(&self.groups).push(group);
     }
@@ -65,8 +64,11 @@ impl Workers {
 
 impl Group {
     fn serve(&mut self, broker: &MemoryBroker, pools: HashSet<Pool>) {
-        let mut options = self.options.clone();
+        let mut options = WorkerOptions::default();
         options.pools = pools.iter().cloned().collect();
+        options.slots = self.slots;
+        // No leader was there before them whose jobs could be dead.
+        options.listen = Duration::ZERO;
         let connection: Arc<dyn Broker> = Arc::new(broker.connect());
         self.workers.push(Worker::start(connection, options));
         self.pools.extend(pools);

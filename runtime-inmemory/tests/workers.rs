@@ -69,6 +69,7 @@ async fn a_leader_may_come_before_the_first_worker() {
             tokio::time::sleep(Duration::from_millis(1)).await;
         }
         let mut options = WorkerOptions::default();
+        options.listen = Duration::ZERO;
         options.pools = vec![Pool::new("named-by-an-operation").unwrap()];
         Worker::start(Arc::new(broker.connect()), options)
     };
@@ -80,7 +81,7 @@ async fn a_leader_may_come_before_the_first_worker() {
 #[tokio::test(flavor = "multi_thread")]
 async fn workers_are_brought_along_to_a_broker_that_misbehaves() {
     let broker = MemoryBroker::with_misbehaviour(Misbehaviour::seeded(1));
-    broker.start_workers(WorkerOptions::default());
+    broker.start_workers(2);
     let runtime = Runtime::builder().lead(Arc::new(broker)).await.unwrap();
     assert_eq!(double(&runtime, None).await, doubled());
     within_a_minute(runtime.close()).await;
