@@ -49,7 +49,7 @@ impl AmqpBroker {
     /// When the URL is none, nobody answers, or the broker refuses user, virtual host or topology.
     pub async fn connect(url: BrokerUrl, options: ConnectOptions) -> Result<Self, ConnectError> {
         let shown = url.to_string();
-        let namespace = Namespace::new(&options.namespace, options.quorum)
+        let namespace = Namespace::new(&options)
             .map_err(|source| ConnectError::Setup { url: shown.clone(), source })?;
         let role = match options.role {
             Role::Leader => "leader",

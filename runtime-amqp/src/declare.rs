@@ -13,7 +13,7 @@ use phalanx_core::broker::{Declared, QueueSpec};
 use crate::{
     connection::Session,
     error::{ACCESS_REFUSED, Failure, NOT_FOUND, PRECONDITION_FAILED, Refusal, refused},
-    topology::{Namespace, QueueShape},
+    topology::{ExchangeShape, Namespace, QueueShape},
 };
 
 /// Makes sure that all exchanges are there.
@@ -24,7 +24,7 @@ pub(crate) async fn exchanges(
     namespace: &Namespace,
 ) -> Result<(), Failure> {
     let mut channel = connection.create_channel().await?;
-    for (name, kind) in namespace.exchanges() {
+    for ExchangeShape { name, kind, may_be_hidden } in namespace.exchanges() {
         let declare = |channel: Channel, passive| {
             let options = ExchangeDeclareOptions { passive, durable: true, ..Default::default() };
             let (name, kind) = (name.as_str().into(), kind.clone());
@@ -36,6 +36,10 @@ pub(crate) async fn exchanges(
         channel = connection.create_channel().await?;
         match declare(channel.clone(), true).await {
             Ok(()) => tracing::warn!(exchange = name, reason = refusal.text, "used as found"),
+            // From 4.3 on one must have some right to an exchange to see it.
+            Err(error) if may_be_hidden && is(&error, ACCESS_REFUSED) => {
+                channel = connection.create_channel().await?;
+            }
             Err(error) => return Err(missing(&what, refusal, error)),
         }
     }
@@ -145,6 +149,10 @@ pub(crate) async fn delete(connection: &Connection, shape: &QueueShape) -> Resul
 /// What closed the channel alone. A closed connection is another matter: it may come back.
 pub(crate) fn soft(error: &lapin::Error) -> Option<Refusal> {
     if error.is_amqp_soft_error() { Refusal::of(error) } else { None }
+}
+
+fn is(error: &lapin::Error, code: u16) -> bool {
+    soft(error).is_some_and(|refusal| refusal.code == code)
 }
 
 /// The refusals after which what exists may do.

@@ -413,7 +413,7 @@ fn answer(confirmation: Confirmation) -> Result<bool, PublishError> {
     match confirmation {
         Confirmation::Ack(returned) => Ok(returned.is_none()),
         Confirmation::Nack(_) => Err(PublishError::Nacked {
-            reason: "its queue is full, or the node that holds it is in trouble".to_owned(),
+            reason: "its queue is full or going, or on a node in trouble".to_owned(),
         }),
         // Never in confirm mode; and if it were, nobody would know.
         Confirmation::NotRequested => Err(PublishError::Lost),

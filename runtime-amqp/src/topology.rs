@@ -5,7 +5,7 @@ use lapin::{
     options::QueueDeclareOptions,
     types::{AMQPValue, FieldTable, LongString},
 };
-use phalanx_core::broker::{BrokerError, Exchange, QueueSpec};
+use phalanx_core::broker::{BrokerError, ConnectOptions, Exchange, QueueSpec, Role};
 
 /// Deliveries of one message before a quorum queue gives it up. Nothing of the protocol comes near
 /// it; without any limit, 3.10 and 4.x behave differently.
@@ -23,7 +23,16 @@ const MAX_EXPIRES_MS: u128 = (1 << 32) - 1;
 #[derive(Debug, Clone)]
 pub(crate) struct Namespace {
     name: String,
+    role: Role,
     quorum: bool,
+}
+
+/// An exchange as the broker knows it.
+pub(crate) struct ExchangeShape {
+    pub(crate) name: String,
+    pub(crate) kind: ExchangeKind,
+    /// Whether it is of no use to this side, which may then be kept from seeing it.
+    pub(crate) may_be_hidden: bool,
 }
 
 /// A queue as the broker knows it.
@@ -42,7 +51,8 @@ impl Namespace {
     /// Longer ones would not leave room for the rest of a name.
     const MAX_BYTES: usize = 128;
 
-    pub(crate) fn new(name: &str, quorum: bool) -> Result<Self, BrokerError> {
+    pub(crate) fn new(options: &ConnectOptions) -> Result<Self, BrokerError> {
+        let name = &options.namespace;
         let legal = |c: char| c.is_ascii_alphanumeric() || "-_.:/".contains(c);
         if name.is_empty() || name.len() > Self::MAX_BYTES || !name.chars().all(legal) {
             return Err(BrokerError::Unusable {
@@ -50,20 +60,22 @@ impl Namespace {
                 reason: "use 1 to 128 of a-z, A-Z, 0-9 and `-_.:/`".to_owned(),
             });
         }
-        Ok(Self { name: name.to_owned(), quorum })
+        Ok(Self { name: name.clone(), role: options.role, quorum: options.quorum })
     }
 
     /// All exchanges of the protocol: each topology has its own, nothing uses the default one, so
     /// that a user needs no right to publish into any queue.
-    pub(crate) fn exchanges(&self) -> impl Iterator<Item = (String, ExchangeKind)> {
+    pub(crate) fn exchanges(&self) -> impl Iterator<Item = ExchangeShape> {
         [Exchange::Task, Exchange::Reply, Exchange::Control, Exchange::Event, Exchange::Dead]
             .into_iter()
             .filter_map(|exchange| {
-                let kind = match exchange {
-                    Exchange::Control | Exchange::Event => ExchangeKind::Topic,
-                    _ => ExchangeKind::Direct,
-                };
-                Some((self.exchange(exchange)?, kind))
+                let topic = matches!(exchange, Exchange::Control | Exchange::Event);
+                let for_leaders = matches!(exchange, Exchange::Task | Exchange::Dead);
+                Some(ExchangeShape {
+                    name: self.exchange(exchange)?,
+                    kind: if topic { ExchangeKind::Topic } else { ExchangeKind::Direct },
+                    may_be_hidden: for_leaders && self.role == Role::Worker,
+                })
             })
     }
 
@@ -194,6 +206,13 @@ mod tests {
 
     use super::*;
 
+    fn namespace(name: &str, quorum: bool) -> Result<Namespace, BrokerError> {
+        let mut options = ConnectOptions::new(Role::Leader);
+        options.namespace = name.to_owned();
+        options.quorum = quorum;
+        Namespace::new(&options)
+    }
+
     fn number(shape: &QueueShape, name: &str) -> Option<i64> {
         match shape.arguments.inner().get(name) {
             Some(AMQPValue::LongLongInt(value)) => Some(*value),
@@ -211,7 +230,7 @@ mod tests {
     #[test]
     fn a_task_queue_is_durable_limited_and_has_a_net_beneath() {
         let queue = QueueSpec::Task { pool: Pool::new("gpu").unwrap() };
-        let shape = Namespace::new("ns", true).unwrap().queue(&queue, 7).unwrap();
+        let shape = namespace("ns", true).unwrap().queue(&queue, 7).unwrap();
         assert_eq!(shape.name, "ns.task.gpu");
         assert!(shape.options.durable && !shape.options.exclusive && !shape.options.auto_delete);
         assert_eq!(text(&shape, "x-queue-type").as_deref(), Some("quorum"));
@@ -224,7 +243,7 @@ mod tests {
     #[test]
     fn a_classic_task_queue_has_no_delivery_limit_which_the_broker_would_refuse() {
         let queue = QueueSpec::Task { pool: Pool::default() };
-        let shape = Namespace::new("ns", false).unwrap().queue(&queue, 1).unwrap();
+        let shape = namespace("ns", false).unwrap().queue(&queue, 1).unwrap();
         assert_eq!(text(&shape, "x-queue-type").as_deref(), Some("classic"));
         assert_eq!(number(&shape, "x-delivery-limit"), None);
         assert!(text(&shape, "x-dead-letter-exchange").is_some());
@@ -232,7 +251,7 @@ mod tests {
 
     #[test]
     fn queues_that_live_with_their_connection_are_named_after_it() {
-        let namespace = Namespace::new("ns", true).unwrap();
+        let namespace = namespace("ns", true).unwrap();
         let (leader, worker) = (LeaderId::new(), WorkerId::new());
         let event = QueueSpec::Event { leader };
         let control = QueueSpec::Control { worker, topics: vec!["all.#".to_owned()] };
@@ -248,7 +267,7 @@ mod tests {
 
     #[test]
     fn no_shared_queue_is_transient() {
-        let namespace = Namespace::new("ns", true).unwrap();
+        let namespace = namespace("ns", true).unwrap();
         for queue in [
             QueueSpec::Task { pool: Pool::default() },
             QueueSpec::Reply { leader: LeaderId::new(), expires: Duration::MAX },
@@ -263,9 +282,9 @@ mod tests {
     #[test]
     fn a_namespace_that_makes_no_names_is_refused() {
         for name in ["", "a b", "ä", &"n".repeat(129)] {
-            assert!(Namespace::new(name, true).is_err(), "{name}");
+            assert!(namespace(name, true).is_err(), "{name}");
         }
-        let longest = Namespace::new(&"n".repeat(128), true).unwrap();
+        let longest = namespace(&"n".repeat(128), true).unwrap();
         let queue = QueueSpec::Control { worker: WorkerId::new(), topics: Vec::new() };
         assert!(longest.queue(&queue, u64::MAX).unwrap().name.len() <= 255);
     }

@@ -5,8 +5,9 @@ mod common;
 use std::sync::Arc;
 
 use common::*;
-use phalanx_conformance::{BrokerUnderTest, conformance};
-use phalanx_core::broker::{Broker, Role};
+use phalanx_amqp::AmqpBroker;
+use phalanx_conformance::BrokerUnderTest;
+use phalanx_core::broker::{Broker, BrokerUrl, Role};
 use tokio::{
     io::{AsyncReadExt, AsyncWriteExt},
     net::TcpStream,
@@ -14,13 +15,17 @@ use tokio::{
 
 struct RabbitUnderTest {
     scratch: Scratch,
+    quorum: bool,
     limit: u64,
 }
 
-async fn rabbit(_test: &str) -> RabbitUnderTest {
-    // 128 MiB before 4.0, 16 MiB since.
-    let old = version().await.starts_with("3.");
-    RabbitUnderTest { scratch: Scratch(namespace()), limit: if old { 128 << 20 } else { 16 << 20 } }
+impl RabbitUnderTest {
+    async fn new(quorum: bool) -> Self {
+        // 128 MiB before 4.0, 16 MiB since.
+        let old = version().await.starts_with("3.");
+        let limit = if old { 128 << 20 } else { 16 << 20 };
+        Self { scratch: Scratch(namespace()), quorum, limit }
+    }
 }
 
 /// From the properties with which the broker greets.
@@ -42,7 +47,11 @@ async fn version() -> String {
 #[async_trait::async_trait]
 impl BrokerUnderTest for RabbitUnderTest {
     async fn connect(&self) -> Arc<dyn Broker> {
-        Arc::new(connect_to(&test_url(), &self.scratch.0, Role::Leader).await.unwrap())
+        let mut options = options(&self.scratch.0, Role::Leader);
+        options.quorum = self.quorum;
+        Arc::new(
+            AmqpBroker::connect(BrokerUrl::parse(&test_url()).unwrap(), options).await.unwrap(),
+        )
     }
 
     fn message_limit(&self) -> u64 {
@@ -54,4 +63,18 @@ impl BrokerUnderTest for RabbitUnderTest {
     }
 }
 
-conformance!(rabbit);
+mod classic_task_queues {
+    async fn rabbit(_test: &str) -> super::RabbitUnderTest {
+        super::RabbitUnderTest::new(false).await
+    }
+
+    phalanx_conformance::conformance!(rabbit);
+}
+
+mod quorum_task_queues {
+    async fn rabbit(_test: &str) -> super::RabbitUnderTest {
+        super::RabbitUnderTest::new(true).await
+    }
+
+    phalanx_conformance::conformance!(rabbit);
+}
