@@ -11,6 +11,7 @@ use super::{
     batch::{Cost, MAX_BATCH_BYTES},
     elements::Elements,
     event::{Progress, Stall},
+    flow::MAX_JOB_BYTES,
     fold::{FoldState, FoldTree, LEAF, Partial},
     launch::OutputParts,
     order::Order,
@@ -40,6 +41,8 @@ pub(crate) struct JobState {
     /// What the job holds in bytes: elements that are not settled, outputs that are expected,
     /// partial results, outputs that nobody has taken.
     pub(crate) bytes: usize,
+    /// The part of `bytes` that are outputs of tasks: expected, out of order, or not taken.
+    pub(crate) outgoing: usize,
     /// The part of `bytes` that waits for the reader.
     pub(crate) undelivered: usize,
     /// Its live tasks.
@@ -122,6 +125,7 @@ impl JobState {
             releases: Order::default(),
             counted: 0,
             bytes: 0,
+            outgoing: 0,
             undelivered: 0,
             tasks: BTreeSet::new(),
             progress: Progress { total: hint, ..Progress::default() },
@@ -212,6 +216,18 @@ impl JobState {
             || state.flush
             || self.is_fed(stage)
             || (stage > 0 && state.tasks < slots)
+    }
+
+    /// Whether new tasks of this stage would only add to what nobody takes. Whoever waits for this
+    /// waits for something that moves: a task, a later stage, or the reader.
+    pub(crate) fn is_full(&self, stage: usize) -> bool {
+        if self.is_last(stage) {
+            let moves = self.undelivered > 0 || self.stages[stage].tasks > 0;
+            return self.outgoing >= MAX_JOB_BYTES && moves;
+        }
+        let later = &self.stages[stage + 1..];
+        let moves = later.iter().any(|state| state.tasks > 0 || state.pending_elements > 0);
+        self.bytes >= MAX_JOB_BYTES && moves
     }
 
     /// Takes the next batch: up to `wanted` elements, up to the size of a message.

@@ -10,7 +10,7 @@ use crate::{
     leader::{
         batch::MAX_BATCH_BYTES,
         event::JobEvent,
-        flow::MAX_JOB_BYTES,
+        flow::{MAX_JOB_BYTES, PoolFlow},
         fold::LEAF,
         job::JobState,
         protocol::Action,
@@ -62,7 +62,7 @@ impl Engine {
             let wanted = sizing.elements();
             let pool = &job.plan.stages[stage].pool;
             let credit = self.pools.get(pool).is_none_or(|flow| flow.has_credit(&sizing, self.now));
-            if !credit || !job.is_ripe(stage, wanted, sizing.slots) {
+            if !credit || job.is_full(stage) || !job.is_ripe(stage, wanted, sizing.slots) {
                 continue;
             }
             let pool = pool.clone();
@@ -120,6 +120,7 @@ impl Engine {
                 }
                 if let Some(job) = self.jobs.get_mut(&task.job) {
                     job.free(task.expected);
+                    job.outgoing = job.outgoing.saturating_sub(task.expected);
                     job.progress.tasks_out -= 1;
                     job.stages[task.stage].tasks -= 1;
                 }
@@ -140,6 +141,7 @@ impl Engine {
             task.expected = job.stages[task.stage].cost.expected_output(task.charged);
             self.pools.entry(task.pool.clone()).or_default().sent(task.charged, self.now);
             job.bytes += task.expected;
+            job.outgoing += task.expected;
             job.progress.tasks_out += 1;
             job.stages[task.stage].tasks += 1;
             let message = Box::new(self.message(&job, number, &task));
@@ -267,9 +269,9 @@ impl Engine {
             return;
         }
         let sizing = self.sizing(job, 0);
-        let pool = self.pools.get(&job.plan.stages[0].pool);
-        let limit = pool.map_or(1, |flow| flow.limit(&sizing, self.now)).max(1);
-        let free = u64::from(limit.saturating_sub(pool.map_or(0, |flow| flow.tasks)));
+        let unused = PoolFlow::default();
+        let flow = self.pools.get(&job.plan.stages[0].pool).unwrap_or(&unused);
+        let free = u64::from(flow.limit(&sizing, self.now).saturating_sub(flow.tasks));
         // What can go out now, and one batch to be ready for the next credit.
         let batch = if leaves { least } else { sizing.elements() };
         let wanted = batch.saturating_mul(free + 1);

@@ -12,6 +12,8 @@ mod element;
 mod explorer;
 mod liveness;
 mod output;
+#[cfg(test)]
+mod scenarios;
 
 use std::{
     collections::{BTreeMap, BTreeSet, VecDeque},
@@ -24,6 +26,7 @@ use super::{
     elements::Elements,
     event::{JobEvent, Progress},
     flow::PoolFlow,
+    fold::LEAF,
     job::JobState,
     protocol::{Action, Input, Pull, PulledBlock},
     task::Task,
@@ -183,6 +186,7 @@ impl Engine {
     fn taken(&mut self, id: JobId, bytes: usize) {
         if let Some(mut job) = self.jobs.remove(&id) {
             job.free(bytes);
+            job.outgoing = job.outgoing.saturating_sub(bytes);
             job.undelivered = job.undelivered.saturating_sub(bytes);
             self.moved(&mut job);
             self.jobs.insert(id, job);
@@ -231,7 +235,7 @@ impl Engine {
             slots: self.slots(&plan.pool, is_async),
             cost: job.stages[stage].cost.per_element(),
             remaining: job.remaining(stage),
-            fixed: plan.batch,
+            fixed: if job.has_leaves(stage) { Some(LEAF) } else { plan.batch },
         }
     }
 

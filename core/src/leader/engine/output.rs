@@ -90,6 +90,7 @@ impl Engine {
                 let parts =
                     OutputParts { values: outputs.values, count: outputs.count, indexes, charged };
                 job.bytes += charged;
+                job.outgoing += charged;
                 if ordered {
                     job.releases.insert(from, to, Release::Outputs(parts));
                     self.release_outputs(job);
@@ -116,6 +117,7 @@ impl Engine {
     fn output(&mut self, job: &mut JobState, outputs: OutputParts) {
         if outputs.count == 0 {
             job.free(outputs.charged);
+            job.outgoing = job.outgoing.saturating_sub(outputs.charged);
             return;
         }
         job.undelivered += outputs.charged;
