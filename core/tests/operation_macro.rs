@@ -1,6 +1,13 @@
 //! `#[operation]`: what a function becomes.
 #![forbid(unsafe_code)]
-#![deny(missing_docs, unnameable_types, clippy::pedantic)]
+#![deny(missing_docs, unnameable_types, missing_debug_implementations, clippy::pedantic)]
+#![allow(
+    clippy::must_use_candidate,
+    clippy::trivially_copy_pass_by_ref,
+    clippy::unnecessary_wraps,
+    clippy::needless_lifetimes,
+    reason = "the functions are what is tested"
+)]
 
 use std::fmt;
 

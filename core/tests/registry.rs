@@ -57,7 +57,7 @@ impl Operation for IsEven {
     type Input = u64;
     type Output = bool;
     fn execute(&self, input: u64, _cx: &TaskContext) -> Result<bool> {
-        Ok(input % 2 == 0)
+        Ok(input.is_multiple_of(2))
     }
 }
 

@@ -83,6 +83,9 @@ pub(super) enum Form {
     Struct,
 }
 
+/// A tuple may claim any length before it has elements.
+const MOST_KNOWN_SLOTS: usize = 1_024;
+
 impl Container {
     pub(super) fn new(kind: Kind) -> Self {
         let branch = |form| Branch { form, ..Branch::default() };
@@ -90,10 +93,24 @@ impl Container {
             // Something is tried before nothing, for it leads further.
             Kind::Option | Kind::Seq => vec![branch(Form::Newtype), branch(Form::Unit)],
             Kind::Map => vec![branch(Form::Tuple), branch(Form::Unit)],
-            Kind::Tuple(_) => vec![branch(Form::Tuple)],
+            Kind::Tuple(len) => {
+                let slots = vec![Format::Unknown; len.min(MOST_KNOWN_SLOTS)];
+                vec![Branch { form: Form::Tuple, slots, ..Branch::default() }]
+            }
             Kind::Struct => vec![branch(Form::Struct)],
             Kind::Enum => Vec::new(),
         };
         Self { kind, branches }
     }
+}
+
+/// Where a container that stands inside itself is found on the way down to it.
+///
+/// Only types with names count, as long as there is one: `[Tree]` inside `Tree` looks the same
+/// wherever the tree stands, whichever sequence that is in.
+pub(super) fn way_back(containers: &[Container], stack: &[usize], number: usize) -> Option<usize> {
+    let named = |number: usize| matches!(containers[number].kind, Kind::Struct | Kind::Enum);
+    let at = stack.iter().rposition(|outer| *outer == number)?;
+    let through_names = stack[at..].iter().any(|outer| named(*outer));
+    (named(number) || !through_names).then_some(at)
 }

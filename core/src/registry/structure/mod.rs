@@ -35,12 +35,13 @@ pub(super) struct Unsupported {
 
 /// The structure of `T`.
 pub(super) fn trace<T: DeserializeOwned>() -> Trace {
-    let (session, root) = session::explore(&mut |session, format| {
-        T::deserialize(Tracer::new(session, format)).map(drop)
-    });
+    let session = session::explore(&mut |session| T::deserialize(Tracer(session)).map(drop));
     Trace {
-        hash: render::hash(&session.containers, root),
-        text: render::text(&session.containers, root),
+        hash: render::hash(&session.containers, session.root),
+        text: render::text(&session.containers, session.root),
         unsupported: session.unsupported,
     }
 }
+
+#[cfg(test)]
+mod tests;

@@ -4,7 +4,7 @@ use std::collections::HashMap;
 
 use xxhash_rust::xxh3::xxh3_64;
 
-use super::format::{Branch, Container, Form, Format, Kind};
+use super::format::{Branch, Container, Form, Format, Kind, way_back};
 
 /// Longer texts are cut: they are for people.
 const LONGEST_TEXT: usize = 1_000;
@@ -37,7 +37,7 @@ impl Hasher<'_> {
         if let Some(hash) = self.closed.get(&number) {
             return (*hash, usize::MAX);
         }
-        if let Some(at) = self.stack.iter().rposition(|outer| *outer == number) {
+        if let Some(at) = way_back(self.containers, &self.stack, number) {
             return (xxh3_64(format!("^{}", self.stack.len() - at).as_bytes()), at);
         }
         let depth = self.stack.len();
@@ -106,7 +106,7 @@ impl Writer<'_> {
         if self.out.len() > LONGEST_TEXT {
             return;
         }
-        if let Some(at) = self.stack.iter().rposition(|outer| *outer == number) {
+        if let Some(at) = way_back(self.containers, &self.stack, number) {
             self.out.push_str(&format!("^{}", self.stack.len() - at));
             return;
         }

@@ -5,7 +5,7 @@ use std::{any::TypeId, collections::HashMap};
 use super::{
     Unsupported,
     format::{Branch, Container, Form, Format, Key, Kind, State},
-    tracer::TraceError,
+    tracer::{TraceError, Tracer},
 };
 use crate::registry::execution::caught;
 
@@ -20,6 +20,8 @@ const MOST_RETRIES: usize = 256;
 #[derive(Debug, Default)]
 pub(super) struct Session {
     pub(super) containers: Vec<Container>,
+    /// What the type itself is.
+    pub(super) root: Format,
     numbers: HashMap<Key, usize>,
     /// What the present pass is inside of; after a failed pass, where it failed.
     stack: Vec<Frame>,
@@ -56,25 +58,20 @@ pub(super) struct Entered {
 }
 
 /// Makes values until there is nothing left to learn.
-pub(super) fn explore(
-    make: &mut dyn FnMut(&mut Session, &mut Format) -> Result<(), TraceError>,
-) -> (Session, Format) {
+pub(super) fn explore(make: &mut dyn FnMut(&mut Session) -> Result<(), TraceError>) -> Session {
     let mut session = Session::default();
-    let mut root = Format::Unknown;
     loop {
         let known = session.progress;
         session.stack.clear();
         session.taken.clear();
-        let mut seen = Format::Unknown;
         // A type's own checks may panic on values that nobody would write.
-        let made = caught(|| make(&mut session, &mut seen)).is_ok_and(|made| made.is_ok());
-        root.merge(seen);
+        let made = caught(|| make(&mut session)).is_ok_and(|made| made.is_ok());
         let learnt = session.progress > known;
         if session.unsupported.is_some() || session.nodes > MOST_NODES {
             break;
         }
         let goes_on = if made {
-            learnt && session.leads_to_untried(root)
+            learnt && session.leads_to_untried(session.root)
         } else {
             learnt || session.next_sample() || session.give_up_branch()
         };
@@ -82,7 +79,7 @@ pub(super) fn explore(
             break;
         }
     }
-    (session, root)
+    session
 }
 
 impl Session {
@@ -103,6 +100,7 @@ impl Session {
         variants: &'static [&'static str],
     ) -> Result<Entered, TraceError> {
         let container = self.number(Key { visitor, kind }, variants);
+        self.note(Format::Container(container));
         let branch = self.choose(container).ok_or(TraceError)?;
         let depth = self.stack.len();
         self.stack.push(Frame { container, branch, slot: 0, nodes: self.nodes });
@@ -146,20 +144,26 @@ impl Session {
     }
 
     /// Goes to a slot of what is being made.
-    pub(super) fn at(&mut self, entered: Entered, slot: usize) {
+    pub(super) fn slot(&mut self, entered: Entered, slot: usize) -> Tracer<'_> {
+        // A type may have swallowed the errors of what was before it.
         self.stack.truncate(entered.depth + 1);
         if let Some(frame) = self.stack.last_mut() {
             frame.slot = slot;
         }
+        Tracer(self)
     }
 
-    /// What was found in a slot.
-    pub(super) fn record(&mut self, entered: Entered, slot: usize, format: Format) {
-        let slots = &mut self.containers[entered.container].branches[entered.branch].slots;
-        if slots.len() <= slot {
-            slots.resize(slot + 1, Format::Unknown);
+    /// Notes what stands here, at once: the type may refuse the value, or panic.
+    pub(super) fn note(&mut self, format: Format) {
+        let Some(frame) = self.stack.last() else {
+            self.root.merge(format);
+            return;
+        };
+        let slots = &mut self.containers[frame.container].branches[frame.branch].slots;
+        if slots.len() <= frame.slot {
+            slots.resize(frame.slot + 1, Format::Unknown);
         }
-        slots[slot].merge(format);
+        slots[frame.slot].merge(format);
     }
 
     /// The sample for the scalar that stands here.

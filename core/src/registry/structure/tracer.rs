@@ -34,32 +34,23 @@ const FLATTENED: &str = "reads its fields by name, as `serde(flatten)` does";
 const ADJACENT: &str = "has its tag beside its content: remove `serde(tag, content)`";
 
 /// Makes up one value.
-pub(super) struct Tracer<'s> {
-    session: &'s mut Session,
-    /// Where to note what it was.
-    format: &'s mut Format,
-}
+pub(super) struct Tracer<'s>(pub(super) &'s mut Session);
 
 impl<'s> Tracer<'s> {
-    pub(super) fn new(session: &'s mut Session, format: &'s mut Format) -> Self {
-        Self { session, format }
-    }
-
     fn enter<V>(
         self,
         kind: Kind,
         variants: &'static [&'static str],
     ) -> Result<(&'s mut Session, Entered), TraceError> {
-        self.session.visit()?;
-        let entered = self.session.enter(typeid::of::<V>(), kind, variants)?;
-        *self.format = Format::Container(entered.container);
-        Ok((self.session, entered))
+        self.0.visit()?;
+        let entered = self.0.enter(typeid::of::<V>(), kind, variants)?;
+        Ok((self.0, entered))
     }
 
     fn leaf<T: Copy>(self, name: &'static str, samples: &[T]) -> Result<T, TraceError> {
-        *self.format = Format::Leaf(name);
-        self.session.visit()?;
-        Ok(self.session.sample(samples))
+        self.0.note(Format::Leaf(name));
+        self.0.visit()?;
+        Ok(self.0.sample(samples))
     }
 }
 
@@ -105,20 +96,20 @@ impl<'de> de::Deserializer<'de> for Tracer<'_> {
     }
 
     fn deserialize_any<V: Visitor<'de>>(self, _: V) -> Result<V::Value, TraceError> {
-        Err(self.session.refuse(SELF_DESCRIBING))
+        Err(self.0.refuse(SELF_DESCRIBING))
     }
 
     fn deserialize_ignored_any<V: Visitor<'de>>(self, _: V) -> Result<V::Value, TraceError> {
-        Err(self.session.refuse(SELF_DESCRIBING))
+        Err(self.0.refuse(SELF_DESCRIBING))
     }
 
     fn deserialize_identifier<V: Visitor<'de>>(self, _: V) -> Result<V::Value, TraceError> {
-        Err(self.session.refuse(FLATTENED))
+        Err(self.0.refuse(FLATTENED))
     }
 
     fn deserialize_unit<V: Visitor<'de>>(self, visitor: V) -> Result<V::Value, TraceError> {
-        *self.format = Format::Leaf("()");
-        self.session.visit()?;
+        self.0.note(Format::Leaf("()"));
+        self.0.visit()?;
         visitor.visit_unit()
     }
 
@@ -135,14 +126,14 @@ impl<'de> de::Deserializer<'de> for Tracer<'_> {
         _: &'static str,
         visitor: V,
     ) -> Result<V::Value, TraceError> {
-        self.session.visit()?;
+        self.0.visit()?;
         visitor.visit_newtype_struct(self)
     }
 
     fn deserialize_option<V: Visitor<'de>>(self, visitor: V) -> Result<V::Value, TraceError> {
         let (session, entered) = self.enter::<V>(Kind::Option, &[])?;
         let value = if entered.branch == 0 {
-            within(session, entered, 0, |tracer| visitor.visit_some(tracer))?
+            visitor.visit_some(session.slot(entered, 0))?
         } else {
             visitor.visit_none()?
         };
@@ -208,28 +199,13 @@ impl<'de> de::Deserializer<'de> for Tracer<'_> {
     ) -> Result<V::Value, TraceError> {
         // No public sign tells the tag of such an enum from an enum.
         if std::any::type_name::<V>().contains("AdjacentlyTagged") {
-            return Err(self.session.refuse(ADJACENT));
+            return Err(self.0.refuse(ADJACENT));
         }
         let (session, entered) = self.enter::<V>(Kind::Enum, variants)?;
         let value = visitor.visit_enum(Variant { session, entered })?;
         session.leave(entered);
         Ok(value)
     }
-}
-
-/// Makes up what stands in a slot.
-fn within<T>(
-    session: &mut Session,
-    entered: Entered,
-    slot: usize,
-    make: impl FnOnce(Tracer<'_>) -> Result<T, TraceError>,
-) -> Result<T, TraceError> {
-    session.at(entered, slot);
-    let mut format = Format::Unknown;
-    let made = make(Tracer { session, format: &mut format });
-    // What the value was is known even where it was refused.
-    session.record(entered, slot, format);
-    made
 }
 
 /// The elements of a sequence or tuple, or the keys and values of a map by turns.
@@ -250,7 +226,7 @@ impl Elements<'_> {
         }
         let slot = self.next;
         self.next += 1;
-        within(self.session, self.entered, slot, |tracer| seed.deserialize(tracer)).map(Some)
+        seed.deserialize(self.session.slot(self.entered, slot)).map(Some)
     }
 }
 
@@ -324,7 +300,7 @@ impl<'de> de::VariantAccess<'de> for Variant<'_> {
         seed: T,
     ) -> Result<T::Value, TraceError> {
         self.session.shape(self.entered, Form::Newtype, &[]);
-        within(self.session, self.entered, 0, |tracer| seed.deserialize(tracer))
+        seed.deserialize(self.session.slot(self.entered, 0))
     }
 
     fn tuple_variant<V: Visitor<'de>>(
