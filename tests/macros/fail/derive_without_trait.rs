@@ -1,0 +1,6 @@
+use phalanx::prelude::*;
+
+#[derive(Serialize, Deserialize, RemoteExecute)]
+struct Price;
+
+fn main() {}

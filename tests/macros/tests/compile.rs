@@ -1,0 +1,26 @@
+//! Each program in `fail` has a twin of the same name in `pass` that differs by the mistake alone.
+
+use std::{collections::BTreeSet, path::Path};
+
+#[test]
+fn mistakes_are_told_in_words_that_say_what_to_do() {
+    let cases = trybuild::TestCases::new();
+    cases.pass("pass/*.rs");
+    cases.compile_fail("fail/*.rs");
+}
+
+#[test]
+fn every_mistake_has_a_correct_twin() {
+    assert_eq!(programs("fail"), programs("pass"));
+}
+
+fn programs(folder: &str) -> BTreeSet<String> {
+    let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join(folder);
+    let names = folder
+        .read_dir()
+        .expect("the folder is there")
+        .map(|entry| entry.expect("it can be read").file_name().to_string_lossy().into_owned());
+    let programs: BTreeSet<String> = names.filter(|name| name.ends_with(".rs")).collect();
+    assert!(!programs.is_empty());
+    programs
+}
