@@ -6,6 +6,12 @@ use super::{Data, RemoteExecute, Result, TaskContext};
 ///
 /// `combine(a, combine(b, c))` must equal `combine(combine(a, b), c)`, and `empty()` must change
 /// nothing on either side. It need not be commutative: a fold keeps the order of its input.
+#[diagnostic::on_unimplemented(
+    message = "`{Self}` is not a monoid",
+    label = "does not implement `Monoid`",
+    note = "a fold combines with a `Monoid`, whose `empty` is the fold over nothing; an operation \
+            from `(T, T)` to `T` goes to `reduce`"
+)]
 pub trait Monoid: RemoteExecute {
     /// What is combined.
     type Elem: Data;

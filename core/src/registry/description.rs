@@ -4,7 +4,7 @@ use std::{any::TypeId, ops::Range};
 
 use super::{
     Column, Verb,
-    execution::{Body, Outputs, caught},
+    execution::{Body, Guarded, caught},
     structure::{self, Trace},
 };
 use crate::{
@@ -118,13 +118,13 @@ fn decode<T: Data>(
     max: u32,
     max_bytes: usize,
 ) -> Result<Column, (u32, String)> {
-    let mut values = Outputs::with_capacity(max.min(RESERVED) as usize);
+    let mut values = Guarded::with_capacity(max.min(RESERVED) as usize);
     let mut rest = *bytes;
     let mut at = first;
     caught(|| {
         while at - first < max && bytes.len() - rest.len() < max_bytes.max(1) {
             let value = codec::decode_front::<T>(&mut rest).map_err(|error| error.to_string())?;
-            values.push(value, at);
+            values.push(value);
             at += 1;
         }
         Ok(())
@@ -132,7 +132,7 @@ fn decode<T: Data>(
     .unwrap_or_else(|panic| Err(panic.to_string()))
     .map_err(|reason| (at, reason))?;
     *bytes = rest;
-    Ok(values.into_column())
+    Ok(Column::new(values.take(), (first..at).collect()))
 }
 
 fn encode<T: Data>(

@@ -91,6 +91,11 @@ impl OperationEntry {
 }
 
 /// Implemented by the derive, beside the marker.
+#[diagnostic::on_unimplemented(
+    message = "`{Self}` is not made for remote execution",
+    label = "missing `#[derive(RemoteExecute)]`",
+    note = "add `#[derive(Serialize, Deserialize, RemoteExecute)]` to the type"
+)]
 pub trait Declared {
     /// What `#[remote(…)]` says.
     const DECLARATION: Declaration;

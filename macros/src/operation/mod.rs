@@ -28,14 +28,12 @@ pub(crate) fn expand(options: TokenStream, tokens: TokenStream) -> TokenStream {
     let function: ItemFn = match syn::parse2(tokens.clone()) {
         Ok(function) => function,
         Err(error) => {
-            let mut mistakes = Mistakes::default();
-            mistakes.add(error);
-            mistakes.at(
-                &tokens,
-                "`#[operation]` goes on a function; on a type write `#[derive(RemoteExecute)]` and \
-                 implement `Operation`",
-            );
-            return mistakes.into_compile_errors();
+            if syn::parse2::<syn::Item>(tokens.clone()).is_err() {
+                return error.into_compile_error();
+            }
+            let message = "`#[operation]` goes on a function; on a type write \
+                 `#[derive(RemoteExecute)]` and implement `Operation`";
+            return syn::Error::new_spanned(&tokens, message).into_compile_error();
         }
     };
     let mut mistakes = Mistakes::default();

@@ -1,10 +1,12 @@
 //! What the function returns, and what of it is the output.
 
 use proc_macro2::TokenStream;
-use quote::quote;
+use quote::{quote, quote_spanned};
 use syn::{
     AssocType, GenericArgument, PathArguments, ReturnType, Type, TypeParamBound,
-    punctuated::Punctuated, token::Plus,
+    punctuated::Punctuated,
+    spanned::Spanned,
+    token::Plus,
 };
 
 use super::{bare, borrowed, is_named};
@@ -60,7 +62,7 @@ impl Output {
                 ::core::iter::Iterator::collect(::core::iter::IntoIterator::into_iter(#value))
             },
         };
-        if self.result.is_none() {
+        let Some(result) = &self.result else {
             return match &self.form {
                 // A call for its effect is a statement of its own.
                 Form::Value(None) => quote!(#call; ::core::result::Result::Ok(())),
@@ -70,15 +72,17 @@ impl Output {
                     ::core::result::Result::Ok(#finish)
                 },
             };
-        }
+        };
+        // At the type of the error, which is what the compiler may complain about.
+        let convert = quote_spanned! {result.span()=>
+            #private::TypeProbe::of(&#error).operation_error(#error)
+        };
         quote! {
             match #call {
                 ::core::result::Result::Ok(#value) => ::core::result::Result::Ok(#finish),
                 ::core::result::Result::Err(#error) => {
                     use #private::OtherError as _;
-                    ::core::result::Result::Err(
-                        #private::TypeProbe::of(&#error).operation_error(#error),
-                    )
+                    ::core::result::Result::Err(#convert)
                 }
             }
         }

@@ -16,7 +16,8 @@ pub(super) use asynchronous::{AsyncFilter, AsyncFlatMap, AsyncMap, AsyncTryMap};
 pub(super) use blocking::{Filter, FlatMap, Map, TryMap};
 pub(super) use bound::BoundStep;
 pub(super) use fold::{FoldMonoid, ReduceOperation};
-pub(super) use outputs::Outputs;
+pub(super) use outputs::Guarded;
+use outputs::Outputs;
 pub(super) use panics::caught;
 
 use super::{Column, Failure, Fold, StepFuture};
