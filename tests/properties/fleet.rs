@@ -1,13 +1,17 @@
 //! Where programs run: a broker in memory and some workers, each on a connection of its own.
 
-use std::{sync::Arc, sync::LazyLock, time::Duration};
+use std::{
+    collections::VecDeque,
+    sync::{Arc, LazyLock},
+    time::Duration,
+};
 
 use phalanx::{Error, Runtime};
-use phalanx_conformance::{DeliveryAudit, within_a_minute};
+use phalanx_conformance::{DeliveryAudit, Violation, within_a_minute};
 use phalanx_core::broker::{Broker, Pool};
 use phalanx_inmemory::{MemoryBroker, Misbehaviour};
 use phalanx_worker::{Worker, WorkerOptions};
-use proptest::prelude::*;
+use proptest::{collection::vec, prelude::*};
 
 use crate::program::{Outcome, Program};
 
@@ -16,16 +20,28 @@ use crate::program::{Outcome, Program};
 pub(crate) struct Fleet {
     /// The slots of each worker.
     slots: Vec<usize>,
+    /// After each of these times the oldest worker dies and another one comes.
+    deaths: Vec<Duration>,
     misbehaviour: Misbehaviour,
 }
 
 fn slots() -> impl Strategy<Value = Vec<usize>> {
-    proptest::collection::vec(1..4usize, 1..4)
+    vec(1..4usize, 1..4)
 }
 
 /// Fleets whose broker delivers once and in order.
 pub(crate) fn well() -> impl Strategy<Value = Fleet> {
-    slots().prop_map(|slots| Fleet { slots, misbehaviour: Misbehaviour::none(0) })
+    slots().prop_map(|slots| Fleet {
+        slots,
+        deaths: Vec::new(),
+        misbehaviour: Misbehaviour::none(0),
+    })
+}
+
+/// Fleets whose workers die.
+pub(crate) fn dying() -> impl Strategy<Value = Fleet> {
+    let deaths = vec((0..3_000u64).prop_map(Duration::from_micros), 1..5);
+    (well(), deaths).prop_map(|(fleet, deaths)| Fleet { deaths, ..fleet })
 }
 
 /// Fleets whose broker does all that a broker may do.
@@ -39,7 +55,7 @@ pub(crate) fn misbehaving() -> impl Strategy<Value = Fleet> {
             .reorder(reorder)
             .delay(delay, Duration::from_millis(3))
             .disconnect(disconnect);
-        Fleet { slots, misbehaviour }
+        Fleet { slots, deaths: Vec::new(), misbehaviour }
     })
 }
 
@@ -56,28 +72,63 @@ impl Fleet {
 
     async fn run_within(&self, program: &Program) -> Result<Outcome, Error> {
         let broker = MemoryBroker::with_misbehaviour(self.misbehaviour.clone());
-        let workers: Vec<_> = self.slots.iter().map(|slots| serve(&broker, *slots)).collect();
+        let mut workers: VecDeque<Serving> =
+            self.slots.iter().map(|slots| Serving::start(&broker, *slots)).collect();
         let runtime = Runtime::builder().lead(Arc::new(broker.connect())).await?;
-        let outcome = program.run(&runtime).await;
+        let mut dead = Vec::new();
+        let deaths = async {
+            for after in &self.deaths {
+                tokio::time::sleep(*after).await;
+                let Some(oldest) = workers.pop_front() else { break };
+                oldest.audit.close().await;
+                workers.push_back(Serving::start(&broker, oldest.slots));
+                dead.push(oldest);
+            }
+            std::future::pending().await
+        };
+        let outcome = tokio::select! {
+            outcome = program.run(&runtime) => outcome,
+            never = deaths => never,
+        };
         runtime.close().await;
-        for (worker, audit) in workers {
-            worker.drain();
-            worker.finished().await;
-            drop(worker);
-            drop(audit);
+        for serving in workers {
+            let violations = serving.drained().await;
+            assert!(violations.is_empty(), "{violations:?}");
+        }
+        for serving in dead {
+            // It may hold what its operations still work at.
+            let mut violations = serving.drained().await;
+            violations.retain(|violation| !matches!(violation, Violation::Unsettled(_)));
+            assert!(violations.is_empty(), "{violations:?}");
         }
         outcome
     }
 }
 
-fn serve(broker: &MemoryBroker, slots: usize) -> (Worker, Arc<DeliveryAudit>) {
-    // A program that has what it wants ends its job; tasks that are still out are then dead.
-    let audit = Arc::new(DeliveryAudit::with_dead_jobs(Arc::new(broker.connect())));
-    let mut options = WorkerOptions::default();
-    options.pools.push(Pool::new("elsewhere").expect("a name"));
-    options.slots = slots;
-    options.async_slots = 8;
-    options.listen = Duration::ZERO;
-    let broker: Arc<dyn Broker> = audit.clone();
-    (Worker::start(broker, options), audit)
+/// A worker, and what is known of it.
+struct Serving {
+    slots: usize,
+    worker: Worker,
+    audit: Arc<DeliveryAudit>,
+}
+
+impl Serving {
+    fn start(broker: &MemoryBroker, slots: usize) -> Self {
+        // A program that has what it wants ends its job; tasks that are still out are then dead.
+        let audit = Arc::new(DeliveryAudit::with_dead_jobs(Arc::new(broker.connect())));
+        let mut options = WorkerOptions::default();
+        options.pools.push(Pool::new("elsewhere").expect("a name"));
+        options.slots = slots;
+        options.async_slots = 8;
+        options.listen = Duration::ZERO;
+        let broker: Arc<dyn Broker> = audit.clone();
+        Self { slots, worker: Worker::start(broker, options), audit }
+    }
+
+    /// What it did wrong in its life.
+    async fn drained(self) -> Vec<Violation> {
+        self.worker.drain();
+        self.worker.finished().await;
+        self.audit.report().violations
+    }
 }

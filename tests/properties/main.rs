@@ -42,6 +42,18 @@ proptest! {
     }
 }
 
+proptest! {
+    #![proptest_config(cases(64))]
+
+    #[test]
+    fn workers_that_die_change_no_result(
+        program in program::programs(3_000),
+        fleet in fleet::dying(),
+    ) {
+        check(&program, &fleet)?;
+    }
+}
+
 fn check(program: &Program, fleet: &Fleet) -> Result<(), TestCaseError> {
     let actual = fleet.run(program).map_err(|error| TestCaseError::fail(format!("{error:?}")))?;
     program.check(actual).map_err(TestCaseError::fail)

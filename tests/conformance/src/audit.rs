@@ -19,7 +19,8 @@ use tokio::sync::watch;
 /// A broker that checks that each delivery is settled exactly once, and that a task is acked only
 /// when the broker has its answer (rules 6, 9 and 11 of the protocol).
 ///
-/// When it is dropped with a violation that nobody has asked for, it panics and names it.
+/// When it is dropped with a violation that nobody has asked for, it panics and names it. Where its
+/// last owner may be a task, whose panics nobody sees, ask for the report.
 #[derive(Debug)]
 pub struct DeliveryAudit {
     broker: Arc<dyn Broker>,
