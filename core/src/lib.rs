@@ -1,7 +1,7 @@
 //! The core of Phalanx: what a program is, what travels, and the leader that drives it.
 //!
 //! Users depend on the facade crate `phalanx`, which re-exports what they need from here.
-//! The rooms, each importing only from those above it: [`operation`], [`codec`], [`registry`],
+//! The rooms, each importing only from those above it: [`mod@operation`], [`codec`], [`registry`],
 //! [`wire`], [`broker`], [`plan`], [`leader`].
 
 pub mod id;

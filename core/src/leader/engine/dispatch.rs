@@ -265,7 +265,7 @@ impl Engine {
         }
         if job.plan.stages[0].steps.is_empty() {
             // Elements are their own outputs: no worker sets the pace.
-            self.ask(id, u64::MAX, room.min(MAX_PULL_BYTES).max(1));
+            self.ask(id, u64::MAX, room.clamp(1, MAX_PULL_BYTES));
             return;
         }
         let sizing = self.sizing(job, 0);

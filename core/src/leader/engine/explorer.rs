@@ -145,8 +145,7 @@ impl World {
             faults,
             steps: 0,
         };
-        let mut health = Health::default();
-        health.connected = true;
+        let health = Health { connected: true, ..Health::default() };
         world.hear(Input::Health(health));
         world.hear(Input::Presence(Box::new(presence())));
         let (job, hint) = (world.job, Some(u64::from(elements)));

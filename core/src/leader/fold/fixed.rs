@@ -7,11 +7,14 @@ use super::{FoldState, LEAF, Partial};
 /// Children of a node.
 const FAN_IN: u64 = 8;
 
-/// Finished nodes by level and number: node `n` of level `l` covers the leaves
-/// `n * 8^l .. (n + 1) * 8^l`, as far as they exist.
+/// Level and number: node `n` of level `l` covers the leaves `n * 8^l .. (n + 1) * 8^l`, as far as
+/// they exist.
+type Node = (u32, u64);
+
+/// The finished nodes.
 #[derive(Debug, Clone, Default)]
 pub(crate) struct FixedTree {
-    nodes: BTreeMap<(u32, u64), Partial>,
+    nodes: BTreeMap<Node, Partial>,
 }
 
 impl FixedTree {
@@ -61,7 +64,7 @@ impl FixedTree {
     }
 
     /// The keys of all children of a node, all of them here; with their level and the parent.
-    fn full_family(&self, leaves: Option<u64>) -> Option<(Vec<(u32, u64)>, u32, u64)> {
+    fn full_family(&self, leaves: Option<u64>) -> Option<(Vec<Node>, u32, u64)> {
         for &(level, node) in self.nodes.keys() {
             // How many nodes this level has, where that is known.
             let nodes = leaves.map(|leaves| leaves.div_ceil(FAN_IN.pow(level)));
