@@ -4,6 +4,8 @@ mod answer;
 mod control;
 mod envelope;
 mod event;
+#[cfg(test)]
+mod golden;
 mod task;
 
 pub use answer::{

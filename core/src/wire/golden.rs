@@ -1,0 +1,209 @@
+//! The bytes on the wire, written down: a change of format must be a change of version.
+
+use std::time::Duration;
+
+use bytes::Bytes;
+use proptest::prelude::*;
+use uuid::Uuid;
+
+use super::*;
+use crate::{
+    broker::Pool,
+    id::{ExecutionId, JobId, LeaderId, TaskNumber, WorkerId},
+    operation::{ElementRange, ErrorKind, OperationError},
+    registry::{Refusal, StepReference, Verb},
+};
+
+fn hex(bytes: &[u8]) -> String {
+    bytes.iter().map(|byte| format!("{byte:02x}")).collect()
+}
+
+fn uuid(byte: u8) -> Uuid {
+    Uuid::from_bytes([byte; 16])
+}
+
+fn task() -> TaskMessage {
+    let step = StepReference {
+        name: "ops::Double".to_owned(),
+        fingerprint: 0x0102_0304_0506_0708,
+        verb: Verb::Map,
+        timeout: Some(Duration::from_secs(30)),
+        state: Bytes::from_static(&[9]),
+    };
+    let header = TaskHeader {
+        leader: LeaderId(uuid(0xaa)),
+        job: JobId(uuid(0xbb)),
+        stage: 1,
+        task: TaskNumber(300),
+        attempt: 2,
+        kind: TaskKind::Run,
+        contained: false,
+        ranges: vec![ElementRange { from: 5, to: 8, tries: 1 }],
+        steps: vec![step],
+        time_slice: Duration::from_millis(75),
+        output_cap: 1 << 20,
+        measured: true,
+    };
+    TaskMessage { header, payload: Bytes::from_static(b"abc") }
+}
+
+fn result() -> ResultMessage {
+    let done = Outcome::Done {
+        bytes: 2,
+        outputs: 2,
+        counts: Some(vec![2]),
+        lengths: Some(vec![1, 1]),
+        counters: Vec::new(),
+    };
+    let error = OperationError::new(ErrorKind::Transient, "busy");
+    let header = ResultHeader {
+        leader: LeaderId(uuid(0xaa)),
+        task: TaskNumber(300),
+        attempt: 2,
+        execution: ExecutionId(uuid(0xcc)),
+        worker: WorkerId(uuid(0xdd)),
+        busy_us: 1000,
+        waited_us: 0,
+        segments: vec![
+            Segment { from: 0, to: 1, outcome: done },
+            Segment { from: 1, to: 2, outcome: Outcome::Failed { step: 0, error } },
+            Segment { from: 2, to: 3, outcome: Outcome::NotRun { why: NotRunReason::TimeSlice } },
+        ],
+    };
+    ResultMessage { header, payload: Bytes::from_static(b"xy") }
+}
+
+fn presence() -> Presence {
+    Presence {
+        worker: WorkerId(uuid(0xdd)),
+        name: "host:7".to_owned(),
+        incarnation: 1,
+        pools: vec![Pool::default()],
+        slots: 2,
+        async_slots: 256,
+        free: 1,
+        operations: vec![OfferedOperation { name: "ops::Double".to_owned(), fingerprint: 1 }],
+        version: "0.1.0".to_owned(),
+    }
+}
+
+fn returned(why: ReturnReason) -> Return {
+    Return {
+        task: TaskNumber(300),
+        attempt: 2,
+        worker: WorkerId(uuid(0xdd)),
+        why,
+        position: Some(1),
+    }
+}
+
+/// Every kind of message, by name.
+fn messages() -> Vec<(&'static str, Bytes)> {
+    let refusal = Refusal::WireVersion { found: 9, spoken: 1 };
+    let held = Held { task: TaskNumber(300), attempt: 2, position: 1 };
+    let leader = LeaderId(uuid(0xaa));
+    let (job, worker) = (JobId(uuid(0xbb)), WorkerId(uuid(0xdd)));
+    let alive = Control::Alive { leader, beat: 3, upto: Some(job), live: vec![job] };
+    vec![
+        ("task", task().encode().unwrap()),
+        ("result", result().encode().unwrap()),
+        ("return redelivered", returned(ReturnReason::Redelivered).encode().unwrap()),
+        ("return refused", returned(ReturnReason::Refused(refusal)).encode().unwrap()),
+        ("lease", Lease { worker, beat: 3, held: vec![held] }.encode().unwrap()),
+        ("probe reply", ProbeReply { pool: Pool::default(), nonce: 7 }.encode().unwrap()),
+        ("alive", alive.encode().unwrap()),
+        ("cancel", Control::Cancel { leader, job }.encode().unwrap()),
+        ("presence", Event::Presence(presence()).encode().unwrap()),
+        ("bye", Event::Bye { worker }.encode().unwrap()),
+    ]
+}
+
+#[test]
+fn each_message_has_the_bytes_that_are_written_down() {
+    let text: Vec<String> =
+        messages().iter().map(|(name, bytes)| format!("{name}: {}", hex(bytes))).collect();
+    insta::assert_snapshot!(text.join("\n"));
+}
+
+#[test]
+fn what_was_encoded_decodes_as_it_was() {
+    assert_eq!(TaskMessage::decode(&task().encode().unwrap()).unwrap(), task());
+    assert_eq!(ResultMessage::decode(&result().encode().unwrap()).unwrap(), result());
+    let event = Event::Presence(presence());
+    assert_eq!(Event::decode(&event.encode().unwrap()).unwrap(), event);
+}
+
+#[test]
+fn another_version_is_named_and_a_cut_message_refused() {
+    let bytes = task().encode().unwrap();
+    let mut other = bytes.to_vec();
+    other[0] = 9;
+    assert_eq!(TaskMessage::decode(&other.into()), Err(WireError::Version { found: 9 }));
+    let mut packed = bytes.to_vec();
+    packed[1] = 7;
+    assert_eq!(TaskMessage::decode(&packed.into()), Err(WireError::Compression { found: 7 }));
+    let header = bytes.len() - task().payload.len();
+    for end in 0..header {
+        assert!(TaskMessage::decode(&bytes.slice(..end)).is_err(), "cut at {end}");
+    }
+    let bye = Event::Bye { worker: WorkerId(uuid(1)) }.encode().unwrap();
+    assert!(Event::decode(&[&bye[..], &[0]].concat().into()).is_err(), "a byte too many");
+}
+
+#[test]
+fn a_result_that_contradicts_itself_is_refused() {
+    let broken: [fn(&mut ResultMessage); 5] = [
+        |result| result.header.segments[1].from = 2,
+        |result| result.header.segments[0].to = 0,
+        |result| result.payload = Bytes::from_static(b"x"),
+        |result| drop(result.header.segments.remove(0)),
+        |result| {
+            if let Outcome::Done { counts, .. } = &mut result.header.segments[0].outcome {
+                *counts = Some(vec![u32::MAX]);
+            }
+        },
+    ];
+    for (at, breaks) in broken.iter().enumerate() {
+        let mut result = result();
+        breaks(&mut result);
+        assert!(ResultMessage::decode(&result.encode().unwrap()).is_err(), "broken way {at}");
+    }
+}
+
+#[test]
+fn impossible_ranges_are_refused() {
+    for (from, to) in [(8, 5), (0, 1 << 40)] {
+        let mut task = task();
+        task.header.ranges = vec![ElementRange { from, to, tries: 1 }];
+        assert!(TaskMessage::decode(&task.encode().unwrap()).is_err());
+    }
+}
+
+fn decode_all(bytes: &Bytes) {
+    // Errors are fine; panics and huge allocations are not.
+    let _ = TaskMessage::decode(bytes);
+    let _ = ResultMessage::decode(bytes);
+    let _ = Return::decode(bytes);
+    let _ = Lease::decode(bytes);
+    let _ = ProbeReply::decode(bytes);
+    let _ = Control::decode(bytes);
+    let _ = Event::decode(bytes);
+}
+
+proptest! {
+    #[test]
+    fn no_bytes_make_a_decoder_panic(bytes in proptest::collection::vec(any::<u8>(), 0..200)) {
+        decode_all(&[&[WIRE_VERSION, 0], &bytes[..]].concat().into());
+        decode_all(&bytes.into());
+    }
+
+    #[test]
+    fn no_damage_to_a_message_makes_a_decoder_panic(
+        which in 0..messages().len(), at in 0..400usize, byte in any::<u8>(),
+    ) {
+        let mut bytes = messages()[which].1.to_vec();
+        let at = at % bytes.len();
+        bytes[at] = byte;
+        decode_all(&bytes.into());
+    }
+}
