@@ -183,10 +183,7 @@ impl Driver {
 
     /// Ends what still runs, and leaves nothing behind at the broker.
     async fn shut_down(mut self) {
-        let jobs: Vec<JobId> = self.engine.live_jobs().collect();
-        for job in jobs {
-            self.hear(Input::Cancel { job });
-        }
+        self.hear(Input::Close);
         // Task messages on their way are of no use any more; the hints that their jobs are dead are.
         self.publishing.clear();
         self.say_alive();

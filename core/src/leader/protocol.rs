@@ -36,6 +36,8 @@ pub(crate) enum Input {
     Taken { job: JobId, bytes: usize },
     /// Nobody wants a job any more.
     Cancel { job: JobId },
+    /// The leader goes: no job will end by itself.
+    Close,
     /// A worker is there.
     Presence(Box<Presence>),
     /// A worker is gone.

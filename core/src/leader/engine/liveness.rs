@@ -6,7 +6,7 @@ use super::Engine;
 use crate::{
     broker::Pool,
     error::Error,
-    id::JobId,
+    id::{JobId, WorkerId},
     leader::{
         event::{JobEvent, Stall},
         job::JobState,
@@ -30,6 +30,20 @@ pub(super) struct WorkerSeen {
     seen: Duration,
 }
 
+impl WorkerSeen {
+    fn serves_like(&self, other: &Self) -> bool {
+        (&self.pools, self.slots, self.async_slots)
+            == (&other.pools, other.slots, other.async_slots)
+    }
+}
+
+/// The live slots of a pool, by kind.
+#[derive(Debug, Clone, Copy, Default)]
+pub(super) struct Slots {
+    blocking: u32,
+    asynchronous: u32,
+}
+
 impl Engine {
     pub(super) fn presence(&mut self, presence: Presence) {
         let seen = WorkerSeen {
@@ -38,16 +52,33 @@ impl Engine {
             async_slots: presence.async_slots,
             seen: self.wall,
         };
-        self.workers.insert(presence.worker, seen);
+        let known = self.workers.insert(presence.worker, seen);
+        let changed = known.is_none_or(|known| !known.serves_like(&self.workers[&presence.worker]));
+        if changed {
+            self.count_slots();
+        }
+    }
+
+    pub(super) fn bye(&mut self, worker: WorkerId) {
+        self.workers.remove(&worker);
+        self.count_slots();
     }
 
     /// The live slots of a pool, of the kind that the stage uses.
     pub(super) fn slots(&self, pool: &Pool, is_async: bool) -> u32 {
-        self.workers
-            .values()
-            .filter(|worker| worker.pools.contains(pool))
-            .map(|worker| if is_async { worker.async_slots } else { worker.slots })
-            .fold(0, u32::saturating_add)
+        let counted = self.slots.get(pool).copied().unwrap_or_default();
+        if is_async { counted.asynchronous } else { counted.blocking }
+    }
+
+    fn count_slots(&mut self) {
+        self.slots.clear();
+        for worker in self.workers.values() {
+            for pool in &worker.pools {
+                let sum = self.slots.entry(pool.clone()).or_default();
+                sum.blocking = sum.blocking.saturating_add(worker.slots);
+                sum.asynchronous = sum.asynchronous.saturating_add(worker.async_slots);
+            }
+        }
     }
 
     pub(super) fn tick(&mut self, elapsed: Duration) {
@@ -62,7 +93,11 @@ impl Engine {
         }
         let wall = self.wall;
         if self.health.is_well() {
+            let before = self.workers.len();
             self.workers.retain(|_, worker| wall - worker.seen < FRESH);
+            if self.workers.len() != before {
+                self.count_slots();
+            }
         }
         self.look_at_refusals();
         self.look_at_stalls();

@@ -69,6 +69,8 @@ pub(crate) struct Engine {
     refused: BTreeSet<TaskNumber>,
     pools: BTreeMap<Pool, PoolFlow>,
     workers: BTreeMap<WorkerId, liveness::WorkerSeen>,
+    /// The slots of all workers, summed up when one comes, changes or goes.
+    slots: BTreeMap<Pool, liveness::Slots>,
     health: Health,
     /// Jobs whose progress has changed.
     touched: BTreeSet<JobId>,
@@ -106,6 +108,7 @@ impl Engine {
             refused: BTreeSet::new(),
             pools: BTreeMap::new(),
             workers: BTreeMap::new(),
+            slots: BTreeMap::new(),
             health: Health::default(),
             touched: BTreeSet::new(),
             actions: Outbox::default(),
@@ -114,6 +117,8 @@ impl Engine {
 
     /// Hears something, decides, and says what is to be done.
     pub(crate) fn step(&mut self, input: Input) -> Vec<Action> {
+        // A confirm brings no credit: there is nothing new to send.
+        let idle = matches!(input, Input::Published { .. });
         match input {
             Input::Start { job, plan, hint } => self.start(job, plan, hint),
             Input::Pulled { job, block, progress } => self.pulled(job, block, progress),
@@ -127,13 +132,17 @@ impl Engine {
             Input::Taken { job, bytes } => self.taken(job, bytes),
             Input::Cancel { job } => self.end(job, Err(Error::Cancelled { job })),
             Input::Presence(presence) => self.presence(*presence),
-            Input::Bye(worker) => {
-                self.workers.remove(&worker);
+            Input::Bye(worker) => self.bye(worker),
+            Input::Close => {
+                let jobs: Vec<JobId> = self.jobs.keys().copied().collect();
+                jobs.into_iter().for_each(|job| self.end(job, Err(Error::Closed)));
             }
             Input::Health(health) => self.health = health,
             Input::Tick(elapsed) => self.tick(elapsed),
         }
-        self.dispatch();
+        if !idle {
+            self.dispatch();
+        }
         std::mem::take(&mut self.actions.0)
     }
 
