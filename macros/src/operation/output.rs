@@ -4,9 +4,7 @@ use proc_macro2::TokenStream;
 use quote::{quote, quote_spanned};
 use syn::{
     AssocType, GenericArgument, PathArguments, ReturnType, Type, TypeParamBound,
-    punctuated::Punctuated,
-    spanned::Spanned,
-    token::Plus,
+    punctuated::Punctuated, spanned::Spanned, token::Plus,
 };
 
 use super::{bare, borrowed, is_named};
