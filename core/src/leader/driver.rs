@@ -13,9 +13,10 @@ use tokio_util::task::AbortOnDropHandle;
 
 use super::{
     combine::combine,
+    command::Command,
     engine::Engine,
     event::{JobEvent, Progress},
-    launch::{CreditGuard, OutputBlock, OutputParts, ReturnedCredit},
+    outputs::{CreditGuard, OutputBlock, OutputParts, ReturnedCredit},
     protocol::{Action, Input, Pull, PulledBlock},
     pull::{self, Pulled},
 };
@@ -27,7 +28,7 @@ use crate::{
     error::Error,
     id::{JobId, LeaderId, TaskNumber},
     operation::OperationError,
-    plan::{Budget, Plan, Source, SourceState},
+    plan::{Budget, Source, SourceState},
     wire::{Control, Event, ResultMessage, Return, TaskMessage, WIRE_VERSION, WireError},
 };
 
@@ -39,22 +40,6 @@ const ALIVE_EVERY: Duration = Duration::from_secs(5);
 const TICK: Duration = Duration::from_millis(10);
 /// A longer gap between two ticks is this process's own pause, and counts as one of these.
 const LONGEST_TICK: Duration = Duration::from_secs(1);
-
-/// What handles say to the driver.
-pub(super) enum Command {
-    Start {
-        job: JobId,
-        plan: Arc<Plan>,
-        source: Source,
-        outputs: mpsc::UnboundedSender<Result<OutputBlock, Error>>,
-        progress: watch::Sender<Progress>,
-        events: broadcast::Sender<JobEvent>,
-    },
-    Cancel {
-        job: JobId,
-    },
-    Close,
-}
 
 /// What the driver holds for a job.
 struct JobChannels {

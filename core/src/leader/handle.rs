@@ -5,7 +5,7 @@ use std::{fmt, sync::Arc};
 use tokio::sync::{broadcast, mpsc, watch};
 
 use super::{
-    driver::Command,
+    command::Command,
     event::{JobEvent, Progress},
 };
 use crate::id::JobId;

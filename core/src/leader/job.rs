@@ -13,8 +13,8 @@ use super::{
     event::{Progress, Stall},
     flow::MAX_JOB_BYTES,
     fold::{FoldState, FoldTree, LEAF, Partial},
-    launch::OutputParts,
     order::Order,
+    outputs::OutputParts,
 };
 use crate::{
     error::ExecuteError,

@@ -2,6 +2,7 @@
 
 mod batch;
 mod combine;
+mod command;
 mod driver;
 mod elements;
 mod engine;
@@ -12,6 +13,7 @@ mod handle;
 mod job;
 mod launch;
 mod order;
+mod outputs;
 mod pending;
 mod protocol;
 mod pull;
@@ -20,6 +22,7 @@ mod retry;
 mod run;
 mod runtime;
 mod task;
+mod workers;
 
 pub use event::{JobEvent, Progress, Stall};
 pub use handle::{Job, JobEvents};

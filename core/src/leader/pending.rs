@@ -9,7 +9,7 @@ use std::{
 
 use futures::{Stream, StreamExt, future::BoxFuture};
 
-use super::launch::OutputBlock;
+use super::outputs::OutputBlock;
 use crate::{codec::CodecError, error::Error, id::JobId};
 
 /// The one value that a job ends in: a future.
@@ -92,7 +92,7 @@ mod tests {
     use super::*;
     use crate::{
         codec,
-        leader::launch::{CreditGuard, Indexes},
+        leader::outputs::{CreditGuard, Indexes},
     };
 
     fn block(values: &'static [u8], count: u32) -> Result<OutputBlock, Error> {

@@ -4,7 +4,7 @@ use std::{sync::Arc, time::Duration};
 
 use bytes::Bytes;
 
-use super::{event::JobEvent, launch::OutputParts};
+use super::{event::JobEvent, outputs::OutputParts};
 use crate::{
     broker::{Health, Pool, PublishError},
     error::Error,

@@ -12,7 +12,7 @@ use futures::{Stream, StreamExt};
 use tokio::sync::mpsc;
 use tokio_util::task::AbortOnDropHandle;
 
-use super::launch::{CreditGuard, Indexes, OutputBlock};
+use super::outputs::{CreditGuard, Indexes, OutputBlock};
 use crate::{codec, error::Error, id::JobId, operation::Data};
 
 /// About this many bytes are decoded at once.
@@ -220,7 +220,7 @@ mod tests {
     use futures::{FutureExt, stream};
 
     use super::*;
-    use crate::leader::launch::ReturnedCredit;
+    use crate::leader::outputs::ReturnedCredit;
 
     fn block(
         values: Bytes,

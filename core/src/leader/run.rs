@@ -4,7 +4,8 @@ use futures::{Stream, StreamExt, stream};
 
 use super::{
     Job, Runtime,
-    launch::{OutputBlock, OutputReceiver},
+    launch::OutputReceiver,
+    outputs::OutputBlock,
     pending::{Pending, Reading},
     results::Results,
 };

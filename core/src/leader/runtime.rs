@@ -10,7 +10,8 @@ use tokio::sync::{broadcast, mpsc, watch};
 
 use super::{
     batch::Tempo,
-    driver::{Command, Driver, reply_queue},
+    command::Command,
+    driver::{Driver, reply_queue},
     engine::{Engine, Settings},
     event::Progress,
     handle::{Job, JobEvents},

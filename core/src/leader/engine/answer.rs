@@ -4,9 +4,12 @@ use std::time::Duration;
 
 use bytes::Bytes;
 
-use super::{Engine, element::blamed};
+use super::{
+    Engine,
+    blame::{Run, blamed},
+};
 use crate::{
-    id::{TaskNumber, WorkerId},
+    id::TaskNumber,
     leader::{
         event::JobEvent,
         fold::Partial,
@@ -24,14 +27,6 @@ use crate::{
 const HALVED_AFTER: u32 = 3;
 /// A single element that came back as redelivered this often fails.
 const FAILS_AFTER: u32 = 10;
-
-/// A task, and who ran it: for errors that name them.
-pub(super) struct Run<'a> {
-    pub(super) number: TaskNumber,
-    pub(super) task: &'a Task,
-    pub(super) attempt: u32,
-    pub(super) worker: Option<WorkerId>,
-}
 
 impl Engine {
     pub(super) fn result(&mut self, result: ResultMessage) {

@@ -243,7 +243,7 @@ impl Engine {
         let task = self.tasks.get(&number);
         let owner = task.and_then(|task| Some((self.jobs.get(&task.job)?, task)));
         let (operation, index) =
-            owner.map_or_else(Default::default, |(job, task)| super::element::first(job, task));
+            owner.map_or_else(Default::default, |(job, task)| super::blame::first(job, task));
         Error::Submit { job, operation, index, source }
     }
 

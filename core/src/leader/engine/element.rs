@@ -4,7 +4,11 @@ use std::time::Duration;
 
 use bytes::Bytes;
 
-use super::{Engine, answer::Run, output::Outputs};
+use super::{
+    Engine,
+    blame::{Run, blamed, suspect},
+    output::Outputs,
+};
 use crate::{
     codec,
     error::ExecuteError,
@@ -16,7 +20,7 @@ use crate::{
         job::{JobState, Passing, Release},
         protocol::Action,
         retry,
-        task::{Task, Work},
+        task::Work,
     },
     operation::OperationError,
     plan::OnFailure,
@@ -211,49 +215,6 @@ impl Engine {
         let index = partials.first().map_or(0, |partial| partial.from);
         job.verdict.get_or_insert(blamed(job, run, index, tries, step, error));
     }
-}
-
-/// The step to blame for the death of a worker, which names none: the `try_map` that would make a
-/// value of it, else the first.
-fn suspect(job: &JobState, task: &Task, first_step: usize) -> usize {
-    let steps = &job.plan.stages[task.stage].steps;
-    let catching = |step: &usize| steps[*step].reference.verb == Verb::TryMap;
-    (first_step..steps.len()).rev().find(catching).unwrap_or(first_step)
-}
-
-/// The name of the first operation of a task, and the index of its first element.
-pub(super) fn first(job: &JobState, task: &Task) -> (String, u64) {
-    let steps = &job.plan.stages[task.stage].steps;
-    let (step, index) = match &task.work {
-        Work::Run { elements, first_step } => (steps.get(*first_step), elements.index(0)),
-        Work::Combine { partials } => {
-            (steps.last(), partials.first().map_or(0, |partial| partial.from))
-        }
-    };
-    (step.map(|step| step.reference.name.clone()).unwrap_or_default(), index)
-}
-
-/// An error that names operation, element, task, attempt and worker.
-pub(super) fn blamed(
-    job: &JobState,
-    run: &Run<'_>,
-    index: u64,
-    tries: u32,
-    step: usize,
-    error: OperationError,
-) -> Box<ExecuteError> {
-    let steps = &job.plan.stages[run.task.stage].steps;
-    Box::new(ExecuteError {
-        job: job.id,
-        operation: steps.get(step).map(|step| step.reference.name.clone()).unwrap_or_default(),
-        stage: run.task.stage as u32,
-        index,
-        task: run.number,
-        tries,
-        attempt: run.attempt,
-        worker: run.worker,
-        error,
-    })
 }
 
 /// `Err(error)` as a step behind a `try_map` takes it, whatever the type of its `Ok`: postcard

@@ -4,6 +4,7 @@
 //! leader tells the protocol; the numbered rules are those it lists.
 
 mod answer;
+mod blame;
 #[cfg(test)]
 mod checks;
 mod dispatch;
@@ -30,11 +31,12 @@ use super::{
     job::JobState,
     protocol::{Action, Input, Pull, PulledBlock},
     task::Task,
+    workers::Workers,
 };
 use crate::{
     broker::{Health, Pool},
     error::Error,
-    id::{JobId, LeaderId, TaskNumber, WorkerId},
+    id::{JobId, LeaderId, TaskNumber},
     plan::Plan,
 };
 
@@ -68,9 +70,7 @@ pub(crate) struct Engine {
     /// Live tasks that somebody refused.
     refused: BTreeSet<TaskNumber>,
     pools: BTreeMap<Pool, PoolFlow>,
-    workers: BTreeMap<WorkerId, liveness::WorkerSeen>,
-    /// The slots of all workers, summed up when one comes, changes or goes.
-    slots: BTreeMap<Pool, liveness::Slots>,
+    workers: Workers,
     health: Health,
     /// Jobs whose progress has changed.
     touched: BTreeSet<JobId>,
@@ -107,8 +107,7 @@ impl Engine {
             waiting: BTreeSet::new(),
             refused: BTreeSet::new(),
             pools: BTreeMap::new(),
-            workers: BTreeMap::new(),
-            slots: BTreeMap::new(),
+            workers: Workers::default(),
             health: Health::default(),
             touched: BTreeSet::new(),
             actions: Outbox::default(),
@@ -131,8 +130,8 @@ impl Engine {
             Input::Combined { job, combination, result } => self.combined(job, combination, result),
             Input::Taken { job, bytes } => self.taken(job, bytes),
             Input::Cancel { job } => self.end(job, Err(Error::Cancelled { job })),
-            Input::Presence(presence) => self.presence(*presence),
-            Input::Bye(worker) => self.bye(worker),
+            Input::Presence(presence) => self.workers.hear(*presence, self.wall),
+            Input::Bye(worker) => self.workers.bye(worker),
             Input::Close => {
                 let jobs: Vec<JobId> = self.jobs.keys().copied().collect();
                 jobs.into_iter().for_each(|job| self.end(job, Err(Error::Closed)));
@@ -241,7 +240,7 @@ impl Engine {
         let is_async = plan.steps.iter().any(|step| step.is_async);
         Sizing {
             tempo: self.settings.tempo,
-            slots: self.slots(&plan.pool, is_async),
+            slots: self.workers.slots(&plan.pool, is_async),
             cost: job.stages[stage].cost.per_element(),
             remaining: job.remaining(stage),
             fixed: if job.has_leaves(stage) { Some(LEAF) } else { plan.batch },

@@ -4,17 +4,16 @@ use std::time::Duration;
 
 use bytes::Bytes;
 
-use super::Engine;
+use super::{Engine, blame::Run};
 use crate::{
     codec,
     error::Error,
     id::{JobId, TaskNumber},
     leader::{
         elements::Elements,
-        engine::answer::Run,
         fold::Partial,
         job::{JobState, Passing, Release},
-        launch::{Indexes, OutputParts},
+        outputs::{Indexes, OutputParts},
         protocol::Action,
         task::{Task, Work},
     },
