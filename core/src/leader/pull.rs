@@ -35,22 +35,30 @@ pub(super) fn spawn(
 async fn pull(job: JobId, source: Source, budget: Budget, news: mpsc::Sender<Pulled>) {
     let buffer = Arc::new(BlockBuffer::default());
     let mut fill = std::pin::pin!(source.fill(Arc::clone(&buffer), budget));
+    // A pull that begins with a pause says so, empty as it is: the leader may hold elements of the
+    // pull before, too few for a batch, and nothing else would send them.
+    let mut has_paused = false;
     loop {
         let over = tokio::select! {
             biased;
             over = &mut fill => Some(over),
-            () = buffer.ready() => tokio::select! {
-                biased;
-                over = &mut fill => Some(over),
-                () = tokio::time::sleep(PAUSE) => None,
-            },
+            () = pause(&buffer, has_paused) => None,
         };
         let (block, is_over) = (buffer.take(), over.is_some());
-        if block.ends.is_empty() && !is_over {
+        if block.ends.is_empty() && !is_over && has_paused {
             continue;
         }
+        has_paused = true;
         if news.send(Pulled { job, block, over }).await.is_err() || is_over {
             return;
         }
     }
+}
+
+/// Resolves when nothing has come for a while: behind the next element, or from now on.
+async fn pause(buffer: &BlockBuffer, behind_the_next: bool) {
+    if behind_the_next {
+        buffer.ready().await;
+    }
+    tokio::time::sleep(PAUSE).await;
 }

@@ -1,0 +1,266 @@
+//! What sources, directives and ends do, on workers in memory.
+#![cfg(feature = "inmemory")]
+
+use std::{
+    future::Future,
+    sync::{
+        Arc,
+        atomic::{AtomicU64, Ordering},
+        mpsc,
+    },
+    time::Duration,
+};
+
+use futures::{StreamExt, stream};
+use phalanx::{Error, prelude::*};
+
+#[operation]
+fn double(n: u64) -> u64 {
+    2 * n
+}
+
+#[operation]
+fn is_even(n: &u64) -> bool {
+    n.is_multiple_of(2)
+}
+
+#[operation]
+fn up_to(n: u64) -> Vec<u64> {
+    (0..n).collect()
+}
+
+#[operation]
+fn below_five(n: u64) -> Result<u64> {
+    if n < 5 { Ok(n) } else { Err(format!("{n} is too large").into()) }
+}
+
+#[operation]
+fn add(a: u64, b: u64) -> u64 {
+    a + b
+}
+
+#[operation]
+async fn double_slowly(n: u64) -> u64 {
+    tokio::task::yield_now().await;
+    2 * n
+}
+
+#[operation]
+fn nothing(_n: u64) {}
+
+#[operation]
+fn shown(outcome: Result<u64, OperationError>) -> String {
+    outcome.map_or_else(|error| error.to_string(), |n| n.to_string())
+}
+
+#[derive(Serialize, Deserialize, RemoteExecute)]
+struct Concat;
+
+impl Monoid for Concat {
+    type Elem = String;
+
+    fn empty(&self) -> String {
+        String::new()
+    }
+
+    fn combine(&self, a: String, b: String, _cx: &TaskContext) -> Result<String> {
+        Ok(a + &b)
+    }
+}
+
+/// Runs a test on workers of its own; one that hangs fails.
+fn test<F: Future<Output = ()>>(body: impl FnOnce(Runtime) -> F) {
+    let tokio = tokio::runtime::Runtime::new().unwrap();
+    tokio.block_on(async {
+        let runtime = Runtime::connect("memory://").await.unwrap();
+        tokio::time::timeout(Duration::from_secs(30), body(runtime)).await.expect("it hangs");
+    });
+    // A source that still blocks must not keep the test from ending.
+    tokio.shutdown_background();
+}
+
+async fn sorted<T: Ord>(results: Results<T>) -> Vec<(u64, T)> {
+    let mut items: Vec<_> = results.map(Result::unwrap).collect().await;
+    items.sort();
+    items
+}
+
+#[test]
+fn results_carry_the_index_of_their_source() {
+    test(async |runtime| {
+        let program = IndexedStream::from(0..6u64).filter(IsEven).map(Double);
+        let results = program.run(&runtime).await.unwrap();
+        assert_eq!(sorted(results).await, [(0, 0), (2, 4), (4, 8)]);
+        let results = IndexedStream::from([2u64, 0, 1]).flat_map(UpTo).ordered();
+        let results: Vec<_> =
+            results.run(&runtime).await.unwrap().map(Result::unwrap).collect().await;
+        assert_eq!(results, [(0, 0), (0, 1), (2, 0)]);
+    });
+}
+
+#[test]
+fn collected_outputs_are_in_input_order() {
+    test(async |runtime| {
+        let program = IndexedStream::from(0..10_000u64).map(Double).map(DoubleSlowly);
+        let expected: Vec<u64> = (0..10_000).map(|n| 4 * n).collect();
+        assert_eq!(program.collect(&runtime).await.unwrap(), expected);
+    });
+}
+
+#[test]
+fn every_end_has_a_value_over_nothing() {
+    test(async |runtime| {
+        let none = || IndexedStream::from(Vec::<u64>::new()).map(Double);
+        assert_eq!(none().collect(&runtime).await.unwrap(), []);
+        assert_eq!(none().reduce(Add).run(&runtime).await.unwrap(), None);
+        assert_eq!(none().count().run(&runtime).await.unwrap(), 0);
+        assert_eq!(none().first().run(&runtime).await.unwrap(), None);
+        none().for_each(Nothing).run(&runtime).await.unwrap();
+        let none = IndexedStream::from(Vec::<String>::new());
+        assert_eq!(none.fold(Concat).run(&runtime).await.unwrap(), "");
+    });
+}
+
+#[test]
+fn every_end_has_a_value_over_something() {
+    test(async |runtime| {
+        let some = || IndexedStream::from(0..1000u64).map(Double);
+        assert_eq!(some().reduce(Add).run(&runtime).await.unwrap(), Some(999_000));
+        assert_eq!(some().filter(IsEven).count().run(&runtime).await.unwrap(), 1000);
+        assert_eq!(some().first().run(&runtime).await.unwrap(), Some(0));
+        some().for_each(Nothing).run(&runtime).await.unwrap();
+        let letters = || IndexedStream::from(('a'..='z').map(String::from));
+        let alphabet: String = ('a'..='z').collect();
+        assert_eq!(letters().fold(Concat).run(&runtime).await.unwrap(), alphabet);
+        let fixed = letters().batch(1).fold(Concat).deterministic();
+        assert_eq!(fixed.run(&runtime).await.unwrap(), alphabet);
+    });
+}
+
+#[test]
+fn a_program_without_steps_gives_its_input() {
+    test(async |runtime| {
+        let input = || IndexedStream::from(0..3u64);
+        assert_eq!(input().collect(&runtime).await.unwrap(), [0, 1, 2]);
+        assert_eq!(input().count().run(&runtime).await.unwrap(), 3);
+        assert_eq!(input().first().run(&runtime).await.unwrap(), Some(0));
+    });
+}
+
+#[test]
+fn an_endless_input_is_cut_where_it_is_enough() {
+    test(async |runtime| {
+        let endless = || IndexedStream::from(0u64..).map(Double);
+        assert_eq!(endless().first().run(&runtime).await.unwrap(), Some(0));
+        assert_eq!(endless().take(3).collect(&runtime).await.unwrap(), [0, 2, 4]);
+        let any = endless().take(100).run(&runtime).await.unwrap();
+        assert_eq!(any.map(Result::unwrap).count().await, 100);
+        let cut = IndexedStream::from_stream(stream::repeat(7u64)).take(4).map(Double).reduce(Add);
+        assert_eq!(cut.run(&runtime).await.unwrap(), Some(56));
+        assert_eq!(endless().take(0).collect(&runtime).await.unwrap(), []);
+    });
+}
+
+#[test]
+fn an_input_that_fails_fails_its_job_at_its_element() {
+    test(async |runtime| {
+        let input = || (0..100u64).map(|n| if n < 60 { Ok(n) } else { Err("disk on fire") });
+        for program in [
+            IndexedStream::try_from_iter(input()),
+            IndexedStream::try_from_stream(stream::iter(input())),
+        ] {
+            match program.map(Double).count().run(&runtime).await {
+                Err(Error::Input { index: 60, source, .. }) => {
+                    assert_eq!(source.to_string(), "disk on fire");
+                }
+                other => panic!("{other:?}"),
+            }
+        }
+        let panicking = (0..9u64).map(|n| if n < 3 { n } else { panic!("at {n}") });
+        match IndexedStream::from(panicking).map(Double).collect(&runtime).await {
+            Err(Error::Input { index: 3, source, .. }) => {
+                assert_eq!(source.to_string(), "the input panicked: at 3");
+            }
+            other => panic!("{other:?}"),
+        }
+    });
+}
+
+#[test]
+fn an_input_that_pauses_gets_its_results() {
+    test(async |runtime| {
+        let (feed, fed) = mpsc::channel::<u64>();
+        let program = IndexedStream::from(fed).map(Double);
+        let mut results = program.run(&runtime).await.unwrap();
+        for n in 0..5 {
+            feed.send(n).unwrap();
+            assert_eq!(results.next().await.unwrap().unwrap(), (n, 2 * n));
+        }
+        drop(feed);
+        assert!(results.next().await.is_none());
+    });
+}
+
+#[test]
+fn dropped_results_cancel_the_job_and_drop_its_input() {
+    test(async |runtime| {
+        let (held, dropped) = tokio::sync::oneshot::channel::<()>();
+        let endless = (0u64..).inspect(move |_| {
+            let _held = &held;
+        });
+        let mut results = IndexedStream::from(endless).map(Double).run(&runtime).await.unwrap();
+        results.next().await.unwrap().unwrap();
+        drop(results);
+        assert!(dropped.await.is_err());
+    });
+}
+
+#[test]
+fn a_job_ends_cancelled_where_its_handle_says_so() {
+    test(async |runtime| {
+        let program = IndexedStream::from_stream(stream::pending::<u64>()).map(Double);
+        let (job, mut results) = program.start(&runtime).unwrap();
+        job.cancel();
+        assert!(matches!(results.next().await, Some(Err(Error::Cancelled { .. }))));
+        assert!(results.next().await.is_none());
+    });
+}
+
+#[test]
+fn an_element_that_fails_is_what_the_program_says_it_is() {
+    test(async |runtime| {
+        let input = || IndexedStream::from([1u64, 7, 3]);
+        match input().map(Double).map(BelowFive).batch(3).collect(&runtime).await {
+            Err(Error::Execute(error)) => {
+                assert_eq!((error.index, error.tries), (1, 1));
+                assert!(error.operation.ends_with("BelowFive"), "{error}");
+                assert_eq!(error.error.message(), "14 is too large");
+            }
+            other => panic!("{other:?}"),
+        }
+        let skipping = input().map(BelowFive).on_failure(OnFailure::Skip);
+        assert_eq!(skipping.collect(&runtime).await.unwrap(), [1, 3]);
+        let shown = input().try_map(BelowFive).map(Shown).collect(&runtime).await.unwrap();
+        assert_eq!(shown, ["1", "7 is too large", "3"]);
+    });
+}
+
+#[test]
+fn what_nobody_reads_is_bounded_and_starves_no_other_job() {
+    test(async |runtime| {
+        let pulled = Arc::new(AtomicU64::new(0));
+        let count = pulled.clone();
+        let endless = (0u64..).map(move |n| {
+            count.fetch_add(1, Ordering::Relaxed);
+            vec![n; 1000]
+        });
+        let mut unread = IndexedStream::from(endless).run(&runtime).await.unwrap();
+        unread.next().await.unwrap().unwrap();
+        for _ in 0..10 {
+            let program = IndexedStream::from(0..10_000u64).map(Double);
+            assert_eq!(program.count().run(&runtime).await.unwrap(), 10_000);
+        }
+        // 32 MiB a job, in elements of at least a kilobyte, and what is decoded ahead.
+        assert!(pulled.load(Ordering::Relaxed) < 2 * 32 * 1024);
+    });
+}
