@@ -2,7 +2,7 @@
 
 use std::{ffi::OsString, net::SocketAddr, time::Duration};
 
-use clap::Parser;
+use clap::{CommandFactory, FromArgMatches, Parser};
 use phalanx_core::broker::{BrokerUrl, Pool};
 
 use super::{code, duration};
@@ -66,10 +66,19 @@ impl Arguments {
     /// Reads a command line: the program, perhaps the word `worker`, flags.
     pub(super) fn parse(line: impl IntoIterator<Item = OsString>) -> Result<Self, clap::Error> {
         let mut line = line.into_iter();
-        let program = line.next().unwrap_or_else(|| "worker".into());
+        let mut program = line.next().unwrap_or_else(|| "worker".into());
         let mut flags = line.peekable();
-        flags.next_if(|first| first == "worker");
-        Self::try_parse_from(std::iter::once(program).chain(flags))
+        if let Some(word) = flags.next_if(|first| first == "worker") {
+            // As it was called, so that the usage can be copied.
+            program = std::path::Path::new(&program).file_name().unwrap_or(&program).to_owned();
+            program.push(" ");
+            program.push(word);
+        }
+        let matches = Self::command()
+            .no_binary_name(true)
+            .bin_name(program.to_string_lossy())
+            .try_get_matches_from(flags)?;
+        Self::from_arg_matches(&matches)
     }
 
     pub(super) fn options(&self) -> WorkerOptions {
@@ -122,9 +131,11 @@ mod tests {
     }
 
     #[test]
-    fn the_help_lists_the_exit_codes() {
-        let help = parse(&["w", "--help"]).unwrap_err();
+    fn the_help_lists_the_exit_codes_and_shows_how_it_was_called() {
+        let help = parse(&["target/wordcount", "worker", "--help"]).unwrap_err();
         assert!(!help.use_stderr());
-        assert!(help.to_string().contains("Exit codes:"));
+        let help = help.to_string();
+        assert!(help.contains("Exit codes:"));
+        assert!(help.contains("Usage: wordcount worker [OPTIONS]"), "{help}");
     }
 }

@@ -52,7 +52,7 @@ pub(super) async fn serve(arguments: Arguments, say: impl Fn(&str)) -> Code {
     let broker = match broker {
         Ok(broker) => broker,
         Err(error) => {
-            say(&format!("error: {}", with_causes(&error)));
+            say(&format!("error: {}{}", with_causes(&error), advice(&error)));
             return match error {
                 ConnectError::Url { .. } | ConnectError::Scheme { .. } => Code::Usage,
                 _ => Code::Broker,
@@ -120,6 +120,18 @@ async fn connect(
             }
             other => return other,
         }
+    }
+}
+
+/// What to do about it, where the error does not say so itself.
+fn advice(error: &ConnectError) -> &'static str {
+    match error {
+        ConnectError::Unreachable { .. } => "; start a broker there, or correct --url",
+        ConnectError::Credentials { .. } => "; correct the user and password of --url",
+        ConnectError::VirtualHost { .. } => {
+            "; create it, allow the user in, or correct the path of --url"
+        }
+        _ => "",
     }
 }
 
