@@ -215,7 +215,7 @@ impl JobState {
             || state.pending_bytes >= MAX_BATCH_BYTES
             || state.flush
             || self.is_fed(stage)
-            || (stage > 0 && state.tasks < slots)
+            || (stage > 0 && state.tasks < slots.max(1))
     }
 
     /// Whether new tasks of this stage would only add to what nobody takes. Whoever waits for this

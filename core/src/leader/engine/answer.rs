@@ -231,8 +231,9 @@ impl Engine {
         }
         if redelivered {
             task.redelivered += 1;
-            let single = task.len() == 1 || matches!(task.work, Work::Combine { .. });
-            if single && task.redelivered >= FAILS_AFTER {
+            let redelivered = task.redelivered;
+            let splits = self.may_split(number);
+            if !splits && redelivered >= FAILS_AFTER {
                 let error = OperationError::new(
                     ErrorKind::Crash,
                     format!("given up after {FAILS_AFTER} deliveries: {why}"),
@@ -240,9 +241,8 @@ impl Engine {
                 self.give_up(number, error);
                 return;
             }
-            if !single && task.redelivered >= HALVED_AFTER {
-                let middle = task.len() / 2;
-                self.split(number, &[middle]);
+            if splits && redelivered >= HALVED_AFTER {
+                self.halve(number);
                 return;
             }
         }
@@ -263,7 +263,7 @@ impl Engine {
     fn crashed(&mut self, number: TaskNumber, position: Option<u32>, status: &str) {
         let Some(task) = self.tasks.get(&number) else { return };
         let (count, position) = (task.len(), position.unwrap_or(0) as usize);
-        if count > 1 && matches!(task.work, Work::Run { .. }) {
+        if self.may_split(number) {
             self.split(number, &[position.min(count - 1), (position + 1).min(count)]);
             return;
         }
@@ -274,7 +274,7 @@ impl Engine {
     fn undecodable(&mut self, number: TaskNumber, operation: &str, offset: u32, reason: &str) {
         let Some(task) = self.tasks.get(&number) else { return };
         let (count, at) = (task.len(), offset as usize);
-        if count > 1 && matches!(task.work, Work::Run { .. }) {
+        if self.may_split(number) {
             self.split(number, &[at.min(count - 1), (at + 1).min(count)]);
             return;
         }
@@ -284,12 +284,27 @@ impl Engine {
 
     pub(super) fn too_large(&mut self, number: TaskNumber, why: &str) {
         let Some(task) = self.tasks.get(&number) else { return };
-        if task.len() > 1 && matches!(task.work, Work::Run { .. }) {
-            self.split(number, &[task.len() / 2]);
+        if self.may_split(number) {
+            self.halve(number);
         } else if let Work::Combine { .. } = task.work {
             self.combine_here(number);
         } else {
             self.give_up(number, OperationError::new(ErrorKind::TooLarge, why.to_string()));
+        }
+    }
+
+    /// Whether a part of the batch can be a task of its own: not a leaf of a fixed tree, nor less
+    /// than two elements.
+    fn may_split(&self, number: TaskNumber) -> bool {
+        let task = self.tasks.get(&number);
+        task.and_then(|task| Some((task, self.jobs.get(&task.job)?))).is_some_and(|(task, job)| {
+            task.len() > 1 && matches!(task.work, Work::Run { .. }) && !job.has_leaves(task.stage)
+        })
+    }
+
+    fn halve(&mut self, number: TaskNumber) {
+        if let Some(task) = self.tasks.get(&number) {
+            self.split(number, &[task.len() / 2]);
         }
     }
 

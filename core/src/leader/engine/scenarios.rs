@@ -645,6 +645,19 @@ fn a_leaf_of_a_fixed_fold_runs_again_whole() {
 }
 
 #[test]
+fn a_leaf_that_kills_its_workers_is_not_halved_but_named() {
+    let mut leader = Table::new();
+    let end = End::Fold { empty: None, deterministic: true };
+    leader.start(1, plan(vec![step(Verb::Fold)], end), 1, 5);
+    for _ in 0..10 {
+        let leaf = leader.take();
+        assert_eq!(leaf.payload.len(), 5);
+        leader.returned(&leaf, 1, ReturnReason::Redelivered);
+    }
+    assert!(leader.failure().contains("test::Fold"), "{}", leader.failure());
+}
+
+#[test]
 fn numbers_of_tasks_are_never_used_twice() {
     let mut leader = Table::new();
     leader.presence(1, 4);
