@@ -50,6 +50,11 @@ pub mod prelude {
 #[doc(hidden)]
 pub use phalanx_core::__private;
 
+// Some linkers do not take an empty slice, which is what a program without operations has.
+#[__private::linkme::distributed_slice(__private::OPERATIONS)]
+#[linkme(crate = __private::linkme)]
+static PLACEHOLDER: __private::OperationEntry = __private::OperationEntry::PLACEHOLDER;
+
 /// The programs of the README are run as they stand there.
 #[cfg(all(doctest, feature = "inmemory"))]
 #[doc = include_str!("../README.md")]

@@ -5,6 +5,7 @@ use std::sync::Arc;
 use phalanx_core::{
     AsyncOperation, Monoid, Operation, RemoteExecute,
     codec::{decode, encode},
+    operation,
     operation::{ErrorKind, OperationError, Result, TaskContext},
     register,
     registry::{Column, CompiledStep, Failure, Kind, Refusal, Registry, RegistryError, Verb},
@@ -405,4 +406,128 @@ fn a_column_of_another_type_fails_element_by_element() {
     let origins: Vec<u32> = failures.iter().map(|failure| failure.origin).collect();
     assert_eq!(origins, [4, 6]);
     assert_eq!(failures[0].error.kind(), ErrorKind::Codec);
+}
+
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+struct Leaving {
+    #[serde(skip_serializing_if = "Option::is_none")]
+    label: Option<String>,
+}
+
+#[derive(Serialize, Deserialize, RemoteExecute)]
+#[remote(crate = phalanx_core)]
+struct Relabel(Leaving);
+
+impl Operation for Relabel {
+    type Input = u8;
+    type Output = Leaving;
+    fn execute(&self, input: u8, _: &TaskContext) -> Result<Leaving> {
+        Ok(Leaving { label: (input > 0).then(|| "x".to_owned()) })
+    }
+}
+
+#[test]
+fn a_state_that_would_be_corrupted_is_refused_when_it_is_planned() {
+    let error =
+        registry().reference(&Relabel(Leaving { label: None }), Verb::Map).map(drop).unwrap_err();
+    let text = error.to_string();
+    assert!(
+        text.starts_with(
+            "the state of operation `registry::Relabel` does not serialize: `Leaving`"
+        ) && text.contains("`skip_serializing_if`"),
+        "{text}"
+    );
+}
+
+#[test]
+fn an_output_that_does_not_serialize_is_named_and_what_came_before_it_stays() {
+    let step = compiled(&Relabel(Leaving { label: Some(String::new()) }), Verb::Map);
+    let (output, failures) = run(&*step, &[1u8, 1, 0, 1]);
+    assert!(failures.is_empty());
+    let (mut bytes, mut ends) = (Vec::new(), Vec::new());
+    let (index, error) = step.encode(&output, 1..4, &mut bytes, Some(&mut ends)).unwrap_err();
+    assert_eq!(index, 1);
+    assert_eq!(error.kind(), ErrorKind::Codec);
+    assert!(error.message().starts_with("an output of operation `registry::Relabel`: `Leaving`"));
+    assert_eq!((bytes, ends), (vec![1, 1, b'x'], vec![3]));
+}
+
+#[derive(Clone, Serialize, Deserialize)]
+#[serde(untagged)]
+enum Shape {
+    Round(f64),
+    Named(String),
+}
+
+#[operation(crate = phalanx_core)]
+fn area(shapes: &[Shape]) -> usize {
+    shapes
+        .iter()
+        .filter(|shape| match shape {
+            Shape::Round(radius) => *radius > 0.0,
+            Shape::Named(name) => !name.is_empty(),
+        })
+        .count()
+}
+
+#[test]
+fn an_input_that_postcard_cannot_carry_is_refused_when_it_is_planned() {
+    let error = registry().reference(&Area, Verb::Map).map(drop).unwrap_err();
+    let text = error.to_string();
+    assert!(
+        text.starts_with("the input of operation `registry::Area` cannot travel: `")
+            && text.contains("Shape>`, at `[]`, needs a format that describes itself"),
+        "{text}"
+    );
+}
+
+#[operation(crate = phalanx_core, fingerprint = "version", version = 3)]
+fn versioned(n: u8) -> u8 {
+    n
+}
+
+#[operation(crate = phalanx_core, fingerprint = "version", version = 3)]
+fn versioned_too(n: String) -> String {
+    n
+}
+
+#[test]
+fn a_fingerprint_of_the_version_leaves_the_types_out() {
+    let versioned = registry().get("registry::Versioned").unwrap();
+    assert_eq!(versioned.structure(), "version 3");
+    let too = registry().get("registry::VersionedToo").unwrap();
+    assert_eq!(versioned.fingerprint(), too.fingerprint());
+    assert_ne!(versioned.fingerprint(), registry().get("registry::IsEven").unwrap().fingerprint());
+}
+
+/// Panics when it is dropped, once it was looked at.
+#[derive(Clone, Serialize, Deserialize)]
+struct Bomb(bool);
+
+impl Drop for Bomb {
+    fn drop(&mut self) {
+        assert!(!self.0, "dropped");
+    }
+}
+
+#[operation(crate = phalanx_core)]
+fn keep_none(_bomb: &Bomb) -> bool {
+    false
+}
+
+#[operation(crate = phalanx_core)]
+fn arm(n: u8) -> Bomb {
+    Bomb(n > 0)
+}
+
+#[test]
+fn values_that_panic_while_they_are_dropped_harm_nobody() {
+    let step = compiled(&KeepNone, Verb::Filter);
+    let (output, failures) = run(&*step, &[false, true, false]);
+    assert!(output.is_empty());
+    assert_eq!(failures.len(), 1);
+    assert_eq!((failures[0].origin, failures[0].error.kind()), (1, ErrorKind::Panic));
+    let (output, failures) = run(&*compiled(&Arm, Verb::Map), &[1u8, 1, 1]);
+    assert!(failures.is_empty());
+    drop(output);
 }
