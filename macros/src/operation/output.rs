@@ -1,7 +1,7 @@
 //! What the function returns, and what of it is the output.
 
-use proc_macro2::TokenStream;
-use quote::{quote, quote_spanned};
+use proc_macro2::{Group, Span, TokenStream, TokenTree};
+use quote::quote;
 use syn::{
     AssocType, GenericArgument, PathArguments, ReturnType, Type, TypeParamBound,
     punctuated::Punctuated, spanned::Spanned, token::Plus,
@@ -71,10 +71,11 @@ impl Output {
                 },
             };
         };
-        // At the type of the error, which is what the compiler may complain about.
-        let convert = quote_spanned! {result.span()=>
+        // At the type of the result, which is what the compiler may complain about.
+        let convert = quote! {
             #private::TypeProbe::of(&#error).operation_error(#error)
         };
+        let convert = located_at(convert, result.span());
         quote! {
             match #call {
                 ::core::result::Result::Ok(#value) => ::core::result::Result::Ok(#finish),
@@ -108,6 +109,23 @@ impl Form {
         borrowed::check(ty, "the output", mistakes);
         Self::Value(Some(ty.clone()))
     }
+}
+
+/// The same tokens, shown at another place. Their names mean what they meant.
+fn located_at(tokens: TokenStream, place: Span) -> TokenStream {
+    tokens
+        .into_iter()
+        .map(|mut token| {
+            token.set_span(token.span().located_at(place));
+            if let TokenTree::Group(group) = &token {
+                let inner = located_at(group.stream(), place);
+                let mut group = Group::new(group.delimiter(), inner);
+                group.set_span(token.span());
+                return TokenTree::Group(group);
+            }
+            token
+        })
+        .collect()
 }
 
 /// The bounds of `impl A + B` and of `Box<dyn A + B>`.
