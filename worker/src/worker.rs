@@ -32,7 +32,7 @@ pub enum Exit {
     Stopped,
     /// Drained, because as many threads as it has slots were given up: each runs an operation
     /// that did not end.
-    #[error("{threads} threads were given up to operations that do not end")]
+    #[error("gave up {threads} of its threads to operations that do not end")]
     Abandoned {
         /// How many.
         threads: usize,
