@@ -222,13 +222,16 @@ impl Task {
             tokio::select! {
                 biased;
                 Some(outcome) = flight.messages.next(), if !flight.messages.is_empty() => {
-                    flight.landed(&outcome.0);
-                    match outcome {
-                        (sent, Ok(confirmation)) => {
-                            self.careful = self.careful.saturating_sub(1);
-                            let _ = sent.done.send(answer(confirmation));
-                        }
-                        failed => return (End::Failed, Some(failed)),
+                    // Those that are here already need no turn of the loop each.
+                    let mut here = Some(outcome);
+                    while let Some(outcome) = here {
+                        flight.landed(&outcome.0);
+                        let (sent, Ok(confirmation)) = outcome else {
+                            return (End::Failed, Some(outcome));
+                        };
+                        self.careful = self.careful.saturating_sub(1);
+                        let _ = sent.done.send(answer(confirmation));
+                        here = flight.messages.next().now_or_never().flatten();
                     }
                 }
                 () = session.lost.cancelled() => return (End::Failed, None),
@@ -248,7 +251,14 @@ impl Task {
                     give_up = Some(Instant::now() + CLOSING_PATIENCE);
                 }
                 job = next_job(&mut self.held, &mut self.queue), if room => match job {
-                    Some(job) => self.send(channel, flight, job),
+                    Some(job) => {
+                        self.send(channel, flight, job);
+                        while self.room(flight) {
+                            let job = self.held.take().or_else(|| self.queue.try_recv().ok());
+                            let Some(job) = job else { break };
+                            self.send(channel, flight, job);
+                        }
+                    }
                     None if flight.messages.is_empty() => return (End::Closed, None),
                     // Closed, with confirms to come.
                     None => self.rest(session, flight).await,
