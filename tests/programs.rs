@@ -111,7 +111,7 @@ fn collected_outputs_are_in_input_order() {
 fn every_end_has_a_value_over_nothing() {
     test(async |runtime| {
         let none = || IndexedStream::from(Vec::<u64>::new()).map(Double);
-        assert_eq!(none().collect(&runtime).await.unwrap(), []);
+        assert!(none().collect(&runtime).await.unwrap().is_empty());
         assert_eq!(none().reduce(Add).run(&runtime).await.unwrap(), None);
         assert_eq!(none().count().run(&runtime).await.unwrap(), 0);
         assert_eq!(none().first().run(&runtime).await.unwrap(), None);
@@ -157,7 +157,7 @@ fn an_endless_input_is_cut_where_it_is_enough() {
         assert_eq!(any.map(Result::unwrap).count().await, 100);
         let cut = IndexedStream::from_stream(stream::repeat(7u64)).take(4).map(Double).reduce(Add);
         assert_eq!(cut.run(&runtime).await.unwrap(), Some(56));
-        assert_eq!(endless().take(0).collect(&runtime).await.unwrap(), []);
+        assert!(endless().take(0).collect(&runtime).await.unwrap().is_empty());
     });
 }
 

@@ -143,7 +143,7 @@ impl Table {
         let (_, source) = self.sources.iter_mut().find(|(id, _)| *id == job).unwrap();
         let bytes: Vec<u8> = source.by_ref().take(elements as usize).collect();
         let ends = (1..=bytes.len() as u32).collect();
-        let progress = if source.len() == 0 { Pull::Ended } else { Pull::Done };
+        let progress = if source.start == source.end { Pull::Ended } else { Pull::Done };
         self.hear(Input::Pulled {
             job,
             block: PulledBlock { bytes: bytes.into(), ends },

@@ -273,7 +273,6 @@ fn infinite_and_huge_types_end() {
     }
     assert_eq!(text::<Endless>(), "{next: ^1}");
     #[derive(Deserialize)]
-    #[expect(dead_code, reason = "only its structure counts")]
     struct Doubled<T>(T, T);
     type D4<T> = Doubled<Doubled<Doubled<Doubled<T>>>>;
     let trace = trace::<D4<D4<D4<Wrap<u8>>>>>();
