@@ -53,10 +53,11 @@ impl fmt::Display for BrokerUrl {
             Some((scheme, rest)) => (format!("{scheme}://"), rest),
             None => (String::new(), self.0.as_str()),
         };
-        // The last `@` ends the credentials: a password may hold an unescaped one, and must not
-        // be shown for that. A query may carry secrets too.
-        let (rest, query) = match rest.split_once('?') {
-            Some((rest, _)) => (rest, "?***"),
+        // The last `@` ends the credentials: a password may hold an unescaped one (or a `?`), and
+        // must not be shown for that. A query may carry secrets too.
+        let place = rest.rfind('@').map_or(0, |at| at + 1);
+        let (rest, query) = match rest[place..].find('?') {
+            Some(query) => (&rest[..place + query], "?***"),
             None => (rest, ""),
         };
         match rest.rsplit_once('@') {
@@ -85,6 +86,7 @@ mod tests {
         for (url, shown) in [
             ("amqp://ann:se@cret@host/v", "amqp://ann:***@host/v"),
             ("amqp://ann:secret@a,b:1/v?cacertfile=x", "amqp://ann:***@a,b:1/v?***"),
+            ("amqp://ann:se?cret@host/v?x=y", "amqp://ann:***@host/v?***"),
             ("amqp://host", "amqp://host"),
             ("memory://", "memory://"),
         ] {
