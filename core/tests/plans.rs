@@ -92,9 +92,11 @@ fn operations_of_all_kinds_compose() {
                flat_map plans::Words
                filter   plans::IsLong
              (elements pass through the leader)
-    stage 1  pool `default`, 3 steps fused into one pass, tasks sized by measuring
+    stage 1  pool `default`, 2 steps fused into one pass, tasks sized by measuring
                try_map  plans::Parse
                map      plans::OrZero
+             (elements pass through the leader)
+    stage 2  pool `default`, one step, tasks sized by measuring
                fold     plans::Sum
     end      one value, folded in input order, by a tree of fixed shape
     ");
