@@ -5,6 +5,7 @@
 //! a partial trace may miss a difference, it never invents one, because the same type makes the
 //! same trace in every program.
 
+mod error;
 mod format;
 mod render;
 mod samples;

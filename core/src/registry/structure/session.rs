@@ -4,8 +4,8 @@ use std::{any::TypeId, collections::HashMap};
 
 use super::{
     Unsupported,
+    error::TraceError,
     format::{Branch, Container, Form, Format, Key, Kind, State},
-    tracer::{TraceError, Tracer},
 };
 use crate::registry::execution::caught;
 
@@ -144,13 +144,13 @@ impl Session {
     }
 
     /// Goes to a slot of what is being made.
-    pub(super) fn slot(&mut self, entered: Entered, slot: usize) -> Tracer<'_> {
+    pub(super) fn go_to(&mut self, entered: Entered, slot: usize) -> &mut Self {
         // A type may have swallowed the errors of what was before it.
         self.stack.truncate(entered.depth + 1);
         if let Some(frame) = self.stack.last_mut() {
             frame.slot = slot;
         }
-        Tracer(self)
+        self
     }
 
     /// Notes what stands here, at once: the type may refuse the value, or panic.

@@ -1,32 +1,13 @@
 //! A deserializer that makes values up and notes what was asked for.
 
-use std::fmt;
-
 use serde::de::{self, DeserializeSeed, IntoDeserializer, Visitor};
 
 use super::{
+    error::TraceError,
     format::{Form, Format, Kind},
     samples,
     session::{Entered, Session},
 };
-
-/// A value could not be made up. Why does not matter: another one is tried.
-#[derive(Debug)]
-pub(super) struct TraceError;
-
-impl fmt::Display for TraceError {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str("no value")
-    }
-}
-
-impl std::error::Error for TraceError {}
-
-impl de::Error for TraceError {
-    fn custom<T: fmt::Display>(_: T) -> Self {
-        Self
-    }
-}
 
 const SELF_DESCRIBING: &str = "needs a format that describes itself, as `serde(untagged)`, \
      `serde(tag)`, `serde(flatten)` and `serde_json::Value` do";
@@ -133,7 +114,7 @@ impl<'de> de::Deserializer<'de> for Tracer<'_> {
     fn deserialize_option<V: Visitor<'de>>(self, visitor: V) -> Result<V::Value, TraceError> {
         let (session, entered) = self.enter::<V>(Kind::Option, &[])?;
         let value = if entered.branch == 0 {
-            visitor.visit_some(session.slot(entered, 0))?
+            visitor.visit_some(Tracer(session.go_to(entered, 0)))?
         } else {
             visitor.visit_none()?
         };
@@ -226,7 +207,7 @@ impl Elements<'_> {
         }
         let slot = self.next;
         self.next += 1;
-        seed.deserialize(self.session.slot(self.entered, slot)).map(Some)
+        seed.deserialize(Tracer(self.session.go_to(self.entered, slot))).map(Some)
     }
 }
 
@@ -300,7 +281,7 @@ impl<'de> de::VariantAccess<'de> for Variant<'_> {
         seed: T,
     ) -> Result<T::Value, TraceError> {
         self.session.shape(self.entered, Form::Newtype, &[]);
-        seed.deserialize(self.session.slot(self.entered, 0))
+        seed.deserialize(Tracer(self.session.go_to(self.entered, 0)))
     }
 
     fn tuple_variant<V: Visitor<'de>>(
