@@ -9,9 +9,10 @@ use phalanx_core::registry::Column;
 use super::{
     Running,
     batch::Batch,
-    blocking::{answer_panic, as_input, run_step},
+    blocking::{answer_panic, run_step},
     chunk::ChunkSize,
     folding::{Entry, Folding},
+    input::as_input,
     ledger::Ledger,
     pipeline::StepFailure,
 };

@@ -8,7 +8,7 @@ use std::{
 
 use phalanx_core::{
     operation::{ErrorKind, OperationError},
-    registry::{Column, Failure},
+    registry::Column,
     wire::NotRunReason,
 };
 
@@ -16,10 +16,10 @@ use super::{
     Running,
     batch::Batch,
     chunk::ChunkSize,
-    encoded::Encoded,
     folding::Folding,
+    input::{as_input, no_values},
     ledger::Ledger,
-    pipeline::{Pipeline, StepFailure, panic_message},
+    pipeline::{StepFailure, panic_message},
 };
 
 /// Runs all steps on the thread that calls, and answers.
@@ -131,32 +131,4 @@ pub(super) fn run_step(
     running.step_ends();
     failures.extend(failed.into_iter().map(|failure| StepFailure::in_step(step, failure)));
     outputs
-}
-
-/// The outputs of one step as inputs of the next, which may know their structure by another type.
-pub(super) fn as_input(
-    pipeline: &Pipeline,
-    step: usize,
-    column: Column,
-    failures: &mut Vec<StepFailure>,
-) -> Column {
-    let Some(before) = step.checked_sub(1) else { return column };
-    if pipeline.steps()[step].accepts(&column) {
-        return column;
-    }
-    let encoded = Encoded::new(pipeline, before, &column, failures);
-    if encoded.origins().is_empty() {
-        return no_values();
-    }
-    encoded.column(pipeline, step, 0..encoded.origins().len()).unwrap_or_else(|error| {
-        let failed = |origin: &u32| Failure { origin: *origin, error: error.clone() };
-        let all = encoded.origins().iter().map(failed);
-        failures.extend(all.map(|failure| StepFailure::in_step(step, failure)));
-        no_values()
-    })
-}
-
-/// A column of no type: it goes through no step.
-pub(super) fn no_values() -> Column {
-    Column::new(Vec::<()>::new(), Vec::new())
 }

@@ -8,7 +8,7 @@ use phalanx_core::{
 
 use super::{
     Pipeline,
-    blocking::as_input,
+    input::as_input,
     ledger::{Ledger, first_from},
     pipeline::StepFailure,
 };

@@ -10,6 +10,7 @@ mod blocking;
 mod chunk;
 mod encoded;
 mod folding;
+mod input;
 mod ledger;
 mod pipeline;
 mod running;
