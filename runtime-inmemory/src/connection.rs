@@ -8,7 +8,7 @@ use std::sync::{
 use phalanx_core::broker::Health;
 use tokio::sync::watch;
 
-use crate::{consumer::Subscription, lock::lock, topology::Topology};
+use crate::{lock::lock, queue::Subscriber, subscription::Subscription, topology::Topology};
 
 /// One connection. There is no wire: what it stands for is what is lost when it breaks.
 #[derive(Debug)]

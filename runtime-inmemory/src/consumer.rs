@@ -1,165 +1,15 @@
-//! Takes messages from one queue, and settles them.
+//! Takes messages from one queue.
 
-use std::sync::{Arc, Mutex};
+use std::sync::Arc;
 
 use async_trait::async_trait;
-use phalanx_core::broker::{
-    Address, BrokerError, Consumer, Consumption, Delivery, Exchange, QueueSpec, Settle, Settler,
-};
-use tokio::sync::Notify;
+use phalanx_core::broker::{BrokerError, Consumer, Consumption, QueueSpec};
 
 use crate::{
-    acker::Unsettled,
     connection::Connection,
-    lock::lock,
-    queue::{Queue, Queued},
-    topology::Topology,
+    queue::{Queue, Subscriber},
+    subscription::{Subscription, Taken},
 };
-
-/// A message that came back more often than this goes to the dead letters.
-const DELIVERY_LIMIT: u32 = 1_000;
-
-/// The broker's side of a consumer: what it has taken and not yet settled.
-#[derive(Debug)]
-pub(crate) struct Subscription {
-    topology: Arc<Topology>,
-    /// Called when it may take again, and when it is interrupted or ended.
-    changed: Notify,
-    state: Mutex<State>,
-}
-
-#[derive(Debug)]
-struct State {
-    /// Whence `unsettled` came.
-    queue: Arc<Queue>,
-    unsettled: Unsettled,
-    prefetch: usize,
-    phase: Phase,
-}
-
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-enum Phase {
-    Live,
-    /// Its connection broke or its queue was deleted; it has not come back yet.
-    Interrupted,
-    /// It takes no more, and may settle what it has.
-    Cancelled,
-    /// It has nothing any more.
-    Ended,
-}
-
-/// What an attempt to take a message comes to.
-enum Taken {
-    Delivery(Delivery),
-    /// As much is out as may be.
-    Full,
-    /// Nothing is in the queue.
-    Empty(Arc<Queue>),
-    Interrupted,
-    Ended,
-}
-
-impl Subscription {
-    fn take(self: &Arc<Self>) -> Taken {
-        let (message, redelivered, tag) = {
-            let mut state = lock(&self.state);
-            match state.phase {
-                Phase::Live => {}
-                Phase::Interrupted => return Taken::Interrupted,
-                Phase::Cancelled | Phase::Ended => return Taken::Ended,
-            }
-            if state.unsettled.len() >= state.prefetch {
-                return Taken::Full;
-            }
-            let Some(queued) = state.queue.pop() else {
-                return Taken::Empty(state.queue.clone());
-            };
-            let (message, redelivered) = (queued.message.clone(), queued.returns > 0);
-            (message, redelivered, state.unsettled.add(queued))
-        };
-        // The properties are copied here, not under the lock.
-        Taken::Delivery(Delivery::new((*message).clone(), redelivered, tag, self.clone()))
-    }
-
-    /// Its connection broke, or its queue was deleted: what it held goes back.
-    pub(crate) fn interrupt(&self) {
-        self.lose(|phase| match phase {
-            Phase::Live => Phase::Interrupted,
-            other => other,
-        });
-    }
-
-    /// It takes no more, and what it held goes back.
-    pub(crate) fn end(&self) {
-        self.lose(|_| Phase::Ended);
-    }
-
-    fn lose(&self, next: impl Fn(Phase) -> Phase) {
-        let (queue, unsettled) = {
-            let mut state = lock(&self.state);
-            state.phase = next(state.phase);
-            (state.queue.clone(), state.unsettled.take_all())
-        };
-        queue.detach(self);
-        self.give_back(&queue, unsettled);
-        self.topology.delete_if_exclusive(&queue);
-        self.changed.notify_one();
-    }
-
-    /// It takes no more.
-    fn cancel(&self) {
-        let queue = {
-            let mut state = lock(&self.state);
-            match state.phase {
-                Phase::Live | Phase::Interrupted => state.phase = Phase::Cancelled,
-                Phase::Cancelled | Phase::Ended => return,
-            }
-            state.queue.clone()
-        };
-        queue.detach(self);
-        self.topology.delete_if_exclusive(&queue);
-    }
-
-    fn give_back(&self, queue: &Queue, mut returned: Vec<Queued>) {
-        returned.retain_mut(|queued| {
-            queued.returns += 1;
-            let keep = queued.returns <= DELIVERY_LIMIT;
-            if !keep {
-                self.dead_letter(queue, queued);
-            }
-            keep
-        });
-        if !returned.is_empty() {
-            queue.put_back(returned);
-        }
-    }
-
-    fn dead_letter(&self, queue: &Queue, queued: &Queued) {
-        if let Some(pool) = &queue.kind.dead_letters {
-            let address = Address::new(Exchange::Dead, pool.as_str());
-            self.topology.route(&address, &queued.message, None);
-        }
-    }
-}
-
-impl Settler for Subscription {
-    fn settle(&self, tag: u64, settle: Settle) {
-        let (queue, queued, was_full) = {
-            let mut state = lock(&self.state);
-            let was_full = state.unsettled.len() >= state.prefetch;
-            let Some(queued) = state.unsettled.take(tag) else { return };
-            (state.queue.clone(), queued, was_full)
-        };
-        match settle {
-            Settle::Ack => {}
-            Settle::Reject => self.dead_letter(&queue, &queued),
-            Settle::Requeue => self.give_back(&queue, vec![queued]),
-        }
-        if was_full {
-            self.changed.notify_one();
-        }
-    }
-}
 
 /// Takes messages from one queue.
 #[derive(Debug)]
@@ -176,16 +26,8 @@ impl MemoryConsumer {
         prefetch: u16,
     ) -> Result<Self, BrokerError> {
         let queue = connection.topology.declare(&spec, connection.id)?;
-        let subscription = Arc::new(Subscription {
-            topology: connection.topology.clone(),
-            changed: Notify::new(),
-            state: Mutex::new(State {
-                queue: queue.clone(),
-                unsettled: Unsettled::default(),
-                prefetch: usize::from(prefetch.max(1)),
-                phase: Phase::Live,
-            }),
-        });
+        let topology = connection.topology.clone();
+        let subscription = Arc::new(Subscription::new(topology, queue.clone(), prefetch));
         if !queue.attach(&subscription) {
             // Deleted since it was declared: the first look brings the consumer back.
             subscription.interrupt();
@@ -209,15 +51,10 @@ impl MemoryConsumer {
                     return None;
                 }
             };
-            {
-                let mut state = lock(&self.subscription.state);
-                if state.phase != Phase::Interrupted {
-                    return None;
-                }
-                // Live before it is attached: who deletes the queue from here on either finds the
-                // consumer in it and interrupts it, or lets `attach` fail.
-                state.phase = Phase::Live;
-                state.queue = queue.clone();
+            // Live before it is attached: who deletes the queue from here on either finds the
+            // consumer in it and interrupts it, or lets `attach` fail.
+            if !self.subscription.resume(queue.clone()) {
+                return None;
             }
             if queue.attach(&self.subscription) {
                 return Some(Consumption::Resumed { generation: self.connection.generation() });
@@ -252,7 +89,7 @@ impl Consumer for MemoryConsumer {
     // Cancel-safe: a message is taken in `look`, and between that and the return there is no await.
     async fn next(&mut self) -> Option<Consumption> {
         loop {
-            let changed = self.subscription.changed.notified();
+            let changed = self.subscription.changed();
             match self.look() {
                 Ok(consumption) => return consumption,
                 Err(Wait::Settled) => changed.await,
@@ -276,7 +113,7 @@ impl Consumer for MemoryConsumer {
     }
 
     async fn set_prefetch(&mut self, prefetch: u16) {
-        lock(&self.subscription.state).prefetch = usize::from(prefetch.max(1));
+        self.subscription.set_prefetch(prefetch);
     }
 
     async fn cancel(&mut self) {

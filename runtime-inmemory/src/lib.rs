@@ -17,6 +17,7 @@ mod misbehaviour;
 mod options;
 mod publisher;
 mod queue;
+mod subscription;
 mod topology;
 mod workers;
 

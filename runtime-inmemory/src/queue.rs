@@ -2,6 +2,7 @@
 
 use std::{
     collections::VecDeque,
+    ptr::addr_eq,
     sync::{Arc, Mutex, Weak},
     time::Duration,
 };
@@ -12,7 +13,7 @@ use tokio::{
     time::Instant,
 };
 
-use crate::{consumer::Subscription, lock::lock};
+use crate::lock::lock;
 
 /// A message that waits, or waits to be settled.
 #[derive(Debug, Clone)]
@@ -43,6 +44,12 @@ pub(crate) struct Capacity {
     pub(crate) bytes: usize,
 }
 
+/// Whoever takes from a queue, as the queue knows it.
+pub(crate) trait Subscriber: Send + Sync {
+    /// Its connection broke, or its queue was deleted: what it held goes back.
+    fn interrupt(&self);
+}
+
 /// One queue.
 #[derive(Debug)]
 pub(crate) struct Queue {
@@ -56,7 +63,7 @@ struct State {
     ready: VecDeque<Queued>,
     /// The bodies of `ready`, in bytes.
     bytes: usize,
-    consumers: Vec<Weak<Subscription>>,
+    consumers: Vec<Weak<dyn Subscriber>>,
     /// Since when it has had no consumer, or was last declared.
     idle_since: Instant,
     /// Deleted: whoever still knows it can neither push nor pop.
@@ -137,21 +144,21 @@ impl Queue {
     }
 
     /// Adds a consumer, once. `false` when the queue is no more.
-    pub(crate) fn attach(&self, consumer: &Arc<Subscription>) -> bool {
+    pub(crate) fn attach<S: Subscriber + 'static>(&self, consumer: &Arc<S>) -> bool {
         let mut state = lock(&self.state);
         if state.gone {
             return false;
         }
-        if !state.consumers.iter().any(|known| std::ptr::eq(known.as_ptr(), &**consumer)) {
-            state.consumers.push(Arc::downgrade(consumer));
+        if !state.consumers.iter().any(|known| addr_eq(known.as_ptr(), Arc::as_ptr(consumer))) {
+            state.consumers.push(Arc::<S>::downgrade(consumer));
         }
         true
     }
 
     /// Removes a consumer.
-    pub(crate) fn detach(&self, consumer: &Subscription) {
+    pub(crate) fn detach(&self, consumer: &dyn Subscriber) {
         let mut state = lock(&self.state);
-        state.consumers.retain(|known| !std::ptr::eq(known.as_ptr(), consumer));
+        state.consumers.retain(|known| !addr_eq(known.as_ptr(), consumer));
         state.idle_since = Instant::now();
     }
 
@@ -166,7 +173,7 @@ impl Queue {
     }
 
     /// Deletes it with all that is in it, and gives its consumers.
-    pub(crate) fn delete(&self) -> Vec<Arc<Subscription>> {
+    pub(crate) fn delete(&self) -> Vec<Arc<dyn Subscriber>> {
         let (dropped, consumers) = {
             let mut state = lock(&self.state);
             state.gone = true;
