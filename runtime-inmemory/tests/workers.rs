@@ -28,6 +28,22 @@ impl Operation for Double {
     }
 }
 
+/// Never ends, and is given up after its timeout.
+#[derive(Serialize, Deserialize, RemoteExecute)]
+#[remote(crate = phalanx_core, timeout = "20ms", retries = 0)]
+struct Hang;
+
+impl Operation for Hang {
+    type Input = u64;
+    type Output = u64;
+
+    fn execute(&self, _input: u64, _cx: &TaskContext) -> Result<u64> {
+        loop {
+            std::thread::park();
+        }
+    }
+}
+
 fn doubled() -> Vec<u64> {
     (0..100).map(|n| 2 * n).collect()
 }
@@ -52,6 +68,19 @@ async fn a_program_needs_nothing_but_the_url() {
 async fn a_pool_that_only_the_program_names_is_served() {
     let runtime = Runtime::builder().url("memory://").slots(1).connect().await.unwrap();
     assert_eq!(double(&runtime, Some("named-by-the-program")).await, doubled());
+    within_a_minute(runtime.close()).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_worker_that_gave_up_all_its_threads_is_replaced() {
+    let runtime = Runtime::builder().url("memory://").slots(2).connect().await.unwrap();
+    // The first worker and the one that takes its place end, each after two of these.
+    for _ in 0..4 {
+        let hanging = IndexedStream::from([1]).map(Hang).collect(&runtime);
+        let error = within_a_minute(hanging).await.unwrap_err();
+        assert!(error.to_string().contains("20ms"), "{error}");
+    }
+    assert_eq!(double(&runtime, None).await, doubled());
     within_a_minute(runtime.close()).await;
 }
 
