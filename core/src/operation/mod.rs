@@ -6,6 +6,7 @@ mod data;
 mod error;
 mod function;
 mod monoid;
+mod panic;
 mod step;
 mod traits;
 
@@ -15,5 +16,7 @@ pub use error::{ErrorKind, OperationError, Result, ResultExt};
 #[doc(hidden)]
 pub use function::{Parameter, ResultType};
 pub use monoid::Monoid;
+#[doc(hidden)]
+pub use panic::panic_message;
 pub use step::{Asynchronous, Blocking, Step};
 pub use traits::{AsyncOperation, Operation, RemoteExecute};

@@ -1,7 +1,6 @@
 //! The loops that pull iterators and streams.
 
 use std::{
-    any::Any,
     error::Error as StdError,
     panic::{AssertUnwindSafe, catch_unwind},
     pin::Pin,
@@ -13,6 +12,7 @@ use serde::Serialize;
 use tokio_util::task::AbortOnDropHandle;
 
 use super::{BlockBuffer, Budget, PushError};
+use crate::operation::panic_message;
 
 pub(super) type BoxError = Box<dyn StdError + Send + Sync>;
 
@@ -124,7 +124,7 @@ where
             let outcome = pass.unwrap_or_else(|payload| {
                 // What a panic interrupted is not asked again.
                 let _ = catch_unwind(AssertUnwindSafe(|| pump = None));
-                Err(InputFault::Panic(panic_message(&*payload)).into())
+                Err(InputFault::Panic(panic_message(&*payload).to_owned()).into())
             });
             Filled { pump: pump.map(|pump| pump as Box<dyn Pump>), pushed: filling.pushed, outcome }
         };
@@ -178,8 +178,9 @@ where
         let fill = async move {
             let mut filling = Filling::new(buffer, budget);
             let pass = AssertUnwindSafe(self.pull(&mut filling)).catch_unwind().await;
-            let outcome = pass
-                .unwrap_or_else(|payload| Err(InputFault::Panic(panic_message(&*payload)).into()));
+            let outcome = pass.unwrap_or_else(|payload| {
+                Err(InputFault::Panic(panic_message(&*payload).to_owned()).into())
+            });
             let pump = matches!(outcome, Ok(Flow::More)).then_some(self as Box<dyn Pump>);
             Filled { pump, pushed: filling.pushed, outcome }
         };
@@ -212,11 +213,4 @@ where
 
 fn shut_down() -> Filled {
     Filled { pump: None, pushed: 0, outcome: Err(InputFault::Shutdown.into()) }
-}
-
-fn panic_message(payload: &(dyn Any + Send)) -> String {
-    let text = payload.downcast_ref::<&str>().copied();
-    text.or_else(|| payload.downcast_ref::<String>().map(String::as_str))
-        .unwrap_or("(no message)")
-        .to_owned()
 }

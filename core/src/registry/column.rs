@@ -21,6 +21,11 @@ impl Column {
         Self { values: Values::new(values), origins }
     }
 
+    /// A column of no values and no type: it goes through no step.
+    pub fn empty() -> Self {
+        Self::new(Vec::<()>::new(), Vec::new())
+    }
+
     /// How many values it holds.
     pub fn len(&self) -> usize {
         self.origins.len()

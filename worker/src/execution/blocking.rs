@@ -7,19 +7,14 @@ use std::{
 };
 
 use phalanx_core::{
-    operation::{ErrorKind, OperationError},
+    operation::{ErrorKind, OperationError, panic_message},
     registry::Column,
     wire::NotRunReason,
 };
 
 use super::{
-    Running,
-    batch::Batch,
-    chunk::ChunkSize,
-    folding::Folding,
-    input::{as_input, no_values},
-    ledger::Ledger,
-    pipeline::{StepFailure, panic_message},
+    Running, batch::Batch, chunk::ChunkSize, folding::Folding, input::as_input, ledger::Ledger,
+    pipeline::StepFailure,
 };
 
 /// Runs all steps on the thread that calls, and answers.
@@ -75,7 +70,7 @@ fn drive(running: &Running) {
                 running.step_begins(pipeline.last(), first);
                 let from = running.progress().ledger.at();
                 let failures = std::mem::take(&mut failures);
-                let column = std::mem::replace(&mut column, no_values());
+                let column = std::mem::replace(&mut column, Column::empty());
                 let entries = folding.absorb(from, column, failures, &running.context);
                 running.step_ends();
                 Some(entries)

@@ -17,17 +17,12 @@ pub(super) fn as_input(
     }
     let encoded = Encoded::new(pipeline, before, &column, failures);
     if encoded.origins().is_empty() {
-        return no_values();
+        return Column::empty();
     }
     encoded.column(pipeline, step, 0..encoded.origins().len()).unwrap_or_else(|error| {
         let failed = |origin: &u32| Failure { origin: *origin, error: error.clone() };
         let all = encoded.origins().iter().map(failed);
         failures.extend(all.map(|failure| StepFailure::in_step(step, failure)));
-        no_values()
+        Column::empty()
     })
-}
-
-/// A column of no type: it goes through no step.
-pub(super) fn no_values() -> Column {
-    Column::new(Vec::<()>::new(), Vec::new())
 }

@@ -1,6 +1,6 @@
 //! The steps of a stage, bound to their states.
 
-use std::{any::Any, ops::Range, time::Duration};
+use std::{ops::Range, time::Duration};
 
 use phalanx_core::{
     operation::OperationError,
@@ -103,13 +103,4 @@ impl Pipeline {
             None => Err(Refusal::Message { reason: "a batch without steps".to_owned() }),
         }
     }
-}
-
-/// What a panic said.
-pub(crate) fn panic_message(panic: &(dyn Any + Send)) -> &str {
-    panic
-        .downcast_ref::<&str>()
-        .copied()
-        .or_else(|| panic.downcast_ref::<String>().map(String::as_str))
-        .unwrap_or("a value that is no text")
 }

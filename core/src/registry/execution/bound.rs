@@ -49,7 +49,7 @@ impl CompiledStep for BoundStep {
     fn run(&self, input: Column, cx: &TaskContext, failures: &mut Vec<Failure>) -> Column {
         let Body::Blocking(body) = &self.body else {
             failures.extend(mistaken(&input, &self.name));
-            return Column::new(Vec::<()>::new(), Vec::new());
+            return Column::empty();
         };
         body.run(input, &mut Run { name: &self.name, cx, failures })
     }
@@ -63,8 +63,7 @@ impl CompiledStep for BoundStep {
     ) -> StepFuture<'a> {
         let Body::Asynchronous(body) = &self.body else {
             let failures = mistaken(&input, &self.name);
-            let nothing = Column::new(Vec::<()>::new(), Vec::new());
-            return Box::pin(std::future::ready((nothing, failures)));
+            return Box::pin(std::future::ready((Column::empty(), failures)));
         };
         body.run(input, AsyncRun { name: &self.name, execution, concurrency, timeout })
     }

@@ -9,7 +9,7 @@ use std::{
 };
 
 use super::super::column::drop_values;
-use crate::operation::{ErrorKind, OperationError};
+use crate::operation::{ErrorKind, OperationError, panic_message};
 
 thread_local! {
     /// Whether this thread runs code whose panics are caught here.
@@ -52,13 +52,7 @@ pub(in crate::registry) fn caught<R>(code: impl FnOnce() -> R) -> Result<R, Pani
 
 #[cold]
 fn panicked(payload: Box<dyn Any + Send>) -> Panicked {
-    let message = if let Some(text) = payload.downcast_ref::<&str>() {
-        (*text).to_owned()
-    } else if let Some(text) = payload.downcast_ref::<String>() {
-        text.clone()
-    } else {
-        "with a value that is no text".to_owned()
-    };
+    let message = panic_message(&*payload).to_owned();
     // The payload may panic once more when it is dropped.
     drop_values(vec![payload]);
     Panicked { place: PLACE.take(), message }
