@@ -102,7 +102,7 @@ impl Broker for AmqpBroker {
         until_done(&self.consuming, async |session| {
             let shape =
                 self.namespace.queue(queue, session.generation).map_err(Failure::Refused)?;
-            declare::net(&session, &self.namespace, queue).await?;
+            declare::net(&session.connection, session.generation, &self.namespace, queue).await?;
             declare::queue(&session.connection, &shape).await
         })
         .await

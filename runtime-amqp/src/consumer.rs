@@ -251,11 +251,12 @@ impl Source {
 
     /// Declares and consumes on a channel of its own.
     async fn attach(&self, session: Arc<Session>) -> Result<Attached, Failure> {
-        let shape = self.supervisor.namespace.queue(&self.spec, session.generation);
-        let shape = shape.map_err(Failure::Refused)?;
-        declare::net(&session, &self.supervisor.namespace, &self.spec).await?;
-        declare::queue(&session.connection, &shape).await?;
-        let channel = session.connection.create_channel().await?;
+        let namespace = &self.supervisor.namespace;
+        let (connection, generation) = (&session.connection, session.generation);
+        let shape = namespace.queue(&self.spec, generation).map_err(Failure::Refused)?;
+        declare::net(connection, generation, namespace, &self.spec).await?;
+        declare::queue(connection, &shape).await?;
+        let channel = connection.create_channel().await?;
         let prefetch = self.prefetch.clone();
         let settler = ChannelSettler::spawn(channel.clone(), self.policy, prefetch);
         let mut attached = Attached {

@@ -11,7 +11,6 @@ use lapin::{
 use phalanx_core::broker::{Declared, QueueSpec};
 
 use crate::{
-    connection::Session,
     error::{ACCESS_REFUSED, Failure, NOT_FOUND, PRECONDITION_FAILED, Refusal, refused},
     topology::{ExchangeShape, Namespace, QueueShape},
 };
@@ -78,14 +77,15 @@ pub(crate) async fn queue(
 /// Makes sure that there is a net beneath a task queue: without it, a dead-letter exchange drops
 /// what falls. A task queue can be used without, so a refusal is no error.
 pub(crate) async fn net(
-    session: &Session,
+    connection: &Connection,
+    generation: u64,
     namespace: &Namespace,
     spec: &QueueSpec,
 ) -> Result<(), Failure> {
     let QueueSpec::Task { pool } = spec else { return Ok(()) };
     let dead = QueueSpec::Dead { pool: pool.clone() };
-    let shape = namespace.queue(&dead, session.generation).map_err(Failure::Refused)?;
-    match queue(&session.connection, &shape).await {
+    let shape = namespace.queue(&dead, generation).map_err(Failure::Refused)?;
+    match queue(connection, &shape).await {
         Err(Failure::Refused(error)) => {
             tracing::warn!(%pool, %error, "rejected tasks of this pool will be dropped");
             Ok(())
