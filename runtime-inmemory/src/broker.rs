@@ -66,6 +66,10 @@ impl MemoryBroker {
     /// other pool whose queue this connection declares, as a leader does before it uses one, one
     /// more worker is started.
     ///
+    /// A worker that has given up as many threads as it has slots, to operations that outlasted
+    /// their timeout and did not end, is replaced by a fresh one. Those threads stay until the
+    /// process ends; at a thousand of them no worker comes any more.
+    ///
     /// # Panics
     /// Outside of a tokio runtime.
     pub fn start_workers(&self, slots: usize) {

@@ -1,7 +1,7 @@
 //! Running one copy of a task: chunk by chunk through all steps of its stage.
 //!
 //! [`Pipeline`] is the steps bound to their states, [`Batch`](batch::Batch) hands out chunks,
-//! [`Ledger`] writes down what became of each element, [`Running`] is what one execution shares
+//! [`Ledger`](ledger::Ledger) writes down what became of each element, [`Running`] is what one execution shares
 //! with those who watch it. [`blocking`] drives it on a slot thread, [`asynchronous`] on tokio.
 
 mod asynchronous;
