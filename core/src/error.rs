@@ -85,7 +85,7 @@ pub enum Error {
     #[error(transparent)]
     Broker(#[from] BrokerError),
     /// The runtime was closed.
-    #[error("the runtime was closed")]
+    #[error("the runtime is closed: by this program, or because its broker has ended")]
     Closed,
 }
 

@@ -1,6 +1,9 @@
 //! Combines small partial results on the leader.
 
-use std::sync::Arc;
+use std::{
+    panic::{AssertUnwindSafe, catch_unwind},
+    sync::Arc,
+};
 
 use bytes::Bytes;
 use tokio_util::sync::CancellationToken;
@@ -13,6 +16,18 @@ use crate::{
 
 /// Runs a fold step over partial results, in order. Blocks: it runs the user's code.
 pub(super) fn combine(
+    job: JobId,
+    step: &StepReference,
+    partials: &[Bytes],
+) -> Result<Bytes, OperationError> {
+    // Steps catch the panics of operations; a `Deserialize` or `Drop` of the user may panic too.
+    catch_unwind(AssertUnwindSafe(|| combine_in_order(job, step, partials))).unwrap_or_else(|_| {
+        let text = format!("`{}` panicked while it combined", step.name);
+        Err(OperationError::new(ErrorKind::Panic, text))
+    })
+}
+
+fn combine_in_order(
     job: JobId,
     step: &StepReference,
     partials: &[Bytes],

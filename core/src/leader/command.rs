@@ -20,7 +20,7 @@ pub(super) enum Command {
         job: JobId,
         plan: Arc<Plan>,
         source: Source,
-        outputs: mpsc::UnboundedSender<Result<OutputBlock, Error>>,
+        outputs: mpsc::UnboundedSender<Result<Option<OutputBlock>, Error>>,
         progress: watch::Sender<Progress>,
         events: broadcast::Sender<JobEvent>,
     },

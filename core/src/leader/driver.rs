@@ -43,7 +43,7 @@ const LONGEST_TICK: Duration = Duration::from_secs(1);
 
 /// What the driver holds for a job.
 struct JobChannels {
-    outputs: mpsc::UnboundedSender<Result<OutputBlock, Error>>,
+    outputs: mpsc::UnboundedSender<Result<Option<OutputBlock>, Error>>,
     progress: watch::Sender<Progress>,
     events: broadcast::Sender<JobEvent>,
     source: SourcePlace,
@@ -151,7 +151,15 @@ impl Driver {
                     last_tick = now;
                     self.hear(Input::Tick(elapsed));
                 }
-                _ = alive.tick() => self.say_alive(),
+                _ = alive.tick() => {
+                    // Without jobs there are no ticks, but workers that went must be forgotten.
+                    if self.jobs.is_empty() {
+                        let elapsed = last_tick.elapsed().min(ALIVE_EVERY);
+                        last_tick = Instant::now();
+                        self.hear(Input::Tick(elapsed));
+                    }
+                    self.say_alive();
+                }
                 changed = health.changed() => {
                     if changed.is_err() {
                         break;
@@ -247,7 +255,13 @@ impl Driver {
         match input {
             Ok(Some(input)) => self.hear(input),
             Ok(None) => {}
-            Err(error) => tracing::warn!(%error, "undecodable answer dropped"),
+            Err(error) => {
+                tracing::warn!(%error, "undecodable answer");
+                // Its worker believes that it has answered: nobody else will.
+                if let Some((task, attempt)) = about(&delivery.message.properties) {
+                    self.hear(Input::Garbled { task, attempt, reason: error.to_string() });
+                }
+            }
         }
         delivery.settle(Settle::Ack);
     }
@@ -336,8 +350,9 @@ impl Driver {
         let message = match message.encode() {
             Ok(body) => Message { properties: self.task_properties(message), body },
             Err(error) => {
-                tracing::error!(%error, %task, "task does not encode");
-                return;
+                let error = PublishError::Refused { reason: error.to_string() };
+                let failed = async move { (task, attempt, Err(error)) };
+                return self.publishing.push(Box::pin(failed));
             }
         };
         let broker = Arc::clone(&self.broker);
@@ -395,14 +410,12 @@ impl Driver {
             credit: CreditGuard { job, bytes: outputs.charged, returned },
         };
         // A reader that is gone has dropped its job, which cancels it.
-        let _ = channels.outputs.send(Ok(block));
+        let _ = channels.outputs.send(Ok(Some(block)));
     }
 
     fn end(&mut self, job: JobId, result: Result<(), Error>) {
         let Some(channels) = self.jobs.remove(&job) else { return };
-        if let Err(error) = result {
-            let _ = channels.outputs.send(Err(error));
-        }
+        let _ = channels.outputs.send(result.map(|()| None));
         channels.progress.send_modify(|progress| progress.ended = true);
     }
 
@@ -434,6 +447,12 @@ impl Driver {
             (TaskNumber(0), 0, result)
         }));
     }
+}
+
+/// The copy that an answer speaks of, by its properties alone.
+fn about(properties: &Properties) -> Option<(TaskNumber, u32)> {
+    let (task, attempt) = properties.correlation_id.as_deref()?.split_once('/')?;
+    Some((TaskNumber(task.parse().ok()?), attempt.parse().ok()?))
 }
 
 /// The queue that answers to this leader come to.

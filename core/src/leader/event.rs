@@ -109,6 +109,13 @@ pub enum Stall {
         /// How long nothing has come back.
         silent: Duration,
     },
+    /// Elements that failed wait for their next try.
+    BackingOff {
+        /// How many tasks wait.
+        tasks: u32,
+        /// When the first of them goes out.
+        next: Duration,
+    },
     /// The source gives nothing.
     InputSlow,
     /// Nobody takes the results.
@@ -121,7 +128,7 @@ pub enum Stall {
 impl Stall {
     /// Whether the program itself is what the job waits for: no patience runs out over that.
     pub(crate) fn is_own_doing(&self) -> bool {
-        matches!(self, Self::InputSlow | Self::ReaderSlow { .. })
+        matches!(self, Self::InputSlow | Self::ReaderSlow { .. } | Self::BackingOff { .. })
     }
 }
 
@@ -149,6 +156,9 @@ impl fmt::Display for Stall {
                  operation takes that long, their workers hang, or the broker lost them",
                 silent.as_secs()
             ),
+            Self::BackingOff { tasks, next } => {
+                write!(f, "{tasks} tasks wait to be tried again, the first in {} s", next.as_secs())
+            }
             Self::InputSlow => write!(f, "the input of the job gives nothing"),
             Self::ReaderSlow { bytes } => {
                 write!(f, "nobody takes the results of the job: {bytes} bytes wait")

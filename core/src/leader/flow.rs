@@ -48,13 +48,17 @@ impl PoolFlow {
             // and no flood where the answer is that elements take an hour.
             let since = self.started.map_or(Duration::ZERO, |at| now.saturating_sub(at));
             let ramp = u32::try_from(since.as_millis()).unwrap_or(u32::MAX).saturating_mul(7);
-            return FIRST_BURST.saturating_add(ramp).min(2 * slots);
+            return FIRST_BURST.saturating_add(ramp).min(slots.saturating_mul(2));
         }
-        if sizing.is_long() { slots } else { self.window.clamp(2 * slots, Self::most(slots)) }
+        if sizing.is_long() {
+            slots
+        } else {
+            self.window.clamp(slots.saturating_mul(2), Self::most(slots))
+        }
     }
 
     fn most(slots: u32) -> u32 {
-        MAX_WINDOW.max(2 * slots)
+        MAX_WINDOW.max(slots.saturating_mul(2))
     }
 
     pub(crate) fn sent(&mut self, bytes: usize, now: Duration) {
@@ -72,7 +76,7 @@ impl PoolFlow {
     /// Learns from how long a task waited on its worker.
     pub(crate) fn observe(&mut self, waited: Duration, sizing: &Sizing) {
         let slots = sizing.slots.max(1);
-        let window = self.window.clamp(2 * slots, Self::most(slots));
+        let window = self.window.clamp(slots.saturating_mul(2), Self::most(slots));
         let target = sizing.tempo.target(slots);
         self.window = if waited > target {
             window - window / 8

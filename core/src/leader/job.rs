@@ -21,7 +21,11 @@ use crate::{
     id::{JobId, TaskNumber},
     plan::{End, Plan},
     registry::Verb,
+    wire::MAX_MESSAGE_BYTES,
 };
+
+/// Partial results from this size on are combined as soon as there are two.
+const LARGE_PARTIAL: usize = 64 << 10;
 
 /// A job at the leader: everything that it owns but its live tasks.
 #[derive(Debug, Clone)]
@@ -36,10 +40,13 @@ pub(crate) struct JobState {
     pub(crate) next_combination: u64,
     /// Outputs of the last stage that came before those in front of them.
     pub(crate) releases: Order<Release>,
+    /// Encoded size of the largest partial result so far.
+    pub(crate) largest_partial: usize,
     /// Sum of a `count`.
     pub(crate) counted: u64,
-    /// What the job holds in bytes: elements that are not settled, outputs that are expected,
-    /// partial results, outputs that nobody has taken.
+    /// What the job holds in bytes: elements that are not settled, outputs that are expected, out
+    /// of order or not taken. Partial results of a fold are not among them: they wait for their
+    /// neighbours, which must go on coming. There are at most `fan_in` for each task that is out.
     pub(crate) bytes: usize,
     /// The part of `bytes` that are outputs of tasks: expected, out of order, or not taken.
     pub(crate) outgoing: usize,
@@ -79,7 +86,7 @@ pub(crate) struct StageState {
     pub(crate) next_position: u64,
     /// Positions that are not settled.
     pub(crate) open: u64,
-    /// Tasks that are out or wait for their back-off.
+    /// Tasks that are out; not those that wait for their back-off.
     pub(crate) tasks: u32,
     /// What is pending goes out though it does not fill a batch.
     pub(crate) flush: bool,
@@ -123,6 +130,7 @@ impl JobState {
             combining: BTreeMap::new(),
             next_combination: 0,
             releases: Order::default(),
+            largest_partial: 0,
             counted: 0,
             bytes: 0,
             outgoing: 0,
@@ -230,6 +238,20 @@ impl JobState {
         self.bytes >= MAX_JOB_BYTES && moves
     }
 
+    /// The size of the next leaf, if no message could hold it.
+    pub(crate) fn oversized_leaf(&self, stage: usize) -> Option<u64> {
+        if !self.has_leaves(stage) {
+            return None;
+        }
+        let (mut left, mut size) = (LEAF as usize, 0);
+        for elements in &self.stages[stage].pending {
+            let count = left.min(elements.len());
+            size += elements.size_of_first(count) as u64;
+            left -= count;
+        }
+        (size > MAX_MESSAGE_BYTES as u64).then_some(size)
+    }
+
     /// Takes the next batch: up to `wanted` elements, up to the size of a message.
     pub(crate) fn cut(&mut self, stage: usize, wanted: u64) -> Option<Elements> {
         let leaves = self.has_leaves(stage);
@@ -280,6 +302,11 @@ impl JobState {
         self.bytes = self.bytes.saturating_sub(bytes);
     }
 
+    /// Whether nothing is counted any more but what waits for the reader.
+    pub(crate) fn accounts_balance(&self) -> bool {
+        self.bytes == self.undelivered && self.outgoing == self.undelivered
+    }
+
     /// Neighbouring partial results that are to be combined now.
     pub(crate) fn next_combination(&mut self) -> Option<Vec<Partial>> {
         let last = self.stages.len() - 1;
@@ -287,6 +314,8 @@ impl JobState {
         // Where combining takes long, pairs keep most slots busy; where it is quick, wide runs
         // save messages.
         let slow = state.cost.per_element().is_some_and(|cost| cost > Duration::from_millis(1));
+        // Large ones are not hoarded either.
+        let slow = slow || self.largest_partial >= LARGE_PARTIAL;
         let fold_state = FoldState {
             fan_in: if slow { 2 } else { 8 },
             total: self.is_fed(last).then_some(state.next_position),

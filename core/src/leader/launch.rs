@@ -15,14 +15,63 @@ pub(crate) struct Launched {
 /// Outputs of a job, as they come. What waits here is bounded by the job's byte credit.
 #[derive(Debug)]
 pub(crate) struct OutputReceiver {
-    pub(super) receiver: mpsc::UnboundedReceiver<Result<OutputBlock, Error>>,
+    receiver: OutputChannel,
+    /// Nothing more is to come.
+    over: bool,
     /// Keeps the job alive while somebody reads.
-    pub(super) _job: Job,
+    _job: Job,
 }
 
+/// Outputs, then `None` for a good end, or an error. A channel that closes without either is no
+/// good end: whoever drove the job is gone.
+type OutputChannel = mpsc::UnboundedReceiver<Result<Option<OutputBlock>, Error>>;
+
 impl OutputReceiver {
+    pub(super) fn new(receiver: OutputChannel, job: Job) -> Self {
+        Self { receiver, over: false, _job: job }
+    }
+
     /// The next outputs; an error is the last item, `None` the end. Cancel-safe.
     pub(crate) async fn recv(&mut self) -> Option<Result<OutputBlock, Error>> {
-        self.receiver.recv().await
+        if self.over {
+            return None;
+        }
+        let item = self.receiver.recv().await.unwrap_or(Err(Error::Closed));
+        self.over = !matches!(item, Ok(Some(_)));
+        item.transpose()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use tokio::sync::{broadcast, watch};
+
+    use super::*;
+    use crate::id::JobId;
+
+    fn channel() -> (mpsc::UnboundedSender<Result<Option<OutputBlock>, Error>>, OutputReceiver) {
+        let (commands, _) = mpsc::unbounded_channel();
+        let (_, progress) = watch::channel(Default::default());
+        let (events, _) = broadcast::channel(1);
+        let job = Job::new(JobId::new(), commands, progress, events);
+        let (sender, receiver) = mpsc::unbounded_channel();
+        (sender, OutputReceiver::new(receiver, job))
+    }
+
+    #[tokio::test]
+    async fn a_good_end_is_said_and_then_stays() {
+        let (sender, mut outputs) = channel();
+        sender.send(Ok(None)).unwrap();
+        drop(sender);
+        assert!(outputs.recv().await.is_none());
+        assert!(outputs.recv().await.is_none());
+    }
+
+    #[tokio::test]
+    async fn a_driver_that_dies_does_not_look_like_a_good_end() {
+        let (sender, mut outputs) = channel();
+        drop(sender);
+        assert!(matches!(outputs.recv().await, Some(Err(Error::Closed))));
+        assert!(outputs.recv().await.is_none());
     }
 }

@@ -30,6 +30,8 @@ pub(crate) enum Input {
     Result(ResultMessage),
     /// A worker gives back.
     Return(Return),
+    /// A worker's answer does not decode.
+    Garbled { task: TaskNumber, attempt: u32, reason: String },
     /// A combination on the leader is over.
     Combined { job: JobId, combination: u64, result: Result<Bytes, OperationError> },
     /// The reader of a job took outputs of this size.

@@ -13,6 +13,8 @@ const CRASH_BUDGET: u32 = 1;
 
 const FIRST_DELAY: Duration = Duration::from_millis(100);
 const LONGEST_DELAY: Duration = Duration::from_secs(30);
+/// What an operation may ask for; it comes from outside.
+const LONGEST_REQUEST: Duration = Duration::from_secs(24 * 3600);
 
 /// Whether an element that failed on its `tries`-th try gets another one.
 pub(crate) fn is_worth_a_retry(step: &StepPlan, error: &OperationError, tries: u32) -> bool {
@@ -28,7 +30,7 @@ pub(crate) fn is_worth_a_retry(step: &StepPlan, error: &OperationError, tries: u
 /// by a jitter that depends on the task alone.
 pub(crate) fn delay(error: Option<&OperationError>, tries: u32, task: TaskNumber) -> Duration {
     if let Some(requested) = error.and_then(OperationError::requested_delay) {
-        return requested;
+        return requested.min(LONGEST_REQUEST);
     }
     let doubled = FIRST_DELAY.saturating_mul(1 << tries.saturating_sub(1).min(16));
     let jitter = xxhash_rust::xxh3::xxh3_64(&task.0.to_le_bytes()) as f64 / u64::MAX as f64;
@@ -51,5 +53,7 @@ mod tests {
     fn a_requested_delay_is_kept() {
         let error = OperationError::fatal("busy").retry_after(Duration::from_secs(7));
         assert_eq!(delay(Some(&error), 1, TaskNumber(1)), Duration::from_secs(7));
+        let absurd = OperationError::fatal("busy").retry_after(Duration::MAX);
+        assert_eq!(delay(Some(&absurd), 1, TaskNumber(1)), LONGEST_REQUEST);
     }
 }

@@ -113,7 +113,7 @@ impl Runtime {
             Command::Start { job: id, plan: Arc::new(plan), source, outputs, progress, events };
         commands.send(start).map_err(|_| Error::Closed)?;
         drop(commands);
-        Ok(Launched { outputs: OutputReceiver { receiver, _job: job.clone() }, job })
+        Ok(Launched { outputs: OutputReceiver::new(receiver, job.clone()), job })
     }
 
     fn commands(&self) -> std::sync::MutexGuard<'_, mpsc::UnboundedSender<Command>> {

@@ -68,6 +68,11 @@ impl Workers {
         self.seen.iter().filter(|(_, worker)| worker.pools.contains(pool)).map(|(id, _)| *id)
     }
 
+    /// Whether this worker serves the pool.
+    pub(crate) fn is_serving(&self, worker: WorkerId, pool: &Pool) -> bool {
+        self.seen.get(&worker).is_some_and(|worker| worker.pools.contains(pool))
+    }
+
     fn count_slots(&mut self) {
         self.slots.clear();
         for worker in self.seen.values() {

@@ -78,7 +78,7 @@ impl OperationError {
         self
     }
 
-    /// The same error, marked as worth a retry, not before `delay` has passed.
+    /// The same error, marked as worth a retry, not before `delay` has passed (at most a day).
     #[must_use]
     pub fn retry_after(mut self, delay: Duration) -> Self {
         self.kind = ErrorKind::Transient;

@@ -51,6 +51,9 @@ pub(super) fn write<H: Serialize>(header: &H, payload: &[u8]) -> Result<Bytes, W
     codec::encode_into(header, &mut out)
         .map_err(|error| WireError::Malformed { reason: error.to_string() })?;
     out.extend_from_slice(payload);
+    if out.len() > MAX_MESSAGE_BYTES {
+        return Err(WireError::TooLarge { size: out.len() });
+    }
     Ok(out.into())
 }
 

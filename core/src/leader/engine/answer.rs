@@ -182,6 +182,9 @@ impl Engine {
     pub(super) fn returned(&mut self, returned: Return) {
         let number = returned.task;
         let Some(task) = self.tasks.get_mut(&number) else { return };
+        if !task.copies.contains(&returned.attempt) {
+            return;
+        }
         let job = task.job;
         let event = JobEvent::TaskReturned {
             task: number,
@@ -224,7 +227,13 @@ impl Engine {
     }
 
     /// A copy will not be answered any more; without any left the task is sent again.
-    fn copy_gone(&mut self, number: TaskNumber, attempt: u32, redelivered: bool, why: &str) {
+    pub(super) fn copy_gone(
+        &mut self,
+        number: TaskNumber,
+        attempt: u32,
+        redelivered: bool,
+        why: &str,
+    ) {
         let Some(task) = self.tasks.get_mut(&number) else { return };
         if !task.lose_copy(attempt) {
             return;
@@ -268,7 +277,7 @@ impl Engine {
             return;
         }
         let error = OperationError::new(ErrorKind::Crash, format!("its process died: {status}"));
-        self.charge_single(number, error);
+        self.charge_single(number, position, error);
     }
 
     fn undecodable(&mut self, number: TaskNumber, operation: &str, offset: u32, reason: &str) {
@@ -279,17 +288,20 @@ impl Engine {
             return;
         }
         let text = format!("the element does not decode as an input of `{operation}`: {reason}");
-        self.charge_single(number, OperationError::new(ErrorKind::Codec, text));
+        self.charge_single(number, at, OperationError::new(ErrorKind::Codec, text));
     }
 
     pub(super) fn too_large(&mut self, number: TaskNumber, why: &str) {
         let Some(task) = self.tasks.get(&number) else { return };
+        let count = task.len();
         if self.may_split(number) {
             self.halve(number);
         } else if let Work::Combine { .. } = task.work {
             self.combine_here(number);
         } else {
-            self.give_up(number, OperationError::new(ErrorKind::TooLarge, why.to_string()));
+            let leaf =
+                if count > 1 { "; a fold of fixed shape does not cut its leaves" } else { "" };
+            self.give_up(number, OperationError::new(ErrorKind::TooLarge, format!("{why}{leaf}")));
         }
     }
 

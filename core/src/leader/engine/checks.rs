@@ -41,6 +41,14 @@ impl Engine {
         }
     }
 
+    /// All credit has come back; for an engine without jobs.
+    pub(crate) fn check_credit(&self) {
+        for (pool, flow) in &self.pools {
+            assert_eq!((flow.tasks, flow.bytes), (0, 0), "credit of pool {pool}");
+        }
+        assert!(self.tasks.is_empty() && self.waiting.is_empty());
+    }
+
     /// What makes the state of this engine different from others, whatever the numbers of its
     /// tasks, its clocks and its measurements.
     pub(crate) fn likeness(&self) -> String {

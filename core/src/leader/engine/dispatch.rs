@@ -11,14 +11,13 @@ use crate::{
         batch::MAX_BATCH_BYTES,
         event::JobEvent,
         flow::{MAX_JOB_BYTES, PoolFlow},
-        fold::LEAF,
         job::JobState,
         protocol::Action,
         retry,
         task::{Task, TaskState, Work},
     },
     operation::ElementRange,
-    wire::{TaskHeader, TaskKind, TaskMessage},
+    wire::{MAX_MESSAGE_BYTES, TaskHeader, TaskKind, TaskMessage},
 };
 
 /// Output of one task, at most (rule 19); a single element may give up to the broker's limit.
@@ -65,6 +64,10 @@ impl Engine {
             if !credit || job.is_full(stage) || !job.is_ripe(stage, wanted, sizing.slots) {
                 continue;
             }
+            if let Some(size) = job.oversized_leaf(stage) {
+                self.fail_leaf(id, stage, size);
+                return true;
+            }
             let pool = pool.clone();
             let Some(mut job) = self.jobs.remove(&id) else { return false };
             let number = job.cut(stage, wanted).map(|elements| {
@@ -80,6 +83,17 @@ impl Engine {
         false
     }
 
+    /// A leaf of a fixed tree is one message, whatever its size: there is a limit to that.
+    fn fail_leaf(&mut self, id: JobId, stage: usize, size: u64) {
+        let Some(job) = self.jobs.get(&id) else { return };
+        let steps = job.plan.stages[stage].steps.first();
+        let operation = steps.map(|step| step.reference.name.clone()).unwrap_or_default();
+        let index = job.stages[stage].pending.front().map_or(0, |elements| elements.index(0));
+        let limit = MAX_MESSAGE_BYTES as u64;
+        let source = PublishError::TooLarge { size, limit };
+        self.end(id, Err(Error::Submit { job: id, operation, index, source }));
+    }
+
     /// Gives a task a number and a place in the table; it is sent after the delay, and never waits
     /// for credit.
     pub(super) fn later(
@@ -90,7 +104,7 @@ impl Engine {
     ) -> TaskNumber {
         let number = TaskNumber(self.next_task);
         self.next_task += 1;
-        let until = self.now + delay;
+        let until = self.now.saturating_add(delay);
         task.state = TaskState::Waiting { until };
         self.waiting.insert((until, number));
         job.tasks.insert(number);
@@ -102,7 +116,7 @@ impl Engine {
     pub(super) fn again(&mut self, number: TaskNumber, delay: Duration) {
         let Some(mut task) = self.tasks.remove(&number) else { return };
         self.release(number, &mut task);
-        let until = self.now + delay;
+        let until = self.now.saturating_add(delay);
         task.state = TaskState::Waiting { until };
         self.waiting.insert((until, number));
         self.tasks.insert(number, task);
@@ -254,34 +268,36 @@ impl Engine {
             return;
         }
         let state = &job.stages[0];
-        let leaves = job.has_leaves(0);
-        // At least one task is always allowed, else a job of huge elements would never move; a leaf
-        // goes out whole, however large that makes it.
-        let least = if leaves { u64::from(LEAF) } else { 1 };
-        let starved = job.tasks.is_empty() && state.pending_elements < least;
         let room = MAX_JOB_BYTES.saturating_sub(job.bytes);
-        if room == 0 && !starved {
-            return;
-        }
         if job.plan.stages[0].steps.is_empty() {
-            // Elements are their own outputs: no worker sets the pace.
-            self.ask(id, u64::MAX, room.clamp(1, MAX_PULL_BYTES));
+            // Elements are their own outputs: the reader alone sets the pace.
+            if room > 0 {
+                self.ask(id, u64::MAX, room.min(MAX_PULL_BYTES));
+            }
             return;
         }
         let sizing = self.sizing(job, 0);
+        let batch = sizing.elements();
+        // One batch is always allowed where nobody holds anything back, else a job of huge
+        // elements would never move.
+        let idle = job.tasks.is_empty() && job.undelivered == 0;
+        let starved = idle && !job.is_ripe(0, batch, sizing.slots);
+        if room == 0 && !starved {
+            return;
+        }
         let unused = PoolFlow::default();
         let flow = self.pools.get(&job.plan.stages[0].pool).unwrap_or(&unused);
         let free = u64::from(flow.limit(&sizing, self.now).saturating_sub(flow.tasks));
         // What can go out now, and one batch to be ready for the next credit.
-        let batch = if leaves { least } else { sizing.elements() };
-        let wanted = batch.saturating_mul(free + 1);
-        let elements = wanted.saturating_sub(state.pending_elements);
-        let full = if leaves { usize::MAX } else { MAX_BATCH_BYTES * (free as usize + 1) };
+        let elements = batch.saturating_mul(free + 1).saturating_sub(state.pending_elements);
+        // A leaf goes out whole, however large that makes it.
+        let full =
+            if job.has_leaves(0) { usize::MAX } else { MAX_BATCH_BYTES * (free as usize + 1) };
         if elements == 0 || state.pending_bytes >= full {
             return;
         }
-        let bytes = room.min(MAX_PULL_BYTES).min(full).max(1);
-        self.ask(id, elements, bytes);
+        let room = if starved { room.max(MAX_BATCH_BYTES) } else { room };
+        self.ask(id, elements, room.min(MAX_PULL_BYTES).min(full));
     }
 
     fn ask(&mut self, id: JobId, elements: u64, bytes: usize) {

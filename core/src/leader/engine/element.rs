@@ -7,7 +7,7 @@ use bytes::Bytes;
 use super::{
     Engine,
     blame::{Run, blamed, suspect},
-    output::Outputs,
+    output::{HELD, Outputs},
 };
 use crate::{
     codec,
@@ -153,25 +153,35 @@ impl Engine {
         error: Box<ExecuteError>,
     ) {
         if job.is_last(stage) {
+            job.bytes += HELD;
             job.releases.insert(position, position + 1, Release::Failure(error));
             self.release_outputs(job);
         } else {
-            job.stages[stage].passing.insert(position, position + 1, Passing::Failure(error));
+            let passing = Passing::Failure(error);
+            job.bytes += passing.size();
+            job.stages[stage].passing.insert(position, position + 1, passing);
             self.release_passing(job, stage);
         }
     }
 
-    /// A single element is charged with a failure that came without a result.
-    pub(super) fn charge_single(&mut self, number: TaskNumber, error: OperationError) {
-        self.fail_single(number, error, true);
+    /// A single element, or the one at this offset of what cannot be split, is charged with a
+    /// failure that came without a result.
+    pub(super) fn charge_single(&mut self, number: TaskNumber, at: usize, error: OperationError) {
+        self.fail_single(number, at, error, true);
     }
 
     /// A single element fails whatever its budget.
     pub(super) fn give_up(&mut self, number: TaskNumber, error: OperationError) {
-        self.fail_single(number, error, false);
+        self.fail_single(number, 0, error, false);
     }
 
-    fn fail_single(&mut self, number: TaskNumber, error: OperationError, may_retry: bool) {
+    fn fail_single(
+        &mut self,
+        number: TaskNumber,
+        at: usize,
+        error: OperationError,
+        may_retry: bool,
+    ) {
         let Some(task) = self.retire(number) else { return };
         let Some(mut job) = self.jobs.remove(&task.job) else { return };
         self.moved(&mut job);
@@ -179,7 +189,13 @@ impl Engine {
         match &task.work {
             Work::Run { elements, first_step } => {
                 let step = suspect(&job, &task, *first_step);
-                if may_retry {
+                if elements.len() > 1 {
+                    // A leaf of a fixed tree, which is not cut: its job fails for the element.
+                    let at = at.min(elements.len() - 1);
+                    let (index, tries) = (elements.index(at), elements.tries(at));
+                    let error = blamed(&job, &run, index, tries, step, error);
+                    self.fail_job(&mut job, task.stage, elements, error);
+                } else if may_retry {
                     self.failed(&mut job, &run, elements.clone(), step, error);
                 } else {
                     self.fail_for_good(&mut job, &run, elements, step, error);

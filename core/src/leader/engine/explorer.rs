@@ -453,6 +453,7 @@ fn explore(first: World, check: &dyn Fn(&World)) -> usize {
             check(&world);
             // What is still on its way comes too late, and counts for nothing.
             assert!(world.engine.live_jobs().next().is_none());
+            world.engine.check_credit();
             continue;
         }
         ahead.extend(world.next());

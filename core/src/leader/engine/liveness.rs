@@ -10,6 +10,7 @@ use crate::{
         event::{JobEvent, Stall},
         job::JobState,
         protocol::Action,
+        task::{Task, TaskState},
     },
 };
 
@@ -38,7 +39,9 @@ impl Engine {
     fn look_at_refusals(&mut self) {
         let mut hopeless = Vec::new();
         for number in &self.refused {
-            let Some(task) = self.tasks.get(number) else { continue };
+            let Some(task) = self.tasks.get_mut(number) else { continue };
+            // Who is gone has no say any more, and is not remembered for ever.
+            task.refusals.retain(|worker, _| self.workers.is_serving(*worker, &task.pool));
             let mut live =
                 self.workers.serving(&task.pool).map(|id| task.refusals.get(&id)).peekable();
             let refused_long = |refusal: Option<&(Duration, _)>| {
@@ -105,14 +108,23 @@ impl Engine {
                 reason: last.map(|(_, refusal)| refusal.to_string()).unwrap_or_default(),
             };
         }
+        let is_out = |task: &&Task| !matches!(task.state, TaskState::Waiting { .. });
         // Numbers grow: the first is the oldest.
-        if let Some(oldest) = tasks().next() {
+        if let Some(oldest) = tasks().find(is_out) {
             let pool = oldest.pool.clone();
-            let out = tasks().filter(|task| task.pool == pool).count() as u32;
+            let out = tasks().filter(is_out).filter(|task| task.pool == pool).count() as u32;
             if self.workers.slots(&pool, false) == 0 {
                 return Stall::NoWorkers { pool, tasks: out };
             }
             return Stall::Unanswered { pool, tasks: out, silent };
+        }
+        let until = |task: &Task| match task.state {
+            TaskState::Waiting { until } => Some(until),
+            _ => None,
+        };
+        if let Some(next) = tasks().filter_map(until).min() {
+            let tasks = tasks().count() as u32;
+            return Stall::BackingOff { tasks, next: next.saturating_sub(self.now) };
         }
         if job.undelivered > 0 {
             return Stall::ReaderSlow { bytes: job.undelivered };

@@ -127,6 +127,10 @@ impl Engine {
             }
             Input::Result(result) => self.result(result),
             Input::Return(returned) => self.returned(returned),
+            Input::Garbled { task, attempt, reason } => {
+                let why = format!("a worker's answer does not decode: {reason}");
+                self.copy_gone(task, attempt, true, &why);
+            }
             Input::Combined { job, combination, result } => self.combined(job, combination, result),
             Input::Taken { job, bytes } => self.taken(job, bytes),
             Input::Cancel { job } => self.end(job, Err(Error::Cancelled { job })),
@@ -215,6 +219,10 @@ impl Engine {
     /// Retires all tasks of a job; from here on nothing of it counts.
     fn end(&mut self, id: JobId, result: Result<(), Error>) {
         let Some(job) = self.jobs.remove(&id) else { return };
+        debug_assert!(
+            result.is_err() || !job.tasks.is_empty() || job.accounts_balance(),
+            "what a job held has come back: {job:?}"
+        );
         self.rotation.retain(|other| *other != id);
         let mut out = false;
         for number in &job.tasks {

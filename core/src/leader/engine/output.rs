@@ -29,6 +29,10 @@ const QUICK: Duration = Duration::from_micros(100);
 /// on every broker.
 const LARGE_COMBINATION: usize = 8 << 20;
 
+/// What the credit of a job counts for anything that is held, beside its bytes: runs without outputs
+/// and failures must not pile up behind a slow element.
+pub(super) const HELD: usize = 256;
+
 /// The outputs of a gap-free run of elements.
 pub(super) struct Outputs<'a> {
     pub(super) values: Bytes,
@@ -74,7 +78,8 @@ impl Engine {
             End::Count => job.counted += u64::from(outputs.count),
             End::Fold { .. } => {
                 let bytes = (outputs.count > 0).then_some(outputs.values);
-                job.bytes += bytes.as_ref().map_or(0, Bytes::len);
+                let size = bytes.as_ref().map_or(0, Bytes::len);
+                job.largest_partial = job.largest_partial.max(size);
                 if let Some(fold) = &mut job.fold {
                     fold.insert(Partial::new(from, to, bytes));
                 }
@@ -85,7 +90,7 @@ impl Engine {
                     counts => Indexes::Each(each_index(part, counts)),
                 };
                 let listed = if let Indexes::Each(all) = &indexes { all.len() * 8 } else { 0 };
-                let charged = outputs.values.len() + listed;
+                let charged = outputs.values.len() + listed + HELD;
                 let parts =
                     OutputParts { values: outputs.values, count: outputs.count, indexes, charged };
                 job.bytes += charged;
@@ -129,9 +134,11 @@ impl Engine {
         while let Some(release) = job.releases.release() {
             match release {
                 Release::Outputs(outputs) => self.output(job, outputs),
-                Release::Failure(error) if taken_all(job) => drop(error),
                 Release::Failure(error) => {
-                    job.verdict.get_or_insert(error);
+                    job.free(HELD);
+                    if !taken_all(job) {
+                        job.verdict.get_or_insert(error);
+                    }
                 }
             }
         }
@@ -265,9 +272,7 @@ impl Engine {
         bytes: Bytes,
     ) {
         let (Some(first), Some(last)) = (partials.first(), partials.last()) else { return };
-        let freed = partials.iter().filter_map(|partial| partial.bytes.as_ref()).map(Bytes::len);
-        job.free(freed.sum());
-        job.bytes += bytes.len();
+        job.largest_partial = job.largest_partial.max(bytes.len());
         if let Some(fold) = &mut job.fold {
             fold.insert(Partial::new(first.from, last.to, Some(bytes)));
         }
@@ -275,12 +280,12 @@ impl Engine {
 }
 
 impl Passing {
-    fn size(&self) -> usize {
+    pub(super) fn size(&self) -> usize {
         match self {
             Self::Outputs { bytes, ends, indexes } => {
-                bytes.len() + 4 * ends.len() + 8 * indexes.len()
+                bytes.len() + 4 * ends.len() + 8 * indexes.len() + HELD
             }
-            Self::Failure(_) => 0,
+            Self::Failure(_) => HELD,
         }
     }
 }

@@ -658,6 +658,81 @@ fn a_leaf_that_kills_its_workers_is_not_halved_but_named() {
 }
 
 #[test]
+fn a_fold_whose_partial_results_are_large_goes_on() {
+    let mut leader = Table::new();
+    leader.presence(1, 1);
+    let end = End::Fold { empty: None, deterministic: false };
+    leader.start(1, plan(vec![step(Verb::Fold)], end), 1, 60);
+    let mut tasks = 0;
+    while let Some(task) = leader.published.pop() {
+        tasks += 1;
+        let large = vec![0; 5 << 20];
+        let count = task.header.count().unwrap();
+        let outcome = Outcome::Done {
+            bytes: large.len() as u64,
+            outputs: 1,
+            counts: None,
+            lengths: None,
+            counters: Vec::new(),
+        };
+        leader.answer(&task, &[(count, outcome)], &large);
+    }
+    assert!(tasks >= 60, "{tasks}");
+    assert!(matches!(leader.ended[..], [(_, Ok(()))]));
+}
+
+#[test]
+fn a_program_without_steps_waits_for_its_reader() {
+    let mut leader = Table::new();
+    let mut engine = Engine::new(leader.engine.settings.clone());
+    std::mem::swap(&mut leader.engine, &mut engine);
+    let plan = Arc::new(plan(Vec::new(), stream()));
+    leader.engine.step(Input::Start { job: job(1), plan, hint: None });
+    let huge = Bytes::from(vec![0; 33 << 20]);
+    let block = PulledBlock { ends: vec![huge.len() as u32], bytes: huge };
+    let pulls = |actions: &[Action]| actions.iter().any(|a| matches!(a, Action::Pull { .. }));
+    let actions = leader.engine.step(Input::Pulled { job: job(1), block, progress: Pull::Done });
+    assert!(!pulls(&actions), "nothing is pulled while nobody reads");
+    let actions = leader.engine.step(Input::Taken { job: job(1), bytes: 33 << 20 });
+    assert!(pulls(&actions));
+}
+
+#[test]
+fn an_answer_that_does_not_decode_sends_its_task_again() {
+    let mut leader = Table::new();
+    leader.start(1, plan(vec![step(Verb::Map)], stream()), 1, 1);
+    let task = leader.take();
+    let reason = "cut off".to_owned();
+    leader.hear(Input::Garbled { task: task.header.task, attempt: 1, reason });
+    let again = leader.take();
+    assert_eq!((again.header.task, again.header.attempt), (task.header.task, 2));
+}
+
+#[test]
+fn a_failure_that_asks_for_an_absurd_delay_waits_a_day_at_most() {
+    let mut leader = Table::new();
+    leader.start(1, plan(vec![step(Verb::Map)], stream()), 1, 1);
+    let task = leader.take();
+    let error = OperationError::fatal("busy").retry_after(Duration::MAX);
+    leader.answer(&task, &[(1, Outcome::Failed { step: 0, error })], &[]);
+    leader.wait(40 * SECOND);
+    let told = |e: &JobEvent| matches!(e, JobEvent::Stalled(Stall::BackingOff { tasks: 1, .. }));
+    assert!(leader.events.iter().any(told));
+}
+
+#[test]
+fn an_undecodable_element_of_a_leaf_is_named() {
+    let mut leader = Table::new();
+    let end = End::Fold { empty: None, deterministic: true };
+    leader.start(1, plan(vec![step(Verb::Fold)], end), 1, 5);
+    let leaf = leader.take();
+    let (name, reason) = ("test::Fold".to_owned(), "cut off".to_owned());
+    let refusal = Refusal::Undecodable { name, offset: 3, reason };
+    leader.returned(&leaf, 1, ReturnReason::Refused(refusal));
+    assert!(leader.failure().contains("element 3"), "{}", leader.failure());
+}
+
+#[test]
 fn numbers_of_tasks_are_never_used_twice() {
     let mut leader = Table::new();
     leader.presence(1, 4);
