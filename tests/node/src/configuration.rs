@@ -10,6 +10,9 @@ use crate::{Installation, NodeOptions};
 /// Few threads that never spin: a test's broker shares its cores with the test.
 const ERLANG_ARGUMENTS: &str = "+S 2:2 +A 8 +sbwt none +sbwtdcpu none +sbwtdio none";
 
+/// What a node reads, in its data directory.
+pub(crate) const FILE: &str = "rabbitmq.conf";
+
 /// Where a node listens.
 #[derive(Debug, Clone, Copy)]
 pub(crate) struct Ports {
@@ -65,7 +68,7 @@ pub(crate) fn write(
         config.push_str(line);
         config.push('\n');
     }
-    fs::write(data.join("rabbitmq.conf"), config)?;
+    fs::write(data.join(FILE), config)?;
     fs::write(data.join("definitions.json"), options.definitions().to_string())?;
     fs::write(data.join("plugins"), format!("[{}].\n", options.plugins.join(",")))
 }
@@ -86,7 +89,7 @@ pub(crate) fn environment(
         ("ERL_EPMD_ADDRESS", "127.0.0.1".to_owned()),
         ("ERL_EPMD_PORT", ports.mapper.to_string()),
         ("RABBITMQ_ADVANCED_CONFIG_FILE", within("advanced.config")),
-        ("RABBITMQ_CONFIG_FILE", within("rabbitmq.conf")),
+        ("RABBITMQ_CONFIG_FILE", within(FILE)),
         ("RABBITMQ_CONF_ENV_FILE", "/dev/null".to_owned()),
         ("RABBITMQ_DIST_PORT", ports.distribution.to_string()),
         ("RABBITMQ_ENABLED_PLUGINS_FILE", within("plugins")),
@@ -110,7 +113,7 @@ pub(crate) fn container_environment(
     let place = installation.data_path(data);
     let within = |name: &str| place.join(name).display().to_string();
     [
-        ("RABBITMQ_CONFIG_FILE", within("rabbitmq.conf")),
+        ("RABBITMQ_CONFIG_FILE", within(FILE)),
         ("RABBITMQ_ENABLED_PLUGINS_FILE", within("plugins")),
         ("RABBITMQ_LOGS", "-".to_owned()),
         ("RABBITMQ_SERVER_ADDITIONAL_ERL_ARGS", ERLANG_ARGUMENTS.to_owned()),

@@ -15,6 +15,8 @@ use crate::{Installation, NodeError};
 #[derive(Debug)]
 pub(crate) struct Container {
     name: String,
+    /// Where its copy of the data directory is.
+    place: String,
 }
 
 impl Container {
@@ -26,7 +28,8 @@ impl Container {
         ports: Ports,
     ) -> Result<Self, NodeError> {
         let directory = data.file_name().unwrap_or_default().to_string_lossy();
-        let container = Self { name: directory.into_owned() };
+        let place = installation.data_path(data).display().to_string();
+        let container = Self { name: directory.into_owned(), place };
         let mut create = docker(&["create", "--name", &container.name, "--label", "phalanx.test"]);
         for port in [ports.amqp, ports.tls] {
             create.args(["--publish", &format!("127.0.0.1:{port}:{port}")]);
@@ -39,8 +42,7 @@ impl Container {
         // user there.
         fs::set_permissions(data, Permissions::from_mode(0o755))
             .map_err(NodeError::io(format!("open {} to others", data.display())))?;
-        let place = format!("{}:{}", container.name, installation.data_path(data).display());
-        if let Err(error) = run(docker(&["cp"]).arg(data.join(".")).arg(place)) {
+        if let Err(error) = container.copy(data, ".") {
             // Nobody watches it yet.
             let _ = run(&mut docker(&["rm", "--force", "--volumes", &container.name]));
             return Err(error);
@@ -52,12 +54,21 @@ impl Container {
         &self.name
     }
 
+    /// Brings a configuration that a test has changed.
+    pub(crate) fn configure(&self, data: &Path) -> Result<(), NodeError> {
+        self.copy(data, configuration::FILE)
+    }
+
     /// A client that starts the broker and ends when the broker does.
     pub(crate) fn server(&self) -> Command {
         let mut command = docker(&["start", "--attach", &self.name]);
         // Ctrl-C must end the test; the client would hand it to the broker instead.
         command.process_group(0);
         command
+    }
+
+    fn copy(&self, data: &Path, name: &str) -> Result<(), NodeError> {
+        run(docker(&["cp"]).arg(data.join(name)).arg(format!("{}:{}", self.name, self.place)))
     }
 
     pub(crate) fn signal(&self, signal: Signal) -> Result<(), NodeError> {

@@ -184,7 +184,10 @@ impl PrivateNode {
         let both = console.try_clone().map_err(NodeError::io("write a log"))?;
         let mut server = match &self.form {
             Form::Processes(processes) => processes.server(),
-            Form::Container(container) => container.server(),
+            Form::Container(container) => {
+                container.configure(self.data.path())?;
+                container.server()
+            }
         };
         let server = server
             .stdout(console)
