@@ -51,7 +51,7 @@ pub mod prelude {
 pub use phalanx_core::__private;
 
 // Some linkers do not take an empty slice, which is what a program without operations has.
-#[__private::linkme::distributed_slice(__private::OPERATIONS)]
+#[__private::linkme::distributed_slice(__private::PHALANX_OPERATIONS)]
 #[linkme(crate = __private::linkme)]
 static PLACEHOLDER: __private::OperationEntry = __private::OperationEntry::PLACEHOLDER;
 

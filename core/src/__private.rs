@@ -12,6 +12,6 @@ pub use crate::{
     registry::Verb,
     registry::private::{
         Declaration, Declared, Description, EntryName, ErrorOfOperation, FingerprintMode,
-        OPERATIONS, OperationEntry, OtherError, Otherwise, TypeProbe, VerbEntry,
+        OperationEntry, OtherError, Otherwise, PHALANX_OPERATIONS, TypeProbe, VerbEntry,
     },
 };

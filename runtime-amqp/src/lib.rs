@@ -28,11 +28,11 @@ mod url;
 use std::sync::Arc;
 
 use linkme::distributed_slice;
-use phalanx_core::broker::{BROKERS, Broker, BrokerEntry};
+use phalanx_core::broker::{Broker, BrokerEntry, PHALANX_BROKERS};
 
 pub use broker::AmqpBroker;
 
-#[distributed_slice(BROKERS)]
+#[distributed_slice(PHALANX_BROKERS)]
 static AMQP: BrokerEntry = BrokerEntry {
     schemes: if cfg!(feature = "tls") { &["amqp", "amqps"] } else { &["amqp"] },
     connect: |url, options| {

@@ -4,12 +4,13 @@ use std::sync::Arc;
 
 use linkme::distributed_slice;
 use phalanx_core::broker::{
-    BROKERS, Broker, BrokerEntry, BrokerError, BrokerUrl, ConnectError, ConnectOptions, Role,
+    Broker, BrokerEntry, BrokerError, BrokerUrl, ConnectError, ConnectOptions, PHALANX_BROKERS,
+    Role,
 };
 
 use crate::MemoryBroker;
 
-#[distributed_slice(BROKERS)]
+#[distributed_slice(PHALANX_BROKERS)]
 static MEMORY: BrokerEntry = BrokerEntry {
     schemes: &["memory"],
     connect: |url, options| Box::pin(async move { connect(&url, &options) }),

@@ -8,7 +8,7 @@ use super::{Broker, BrokerUrl, ConnectError};
 
 /// The brokers that are part of this program, one entry for each runtime crate.
 #[distributed_slice]
-pub static BROKERS: [BrokerEntry];
+pub static PHALANX_BROKERS: [BrokerEntry];
 
 /// One kind of broker.
 #[derive(Debug)]
@@ -62,7 +62,8 @@ pub async fn connect(
     url: BrokerUrl,
     options: ConnectOptions,
 ) -> Result<Arc<dyn Broker>, ConnectError> {
-    let Some(entry) = BROKERS.iter().find(|entry| entry.schemes.contains(&url.scheme())) else {
+    let Some(entry) = PHALANX_BROKERS.iter().find(|entry| entry.schemes.contains(&url.scheme()))
+    else {
         return Err(unknown_scheme(&url));
     };
     (entry.connect)(url, options).await
@@ -75,7 +76,8 @@ fn unknown_scheme(url: &BrokerUrl) -> ConnectError {
         "memory" => Some("inmemory"),
         _ => None,
     };
-    let known: Vec<&str> = BROKERS.iter().flat_map(|entry| entry.schemes).copied().collect();
+    let known: Vec<&str> =
+        PHALANX_BROKERS.iter().flat_map(|entry| entry.schemes).copied().collect();
     ConnectError::Scheme {
         scheme: url.scheme().to_owned(),
         advice: match feature {

@@ -16,7 +16,7 @@ use std::fmt;
 use async_trait::async_trait;
 
 pub use delivery::{Consumption, Delivery, Settle, Settler};
-pub use entry::{BROKERS, BrokerEntry, BrokerFuture, ConnectOptions, Role, connect};
+pub use entry::{BrokerEntry, BrokerFuture, ConnectOptions, PHALANX_BROKERS, Role, connect};
 pub use error::{BrokerError, ConnectError, PublishError};
 pub use health::Health;
 pub use message::{Address, Exchange, Message, MessageKind, Properties};

@@ -8,7 +8,7 @@ use super::Description;
 
 /// The operations of this program, in no order.
 #[distributed_slice]
-pub static OPERATIONS: [OperationEntry];
+pub static PHALANX_OPERATIONS: [OperationEntry];
 
 /// One operation, or one registered instance of a generic one.
 #[derive(Debug)]

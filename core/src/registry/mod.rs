@@ -13,7 +13,7 @@ mod step;
 mod structure;
 
 use description::{Description, VerbEntry};
-use entry::{FingerprintMode, OPERATIONS, OperationEntry};
+use entry::{FingerprintMode, OperationEntry, PHALANX_OPERATIONS};
 
 pub use column::Column;
 pub use description::Kind;
@@ -26,7 +26,9 @@ pub use step::{CompiledStep, Failure, Fold, Refusal, StepFuture, StepReference, 
 pub mod private {
     pub use super::{
         description::{Description, VerbEntry},
-        entry::{Declaration, Declared, EntryName, FingerprintMode, OPERATIONS, OperationEntry},
+        entry::{
+            Declaration, Declared, EntryName, FingerprintMode, OperationEntry, PHALANX_OPERATIONS,
+        },
         probe::{ErrorOfOperation, OtherError, Otherwise, TypeProbe},
     };
 }

@@ -8,7 +8,7 @@ macro_rules! __place_operation {
         const _: () = {
             use $crate::__private::Otherwise as _;
 
-            #[$crate::__private::linkme::distributed_slice($crate::__private::OPERATIONS)]
+            #[$crate::__private::linkme::distributed_slice($crate::__private::PHALANX_OPERATIONS)]
             #[linkme(crate = $crate::__private::linkme)]
             static ENTRY: $crate::__private::OperationEntry = $crate::__private::OperationEntry {
                 name: $name,

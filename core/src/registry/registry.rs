@@ -10,7 +10,7 @@ use std::{
 use xxhash_rust::xxh3::xxh3_64;
 
 use super::{
-    CompiledStep, Description, FingerprintMode, Kind, OPERATIONS, OperationEntry, Refusal,
+    CompiledStep, Description, FingerprintMode, Kind, OperationEntry, PHALANX_OPERATIONS, Refusal,
     RegistryError, StepReference, Verb,
     description::Role,
     entry::EntryName,
@@ -55,7 +55,7 @@ impl Registry {
     /// When two operations have one name, or one has a name that no operation can have.
     pub fn global() -> Result<&'static Self, RegistryError> {
         static GLOBAL: LazyLock<Result<Registry, RegistryError>> =
-            LazyLock::new(|| Registry::of(OPERATIONS.iter()));
+            LazyLock::new(|| Registry::of(PHALANX_OPERATIONS.iter()));
         GLOBAL.as_ref().map_err(Clone::clone)
     }
 
