@@ -15,7 +15,7 @@ pub(crate) struct Elements {
     tries: Vec<(u32, u32)>,
     bytes: Bytes,
     /// Where each element ends, counted from the start of the block that it was cut from.
-    ends: Arc<[u32]>,
+    ends: Arc<Vec<u32>>,
     /// The part of `ends` that is ours.
     window: Range<usize>,
     indexes: SourceIndexes,
@@ -49,7 +49,7 @@ impl Elements {
             first,
             tries: vec![(count as u32, 1)],
             bytes,
-            ends: ends.into(),
+            ends: Arc::new(ends),
             window: 0..count,
             indexes,
         }
@@ -139,7 +139,7 @@ impl Elements {
             first: parts[0].first,
             tries,
             bytes: bytes.freeze(),
-            ends: ends.into(),
+            ends: Arc::new(ends),
             window: 0..count,
             indexes,
         })
@@ -157,7 +157,7 @@ impl Elements {
             first: self.first,
             tries: vec![(1, 1)],
             bytes,
-            ends: vec![end].into(),
+            ends: Arc::new(vec![end]),
             window: 0..1,
             indexes,
         }

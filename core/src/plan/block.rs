@@ -20,7 +20,7 @@ pub struct Block {
 /// Shared between the source, which pushes, and the driver of the job, which takes.
 ///
 /// The driver can take what is there while the source blocks in its `next`: the lock is held for
-/// the encoding of one element, never for its making.
+/// the encoding of elements, never for the making of one that may block.
 #[derive(Debug, Default)]
 pub struct BlockBuffer {
     inner: Mutex<Inner>,
@@ -65,31 +65,14 @@ impl BlockBuffer {
     /// When it does not serialize, or nobody would take it; the buffer is then as it was.
     #[inline]
     pub fn push<T: Serialize>(&self, value: &T) -> Result<usize, PushError> {
-        let mut inner = self.lock();
-        if inner.closed {
-            return Err(PushError::Closed);
-        }
-        if inner.ends.is_empty() {
-            let (bytes, ends) = inner.expected;
-            inner.bytes.reserve(bytes);
-            inner.ends.reserve(ends);
-        }
-        let before = inner.bytes.len();
-        codec::encode_into(value, &mut inner.bytes)?;
-        let after = inner.bytes.len();
-        let Ok(end) = u32::try_from(after) else {
-            inner.bytes.truncate(before);
-            return Err(PushError::TooLarge);
-        };
-        inner.ends.push(end);
-        let is_first = inner.ends.len() == 1;
-        drop(inner);
-        if is_first {
-            self.ready.notify_one();
-        }
-        Ok(after - before)
+        self.open().push(value)
     }
 
+    /// Keeps the driver out, to push many elements that need not be waited for.
+    #[inline]
+    pub(super) fn open(&self) -> OpenBlock<'_> {
+        OpenBlock { inner: self.lock(), ready: &self.ready }
+    }
     /// Takes all that is there, perhaps nothing.
     pub fn take(&self) -> Block {
         let mut inner = self.lock();
@@ -133,14 +116,52 @@ impl BlockBuffer {
 
     /// The user's `Serialize` runs under the lock and may panic; what it left behind the last end
     /// is cut off here, so that nobody sees it.
+    #[inline]
     fn lock(&self) -> MutexGuard<'_, Inner> {
-        self.inner.lock().unwrap_or_else(|poisoned| {
-            self.inner.clear_poison();
-            let mut inner = PoisonError::into_inner(poisoned);
-            let end = inner.end();
-            inner.bytes.truncate(end);
-            inner
-        })
+        self.inner.lock().unwrap_or_else(|poisoned| self.recover(poisoned))
+    }
+
+    #[cold]
+    fn recover<'a>(&self, poisoned: PoisonError<MutexGuard<'a, Inner>>) -> MutexGuard<'a, Inner> {
+        self.inner.clear_poison();
+        let mut inner = PoisonError::into_inner(poisoned);
+        let end = inner.end();
+        inner.bytes.truncate(end);
+        inner
+    }
+}
+
+/// The buffer while nobody else may look at it.
+pub(super) struct OpenBlock<'a> {
+    inner: MutexGuard<'a, Inner>,
+    ready: &'a Notify,
+}
+
+impl OpenBlock<'_> {
+    /// As [`BlockBuffer::push`].
+    #[inline]
+    pub(super) fn push<T: Serialize>(&mut self, value: &T) -> Result<usize, PushError> {
+        let inner = &mut *self.inner;
+        if inner.closed {
+            return Err(PushError::Closed);
+        }
+        if inner.ends.is_empty() {
+            let (bytes, ends) = inner.expected;
+            inner.bytes.reserve(bytes);
+            inner.ends.reserve(ends);
+        }
+        let before = inner.bytes.len();
+        codec::encode_into(value, &mut inner.bytes)?;
+        let after = inner.bytes.len();
+        let Ok(end) = u32::try_from(after) else {
+            inner.bytes.truncate(before);
+            return Err(PushError::TooLarge);
+        };
+        inner.ends.push(end);
+        if inner.ends.len() == 1 {
+            self.ready.notify_one();
+        }
+        Ok(after - before)
     }
 }
 

@@ -1,10 +1,13 @@
 //! The loops that pull iterators and streams.
 
 use std::{
+    any::TypeId,
     error::Error as StdError,
+    ops::{Range, RangeInclusive},
     panic::{AssertUnwindSafe, catch_unwind},
     pin::Pin,
     sync::Arc,
+    vec,
 };
 
 use futures::{FutureExt, Stream, StreamExt, future::BoxFuture};
@@ -76,7 +79,34 @@ impl Filling {
         item: Option<Result<T, BoxError>>,
     ) -> Result<Flow, BoxError> {
         let Some(item) = item else { return Ok(Flow::Ended) };
-        match self.buffer.push(&item?) {
+        let pushed = self.buffer.push(&item?);
+        self.count(pushed)
+    }
+
+    /// Pushes what the input has, many elements under one lock: it must not block.
+    #[inline]
+    fn accept_many<T: Serialize>(
+        &mut self,
+        items: &mut impl Iterator<Item = Result<T, BoxError>>,
+    ) -> Result<Flow, BoxError> {
+        let buffer = Arc::clone(&self.buffer);
+        let mut block = buffer.open();
+        for _ in 0..ELEMENTS_PER_TURN {
+            if !self.has_budget() {
+                break;
+            }
+            let Some(item) = items.next() else { return Ok(Flow::Ended) };
+            let pushed = block.push(&item?);
+            if self.count(pushed)? == Flow::Ended {
+                return Ok(Flow::Ended);
+            }
+        }
+        Ok(Flow::More)
+    }
+
+    #[inline]
+    fn count(&mut self, pushed: Result<usize, PushError>) -> Result<Flow, BoxError> {
+        match pushed {
             Ok(bytes) => {
                 self.pushed += 1;
                 self.bytes += bytes;
@@ -88,12 +118,26 @@ impl Filling {
     }
 }
 
-pub(super) struct IteratorPump<I>(I);
+pub(super) struct IteratorPump<I> {
+    iterator: I,
+    /// Its `next` never blocks and runs no code of the user.
+    in_memory: bool,
+}
 
 impl<I> IteratorPump<I> {
-    pub(super) fn new(iterator: I) -> Self {
-        Self(iterator)
+    pub(super) fn new(iterator: I, in_memory: bool) -> Self {
+        Self { iterator, in_memory }
     }
+}
+
+/// Whether this is the iterator of a range or of a `Vec`, whose elements are simply there.
+pub(super) fn is_in_memory<I: Iterator<Item: 'static> + 'static>() -> bool {
+    [
+        TypeId::of::<Range<I::Item>>(),
+        TypeId::of::<RangeInclusive<I::Item>>(),
+        TypeId::of::<vec::IntoIter<I::Item>>(),
+    ]
+    .contains(&TypeId::of::<I>())
 }
 
 impl<I, T> Pump for IteratorPump<I>
@@ -102,7 +146,7 @@ where
     T: Serialize,
 {
     fn size_hint(&self) -> (usize, Option<usize>) {
-        self.0.size_hint()
+        self.iterator.size_hint()
     }
 
     fn fill(
@@ -141,8 +185,12 @@ where
 {
     fn pull(&mut self, filling: &mut Filling) -> Result<Flow, BoxError> {
         while filling.has_budget() {
-            let item = self.0.next();
-            if filling.accept(item)? == Flow::Ended {
+            let flow = if self.in_memory {
+                filling.accept_many(&mut self.iterator)?
+            } else {
+                filling.accept(self.iterator.next())?
+            };
+            if flow == Flow::Ended {
                 return Ok(Flow::Ended);
             }
         }
@@ -150,7 +198,7 @@ where
     }
 }
 
-/// A stream that is always ready lets others run after this many elements.
+/// What is always ready lets others run after this many elements.
 const ELEMENTS_PER_TURN: u64 = 1024;
 
 pub(super) struct StreamPump<S>(Pin<Box<S>>);

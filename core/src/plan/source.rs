@@ -12,7 +12,7 @@ use serde::Serialize;
 
 use super::{
     BlockBuffer,
-    pump::{BoxError, Flow, IteratorPump, Pump, StreamPump},
+    pump::{BoxError, Flow, IteratorPump, Pump, StreamPump, is_in_memory},
 };
 
 /// Where the elements come from: an iterator or a stream, its type erased.
@@ -67,7 +67,15 @@ impl Source {
         I: Iterator<Item = Result<T, BoxError>> + Send + 'static,
         T: Serialize,
     {
-        Self::new(Box::new(IteratorPump::new(iterator)))
+        Self::new(Box::new(IteratorPump::new(iterator, false)))
+    }
+
+    /// Of an iterator that cannot fail.
+    pub(super) fn from_elements<I>(elements: I) -> Self
+    where
+        I: Iterator<Item: Serialize + 'static> + Send + 'static,
+    {
+        Self::new(Box::new(IteratorPump::new(elements.map(Ok), is_in_memory::<I>())))
     }
 
     pub(super) fn from_stream<S, T>(stream: S) -> Self
@@ -156,6 +164,7 @@ mod tests {
     use futures::StreamExt;
 
     use super::*;
+    use crate::codec;
 
     const PLENTY: Budget = Budget { elements: 1 << 20, bytes: 1 << 20 };
 
@@ -191,6 +200,44 @@ mod tests {
             let (source, state, got) = fill(source, PLENTY).await;
             assert!(matches!(state, SourceState::Ended));
             assert_eq!((got, source.size_hint()), (vec![3, 4], (0, Some(0))));
+        }
+    }
+
+    #[tokio::test]
+    async fn what_lies_in_memory_keeps_to_the_budget_and_fails_at_the_same_element() {
+        let source = Source::from_elements(0..5u8);
+        let (source, state, got) = fill(source, Budget { elements: 2, ..PLENTY }).await;
+        assert!(matches!(state, SourceState::More));
+        assert_eq!((got, source.size_hint()), (vec![0, 1], (3, Some(3))));
+        let (source, state, got) = fill(source, Budget { bytes: 1, ..PLENTY }).await;
+        assert!(matches!(state, SourceState::More));
+        assert_eq!(got, [2]);
+        let (_, state, got) = fill(source, PLENTY).await;
+        assert!(matches!(state, SourceState::Ended));
+        assert_eq!(got, [3, 4]);
+
+        let source = Source::from_elements((0..5000u16).collect::<Vec<_>>().into_iter());
+        let (_, state, got) = fill(source, PLENTY).await;
+        assert!(matches!(state, SourceState::Ended));
+        let mut whole = Vec::new();
+        (0..5000u16).for_each(|number| codec::encode_into(&number, &mut whole).unwrap());
+        assert_eq!(got, whole);
+
+        let source = Source::from_elements(vec![Some(1u8), None].into_iter().map(Demanding));
+        let (_, state, got) = fill(source, PLENTY).await;
+        assert_eq!((got, failure(state).0), (vec![1], 1));
+        let demanding = vec![Demanding(Some(1)), Demanding(None)];
+        let (_, state, got) = fill(Source::from_elements(demanding.into_iter()), PLENTY).await;
+        assert_eq!((got, failure(state).0), (vec![1], 1));
+    }
+
+    /// Does not serialize without a number.
+    struct Demanding(Option<u8>);
+
+    impl Serialize for Demanding {
+        fn serialize<S: serde::Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+            let number = self.0.ok_or_else(|| serde::ser::Error::custom("no number"))?;
+            serializer.serialize_u8(number)
         }
     }
 

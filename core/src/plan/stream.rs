@@ -32,7 +32,7 @@ where
     I::Item: Data,
 {
     fn from(elements: I) -> Self {
-        Self::new(Source::from_iter(elements.into_iter().map(Ok)))
+        Self::new(Source::from_elements(elements.into_iter()))
     }
 }
 
