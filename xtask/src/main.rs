@@ -1,6 +1,7 @@
 //! The chores of a Phalanx developer: `cargo xtask help`.
 #![allow(clippy::print_stdout, clippy::print_stderr, reason = "a command line talks")]
 
+mod bench;
 mod broker;
 mod licences;
 mod node;
@@ -21,6 +22,7 @@ enum Chore {
     Test(test::Test),
     Node(node::Node),
     Licences(licences::Licences),
+    Bench(bench::Bench),
 }
 
 fn main() -> ExitCode {
@@ -28,6 +30,7 @@ fn main() -> ExitCode {
         Chore::Test(test) => test.run(),
         Chore::Node(node) => node.run(),
         Chore::Licences(licences) => licences.run(),
+        Chore::Bench(bench) => bench.run(),
     };
     outcome.unwrap_or_else(|error| {
         eprint!("error: {error}");

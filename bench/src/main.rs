@@ -1,0 +1,101 @@
+//! Phalanx beside its peers, on one machine in one run. The README says what the figures mean.
+
+mod broker;
+mod measure;
+mod ours;
+mod peers;
+mod rows;
+mod table;
+
+use std::process::ExitCode;
+
+use anyhow::{Result, bail};
+use clap::{Parser, ValueEnum};
+
+use broker::RabbitMq;
+use measure::Effort;
+use rows::memory::Program;
+use table::Table;
+
+/// Phalanx beside its peers, on one machine in one run.
+#[derive(Debug, Parser)]
+struct Arguments {
+    /// What to measure [default: all]
+    #[arg(value_enum)]
+    rows: Vec<Row>,
+    /// How often each side runs; the median counts
+    #[arg(long, default_value_t = 3)]
+    runs: usize,
+    /// Take one part in so many of the usual work: for a first look
+    #[arg(long, default_value_t = 1, value_name = "PARTS")]
+    quick: u64,
+    /// Runs only one program in this process, and prints its peak of memory: what the row
+    /// `memory` starts
+    #[arg(long, num_args = 2, value_names = ["PROGRAM", "ELEMENTS"], hide = true)]
+    peak: Option<Vec<String>>,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+enum Row {
+    /// `map` in memory, beside Paladin
+    MapInMemory,
+    /// `map` over RabbitMQ, beside Paladin
+    MapOverRabbitmq,
+    /// Tasks of one element over RabbitMQ, beside lapin alone
+    OneElementTasks,
+    /// Peak of memory at 10^7 elements, beside 10^5
+    Memory,
+}
+
+impl Row {
+    fn needs_rabbitmq(self) -> bool {
+        matches!(self, Self::MapOverRabbitmq | Self::OneElementTasks)
+    }
+}
+
+#[tokio::main]
+async fn main() -> Result<ExitCode> {
+    let arguments = Arguments::parse();
+    if let Some(peak) = &arguments.peak {
+        let [program, elements] = &peak[..] else { bail!("--peak takes two values") };
+        let Ok(program) = Program::from_str(program, true) else { bail!("no program {program}") };
+        println!("{}", rows::memory::peak(program, elements.parse()?).await?);
+        return Ok(ExitCode::SUCCESS);
+    }
+    measure(&arguments).await?;
+    Ok(ExitCode::SUCCESS)
+}
+
+async fn measure(arguments: &Arguments) -> Result<()> {
+    let asked = &arguments.rows[..];
+    let rows = if asked.is_empty() { Row::value_variants() } else { asked };
+    let effort = Effort { runs: arguments.runs.max(1), parts: arguments.quick.max(1) };
+    let rabbitmq = match rows.iter().any(|row| row.needs_rabbitmq()) {
+        true => Some(RabbitMq::find().await?),
+        false => None,
+    };
+    let cores = std::thread::available_parallelism().map_or(1, usize::from);
+    println!("{cores} cores; median of {} runs, side by side", effort.runs);
+    if let Some(rabbitmq) = &rabbitmq {
+        println!("{}", rabbitmq.description());
+    }
+    let mut table = Table::begin();
+    for row in rows {
+        match (row, &rabbitmq) {
+            (Row::MapInMemory, _) => table.add(rows::map::in_memory(effort).await?),
+            (Row::MapOverRabbitmq, Some(rabbitmq)) => {
+                table.add(rows::map::over_rabbitmq(effort, rabbitmq.url()).await?);
+            }
+            (Row::OneElementTasks, Some(rabbitmq)) => {
+                table.add(rows::one_element::row(effort, rabbitmq.url()).await?);
+            }
+            (Row::MapOverRabbitmq | Row::OneElementTasks, None) => bail!("no RabbitMQ"),
+            (Row::Memory, _) => {
+                for program in Program::value_variants() {
+                    table.add(rows::memory::row(effort, *program).await?);
+                }
+            }
+        }
+    }
+    Ok(())
+}

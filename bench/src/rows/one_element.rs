@@ -1,0 +1,32 @@
+//! Tasks of one element: what a message costs, beside lapin alone.
+
+use anyhow::Result;
+
+use crate::{
+    measure::Effort,
+    ours::{self, Fleet},
+    peers::lapin::Loop,
+    table::{Line, Wanted, per_second},
+};
+
+const ELEMENTS: u64 = 20_000;
+
+pub(crate) async fn row(effort: Effort, url: String) -> Result<Line> {
+    let fleet = Fleet::start(&url).await?;
+    let mut lapin = Loop::start(&url).await?;
+    let (ours, peer) = effort
+        .side_by_side(
+            (ELEMENTS, async |elements| ours::map_one_by_one(&fleet.runtime, elements).await),
+            (ELEMENTS, async |elements| lapin.map(elements).await),
+        )
+        .await?;
+    fleet.end().await?;
+    lapin.end().await?;
+    Ok(Line {
+        what: "one-element tasks, quorum queue, beside a loop of lapin alone".to_owned(),
+        ours: per_second(ours),
+        peer: per_second(peer),
+        ratio: ours / peer,
+        wanted: Wanted::AtLeast(0.7),
+    })
+}

@@ -1,0 +1,37 @@
+//! `cargo xtask bench`: Phalanx beside its peers.
+
+use std::path::Path;
+use std::process::{Command, ExitCode};
+
+use clap::Args;
+
+use crate::Outcome;
+use crate::broker::{self, Kind};
+
+/// Measure Phalanx beside its peers, and print a table.
+///
+/// The broker is found as `cargo xtask test` finds one. What the figures mean stands in
+/// bench/README.md.
+#[derive(Debug, Args)]
+pub(crate) struct Bench {
+    /// Take this broker or fail.
+    #[arg(long, value_name = "KIND")]
+    broker: Option<Kind>,
+    /// Arguments for the benchmark; `--help` lists them.
+    #[arg(last = true, value_name = "ARGUMENTS")]
+    arguments: Vec<String>,
+}
+
+impl Bench {
+    pub(crate) fn run(self) -> Outcome {
+        let package = Path::new(env!("CARGO_MANIFEST_DIR")).with_file_name("bench");
+        let broker = broker::find(self.broker, None)?;
+        let status = Command::new(env!("CARGO"))
+            .args(["run", "--release", "--locked", "--"])
+            .args(&self.arguments)
+            .current_dir(package)
+            .env("PHALANX_BENCH_AMQP_URL", broker.url())
+            .status()?;
+        Ok(if status.success() { ExitCode::SUCCESS } else { ExitCode::FAILURE })
+    }
+}
