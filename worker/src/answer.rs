@@ -111,9 +111,12 @@ impl Ticket {
         }
     }
 
-    /// Answers a task that is not run because this worker cannot, and slows the intake.
+    /// Answers a task that is not run because this worker cannot. Slows the intake if another
+    /// worker might: this one must not take all such tasks from it.
     pub(crate) fn refuse(self, refusal: Refusal) {
-        self.refusing.refused();
+        if !matches!(refusal, Refusal::Message { .. } | Refusal::Undecodable { .. }) {
+            self.refusing.refused();
+        }
         let position = match &refusal {
             Refusal::Undecodable { offset, .. } => Some(*offset),
             _ => None,
