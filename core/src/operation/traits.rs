@@ -72,7 +72,8 @@ pub trait AsyncOperation: RemoteExecute {
     /// What it gives.
     type Output: Data;
 
-    /// Runs on one input. The future is dropped when its element times out or its job is cancelled.
+    /// Runs on one input. The future is dropped when its element times out, or a moment after its
+    /// job was cancelled: what must be tidied up by then awaits [`TaskContext::cancelled`].
     ///
     /// # Errors
     /// As [`Operation::execute`].

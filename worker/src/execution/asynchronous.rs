@@ -1,6 +1,10 @@
 //! Driving an execution on tokio: asynchronous steps there, blocking ones on slot threads.
 
-use std::{panic::AssertUnwindSafe, sync::Arc, time::Instant};
+use std::{
+    panic::AssertUnwindSafe,
+    sync::Arc,
+    time::{Duration, Instant},
+};
 
 use bytes::Bytes;
 use futures::FutureExt;
@@ -20,6 +24,10 @@ use crate::slot::Slots;
 
 /// Elements of a chunk for each one that may run at once: the last of a chunk run alone.
 const ROUNDS: u32 = 4;
+
+/// How long asynchronous operations that were told to end have for that, before they are dropped.
+/// Less than a drain waits for those whom it told.
+const FAREWELL: Duration = Duration::from_millis(250);
 
 /// Runs all steps, at most `concurrency` elements at once, and answers.
 pub(crate) async fn run_async(running: &Arc<Running>, slots: &Slots, concurrency: usize) {
@@ -139,13 +147,17 @@ async fn run_chunk(
             let execution = running.context.execution();
             let timeout = pipeline.timeout(step);
             let compiled = &pipeline.steps()[step];
+            let told_long_ago = async {
+                execution.cancelled.cancelled().await;
+                tokio::time::sleep(FAREWELL).await;
+            };
             let (outputs, failed) = tokio::select! {
                 biased;
+                ran = compiled.run_async(column, execution, concurrency, timeout) => ran,
                 // Dropping the step drops the futures of its operations, as they are told they
                 // may be. (Blocking steps are waited for: a thread that does not come back must
                 // stay in sight of those who replace it.)
-                () = execution.cancelled.cancelled() => return None,
-                ran = compiled.run_async(column, execution, concurrency, timeout) => ran,
+                () = told_long_ago => return None,
             };
             let failed = failed.into_iter().map(|failure| StepFailure::in_step(step, failure));
             failures.extend(failed);

@@ -102,7 +102,13 @@ impl<'a> AsyncRun<'a> {
             let elements = values.into_iter().zip(origins).map(|(value, origin)| {
                 let cx = TaskContext::new(self.execution.clone(), origin);
                 let guarded = Guarded { name: self.name, future: Some(start(value, cx)) };
-                async move { (origin, self.limited(guarded).await) }
+                async move {
+                    // Those that were told to end make room for others, which must not begin.
+                    if self.execution.cancelled.is_cancelled() {
+                        return (origin, Err(OperationError::fatal("cancelled before it began")));
+                    }
+                    (origin, self.limited(guarded).await)
+                }
             });
             let mut results = futures::stream::iter(elements).buffered(self.concurrency.max(1));
             while let Some((origin, result)) = results.next().await {
