@@ -60,7 +60,10 @@ impl Engine {
             let sizing = self.sizing(job, stage);
             let wanted = sizing.elements();
             let pool = &job.plan.stages[stage].pool;
-            let credit = self.pools.get(pool).is_none_or(|flow| flow.has_credit(&sizing, self.now));
+            // One task for each job in any case: what is out of the others may take hours, or be
+            // lost.
+            let credit = job.stages[stage].tasks == 0
+                || self.pools.get(pool).is_none_or(|flow| flow.has_credit(&sizing, self.now));
             if !credit || job.is_full(stage) || !job.is_ripe(stage, wanted, sizing.slots) {
                 continue;
             }
