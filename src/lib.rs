@@ -16,6 +16,17 @@ pub use phalanx_core::{
     register,
 };
 
+/// What can go wrong, by phase. [`Error`] holds the rest of them.
+pub mod error {
+    pub use phalanx_core::{
+        broker::{BrokerError, ConnectError, PublishError},
+        error::{Error, ExecuteError},
+        operation::{ErrorKind, OperationError},
+        plan::PlanError,
+        registry::{Refusal, RegistryError},
+    };
+}
+
 /// The registry: which operations this program knows.
 pub mod registry {
     pub use phalanx_core::registry::{Kind, Registered, Registry, RegistryError};
