@@ -1,0 +1,51 @@
+//! Operations that fail.
+
+use phalanx::prelude::*;
+
+/// A user's own error.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error, Serialize, Deserialize)]
+#[error("declined {number}")]
+pub struct Declined {
+    /// What was declined.
+    pub number: u64,
+}
+
+/// Returns an error for one number.
+#[operation]
+pub fn decline(#[state] unwanted: u64, n: u64) -> Result<u64, Declined> {
+    if n == unwanted { Err(Declined { number: n }) } else { Ok(n) }
+}
+
+/// Panics at one number.
+#[operation]
+pub fn blow_up(#[state] unwanted: u64, n: u64) -> u64 {
+    assert!(n != unwanted, "blown up by {n}");
+    n
+}
+
+/// Fails on its first try.
+#[operation]
+pub fn stumble(n: u64, cx: &TaskContext) -> Result<u64> {
+    if cx.tries() == 1 {
+        return Err(OperationError::fatal("stumbled").transient());
+    }
+    Ok(n)
+}
+
+/// Runs until it is told that nobody waits for it.
+#[operation(timeout = "500ms", retries = 0)]
+pub fn never_end(#[state] unwanted: u64, n: u64, cx: &TaskContext) -> u64 {
+    while n == unwanted && !cx.is_cancelled() {
+        std::thread::sleep(std::time::Duration::from_millis(5));
+    }
+    n
+}
+
+/// Waits for nothing.
+#[operation(timeout = "500ms", retries = 0)]
+pub async fn never_come(#[state] unwanted: u64, n: u64) -> u64 {
+    if n == unwanted {
+        std::future::pending::<()>().await;
+    }
+    n
+}

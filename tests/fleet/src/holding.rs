@@ -1,0 +1,57 @@
+//! Operations that a test holds and lets go, from whichever process they run in: they meet in a
+//! directory.
+
+use std::{fs, path::Path, time::Duration};
+
+use phalanx::prelude::*;
+
+/// How often an operation looks whether it may go on.
+const POLL: Duration = Duration::from_millis(5);
+
+/// Says that it started, and goes on when the directory has a file `open`, or when it is cancelled.
+#[operation]
+pub fn hold(#[state] directory: String, n: u64, cx: &TaskContext) -> Result<u64> {
+    let directory = Path::new(&directory);
+    note(directory, "started", n)?;
+    while !directory.join("open").exists() {
+        if cx.is_cancelled() {
+            note(directory, "cancelled", n)?;
+            return Err(OperationError::fatal("cancelled"));
+        }
+        std::thread::sleep(POLL);
+    }
+    Ok(3 * n)
+}
+
+/// As [`hold`], asynchronously.
+#[operation]
+pub async fn hold_later(#[state] directory: String, n: u64, cx: &TaskContext) -> Result<u64> {
+    let directory = Path::new(&directory);
+    note(directory, "started", n)?;
+    while !directory.join("open").exists() {
+        tokio::select! {
+            () = cx.cancelled() => {
+                note(directory, "cancelled", n)?;
+                return Err(OperationError::fatal("cancelled"));
+            }
+            () = tokio::time::sleep(POLL) => {}
+        }
+    }
+    Ok(3 * n)
+}
+
+/// Runs until its process ends, whatever it is told.
+#[operation(timeout = "300ms", retries = 0)]
+pub fn hang(#[state] unwanted: u64, n: u64) -> u64 {
+    if n == unwanted {
+        loop {
+            std::thread::park();
+        }
+    }
+    n
+}
+
+fn note(directory: &Path, what: &str, n: u64) -> Result<()> {
+    fs::write(directory.join(format!("{what}-{n}")), std::process::id().to_string())?;
+    Ok(())
+}

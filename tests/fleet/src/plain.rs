@@ -1,0 +1,95 @@
+//! Operations that do what they say.
+
+use phalanx::prelude::*;
+
+/// Multiplies by three.
+#[operation]
+pub fn triple(n: u64) -> u64 {
+    3 * n
+}
+
+/// Multiplies by three; others run meanwhile.
+#[operation]
+pub async fn triple_later(n: u64) -> u64 {
+    tokio::task::yield_now().await;
+    3 * n
+}
+
+/// Whether it is odd.
+#[operation]
+pub fn is_odd(n: &u64) -> bool {
+    !n.is_multiple_of(2)
+}
+
+/// None to three numbers for each.
+#[operation]
+pub fn spread(n: u64) -> Vec<u64> {
+    (0..n % 4).map(|copy| 10 * n + copy).collect()
+}
+
+/// Adds one, in another pool.
+#[operation(pool = "other")]
+pub fn add_elsewhere(n: u64) -> u64 {
+    n + 1
+}
+
+/// A word for each number.
+#[operation]
+pub fn word(n: u64) -> String {
+    format!("{n},")
+}
+
+/// Takes its time.
+#[operation]
+pub fn dawdle(#[state] micros: u64, n: u64) -> u64 {
+    let until = std::time::Instant::now() + std::time::Duration::from_micros(micros);
+    while std::time::Instant::now() < until {
+        std::hint::spin_loop();
+    }
+    3 * n
+}
+
+/// What something weighs; an older worker takes a `u32`.
+#[operation(name = "fleet.weigh")]
+pub fn weigh(grams: u64) -> u64 {
+    grams
+}
+
+/// The sum of two numbers.
+#[operation]
+pub fn add(a: u64, b: u64) -> u64 {
+    a + b
+}
+
+/// Sums.
+#[derive(Serialize, Deserialize, RemoteExecute)]
+pub struct Sum;
+
+impl Monoid for Sum {
+    type Elem = u64;
+
+    fn empty(&self) -> u64 {
+        0
+    }
+
+    fn combine(&self, a: u64, b: u64, _cx: &TaskContext) -> Result<u64> {
+        Ok(a + b)
+    }
+}
+
+/// Puts words one behind the other: their order shows.
+#[derive(Serialize, Deserialize, RemoteExecute)]
+pub struct Concatenate;
+
+impl Monoid for Concatenate {
+    type Elem = String;
+
+    fn empty(&self) -> String {
+        String::new()
+    }
+
+    fn combine(&self, mut a: String, b: String, _cx: &TaskContext) -> Result<String> {
+        a.push_str(&b);
+        Ok(a)
+    }
+}

@@ -1,0 +1,121 @@
+//! Brokers that die, restart, cut connections and lose queues.
+
+use std::time::Duration;
+
+use phalanx::{Error, JobEvent, Stall, prelude::*};
+use phalanx_fleet_tests::*;
+use phalanx_test_node::{NodeOptions, PrivateNode};
+use tokio::time::Instant;
+
+use crate::{fleet::Fleet, meeting::Meeting, node, places::assert_usable, proxy::Proxy, soon};
+
+/// A broker that is killed sooner after the declaration of a quorum queue may lose the queue: it
+/// syncs its own tables that late.
+const QUEUE_IS_SAFE: Duration = Duration::from_secs(5);
+
+/// Leader and workers come back by themselves, with all that they had.
+#[tokio::test]
+async fn a_job_survives_the_death_and_the_restart_of_its_broker() {
+    let mut node = node::start(NodeOptions::new()).await;
+    let fleet = Fleet::at(node.url());
+    let mut workers = vec![fleet.worker(&[]), fleet.worker(&[])];
+    for worker in &mut workers {
+        worker.started().await;
+    }
+    let runtime = fleet.lead().await;
+    assert_usable(&runtime).await;
+    let safe = Instant::now() + QUEUE_IS_SAFE;
+
+    for kill in [true, false] {
+        // Its input goes on through all of it, and so do its results.
+        let numbers = IndexedStream::from(0..).map(TripleLater).ordered();
+        let (endless_job, mut endless) = numbers.start(&runtime).unwrap();
+        soon("a result", endless.next()).await.unwrap().unwrap();
+        let meeting = Meeting::new();
+        let held = IndexedStream::from(0..30u64).map(Hold { directory: meeting.place() });
+        let (_job, held) = held.batch(1).ordered().start(&runtime).unwrap();
+        meeting.said("started", 4).await;
+        tokio::time::sleep_until(safe).await;
+        let restart = move |node: &mut PrivateNode| {
+            if kill {
+                node.kill().unwrap();
+            }
+            node.restart().unwrap();
+        };
+        (node, ()) = node::with(node, restart).await;
+        meeting.open();
+        let held: Vec<u64> =
+            soon("what was held", held.map_ok(|(_, value)| value).try_collect()).await.unwrap();
+        assert_eq!(held, (0..30).map(|n| 3 * n).collect::<Vec<_>>());
+        // Far more than could have been in flight before.
+        for index in 1..50_000 {
+            let item = soon("the next", endless.next()).await.unwrap().unwrap();
+            assert_eq!(item, (index, 3 * index));
+        }
+        endless_job.cancel();
+        assert_usable(&runtime).await;
+    }
+    runtime.close().await;
+    fleet.end(workers).await;
+}
+
+#[tokio::test]
+async fn connections_that_are_cut_cost_no_element() {
+    const COUNT: u64 = 6_000;
+    let mut fleet = Fleet::new();
+    let direct = fleet.url.clone();
+    let proxy = Proxy::to(&direct).await;
+    fleet.url = proxy.url(&direct);
+    let mut workers = vec![fleet.worker(&[]), fleet.worker(&[])];
+    for worker in &mut workers {
+        worker.started().await;
+    }
+    let runtime = fleet.lead().await;
+    let words = IndexedStream::from(0..COUNT).map(Dawdle { micros: 300 }).map(Word);
+    let (job, folded) = words.fold(Concatenate).start(&runtime).unwrap();
+    let mut progress = job.progress();
+    for done in [100, 1_500, 3_000] {
+        soon("progress", progress.wait_for(|progress| progress.done >= done)).await.unwrap();
+        proxy.cut();
+    }
+    let expected: String = (0..COUNT).map(|n| format!("{},", 3 * n)).collect();
+    assert!(soon("the words", folded).await.unwrap() == expected, "words were lost or moved");
+    assert_usable(&runtime).await;
+    runtime.close().await;
+    fleet.end(workers).await;
+}
+
+/// The broker lost tasks that it had confirmed: their job says so.
+#[tokio::test]
+async fn tasks_that_the_broker_lost_are_told() {
+    let fleet = Fleet::new();
+    let impatient = fleet.builder().stall_after(Duration::from_secs(1));
+    let runtime = soon("to connect", impatient.connect()).await.unwrap();
+    let (job, mut results) = IndexedStream::from(0..50u64).map(Triple).start(&runtime).unwrap();
+    let mut progress = job.progress();
+    soon("tasks", progress.wait_for(|progress| progress.tasks_out > 0)).await.unwrap();
+    let mut events = job.events();
+    let mut stalled = async |wanted: fn(&Stall) -> bool| loop {
+        match events.next().await.expect("it is not over") {
+            JobEvent::Stalled(stall) if wanted(&stall) => return stall.to_string(),
+            _ => {}
+        }
+    };
+    // So all that it has sent is in the queue.
+    soon("a stall", stalled(|stall| matches!(stall, Stall::NoWorkers { .. }))).await;
+    let channel = fleet.raw().await.create_channel().await.unwrap();
+    let deleted =
+        channel.queue_delete(fleet.task_queue().into(), Default::default()).await.unwrap();
+    assert!(deleted > 0);
+
+    let mut worker = fleet.worker(&[]);
+    worker.started().await;
+    let unanswered = stalled(|stall| matches!(stall, Stall::Unanswered { .. }));
+    let text = soon("a stall", unanswered).await;
+    assert!(text.contains("pool `default`") && text.contains("the broker lost them"), "{text}");
+    job.cancel();
+    let end = soon("the end", results.next()).await;
+    assert!(matches!(end, Some(Err(Error::Cancelled { .. }))), "{end:?}");
+    runtime.close().await;
+    fleet.end(vec![worker]).await;
+}

@@ -1,0 +1,145 @@
+//! Messages that nobody should have sent, and messages that the broker does not take.
+
+use futures::future::join_all;
+use lapin::{BasicProperties, options::BasicPublishOptions, types::ShortString};
+use phalanx::{
+    Error,
+    error::{ErrorKind, PublishError},
+    prelude::*,
+};
+use phalanx_fleet_tests::*;
+use phalanx_test_node::NodeOptions;
+
+use crate::{fleet::Fleet, meeting::Meeting, node, places::assert_usable, soon};
+
+/// Nothing, noise, what begins like a message, and what is long.
+fn garbage() -> Vec<Vec<u8>> {
+    let noise = (0..4_000u32).map(|n| (n.wrapping_mul(2_654_435_761) >> 13) as u8).collect();
+    vec![
+        Vec::new(),
+        vec![0],
+        vec![1],
+        vec![1, 0xff, 0xff, 0xff, 0xff, 0xff],
+        b"GET /".to_vec(),
+        noise,
+    ]
+}
+
+/// As strangers send it, and as if it came from one of us.
+fn disguises(leader: &str) -> Vec<BasicProperties> {
+    let typed = |kind: &str| {
+        BasicProperties::default()
+            .with_type(kind.into())
+            .with_reply_to(leader.into())
+            .with_correlation_id("7/1".into())
+    };
+    let kinds = ["task", "result", "return", "lease", "phalanx.task", "?"];
+    let mut all = vec![BasicProperties::default()];
+    all.extend(kinds.map(typed));
+    all.push(typed("task").with_reply_to("nobody".into()));
+    all.push(typed("task").with_correlation_id("many/words".into()));
+    all.push(typed("task").with_correlation_id(ShortString::from("9".repeat(250))));
+    all
+}
+
+#[tokio::test]
+async fn garbage_harms_nobody() {
+    let (fleet, mut workers) = Fleet::with_workers(2).await;
+    let runtime = fleet.lead().await;
+    let meeting = Meeting::new();
+    let leader = runtime.leader().to_string();
+    let held = IndexedStream::from(0..20u64).map(Hold { directory: meeting.place() });
+    let (_job, results) = held.ordered().start(&runtime).unwrap();
+    meeting.said("started", 2).await;
+
+    let channel = fleet.raw().await.create_channel().await.unwrap();
+    let targets = [
+        (format!("{}.task", fleet.namespace), "default"),
+        (format!("{}.reply", fleet.namespace), &leader[..]),
+        (format!("{}.control", fleet.namespace), "all"),
+        (format!("{}.event", fleet.namespace), "presence"),
+    ];
+    for (exchange, key) in &targets {
+        for properties in disguises(&leader) {
+            for body in garbage() {
+                let options = BasicPublishOptions::default();
+                channel
+                    .basic_publish(
+                        exchange.as_str().into(),
+                        (*key).into(),
+                        options,
+                        &body,
+                        properties.clone(),
+                    )
+                    .await
+                    .unwrap();
+            }
+        }
+    }
+    meeting.open();
+    let values: Vec<u64> =
+        soon("all", results.map_ok(|(_, value)| value).try_collect()).await.unwrap();
+    assert_eq!(values, (0..20).map(|n| 3 * n).collect::<Vec<_>>());
+    assert_usable(&runtime).await;
+    for worker in &mut workers {
+        worker.signal(rustix::process::Signal::TERM);
+        let (code, said) = worker.code().await;
+        assert_eq!(code, 0, "{said}");
+    }
+    runtime.close().await;
+    fleet.end(workers).await;
+}
+
+/// The limit is far below the size of a batch, and an element is above it.
+#[tokio::test]
+async fn only_what_is_itself_too_large_for_the_broker_fails() {
+    const LIMIT: u64 = 65_536;
+    let node = node::start(NodeOptions::new().config(format!("max_message_size = {LIMIT}"))).await;
+    let fleet = Fleet::at(node.url());
+    let mut worker = fleet.worker(&[]);
+    worker.started().await;
+    let runtime = fleet.lead().await;
+
+    // Inputs: 200 of 1 KB fit each, all together do not; one never does.
+    let text = |n: u64| "x".repeat(if n == 77 { 100_000 } else { 1_000 });
+    let texts = move || IndexedStream::from((0..200u64).map(text)).map(Measure);
+    let error = soon("the large one", texts().collect(&runtime)).await.unwrap_err();
+    match &error {
+        Error::Execute(failure) => {
+            assert_eq!((failure.index, failure.error.kind()), (77, ErrorKind::TooLarge), "{error}");
+        }
+        Error::Submit { index, source: PublishError::TooLarge { limit, .. }, .. } => {
+            assert_eq!((*index, *limit), (77, LIMIT), "{error}");
+        }
+        other => panic!("{other:?}"),
+    }
+    assert!(error.to_string().contains("phalanx_fleet_tests::data::Measure"), "{error}");
+    let rest = texts().on_failure(OnFailure::Skip).collect(&runtime);
+    assert_eq!(soon("the rest", rest).await.unwrap(), [1_000; 199]);
+    let whole = texts().batch(200).on_failure(OnFailure::Skip).collect(&runtime);
+    assert_eq!(soon("the rest of large tasks", whole).await.unwrap(), [1_000; 199]);
+
+    // Outputs: the same.
+    let lengths = || {
+        let lengths = (0..200u64).map(|n| if n == 77 { 100_000 } else { 1_000 });
+        IndexedStream::from(lengths).map(Inflate)
+    };
+    let error = soon("the large one", lengths().collect(&runtime)).await.unwrap_err();
+    let Error::Execute(failure) = &error else { panic!("{error:?}") };
+    assert_eq!((failure.index, failure.error.kind()), (77, ErrorKind::TooLarge), "{error}");
+    assert!(failure.error.to_string().contains("65536"), "{error}");
+    let rest = lengths().on_failure(OnFailure::Skip).collect(&runtime);
+    let rest = soon("the rest", rest).await.unwrap();
+    assert_eq!(rest.iter().map(String::len).collect::<Vec<_>>(), [1_000; 199]);
+
+    // A fold whose value is too large for a message, but not for the leader.
+    let words = IndexedStream::from(0..20_000u64).map(Word).fold(Concatenate).run(&runtime);
+    let expected: String = (0..20_000).map(|n| format!("{n},")).collect();
+    assert!(expected.len() as u64 > LIMIT);
+    assert!(soon("the words", words).await.unwrap() == expected);
+
+    let usable = (0..2).map(|_| assert_usable(&runtime));
+    soon("others", join_all(usable)).await;
+    runtime.close().await;
+    fleet.end(vec![worker]).await;
+}
