@@ -72,6 +72,11 @@ impl Elements {
         &self.bytes
     }
 
+    /// What they hold of the leader's memory. Parts hold together what the whole does.
+    pub(crate) fn held(&self) -> usize {
+        self.bytes.len() + size_of::<u32>() * self.len()
+    }
+
     /// How many encoded bytes the first `count` elements take.
     pub(crate) fn size_of_first(&self, count: usize) -> usize {
         self.place(count) - self.place(0)

@@ -206,7 +206,7 @@ impl JobState {
         state.open += count;
         state.pending_elements += count;
         state.pending_bytes += elements.bytes().len();
-        self.bytes += elements.bytes().len();
+        self.bytes += elements.held();
         state.pending.push_back(elements);
     }
 
@@ -291,7 +291,7 @@ impl JobState {
         let state = &mut self.stages[stage];
         debug_assert!(state.open >= count, "each position is settled once");
         state.open -= count;
-        self.free(elements.bytes().len());
+        self.free(elements.held());
         if stage == 0 {
             self.progress.done += count;
         }

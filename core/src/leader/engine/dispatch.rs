@@ -27,7 +27,7 @@ const MIN_OUTPUT: u64 = 64 << 10;
 /// The time slice of what must not be cut.
 const UNCUT: Duration = Duration::from_secs(365 * 24 * 3600);
 /// Encoded input of one pull, at most: it is held twice while it is handed over.
-const MAX_PULL_BYTES: usize = 4 << 20;
+const MAX_PULL_BYTES: usize = 1 << 20;
 
 impl Engine {
     /// Sends what may be sent: first what waited for its back-off, then new input, job by job.

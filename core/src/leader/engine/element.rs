@@ -94,8 +94,8 @@ impl Engine {
         {
             job.progress.failed += 1;
             let replaced = part.replaced(value);
-            job.free(part.bytes().len());
-            job.bytes += replaced.bytes().len();
+            job.free(part.held());
+            job.bytes += replaced.held();
             if last {
                 let lengths = [replaced.bytes().len() as u32];
                 let outputs = Outputs {
