@@ -17,7 +17,9 @@ use lapin::{
     options::{BasicCancelOptions, BasicConsumeOptions},
     types::FieldTable,
 };
-use phalanx_core::broker::{BrokerError, Consumer, Consumption, Delivery, Message, QueueSpec};
+use phalanx_core::broker::{
+    BrokerError, Consumer, Consumption, Delivery, Message, QueueSpec, Settle, Settler,
+};
 use tokio::sync::{mpsc, oneshot};
 use tokio_util::{
     sync::{CancellationToken, DropGuard},
@@ -110,6 +112,18 @@ impl Consumer for AmqpConsumer {
 
     async fn cancel(&mut self) {
         self.command(Command::Cancel).await;
+    }
+}
+
+impl Drop for AmqpConsumer {
+    /// What nobody took goes back. (Where the consumer was not cancelled, so does the rest, with
+    /// its channel.)
+    fn drop(&mut self) {
+        while let Ok(item) = self.items.try_recv() {
+            if let Item::Delivery { settler, tag, .. } = item {
+                settler.settle(tag, Settle::Requeue);
+            }
+        }
     }
 }
 
@@ -213,8 +227,12 @@ async fn run(
                 // What is buffered still comes out, and then the end.
                 drop(source);
                 let lost = attached.session.lost.clone();
+                // The channel stays until all that was handed out is settled, consumer or not. (An
+                // error means that it is gone already.)
+                let settled = attached.settler.drained(attached.last_tag, 1);
                 tokio::select! {
-                    () = ends.reached() => {}
+                    _ = settled => {}
+                    () = ends.closing.cancelled() => {}
                     () = lost.cancelled() => {}
                 }
                 return attached.close().await;

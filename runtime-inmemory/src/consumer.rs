@@ -123,6 +123,6 @@ impl Consumer for MemoryConsumer {
 
 impl Drop for MemoryConsumer {
     fn drop(&mut self) {
-        self.subscription.end();
+        self.subscription.let_go();
     }
 }

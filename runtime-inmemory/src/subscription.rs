@@ -113,6 +113,14 @@ impl Subscription {
         self.lose(|_| Phase::Ended);
     }
 
+    /// Its consumer is gone. What it held goes back, unless it was cancelled: then those who hold
+    /// the deliveries settle them.
+    pub(crate) fn let_go(&self) {
+        if lock(&self.state).phase != Phase::Cancelled {
+            self.end();
+        }
+    }
+
     fn lose(&self, next: impl Fn(Phase) -> Phase) {
         let (queue, unsettled) = {
             let mut state = lock(&self.state);

@@ -85,6 +85,10 @@ pub trait Broker: Send + Sync + fmt::Debug + 'static {
 }
 
 /// A stream of deliveries from one queue.
+///
+/// Dropped, it gives back what it handed out and nobody has settled; dropped after
+/// [`cancel`](Consumer::cancel), it leaves those deliveries to who holds them, and gives back only
+/// what nobody took.
 #[async_trait]
 pub trait Consumer: Send + fmt::Debug {
     /// The next delivery; `None` after [`cancel`](Self::cancel) or when the broker was closed.

@@ -42,6 +42,7 @@ macro_rules! conformance {
             consuming: a_cancelled_consumer_may_still_settle,
             losing: what_a_lost_connection_held_comes_again_as_redelivered,
             losing: what_a_dropped_consumer_held_comes_again_as_redelivered,
+            losing: what_a_cancelled_consumer_handed_out_stays_with_its_holders,
             losing: settling_after_the_loss_changes_nothing,
             losing: a_closed_broker_says_so,
             losing: closing_hands_over_the_last_acks,

@@ -36,6 +36,33 @@ pub async fn what_a_dropped_consumer_held_comes_again_as_redelivered(
     drop(held);
 }
 
+/// Who cancels, to drain, still runs what it has.
+pub async fn what_a_cancelled_consumer_handed_out_stays_with_its_holders(
+    broker: &impl BrokerUnderTest,
+) {
+    let (draining, living) = (broker.connect().await, broker.connect().await);
+    let mut consumer = consume(&draining, &tasks(), 2).await;
+    for text in ["a", "b"] {
+        publish(&living, &to_tasks(), text).await;
+    }
+    let (first, second) = (receive(&mut consumer).await, receive(&mut consumer).await);
+    consumer.cancel().await;
+    drop(consumer);
+    let mut other = consume(&living, &tasks(), 4).await;
+    publish(&living, &to_tasks(), "probe").await;
+    assert_eq!(take(&mut other).await, "probe");
+    assert_eq!((body(&first), body(&second)), ("a".to_owned(), "b".to_owned()));
+    first.settle(Settle::Ack);
+    // What is still unsettled goes with the connection, and only that.
+    draining.close().await;
+    let again = receive(&mut other).await;
+    assert_eq!((body(&again), again.redelivered), ("b".to_owned(), true));
+    again.settle(Settle::Ack);
+    publish(&living, &to_tasks(), "end").await;
+    assert_eq!(take(&mut other).await, "end");
+    drop(second);
+}
+
 /// All `count` messages come, and those that had been handed out say so.
 async fn all_come_again(consumer: &mut Box<dyn Consumer>, handed_out: &[&str], count: usize) {
     let mut seen = Vec::new();
