@@ -6,7 +6,8 @@ use bytes::Bytes;
 use futures::{StreamExt, stream::FuturesUnordered};
 use phalanx_core::{
     broker::{
-        Address, Broker, Delivery, Exchange, Message, MessageKind, Properties, PublishError, Settle,
+        Address, Broker, BrokerError, Delivery, Exchange, Message, MessageKind, Properties,
+        PublishError, Settle,
     },
     id::{LeaderId, TaskNumber, WorkerId},
     operation::{ErrorKind, OperationError},
@@ -154,17 +155,19 @@ impl Ticket {
     }
 }
 
-/// Publishes what is handed in, at most a window at once, until the desk is gone.
+/// Publishes what is handed in, at most a window at once, until the desk is gone. `silenced` hears
+/// when the broker takes no answers of this worker: it had better end than take tasks.
 pub(crate) async fn publish_answers(
     broker: Arc<dyn Broker>,
     mut handed_in: mpsc::UnboundedReceiver<Outgoing>,
+    silenced: impl Fn(BrokerError),
 ) {
     let mut window = FuturesUnordered::new();
     loop {
         tokio::select! {
             biased;
             outgoing = handed_in.recv(), if window.len() < WINDOW => match outgoing {
-                Some(outgoing) => window.push(publish(&*broker, outgoing)),
+                Some(outgoing) => window.push(publish(&*broker, outgoing, &silenced)),
                 None => break,
             },
             Some(()) = window.next() => {}
@@ -174,7 +177,7 @@ pub(crate) async fn publish_answers(
 }
 
 /// Publishes one answer until the broker has it, then acks its delivery (rule 11).
-async fn publish(broker: &dyn Broker, outgoing: Outgoing) {
+async fn publish(broker: &dyn Broker, outgoing: Outgoing, silenced: &impl Fn(BrokerError)) {
     let Outgoing { kind, body, mut result, ticket } = outgoing;
     let ReturnAddress { leader, task, attempt } = ticket.address;
     let address = Address::new(Exchange::Reply, leader.to_string());
@@ -192,7 +195,8 @@ async fn publish(broker: &dyn Broker, outgoing: Outgoing) {
             Ok(()) => break Settle::Ack,
             Err(PublishError::TooLarge { size, limit }) => {
                 let Some((header, last_step)) = result.take() else {
-                    tracing::error!(%task, size, limit, "not even a return fits into a message");
+                    let reason = format!("a return of {size} bytes where it takes {limit}");
+                    silenced(BrokerError::Unusable { what: "the broker".to_owned(), reason });
                     break Settle::Requeue;
                 };
                 let (kind, smaller) = too_large(&ticket, header, last_step, size, limit);
@@ -210,7 +214,8 @@ async fn publish(broker: &dyn Broker, outgoing: Outgoing) {
             }
             Err(PublishError::Closed) => break Settle::Requeue,
             Err(error) => {
-                tracing::error!(%task, %error, "answer cannot be published");
+                let what = "the exchange of replies".to_owned();
+                silenced(BrokerError::Denied { what, reason: error.to_string() });
                 break Settle::Requeue;
             }
         }
@@ -247,7 +252,10 @@ fn too_large(
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::testing::{Bench, TestOp, eventually};
+    use crate::{
+        Exit,
+        testing::{Bench, TestOp, eventually},
+    };
 
     #[tokio::test]
     async fn a_delivery_is_acked_after_its_answer_was_confirmed_and_not_before() {
@@ -283,6 +291,17 @@ mod tests {
         bench.broker.set_connected(true);
         assert_eq!(bench.answered(1).await.len(), 1);
         bench.audit();
+    }
+
+    #[tokio::test]
+    async fn a_worker_that_may_not_answer_ends_and_says_why() {
+        let bench = Bench::start(|_| {});
+        let reason = "no write access".to_owned();
+        bench.broker.refuse_next(PublishError::Refused { reason });
+        bench.send(&[TestOp::Append('x')], &["a"]);
+        let exit = bench.worker.finished().await;
+        assert!(matches!(exit, Exit::Broker(BrokerError::Denied { .. })), "{exit:?}");
+        assert_eq!(bench.broker.settled(), [(1, Settle::Requeue)]);
     }
 
     #[tokio::test]

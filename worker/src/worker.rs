@@ -84,7 +84,14 @@ impl Worker {
         match Engine::new(Arc::clone(&broker), options, operations) {
             Ok((engine, outgoing)) => {
                 let (ended, exit) = watch::channel(None);
-                let answers = tokio::spawn(publish_answers(broker, outgoing));
+                let silenced = {
+                    let engine = Arc::clone(&engine);
+                    move |error: BrokerError| {
+                        tracing::error!(%error, "a worker cannot answer");
+                        engine.drain(error.into());
+                    }
+                };
+                let answers = tokio::spawn(publish_answers(broker, outgoing, silenced));
                 let serving = Arc::clone(&engine);
                 tokio::spawn(async move {
                     serve(&serving).await;
