@@ -1,6 +1,6 @@
 //! Flags and environment.
 
-use std::{ffi::OsString, net::SocketAddr, time::Duration};
+use std::{ffi::OsString, fmt, net::SocketAddr, time::Duration};
 
 use clap::{CommandFactory, FromArgMatches, Parser};
 use phalanx_core::broker::{BrokerUrl, Pool};
@@ -9,7 +9,7 @@ use super::{code, duration};
 use crate::WorkerOptions;
 
 /// Takes tasks from a broker and runs the operations of this program.
-#[derive(Debug, Clone, Parser)]
+#[derive(Clone, Parser)]
 #[command(after_help = code::HELP)]
 pub(super) struct Arguments {
     /// Where the broker is, as amqp://user:password@host/vhost
@@ -93,6 +93,13 @@ impl Arguments {
         options.async_slots = self.async_slots.into();
         options.grace = self.grace;
         options
+    }
+}
+
+/// The URL holds a password, which nobody must print by chance.
+impl fmt::Debug for Arguments {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Arguments").finish_non_exhaustive()
     }
 }
 

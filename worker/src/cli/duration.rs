@@ -2,6 +2,9 @@
 
 use std::time::Duration;
 
+/// Nothing waits longer; and clocks can still add it.
+const LONGEST: Duration = Duration::from_secs(366 * 24 * 3600);
+
 /// `500ms`, `30s`, `1.5m`, `2h`; a bare number is seconds.
 pub(super) fn parse(text: &str) -> Result<Duration, String> {
     let text = text.trim();
@@ -15,7 +18,11 @@ pub(super) fn parse(text: &str) -> Result<Duration, String> {
         _ => return Err(advice(text)),
     };
     let number: f64 = number.parse().map_err(|_| advice(text))?;
-    Duration::try_from_secs_f64(number * seconds).map_err(|_| advice(text))
+    let duration = Duration::try_from_secs_f64(number * seconds).map_err(|_| advice(text))?;
+    if duration > LONGEST {
+        return Err(format!("`{text}` is longer than a year"));
+    }
+    Ok(duration)
 }
 
 fn advice(text: &str) -> String {
@@ -38,7 +45,7 @@ mod tests {
         ] {
             assert_eq!(parse(text), Ok(Duration::from_millis(millis)), "{text}");
         }
-        for text in ["", "s", "soon", "-1s", "1d", "1e9", "1.2.3s"] {
+        for text in ["", "s", "soon", "-1s", "1d", "1e9", "1.2.3s", "99999999999999999s"] {
             assert!(parse(text).is_err(), "{text}");
         }
     }
