@@ -85,9 +85,9 @@ async fn connections_that_are_cut_cost_no_element() {
     fleet.end(workers).await;
 }
 
-/// The broker lost tasks that it had confirmed: their job says so.
+/// The broker lost tasks that it had confirmed: their job says so, and others go on.
 #[tokio::test]
-async fn tasks_that_the_broker_lost_are_told() {
+async fn a_deleted_task_queue_is_told_and_harms_no_other_job() {
     let fleet = Fleet::new();
     let impatient = fleet.builder().stall_after(Duration::from_secs(1));
     let runtime = soon("to connect", impatient.connect()).await.unwrap();
@@ -113,9 +113,29 @@ async fn tasks_that_the_broker_lost_are_told() {
     let unanswered = stalled(|stall| matches!(stall, Stall::Unanswered { .. }));
     let text = soon("a stall", unanswered).await;
     assert!(text.contains("pool `default`") && text.contains("the broker lost them"), "{text}");
+    // All credit is with what is lost; each job has one task out all the same.
+    consumed(&fleet).await;
+    assert_usable(&runtime).await;
     job.cancel();
     let end = soon("the end", results.next()).await;
     assert!(matches!(end, Some(Err(Error::Cancelled { .. }))), "{end:?}");
+
+    // Deleted under a worker: it makes a new one and goes on.
+    let channel = fleet.raw().await.create_channel().await.unwrap();
+    channel.queue_delete(fleet.task_queue().into(), Default::default()).await.unwrap();
+    consumed(&fleet).await;
+    assert_usable(&runtime).await;
     runtime.close().await;
     fleet.end(vec![worker]).await;
+}
+
+/// Waits for a worker at the task queue. What is sent before that is lost: a queue is declared,
+/// then bound, then consumed from.
+async fn consumed(fleet: &Fleet) {
+    let consumed = async {
+        while fleet.consumers(&fleet.task_queue()).await != Some(1) {
+            tokio::time::sleep(Duration::from_millis(20)).await;
+        }
+    };
+    soon("a consumer", consumed).await;
 }
