@@ -56,6 +56,15 @@ impl Session {
     pub(crate) async fn pause(&self) {
         let _ = timeout(Duration::from_millis(100), self.lost.cancelled()).await;
     }
+
+    /// Does something on the connection; `None` when that was lost meanwhile. lapin may never
+    /// answer who asks while the connection dies.
+    pub(crate) async fn unless_lost<T>(&self, work: impl Future<Output = T>) -> Option<T> {
+        tokio::select! {
+            done = work => Some(done),
+            () = self.lost.cancelled() => None,
+        }
+    }
 }
 
 /// A connection that comes back by itself.
@@ -324,7 +333,8 @@ where
     let mut ended = 0;
     loop {
         let session = link.session().await.ok_or(BrokerError::Closed)?;
-        match attempt(session.clone()).await {
+        let Some(attempted) = session.unless_lost(attempt(session.clone())).await else { continue };
+        match attempted {
             Ok(done) => return Ok(done),
             Err(Failure::Refused(error)) => return Err(error),
             Err(Failure::Lost(error)) => {

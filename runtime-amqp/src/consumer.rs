@@ -240,7 +240,8 @@ async fn run(
             End::Over => {
                 // What is buffered goes back with the channel.
                 source.epoch.fetch_add(1, Ordering::Release);
-                attached.stop(drop, 0).await;
+                let session = attached.session.clone();
+                session.unless_lost(attached.stop(drop, 0)).await;
                 return attached.close().await;
             }
             End::Interrupted => {
@@ -357,21 +358,20 @@ impl Source {
                 }
                 out = room(&mut attached.room) => {
                     let prefetch = self.prefetch.load(Ordering::Relaxed);
-                    if attached.grant(prefetch, out).await.is_err() {
-                        return End::Interrupted;
-                    }
+                    let granted = session.unless_lost(attached.grant(prefetch, out)).await;
+                    let Some(Ok(())) = granted else { return End::Interrupted };
                 }
                 command = commands.recv() => match command {
                     Some(Command::Prefetch(prefetch, done)) => {
                         self.prefetch.store(prefetch, Ordering::Relaxed);
-                        let changed = self.change_prefetch(attached, epoch, prefetch).await;
+                        let change = self.change_prefetch(attached, epoch, prefetch);
+                        let changed = session.unless_lost(change).await;
                         let _ = done.send(());
-                        if changed.is_err() {
-                            return End::Interrupted;
-                        }
+                        let Some(Ok(())) = changed else { return End::Interrupted };
                     }
                     Some(Command::Cancel(done)) => {
-                        attached.stop(|item| drop(self.items.send(item)), epoch).await;
+                        let stop = attached.stop(|item| drop(self.items.send(item)), epoch);
+                        session.unless_lost(stop).await;
                         let _ = done.send(());
                         return End::Cancelled;
                     }
@@ -463,7 +463,8 @@ impl Attached {
     async fn close(self) {
         self.settler.flush().await;
         // The broker answers in order: when it says good-bye, it has heard the acks.
-        let _ = self.channel.close(200, "closed".into()).await;
+        let closed = self.channel.close(200, "closed".into());
+        let _ = self.session.unless_lost(closed).await;
     }
 
     /// Ends the consumers; what the broker had sent before it heard of it goes to `rest`.
