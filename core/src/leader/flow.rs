@@ -3,6 +3,7 @@
 use std::time::Duration;
 
 use super::batch::Sizing;
+use crate::{broker::Pool, plan::Stage};
 
 /// Tasks that may be out in one pool, beyond which growth stops (or twice the slots, if more).
 const MAX_WINDOW: u32 = 1024;
@@ -15,7 +16,24 @@ const MAX_POOL_BYTES: usize = 64 << 20;
 /// What one job may hold: pulled, out, expected back, and not yet taken by its reader.
 pub(crate) const MAX_JOB_BYTES: usize = 32 << 20;
 
-/// The credit of one (leader, pool).
+/// Whose slots tasks wait for. Those of both kinds of one pool share a queue, but no slots: what
+/// many asynchronous tasks have out must not count against the few that compute.
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
+pub(crate) struct Lane {
+    pub(crate) pool: Pool,
+    /// Whether they run in asynchronous slots.
+    pub(crate) is_async: bool,
+}
+
+impl Lane {
+    /// Where the tasks of a stage run.
+    pub(crate) fn of(stage: &Stage) -> Self {
+        let is_async = stage.steps.iter().any(|step| step.is_async);
+        Self { pool: stage.pool.clone(), is_async }
+    }
+}
+
+/// The credit of one (leader, lane).
 #[derive(Debug, Clone, Default)]
 pub(crate) struct PoolFlow {
     /// Tasks that are out.

@@ -2,9 +2,8 @@
 
 use std::{collections::BTreeMap, time::Duration};
 
-use super::{elements::Elements, fold::Partial};
+use super::{elements::Elements, flow::Lane, fold::Partial};
 use crate::{
-    broker::Pool,
     id::{JobId, WorkerId},
     registry::Refusal,
     wire::{Outcome, ResultHeader},
@@ -15,7 +14,7 @@ use crate::{
 pub(crate) struct Task {
     pub(crate) job: JobId,
     pub(crate) stage: usize,
-    pub(crate) pool: Pool,
+    pub(crate) lane: Lane,
     pub(crate) work: Work,
     /// The number of the newest copy; 0 before the first.
     pub(crate) attempt: u32,
@@ -55,11 +54,11 @@ pub(crate) enum TaskState {
 }
 
 impl Task {
-    pub(crate) fn new(job: JobId, stage: usize, pool: Pool, work: Work) -> Self {
+    pub(crate) fn new(job: JobId, stage: usize, lane: Lane, work: Work) -> Self {
         Self {
             job,
             stage,
-            pool,
+            lane,
             work,
             attempt: 0,
             copies: Vec::new(),
@@ -92,7 +91,7 @@ impl Task {
 
     /// A new task of the same stage: numbers, copies and refusals start anew.
     pub(crate) fn with(&self, work: Work) -> Self {
-        Self::new(self.job, self.stage, self.pool.clone(), work)
+        Self::new(self.job, self.stage, self.lane.clone(), work)
     }
 
     /// Forgets a copy; whether the task waits for an answer that will not come.

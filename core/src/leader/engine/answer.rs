@@ -75,7 +75,7 @@ impl Engine {
             job.stages[task.stage].cost.observe(busy, elements, input, output);
         }
         let sizing = self.sizing(job, task.stage);
-        if let Some(flow) = self.pools.get_mut(&task.pool) {
+        if let Some(flow) = self.flows.get_mut(&task.lane) {
             flow.observe(Duration::from_micros(header.waited_us), &sizing);
         }
     }

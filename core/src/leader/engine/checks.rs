@@ -43,8 +43,8 @@ impl Engine {
 
     /// All credit has come back; for an engine without jobs.
     pub(crate) fn check_credit(&self) {
-        for (pool, flow) in &self.pools {
-            assert_eq!((flow.tasks, flow.bytes), (0, 0), "credit of pool {pool}");
+        for (lane, flow) in &self.flows {
+            assert_eq!((flow.tasks, flow.bytes), (0, 0), "credit of {lane:?}");
         }
         assert!(self.tasks.is_empty() && self.waiting.is_empty());
     }

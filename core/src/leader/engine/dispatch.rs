@@ -10,7 +10,7 @@ use crate::{
     leader::{
         batch::MAX_BATCH_BYTES,
         event::JobEvent,
-        flow::{MAX_JOB_BYTES, PoolFlow},
+        flow::{Lane, MAX_JOB_BYTES, PoolFlow},
         job::JobState,
         protocol::Action,
         retry,
@@ -59,11 +59,11 @@ impl Engine {
             }
             let sizing = self.sizing(job, stage);
             let wanted = sizing.elements();
-            let pool = &job.plan.stages[stage].pool;
+            let lane = Lane::of(&job.plan.stages[stage]);
             // One task for each job in any case: what is out of the others may take hours, or be
             // lost.
             let credit = job.stages[stage].tasks == 0
-                || self.pools.get(pool).is_none_or(|flow| flow.has_credit(&sizing, self.now));
+                || self.flows.get(&lane).is_none_or(|flow| flow.has_credit(&sizing, self.now));
             if !credit || job.is_full(stage) || !job.is_ripe(stage, wanted, sizing.slots) {
                 continue;
             }
@@ -71,10 +71,9 @@ impl Engine {
                 self.fail_leaf(id, stage, size);
                 return true;
             }
-            let pool = pool.clone();
             let Some(mut job) = self.jobs.remove(&id) else { return false };
             let number = job.cut(stage, wanted).map(|elements| {
-                let task = Task::new(id, stage, pool, Work::Run { elements, first_step: 0 });
+                let task = Task::new(id, stage, lane, Work::Run { elements, first_step: 0 });
                 self.later(&mut job, task, Duration::ZERO)
             });
             self.jobs.insert(id, job);
@@ -132,7 +131,7 @@ impl Engine {
                 self.waiting.remove(&(until, number));
             }
             TaskState::Publishing | TaskState::Queued => {
-                if let Some(flow) = self.pools.get_mut(&task.pool) {
+                if let Some(flow) = self.flows.get_mut(&task.lane) {
                     flow.came_back(task.charged);
                 }
                 if let Some(job) = self.jobs.get_mut(&task.job) {
@@ -156,13 +155,13 @@ impl Engine {
             task.state = TaskState::Publishing;
             task.charged = task.size();
             task.expected = job.stages[task.stage].cost.expected_output(task.charged);
-            self.pools.entry(task.pool.clone()).or_default().sent(task.charged, self.now);
+            self.flows.entry(task.lane.clone()).or_default().sent(task.charged, self.now);
             job.bytes += task.expected;
             job.outgoing += task.expected;
             job.progress.tasks_out += 1;
             job.stages[task.stage].tasks += 1;
             let message = Box::new(self.message(&job, number, &task));
-            self.actions.push(Action::Publish { pool: task.pool.clone(), message });
+            self.actions.push(Action::Publish { pool: task.lane.pool.clone(), message });
             self.touched.insert(task.job);
             self.jobs.insert(task.job, job);
         }
@@ -289,7 +288,7 @@ impl Engine {
             return;
         }
         let unused = PoolFlow::default();
-        let flow = self.pools.get(&job.plan.stages[0].pool).unwrap_or(&unused);
+        let flow = self.flows.get(&Lane::of(&job.plan.stages[0])).unwrap_or(&unused);
         let free = u64::from(flow.limit(&sizing, self.now).saturating_sub(flow.tasks));
         // What can go out now, and one batch to be ready for the next credit.
         let elements = batch.saturating_mul(free + 1).saturating_sub(state.pending_elements);

@@ -41,9 +41,9 @@ impl Engine {
         for number in &self.refused {
             let Some(task) = self.tasks.get_mut(number) else { continue };
             // Who is gone has no say any more, and is not remembered for ever.
-            task.refusals.retain(|worker, _| self.workers.is_serving(*worker, &task.pool));
+            task.refusals.retain(|worker, _| self.workers.is_serving(*worker, &task.lane.pool));
             let mut live =
-                self.workers.serving(&task.pool).map(|id| task.refusals.get(&id)).peekable();
+                self.workers.serving(&task.lane.pool).map(|id| task.refusals.get(&id)).peekable();
             let refused_long = |refusal: Option<&(Duration, _)>| {
                 refusal.is_some_and(|(first, _)| self.now.saturating_sub(*first) >= REFUSED_FOR)
             };
@@ -111,8 +111,8 @@ impl Engine {
         let is_out = |task: &&Task| !matches!(task.state, TaskState::Waiting { .. });
         // Numbers grow: the first is the oldest.
         if let Some(oldest) = tasks().find(is_out) {
-            let pool = oldest.pool.clone();
-            let out = tasks().filter(is_out).filter(|task| task.pool == pool).count() as u32;
+            let pool = oldest.lane.pool.clone();
+            let out = tasks().filter(is_out).filter(|task| task.lane.pool == pool).count() as u32;
             if self.workers.slots(&pool, false) == 0 {
                 return Stall::NoWorkers { pool, tasks: out };
             }

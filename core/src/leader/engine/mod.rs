@@ -26,7 +26,7 @@ use super::{
     batch::{Sizing, Tempo},
     elements::Elements,
     event::{JobEvent, Progress},
-    flow::PoolFlow,
+    flow::{Lane, PoolFlow},
     fold::LEAF,
     job::JobState,
     protocol::{Action, Input, Pull, PulledBlock},
@@ -34,7 +34,7 @@ use super::{
     workers::Workers,
 };
 use crate::{
-    broker::{Health, Pool},
+    broker::Health,
     error::Error,
     id::{JobId, LeaderId, TaskNumber},
     plan::Plan,
@@ -69,7 +69,8 @@ pub(crate) struct Engine {
     waiting: BTreeSet<(Duration, TaskNumber)>,
     /// Live tasks that somebody refused.
     refused: BTreeSet<TaskNumber>,
-    pools: BTreeMap<Pool, PoolFlow>,
+    /// The credit of each lane.
+    flows: BTreeMap<Lane, PoolFlow>,
     workers: Workers,
     health: Health,
     /// Jobs whose progress has changed.
@@ -106,7 +107,7 @@ impl Engine {
             next_task: 1,
             waiting: BTreeSet::new(),
             refused: BTreeSet::new(),
-            pools: BTreeMap::new(),
+            flows: BTreeMap::new(),
             workers: Workers::default(),
             health: Health::default(),
             touched: BTreeSet::new(),
@@ -245,10 +246,10 @@ impl Engine {
 
     fn sizing(&self, job: &JobState, stage: usize) -> Sizing {
         let plan = &job.plan.stages[stage];
-        let is_async = plan.steps.iter().any(|step| step.is_async);
+        let Lane { pool, is_async } = Lane::of(plan);
         Sizing {
             tempo: self.settings.tempo,
-            slots: self.workers.slots(&plan.pool, is_async),
+            slots: self.workers.slots(&pool, is_async),
             cost: job.stages[stage].cost.per_element(),
             remaining: job.remaining(stage),
             fixed: if job.has_leaves(stage) { Some(LEAF) } else { plan.batch },

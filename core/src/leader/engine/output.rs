@@ -11,6 +11,7 @@ use crate::{
     id::{JobId, TaskNumber},
     leader::{
         elements::Elements,
+        flow::Lane,
         fold::Partial,
         job::{JobState, Passing, Release},
         outputs::{Indexes, OutputParts},
@@ -211,8 +212,8 @@ impl Engine {
             self.combine_on_leader(job, partials);
             return;
         }
-        let pool = job.plan.stages[last].pool.clone();
-        let task = Task::new(job.id, last, pool, Work::Combine { partials });
+        let lane = Lane::of(&job.plan.stages[last]);
+        let task = Task::new(job.id, last, lane, Work::Combine { partials });
         self.later(job, task, Duration::ZERO);
     }
 
@@ -253,9 +254,9 @@ impl Engine {
                 Ok(bytes) => self.combination_done(&mut job, &partials, bytes),
                 Err(error) => {
                     let last = job.stages.len() - 1;
-                    let pool = job.plan.stages[last].pool.clone();
+                    let lane = Lane::of(&job.plan.stages[last]);
                     let work = Work::Combine { partials: partials.clone() };
-                    let task = Task::new(id, last, pool, work);
+                    let task = Task::new(id, last, lane, work);
                     let number = TaskNumber(self.next_task);
                     let run = Run { number, task: &task, attempt: 0, worker: None };
                     self.combination_failed(&mut job, &run, partials, error);
