@@ -31,7 +31,7 @@ pub(crate) async fn consume(engine: Arc<Engine>, pool: Pool) -> Result<(), Broke
     let pace = Pace::new(options.slots, options.async_slots, options.pools.len());
     let queue = QueueSpec::Task { pool };
     let looked = Instant::now();
-    let mut intake = Intake { engine: &engine, queue, refusing, pace, looked, taken: false };
+    let mut intake = Intake { engine: &engine, queue, refusing, pace, looked };
     tokio::select! {
         () = engine.listened.cancelled() => {}
         () = engine.draining.cancelled() => return Ok(()),
@@ -53,8 +53,6 @@ struct Intake<'e> {
     pace: Pace,
     /// When the pace was looked at last.
     looked: Instant,
-    /// Whether deliveries have come since.
-    taken: bool,
 }
 
 impl Intake<'_> {
@@ -116,7 +114,6 @@ impl Intake<'_> {
                     for taken in 1.. {
                         match next {
                             Some(Consumption::Delivery(delivery)) => {
-                                self.taken = true;
                                 sort(self.engine, delivery, &self.refusing);
                             }
                             Some(Consumption::Resumed { .. }) => self.listen().await,
@@ -127,7 +124,8 @@ impl Intake<'_> {
                 }
                 // When all that may be held is held and runs for long, nothing comes that would
                 // lead here: and just then asynchronous tasks want more of them.
-                () = tokio::time::sleep_until(self.looked + PACE), if self.taken && !is_wary => {}
+                () = tokio::time::sleep_until(self.looked + PACE),
+                    if !is_wary && !self.engine.open.is_empty() => {}
             }
             if self.refusing.is_pending() {
                 return Ok(());
@@ -137,7 +135,6 @@ impl Intake<'_> {
                 consumer.set_prefetch(self.pace.prefetch()).await;
             } else if !is_wary && self.looked.elapsed() >= PACE {
                 self.looked = Instant::now();
-                self.taken = false;
                 if self.pace.learn(self.sample()) {
                     consumer.set_prefetch(self.pace.prefetch()).await;
                 }
