@@ -102,6 +102,25 @@ async fn asynchronous_elements_wait_together() {
     fleet.end(workers).await;
 }
 
+/// They have slots of their own, and credit of their own.
+#[tokio::test]
+async fn asynchronous_elements_that_wait_keep_no_slot_from_those_that_compute() {
+    everywhere(async |runtime: &Runtime| {
+        let (waiting, computing) = (Meeting::new(), Meeting::new());
+        let many = IndexedStream::from(0..100u64).map(HoldLater { directory: waiting.place() });
+        let many = many.count().start(runtime).unwrap().1;
+        waiting.said("started", 100).await;
+        let two = IndexedStream::from(0..2u64).map(Hold { directory: computing.place() });
+        let two = two.batch(1).count().start(runtime).unwrap().1;
+        computing.said("started", 2).await;
+        computing.open();
+        assert_eq!(two.await.unwrap(), 2);
+        waiting.open();
+        assert_eq!(many.await.unwrap(), 100);
+    })
+    .await;
+}
+
 #[tokio::test]
 async fn a_job_that_nobody_reads_holds_up_no_other() {
     everywhere(async |runtime: &Runtime| {
