@@ -27,6 +27,17 @@ pub mod error {
     };
 }
 
+/// The identities that appear in errors, events and logs.
+pub mod id {
+    pub use phalanx_core::id::{JobId, LeaderId, TaskNumber, WorkerId};
+}
+
+/// What carries messages, for those who bring a broker of their own to
+/// [`RuntimeBuilder::lead`](crate::RuntimeBuilder::lead).
+pub mod broker {
+    pub use phalanx_core::broker::{Broker, BrokerUrl, Health, Pool, PoolNameError};
+}
+
 /// The registry: which operations this program knows.
 pub mod registry {
     pub use phalanx_core::registry::{Kind, Registered, Registry, RegistryError};
