@@ -221,7 +221,7 @@ impl Engine {
     fn end(&mut self, id: JobId, result: Result<(), Error>) {
         let Some(job) = self.jobs.remove(&id) else { return };
         debug_assert!(
-            result.is_err() || !job.tasks.is_empty() || job.accounts_balance(),
+            result.is_err() || !job.is_settled() || job.accounts_balance(),
             "what a job held has come back: {job:?}"
         );
         self.rotation.retain(|other| *other != id);
