@@ -6,8 +6,8 @@ use bytes::Bytes;
 use futures::{StreamExt, stream::FuturesUnordered};
 use phalanx_core::{
     broker::{
-        Address, Broker, BrokerError, Delivery, Exchange, Message, MessageKind, Properties,
-        PublishError, Settle,
+        Address, Broker, BrokerError, Exchange, Message, MessageKind, Properties, PublishError,
+        Settle,
     },
     id::{LeaderId, TaskNumber, WorkerId},
     operation::{ErrorKind, OperationError},
@@ -20,7 +20,7 @@ use phalanx_core::{
 use tokio::sync::mpsc;
 use tokio_util::task::task_tracker::TaskTrackerToken;
 
-use crate::intake::Refusing;
+use crate::{claim::Claim, intake::Refusing};
 
 /// How many answers may wait for their confirms at once.
 const WINDOW: usize = 256;
@@ -53,11 +53,11 @@ impl ReturnAddress {
 /// A delivery that must be answered, and how.
 #[must_use = "a delivery must be answered"]
 pub(crate) struct Ticket {
-    pub(crate) delivery: Delivery,
+    pub(crate) claim: Arc<Claim>,
     pub(crate) address: ReturnAddress,
     pub(crate) desk: Arc<Desk>,
     pub(crate) refusing: Arc<Refusing>,
-    /// Held until the delivery is settled: a drain waits for it.
+    /// Held until the answer is with the broker: a drain waits for it.
     pub(crate) open: TaskTrackerToken,
 }
 
@@ -65,8 +65,8 @@ pub(crate) struct Ticket {
 #[derive(Debug)]
 pub(crate) struct Desk {
     worker: WorkerId,
-    /// Unbounded because threads that must not wait hand in; each answer holds an unsettled
-    /// delivery, so prefetch bounds it.
+    /// Unbounded because threads that must not wait hand in; each answer is of an unsettled
+    /// delivery, which prefetch bounds, or of a slot that was lent.
     queue: mpsc::UnboundedSender<Outgoing>,
 }
 
@@ -126,6 +126,13 @@ impl Ticket {
         self.give_back(ReturnReason::Refused(refusal), position);
     }
 
+    /// Gives back a task that would wait here for hours, and stays away a while: other workers may
+    /// have room for it.
+    pub(crate) fn postpone(self) {
+        self.refusing.refused();
+        self.give_back(ReturnReason::NotStarted, None);
+    }
+
     /// Answers a task that is not run.
     pub(crate) fn give_back(self, why: ReturnReason, position: Option<u32>) {
         match self.returned(why, position) {
@@ -133,14 +140,14 @@ impl Ticket {
             // It cannot be; should it be after all, the broker gives the task to somebody else.
             Err(error) => {
                 tracing::error!(%error, "a return does not encode");
-                self.delivery.settle(Settle::Requeue);
+                self.claim.settle(Settle::Requeue);
             }
         }
     }
 
     /// Acks without an answer: the leader itself said that nobody waits for one (rule 9).
     pub(crate) fn forget(self) {
-        self.delivery.settle(Settle::Ack);
+        self.claim.settle(Settle::Ack);
     }
 
     fn returned(&self, why: ReturnReason, position: Option<u32>) -> Result<Bytes, WireError> {
@@ -220,8 +227,9 @@ async fn publish(broker: &dyn Broker, outgoing: Outgoing, silenced: &impl Fn(Bro
             }
         }
     };
-    let Ticket { delivery, open, .. } = ticket;
-    delivery.settle(settle);
+    let Ticket { claim, open, .. } = ticket;
+    claim.settle(settle);
+    drop(claim);
     drop(open);
 }
 

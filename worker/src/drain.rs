@@ -5,10 +5,7 @@ use std::{sync::Arc, time::Duration};
 use phalanx_core::wire::ReturnReason;
 use tokio::{task::JoinSet, time::Instant};
 
-use crate::{
-    control::say_bye,
-    engine::{Engine, give_back},
-};
+use crate::{control::say_bye, engine::Engine};
 
 /// How long operations have to end once they were told to, when the grace period is over.
 const MOMENT: Duration = Duration::from_millis(500);
@@ -44,7 +41,7 @@ pub(crate) async fn drain(engine: &Arc<Engine>, mut intake: JoinSet<()>) {
 
 fn take_back(engine: &Engine) {
     for running in engine.slots.take_back() {
-        give_back(&running, ReturnReason::Draining);
+        engine.give_back(&running, ReturnReason::Draining);
     }
 }
 

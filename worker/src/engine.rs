@@ -20,10 +20,12 @@ use tokio_util::{sync::CancellationToken, task::TaskTracker};
 use crate::{
     Exit, WorkerOptions,
     answer::{Desk, Outgoing, ReturnAddress, Ticket},
+    claim::Claim,
     execution::{Pipeline, Running, Stop, run_async, run_blocking},
     executions::Executions,
     intake::{Pace, Refusing},
     leaders::Leaders,
+    lent::{Kind, Lent},
     operations::Operations,
     slot::{Slot, Slots, Work},
 };
@@ -37,11 +39,12 @@ pub(crate) struct Engine {
     pub(crate) slots: Slots,
     pub(crate) async_slots: Arc<Semaphore>,
     pub(crate) executions: Executions,
+    pub(crate) lent: Lent,
     /// Tasks that run on tokio.
     pub(crate) running_async: AtomicUsize,
     leaders: Mutex<Leaders>,
     desk: Arc<Desk>,
-    /// Deliveries that have not been settled.
+    /// Deliveries that have not been answered.
     pub(crate) open: TaskTracker,
     /// Fires once leaders have had the time to say which jobs are dead.
     pub(crate) listened: CancellationToken,
@@ -72,6 +75,7 @@ impl Engine {
             worker,
             slots: Slots::start(options.slots, room)?,
             async_slots: Arc::new(Semaphore::new(options.async_slots)),
+            lent: Lent::new(options.slots, options.async_slots),
             options,
             broker,
             operations,
@@ -134,19 +138,25 @@ impl Engine {
     ) -> Ticket {
         let desk = Arc::clone(&self.desk);
         let refusing = Arc::clone(refusing);
-        Ticket { delivery, address, desk, refusing, open: self.open.token() }
+        let claim = Arc::new(Claim::new(delivery));
+        Ticket { claim, address, desk, refusing, open: self.open.token() }
     }
 
     /// Runs a task: on a slot thread in its turn, or on tokio when it waits more than it computes.
+    /// Where all of that is lent it would wait for hours, and goes back at once.
     pub(crate) fn run(
         self: &Arc<Self>,
         task: TaskMessage,
         pipeline: Arc<Pipeline>,
         ticket: Ticket,
     ) {
-        let is_async = pipeline.is_async();
+        let kind = pipeline.kind();
+        if self.lent.is_all(kind) {
+            return ticket.postpone();
+        }
         let running = Running::new(task, pipeline, self.worker, ticket);
-        if is_async {
+        self.executions.insert(&running);
+        if kind == Kind::Asynchronous {
             tokio::spawn(Arc::clone(self).run_async(running));
             return;
         }
@@ -158,31 +168,34 @@ impl Engine {
                 run_blocking(&its);
                 its.leave();
                 engine.executions.learn(started.elapsed());
-                engine.executions.remove(&its);
             }
+            engine.executions.remove(&its);
         });
         if let Err(Work::Task(running, _)) = self.slots.submit(Work::Task(running, job)) {
-            give_back(&running, ReturnReason::NotStarted);
+            self.give_back(&running, ReturnReason::NotStarted);
         }
     }
 
     async fn run_async(self: Arc<Self>, running: Arc<Running>) {
         let permit = tokio::select! {
             biased;
+            // Handed back meanwhile: nothing is left to do.
+            () = running.taken.cancelled() => None,
             () = self.draining.cancelled() => None,
             permit = Arc::clone(&self.async_slots).acquire_owned() => permit.ok(),
         };
         let Some(permit) = permit else {
-            return give_back(&running, ReturnReason::Draining);
+            return self.give_back(&running, ReturnReason::Draining);
         };
         if !self.begin(&running) {
-            return;
+            return self.executions.remove(&running);
         }
         // Half of what is free at most, so that the next task finds something too.
         let free = self.async_slots.available_permits() / 2;
         let more = (running.count() as usize).saturating_sub(1).min(free) as u32;
         let more = Arc::clone(&self.async_slots).try_acquire_many_owned(more).ok();
         let concurrency = 1 + more.as_ref().map_or(0, |more| more.num_permits());
+        running.set_width(concurrency);
         self.running_async.fetch_add(1, Ordering::Relaxed);
         run_async(&running, &self.slots, concurrency).await;
         self.running_async.fetch_sub(1, Ordering::Relaxed);
@@ -192,20 +205,27 @@ impl Engine {
 
     /// Whether an execution may begin; what may not is settled.
     fn begin(&self, running: &Arc<Running>) -> bool {
-        // First into the table, then the look: a cancel that comes after the look finds it there.
-        self.executions.insert(running);
+        // It is in the table: a cancel that comes after this look finds it there.
         let header = &running.task.header;
         if self.leaders().is_dead(header.leader, header.job) {
             if let Some(ticket) = running.hand_back() {
                 ticket.forget();
             }
         } else if self.draining.is_cancelled() {
-            give_back(running, ReturnReason::Draining);
-        } else {
+            self.give_back(running, ReturnReason::Draining);
+        } else if running.claim_start() {
+            self.executions.begins(running);
             return true;
         }
-        self.executions.remove(running);
         false
+    }
+
+    /// Answers a task that has not begun; one that has goes on.
+    pub(crate) fn give_back(&self, running: &Running, why: ReturnReason) {
+        if let Some(ticket) = running.hand_back() {
+            ticket.give_back(why, None);
+            self.executions.remove(running);
+        }
     }
 
     /// Ends what runs, at its next chunk.
@@ -213,12 +233,5 @@ impl Engine {
         for running in self.executions.all() {
             running.stop(Stop::Draining);
         }
-    }
-}
-
-/// Answers a task that has not begun.
-pub(crate) fn give_back(running: &Running, why: ReturnReason) {
-    if let Some(ticket) = running.hand_back() {
-        ticket.give_back(why, None);
     }
 }

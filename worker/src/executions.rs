@@ -1,4 +1,4 @@
-//! What runs now.
+//! What is held and runs now.
 
 use std::{
     collections::HashMap,
@@ -11,7 +11,8 @@ use tokio::sync::Notify;
 
 use crate::execution::{Running, Stop};
 
-/// What runs now, and how long it took of late.
+/// What is held, waiting or running, and how long it took of late. Bounded by the prefetch and what
+/// is lent.
 #[derive(Default)]
 pub(crate) struct Executions {
     running: Mutex<HashMap<ExecutionId, Arc<Running>>>,
@@ -24,6 +25,10 @@ pub(crate) struct Executions {
 impl Executions {
     pub(crate) fn insert(&self, running: &Arc<Running>) {
         self.lock().insert(running.id(), Arc::clone(running));
+    }
+
+    /// It begins: from now on it is watched.
+    pub(crate) fn begins(&self, running: &Running) {
         if running.pipeline.watched_timeout().is_some() {
             self.watched.notify_one();
         }
@@ -60,14 +65,19 @@ impl Executions {
         self.watched.notified().await;
     }
 
-    /// Stops those whose job `is_dead`.
+    /// Stops those whose job `is_dead`; those that wait are acked unrun (rule 9).
     pub(crate) fn stop_dead(&self, is_dead: impl Fn(LeaderId, JobId) -> bool) {
-        for running in self.lock().values() {
+        self.lock().retain(|_, running| {
             let header = &running.task.header;
-            if is_dead(header.leader, header.job) {
-                running.stop(Stop::Cancelled);
+            if !is_dead(header.leader, header.job) {
+                return true;
             }
-        }
+            match running.hand_back() {
+                Some(ticket) => ticket.forget(),
+                None => running.stop(Stop::Cancelled),
+            }
+            running.has_begun()
+        });
     }
 
     fn lock(&self) -> MutexGuard<'_, HashMap<ExecutionId, Arc<Running>>> {

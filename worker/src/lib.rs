@@ -3,10 +3,12 @@
 //! Users depend on the facade crate `phalanx`; runtimes that bring workers along use [`Worker`].
 //!
 //! A delivery goes from `intake` to a `slot` thread or to tokio, through `execution`, to `answer`,
-//! which publishes, waits for the broker's confirm and then acks. `leaders` knows which jobs are
-//! dead, `watchdog` which elements run too long, `drain` how to end.
+//! which publishes, waits for the broker's confirm and then acks. What takes longer, `lease` settles
+//! meanwhile. `leaders` knows which jobs are dead, `watchdog` which elements run too long, `drain`
+//! how to end.
 
 mod answer;
+mod claim;
 mod control;
 mod drain;
 mod engine;
@@ -14,6 +16,8 @@ mod execution;
 mod executions;
 mod intake;
 mod leaders;
+mod lease;
+mod lent;
 mod operations;
 mod options;
 mod slot;

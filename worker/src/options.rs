@@ -4,6 +4,12 @@ use std::time::Duration;
 
 use phalanx_core::broker::Pool;
 
+/// Settled sooner, most deliveries would be settled by leases.
+pub(crate) const SHORTEST_HOLD: Duration = Duration::from_millis(100);
+
+/// What leaders reckon with when they look for lost tasks (rule 12).
+pub(crate) const LONGEST_HOLD: Duration = Duration::from_secs(30);
+
 /// How a worker serves.
 ///
 /// ```
@@ -23,6 +29,10 @@ pub struct WorkerOptions {
     /// Elements of asynchronous stages at once; at least 1. More of them hide longer waits, and
     /// hold more inputs and outputs in memory. Default: 256.
     pub async_slots: usize,
+    /// Within so long each delivery is settled, whatever happens, so that no acknowledgement timeout
+    /// of any operator fires: what has not begun by then is given back to its leader, and what runs
+    /// goes on under a lease. 100 ms to 30 s, which is what leaders reckon with. Default: 30 s.
+    pub hold: Duration,
     /// How long running tasks may go on after a drain began. Default: 30 s.
     pub grace: Duration,
     /// How long it listens for leaders before it takes tasks, after it has (re)connected: so it
@@ -38,6 +48,7 @@ impl Default for WorkerOptions {
             pools: vec![Pool::default()],
             slots: std::thread::available_parallelism().map_or(1, usize::from),
             async_slots: 256,
+            hold: Duration::from_secs(30),
             grace: Duration::from_secs(30),
             listen: Duration::from_secs(1),
             name: format!("{}/{}", host_name(), std::process::id()),

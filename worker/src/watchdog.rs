@@ -100,7 +100,7 @@ mod tests {
     };
 
     use super::*;
-    use crate::testing::{Bench, TestOp, eventually, reference};
+    use crate::testing::{Bench, TestOp, at_once, eventually, reference};
 
     const TIMEOUT: Option<Duration> = Some(Duration::from_millis(50));
 
@@ -135,15 +135,23 @@ mod tests {
         bench.audit();
     }
 
-    #[tokio::test]
+    #[tokio::test(start_paused = true)]
     async fn an_operation_that_ends_when_it_is_told_to_costs_no_thread() {
         let bench = Bench::start(|_| {});
-        let steps = vec![reference(TestOp::WaitPolitelyOn('c'), TIMEOUT)];
+        let steps = vec![reference(TestOp::WaitPolitelyOn('c'), Some(Duration::from_secs(9)))];
         let number = bench.send_task(steps, &["a", "c", "b"], |_| {});
-        bench.answered(1).await;
+        at_once("it runs", || bench.steps.ran().len() == 2).await;
+        while !bench.steps.is_told_to_end() {
+            tokio::time::advance(LONGEST_LOOK).await;
+            for _ in 0..10 {
+                tokio::task::yield_now().await;
+            }
+        }
+        // However long the thread takes to notice: for the watchdog it is no time.
+        at_once("it is answered", || bench.broker.settled().len() == 1).await;
         assert_eq!(shape(&bench.segments(number)), [(1, "done"), (2, "timeout"), (3, "not run")]);
         bench.send(&[TestOp::Append('x')], &["a"]);
-        bench.answered(2).await;
+        at_once("the slot works", || bench.broker.settled().len() == 2).await;
         assert!(!bench.worker.is_draining());
     }
 

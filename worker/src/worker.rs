@@ -16,7 +16,9 @@ use crate::{
     drain::drain,
     engine::Engine,
     intake::consume,
+    lease::keep,
     operations::{Catalogue, Operations},
+    options::{LONGEST_HOLD, SHORTEST_HOLD},
     watchdog::watch,
 };
 
@@ -82,6 +84,7 @@ impl Worker {
         let year = Duration::from_secs(366 * 24 * 3600);
         options.grace = options.grace.min(year);
         options.listen = options.listen.min(year);
+        options.hold = options.hold.clamp(SHORTEST_HOLD, LONGEST_HOLD);
         options.slots = options.slots.max(1);
         options.async_slots = options.async_slots.clamp(1, usize::from(u16::MAX));
         let operations = Operations::new(catalogue);
@@ -173,6 +176,7 @@ impl fmt::Debug for Worker {
 async fn serve(engine: &Arc<Engine>) {
     let mut parts = JoinSet::new();
     parts.spawn(watch(Arc::clone(engine)));
+    parts.spawn(keep(Arc::clone(engine)));
     parts.spawn(or_drain(Arc::clone(engine), listen(Arc::clone(engine))));
     let mut intake = JoinSet::new();
     for pool in engine.options.pools.clone() {
@@ -184,9 +188,12 @@ async fn serve(engine: &Arc<Engine>) {
         () = engine.stopping.cancelled() => {}
         () = drain(engine, intake) => {}
     }
-    // Whoever still runs is told to end, and what waits for a slot loses its ticket.
+    // Whoever still runs is told to end, and what waits loses its ticket: its delivery goes back.
     engine.stop_all();
     drop(engine.slots.take_back());
+    for running in engine.executions.all() {
+        drop(running.hand_back());
+    }
 }
 
 /// A part that cannot go on takes the worker down with it.

@@ -1,7 +1,7 @@
 //! Operations that a test holds and lets go, from whichever process they run in: they meet in a
 //! directory.
 
-use std::{fs, path::Path, time::Duration};
+use std::{fs, io::Write, path::Path, time::Duration};
 
 use phalanx::prelude::*;
 
@@ -12,6 +12,8 @@ const POLL: Duration = Duration::from_millis(5);
 #[operation]
 pub fn hold(#[state] directory: String, n: u64, cx: &TaskContext) -> Result<u64> {
     let directory = Path::new(&directory);
+    let runs = directory.join(format!("runs-{n}"));
+    fs::OpenOptions::new().create(true).append(true).open(runs)?.write_all(b"x")?;
     note(directory, "started", n)?;
     while !directory.join("open").exists() {
         if cx.is_cancelled() {

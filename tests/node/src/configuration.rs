@@ -69,6 +69,8 @@ pub(crate) fn write(
         config.push('\n');
     }
     fs::write(data.join(FILE), config)?;
+    let advanced = options.advanced.join(",");
+    fs::write(data.join("advanced.config"), format!("[{{rabbit,[{advanced}]}}].\n"))?;
     fs::write(data.join("definitions.json"), options.definitions().to_string())?;
     fs::write(data.join("plugins"), format!("[{}].\n", options.plugins.join(",")))
 }
@@ -109,10 +111,11 @@ pub(crate) fn environment(
 pub(crate) fn container_environment(
     installation: &Installation,
     data: &Path,
-) -> [(&'static str, String); 4] {
+) -> [(&'static str, String); 5] {
     let place = installation.data_path(data);
     let within = |name: &str| place.join(name).display().to_string();
     [
+        ("RABBITMQ_ADVANCED_CONFIG_FILE", within("advanced.config")),
         ("RABBITMQ_CONFIG_FILE", within(FILE)),
         ("RABBITMQ_ENABLED_PLUGINS_FILE", within("plugins")),
         ("RABBITMQ_LOGS", "-".to_owned()),

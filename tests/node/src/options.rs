@@ -7,6 +7,7 @@ use serde_json::{Value, json};
 #[must_use]
 pub struct NodeOptions {
     pub(crate) config: Vec<String>,
+    pub(crate) advanced: Vec<String>,
     pub(crate) plugins: Vec<String>,
     pub(crate) tls: Option<TlsIdentity>,
     pub(crate) port: Option<u16>,
@@ -86,6 +87,13 @@ impl NodeOptions {
     /// Adds a line to the node's `rabbitmq.conf`, such as `consumer_timeout = 60000`.
     pub fn config(mut self, line: impl Into<String>) -> Self {
         self.config.push(line.into());
+        self
+    }
+
+    /// Sets what has no name in `rabbitmq.conf`: an Erlang term of the application `rabbit`, such
+    /// as `{channel_tick_interval, 500}`.
+    pub fn advanced(mut self, term: impl Into<String>) -> Self {
+        self.advanced.push(term.into());
         self
     }
 

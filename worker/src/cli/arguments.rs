@@ -44,6 +44,10 @@ pub(super) struct Arguments {
     )]
     async_slots: u16,
 
+    /// How long a task may go unacknowledged: longer ones run on under a lease; 100ms to 30s
+    #[arg(long, env = "PHALANX_HOLD", default_value = "30s", value_parser = duration::hold)]
+    hold: Duration,
+
     /// How long running tasks may go on after SIGTERM or ctrl-c; a second signal ends at once
     #[arg(long, env = "PHALANX_GRACE", default_value = "30s", value_parser = duration::parse)]
     grace: Duration,
@@ -91,6 +95,7 @@ impl Arguments {
             options.slots = slots.into();
         }
         options.async_slots = self.async_slots.into();
+        options.hold = self.hold;
         options.grace = self.grace;
         options
     }
@@ -131,8 +136,12 @@ mod tests {
 
     #[test]
     fn what_cannot_be_is_refused_with_a_reason() {
-        for line in [&["w", "--slots", "0"][..], &["w", "--grace", "soon"], &["w", "--health", "x"]]
-        {
+        for line in [
+            &["w", "--slots", "0"][..],
+            &["w", "--grace", "soon"],
+            &["w", "--hold", "31s"],
+            &["w", "--health", "x"],
+        ] {
             assert!(parse(line).unwrap_err().use_stderr(), "{line:?}");
         }
     }

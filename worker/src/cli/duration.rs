@@ -2,6 +2,8 @@
 
 use std::time::Duration;
 
+use crate::options::{LONGEST_HOLD, SHORTEST_HOLD};
+
 /// Nothing waits longer; and clocks can still add it.
 const LONGEST: Duration = Duration::from_secs(366 * 24 * 3600);
 
@@ -23,6 +25,15 @@ pub(super) fn parse(text: &str) -> Result<Duration, String> {
         return Err(format!("`{text}` is longer than a year"));
     }
     Ok(duration)
+}
+
+/// A duration that deliveries may be held for.
+pub(super) fn hold(text: &str) -> Result<Duration, String> {
+    let hold = parse(text)?;
+    if !(SHORTEST_HOLD..=LONGEST_HOLD).contains(&hold) {
+        return Err(format!("`{text}` is not between {SHORTEST_HOLD:?} and {LONGEST_HOLD:?}"));
+    }
+    Ok(hold)
 }
 
 fn advice(text: &str) -> String {

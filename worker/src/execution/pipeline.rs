@@ -7,6 +7,8 @@ use phalanx_core::{
     registry::{Column, CompiledStep, Failure, Fold, Refusal, StepReference, Verb},
 };
 
+use crate::lent::Kind;
+
 /// The steps of a stage, bound to their states.
 pub(crate) struct Pipeline {
     steps: Vec<Box<dyn CompiledStep>>,
@@ -62,8 +64,12 @@ impl Pipeline {
         blocking.filter_map(|(_, timeout)| *timeout).min()
     }
 
-    pub(crate) fn is_async(&self) -> bool {
-        self.steps.iter().any(|step| step.is_async())
+    /// Where it runs.
+    pub(crate) fn kind(&self) -> Kind {
+        match self.steps.iter().any(|step| step.is_async()) {
+            true => Kind::Asynchronous,
+            false => Kind::Blocking,
+        }
     }
 
     /// Whether the last step folds.

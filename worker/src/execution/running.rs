@@ -2,8 +2,8 @@
 
 use std::{
     sync::{
-        Arc, Mutex, MutexGuard, OnceLock, PoisonError,
-        atomic::{AtomicU8, AtomicU64, Ordering},
+        Arc, Mutex, MutexGuard, OnceLock, PoisonError, Weak,
+        atomic::{AtomicU8, AtomicU64, AtomicUsize, Ordering},
     },
     time::{Duration, Instant},
 };
@@ -19,6 +19,7 @@ use tokio_util::sync::CancellationToken;
 use super::{Pipeline, ledger::Ledger};
 use crate::{
     answer::{Answer, Ticket},
+    claim::Claim,
     slot::Slot,
 };
 
@@ -51,6 +52,17 @@ pub(crate) struct Overdue {
     pub(crate) offset: u32,
 }
 
+/// How far a task is, for those who see to its delivery.
+#[derive(Debug)]
+pub(crate) enum Standing {
+    /// It has not begun.
+    Waits,
+    /// It runs; the claim lives until its answer is with the broker.
+    Runs(Weak<Claim>),
+    /// The answer is on its way.
+    Answered,
+}
+
 /// One execution: what drives it, and what others may do to it meanwhile.
 pub(crate) struct Running {
     pub(crate) task: TaskMessage,
@@ -58,7 +70,9 @@ pub(crate) struct Running {
     pub(crate) context: TaskContext,
     execution: ExecutionId,
     count: u32,
-    delivered: Instant,
+    arrived: tokio::time::Instant,
+    /// How many elements it runs at once.
+    width: AtomicUsize,
     /// Steps begun, times 2^16, plus the step that runs plus one; the low half is 0 between steps.
     phase: AtomicU64,
     stop: AtomicU8,
@@ -70,13 +84,14 @@ pub(crate) struct Running {
     /// The thread that runs a step of it; abandoned only under this lock.
     slot: Mutex<Option<Arc<Slot>>>,
     /// Fires when somebody else has answered.
-    pub(super) taken: CancellationToken,
+    pub(crate) taken: CancellationToken,
 }
 
 /// What has been done so far.
 pub(super) struct Progress {
     pub(super) ledger: Ledger,
     ticket: Option<Ticket>,
+    begun: bool,
     started: Instant,
     pub(super) busy: Duration,
 }
@@ -99,15 +114,19 @@ impl Running {
         };
         // `TaskMessage::decode` has checked that the ranges can be counted.
         let count = header.count().unwrap_or(0);
-        let now = Instant::now();
-        let ledger = Ledger::new(pipeline.is_one_to_one(), header.measured);
-        let progress =
-            Progress { ledger, ticket: Some(ticket), started: now, busy: Duration::ZERO };
+        let progress = Progress {
+            ledger: Ledger::new(pipeline.is_one_to_one(), header.measured),
+            ticket: Some(ticket),
+            begun: false,
+            started: Instant::now(),
+            busy: Duration::ZERO,
+        };
         Arc::new(Self {
             context: TaskContext::new(Arc::new(execution), 0),
             execution: ExecutionId::new(),
             count,
-            delivered: now,
+            arrived: tokio::time::Instant::now(),
+            width: AtomicUsize::new(1),
             phase: AtomicU64::new(0),
             stop: AtomicU8::new(0),
             timed_out: OnceLock::new(),
@@ -125,6 +144,46 @@ impl Running {
 
     pub(crate) fn count(&self) -> u32 {
         self.count
+    }
+
+    /// When its delivery came.
+    pub(crate) fn arrived(&self) -> tokio::time::Instant {
+        self.arrived
+    }
+
+    /// How many elements it runs at once.
+    pub(crate) fn width(&self) -> usize {
+        self.width.load(Ordering::Relaxed)
+    }
+
+    pub(crate) fn set_width(&self, width: usize) {
+        self.width.store(width, Ordering::Relaxed);
+    }
+
+    /// From now on it is not handed back but run; `false` when it was handed back already.
+    pub(crate) fn claim_start(&self) -> bool {
+        let mut progress = self.progress();
+        progress.begun = progress.ticket.is_some();
+        progress.begun
+    }
+
+    pub(crate) fn has_begun(&self) -> bool {
+        self.progress().begun
+    }
+
+    pub(crate) fn standing(&self) -> Standing {
+        let progress = self.progress();
+        match &progress.ticket {
+            None => Standing::Answered,
+            Some(ticket) if progress.begun => Standing::Runs(Arc::downgrade(&ticket.claim)),
+            Some(_) => Standing::Waits,
+        }
+    }
+
+    /// The offset that it is at.
+    pub(crate) fn position(&self) -> u32 {
+        let at = self.progress().ledger.at();
+        self.place().map_or(at, |place| place.offset.max(at))
     }
 
     /// Marks the start.
@@ -291,7 +350,7 @@ impl Running {
     pub(super) fn answer(&self, mut progress: MutexGuard<'_, Progress>) {
         let Some(ticket) = progress.ticket.take() else { return };
         let (segments, payload) = std::mem::take(&mut progress.ledger).into_parts();
-        let (busy, waited) = (progress.busy, progress.started - self.delivered);
+        let (busy, waited) = (progress.busy, progress.started - self.arrived.into_std());
         drop(progress);
         let header = &self.task.header;
         let header = ResultHeader {
@@ -316,9 +375,14 @@ impl Running {
         }
     }
 
-    /// The ticket of an execution that never began; `None` when it was answered already.
+    /// The ticket of an execution that has not begun, and now never will; `None` when it has, or
+    /// was answered already.
     pub(crate) fn hand_back(&self) -> Option<Ticket> {
-        self.progress().ticket.take()
+        let mut progress = self.progress();
+        let ticket = if progress.begun { None } else { progress.ticket.take() }?;
+        drop(progress);
+        self.taken.cancel();
+        Some(ticket)
     }
 }
 

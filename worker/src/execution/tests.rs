@@ -19,6 +19,7 @@ use tokio_util::task::TaskTracker;
 use super::{Pipeline, Running, Stop, run_async, run_blocking};
 use crate::{
     answer::{Desk, Outgoing, ReturnAddress, Ticket},
+    claim::Claim,
     intake::Refusing,
     operations::Catalogue,
     slot::Slots,
@@ -64,7 +65,7 @@ impl Trial {
         let (desk, answers) = Desk::new(WorkerId::new());
         let message = Message { properties: Properties::default(), body: Default::default() };
         let ticket = Ticket {
-            delivery: Delivery::new(message, false, 1, Arc::new(Nowhere)),
+            claim: Arc::new(Claim::new(Delivery::new(message, false, 1, Arc::new(Nowhere)))),
             address: ReturnAddress {
                 leader: task.header.leader,
                 task: task.header.task,

@@ -40,6 +40,7 @@ pub(crate) async fn consume(engine: Arc<Engine>, pool: Pool) -> Result<(), Broke
         tracing::warn!(queue = ?intake.queue, ?pause, "staying away after refusals");
         tokio::select! {
             () = tokio::time::sleep(pause) => {}
+            () = engine.lent.relieved() => {}
             () = engine.draining.cancelled() => return Ok(()),
         }
     }
@@ -154,6 +155,7 @@ impl Intake<'_> {
         Sample {
             mean: self.engine.executions.mean(),
             starved: self.engine.slots.take_starved() > 0,
+            lent: self.engine.lent.slots(),
             running_async: self.engine.running_async.load(Ordering::Relaxed),
         }
     }

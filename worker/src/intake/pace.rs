@@ -15,7 +15,8 @@ const SHORT_PREFETCH: usize = 256;
 /// some brokers consume anew.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) struct Pace {
-    base: usize,
+    slots: usize,
+    pools: usize,
     async_slots: usize,
     prefetch: usize,
 }
@@ -27,6 +28,8 @@ pub(super) struct Sample {
     pub(super) mean: Option<Duration>,
     /// Whether a slot had nothing to do.
     pub(super) starved: bool,
+    /// Slots that are lent to tasks under a lease: nothing is to wait for them.
+    pub(super) lent: usize,
     /// Tasks that run asynchronously.
     pub(super) running_async: usize,
 }
@@ -34,8 +37,15 @@ pub(super) struct Sample {
 impl Pace {
     /// `slots` shared by `pools`. Each pool may fill all slots: the others may be empty.
     pub(super) fn new(slots: usize, async_slots: usize, pools: usize) -> Self {
-        let base = (2 * slots).div_ceil(pools.max(1)).max(slots).max(1);
-        Self { base, async_slots, prefetch: base }
+        let mut pace = Self { slots, pools: pools.max(1), async_slots, prefetch: 0 };
+        pace.prefetch = pace.base(0);
+        pace
+    }
+
+    /// What is held of tasks that are not short, when `lent` slots are not there.
+    fn base(self, lent: usize) -> usize {
+        let slots = self.slots.saturating_sub(lent);
+        (2 * slots).div_ceil(self.pools).max(slots).max(1)
     }
 
     /// No pool ever holds more.
@@ -49,7 +59,8 @@ impl Pace {
 
     /// Whether the prefetch changes.
     pub(super) fn learn(&mut self, sample: Sample) -> bool {
-        let is_deep = self.prefetch >= SHORT_PREFETCH.max(self.base);
+        let base = self.base(sample.lent);
+        let is_deep = self.prefetch >= SHORT_PREFETCH.max(base);
         let blocking = match sample.mean {
             Some(mean) if mean < SHORT && (sample.starved || is_deep) => SHORT_PREFETCH,
             // Between the two thresholds it stays as it is.
@@ -61,7 +72,7 @@ impl Pace {
             0 => 0,
             running => (2 * running).next_power_of_two(),
         };
-        let wanted = blocking.max(self.base) + asynchronous;
+        let wanted = blocking.max(base) + asynchronous;
         // Shrinking for a lull would only be undone again.
         let shrinks = wanted < self.prefetch && wanted * 4 > self.prefetch && asynchronous > 0;
         if wanted == self.prefetch || shrinks {
@@ -77,7 +88,7 @@ mod tests {
     use super::*;
 
     fn blocking(mean: Duration, starved: bool) -> Sample {
-        Sample { mean: Some(mean), starved, running_async: 0 }
+        Sample { mean: Some(mean), starved, ..Sample::default() }
     }
 
     #[test]
@@ -85,6 +96,15 @@ mod tests {
         assert_eq!(Pace::new(4, 256, 1).prefetch(), 8);
         assert_eq!(Pace::new(4, 256, 2).prefetch(), 4);
         assert_eq!(Pace::new(1, 256, 3).prefetch(), 1);
+    }
+
+    #[test]
+    fn what_is_lent_is_not_held_for() {
+        let mut pace = Pace::new(4, 256, 1);
+        for (lent, held) in [(1, 6), (3, 2), (4, 1), (0, 8)] {
+            assert!(pace.learn(Sample { lent, ..Sample::default() }));
+            assert_eq!(pace.prefetch(), held);
+        }
     }
 
     #[test]

@@ -11,7 +11,8 @@ const FIRST: Duration = Duration::from_secs(1);
 const LONGEST: Duration = Duration::from_secs(30);
 
 /// How long the intake of one pool stays away after refusals (rule 10): a worker that answers each
-/// task with a refusal is faster than all that run them, and would be a black hole.
+/// task with a refusal, or with a return because all its slots are lent, is faster than all that run
+/// them, and would be a black hole.
 #[derive(Debug, Default)]
 pub(crate) struct Refusing {
     state: Mutex<State>,

@@ -16,7 +16,8 @@ use phalanx_core::{
     operation::ElementRange,
     registry::StepReference,
     wire::{
-        Control, ResultMessage, Return, ReturnReason, Segment, TaskHeader, TaskKind, TaskMessage,
+        Control, Lease, ResultMessage, Return, ReturnReason, Segment, TaskHeader, TaskKind,
+        TaskMessage,
     },
 };
 
@@ -38,6 +39,7 @@ pub(crate) struct Bench {
 pub(crate) enum Said {
     Result(ResultMessage),
     Return(Return),
+    Lease(Lease),
     Other,
 }
 
@@ -133,6 +135,7 @@ impl Bench {
                 Said::Result(ResultMessage::decode(&message.body).unwrap())
             }
             Some(MessageKind::Return) => Said::Return(Return::decode(&message.body).unwrap()),
+            Some(MessageKind::Lease) => Said::Lease(Lease::decode(&message.body).unwrap()),
             _ => Said::Other,
         };
         self.broker.published(Exchange::Reply).into_iter().map(decode).collect()
@@ -143,6 +146,19 @@ impl Bench {
         let what = format!("{settled} settled deliveries");
         eventually(&what, || self.broker.settled().len() >= settled).await;
         self.said()
+    }
+
+    /// The leases so far.
+    pub(crate) fn leases(&self) -> Vec<Lease> {
+        let lease = |said| if let Said::Lease(lease) = said { Some(lease) } else { None };
+        self.said().into_iter().filter_map(lease).collect()
+    }
+
+    /// Waits for the result of task `number`: its segments.
+    pub(crate) async fn result(&self, number: TaskNumber) -> Vec<Segment> {
+        let is_it = |said: &Said| matches!(said, Said::Result(it) if it.header.task == number);
+        eventually("a result", || self.said().iter().any(is_it)).await;
+        self.segments(number)
     }
 
     /// The segments of the result of task `number`.

@@ -43,6 +43,9 @@ struct State {
     refusals: VecDeque<PublishError>,
     /// Publishes on the reply exchange wait while this is so.
     holding: bool,
+    /// How many of them do.
+    waiting: usize,
+    refused: usize,
     /// Prefetches asked for on task queues, in order.
     prefetches: Vec<u16>,
     consumers: usize,
@@ -92,6 +95,16 @@ impl TestBroker {
             let on = state.published.iter().filter(|(address, _)| address.exchange == exchange);
             on.map(|(_, message)| message.clone()).collect()
         })
+    }
+
+    /// How many answers wait to be taken.
+    pub(crate) fn waiting(&self) -> usize {
+        self.look(|state| state.waiting)
+    }
+
+    /// How many answers were not taken.
+    pub(crate) fn refused(&self) -> usize {
+        self.look(|state| state.refused)
     }
 
     pub(crate) fn settled(&self) -> Vec<(u64, Settle)> {
@@ -150,6 +163,16 @@ pub(crate) async fn eventually(what: &str, condition: impl Fn() -> bool) {
     assert!(patience.await.is_ok(), "never came about: {what}");
 }
 
+/// Waits until `condition` holds, and lets no time pass meanwhile where the test's clock is paused:
+/// it moves on when there is nothing to do, and here there always is.
+pub(crate) async fn at_once(what: &str, condition: impl Fn() -> bool) {
+    let began = std::time::Instant::now();
+    while !condition() {
+        assert!(began.elapsed() < Duration::from_secs(30), "never came about: {what}");
+        tokio::task::yield_now().await;
+    }
+}
+
 #[async_trait]
 impl Broker for TestBroker {
     fn url(&self) -> &BrokerUrl {
@@ -162,9 +185,12 @@ impl Broker for TestBroker {
 
     async fn publish(&self, address: &Address, message: Message) -> Result<(), PublishError> {
         let is_answer = address.exchange == Exchange::Reply;
+        self.change(|state| state.waiting += usize::from(is_answer));
         self.when(|state| (!is_answer || !state.holding).then_some(())).await;
         self.change(|state| {
+            state.waiting -= usize::from(is_answer);
             if is_answer && let Some(error) = state.refusals.pop_front() {
+                state.refused += 1;
                 return Err(error);
             }
             if is_answer {

@@ -5,5 +5,5 @@ mod broker;
 mod steps;
 
 pub(crate) use bench::{Bench, Said};
-pub(crate) use broker::{TestBroker, eventually};
+pub(crate) use broker::{TestBroker, at_once, eventually};
 pub(crate) use steps::{Steps, TestOp, reference};

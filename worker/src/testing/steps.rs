@@ -13,6 +13,7 @@ use phalanx_core::{
     wire::OfferedOperation,
 };
 use serde::{Deserialize, Serialize};
+use tokio_util::sync::CancellationToken;
 
 use crate::operations::Catalogue;
 
@@ -33,6 +34,8 @@ pub(crate) enum TestOp {
     ConcatUnless(char),
     /// Waits at a gate while the value contains the character.
     WaitOn(char),
+    /// As `WaitOn`, asynchronously.
+    WaitSoonOn(char),
     /// As `WaitOn`, but looks whether it is cancelled.
     WaitPolitelyOn(char),
     /// Takes so many milliseconds.
@@ -63,12 +66,19 @@ struct Gate {
     open: Mutex<bool>,
     changed: Condvar,
     ran: Mutex<Vec<String>>,
+    /// What tells the last that waits at it to end.
+    told: Mutex<CancellationToken>,
 }
 
 impl Steps {
     pub(crate) fn open_gate(&self) {
         *self.gate.open.lock().expect("no panic holds it") = true;
         self.gate.changed.notify_all();
+    }
+
+    /// Whether the last that waits at the gate was told to end.
+    pub(crate) fn is_told_to_end(&self) -> bool {
+        self.gate.told.lock().expect("no panic holds it").is_cancelled()
     }
 
     /// The values that steps were run on, in order.
@@ -78,7 +88,14 @@ impl Steps {
 }
 
 impl Gate {
+    async fn pass(&self) {
+        while !*self.open.lock().expect("no panic holds it") {
+            tokio::time::sleep(Duration::from_millis(1)).await;
+        }
+    }
+
     fn wait(&self, cx: &TaskContext, polite: bool) -> Result<(), OperationError> {
+        *self.told.lock().expect("no panic holds it") = cx.execution().cancelled.clone();
         let mut open = self.open.lock().expect("no panic holds it");
         while !*open {
             if polite && cx.is_cancelled() {
@@ -164,7 +181,7 @@ impl CompiledStep for Compiled {
     }
 
     fn is_async(&self) -> bool {
-        matches!(self.op, TestOp::AppendSoon(_))
+        matches!(self.op, TestOp::AppendSoon(_) | TestOp::WaitSoonOn(_))
     }
 
     fn is_one_to_one(&self) -> bool {
@@ -229,6 +246,12 @@ impl CompiledStep for Compiled {
     ) -> StepFuture<'a> {
         Box::pin(async move {
             tokio::task::yield_now().await;
+            if let TestOp::WaitSoonOn(c) = self.op
+                && input.values::<String>().is_some_and(|all| all.iter().any(|v| v.contains(c)))
+            {
+                self.gate.ran.lock().expect("no panic holds it").push("soon".to_owned());
+                self.gate.pass().await;
+            }
             let mut failures = Vec::new();
             let cx = TaskContext::new(Arc::clone(execution), 0);
             (self.run(input, &cx, &mut failures), failures)

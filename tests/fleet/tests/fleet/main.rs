@@ -8,6 +8,7 @@ mod cancelling;
 mod counting;
 mod elements;
 mod fleet;
+mod leases;
 mod meeting;
 mod messages;
 mod node;

@@ -46,6 +46,12 @@ impl Meeting {
         soon(what, found).await;
     }
 
+    /// How often an element was begun.
+    pub(crate) fn runs(&self, n: u64) -> usize {
+        let runs = std::fs::read(self.0.path().join(format!("runs-{n}")));
+        runs.map_or(0, |runs| runs.len())
+    }
+
     /// What elements wrote when they said `what`.
     fn files(&self, what: &str) -> Vec<PathBuf> {
         let entries = std::fs::read_dir(self.0.path()).unwrap();
