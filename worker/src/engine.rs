@@ -21,7 +21,8 @@ use crate::{
     Exit, WorkerOptions,
     answer::{Desk, Outgoing, ReturnAddress, Ticket},
     claim::Claim,
-    execution::{Pipeline, Running, Stop, run_async, run_blocking},
+    contained::{Crew, run_contained},
+    execution::{Pipeline, Report, Running, Setting, Stop, run_async, run_blocking},
     executions::Executions,
     intake::{Pace, Refusing},
     leaders::Leaders,
@@ -29,6 +30,14 @@ use crate::{
     operations::Operations,
     slot::{Slot, Slots, Work},
 };
+
+/// What a worker is to others.
+pub(crate) enum Role {
+    /// One of a fleet.
+    Worker,
+    /// A child process of `worker`, which speaks for both.
+    Child { worker: WorkerId, report: Report },
+}
 
 /// What all parts of one worker share.
 pub(crate) struct Engine {
@@ -42,6 +51,9 @@ pub(crate) struct Engine {
     pub(crate) lent: Lent,
     /// Tasks that run on tokio.
     pub(crate) running_async: AtomicUsize,
+    /// Child processes for contained tasks; `None` where those run like others.
+    pub(crate) crew: Option<Arc<Crew>>,
+    report: Option<Report>,
     leaders: Mutex<Leaders>,
     desk: Arc<Desk>,
     /// Deliveries that have not been answered.
@@ -64,8 +76,13 @@ impl Engine {
         broker: Arc<dyn Broker>,
         options: WorkerOptions,
         operations: Operations,
+        role: Role,
     ) -> io::Result<(Arc<Self>, mpsc::UnboundedReceiver<Outgoing>)> {
-        let worker = WorkerId::new();
+        let (worker, report) = match role {
+            Role::Worker => (WorkerId::new(), None),
+            Role::Child { worker, report } => (worker, Some(report)),
+        };
+        let contains = options.contain && report.is_none();
         let (desk, outgoing) = Desk::new(worker);
         // What all pools may hold, twice because some brokers count anew when the prefetch
         // changes, and one hop of each asynchronous execution.
@@ -75,6 +92,8 @@ impl Engine {
             worker,
             slots: Slots::start(options.slots, room)?,
             async_slots: Arc::new(Semaphore::new(options.async_slots)),
+            crew: contains.then(|| Arc::new(Crew::new(worker))),
+            report,
             lent: Lent::new(options.slots, options.async_slots),
             options,
             broker,
@@ -142,8 +161,12 @@ impl Engine {
         Ticket { claim, address, desk, refusing, open: self.open.token() }
     }
 
+    /// Whether it is a child process: its parent sees to deliveries, and to who else may run a task.
+    pub(crate) fn is_child(&self) -> bool {
+        self.report.is_some()
+    }
+
     /// Runs a task: on a slot thread in its turn, or on tokio when it waits more than it computes.
-    /// Where all of that is lent it would wait for hours, and goes back at once.
     pub(crate) fn run(
         self: &Arc<Self>,
         task: TaskMessage,
@@ -151,21 +174,56 @@ impl Engine {
         ticket: Ticket,
     ) {
         let kind = pipeline.kind();
+        let Some(running) = self.admit(task, pipeline, kind, ticket) else { return };
+        match kind {
+            Kind::Asynchronous => drop(tokio::spawn(Arc::clone(self).run_async(running))),
+            Kind::Blocking => self.queue(running, run_blocking),
+        }
+    }
+
+    /// Runs a task in a child process; a slot thread waits for it.
+    pub(crate) fn run_contained(
+        self: &Arc<Self>,
+        task: TaskMessage,
+        crew: &Arc<Crew>,
+        ticket: Ticket,
+    ) {
+        // Not even its steps are bound here: that is somebody's code too.
+        let pipeline = Arc::new(Pipeline::default());
+        let running = self.admit(task, pipeline, Kind::Blocking, ticket);
+        let crew = Arc::clone(crew);
+        if let Some(running) = running {
+            self.queue(running, move |its| run_contained(its, &crew));
+        }
+    }
+
+    /// From now on it is held here. Where all of its kind is lent it would wait for hours, and goes
+    /// back at once.
+    fn admit(
+        &self,
+        task: TaskMessage,
+        pipeline: Arc<Pipeline>,
+        kind: Kind,
+        ticket: Ticket,
+    ) -> Option<Arc<Running>> {
         if self.lent.is_all(kind) {
-            return ticket.postpone();
+            ticket.postpone();
+            return None;
         }
-        let running = Running::new(task, pipeline, self.worker, ticket);
+        let setting = Setting { worker: self.worker, kind, report: self.report.clone() };
+        let running = Running::new(task, pipeline, setting, ticket);
         self.executions.insert(&running);
-        if kind == Kind::Asynchronous {
-            tokio::spawn(Arc::clone(self).run_async(running));
-            return;
-        }
+        Some(running)
+    }
+
+    /// Queues a task for a slot thread, which will `run` it.
+    fn queue(self: &Arc<Self>, running: Arc<Running>, run: impl FnOnce(&Running) + Send + 'static) {
         let (engine, its) = (Arc::clone(self), Arc::clone(&running));
         let job = Box::new(move |slot: &Arc<Slot>| {
             if engine.begin(&its) {
                 let started = Instant::now();
                 its.enter(slot);
-                run_blocking(&its);
+                run(&its);
                 its.leave();
                 engine.executions.learn(started.elapsed());
             }

@@ -12,9 +12,10 @@ use tokio::{sync::watch, task::JoinSet};
 use crate::{
     WorkerOptions,
     answer::publish_answers,
+    contained::end_idle,
     control::listen,
     drain::drain,
-    engine::Engine,
+    engine::{Engine, Role},
     intake::consume,
     lease::keep,
     operations::{Catalogue, Operations},
@@ -69,16 +70,17 @@ impl Worker {
     /// Outside of a tokio runtime.
     pub fn start(broker: Arc<dyn Broker>, options: WorkerOptions) -> Self {
         match Registry::global() {
-            Ok(registry) => Self::with(broker, options, Box::new(registry)),
+            Ok(registry) => Self::assemble(broker, options, Box::new(registry), Role::Worker),
             Err(error) => Self::ended(Exit::Registry(error)),
         }
     }
 
     /// Starts a worker of these operations.
-    pub(crate) fn with(
+    pub(crate) fn assemble(
         broker: Arc<dyn Broker>,
         mut options: WorkerOptions,
         catalogue: Box<dyn Catalogue>,
+        role: Role,
     ) -> Self {
         // Clocks can still add it.
         let year = Duration::from_secs(366 * 24 * 3600);
@@ -88,7 +90,7 @@ impl Worker {
         options.slots = options.slots.max(1);
         options.async_slots = options.async_slots.clamp(1, usize::from(u16::MAX));
         let operations = Operations::new(catalogue);
-        match Engine::new(Arc::clone(&broker), options, operations) {
+        match Engine::new(Arc::clone(&broker), options, operations, role) {
             Ok((engine, outgoing)) => {
                 let (ended, exit) = watch::channel(None);
                 let silenced = {
@@ -176,7 +178,12 @@ impl fmt::Debug for Worker {
 async fn serve(engine: &Arc<Engine>) {
     let mut parts = JoinSet::new();
     parts.spawn(watch(Arc::clone(engine)));
-    parts.spawn(keep(Arc::clone(engine)));
+    if !engine.is_child() {
+        parts.spawn(keep(Arc::clone(engine)));
+    }
+    if let Some(crew) = &engine.crew {
+        parts.spawn(end_idle(Arc::clone(crew)));
+    }
     parts.spawn(or_drain(Arc::clone(engine), listen(Arc::clone(engine))));
     let mut intake = JoinSet::new();
     for pool in engine.options.pools.clone() {
@@ -193,6 +200,10 @@ async fn serve(engine: &Arc<Engine>) {
     drop(engine.slots.take_back());
     for running in engine.executions.all() {
         drop(running.hand_back());
+    }
+    if let Some(crew) = engine.crew.clone() {
+        // An error means that the runtime ends, and this process with it.
+        let _ = tokio::task::spawn_blocking(move || crew.end_all()).await;
     }
 }
 

@@ -97,6 +97,7 @@ impl Arguments {
         options.async_slots = self.async_slots.into();
         options.hold = self.hold;
         options.grace = self.grace;
+        options.contain = true;
         options
     }
 }

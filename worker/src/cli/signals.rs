@@ -3,14 +3,14 @@
 use std::io;
 
 /// SIGTERM and ctrl-c, as they come.
-pub(super) struct Signals {
+pub(crate) struct Signals {
     #[cfg(unix)]
     terminate: tokio::signal::unix::Signal,
 }
 
 impl Signals {
     /// Listens from now on; the system's own reaction is switched off.
-    pub(super) fn listen() -> io::Result<Self> {
+    pub(crate) fn listen() -> io::Result<Self> {
         #[cfg(unix)]
         {
             use tokio::signal::unix::{SignalKind, signal};
@@ -21,7 +21,7 @@ impl Signals {
     }
 
     /// Resolves when the next signal comes. Cancel-safe.
-    pub(super) async fn next(&mut self) {
+    pub(crate) async fn next(&mut self) {
         #[cfg(unix)]
         tokio::select! {
             _ = self.terminate.recv() => {}

@@ -14,7 +14,6 @@ use super::{
     Running,
     batch::Batch,
     blocking::{answer_panic, run_step},
-    chunk::ChunkSize,
     folding::{Entry, Folding},
     input::as_input,
     ledger::Ledger,
@@ -48,7 +47,7 @@ async fn drive(running: &Arc<Running>, slots: &Slots, concurrency: usize) {
     let started = running.begin();
     let pipeline = &*running.pipeline;
     let mut batch = Batch::new(running.task.payload.clone(), running.count());
-    let mut size = ChunkSize::starting_at(concurrency as u32 * ROUNDS);
+    let mut size = running.chunks(concurrency as u32 * ROUNDS);
     let mut suspended = None;
     let (mut now, mut produced) = (started, 0);
     while !batch.is_empty() {
@@ -59,6 +58,7 @@ async fn drive(running: &Arc<Running>, slots: &Slots, concurrency: usize) {
             progress.ledger.not_run(running.count(), why);
             return running.answer(progress);
         }
+        running.chunk_begins_soon(first).await;
         let column = match batch.chunk(pipeline, size.elements()) {
             Ok(column) => column,
             Err(refusal) => return running.refuse(refusal),

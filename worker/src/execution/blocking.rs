@@ -13,8 +13,7 @@ use phalanx_core::{
 };
 
 use super::{
-    Running, batch::Batch, chunk::ChunkSize, folding::Folding, input::as_input, ledger::Ledger,
-    pipeline::StepFailure,
+    Running, batch::Batch, folding::Folding, input::as_input, ledger::Ledger, pipeline::StepFailure,
 };
 
 /// Runs all steps on the thread that calls, and answers.
@@ -43,7 +42,7 @@ fn drive(running: &Running) {
     }
     let mut batch = Batch::new(running.task.payload.clone(), running.count());
     let mut folding = Folding::of(pipeline);
-    let mut size = ChunkSize::starting_at(1);
+    let mut size = running.chunks(1);
     let (mut now, mut produced) = (started, 0);
     while !batch.is_empty() {
         let first = batch.next();
@@ -53,6 +52,7 @@ fn drive(running: &Running) {
             progress.ledger.not_run(running.count(), why);
             return running.answer(progress);
         }
+        running.chunk_begins(first);
         let mut column = match batch.chunk(pipeline, size.elements()) {
             Ok(column) => column,
             Err(refusal) => return running.refuse(refusal),

@@ -19,13 +19,17 @@ const SHORT: Duration = Duration::from_micros(200);
 pub(crate) struct ChunkSize {
     elements: u32,
     least: u32,
+    most: u32,
 }
 
 impl ChunkSize {
+    /// One element each.
+    pub(crate) const ONE: Self = Self { elements: 1, least: 1, most: 1 };
+
     /// Sizes that begin with, and never fall below, `least`.
     pub(crate) fn starting_at(least: u32) -> Self {
         let least = least.clamp(1, MAX_ELEMENTS);
-        Self { elements: least, least }
+        Self { elements: least, least, most: MAX_ELEMENTS }
     }
 
     pub(crate) fn elements(self) -> u32 {
@@ -36,7 +40,7 @@ impl ChunkSize {
     /// batch is cut about as finely as a slow batch.
     pub(crate) fn learn(&mut self, took: Duration) {
         if took < SHORT {
-            self.elements = (self.elements * 2).min(MAX_ELEMENTS);
+            self.elements = (self.elements * 2).min(self.most);
         } else if took > 4 * SHORT {
             self.elements = (self.elements / 2).max(self.least);
         }

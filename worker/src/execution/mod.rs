@@ -18,7 +18,7 @@ mod running;
 pub(crate) use asynchronous::run_async;
 pub(crate) use blocking::run_blocking;
 pub(crate) use pipeline::Pipeline;
-pub(crate) use running::{Overdue, Running, Standing, Stop};
+pub(crate) use running::{Overdue, Report, Running, Setting, Standing, Stop};
 
 #[cfg(test)]
 mod tests;

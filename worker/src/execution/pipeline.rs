@@ -9,7 +9,8 @@ use phalanx_core::{
 
 use crate::lent::Kind;
 
-/// The steps of a stage, bound to their states.
+/// The steps of a stage, bound to their states. The default is for executions that run elsewhere.
+#[derive(Default)]
 pub(crate) struct Pipeline {
     steps: Vec<Box<dyn CompiledStep>>,
     timeouts: Vec<Option<Duration>>,

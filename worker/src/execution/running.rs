@@ -16,10 +16,11 @@ use phalanx_core::{
 };
 use tokio_util::sync::CancellationToken;
 
-use super::{Pipeline, ledger::Ledger};
+use super::{Pipeline, chunk::ChunkSize, ledger::Ledger};
 use crate::{
     answer::{Answer, Ticket},
     claim::Claim,
+    lent::Kind,
     slot::Slot,
 };
 
@@ -63,11 +64,25 @@ pub(crate) enum Standing {
     Answered,
 }
 
+/// Hears which element begins.
+pub(crate) type Report = Arc<dyn Fn(u32) + Send + Sync>;
+
+/// Where an execution runs.
+#[derive(Clone)]
+pub(crate) struct Setting {
+    pub(crate) worker: WorkerId,
+    pub(crate) kind: Kind,
+    /// In a child process: elements are run one by one, and each is told of before it begins.
+    pub(crate) report: Option<Report>,
+}
+
 /// One execution: what drives it, and what others may do to it meanwhile.
 pub(crate) struct Running {
     pub(crate) task: TaskMessage,
     pub(crate) pipeline: Arc<Pipeline>,
     pub(crate) context: TaskContext,
+    pub(crate) kind: Kind,
+    report: Option<Report>,
     execution: ExecutionId,
     count: u32,
     arrived: tokio::time::Instant,
@@ -101,9 +116,10 @@ impl Running {
     pub(crate) fn new(
         task: TaskMessage,
         pipeline: Arc<Pipeline>,
-        worker: WorkerId,
+        setting: Setting,
         ticket: Ticket,
     ) -> Arc<Self> {
+        let Setting { worker, kind, report } = setting;
         let header = &task.header;
         let execution = Execution {
             job: header.job,
@@ -123,6 +139,8 @@ impl Running {
         };
         Arc::new(Self {
             context: TaskContext::new(Arc::new(execution), 0),
+            kind,
+            report,
             execution: ExecutionId::new(),
             count,
             arrived: tokio::time::Instant::now(),
@@ -182,8 +200,30 @@ impl Running {
 
     /// The offset that it is at.
     pub(crate) fn position(&self) -> u32 {
-        let at = self.progress().ledger.at();
-        self.place().map_or(at, |place| place.offset.max(at))
+        self.progress().ledger.at().max(self.context.offset())
+    }
+
+    /// Sizes of its chunks, `least` elements or more where they need not be told of one by one.
+    pub(super) fn chunks(&self, least: u32) -> ChunkSize {
+        match self.report {
+            Some(_) => ChunkSize::ONE,
+            None => ChunkSize::starting_at(least),
+        }
+    }
+
+    /// A chunk begins with the element `first`.
+    pub(super) fn chunk_begins(&self, first: u32) {
+        if let Some(report) = &self.report {
+            report(first);
+        }
+    }
+
+    /// As [`chunk_begins`](Self::chunk_begins), where nothing must wait.
+    pub(super) async fn chunk_begins_soon(&self, first: u32) {
+        if let Some(report) = self.report.clone() {
+            // An error means that the runtime ends.
+            let _ = tokio::task::spawn_blocking(move || report(first)).await;
+        }
     }
 
     /// Marks the start.
@@ -206,7 +246,7 @@ impl Running {
         self.context.execution().cancelled.cancel();
     }
 
-    pub(super) fn stopped(&self) -> Option<Stop> {
+    pub(crate) fn stopped(&self) -> Option<Stop> {
         match self.stop.load(Ordering::Relaxed) {
             1 => Some(Stop::Cancelled),
             2 => Some(Stop::Draining),
@@ -368,11 +408,23 @@ impl Running {
     }
 
     /// Answers that the batch cannot be run here.
-    pub(super) fn refuse(&self, refusal: Refusal) {
+    pub(crate) fn refuse(&self, refusal: Refusal) {
+        self.answer_by(|ticket| ticket.refuse(refusal));
+    }
+
+    /// Answers as `answer` does; nothing where somebody else has answered.
+    pub(crate) fn answer_by(&self, answer: impl FnOnce(Ticket)) {
         let ticket = self.progress().ticket.take();
         if let Some(ticket) = ticket {
-            ticket.refuse(refusal);
+            answer(ticket);
         }
+    }
+
+    /// Answers that what is not done by now is not run.
+    pub(crate) fn end_unrun(&self) {
+        let mut progress = self.progress();
+        self.interrupt(&mut progress, None, self.why());
+        self.answer(progress);
     }
 
     /// The ticket of an execution that has not begun, and now never will; `None` when it has, or

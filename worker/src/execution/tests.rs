@@ -16,7 +16,7 @@ use proptest::prelude::*;
 use tokio::sync::mpsc;
 use tokio_util::task::TaskTracker;
 
-use super::{Pipeline, Running, Stop, run_async, run_blocking};
+use super::{Pipeline, Running, Setting, Stop, run_async, run_blocking};
 use crate::{
     answer::{Desk, Outgoing, ReturnAddress, Ticket},
     claim::Claim,
@@ -75,7 +75,8 @@ impl Trial {
             refusing: Arc::new(Refusing::default()),
             open: TaskTracker::new().token(),
         };
-        let running = Running::new(task, Arc::new(pipeline), WorkerId::new(), ticket);
+        let setting = Setting { worker: WorkerId::new(), kind: pipeline.kind(), report: None };
+        let running = Running::new(task, Arc::new(pipeline), setting, ticket);
         Self { running, answers }
     }
 

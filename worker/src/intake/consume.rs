@@ -74,7 +74,9 @@ impl Intake<'_> {
         if self.engine.draining.is_cancelled() {
             return Ok(None);
         }
-        Ok(self.refusing.take_pause().or(Some(Duration::ZERO)))
+        // Nobody else could take the tasks of a child process.
+        let pause = self.refusing.take_pause().filter(|_| !self.engine.is_child());
+        Ok(pause.or(Some(Duration::ZERO)))
     }
 
     /// `None` when the worker drains before a consumer came about.

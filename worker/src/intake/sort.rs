@@ -40,6 +40,11 @@ pub(super) fn sort(engine: &Arc<Engine>, delivery: Delivery, refusing: &Arc<Refu
     if engine.draining.is_cancelled() {
         return ticket.give_back(ReturnReason::Draining, None);
     }
+    if task.header.contained
+        && let Some(crew) = &engine.crew
+    {
+        return engine.run_contained(task, crew, ticket);
+    }
     match engine.operations.pipeline(&task.header.steps) {
         Ok(pipeline) => engine.run(task, pipeline, ticket),
         Err(refusal) => ticket.refuse(refusal),

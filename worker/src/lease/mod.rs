@@ -189,7 +189,7 @@ impl<'e> Keeper<'e> {
             leased.is_confirmed = true;
             let (running, lent) = (&leased.running, &self.engine.lent);
             if let Some(claim) = leased.claim.upgrade() {
-                claim.lease(lent.lend(running.pipeline.kind(), running.width()));
+                claim.lease(lent.lend(running.kind, running.width()));
             }
         }
         // One that became due meanwhile has not been spoken of.
@@ -206,7 +206,7 @@ impl<'e> Keeper<'e> {
             return;
         }
         for running in self.engine.executions.all() {
-            if is_lent(running.pipeline.kind()) {
+            if is_lent(running.kind) {
                 self.engine.give_back(&running, ReturnReason::NotStarted);
             }
         }

@@ -22,7 +22,7 @@ use phalanx_core::{
 };
 
 use super::{Steps, TestBroker, TestOp, eventually, reference};
-use crate::{Worker, WorkerOptions};
+use crate::{Worker, WorkerOptions, engine::Role};
 
 /// A worker between a test broker and test steps, and the leader whose tasks it gets.
 pub(crate) struct Bench {
@@ -51,7 +51,7 @@ impl Bench {
             WorkerOptions { slots: 1, listen: Duration::ZERO, ..WorkerOptions::default() };
         change(&mut options);
         let carried = Arc::new(broker.clone());
-        let worker = Worker::with(carried, options, Box::new(steps.clone()));
+        let worker = Worker::assemble(carried, options, Box::new(steps.clone()), Role::Worker);
         Self::with(broker, steps, worker)
     }
 
