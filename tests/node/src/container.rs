@@ -75,6 +75,18 @@ impl Container {
         let number = signal.as_raw().to_string();
         run(&mut docker(&["kill", "--signal", &number, &self.name]))
     }
+
+    pub(crate) fn pause(&self) -> Result<(), NodeError> {
+        run(&mut docker(&["pause", &self.name]))
+    }
+
+    pub(crate) fn unpause(&self) -> Result<(), NodeError> {
+        run(&mut docker(&["unpause", &self.name]))
+    }
+
+    pub(crate) fn control(&self, arguments: &[&str]) -> Result<(), NodeError> {
+        run(docker(&["exec", &self.name, "rabbitmqctl"]).args(arguments))
+    }
 }
 
 fn docker(arguments: &[&str]) -> Command {

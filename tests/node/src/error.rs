@@ -36,6 +36,12 @@ pub enum NodeError {
         /// The end of what the node printed.
         console: String,
     },
+    /// The node did not do what it was told.
+    #[error("rabbitmqctl failed; it said:\n{said}")]
+    Refused {
+        /// What it printed.
+        said: String,
+    },
     /// All ports that were tried are taken.
     #[error("found no free ports on 127.0.0.1")]
     NoPorts,

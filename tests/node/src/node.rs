@@ -162,6 +162,39 @@ impl PrivateNode {
         self.boot()
     }
 
+    /// Stops the node where it stands (`SIGSTOP`): its connections stay, and nobody answers.
+    ///
+    /// # Errors
+    /// When the node does not run.
+    pub fn suspend(&self) -> Result<(), NodeError> {
+        match &self.form {
+            Form::Processes(processes) => processes.signal(Signal::STOP),
+            Form::Container(container) => container.pause(),
+        }
+    }
+
+    /// Lets a suspended node go on.
+    ///
+    /// # Errors
+    /// When the node does not run.
+    pub fn resume(&self) -> Result<(), NodeError> {
+        match &self.form {
+            Form::Processes(processes) => processes.signal(Signal::CONT),
+            Form::Container(container) => container.unpause(),
+        }
+    }
+
+    /// Tells the node something by `rabbitmqctl`, which takes seconds.
+    ///
+    /// # Errors
+    /// When it refuses: then the error holds what it said.
+    pub fn control(&self, arguments: &[&str]) -> Result<(), NodeError> {
+        match &self.form {
+            Form::Processes(processes) => processes.control(arguments),
+            Form::Container(container) => container.control(arguments),
+        }
+    }
+
     fn signal(&mut self, signal: Signal) -> Result<(), NodeError> {
         match &self.form {
             Form::Processes(processes) => processes.signal(signal)?,

@@ -77,6 +77,21 @@ impl Processes {
             .map_err(|errno| NodeError::io("signal the node")(errno.into()))
     }
 
+    pub(crate) fn control(&self, arguments: &[&str]) -> Result<(), NodeError> {
+        let program = self.installation.server().with_file_name("rabbitmqctl");
+        let mut command = command(&self.installation, &self.data, program.as_os_str());
+        command.envs(configuration::environment(&self.installation, &self.data, self.ports));
+        command.args(arguments).stdout(Stdio::piped()).stderr(Stdio::piped());
+        let output = command.output().map_err(NodeError::io("run rabbitmqctl"))?;
+        match output.status.success() {
+            true => Ok(()),
+            false => {
+                let said = [output.stdout, output.stderr].concat();
+                Err(NodeError::Refused { said: String::from_utf8_lossy(&said).into_owned() })
+            }
+        }
+    }
+
     /// Waits for the leader, which was killed: who is not waited for stays a zombie.
     pub(crate) fn wait(&mut self) {
         let _ = self.port_mapper.wait();
