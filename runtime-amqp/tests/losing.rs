@@ -4,7 +4,7 @@ mod common;
 
 use std::{sync::Arc, time::Duration};
 
-use common::{proxy::Proxy, *};
+use common::*;
 use futures::future::join_all;
 use phalanx_amqp::AmqpBroker;
 use phalanx_core::{
@@ -13,14 +13,14 @@ use phalanx_core::{
     },
     id::{LeaderId, WorkerId},
 };
+use phalanx_test_proxy::{Parts, Proxy, Way};
 use tokio::task::JoinHandle;
 
 /// A leader whose connections go through a proxy.
 async fn connect_through() -> (Proxy, Arc<AmqpBroker>, Scratch) {
-    let url = test_url();
-    let proxy = Proxy::start(&parts(&url).1).await;
+    let proxy = Proxy::to(&test_url()).await.unwrap();
     let scratch = Scratch(namespace());
-    let broker = connect_to(&proxy.url(&url), &scratch.0, Role::Leader).await.unwrap();
+    let broker = connect_to(&proxy.url(), &scratch.0, Role::Leader).await.unwrap();
     (proxy, Arc::new(broker), scratch)
 }
 
@@ -97,10 +97,13 @@ async fn what_is_in_flight_when_the_connection_is_cut_is_lost_or_taken_and_never
     let (proxy, broker, scratch) = connect_through().await;
     broker.declare(&tasks()).await.unwrap();
     let publish = |number: u32| [&number.to_be_bytes()[..], &[0; 1_000]].concat();
+    // So the channel is open.
+    broker.publish(&to_tasks(), message(publish(u32::MAX))).await.unwrap();
     let publishes: Vec<_> = (0..400).map(|number| publishing(&broker, publish(number))).collect();
-    let mut swallowed = proxy.silence(true);
+    let mut swallowed = proxy.swallowed();
+    proxy.set(Way::Silent);
     soon("to be sent", swallowed.wait_for(|bytes| *bytes > 10_000)).await.unwrap();
-    proxy.silence(false);
+    proxy.set(Way::Open);
     proxy.cut();
     let outcomes = soon("all outcomes", join_all(publishes)).await;
     let mut taken = std::collections::BTreeSet::new();
@@ -126,11 +129,14 @@ async fn what_is_in_flight_when_the_connection_is_cut_is_lost_or_taken_and_never
 async fn an_unconfirmed_message_is_lost_with_its_connection() {
     let (proxy, broker, scratch) = connect_through().await;
     broker.declare(&tasks()).await.unwrap();
-    let mut swallowed = proxy.silence(true);
+    // So the channel is open.
+    broker.publish(&to_tasks(), message("first")).await.unwrap();
+    let mut swallowed = proxy.swallowed();
+    proxy.set(Way::Silent);
     let unconfirmed = publishing(&broker, "x");
     soon("to be sent", swallowed.wait_for(|bytes| *bytes > 0)).await.unwrap();
     assert!(!unconfirmed.is_finished());
-    proxy.silence(false);
+    proxy.set(Way::Open);
     proxy.cut();
     assert!(matches!(soon("the loss", unconfirmed).await.unwrap(), Err(PublishError::Lost)));
     broker.close().await;
@@ -139,15 +145,14 @@ async fn an_unconfirmed_message_is_lost_with_its_connection() {
 
 #[tokio::test]
 async fn a_connection_that_falls_silent_is_given_up_and_replaced() {
-    let url = test_url();
-    let proxy = Proxy::start(&parts(&url).1).await;
+    let proxy = Proxy::to(&test_url()).await.unwrap();
     let scratch = Scratch(namespace());
-    let url = format!("{}?heartbeat=1", proxy.url(&url));
+    let url = format!("{}?heartbeat=1", proxy.url());
     let broker = connect_to(&url, &scratch.0, Role::Leader).await.unwrap();
     let mut consumer = broker.consume(&tasks(), 1).await.unwrap();
-    proxy.silence(true);
+    proxy.set(Way::Silent);
     healthy(&broker, "to notice", |health| !health.connected).await;
-    proxy.silence(false);
+    proxy.set(Way::Open);
     resumed(&mut *consumer).await;
     healthy(&broker, "both to be back", |health| health.is_well()).await;
     broker.publish(&to_tasks(), message("x")).await.unwrap();
@@ -293,11 +298,10 @@ async fn no_delivery_is_lost_by_a_future_that_is_dropped() {
 #[tokio::test]
 async fn the_next_host_of_the_url_is_taken_when_one_does_not_answer() {
     let url = test_url();
-    let (credentials, host, rest) = parts(&url);
-    let (first, second) = (Proxy::start(&host).await, Proxy::start(&host).await);
+    let (first, second) = (Proxy::to(&url).await.unwrap(), Proxy::to(&url).await.unwrap());
     first.refuse(true);
     let scratch = Scratch(namespace());
-    let url = format!("amqp://{credentials}@{},{}{rest}", first.address, second.address);
+    let url = Parts::of(&url).at(&format!("{},{}", first.address(), second.address()));
     let broker = connect_to(&url, &scratch.0, Role::Leader).await.unwrap();
     first.refuse(false);
     second.refuse(true);

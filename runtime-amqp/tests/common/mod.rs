@@ -1,8 +1,6 @@
 //! What the tests against a real broker share.
 #![allow(dead_code, unreachable_pub, reason = "each test binary uses its own part of it")]
 
-pub mod proxy;
-
 use std::{future::Future, time::Duration};
 
 use phalanx_amqp::AmqpBroker;
@@ -13,6 +11,7 @@ use phalanx_core::{
     },
     id::LeaderId,
 };
+use phalanx_test_proxy::Parts;
 
 /// No condition of these tests takes so long on any machine.
 pub const PATIENCE: Duration = Duration::from_secs(60);
@@ -29,14 +28,8 @@ pub fn test_url() -> String {
 
 /// The parts of the URL: credentials, host and port, the rest with its slash.
 pub fn parts(url: &str) -> (String, String, String) {
-    let rest = url.split_once("://").unwrap().1;
-    let (credentials, place) = rest.rsplit_once('@').unwrap_or(("guest:guest", rest));
-    let at = place.find('/').unwrap_or(place.len());
-    let host = match &place[..at] {
-        host if host.contains(':') => host.to_owned(),
-        host => format!("{host}:5672"),
-    };
-    (credentials.to_owned(), host, place[at..].to_owned())
+    let Parts { credentials, host, rest } = Parts::of(url);
+    (credentials, host, rest)
 }
 
 /// A namespace that no other test uses.
@@ -89,10 +82,12 @@ impl Scratch {
 
 /// A connection that knows nothing of Phalanx.
 pub async fn raw() -> lapin::Connection {
-    let (credentials, host, rest) = parts(&test_url());
+    let mut parts = Parts::of(&test_url());
     // lapin takes a slash at the end for a virtual host without a name.
-    let rest = if ["", "/"].contains(&rest.as_str()) { "/%2f" } else { &rest };
-    let url = format!("amqp://{credentials}@{host}{rest}");
+    if parts.rest.trim_matches('/').is_empty() {
+        parts.rest = "/%2f".to_owned();
+    }
+    let url = parts.at(&parts.host);
     lapin::Connection::connect(&url, Default::default()).await.unwrap()
 }
 

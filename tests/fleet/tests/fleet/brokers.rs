@@ -5,9 +5,10 @@ use std::time::Duration;
 use phalanx::{Error, JobEvent, Stall, prelude::*};
 use phalanx_fleet_tests::*;
 use phalanx_test_node::{NodeOptions, PrivateNode};
+use phalanx_test_proxy::Proxy;
 use tokio::time::Instant;
 
-use crate::{fleet::Fleet, meeting::Meeting, node, places::assert_usable, proxy::Proxy, soon};
+use crate::{fleet::Fleet, meeting::Meeting, node, places::assert_usable, soon};
 
 /// A broker that is killed sooner after the declaration of a quorum queue may lose the queue: it
 /// syncs its own tables that late.
@@ -64,9 +65,8 @@ async fn a_job_survives_the_death_and_the_restart_of_its_broker() {
 async fn connections_that_are_cut_cost_no_element() {
     const COUNT: u64 = 6_000;
     let mut fleet = Fleet::new();
-    let direct = fleet.url.clone();
-    let proxy = Proxy::to(&direct).await;
-    fleet.url = proxy.url(&direct);
+    let proxy = Proxy::to(&fleet.url).await.unwrap();
+    fleet.url = proxy.url();
     let mut workers = vec![fleet.worker(&[]), fleet.worker(&[])];
     for worker in &mut workers {
         worker.started().await;

@@ -13,7 +13,6 @@ mod meeting;
 mod messages;
 mod node;
 mod places;
-mod proxy;
 mod refusals;
 mod workers;
 
