@@ -3,6 +3,7 @@
 
 mod bench;
 mod broker;
+mod chaos;
 mod licences;
 mod node;
 mod test;
@@ -23,6 +24,7 @@ enum Chore {
     Node(node::Node),
     Licences(licences::Licences),
     Bench(bench::Bench),
+    Chaos(chaos::Chaos),
 }
 
 fn main() -> ExitCode {
@@ -31,6 +33,7 @@ fn main() -> ExitCode {
         Chore::Node(node) => node.run(),
         Chore::Licences(licences) => licences.run(),
         Chore::Bench(bench) => bench.run(),
+        Chore::Chaos(chaos) => chaos.run(),
     };
     outcome.unwrap_or_else(|error| {
         eprint!("error: {error}");

@@ -104,14 +104,19 @@ fn try_kind(kind: Kind, port: Option<u16>) -> Result<(Broker, String), String> {
     }
 }
 
-fn start_node(port: Option<u16>) -> Result<PrivateNode, Box<dyn Error>> {
-    let installation = match Installation::find() {
+/// The RabbitMQ that private nodes run; installed if need be.
+pub(crate) fn installation() -> Result<Installation, Box<dyn Error>> {
+    match Installation::find() {
         Err(NodeError::NotInstalled) => {
             install::install()?;
-            Installation::find()?
+            Ok(Installation::find()?)
         }
-        found => found?,
-    };
+        found => Ok(found?),
+    }
+}
+
+fn start_node(port: Option<u16>) -> Result<PrivateNode, Box<dyn Error>> {
+    let installation = installation()?;
     let mut options = NodeOptions::new();
     if let Some(port) = port {
         options = options.port(port);

@@ -1,0 +1,81 @@
+//! Does to a fleet what a schedule says.
+
+use std::error::Error;
+
+use phalanx_test_node::PrivateNode;
+use rustix::process::Signal;
+use tokio::time::sleep;
+
+use crate::{Fault, FaultKind, Party, fleet::Fleet};
+
+/// Does it, and undoes it.
+pub(crate) async fn inject(
+    fleet: &Fleet,
+    fault: Fault,
+) -> Result<(), Box<dyn Error + Send + Sync>> {
+    let Fault { kind, party, length } = fault;
+    let places = &fleet.workers.places;
+    let place = match party {
+        Party::Worker(place) => &places[place],
+        Party::Leader => &places[0],
+    };
+    match kind {
+        FaultKind::KillWorker => place.kill(),
+        FaultKind::DrainWorker => place.drain(),
+        FaultKind::KillWorkers => {
+            places.iter().for_each(|place| place.open(true));
+            places.iter().for_each(|place| place.kill());
+            sleep(length).await;
+            places.iter().for_each(|place| place.open(false));
+        }
+        FaultKind::SuspendWorker => {
+            place.signal(Signal::STOP);
+            sleep(length).await;
+            place.signal(Signal::CONT);
+        }
+        FaultKind::SuspendLeader => {
+            fleet.leader.signal(Signal::STOP);
+            sleep(length).await;
+            fleet.leader.signal(Signal::CONT);
+        }
+        FaultKind::SuspendBroker => {
+            fleet.with_node(|node| node.suspend()).await?;
+            sleep(length).await;
+            fleet.with_node(|node| node.resume()).await?;
+        }
+        FaultKind::KillBroker => {
+            // In one go: nobody else may find the broker dead.
+            let down = move |node: &mut PrivateNode| {
+                node.kill()?;
+                std::thread::sleep(length);
+                node.restart()
+            };
+            fleet.with_node(down).await?;
+        }
+        FaultKind::RestartBroker => fleet.with_node(PrivateNode::restart).await?,
+        FaultKind::Alarm => {
+            let set = |mark: &'static str| {
+                fleet.with_node(move |node| node.control(&["set_vm_memory_high_watermark", mark]))
+            };
+            set("0.000001").await?;
+            sleep(length).await;
+            set("0.6").await?;
+        }
+        FaultKind::Cut => fleet.proxy(party).cut(),
+        FaultKind::Stall | FaultKind::Silence | FaultKind::Slow => {
+            let proxy = fleet.proxy(party);
+            proxy.set(fault.way());
+            sleep(length).await;
+            proxy.set(phalanx_test_proxy::Way::Open);
+            if kind == FaultKind::Silence {
+                proxy.cut();
+            }
+        }
+        FaultKind::DeleteQueue => {
+            let channel = fleet.workers.raw().await?.create_channel().await?;
+            let name = format!("{}.task.default", fleet.workers.namespace());
+            channel.queue_delete(name.into(), Default::default()).await?;
+        }
+    }
+    Ok(())
+}

@@ -1,0 +1,170 @@
+//! One job: what it runs, and what must come out.
+
+use std::{fmt, time::Duration};
+
+use futures::{FutureExt as _, TryFutureExt as _, future::BoxFuture};
+use phalanx::{Error, Runtime, prelude::*};
+
+use super::{
+    operations::{
+        AddElsewhere, AddUp, Concatenate, Invert, IsOdd, Multiply, Spread, Triple, TripleLater,
+        Turn, Word, matrix, product, spread_out,
+    },
+    verdict::Verdict,
+};
+
+/// What a job does with its numbers.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Kind {
+    Map,
+    MapLater,
+    Chain,
+    Pools,
+    Count,
+    Words,
+    FixedWords,
+    Matrices,
+    Fractions,
+}
+
+impl Kind {
+    pub(crate) const ALL: [Self; 9] = [
+        Self::Map,
+        Self::MapLater,
+        Self::Chain,
+        Self::Pools,
+        Self::Count,
+        Self::Words,
+        Self::FixedWords,
+        Self::Matrices,
+        Self::Fractions,
+    ];
+}
+
+/// A job on the numbers from 0.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) struct Spec {
+    pub(crate) kind: Kind,
+    pub(crate) count: u64,
+    /// Elements to a task; `None` leaves it to the leader.
+    pub(crate) batch: Option<u32>,
+    /// What each element costs.
+    pub(crate) nap: Duration,
+}
+
+impl fmt::Display for Spec {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let Self { kind, count, batch, nap } = self;
+        write!(f, "{kind:?} of {count}, {nap:?} each, ")?;
+        match batch {
+            Some(batch) => write!(f, "{batch} to a task"),
+            None => write!(f, "tasks of any size"),
+        }
+    }
+}
+
+/// A job that runs, and what will be found of its outcome.
+pub(crate) type Started = (Job, BoxFuture<'static, Result<Verdict, Error>>);
+
+impl Spec {
+    /// A job that keeps so many slots busy for about so long.
+    pub(crate) fn by_chance(chance: &mut fastrand::Rng, slots: u64, length: Duration) -> Self {
+        let kind = Kind::ALL[chance.usize(..Kind::ALL.len())];
+        let batch = [None, None, Some(1), Some(1), Some(7), Some(100)][chance.usize(..6)];
+        // Tasks of one element are as many as elements: fewer, and each longer.
+        let most = if batch.is_some_and(|batch| batch < 10) { 2_000 } else { 20_000 };
+        let count = chance.u64(most / 4..=most);
+        let nap = length * slots as u32 / count as u32;
+        Self { kind, count, batch, nap }
+    }
+
+    fn numbers(&self) -> IndexedStream<u64> {
+        let numbers = IndexedStream::from(0..self.count);
+        match self.batch {
+            Some(batch) => numbers.batch(batch),
+            None => numbers,
+        }
+    }
+
+    /// Runs it; the outcome is compared with that of the sequential program.
+    pub(crate) fn start(self, runtime: &Runtime) -> Result<Started, Error> {
+        let (numbers, nap, count) = (self.numbers(), self.nap, self.count);
+        let triples = move || (0..count).map(|n| 3 * n);
+        match self.kind {
+            // As completed: an element that comes twice comes twice here.
+            Kind::Map => values(numbers.map(Triple { nap }), runtime, triples()),
+            Kind::MapLater => values(numbers.map(TripleLater { nap }), runtime, triples()),
+            Kind::Pools => values(
+                numbers.map(Triple { nap }).map(AddElsewhere).flat_map(Spread { nap: NONE }),
+                runtime,
+                triples().map(|n| n + 1).flat_map(spread_out),
+            ),
+            Kind::Chain => {
+                let chain =
+                    numbers.flat_map(Spread { nap }).filter(IsOdd).map(Triple { nap: NONE });
+                let expected: Vec<u64> = self.odd().map(|n| 3 * n).collect();
+                let (job, results) = chain.ordered().start(runtime)?;
+                let outcome = results.map_ok(|(_, value)| value).try_collect::<Vec<_>>();
+                Ok((job, outcome.map_ok(move |found| Verdict::of_order(&expected, &found)).boxed()))
+            }
+            Kind::Count => {
+                let count = numbers.flat_map(Spread { nap }).filter(IsOdd).count();
+                value(count.start(runtime)?, self.odd().count() as u64)
+            }
+            Kind::Words => {
+                value(numbers.map(Word { nap }).fold(Concatenate).start(runtime)?, self.words())
+            }
+            Kind::FixedWords => {
+                let words = numbers.map(Word { nap }).fold(Concatenate).deterministic();
+                value(words.start(runtime)?, self.words())
+            }
+            Kind::Matrices => value(
+                numbers.map(Turn { nap }).fold(Multiply).start(runtime)?,
+                (0..count).map(matrix).fold([1, 0, 0, 1], product),
+            ),
+            Kind::Fractions => {
+                let fractions = |spec: Self| {
+                    spec.numbers().map(Invert { nap: spec.nap }).fold(AddUp).deterministic()
+                };
+                let (job, sum) = fractions(self).start(runtime)?;
+                let alone = fractions(Self { nap: NONE, batch: None, ..self });
+                let outcome = async move {
+                    // The same tree in this process: its bits are what was promised.
+                    let memory = Runtime::builder().url("memory://").slots(1).connect().await?;
+                    let expected: f64 = alone.run(&memory).await?;
+                    memory.close().await;
+                    Ok(Verdict::of_value(&expected.to_bits(), &sum.await?.to_bits()))
+                };
+                Ok((job, outcome.boxed()))
+            }
+        }
+    }
+
+    fn odd(&self) -> impl Iterator<Item = u64> + use<> {
+        (0..self.count).flat_map(spread_out).filter(|n| n % 2 == 1)
+    }
+
+    fn words(&self) -> String {
+        (0..self.count).map(|n| format!("{n},")).collect()
+    }
+}
+
+const NONE: Duration = Duration::ZERO;
+
+fn values(
+    stream: IndexedStream<u64>,
+    runtime: &Runtime,
+    expected: impl Iterator<Item = u64>,
+) -> Result<Started, Error> {
+    let expected: Vec<u64> = expected.collect();
+    let (job, results) = stream.start(runtime)?;
+    let found = results.map_ok(|(_, value)| value).try_collect::<Vec<_>>();
+    Ok((job, found.map_ok(move |found| Verdict::of_values(expected, found)).boxed()))
+}
+
+fn value<V: PartialEq + Send + 'static>(
+    (job, value): (Job, phalanx::Pending<V>),
+    expected: V,
+) -> Result<Started, Error> {
+    Ok((job, value.map_ok(move |found| Verdict::of_value(&expected, &found)).boxed()))
+}

@@ -1,0 +1,81 @@
+//! What runs while things go wrong: jobs, and what must come out of them.
+
+mod job;
+pub(crate) mod operations;
+mod verdict;
+
+use std::time::Duration;
+
+pub(crate) use job::{Kind, Spec};
+pub(crate) use verdict::Verdict;
+
+/// About how long a job of a round takes when nothing goes wrong, alone.
+const LENGTH: Duration = Duration::from_millis(1_500);
+
+/// The jobs of one round, which run at once.
+pub(crate) fn round(seed: u64, round: u64, jobs: usize, slots: u64) -> Vec<Spec> {
+    let mut chance = fastrand::Rng::with_seed(seed.wrapping_add(round.wrapping_mul(1 << 32)));
+    (0..jobs).map(|_| Spec::by_chance(&mut chance, slots, LENGTH)).collect()
+}
+
+/// The jobs of a round that has many tasks, each of one element that costs nothing.
+pub(crate) fn busy_round(round: u64) -> Vec<Spec> {
+    let kinds = [Kind::Map, Kind::Words, Kind::MapLater, Kind::Matrices];
+    let kind = |at: u64| kinds[(at % kinds.len() as u64) as usize];
+    let nap = Duration::ZERO;
+    let spec = |kind| Spec { kind, count: 20_000, batch: Some(1), nap };
+    vec![spec(kind(2 * round)), spec(kind(2 * round + 1))]
+}
+
+#[cfg(test)]
+mod tests {
+    use std::sync::Arc;
+
+    use futures::future::join_all;
+    use phalanx::{
+        Runtime,
+        memory::{MemoryBroker, Misbehaviour},
+    };
+
+    use super::*;
+
+    #[test]
+    fn a_seed_decides_the_jobs_of_a_round() {
+        assert_eq!(round(1, 2, 4, 6), round(1, 2, 4, 6));
+        assert_ne!(round(1, 2, 4, 6), round(2, 2, 4, 6));
+        assert_ne!(round(1, 2, 4, 6), round(1, 3, 4, 6));
+    }
+
+    #[tokio::test]
+    async fn jobs_of_all_kinds_are_right_where_nothing_goes_wrong() {
+        let runtime = Runtime::builder().url("memory://").slots(2).connect().await.unwrap();
+        for kind in Kind::ALL {
+            for batch in [None, Some(1), Some(100)] {
+                let spec = Spec { kind, count: 300, batch, nap: Duration::ZERO };
+                let (_job, outcome) = spec.start(&runtime).unwrap();
+                let verdict = outcome.await.unwrap();
+                assert!(verdict.is_right(), "{spec}: {verdict}");
+            }
+        }
+        runtime.close().await;
+    }
+
+    #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+    async fn jobs_at_once_are_right_over_a_broker_that_misbehaves() {
+        for seed in 0..4 {
+            let broker = MemoryBroker::with_misbehaviour(Misbehaviour::seeded(seed));
+            broker.start_workers(4);
+            let runtime = Runtime::builder().lead(Arc::new(broker)).await.unwrap();
+            let jobs = round(seed, 0, 4, 4).into_iter().map(async |spec| {
+                let spec = Spec { nap: Duration::ZERO, ..spec };
+                let (_job, outcome) = spec.start(&runtime).unwrap();
+                let verdict =
+                    outcome.await.unwrap_or_else(|error| panic!("seed {seed}: {spec}: {error}"));
+                assert!(verdict.is_right(), "seed {seed}: {spec}: {verdict}");
+            });
+            let all = tokio::time::timeout(Duration::from_secs(120), join_all(jobs));
+            all.await.unwrap_or_else(|_| panic!("seed {seed}: it takes too long"));
+            runtime.close().await;
+        }
+    }
+}

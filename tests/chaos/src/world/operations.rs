@@ -1,0 +1,140 @@
+//! What the jobs run on the fleet.
+
+use std::time::Duration;
+
+use phalanx::prelude::*;
+
+use crate::{Point, death};
+
+/// What an element costs; and here a worker may die.
+fn work(nap: Duration) {
+    death::reach(Point::Operating);
+    if !nap.is_zero() {
+        std::thread::sleep(nap);
+    }
+}
+
+/// Multiplies by three.
+#[operation]
+pub(crate) fn triple(#[state] nap: Duration, n: u64) -> u64 {
+    work(nap);
+    3 * n
+}
+
+/// The same, waiting rather than working.
+#[operation]
+pub(crate) async fn triple_later(#[state] nap: Duration, n: u64) -> u64 {
+    work(Duration::ZERO);
+    tokio::time::sleep(nap).await;
+    3 * n
+}
+
+/// None to three numbers for each.
+#[operation]
+pub(crate) fn spread(#[state] nap: Duration, n: u64) -> Vec<u64> {
+    work(nap);
+    spread_out(n).collect()
+}
+
+pub(super) fn spread_out(n: u64) -> impl Iterator<Item = u64> {
+    (0..n % 4).map(move |copy| 10 * n + copy)
+}
+
+/// Whether it is odd.
+#[operation]
+pub(crate) fn is_odd(n: &u64) -> bool {
+    !n.is_multiple_of(2)
+}
+
+/// Adds one, in another pool.
+#[operation(pool = "other")]
+pub(crate) fn add_elsewhere(n: u64) -> u64 {
+    n + 1
+}
+
+/// A word for each number.
+#[operation]
+pub(crate) fn word(#[state] nap: Duration, n: u64) -> String {
+    work(nap);
+    format!("{n},")
+}
+
+/// Puts words one behind the other: their order shows.
+#[derive(Serialize, Deserialize, RemoteExecute)]
+pub(crate) struct Concatenate;
+
+impl Monoid for Concatenate {
+    type Elem = String;
+
+    fn empty(&self) -> String {
+        String::new()
+    }
+
+    fn combine(&self, mut a: String, b: String, _cx: &TaskContext) -> Result<String> {
+        a.push_str(&b);
+        Ok(a)
+    }
+}
+
+/// Two rows of two numbers below [`MODULUS`].
+pub(crate) type Matrix = [u64; 4];
+
+/// Small enough that a product of two numbers below it fits.
+pub(super) const MODULUS: u64 = 1_000_000_007;
+
+/// A matrix for each number; no two of them commute.
+#[operation]
+pub(crate) fn turn(#[state] nap: Duration, n: u64) -> Matrix {
+    work(nap);
+    matrix(n)
+}
+
+pub(super) fn matrix(n: u64) -> Matrix {
+    [n % MODULUS, 1, n + 2, 3]
+}
+
+pub(super) fn product(a: Matrix, b: Matrix) -> Matrix {
+    let entry = |row: usize, column: usize| {
+        (a[2 * row] * b[column] % MODULUS + a[2 * row + 1] * b[2 + column] % MODULUS) % MODULUS
+    };
+    [entry(0, 0), entry(0, 1), entry(1, 0), entry(1, 1)]
+}
+
+/// Multiplies matrices.
+#[derive(Serialize, Deserialize, RemoteExecute)]
+pub(crate) struct Multiply;
+
+impl Monoid for Multiply {
+    type Elem = Matrix;
+
+    fn empty(&self) -> Matrix {
+        [1, 0, 0, 1]
+    }
+
+    fn combine(&self, a: Matrix, b: Matrix, _cx: &TaskContext) -> Result<Matrix> {
+        Ok(product(a, b))
+    }
+}
+
+/// A fraction for each number.
+#[operation]
+pub(crate) fn invert(#[state] nap: Duration, n: u64) -> f64 {
+    work(nap);
+    1.0 / (n as f64 + 1.0)
+}
+
+/// Adds fractions, which rounds: the grouping shows.
+#[derive(Serialize, Deserialize, RemoteExecute)]
+pub(crate) struct AddUp;
+
+impl Monoid for AddUp {
+    type Elem = f64;
+
+    fn empty(&self) -> f64 {
+        0.0
+    }
+
+    fn combine(&self, a: f64, b: f64, _cx: &TaskContext) -> Result<f64> {
+        Ok(a + b)
+    }
+}

@@ -1,0 +1,34 @@
+//! Workers that die at each point of the protocol.
+
+use phalanx_chaos::{Death, FaultKind, Point};
+
+use crate::{schedule, shared, survived};
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_worker_that_dies_at_any_point_costs_no_element() {
+    let mut schedule = schedule(1, &[FaultKind::KillWorker]);
+    for nth in [1, 7] {
+        let deaths = Point::COMMON.iter().map(|point| Death { point: *point, nth });
+        schedule.deaths.extend(deaths);
+    }
+    let report = survived(schedule, shared()).await;
+    for point in Point::COMMON {
+        assert!(report.faults(&format!("died: {point}")) > 0, "nobody died at {point}: {report}");
+    }
+}
+
+/// Each of these comes only after another worker was lost: that one died too, with a task that now
+/// nobody has run.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_worker_that_dies_of_what_a_dead_one_left_costs_no_element() {
+    let mut schedule = schedule(2, &[FaultKind::KillWorker]);
+    for point in Point::RARE {
+        schedule.deaths.push(Death { point: Point::Operating, nth: 20 });
+        schedule.deaths.push(Death { point, nth: 1 });
+        schedule.deaths.push(Death { point: Point::Delivered, nth: 20 });
+    }
+    let report = survived(schedule, shared()).await;
+    assert!(report.tally("tasks returned: Redelivered") > 0, "{report}");
+    let died = Point::RARE.map(|point| report.faults(&format!("died: {point}")));
+    assert!(died.iter().sum::<u64>() > 0, "{report}");
+}

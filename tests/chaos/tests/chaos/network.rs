@@ -1,0 +1,11 @@
+//! Connections that are cut, late, stalled or silent.
+
+use phalanx_chaos::FaultKind;
+
+use crate::{schedule, shared, survived};
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn no_element_is_lost_on_a_bad_network() {
+    let kinds = [FaultKind::Cut, FaultKind::Stall, FaultKind::Silence, FaultKind::Slow];
+    survived(schedule(5, &kinds), shared()).await;
+}

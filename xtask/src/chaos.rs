@@ -1,0 +1,32 @@
+//! `cargo xtask chaos`: whole fleets under faults.
+
+use std::process::{Command, ExitCode};
+
+use clap::Args;
+
+use crate::Outcome;
+use crate::broker;
+
+/// Break fleets as a seed says, and compare the answers of their jobs.
+///
+/// `cargo xtask chaos --seed 7 --minutes 5` for a run that can be repeated, `--soak` for a million
+/// tasks, `-- --help` for all there is. The broker is a private node: of the tree that
+/// PHALANX_TEST_RABBITMQ_ROOT names, else of the image that PHALANX_TEST_RABBITMQ_IMAGE names, else
+/// of this machine's rabbitmq-server, which is installed if need be.
+#[derive(Debug, Args)]
+pub(crate) struct Chaos {
+    /// Arguments for the run.
+    #[arg(trailing_var_arg = true, allow_hyphen_values = true, value_name = "ARGUMENTS")]
+    arguments: Vec<String>,
+}
+
+impl Chaos {
+    pub(crate) fn run(self) -> Outcome {
+        let mut cargo = Command::new(env!("CARGO"));
+        cargo.args(["run", "--quiet", "--release", "--package", "phalanx-chaos", "--", "run"]);
+        // It finds the broker itself; here it is made sure that there is one.
+        broker::installation()?;
+        let status = cargo.args(&self.arguments).status()?;
+        Ok(if status.success() { ExitCode::SUCCESS } else { ExitCode::FAILURE })
+    }
+}
