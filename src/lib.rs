@@ -38,6 +38,20 @@ pub mod broker {
     pub use phalanx_core::broker::{Broker, BrokerUrl, Health, Pool, PoolNameError};
 }
 
+/// The elements that failed for good, kept by the broker:
+/// [`Runtime::dead_letters`](crate::Runtime::dead_letters).
+pub mod dead_letters {
+    pub use phalanx_core::{
+        broker::MessageKind,
+        id::LetterId,
+        leader::{
+            DeadLetterContent, DeadLetterEntry, DeadLetterError, DeadLetters, UnreadableLetter,
+        },
+        registry::{StepReference, Verb},
+        wire::DeadLetterHeader,
+    };
+}
+
 /// The registry: which operations this program knows.
 pub mod registry {
     pub use phalanx_core::registry::{Kind, Registered, Registry, RegistryError};

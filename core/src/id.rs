@@ -51,6 +51,19 @@ uuid_identity! {
     ExecutionId, new_v4
 }
 
+uuid_identity! {
+    /// One dead letter. Later ones are larger (UUID version 7).
+    LetterId, now_v7
+}
+
+impl std::str::FromStr for LetterId {
+    type Err = uuid::Error;
+
+    fn from_str(text: &str) -> Result<Self, Self::Err> {
+        Uuid::parse_str(text.trim()).map(Self)
+    }
+}
+
 /// The number of a task, unique for its leader and never used twice.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 #[serde(transparent)]

@@ -150,7 +150,8 @@ impl Subscription {
     fn give_back(&self, queue: &Queue, mut returned: Vec<Queued>) {
         returned.retain_mut(|queued| {
             queued.returns += 1;
-            let keep = queued.returns <= DELIVERY_LIMIT;
+            let limited = queue.kind.dead_letters.is_some();
+            let keep = !limited || queued.returns <= DELIVERY_LIMIT;
             if !keep {
                 self.dead_letter(queue, queued);
             }

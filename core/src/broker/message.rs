@@ -46,10 +46,12 @@ pub enum MessageKind {
     Control,
     /// From workers to all leaders.
     Event,
+    /// An element that failed for good.
+    DeadLetter,
 }
 
 impl MessageKind {
-    const ALL: [(Self, &'static str); 7] = [
+    const ALL: [(Self, &'static str); 8] = [
         (Self::Task, "task"),
         (Self::Result, "result"),
         (Self::Return, "return"),
@@ -57,6 +59,7 @@ impl MessageKind {
         (Self::ProbeReply, "probe-reply"),
         (Self::Control, "control"),
         (Self::Event, "event"),
+        (Self::DeadLetter, "dead-letter"),
     ];
 
     /// Its name in the properties of a message.

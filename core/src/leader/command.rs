@@ -23,6 +23,9 @@ pub(super) enum Command {
         outputs: mpsc::UnboundedSender<Result<Option<OutputBlock>, Error>>,
         progress: watch::Sender<Progress>,
         events: broadcast::Sender<JobEvent>,
+        /// Whether letters are written about elements that fail for good: a replay keeps the one
+        /// that it came of.
+        writes_letters: bool,
     },
     Cancel {
         job: JobId,

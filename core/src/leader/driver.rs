@@ -16,6 +16,7 @@ use super::{
     command::Command,
     engine::Engine,
     event::{JobEvent, Progress},
+    letters::Letters,
     outputs::{CreditGuard, OutputBlock, OutputParts, ReturnedCredit},
     protocol::{Action, Input, Pull, PulledBlock},
     pull::{self, Pulled},
@@ -47,6 +48,8 @@ struct JobChannels {
     progress: watch::Sender<Progress>,
     events: broadcast::Sender<JobEvent>,
     source: SourcePlace,
+    /// Whether letters are written about elements that fail for good.
+    writes_letters: bool,
 }
 
 /// Where the source of a job is.
@@ -77,6 +80,7 @@ pub(super) struct Driver {
     declared: HashMap<Pool, Arc<OnceCell<()>>>,
     /// Publishes that are not confirmed: as many as the engine has credit for.
     publishing: FuturesUnordered<Publishing>,
+    letters: Letters,
     combining: JoinSet<Combined>,
     pulls: mpsc::Receiver<Pulled>,
     pull_news: mpsc::Sender<Pulled>,
@@ -94,6 +98,7 @@ impl Driver {
     ) -> Self {
         let (pull_news, pulls) = mpsc::channel(64);
         Self {
+            letters: Letters::new(Arc::clone(&broker), leader),
             broker,
             leader,
             engine,
@@ -167,6 +172,7 @@ impl Driver {
                     let now = health.borrow_and_update().clone();
                     // Queues may have gone with the connection.
                     self.declared.clear();
+                    self.letters.reconnected();
                     self.hear(Input::Health(now));
                 }
             }
@@ -182,6 +188,7 @@ impl Driver {
         self.say_alive();
         let goodbye = async {
             while self.publishing.next().await.is_some() {}
+            self.letters.flush().await;
             let reply = reply_queue(self.leader);
             if let Err(error) = self.broker.delete(&reply).await {
                 tracing::debug!(%error, "reply queue is left to expire");
@@ -206,13 +213,14 @@ impl Driver {
 
     fn command(&mut self, command: Command) {
         match command {
-            Command::Start { job, plan, source, outputs, progress, events } => {
+            Command::Start { job, plan, source, outputs, progress, events, writes_letters } => {
                 let hint = match source.size_hint() {
                     (least, Some(most)) if least == most => Some(most),
                     _ => None,
                 };
                 let source = SourcePlace::Here(source);
-                self.jobs.insert(job, JobChannels { outputs, progress, events, source });
+                let channels = JobChannels { outputs, progress, events, source, writes_letters };
+                self.jobs.insert(job, channels);
                 self.newest = self.newest.max(Some(job));
                 self.hear(Input::Start { job, plan, hint });
             }
@@ -340,6 +348,11 @@ impl Driver {
                 if let Some(channels) = self.jobs.get(&job) {
                     // Nobody has to listen.
                     let _ = channels.events.send(event);
+                }
+            }
+            Action::DeadLetter { job, element } => {
+                if self.jobs.get(&job).is_some_and(|channels| channels.writes_letters) {
+                    self.letters.write(*element);
                 }
             }
         }

@@ -3,6 +3,7 @@
 mod batch;
 mod combine;
 mod command;
+mod dead_letters;
 mod driver;
 mod elements;
 mod engine;
@@ -12,6 +13,7 @@ mod fold;
 mod handle;
 mod job;
 mod launch;
+mod letters;
 mod order;
 mod outputs;
 mod pending;
@@ -24,6 +26,9 @@ mod runtime;
 mod task;
 mod workers;
 
+pub use dead_letters::{
+    DeadLetterContent, DeadLetterEntry, DeadLetterError, DeadLetters, UnreadableLetter,
+};
 pub use event::{JobEvent, Progress, Stall};
 pub use handle::{Job, JobEvents};
 pub use pending::Pending;

@@ -7,7 +7,7 @@ use bytes::Bytes;
 use super::{event::JobEvent, outputs::OutputParts};
 use crate::{
     broker::{Health, Pool, PublishError},
-    error::Error,
+    error::{Error, ExecuteError},
     id::{JobId, TaskNumber, WorkerId},
     operation::OperationError,
     plan::Plan,
@@ -88,4 +88,19 @@ pub(crate) enum Action {
     Cancel { job: JobId },
     /// Tell who listens.
     Emit { job: JobId, event: JobEvent },
+    /// Keep what failed for good where a person can look.
+    DeadLetter { job: JobId, element: Box<DeadElement> },
+}
+
+/// An element that failed for good, or partial results that could not be combined.
+#[derive(Debug)]
+pub(crate) struct DeadElement {
+    /// Whose workers ran it.
+    pub(crate) pool: Pool,
+    /// What was still to be run on it in its stage.
+    pub(crate) steps: Vec<StepReference>,
+    pub(crate) payload: Bytes,
+    /// The length of each encoding in `payload`.
+    pub(crate) lengths: Vec<u32>,
+    pub(crate) error: ExecuteError,
 }

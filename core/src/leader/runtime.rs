@@ -11,6 +11,7 @@ use tokio::sync::{broadcast, mpsc, watch};
 use super::{
     batch::Tempo,
     command::Command,
+    dead_letters::DeadLetters,
     driver::{Driver, reply_queue},
     engine::{Engine, Settings},
     event::Progress,
@@ -18,7 +19,7 @@ use super::{
     launch::{Launched, OutputReceiver},
 };
 use crate::{
-    broker::{self, Broker, BrokerUrl, ConnectOptions, QueueSpec, Role},
+    broker::{self, Broker, BrokerUrl, ConnectOptions, Pool, QueueSpec, Role},
     error::Error,
     id::{JobId, LeaderId},
     plan::{Plan, PlanError, Source},
@@ -55,6 +56,7 @@ pub struct Runtime {
 struct Inner {
     leader: LeaderId,
     url: BrokerUrl,
+    broker: Arc<dyn Broker>,
     /// Locked while an identity is made and sent, so that jobs start in the order of their
     /// identities: what `Alive` says of those up to the newest depends on it (rule 21).
     commands: Mutex<mpsc::UnboundedSender<Command>>,
@@ -103,17 +105,33 @@ impl Runtime {
     }
 
     pub(crate) fn launch(&self, plan: Plan, source: Source) -> Result<Launched, Error> {
+        self.launch_with(plan, source, true)
+    }
+
+    /// As [`launch`](Self::launch); says whether letters are written about what fails for good.
+    pub(super) fn launch_with(
+        &self,
+        plan: Plan,
+        source: Source,
+        writes_letters: bool,
+    ) -> Result<Launched, Error> {
         let (outputs, receiver) = mpsc::unbounded_channel();
         let (progress, watching) = watch::channel(Progress::default());
         let (events, _) = broadcast::channel(JobEvents::KEPT);
         let commands = self.commands();
         let id = JobId::new();
         let job = Job::new(id, commands.clone(), watching, events.clone());
+        let plan = Arc::new(plan);
         let start =
-            Command::Start { job: id, plan: Arc::new(plan), source, outputs, progress, events };
+            Command::Start { job: id, plan, source, outputs, progress, events, writes_letters };
         commands.send(start).map_err(|_| Error::Closed)?;
         drop(commands);
         Ok(Launched { outputs: OutputReceiver::new(receiver, job.clone()), job })
+    }
+
+    /// The elements of a pool that failed for good: to look at, run again and remove.
+    pub fn dead_letters(&self, pool: &Pool) -> DeadLetters {
+        DeadLetters::new(self.clone(), Arc::clone(&self.inner.broker), pool.clone())
     }
 
     fn commands(&self) -> std::sync::MutexGuard<'_, mpsc::UnboundedSender<Command>> {
@@ -134,13 +152,14 @@ impl Runtime {
         let url = broker.url().clone();
         let (commands, receiver) = mpsc::unbounded_channel();
         let (ending, over) = watch::channel(());
-        let driver = Driver::new(broker, leader, Engine::new(settings), receiver, replies, events);
+        let drives = Arc::clone(&broker);
+        let driver = Driver::new(drives, leader, Engine::new(settings), receiver, replies, events);
         tokio::spawn(async move {
             driver.run().await;
             drop(ending);
         });
         let commands = Mutex::new(commands);
-        Ok(Self { inner: Arc::new(Inner { leader, url, commands, over }) })
+        Ok(Self { inner: Arc::new(Inner { leader, url, broker, commands, over }) })
     }
 }
 

@@ -7,8 +7,9 @@ use std::{
     sync::Arc,
 };
 
+use bytes::Bytes;
 use futures::Stream;
-use serde::Serialize;
+use serde::{Serialize, Serializer, ser::SerializeTuple};
 
 use super::{
     BlockBuffer,
@@ -61,6 +62,19 @@ pub struct SourceError {
     pub source: Box<dyn StdError + Send + Sync>,
 }
 
+/// An encoding that encodes to itself: the bytes of a tuple have nothing between them.
+struct Encoded(Bytes);
+
+impl Serialize for Encoded {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        let mut bytes = serializer.serialize_tuple(self.0.len())?;
+        for byte in &self.0 {
+            bytes.serialize_element(byte)?;
+        }
+        bytes.end()
+    }
+}
+
 impl Source {
     pub(super) fn from_iter<I, T>(iterator: I) -> Self
     where
@@ -76,6 +90,11 @@ impl Source {
         I: Iterator<Item: Serialize + 'static> + Send + 'static,
     {
         Self::new(Box::new(IteratorPump::new(elements.map(Ok), is_in_memory::<I>())))
+    }
+
+    /// Of elements that are encoded already.
+    pub(crate) fn from_encoded(elements: Vec<Bytes>) -> Self {
+        Self::from_elements(elements.into_iter().map(Encoded))
     }
 
     pub(super) fn from_stream<S, T>(stream: S) -> Self

@@ -9,7 +9,7 @@ use uuid::Uuid;
 use super::*;
 use crate::{
     broker::Pool,
-    id::{ExecutionId, JobId, LeaderId, TaskNumber, WorkerId},
+    id::{ExecutionId, JobId, LeaderId, LetterId, TaskNumber, WorkerId},
     operation::{ElementRange, ErrorKind, OperationError},
     registry::{Refusal, StepReference, Verb},
 };
@@ -73,6 +73,28 @@ fn result() -> ResultMessage {
     ResultMessage { header, payload: Bytes::from_static(b"xy") }
 }
 
+fn dead_letter() -> DeadLetter {
+    let header = DeadLetterHeader {
+        id: LetterId(uuid(0xee)),
+        written_ms: 1_700_000_000_000,
+        leader: LeaderId(uuid(0xaa)),
+        pool: Pool::default(),
+        job: JobId(uuid(0xbb)),
+        stage: 1,
+        index: 7,
+        task: TaskNumber(300),
+        attempt: 2,
+        tries: 4,
+        worker: Some(WorkerId(uuid(0xdd))),
+        operation: "ops::Double".to_owned(),
+        error: OperationError::new(ErrorKind::Fatal, "odd"),
+        steps: task().header.steps,
+        lengths: vec![3],
+        left_out: false,
+    };
+    DeadLetter { header, payload: Bytes::from_static(b"abc") }
+}
+
 fn presence() -> Presence {
     Presence {
         worker: WorkerId(uuid(0xdd)),
@@ -115,6 +137,8 @@ fn messages() -> Vec<(&'static str, Bytes)> {
         ("cancel", Control::Cancel { leader, job }.encode().unwrap()),
         ("presence", Event::Presence(presence()).encode().unwrap()),
         ("bye", Event::Bye { worker }.encode().unwrap()),
+        ("dead letter", dead_letter().encode().unwrap()),
+        ("dead letter without payload", dead_letter().without_payload().encode().unwrap()),
     ]
 }
 
@@ -129,6 +153,7 @@ fn each_message_has_the_bytes_that_are_written_down() {
 fn what_was_encoded_decodes_as_it_was() {
     assert_eq!(TaskMessage::decode(&task().encode().unwrap()).unwrap(), task());
     assert_eq!(ResultMessage::decode(&result().encode().unwrap()).unwrap(), result());
+    assert_eq!(DeadLetter::decode(&dead_letter().encode().unwrap()).unwrap(), dead_letter());
     let event = Event::Presence(presence());
     assert_eq!(Event::decode(&event.encode().unwrap()).unwrap(), event);
 }
@@ -179,6 +204,25 @@ fn impossible_ranges_are_refused() {
     }
 }
 
+#[test]
+fn a_letter_and_its_lengths_must_agree() {
+    let broken: [fn(&mut DeadLetter); 3] = [
+        |letter| letter.header.lengths = vec![2],
+        |letter| letter.header.lengths = vec![u32::MAX, 3],
+        |letter| letter.header.left_out = true,
+    ];
+    for (at, breaks) in broken.iter().enumerate() {
+        let mut letter = dead_letter();
+        breaks(&mut letter);
+        assert!(DeadLetter::decode(&letter.encode().unwrap()).is_err(), "broken way {at}");
+    }
+    let mut several = dead_letter();
+    several.header.lengths = vec![1, 0, 2];
+    let elements: Vec<Bytes> = several.elements().collect();
+    assert_eq!(elements, [&b"a"[..], b"", b"bc"]);
+    assert_eq!(several.without_payload().elements().map(|element| element.len()).sum::<usize>(), 0);
+}
+
 fn decode_all(bytes: &Bytes) {
     // Errors are fine; panics and huge allocations are not.
     let _ = TaskMessage::decode(bytes);
@@ -188,6 +232,7 @@ fn decode_all(bytes: &Bytes) {
     let _ = ProbeReply::decode(bytes);
     let _ = Control::decode(bytes);
     let _ = Event::decode(bytes);
+    let _ = DeadLetter::decode(bytes);
 }
 
 proptest! {

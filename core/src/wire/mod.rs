@@ -2,6 +2,7 @@
 
 mod answer;
 mod control;
+mod dead_letter;
 mod envelope;
 mod event;
 #[cfg(test)]
@@ -13,6 +14,7 @@ pub use answer::{
     ReturnReason, Segment,
 };
 pub use control::Control;
+pub use dead_letter::{DeadLetter, DeadLetterHeader};
 pub use envelope::{MAX_MESSAGE_BYTES, WIRE_VERSION, WireError};
 pub use event::{Event, OfferedOperation, Presence};
 pub use task::{TaskHeader, TaskKind, TaskMessage};

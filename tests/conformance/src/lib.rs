@@ -40,6 +40,7 @@ macro_rules! conformance {
             consuming: try_next_gives_what_is_here_and_does_not_wait,
             consuming: dropping_a_waiting_future_loses_nothing,
             consuming: a_cancelled_consumer_may_still_settle,
+            consuming: what_is_looked_at_and_given_back_keeps_its_order,
             losing: what_a_lost_connection_held_comes_again_as_redelivered,
             losing: what_a_dropped_consumer_held_comes_again_as_redelivered,
             losing: what_a_cancelled_consumer_handed_out_stays_with_its_holders,

@@ -49,3 +49,23 @@ pub async fn never_come(#[state] unwanted: u64, n: u64) -> u64 {
     }
     n
 }
+
+/// Declines one number for as long as a file is there: mended when it is gone.
+#[operation]
+pub fn decline_while(
+    #[state] broken: String,
+    #[state] unwanted: u64,
+    n: u64,
+) -> Result<u64, Declined> {
+    if n == unwanted && std::path::Path::new(&broken).exists() {
+        Err(Declined { number: n })
+    } else {
+        Ok(n)
+    }
+}
+
+/// Declines every text.
+#[operation]
+pub fn decline_text(text: &str) -> Result<u64> {
+    Err(OperationError::fatal(format!("declined {} bytes", text.len())))
+}

@@ -2,10 +2,10 @@
 
 use std::{ffi::OsString, fmt, net::SocketAddr, time::Duration};
 
-use clap::{CommandFactory, FromArgMatches, Parser};
+use clap::{CommandFactory, FromArgMatches, Parser, Subcommand};
 use phalanx_core::broker::{BrokerUrl, Pool};
 
-use super::{code, duration};
+use super::{code, dead_letters, duration};
 use crate::WorkerOptions;
 
 /// Takes tasks from a broker and runs the operations of this program.
@@ -14,11 +14,17 @@ use crate::WorkerOptions;
 pub(super) struct Arguments {
     /// Where the broker is, as amqp://user:password@host/vhost
     // Environment values are hidden in the help: this one holds a password.
-    #[arg(long, env = "PHALANX_URL", default_value = BrokerUrl::MEMORY, hide_env_values = true)]
+    #[arg(
+        long,
+        global = true,
+        env = "PHALANX_URL",
+        default_value = BrokerUrl::MEMORY,
+        hide_env_values = true
+    )]
     pub(super) url: String,
 
     /// The prefix of all queues and exchanges; the same for leaders and workers
-    #[arg(long, env = "PHALANX_NAMESPACE", default_value = "phalanx")]
+    #[arg(long, global = true, env = "PHALANX_NAMESPACE", default_value = "phalanx")]
     pub(super) namespace: String,
 
     /// A pool to serve; several times, or several with commas
@@ -64,6 +70,16 @@ pub(super) struct Arguments {
     /// Answer GET /livez and GET /readyz there, for example at 0.0.0.0:8080
     #[arg(long, env = "PHALANX_HEALTH", value_name = "ADDRESS")]
     pub(super) health: Option<SocketAddr>,
+
+    #[command(subcommand)]
+    pub(super) errand: Option<Errand>,
+}
+
+/// What else than serving there is to do.
+#[derive(Clone, Subcommand)]
+pub(super) enum Errand {
+    /// Look at elements that failed for good, run them again, drop them
+    DeadLetters(dead_letters::Arguments),
 }
 
 impl Arguments {

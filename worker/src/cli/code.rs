@@ -15,6 +15,8 @@ pub(super) enum Code {
     Abandoned = 4,
     Stopped = 5,
     System = 6,
+    MissingLetter = 7,
+    LetterStays = 8,
 }
 
 /// The same for `--help`.

@@ -2,20 +2,22 @@
 
 mod arguments;
 mod code;
+mod dead_letters;
 mod duration;
 mod health;
 mod serve;
 mod signals;
 
-use std::process::ExitCode;
+use std::{io::Write, process::ExitCode};
 
-use arguments::Arguments;
+use arguments::{Arguments, Errand};
 pub(crate) use signals::Signals;
 
 /// Serves operations until it is told to drain: what the `main` of a worker calls.
 ///
 /// Flags and environment say where and how; `--help` lists them, and the exit codes. A leading
-/// argument `worker` is skipped, so that one program can be leader and worker.
+/// argument `worker` is skipped, so that one program can be leader and worker. `dead-letters` lists,
+/// shows, runs again and drops the elements that failed for good.
 ///
 /// Tasks that may end the process which runs them run in child processes: the same program, started
 /// again with the same arguments, comes here too. What happens before that happens in each of them.
@@ -34,7 +36,16 @@ pub async fn main() -> ExitCode {
         return code;
     }
     let code = match Arguments::parse(std::env::args_os()) {
-        Ok(arguments) => serve::serve(arguments, |line| eprintln!("{line}")).await,
+        Ok(mut arguments) => {
+            let say = |line: &str| eprintln!("{line}");
+            match arguments.errand.take() {
+                None => serve::serve(arguments, say).await,
+                Some(Errand::DeadLetters(errand)) => {
+                    let Arguments { url, namespace, .. } = &arguments;
+                    dead_letters::run(errand, url, namespace, say, print).await
+                }
+            }
+        }
         Err(error) => {
             // Help and version are asked for, and go to the standard output.
             let _ = error.print();
@@ -42,4 +53,9 @@ pub async fn main() -> ExitCode {
         }
     };
     code.into()
+}
+
+/// To the standard output; whoever closes it wants no more.
+fn print(text: &str) {
+    let _ = std::io::stdout().lock().write_all(text.as_bytes());
 }

@@ -159,7 +159,7 @@ fn first_line(options: &WorkerOptions, registry: &Registry, broker: &dyn Broker)
 }
 
 /// An error and its causes in one line.
-fn with_causes(error: &dyn Error) -> String {
+pub(super) fn with_causes(error: &dyn Error) -> String {
     let mut text = error.to_string();
     let mut cause = error.source();
     while let Some(error) = cause {

@@ -144,6 +144,7 @@ impl Engine {
             } else {
                 // The stage of a fixed fold has no step whose failures are skipped or made values.
                 let error = blamed(job, run, part.index(0), part.tries(0), step, error.clone());
+                self.bury(job, run, &part, &error);
                 self.fail_job(job, run.task.stage, &part, error);
                 return;
             }

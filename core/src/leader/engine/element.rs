@@ -112,6 +112,7 @@ impl Engine {
             return;
         }
         let error = blamed(job, run, part.index(0), part.tries(0), step, error);
+        self.bury(job, run, part, &error);
         if on_failure == OnFailure::Skip {
             job.progress.failed += 1;
             let event = JobEvent::ElementSkipped {
@@ -194,6 +195,7 @@ impl Engine {
                     let at = at.min(elements.len() - 1);
                     let (index, tries) = (elements.index(at), elements.tries(at));
                     let error = blamed(&job, &run, index, tries, step, error);
+                    self.bury(&job, &run, &elements.slice(at..at + 1), &error);
                     self.fail_job(&mut job, task.stage, elements, error);
                 } else if may_retry {
                     self.failed(&mut job, &run, elements.clone(), step, error);
@@ -229,7 +231,9 @@ impl Engine {
             return;
         }
         let index = partials.first().map_or(0, |partial| partial.from);
-        job.verdict.get_or_insert(blamed(job, run, index, tries, step, error));
+        let error = blamed(job, run, index, tries, step, error);
+        self.bury_partials(job, run, &partials, &error);
+        job.verdict.get_or_insert(error);
     }
 }
 

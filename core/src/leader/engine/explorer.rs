@@ -187,7 +187,7 @@ impl World {
                 assert!(self.ended.is_none(), "a job ends once");
                 self.ended = Some(result.map_err(|error: Error| error.to_string()));
             }
-            Action::Cancel { .. } | Action::Emit { .. } => {}
+            Action::Cancel { .. } | Action::Emit { .. } | Action::DeadLetter { .. } => {}
         }
     }
 

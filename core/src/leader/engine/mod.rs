@@ -7,6 +7,7 @@ mod answer;
 mod blame;
 #[cfg(test)]
 mod checks;
+mod dead;
 mod dispatch;
 mod element;
 #[cfg(test)]

@@ -1,7 +1,7 @@
 //! Deliveries are handed out, a few at a time, and settled.
 
 use futures::FutureExt;
-use phalanx_core::broker::{Consumption, Pool, QueueSpec, Settle};
+use phalanx_core::broker::{Address, Consumption, Exchange, Pool, QueueSpec, Settle};
 
 use crate::tools::{
     BrokerUnderTest, body, consume, eventually, publish, receive, take, tasks, to_tasks,
@@ -190,4 +190,32 @@ pub async fn a_cancelled_consumer_may_still_settle(broker: &impl BrokerUnderTest
     publish(&two, &to_tasks(), "last").await;
     assert_eq!(take(&mut other).await, "last");
     held.settle(Settle::Ack);
+}
+
+/// Whoever looks through a queue leaves it as it was; the last goes back first.
+pub async fn what_is_looked_at_and_given_back_keeps_its_order(broker: &impl BrokerUnderTest) {
+    let connection = broker.connect().await;
+    let dead = QueueSpec::Dead { pool: Pool::default() };
+    connection.declare(&dead).await.unwrap();
+    let texts = ["a", "b", "c", "d"];
+    for text in texts {
+        publish(&connection, &Address::new(Exchange::Dead, Pool::DEFAULT), text).await;
+    }
+    for _ in 0..3 {
+        let mut consumer = consume(&connection, &dead, 3).await;
+        let mut held = Vec::new();
+        for _ in 0..3 {
+            held.push(receive(&mut consumer).await);
+        }
+        assert_eq!(held.iter().map(body).collect::<Vec<_>>(), texts[..3]);
+        consumer.cancel().await;
+        while let Some(delivery) = held.pop() {
+            delivery.settle(Settle::Requeue);
+        }
+        eventually(async || connection.declare(&dead).await.unwrap().messages == 4).await;
+    }
+    let mut consumer = consume(&connection, &dead, 1).await;
+    for text in texts {
+        assert_eq!(take(&mut consumer).await, text);
+    }
 }

@@ -9,6 +9,7 @@ mod counting;
 mod elements;
 mod fleet;
 mod leases;
+mod letters;
 mod meeting;
 mod messages;
 mod node;

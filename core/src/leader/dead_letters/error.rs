@@ -1,0 +1,58 @@
+//! What can go wrong with dead letters.
+
+use crate::{
+    broker::{BrokerError, Pool},
+    error::Error,
+    id::LetterId,
+};
+
+/// What can go wrong with dead letters.
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum DeadLetterError {
+    /// There is none of this identity: it was removed, or too old, or never there.
+    #[error("pool `{pool}` has no dead letter {id}")]
+    Missing {
+        /// What was asked for.
+        id: LetterId,
+        /// Where.
+        pool: Pool,
+    },
+    /// It is no letter of this version, so there is nothing to run again.
+    #[error("dead letter {id} cannot be run again: {reason}")]
+    Unreadable {
+        /// Which.
+        id: LetterId,
+        /// Why it does not decode.
+        reason: String,
+    },
+    /// The element was too large to be kept.
+    #[error(
+        "dead letter {id} cannot be run again: its element of {size} bytes was too large to be kept"
+    )]
+    LeftOut {
+        /// Which.
+        id: LetterId,
+        /// The encoded size of the element.
+        size: u64,
+    },
+    /// The element failed again, or could not be run. Its letter stays.
+    #[error("the element of dead letter {id} was not run to its end, and its letter stays")]
+    Replay {
+        /// Which.
+        id: LetterId,
+        /// How the job ended.
+        #[source]
+        source: Box<Error>,
+    },
+    /// The queue cannot be used: it is not there, or the user may not read it, or the connection
+    /// was lost meanwhile.
+    #[error("the dead letters of pool `{pool}` cannot be read")]
+    Broker {
+        /// Whose they are.
+        pool: Pool,
+        /// What the broker said.
+        #[source]
+        source: BrokerError,
+    },
+}

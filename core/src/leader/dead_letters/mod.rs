@@ -1,0 +1,177 @@
+//! The elements of a pool that failed for good: to look at, run again and remove.
+
+mod entry;
+mod error;
+mod replay;
+mod scan;
+
+use std::{fmt, sync::Arc};
+
+use super::Runtime;
+use crate::{
+    broker::{Broker, Pool},
+    id::LetterId,
+};
+
+pub use entry::{DeadLetterContent, DeadLetterEntry, UnreadableLetter};
+pub use error::DeadLetterError;
+use scan::Scan;
+
+/// The elements of a pool that failed for good, and messages of its task queue that nobody could
+/// read: kept by the broker, bounded in number, size and age.
+///
+/// A leader writes a letter about each element that it gives up: the job fails for it, or leaves it
+/// out. Failures that `try_map` makes values are none, nor is what a cancelled job leaves behind.
+/// Letters are written beside the job, which does not wait for them: within moments over RabbitMQ.
+///
+/// Nobody else sees the letters while they are looked through. Whoever does so needs the right to
+/// read the queue, beside those of a leader.
+///
+/// ```no_run
+/// # async fn example() -> Result<(), Box<dyn std::error::Error>> {
+/// use phalanx_core::{broker::Pool, leader::Runtime};
+///
+/// let runtime = Runtime::from_env().await?;
+/// let letters = runtime.dead_letters(&Pool::default());
+/// for entry in letters.list(100).await? {
+///     println!("{entry}");
+///     letters.replay(entry.id()).await?;
+/// }
+/// # Ok(())
+/// # }
+/// ```
+#[derive(Clone)]
+pub struct DeadLetters {
+    runtime: Runtime,
+    broker: Arc<dyn Broker>,
+    pool: Pool,
+}
+
+impl DeadLetters {
+    /// The queue holds no more than this, unless somebody declared it otherwise; what is beyond is
+    /// not looked at.
+    const MOST: u16 = 10_000;
+
+    pub(super) fn new(runtime: Runtime, broker: Arc<dyn Broker>, pool: Pool) -> Self {
+        Self { runtime, broker, pool }
+    }
+
+    /// Whose they are.
+    pub fn pool(&self) -> &Pool {
+        &self.pool
+    }
+
+    /// Up to `limit` of them, the oldest first.
+    ///
+    /// # Errors
+    /// When the queue cannot be read.
+    pub async fn list(&self, limit: u16) -> Result<Vec<DeadLetterEntry>, DeadLetterError> {
+        let mut scan = self.scan(limit).await?;
+        let mut entries = Vec::new();
+        while let Some((entry, _)) = scan.next().await? {
+            entries.push(entry);
+        }
+        scan.finish().await;
+        Ok(entries)
+    }
+
+    /// One of them, with its element.
+    ///
+    /// # Errors
+    /// When there is none of this identity, or the queue cannot be read.
+    pub async fn inspect(&self, id: LetterId) -> Result<DeadLetterContent, DeadLetterError> {
+        let mut scan = self.scan(Self::MOST).await?;
+        let mut found = None;
+        while found.is_none()
+            && let Some((entry, body)) = scan.next().await?
+        {
+            if entry.id() == id {
+                found = Some(DeadLetterContent::new(entry, body));
+            }
+        }
+        scan.finish().await;
+        found.ok_or_else(|| self.missing(id))
+    }
+
+    /// Runs what is left of its stage on the element again, and removes the letter when that
+    /// succeeds: gives the number of outputs, which go nowhere.
+    ///
+    /// It is a job of its own, of this runtime and the workers of the pool: made for operations whose
+    /// effects matter, and to see whether a mended one works. Stages behind the one that failed do
+    /// not run. Nobody else sees the letter meanwhile; dropping the future gives it back.
+    ///
+    /// # Errors
+    /// When there is no such letter, it holds no element, or the queue cannot be read. When the
+    /// element fails again; the letter then stays as it is.
+    pub async fn replay(&self, id: LetterId) -> Result<u64, DeadLetterError> {
+        let mut scan = self.scan(Self::MOST).await?;
+        let letter = loop {
+            match scan.next().await? {
+                Some((entry, body)) if entry.id() == id => break entry.into_letter(body),
+                Some(_) => {}
+                None => {
+                    scan.finish().await;
+                    return Err(self.missing(id));
+                }
+            }
+        };
+        let held = scan.finish_but_last().await;
+        let replayed = match letter {
+            Ok(letter) => replay::run(&self.runtime, letter).await,
+            Err(error) => Err(error),
+        };
+        held.settle(replayed.is_ok()).await;
+        replayed
+    }
+
+    /// Removes a letter; messages that are alike have one identity, and go together.
+    ///
+    /// # Errors
+    /// When there is no such letter, or the queue cannot be read.
+    pub async fn remove(&self, id: LetterId) -> Result<(), DeadLetterError> {
+        let mut scan = self.scan(Self::MOST).await?;
+        let mut removed = false;
+        while let Some((entry, _)) = scan.next().await? {
+            if entry.id() == id {
+                scan.remove_last();
+                removed = true;
+            }
+        }
+        scan.finish().await;
+        if removed { Ok(()) } else { Err(self.missing(id)) }
+    }
+
+    /// Removes all that are there, and says how many.
+    ///
+    /// # Errors
+    /// When the queue cannot be read; some may be gone then.
+    pub async fn clear(&self) -> Result<u64, DeadLetterError> {
+        let mut cleared = 0;
+        loop {
+            let mut scan = self.scan(Self::MOST).await?;
+            let before = cleared;
+            while scan.next().await?.is_some() {
+                scan.remove_last();
+                cleared += 1;
+            }
+            scan.finish().await;
+            if cleared - before < u64::from(Self::MOST) {
+                return Ok(cleared);
+            }
+        }
+    }
+
+    async fn scan(&self, limit: u16) -> Result<Scan, DeadLetterError> {
+        Scan::start(Arc::clone(&self.broker), self.pool.clone(), limit).await
+    }
+
+    fn missing(&self, id: LetterId) -> DeadLetterError {
+        DeadLetterError::Missing { id, pool: self.pool.clone() }
+    }
+}
+
+impl fmt::Debug for DeadLetters {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("DeadLetters").field("pool", &self.pool).finish_non_exhaustive()
+    }
+}

@@ -1,0 +1,118 @@
+//! All that is known of one dead letter.
+
+use std::fmt::Write;
+
+use phalanx_core::{
+    leader::{DeadLetterContent, DeadLetterEntry, UnreadableLetter},
+    wire::DeadLetterHeader,
+};
+
+use super::table::age;
+
+/// How much of an element is shown.
+const HEAD: usize = 256;
+/// Bytes on a line.
+const LINE: usize = 16;
+
+/// All that is known, a line for each.
+pub(super) fn show(content: &DeadLetterContent, now_ms: u64) -> String {
+    let mut text = String::new();
+    match &content.entry {
+        DeadLetterEntry::Letter(header) => letter(&mut text, header, now_ms),
+        DeadLetterEntry::Unreadable(letter) => unreadable(&mut text, letter),
+        other => line(&mut text, "id", &other.id().to_string()),
+    }
+    dump(&mut text, &content.payload);
+    text
+}
+
+fn letter(text: &mut String, header: &DeadLetterHeader, now_ms: u64) {
+    line(text, "id", &header.id.to_string());
+    let written = format!("{} ago ({} ms)", age(header.written_ms, now_ms), header.written_ms);
+    line(text, "written", &written);
+    line(text, "operation", &header.operation);
+    line(text, "error", &format!("{:?}", header.error.kind()));
+    for cause in header.error.chain() {
+        line(text, "", cause);
+    }
+    line(text, "element", &format!("index {} of the source", header.index));
+    line(text, "job", &format!("{}, stage {}", header.job, header.stage));
+    line(text, "task", &format!("{}, attempt {}", header.task, header.attempt));
+    line(text, "tries", &header.tries.to_string());
+    let worker = header.worker.map_or_else(|| "none known".to_owned(), |id| id.to_string());
+    line(text, "worker", &worker);
+    line(text, "leader", &header.leader.to_string());
+    line(text, "pool", header.pool.as_str());
+    for (at, step) in header.steps.iter().enumerate() {
+        let title = if at == 0 { "steps" } else { "" };
+        let described = format!(
+            "{:?} {} (fingerprint {:016x}, state of {} bytes)",
+            step.verb,
+            step.name,
+            step.fingerprint,
+            step.state.len()
+        );
+        line(text, title, &described);
+    }
+    let values = match header.lengths.len() {
+        1 => String::new(),
+        several => format!(", {several} values"),
+    };
+    let kept = if header.left_out { ", too large to be kept" } else { "" };
+    line(text, "payload", &format!("{} bytes{values}{kept}", header.size()));
+}
+
+fn unreadable(text: &mut String, letter: &UnreadableLetter) {
+    line(text, "id", &letter.id.to_string());
+    line(text, "kind", letter.kind.map_or("unknown", |kind| kind.name()));
+    line(text, "reason", &letter.reason);
+    for (name, value) in &letter.headers {
+        line(text, "header", &format!("{name}: {value}"));
+    }
+    line(text, "payload", &format!("{} bytes", letter.size));
+}
+
+fn line(text: &mut String, title: &str, value: &str) {
+    for (at, part) in value.lines().enumerate() {
+        let title = if at == 0 { title } else { "" };
+        let part: String =
+            part.chars().map(|c| if c.is_control() { '\u{fffd}' } else { c }).collect();
+        let _ = writeln!(text, "{title:<10} {part}");
+    }
+}
+
+/// The first bytes, as numbers and as text.
+fn dump(text: &mut String, bytes: &[u8]) {
+    for (at, row) in bytes[..bytes.len().min(HEAD)].chunks(LINE).enumerate() {
+        let numbers: String = row.iter().map(|byte| format!("{byte:02x} ")).collect();
+        let _ = writeln!(text, "  {:04x}  {numbers:<48} |{}|", at * LINE, legible(row));
+    }
+    if bytes.len() > HEAD {
+        let _ = writeln!(text, "  … {} bytes more", bytes.len() - HEAD);
+    }
+}
+
+/// The text in it; a character that is cut by the row's end is lost.
+fn legible(row: &[u8]) -> String {
+    let shown = |c: char| if c.is_control() || c == '\u{fffd}' { '.' } else { c };
+    String::from_utf8_lossy(row).chars().map(shown).collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn bytes_are_shown_as_numbers_and_as_text() {
+        let mut text = String::new();
+        dump(&mut text, "grüße\0\u{1b}[2J, and what goes on".as_bytes());
+        let lines: Vec<&str> = text.lines().collect();
+        assert!(lines[0].starts_with("  0000  67 72 c3 bc c3 9f 65 00 1b"), "{text}");
+        assert!(lines[0].ends_with("|grüße..[2J, an|"), "{text}");
+        assert!(lines[1].starts_with("  0010  64 20 77"), "{text}");
+        let mut text = String::new();
+        dump(&mut text, &[0; 300]);
+        assert_eq!(text.lines().count(), 17);
+        assert!(text.ends_with("… 44 bytes more\n"), "{text}");
+    }
+}

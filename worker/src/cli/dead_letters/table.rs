@@ -1,0 +1,134 @@
+//! Dead letters as lines of a table.
+
+use phalanx_core::leader::DeadLetterEntry;
+
+/// No cell is wider: an error may be a page.
+const WIDEST: usize = 60;
+
+const HEAD: [&str; 7] = ["ID", "AGE", "OPERATION", "INDEX", "TRIES", "BYTES", "ERROR"];
+
+/// A table of these entries; nothing where there are none.
+pub(super) fn table(entries: &[DeadLetterEntry], now_ms: u64) -> String {
+    if entries.is_empty() {
+        return String::new();
+    }
+    let rows: Vec<[String; 7]> = std::iter::once(HEAD.map(str::to_owned))
+        .chain(entries.iter().map(|entry| cells(entry, now_ms)))
+        .collect();
+    let widths: [usize; 7] = std::array::from_fn(|column| {
+        rows.iter().map(|row| row[column].chars().count()).max().unwrap_or(0)
+    });
+    let mut text = String::new();
+    for row in &rows {
+        let mut line = String::new();
+        for (column, cell) in row.iter().enumerate() {
+            let room = widths[column] - cell.chars().count();
+            // Numbers stand below one another.
+            let right = matches!(column, 1 | 3..=5);
+            let (before, behind) = if right { (room, 0) } else { (0, room) };
+            line += &format!("{:before$}{cell}{:behind$}  ", "", "");
+        }
+        text += line.trim_end();
+        text.push('\n');
+    }
+    text
+}
+
+fn cells(entry: &DeadLetterEntry, now_ms: u64) -> [String; 7] {
+    match entry {
+        DeadLetterEntry::Letter(header) => [
+            header.id.to_string(),
+            age(header.written_ms, now_ms),
+            one_line(&header.operation),
+            header.index.to_string(),
+            header.tries.to_string(),
+            header.size().to_string(),
+            one_line(&header.error.to_string()),
+        ],
+        DeadLetterEntry::Unreadable(letter) => [
+            letter.id.to_string(),
+            String::new(),
+            format!("({})", letter.kind.map_or("unreadable", |kind| kind.name())),
+            String::new(),
+            String::new(),
+            letter.size.to_string(),
+            one_line(&letter.reason),
+        ],
+        other => {
+            let mut cells: [String; 7] = Default::default();
+            cells[0] = other.id().to_string();
+            cells
+        }
+    }
+}
+
+/// How long ago, in the largest unit.
+pub(super) fn age(then_ms: u64, now_ms: u64) -> String {
+    let seconds = now_ms.saturating_sub(then_ms) / 1_000;
+    match seconds {
+        0..60 => format!("{seconds}s"),
+        60..3_600 => format!("{}m", seconds / 60),
+        3_600..86_400 => format!("{}h", seconds / 3_600),
+        _ => format!("{}d", seconds / 86_400),
+    }
+}
+
+/// The first line, not too wide, without what a terminal would obey.
+fn one_line(text: &str) -> String {
+    let line = text.lines().next().unwrap_or_default();
+    let printable = |c: char| if c.is_control() { '\u{fffd}' } else { c };
+    if line.chars().count() <= WIDEST && line.len() == text.len() {
+        return line.chars().map(printable).collect();
+    }
+    line.chars().take(WIDEST - 1).map(printable).chain(['…']).collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use phalanx_core::{
+        id::{JobId, LeaderId, TaskNumber},
+        operation::OperationError,
+        wire::DeadLetterHeader,
+    };
+
+    use super::*;
+
+    const ID: &str = "00000000-0000-0000-0000-00000000000";
+
+    fn letter(id: u8, operation: &str, error: &str) -> DeadLetterEntry {
+        DeadLetterEntry::Letter(Box::new(DeadLetterHeader {
+            id: format!("{ID}{id}").parse().unwrap(),
+            written_ms: 1_000_000,
+            leader: LeaderId::new(),
+            pool: Default::default(),
+            job: JobId::new(),
+            stage: 0,
+            index: 7,
+            task: TaskNumber(1),
+            attempt: 1,
+            tries: 4,
+            worker: None,
+            operation: operation.to_owned(),
+            error: OperationError::fatal(error),
+            steps: Vec::new(),
+            lengths: vec![1_234],
+            left_out: false,
+        }))
+    }
+
+    #[test]
+    fn columns_stand_below_one_another_and_no_cell_breaks_its_line() {
+        let entries = [
+            letter(1, "ops::Fetch", "no luck"),
+            letter(2, "ops::A", &format!("{}\nmore", "é\u{1b}".repeat(40))),
+        ];
+        let text = table(&entries, 1_000_000 + 7_300_000);
+        let lines: Vec<&str> = text.lines().collect();
+        assert_eq!(lines[0], format!("{:<36}  AGE  OPERATION   INDEX  TRIES  BYTES  ERROR", "ID"));
+        assert_eq!(lines[1], format!("{ID}1   2h  ops::Fetch      7      4   1234  no luck"));
+        let cut = format!("{ID}2   2h  ops::A          7      4   1234  é\u{fffd}é");
+        assert!(lines[2].starts_with(&cut) && lines[2].ends_with('…'), "{text}");
+        assert_eq!(lines.len(), 3);
+        assert_eq!(table(&[], 0), "");
+    }
+}
