@@ -14,6 +14,7 @@ mod meeting;
 mod messages;
 mod node;
 mod places;
+mod privileges;
 mod refusals;
 mod workers;
 
