@@ -8,7 +8,7 @@ use phalanx_fixture_ops_b as ops_b;
 use phalanx_fleet_tests::*;
 
 use crate::{
-    fleet::{Fleet, OLDER_WORKER},
+    fleet::{AMBIGUOUS_WORKER, Fleet, OLDER_WORKER},
     places::{assert_usable, everywhere},
     soon,
 };
@@ -87,4 +87,15 @@ async fn a_job_that_is_refused_says_so_and_is_done_by_who_comes_in_time() {
     assert_usable(&runtime).await;
     runtime.close().await;
     fleet.end(vec![older, newer]).await;
+}
+
+#[tokio::test]
+async fn a_worker_with_two_operations_of_one_name_serves_neither_and_names_both() {
+    let fleet = Fleet::new();
+    let (code, said) = fleet.program(AMBIGUOUS_WORKER, &[]).code().await;
+    assert_eq!(code, 3, "{said}");
+    assert!(said.contains("`fleet.twin`"), "{said}");
+    assert_eq!(said.matches("ambiguous-worker.rs:").count(), 2, "{said}");
+    assert_eq!(fleet.consumers(&fleet.task_queue()).await, None, "it made no queue");
+    fleet.end(Vec::new()).await;
 }

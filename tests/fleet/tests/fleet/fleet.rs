@@ -16,6 +16,9 @@ pub(crate) const WORKER: &str = env!("CARGO_BIN_EXE_fleet-worker");
 /// The worker of another build.
 pub(crate) const OLDER_WORKER: &str = env!("CARGO_BIN_EXE_older-worker");
 
+/// The worker that has two operations of one name.
+pub(crate) const AMBIGUOUS_WORKER: &str = env!("CARGO_BIN_EXE_ambiguous-worker");
+
 /// The pools that the tests use.
 const POOLS: [&str; 2] = ["default", "other"];
 

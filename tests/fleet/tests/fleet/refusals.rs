@@ -4,7 +4,9 @@
 use phalanx::{
     Error, Runtime,
     error::{BrokerError, ConnectError},
+    prelude::*,
 };
+use phalanx_fleet_tests::*;
 use phalanx_test_node::{NodeOptions, Permissions};
 
 use crate::{
@@ -112,6 +114,38 @@ async fn a_worker_that_may_not_take_tasks() {
     assert_eq!(code, 1, "{said}");
     assert!(said.contains("refused access to") && said.contains(".task.default"), "{said}");
     assert!(!said.contains(SECRET), "{said}");
+}
+
+/// It may take tasks and not answer: what it took is done by others.
+#[tokio::test]
+async fn a_worker_that_may_not_answer() {
+    let all_but_answers = Permissions {
+        configure: ".*",
+        write: r"^fleet-[0-9a-f-]+\.(task|event|control|dead).*",
+        read: ".*",
+    };
+    let options = NodeOptions::new().user("ann", SECRET).allow("ann", "/", &all_but_answers);
+    let node = node::start(options).await;
+    let fleet = Fleet::at(node.url());
+    let runtime = fleet.lead().await;
+    let mut mute =
+        Fleet { url: node.url_for("ann", SECRET, "%2f"), namespace: fleet.namespace.clone() }
+            .worker(&[]);
+    mute.started().await;
+    let triples = IndexedStream::from(0..100u64).map(Triple).collect(&runtime);
+    let silence = async {
+        let (code, said) = mute.code().await;
+        assert_eq!(code, 1, "{said}");
+        assert!(said.contains("ACCESS_REFUSED") && said.contains(".reply"), "{said}");
+        assert!(!said.contains(SECRET), "{said}");
+        let mut other = fleet.worker(&[]);
+        other.started().await;
+        other
+    };
+    let (triples, other) = soon("both", futures::future::join(triples, silence)).await;
+    assert_eq!(triples.unwrap(), (0..100).map(|n| 3 * n).collect::<Vec<_>>());
+    runtime.close().await;
+    fleet.end(vec![other]).await;
 }
 
 #[tokio::test]
