@@ -88,6 +88,7 @@ fn hear(engine: &Engine, control: Control) -> bool {
         Control::DrainPool { pool } if engine.options.pools.contains(pool) => {
             engine.drain(Exit::Drained);
         }
+        Control::Alive { .. } => engine.heard.notify_waiters(),
         _ => {}
     }
     let mut leaders = engine.leaders();

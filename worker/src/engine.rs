@@ -14,7 +14,7 @@ use phalanx_core::{
     id::WorkerId,
     wire::{ReturnReason, TaskMessage},
 };
-use tokio::sync::{Semaphore, mpsc};
+use tokio::sync::{Notify, Semaphore, mpsc};
 use tokio_util::{sync::CancellationToken, task::TaskTracker};
 
 use crate::{
@@ -60,6 +60,8 @@ pub(crate) struct Engine {
     pub(crate) open: TaskTracker,
     /// Fires once leaders have had the time to say which jobs are dead.
     pub(crate) listened: CancellationToken,
+    /// Tells who listens again, after an interruption, that a leader was heard.
+    pub(crate) heard: Notify,
     /// Fires when no more tasks are to be taken.
     pub(crate) draining: CancellationToken,
     /// Fires when everything is to end now.
@@ -104,6 +106,7 @@ impl Engine {
             desk,
             open: TaskTracker::new(),
             listened: CancellationToken::new(),
+            heard: Notify::new(),
             draining: CancellationToken::new(),
             stopping: CancellationToken::new(),
             why: OnceLock::new(),
@@ -127,6 +130,11 @@ impl Engine {
 
     pub(crate) fn exit(&self) -> Exit {
         self.why.get().cloned().unwrap_or(Exit::Drained)
+    }
+
+    /// Counts connections.
+    pub(crate) fn generation(&self) -> u64 {
+        self.broker.health().borrow().generation
     }
 
     pub(crate) fn leaders(&self) -> MutexGuard<'_, Leaders> {

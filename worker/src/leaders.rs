@@ -1,12 +1,18 @@
-//! What is known of leaders: which of their jobs are dead.
+//! What is known of leaders: which of their jobs are dead, and how long they have been silent.
 
-use std::collections::{HashMap, HashSet, VecDeque};
+use std::{
+    collections::{HashMap, HashSet, VecDeque},
+    time::Duration,
+};
 
 use phalanx_core::{
     id::{JobId, LeaderId},
     wire::Control,
 };
-use tokio::time::Instant;
+
+/// A leader that says it is there every five seconds and was not heard for so long gets its tasks
+/// back.
+pub(crate) const SILENT: Duration = Duration::from_secs(60);
 
 /// How many leaders are remembered; the one that was silent longest is forgotten for a new one.
 const MAX_LEADERS: usize = 1_024;
@@ -17,10 +23,20 @@ const MAX_HINTS: usize = 1_024;
 /// What is known of leaders: the state that each says of itself (rule 21), and hints.
 #[derive(Debug, Default)]
 pub(crate) struct Leaders {
-    known: HashMap<LeaderId, Alive>,
+    known: HashMap<LeaderId, Known>,
+    /// How long this worker has listened: it stands still where it could hear nobody.
+    clock: Duration,
     cancelled: HashSet<(LeaderId, JobId)>,
     /// The hints, oldest first.
     order: VecDeque<(LeaderId, JobId)>,
+}
+
+#[derive(Debug)]
+struct Known {
+    /// When it was heard last, or its first task came.
+    heard: Duration,
+    /// What it said of itself; `None` when only its tasks came.
+    alive: Option<Alive>,
 }
 
 /// What a leader said of itself last.
@@ -29,7 +45,6 @@ struct Alive {
     beat: u64,
     upto: Option<JobId>,
     live: HashSet<JobId>,
-    heard: Instant,
 }
 
 impl Leaders {
@@ -38,31 +53,43 @@ impl Leaders {
         let over = |alive: &Alive| {
             alive.upto.is_some_and(|upto| job <= upto) && !alive.live.contains(&job)
         };
-        self.known.get(&leader).is_some_and(over) || self.cancelled.contains(&(leader, job))
+        let alive = self.known.get(&leader).and_then(|known| known.alive.as_ref());
+        alive.is_some_and(over) || self.cancelled.contains(&(leader, job))
+    }
+
+    /// A task of it came: from now on it should be heard of.
+    pub(crate) fn meet(&mut self, leader: LeaderId) {
+        if !self.known.contains_key(&leader) {
+            if self.known.len() >= MAX_LEADERS {
+                self.forget_the_most_silent();
+            }
+            self.known.insert(leader, Known { heard: self.clock, alive: None });
+        }
+    }
+
+    /// So much time has passed in which leaders could be heard.
+    pub(crate) fn tick(&mut self, elapsed: Duration) {
+        self.clock += elapsed;
+    }
+
+    /// How long it was not heard; no time for one that nothing is known of.
+    pub(crate) fn silence(&self, leader: LeaderId) -> Duration {
+        self.known.get(&leader).map_or(Duration::ZERO, |known| self.clock - known.heard)
     }
 
     /// Learns from a message; `true` when its leader had not been heard of.
     pub(crate) fn hear(&mut self, control: Control) -> bool {
         match control {
             Control::Alive { leader, beat, upto, live } => {
-                let first = !self.known.contains_key(&leader);
-                if first && self.known.len() >= MAX_LEADERS {
-                    self.forget_the_most_silent();
-                }
-                let heard = Instant::now();
-                let alive = Alive { beat, upto, live: live.into_iter().collect(), heard };
-                let said = self.known.entry(leader);
+                self.meet(leader);
+                let clock = self.clock;
+                let Some(known) = self.known.get_mut(&leader) else { return false };
+                known.heard = clock;
+                let first = known.alive.is_none();
                 // Beats may overtake each other; an older one knows less.
-                said.and_modify(|known| known.heard = heard).or_insert(Alive {
-                    beat: 0,
-                    upto: None,
-                    live: HashSet::new(),
-                    heard,
-                });
-                if let Some(known) = self.known.get_mut(&leader)
-                    && known.beat <= alive.beat
-                {
-                    *known = alive;
+                if known.alive.as_ref().is_none_or(|alive| alive.beat <= beat) {
+                    let live = live.into_iter().collect();
+                    known.alive = Some(Alive { beat, upto, live });
                 }
                 first
             }
@@ -82,7 +109,7 @@ impl Leaders {
     }
 
     fn forget_the_most_silent(&mut self) {
-        let silent = self.known.iter().min_by_key(|(_, alive)| alive.heard).map(|(id, _)| *id);
+        let silent = self.known.iter().min_by_key(|(_, known)| known.heard).map(|(id, _)| *id);
         if let Some(leader) = silent {
             self.known.remove(&leader);
         }
@@ -134,6 +161,22 @@ mod tests {
         assert!(!leaders.is_dead(leader, jobs[0]), "the oldest is forgotten");
         assert!(leaders.is_dead(leader, jobs[1]));
         assert_eq!(leaders.cancelled.len(), MAX_HINTS);
+    }
+
+    #[test]
+    fn silence_counts_from_the_last_word_or_the_first_task() {
+        let (spoke, met, unknown) = (LeaderId::new(), LeaderId::new(), LeaderId::new());
+        let (mut leaders, job) = (Leaders::default(), JobId::new());
+        leaders.hear(alive(spoke, 1, job, &[]));
+        leaders.tick(Duration::from_secs(50));
+        leaders.meet(met);
+        leaders.meet(spoke);
+        leaders.tick(Duration::from_secs(10));
+        let silences = [spoke, met, unknown].map(|leader| leaders.silence(leader).as_secs());
+        assert_eq!(silences, [60, 10, 0]);
+        assert!(leaders.hear(alive(met, 1, job, &[])), "its first word");
+        leaders.hear(alive(spoke, 0, job, &[]));
+        assert_eq!(leaders.silence(spoke), Duration::ZERO, "an old beat is a word too");
     }
 
     #[test]

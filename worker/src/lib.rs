@@ -21,6 +21,7 @@ mod lease;
 mod lent;
 mod operations;
 mod options;
+mod silence;
 mod slot;
 mod watchdog;
 mod worker;

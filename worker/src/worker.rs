@@ -20,6 +20,7 @@ use crate::{
     lease::keep,
     operations::{Catalogue, Operations},
     options::{LONGEST_HOLD, SHORTEST_HOLD},
+    silence::listen_for_silence,
     watchdog::watch,
 };
 
@@ -180,6 +181,7 @@ async fn serve(engine: &Arc<Engine>) {
     parts.spawn(watch(Arc::clone(engine)));
     if !engine.is_child() {
         parts.spawn(keep(Arc::clone(engine)));
+        parts.spawn(listen_for_silence(Arc::clone(engine)));
     }
     if let Some(crew) = &engine.crew {
         parts.spawn(end_idle(Arc::clone(crew)));

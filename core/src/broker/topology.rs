@@ -111,6 +111,11 @@ pub enum QueueSpec {
     },
 }
 
+impl QueueSpec {
+    /// How long the queue of a leader's answers outlives the leader: then nobody will hear them.
+    pub const REPLY_EXPIRES: Duration = Duration::from_secs(30 * 60);
+}
+
 /// What is known of a queue when it has been declared.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 #[non_exhaustive]

@@ -470,5 +470,5 @@ fn about(properties: &Properties) -> Option<(TaskNumber, u32)> {
 
 /// The queue that answers to this leader come to.
 pub(super) fn reply_queue(leader: LeaderId) -> QueueSpec {
-    QueueSpec::Reply { leader, expires: Duration::from_secs(30 * 60) }
+    QueueSpec::Reply { leader, expires: QueueSpec::REPLY_EXPIRES }
 }

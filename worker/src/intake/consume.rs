@@ -31,7 +31,8 @@ pub(crate) async fn consume(engine: Arc<Engine>, pool: Pool) -> Result<(), Broke
     let pace = Pace::new(options.slots, options.async_slots, options.pools.len());
     let queue = QueueSpec::Task { pool };
     let looked = Instant::now();
-    let mut intake = Intake { engine: &engine, queue, refusing, pace, looked };
+    let generation = engine.generation();
+    let mut intake = Intake { engine: &engine, queue, refusing, pace, looked, generation };
     tokio::select! {
         () = engine.listened.cancelled() => {}
         () = engine.draining.cancelled() => return Ok(()),
@@ -54,12 +55,16 @@ struct Intake<'e> {
     pace: Pace,
     /// When the pace was looked at last.
     looked: Instant,
+    /// The connection on which leaders have had the time to be heard.
+    generation: u64,
 }
 
 impl Intake<'_> {
     /// Takes what comes; returns how long to stay away, or `None` when the worker drains.
     async fn serve(&mut self) -> Result<Option<Duration>, BrokerError> {
         let Some(mut consumer) = self.attach().await? else { return Ok(None) };
+        // The connection may have been another when this worker last took tasks.
+        self.listen().await;
         self.engine.attach();
         let ended = self.take(&mut *consumer).await;
         self.engine.detach();
@@ -145,10 +150,15 @@ impl Intake<'_> {
         }
     }
 
-    /// After an interruption, leaders get the time to say which jobs are dead (rule 21).
-    async fn listen(&self) {
+    /// On a new connection, leaders get the time to say which jobs are dead (rule 21).
+    async fn listen(&mut self) {
+        let generation = self.engine.generation();
+        if std::mem::replace(&mut self.generation, generation) == generation {
+            return;
+        }
         tokio::select! {
             () = tokio::time::sleep(self.engine.options.listen) => {}
+            () = self.engine.heard.notified() => {}
             () = self.engine.draining.cancelled() => {}
         }
     }
@@ -165,8 +175,13 @@ impl Intake<'_> {
 
 #[cfg(test)]
 mod tests {
+    use phalanx_core::{
+        broker::{Exchange, Message},
+        wire::{Control, Event},
+    };
+
     use super::*;
-    use crate::testing::{Bench, TestOp, eventually};
+    use crate::testing::{Bench, TestOp, at_once, eventually};
 
     /// Long enough for everything that is due to happen.
     const GLANCE: Duration = Duration::from_millis(20);
@@ -190,6 +205,31 @@ mod tests {
         tokio::time::sleep(Duration::from_secs(5)).await;
         assert_eq!(bench.broker.consumers(), 1);
         assert_eq!(bench.broker.prefetches(), [2, 1, 1, 1]);
+        bench.audit();
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn after_an_interruption_leaders_are_listened_to_before_tasks_are_taken() {
+        let bench = Bench::start(|options| options.listen = Duration::from_secs(1));
+        tokio::time::sleep(Duration::from_secs(2)).await;
+        for heard in [false, true] {
+            let before = bench.broker.delivered();
+            bench.broker.interrupt();
+            bench.send(&[TestOp::Append('x')], &["a"]);
+            tokio::time::sleep(Duration::from_millis(980)).await;
+            assert_eq!(bench.broker.delivered(), before);
+            if heard {
+                let leader = bench.leader;
+                bench.say(&Control::Alive { leader, beat: 1, upto: None, live: vec![] });
+                at_once("it is taken", || bench.broker.delivered() > before).await;
+            } else {
+                tokio::time::sleep(2 * GLANCE).await;
+                at_once("it is taken", || bench.broker.delivered() > before).await;
+            }
+        }
+        let events = bench.broker.published(Exchange::Event);
+        let hello = |event: &Message| matches!(Event::decode(&event.body), Ok(Event::Hello(_)));
+        assert_eq!(events.iter().filter(|event| hello(event)).count(), 3);
         bench.audit();
     }
 

@@ -12,6 +12,7 @@ use super::Refusing;
 use crate::{
     answer::{Answer, ReturnAddress},
     engine::Engine,
+    leaders::SILENT,
 };
 
 /// Runs, answers or rejects a delivery.
@@ -34,8 +35,16 @@ pub(super) fn sort(engine: &Arc<Engine>, delivery: Delivery, refusing: &Arc<Refu
     if let TaskKind::Probe { pool, nonce } = task.header.kind {
         return ticket.answer(Answer::Probe(ProbeReply { pool, nonce }));
     }
-    if engine.leaders().is_dead(task.header.leader, task.header.job) {
-        return ticket.forget();
+    let silence = {
+        let (mut leaders, leader) = (engine.leaders(), task.header.leader);
+        if leaders.is_dead(leader, task.header.job) {
+            return ticket.forget();
+        }
+        leaders.meet(leader);
+        leaders.silence(leader)
+    };
+    if silence >= SILENT {
+        return ticket.give_back(ReturnReason::LeaderSilent, None);
     }
     if engine.draining.is_cancelled() {
         return ticket.give_back(ReturnReason::Draining, None);

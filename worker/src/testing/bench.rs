@@ -156,27 +156,36 @@ impl Bench {
 
     /// Waits for the result of task `number`: its segments.
     pub(crate) async fn result(&self, number: TaskNumber) -> Vec<Segment> {
-        let is_it = |said: &Said| matches!(said, Said::Result(it) if it.header.task == number);
-        eventually("a result", || self.said().iter().any(is_it)).await;
+        eventually("a result", || self.result_of(number).is_some()).await;
         self.segments(number)
     }
 
     /// The segments of the result of task `number`.
     pub(crate) fn segments(&self, number: TaskNumber) -> Vec<Segment> {
+        self.result_of(number).expect("a result")
+    }
+
+    /// The segments of the result of task `number`, when there is one.
+    pub(crate) fn result_of(&self, number: TaskNumber) -> Option<Vec<Segment>> {
         let of = |said: Said| match said {
             Said::Result(result) if result.header.task == number => Some(result.header.segments),
             _ => None,
         };
-        self.said().into_iter().find_map(of).expect("a result")
+        self.said().into_iter().find_map(of)
     }
 
     /// Why task `number` was returned.
     pub(crate) fn why(&self, number: TaskNumber) -> ReturnReason {
+        self.returned(number).expect("a return")
+    }
+
+    /// Why task `number` was returned, when it was.
+    pub(crate) fn returned(&self, number: TaskNumber) -> Option<ReturnReason> {
         let of = |said: Said| match said {
             Said::Return(returned) if returned.task == number => Some(returned.why),
             _ => None,
         };
-        self.said().into_iter().find_map(of).expect("a return")
+        self.said().into_iter().find_map(of)
     }
 
     /// Asserts that each delivery was settled once, and none before its answer was confirmed.

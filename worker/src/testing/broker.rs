@@ -85,6 +85,12 @@ impl TestBroker {
         self.change(|state| state.holding = holding);
     }
 
+    /// Breaks the connection, and makes a new one at once.
+    pub(crate) fn interrupt(&self) {
+        self.inner.health.send_modify(|health| health.generation += 1);
+        self.inner.changed.notify_waiters();
+    }
+
     pub(crate) fn set_connected(&self, connected: bool) {
         self.inner.health.send_modify(|health| health.connected = connected);
     }
@@ -222,7 +228,9 @@ impl Broker for TestBroker {
             }
         });
         let (broker, prefetch) = (self.clone(), usize::from(prefetch));
-        Ok(Box::new(TestConsumer { broker, is_task, prefetch, held: Arc::default(), over: false }))
+        let generation = self.inner.health.borrow().generation;
+        let held = Arc::default();
+        Ok(Box::new(TestConsumer { broker, is_task, prefetch, held, generation, over: false }))
     }
 
     async fn delete(&self, _: &QueueSpec) -> Result<(), BrokerError> {
@@ -244,6 +252,7 @@ struct TestConsumer {
     is_task: bool,
     prefetch: usize,
     held: Arc<AtomicU64>,
+    generation: u64,
     over: bool,
 }
 
@@ -266,9 +275,15 @@ impl Settler for TestSettler {
 }
 
 impl TestConsumer {
-    fn take(&self, state: &mut State) -> Option<Option<Consumption>> {
+    fn take(&mut self, state: &mut State) -> Option<Option<Consumption>> {
         if self.over || state.closed {
             return Some(None);
+        }
+        let generation = self.broker.inner.health.borrow().generation;
+        if generation != self.generation {
+            self.generation = generation;
+            self.held = Arc::default();
+            return Some(Some(Consumption::Resumed { generation }));
         }
         if self.held.load(Ordering::SeqCst) >= self.prefetch as u64 {
             return None;
@@ -295,7 +310,9 @@ impl Consumer for TestConsumer {
     }
 
     fn try_next(&mut self) -> Option<Consumption> {
-        self.take(&mut self.broker.inner.state.lock().expect("no panic holds it")).flatten()
+        let broker = self.broker.clone();
+        let mut state = broker.inner.state.lock().expect("no panic holds it");
+        self.take(&mut state).flatten()
     }
 
     async fn set_prefetch(&mut self, prefetch: u16) {
