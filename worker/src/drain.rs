@@ -14,10 +14,12 @@ const MOMENT: Duration = Duration::from_millis(500);
 const LAST_WORDS: Duration = Duration::from_secs(2);
 
 /// Ends a worker that takes no more tasks: gives back what is buffered, waits for what runs, ends
-/// it when the grace period is over, answers, and says `Bye`. Bounded by the grace period and two
-/// and a half seconds, whether the broker is there or not.
+/// it when the grace period is nearly over, answers, and says `Bye`. Within the grace period,
+/// whether the broker is there or not; but the last two and a half seconds, or half of a shorter
+/// one, are kept for what is told to end, and for answers.
 pub(crate) async fn drain(engine: &Arc<Engine>, mut intake: JoinSet<()>) {
-    let until = Instant::now() + engine.options.grace;
+    let grace = engine.options.grace;
+    let until = Instant::now() + grace.saturating_sub(MOMENT + LAST_WORDS).max(grace / 2);
     take_back(engine);
     // Its last deliveries come back at once; a broker that is away must not hold up the rest.
     let all_in = async { while intake.join_next().await.is_some() {} };
@@ -34,7 +36,7 @@ pub(crate) async fn drain(engine: &Arc<Engine>, mut intake: JoinSet<()>) {
             let _ = tokio::time::timeout(LAST_WORDS, engine.open.wait()).await;
         }
     }
-    if engine.broker.health().borrow().connected {
+    if engine.broker.health().borrow().is_well() {
         say_bye(engine).await;
     }
 }
@@ -108,6 +110,25 @@ mod tests {
         bench.worker.drain();
         assert!(matches!(bench.worker.finished().await, Exit::Drained));
         assert!(bench.said().is_empty());
+    }
+
+    #[tokio::test]
+    async fn neither_a_broker_that_is_away_nor_an_operation_that_hangs_outlasts_the_grace_period() {
+        for op in [TestOp::Append('x'), TestOp::WaitOn('a')] {
+            let bench = Bench::start(|_| {});
+            bench.broker.refuse_next(PublishError::Lost);
+            bench.broker.set_connected(false);
+            bench.send(&[op], &["a"]);
+            eventually("the task began", || bench.steps.ran().len() == 1).await;
+            tokio::time::pause();
+            let began = Instant::now();
+            bench.worker.drain();
+            assert!(matches!(bench.worker.finished().await, Exit::Drained));
+            let slack = Duration::from_millis(100);
+            assert!(began.elapsed() < Duration::from_secs(30) + slack, "{:?}", began.elapsed());
+            tokio::time::resume();
+            bench.steps.open_gate();
+        }
     }
 
     #[tokio::test]

@@ -33,7 +33,8 @@ pub struct WorkerOptions {
     /// of any operator fires: what has not begun by then is given back to its leader, and what runs
     /// goes on under a lease. 100 ms to 30 s, which is what leaders reckon with. Default: 30 s.
     pub hold: Duration,
-    /// How long running tasks may go on after a drain began. Default: 30 s.
+    /// How long a drain may take. Running tasks may go on for most of it; its last 2.5 s, or half of
+    /// a shorter one, are for what was told to end, and for answers. Default: 30 s.
     pub grace: Duration,
     /// How long it listens for leaders before it takes tasks, after it has (re)connected: so it
     /// hears which jobs are dead before it runs their tasks. Default: 1 s.

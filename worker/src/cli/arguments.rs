@@ -54,7 +54,7 @@ pub(super) struct Arguments {
     #[arg(long, env = "PHALANX_HOLD", default_value = "30s", value_parser = duration::hold)]
     hold: Duration,
 
-    /// How long running tasks may go on after SIGTERM or ctrl-c; a second signal ends at once
+    /// How long a worker may take to end after SIGTERM or ctrl-c; a second signal ends it at once
     #[arg(long, env = "PHALANX_GRACE", default_value = "30s", value_parser = duration::parse)]
     grace: Duration,
 

@@ -91,7 +91,8 @@ pub(super) async fn serve(arguments: Arguments, say: impl Fn(&str)) -> Code {
     };
     drop(health);
     // Acks that are still on their way must get there; a broker that is away must not hold us up.
-    let _ = tokio::time::timeout(CLOSING, broker.close()).await;
+    let closing = if broker.health().borrow().connected { CLOSING } else { Duration::ZERO };
+    let _ = tokio::time::timeout(closing, broker.close()).await;
     say(&format!("phalanx worker: {}", with_causes(&exit)));
     Code::from(&exit)
 }

@@ -4,9 +4,11 @@ use std::time::Duration;
 
 use phalanx::{Error, Job, Runtime, error::ErrorKind, prelude::*};
 use phalanx_fleet_tests::*;
+use phalanx_test_node::NodeOptions;
 use rustix::process::Signal;
+use tokio::time::Instant;
 
-use crate::{fleet::Fleet, meeting::Meeting, places::assert_usable, soon};
+use crate::{fleet::Fleet, meeting::Meeting, node, places::assert_usable, soon};
 
 /// Elements that are held, one to a task.
 fn held(runtime: &Runtime, meeting: &Meeting, count: u64) -> (Job, phalanx::Results<u64>) {
@@ -117,6 +119,58 @@ async fn what_outlasts_the_grace_period_is_told_to_end_and_run_elsewhere() {
     assert_all(results, 6).await;
     runtime.close().await;
     fleet.end(vec![brief, newcomer]).await;
+}
+
+#[tokio::test]
+async fn workers_that_are_told_to_end_under_load_lose_nothing_and_run_nothing_twice() {
+    const COUNT: u64 = 6_000;
+    let (fleet, mut workers) = Fleet::with_workers(2).await;
+    let runtime = fleet.lead().await;
+    let words = IndexedStream::from(0..COUNT).map(Dawdle { micros: 400 }).map(Word);
+    let (job, folded) = words.fold(Concatenate).start(&runtime).unwrap();
+    let mut progress = job.progress();
+    for (victim, done) in [(0, 300), (1, 1_500), (0, 3_000)] {
+        let moved = progress.wait_for(|progress| progress.done >= done);
+        soon("progress", moved).await.unwrap();
+        let newcomer = fleet.worker(&[]);
+        let mut ends = std::mem::replace(&mut workers[victim], newcomer);
+        ends.signal(Signal::TERM);
+        let told = Instant::now();
+        let (code, said) = ends.code().await;
+        assert_eq!(code, 0, "{said}");
+        assert!(told.elapsed() < Duration::from_secs(10), "it waited for more than what ran");
+    }
+    let expected: String = (0..COUNT).map(|n| format!("{},", 3 * n)).collect();
+    assert!(soon("the words", folded).await.unwrap() == expected, "words were lost or moved");
+    runtime.close().await;
+    fleet.end(workers).await;
+}
+
+#[tokio::test]
+async fn a_worker_ends_within_its_grace_period_while_its_broker_is_down() {
+    const GRACE: Duration = Duration::from_secs(6);
+    let node = node::start(NodeOptions::new()).await;
+    let fleet = Fleet::at(node.url());
+    let mut worker = fleet.worker(&["--grace", "6s"]);
+    worker.started().await;
+    let (runtime, meeting) = (fleet.lead().await, Meeting::new());
+    let (_job, results) = held(&runtime, &meeting, 10);
+    meeting.said("started", 2).await;
+    // Until the queue is safe: see the restarts of brokers.
+    tokio::time::sleep(Duration::from_secs(5)).await;
+    let (node, ()) = node::with(node, |node| node.kill().unwrap()).await;
+    worker.signal(Signal::TERM);
+    let told = Instant::now();
+    let (code, said) = worker.code().await;
+    assert_eq!(code, 0, "{said}");
+    // The slack is for a busy machine.
+    assert!(told.elapsed() < GRACE + Duration::from_secs(2), "it took {:?}", told.elapsed());
+    let (_node, ()) = node::with(node, |node| node.restart().unwrap()).await;
+    meeting.open();
+    let newcomer = fleet.worker(&[]);
+    assert_all(results, 10).await;
+    runtime.close().await;
+    fleet.end(vec![newcomer]).await;
 }
 
 #[tokio::test]
