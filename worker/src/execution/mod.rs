@@ -1,9 +1,11 @@
 //! Running one copy of a task: chunk by chunk through all steps of its stage.
 //!
 //! [`Pipeline`] is the steps bound to their states, [`Batch`](batch::Batch) hands out chunks,
-//! [`Ledger`](ledger::Ledger) writes down what became of each element, [`Running`] is what one execution shares
-//! with those who watch it. [`blocking`] drives it on a slot thread, [`asynchronous`] on tokio.
+//! [`Ledger`](ledger::Ledger) writes down what became of each element, [`Running`] is what one
+//! execution shares with those who watch it, and [`answering`] how it ends. [`blocking`] drives it
+//! on a slot thread, [`asynchronous`] on tokio.
 
+mod answering;
 mod asynchronous;
 mod batch;
 mod blocking;

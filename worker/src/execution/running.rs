@@ -11,18 +11,12 @@ use std::{
 use phalanx_core::{
     id::{ExecutionId, WorkerId},
     operation::{ErrorKind, Execution, OperationError, TaskContext},
-    registry::Refusal,
-    wire::{NotRunReason, ResultHeader, ResultMessage, TaskMessage},
+    wire::{NotRunReason, TaskMessage},
 };
 use tokio_util::sync::CancellationToken;
 
 use super::{Pipeline, chunk::ChunkSize, ledger::Ledger};
-use crate::{
-    answer::{Answer, Ticket},
-    claim::Claim,
-    lent::Kind,
-    slot::Slot,
-};
+use crate::{answer::Ticket, claim::Claim, lent::Kind, slot::Slot};
 
 /// Why an execution ends before its batch does.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -83,9 +77,9 @@ pub(crate) struct Running {
     pub(crate) context: TaskContext,
     pub(crate) kind: Kind,
     report: Option<Report>,
-    execution: ExecutionId,
-    count: u32,
-    arrived: tokio::time::Instant,
+    pub(super) execution: ExecutionId,
+    pub(super) count: u32,
+    pub(super) arrived: tokio::time::Instant,
     /// How many elements it runs at once.
     width: AtomicUsize,
     /// Steps begun, times 2^16, plus the step that runs plus one; the low half is 0 between steps.
@@ -95,9 +89,9 @@ pub(crate) struct Running {
     timed_out: OnceLock<(Overdue, Duration)>,
     /// Who answers takes the ticket out. So whoever drives an execution that was answered for
     /// meanwhile (its thread was abandoned) finds nothing to answer.
-    progress: Mutex<Progress>,
+    pub(super) progress: Mutex<Progress>,
     /// The thread that runs a step of it; abandoned only under this lock.
-    slot: Mutex<Option<Arc<Slot>>>,
+    pub(super) slot: Mutex<Option<Arc<Slot>>>,
     /// Fires when somebody else has answered.
     pub(crate) taken: CancellationToken,
 }
@@ -105,9 +99,9 @@ pub(crate) struct Running {
 /// What has been done so far.
 pub(super) struct Progress {
     pub(super) ledger: Ledger,
-    ticket: Option<Ticket>,
-    begun: bool,
-    started: Instant,
+    pub(super) ticket: Option<Ticket>,
+    pub(super) begun: bool,
+    pub(super) started: Instant,
     pub(super) busy: Duration,
 }
 
@@ -333,109 +327,6 @@ impl Running {
     pub(super) fn why(&self) -> NotRunReason {
         self.stopped().map_or(NotRunReason::TimeSlice, Stop::reason)
     }
-
-    /// Answers a task without steps: its elements are its outputs.
-    pub(super) fn pass_through(&self) {
-        if self.task.header.measured {
-            // Without a step nobody here knows where an element ends.
-            let reason = "outputs of a stage without steps cannot be measured".to_owned();
-            return self.refuse(Refusal::Message { reason });
-        }
-        let mut progress = self.progress();
-        progress.ledger.pass(self.count, &self.task.payload);
-        self.answer(progress);
-    }
-
-    /// Answers on behalf of a thread that does not come to an end, and gives the thread up.
-    /// `false` when it ended after all, or is just writing down a chunk: look again later.
-    pub(crate) fn abandon(&self) -> bool {
-        let slot = self.slot.lock().unwrap_or_else(PoisonError::into_inner);
-        let mut progress = match self.progress.try_lock() {
-            Ok(progress) => progress,
-            Err(std::sync::TryLockError::Poisoned(error)) => error.into_inner(),
-            Err(std::sync::TryLockError::WouldBlock) => return false,
-        };
-        if progress.ticket.is_none() {
-            return false;
-        }
-        let blame = self.timed_out();
-        self.interrupt(&mut progress, blame, self.why());
-        self.answer(progress);
-        self.taken.cancel();
-        if let Some(slot) = &*slot {
-            slot.abandon();
-        }
-        true
-    }
-
-    /// What is not done by now is not run, but for the element to blame, if there is one.
-    pub(super) fn interrupt(
-        &self,
-        progress: &mut Progress,
-        blame: Option<(Overdue, OperationError)>,
-        why: NotRunReason,
-    ) {
-        let ledger = &mut progress.ledger;
-        if let Some((place, error)) = blame
-            && (ledger.at()..self.count).contains(&place.offset)
-        {
-            let broken = self.pipeline.folds();
-            ledger.not_run(place.offset, if broken { NotRunReason::FoldBroken } else { why });
-            ledger.failed(place.step, error);
-        }
-        ledger.not_run(self.count, why);
-    }
-
-    /// Answers with what the ledger says of the batch; nothing where somebody else has answered.
-    pub(super) fn answer(&self, mut progress: MutexGuard<'_, Progress>) {
-        let Some(ticket) = progress.ticket.take() else { return };
-        let (segments, payload) = std::mem::take(&mut progress.ledger).into_parts();
-        let (busy, waited) = (progress.busy, progress.started - self.arrived.into_std());
-        drop(progress);
-        let header = &self.task.header;
-        let header = ResultHeader {
-            leader: header.leader,
-            task: header.task,
-            attempt: header.attempt,
-            execution: self.execution,
-            worker: self.context.worker(),
-            busy_us: micros(busy),
-            waited_us: micros(waited),
-            segments,
-        };
-        let message = ResultMessage { header, payload: payload.into() };
-        ticket.answer(Answer::Result { message, last_step: self.pipeline.last() as u32 });
-    }
-
-    /// Answers that the batch cannot be run here.
-    pub(crate) fn refuse(&self, refusal: Refusal) {
-        self.answer_by(|ticket| ticket.refuse(refusal));
-    }
-
-    /// Answers as `answer` does; nothing where somebody else has answered.
-    pub(crate) fn answer_by(&self, answer: impl FnOnce(Ticket)) {
-        let ticket = self.progress().ticket.take();
-        if let Some(ticket) = ticket {
-            answer(ticket);
-        }
-    }
-
-    /// Answers that what is not done by now is not run.
-    pub(crate) fn end_unrun(&self) {
-        let mut progress = self.progress();
-        self.interrupt(&mut progress, None, self.why());
-        self.answer(progress);
-    }
-
-    /// The ticket of an execution that has not begun, and now never will; `None` when it has, or
-    /// was answered already.
-    pub(crate) fn hand_back(&self) -> Option<Ticket> {
-        let mut progress = self.progress();
-        let ticket = if progress.begun { None } else { progress.ticket.take() }?;
-        drop(progress);
-        self.taken.cancel();
-        Some(ticket)
-    }
 }
 
 impl Progress {
@@ -443,8 +334,4 @@ impl Progress {
     pub(super) fn is_taken(&self) -> bool {
         self.ticket.is_none()
     }
-}
-
-fn micros(duration: Duration) -> u64 {
-    u64::try_from(duration.as_micros()).unwrap_or(u64::MAX)
 }
