@@ -13,6 +13,7 @@ use phalanx_core::{
     wire::OfferedOperation,
 };
 use serde::{Deserialize, Serialize};
+use tokio::sync::Notify;
 use tokio_util::sync::CancellationToken;
 
 use crate::operations::Catalogue;
@@ -65,6 +66,8 @@ pub(crate) struct Steps {
 struct Gate {
     open: Mutex<bool>,
     changed: Condvar,
+    /// The same, for who waits asynchronously.
+    opened: Notify,
     ran: Mutex<Vec<String>>,
     /// What tells the last that waits at it to end.
     told: Mutex<CancellationToken>,
@@ -74,6 +77,7 @@ impl Steps {
     pub(crate) fn open_gate(&self) {
         *self.gate.open.lock().expect("no panic holds it") = true;
         self.gate.changed.notify_all();
+        self.gate.opened.notify_waiters();
     }
 
     /// Whether the last that waits at the gate was told to end.
@@ -89,8 +93,14 @@ impl Steps {
 
 impl Gate {
     async fn pass(&self) {
-        while !*self.open.lock().expect("no panic holds it") {
-            tokio::time::sleep(Duration::from_millis(1)).await;
+        loop {
+            let opened = self.opened.notified();
+            tokio::pin!(opened);
+            opened.as_mut().enable();
+            if *self.open.lock().expect("no panic holds it") {
+                return;
+            }
+            opened.await;
         }
     }
 
