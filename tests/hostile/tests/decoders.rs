@@ -18,7 +18,7 @@ static MEMORY: PeakAlloc = PeakAlloc;
 /// Far less than any thread of ours has.
 const STACK: usize = 256 << 10;
 /// Inputs made up for each decoder. `PHALANX_HOSTILE_INPUTS` asks for more.
-const INPUTS: u64 = 20_000;
+const INPUTS: u64 = 5_000;
 /// `PHALANX_HOSTILE_SEED` chooses another.
 const SEED: u64 = 4;
 

@@ -1,5 +1,8 @@
 //! Dead letters on their way to the broker (rule 25). No job waits for them.
 
+#[cfg(test)]
+mod tests;
+
 use std::{
     collections::{HashMap, HashSet},
     sync::{Arc, Mutex, PoisonError},
