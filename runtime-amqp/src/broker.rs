@@ -16,6 +16,7 @@ use crate::{
     consumer, declare,
     error::Failure,
     publisher::{Publisher, Window},
+    tls::Tls,
     topology::Namespace,
     url::AmqpUrl,
 };
@@ -55,8 +56,11 @@ impl AmqpBroker {
             Role::Leader => "leader",
             _ => "worker",
         };
+        let parsed = AmqpUrl::parse(&url)?;
+        let tls = Tls::of(&parsed).await;
         let supervisor = Arc::new(Supervisor {
-            url: AmqpUrl::parse(&url)?,
+            tls: tls.map_err(|reason| ConnectError::Tls { url: shown.clone(), reason })?,
+            url: parsed,
             shown,
             role,
             namespace: namespace.clone(),

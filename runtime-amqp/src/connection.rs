@@ -19,6 +19,7 @@ use crate::{
     declare,
     dial::{Dialed, Socket, dial},
     error::Failure,
+    tls::Tls,
     topology::Namespace,
     url::AmqpUrl,
 };
@@ -92,6 +93,7 @@ pub(crate) struct Supervisor {
     /// `leader` or `worker`, for the names of the connections.
     pub(crate) role: &'static str,
     pub(crate) namespace: Namespace,
+    pub(crate) tls: Tls,
     pub(crate) health: HealthBoard,
     /// Fires when the connections are to be closed for good.
     pub(crate) closing: CancellationToken,
@@ -134,7 +136,7 @@ impl Supervisor {
         };
         let mut last = None;
         for host in &self.url.hosts {
-            match dial(&self.url, &self.shown, host, &name).await {
+            match dial(&self.url, &self.shown, &self.tls, host, &name).await {
                 Ok(dialed) => return self.set_up(purpose, dialed).await,
                 Err(error @ ConnectError::Unreachable { .. }) => last = Some(error),
                 // The other hosts are of the same cluster: they would say the same.
@@ -266,7 +268,7 @@ impl Supervisor {
 }
 
 /// From 100 ms to 2 s (the jitter adds up to as much again), for ever.
-fn backoff() -> ExponentialBackoff {
+pub(crate) fn backoff() -> ExponentialBackoff {
     ExponentialBuilder::default()
         .with_min_delay(Duration::from_millis(100))
         .with_max_delay(Duration::from_secs(1))

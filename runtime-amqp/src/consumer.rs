@@ -20,7 +20,10 @@ use lapin::{
 use phalanx_core::broker::{
     BrokerError, Consumer, Consumption, Delivery, Message, QueueSpec, Settle, Settler,
 };
-use tokio::sync::{mpsc, oneshot};
+use tokio::{
+    sync::{mpsc, oneshot},
+    time::sleep,
+};
 use tokio_util::{
     sync::{CancellationToken, DropGuard},
     task::TaskTracker,
@@ -28,7 +31,7 @@ use tokio_util::{
 
 use crate::{
     acker::{AckPolicy, ChannelSettler},
-    connection::{Link, Session, Supervisor, until_done},
+    connection::{Link, Session, Supervisor, backoff, until_done},
     declare,
     error::{Failure, refused},
     properties,
@@ -306,14 +309,21 @@ impl Source {
         ends: &Ends,
     ) -> Option<Attached> {
         let attach = async {
+            let mut backoff = backoff();
+            let mut said = String::new();
             loop {
                 let error = match until_done(link, |session| self.attach(session)).await {
                     Ok(attached) => return Some(attached),
                     Err(BrokerError::Closed) => return None,
-                    Err(error) => error,
+                    Err(error) => error.to_string(),
                 };
-                tracing::warn!(queue = ?self.spec, %error, "cannot consume again yet");
-                link.session().await?.pause().await;
+                // A refusal may last for days: once is enough.
+                if error != said {
+                    tracing::warn!(queue = ?self.spec, error, "cannot consume again yet");
+                    said = error;
+                }
+                let pause = sleep(backoff.next().unwrap_or_default());
+                link.session().await?.unless_lost(pause).await;
             }
         };
         tokio::pin!(attach);

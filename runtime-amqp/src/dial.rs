@@ -19,6 +19,7 @@ use tokio::time::timeout;
 
 use crate::{
     error::{ACCESS_REFUSED, NOT_ALLOWED, Refusal, io_error},
+    tls::Tls,
     url::{AmqpUrl, Host},
 };
 
@@ -58,6 +59,7 @@ impl Socket {
 pub(crate) async fn dial(
     url: &AmqpUrl,
     shown: &str,
+    tls: &Tls,
     host: &Host,
     name: &str,
 ) -> Result<Dialed, ConnectError> {
@@ -73,10 +75,9 @@ pub(crate) async fn dial(
         let addresses = tokio::net::lookup_host((host.name.as_str(), host.port)).await;
         let addresses: Vec<SocketAddr> =
             addresses.map_err(|error| unreachable(error.to_string(), Some(error)))?.collect();
-        let tls = tls::Connector::new(url, &host.name)
-            .map_err(|reason| ConnectError::Tls { url: shown.to_owned(), reason })?;
         let (held, in_handshake, patience) =
             (socket.clone(), handshaking.clone(), url.connection_timeout);
+        let (tls, name_of_host) = (tls.clone(), host.name.clone());
         let runtime = lapin::runtime::default_runtime()
             .map_err(|error| unreachable(error.to_string(), None))?;
         Connection::connector(
@@ -92,7 +93,7 @@ pub(crate) async fn dial(
                                 held.remember(plain.get_ref())?;
                             }
                             in_handshake.store(true, Ordering::Release);
-                            let stream = timeout(patience, tls.secure(stream));
+                            let stream = timeout(patience, tls.secure(stream, &name_of_host));
                             let stream = stream.await.map_err(io::Error::from)??;
                             in_handshake.store(false, Ordering::Release);
                             return Ok(stream);
@@ -166,92 +167,4 @@ fn properties(name: &str) -> ConnectionProperties {
         .with_connection_name(name.into())
         .with_client_property("product".into(), "phalanx".into())
         .with_client_property("version".into(), env!("CARGO_PKG_VERSION").into())
-}
-
-#[cfg(feature = "tls")]
-mod tls {
-    use std::io;
-
-    use lapin::tcp::{AsyncTcpStream, RustlsConnector, RustlsConnectorConfig};
-    use rustls_pki_types::{CertificateDer, pem::PemObject};
-
-    use crate::url::AmqpUrl;
-
-    /// Makes a stream secure, if the URL says so.
-    pub(super) struct Connector(Option<(RustlsConnector, String)>);
-
-    impl Connector {
-        /// Trusts the certificates of `cacertfile` alone if there is one, else the system's.
-        pub(super) fn new(url: &AmqpUrl, host: &str) -> Result<Self, String> {
-            if !url.tls {
-                return Ok(Self(None));
-            }
-            let config = match &url.cacertfile {
-                None => RustlsConnectorConfig::new_with_native_certs()
-                    .map_err(|error| format!("the system's certificates: {error}"))?,
-                Some(path) => {
-                    let said = |error: &dyn std::fmt::Display| {
-                        format!("the certificates in {}: {error}", path.display())
-                    };
-                    let certificates: Vec<CertificateDer<'static>> =
-                        CertificateDer::pem_file_iter(path)
-                            .and_then(Iterator::collect)
-                            .map_err(|error| said(&error))?;
-                    if certificates.is_empty() {
-                        return Err(said(&"there are none"));
-                    }
-                    let mut config = RustlsConnectorConfig::default();
-                    config.add_parsable_certificates(certificates);
-                    config
-                }
-            };
-            let connector =
-                config.connector_with_no_client_auth().map_err(|error| error.to_string())?;
-            Ok(Self(Some((connector, host.to_owned()))))
-        }
-
-        pub(super) async fn secure<S>(
-            &self,
-            stream: AsyncTcpStream<S>,
-        ) -> io::Result<AsyncTcpStream<S>>
-        where
-            S: futures::AsyncRead + futures::AsyncWrite + Send + Unpin + 'static,
-        {
-            match &self.0 {
-                Some((connector, host)) => stream.into_rustls(connector, host).await,
-                None => Ok(stream),
-            }
-        }
-    }
-}
-
-#[cfg(not(feature = "tls"))]
-mod tls {
-    use std::io;
-
-    use lapin::tcp::AsyncTcpStream;
-
-    use crate::url::AmqpUrl;
-
-    /// Nothing to do without the feature: its scheme is not served.
-    pub(super) struct Connector;
-
-    impl Connector {
-        pub(super) fn new(url: &AmqpUrl, _host: &str) -> Result<Self, String> {
-            match url.tls {
-                true => Err("built without the feature `tls`".to_owned()),
-                false => Ok(Self),
-            }
-        }
-
-        pub(super) async fn secure<S>(
-            &self,
-            stream: AsyncTcpStream<S>,
-        ) -> io::Result<AsyncTcpStream<S>>
-        where
-            S: futures::AsyncRead + futures::AsyncWrite + Send + Unpin + 'static,
-        {
-            Ok(stream)
-        }
-    }
 }

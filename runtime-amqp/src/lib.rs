@@ -4,7 +4,7 @@
 //! (and `amqps://` with the feature `tls`) then lead here.
 //!
 //! - `url`: what a URL says.
-//! - `dial`: one attempt to connect to one host.
+//! - `dial`: one attempt to connect to one host; `tls` makes it secure.
 //! - `connection`: the two connections of a process, and the supervisor that brings them back.
 //! - `topology`: exchanges and queues by name and arguments; `declare` makes them or uses what is
 //!   there.
@@ -22,6 +22,7 @@ mod dial;
 mod error;
 mod properties;
 mod publisher;
+mod tls;
 mod topology;
 mod url;
 

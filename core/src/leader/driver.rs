@@ -30,7 +30,10 @@ use crate::{
     id::{JobId, LeaderId, TaskNumber},
     operation::OperationError,
     plan::{Budget, Source, SourceState},
-    wire::{Control, Event, ResultMessage, Return, TaskMessage, WIRE_VERSION, WireError},
+    wire::{
+        Control, Event, Lease, ProbeReply, ResultMessage, Return, TaskHeader, TaskMessage,
+        WIRE_VERSION, WireError,
+    },
 };
 
 /// Answers that are taken from the broker in one go.
@@ -81,6 +84,8 @@ pub(super) struct Driver {
     /// Publishes that are not confirmed: as many as the engine has credit for.
     publishing: FuturesUnordered<Publishing>,
     letters: Letters,
+    /// Probes and declarations on their way: at most one for each pool.
+    inquiries: FuturesUnordered<BoxFuture<'static, Input>>,
     combining: JoinSet<Combined>,
     pulls: mpsc::Receiver<Pulled>,
     pull_news: mpsc::Sender<Pulled>,
@@ -110,6 +115,7 @@ impl Driver {
             replies,
             events,
             publishing: FuturesUnordered::new(),
+            inquiries: FuturesUnordered::new(),
             combining: JoinSet::new(),
             pulls,
             pull_news,
@@ -142,6 +148,9 @@ impl Driver {
                 Some(published) = self.publishing.next(), if !self.publishing.is_empty() => {
                     self.published(published);
                 }
+                Some(input) = self.inquiries.next(), if !self.inquiries.is_empty() => {
+                    self.hear(input);
+                }
                 Some(pulled) = self.pulls.recv() => self.pulled(pulled),
                 () = returned.news.notified() => self.taken(),
                 Some(combined) = self.combining.join_next(), if !self.combining.is_empty() => {
@@ -154,14 +163,20 @@ impl Driver {
                 now = ticks.tick(), if !self.jobs.is_empty() => {
                     let elapsed = now.saturating_duration_since(last_tick).min(LONGEST_TICK);
                     last_tick = now;
-                    self.hear(Input::Tick(elapsed));
+                    // What came in while this process was paused is read before time passes.
+                    let unread = self.replies.try_next();
+                    let tick = Input::Tick { elapsed, unread: unread.is_some() };
+                    if let Some(answer) = unread {
+                        self.answers(answer);
+                    }
+                    self.hear(tick);
                 }
                 _ = alive.tick() => {
                     // Without jobs there are no ticks, but workers that went must be forgotten.
                     if self.jobs.is_empty() {
                         let elapsed = last_tick.elapsed().min(ALIVE_EVERY);
                         last_tick = Instant::now();
-                        self.hear(Input::Tick(elapsed));
+                        self.hear(Input::Tick { elapsed, unread: false });
                     }
                     self.say_alive();
                 }
@@ -237,14 +252,17 @@ impl Driver {
                 Some(Consumption::Delivery(delivery)) => self.answer(delivery),
                 Some(Consumption::Resumed { generation }) => {
                     tracing::info!(generation, "answers come again");
+                    self.hear(Input::Interrupted);
                 }
                 None => return,
             }
             next = self.replies.try_next();
         }
         // What was taken out last is not lost.
-        if let Some(Consumption::Delivery(delivery)) = next {
-            self.answer(delivery);
+        match next {
+            Some(Consumption::Delivery(delivery)) => self.answer(delivery),
+            Some(Consumption::Resumed { .. }) => self.hear(Input::Interrupted),
+            None => {}
         }
     }
 
@@ -252,17 +270,14 @@ impl Driver {
     fn answer(&mut self, delivery: Delivery) {
         let body = &delivery.message.body;
         let input = match delivery.message.properties.kind {
-            Some(MessageKind::Result) => {
-                ResultMessage::decode(body).map(|m| Some(Input::Result(m)))
-            }
-            Some(MessageKind::Return) => Return::decode(body).map(|m| Some(Input::Return(m))),
-            // What runs long is asked after by a later version of the protocol.
-            Some(MessageKind::Lease | MessageKind::ProbeReply) => Ok(None),
+            Some(MessageKind::Result) => ResultMessage::decode(body).map(Input::Result),
+            Some(MessageKind::Return) => Return::decode(body).map(Input::Return),
+            Some(MessageKind::Lease) => Lease::decode(body).map(Input::Lease),
+            Some(MessageKind::ProbeReply) => ProbeReply::decode(body).map(Input::ProbeReply),
             other => Err(WireError::Malformed { reason: format!("{other:?} is no answer") }),
         };
         match input {
-            Ok(Some(input)) => self.hear(input),
-            Ok(None) => {}
+            Ok(input) => self.hear(input),
             Err(error) => {
                 tracing::warn!(%error, "undecodable answer");
                 // Its worker believes that it has answered: nobody else will.
@@ -333,6 +348,8 @@ impl Driver {
     fn act(&mut self, action: Action) {
         match action {
             Action::Publish { pool, message } => self.publish(&pool, &message),
+            Action::Probe { pool, nonce } => self.probe(pool, nonce),
+            Action::Declare { pool } => self.declare(pool),
             Action::Pull { job, elements, bytes } => self.pull(job, Budget { elements, bytes }),
             Action::Output { job, outputs } => self.output(job, outputs),
             Action::Combine { job, combination, step, partials } => {
@@ -383,6 +400,32 @@ impl Driver {
                 Err(error) => Err(error),
             };
             (task, attempt, result)
+        }));
+    }
+
+    /// A probe goes through the queue as tasks do, but says whether there is one.
+    fn probe(&mut self, pool: Pool, nonce: u64) {
+        let header = TaskHeader::probe(self.leader, pool.clone(), nonce);
+        let message = TaskMessage { header, payload: Bytes::new() };
+        // It cannot fail for a header without steps; the next probe would say the same.
+        let Ok(body) = message.encode() else { return };
+        let message = Message { properties: self.task_properties(&message), body };
+        let broker = Arc::clone(&self.broker);
+        self.inquiries.push(Box::pin(async move {
+            let address = Address::new(Exchange::Task, pool.as_str());
+            let result = broker.publish_mandatory(&address, message).await;
+            Input::Probed { pool, result }
+        }));
+    }
+
+    /// Makes a queue again that somebody deleted.
+    fn declare(&mut self, pool: Pool) {
+        self.declared.remove(&pool);
+        let broker = Arc::clone(&self.broker);
+        self.inquiries.push(Box::pin(async move {
+            let queue = QueueSpec::Task { pool: pool.clone() };
+            let result = broker.declare(&queue).await.map(drop);
+            Input::Declared { pool, result }
         }));
     }
 

@@ -53,7 +53,16 @@ pub enum JobEvent {
         /// Why.
         why: ReturnReason,
     },
-    /// A task was published again: the broker did not take it, or nobody knows.
+    /// A task runs so long that its worker keeps it alive by itself: it is not the broker's any more.
+    TaskLeased {
+        /// Which task.
+        task: TaskNumber,
+        /// Which copy of it.
+        attempt: u32,
+        /// Who runs it.
+        worker: WorkerId,
+    },
+    /// A task was published again: the broker did not take it, lost it, or nobody knows.
     TaskRepublished {
         /// Which task.
         task: TaskNumber,
@@ -99,6 +108,40 @@ pub enum Stall {
         workers: usize,
         /// What the last of them said.
         reason: String,
+    },
+    /// A worker runs the oldest task, and gets no further.
+    Running {
+        /// The first operation of the task.
+        operation: String,
+        /// The index of the first element of its batch.
+        index: u64,
+        /// Who runs it.
+        worker: WorkerId,
+        /// How long it has been at the same element.
+        silent: Duration,
+    },
+    /// Tasks wait in their queue behind others.
+    Queued {
+        /// The pool of the oldest one.
+        pool: Pool,
+        /// How many tasks are out.
+        tasks: u32,
+    },
+    /// The queue of a pool is gone and cannot be made again.
+    QueueGone {
+        /// The pool.
+        pool: Pool,
+        /// In the broker's words.
+        reason: String,
+    },
+    /// Tasks have left their queue, and nobody answers for them.
+    Missing {
+        /// The pool of the oldest one.
+        pool: Pool,
+        /// How many tasks are out.
+        tasks: u32,
+        /// When they are sent again.
+        again: Duration,
     },
     /// Tasks are out and nobody answers.
     Unanswered {
@@ -150,10 +193,32 @@ impl fmt::Display for Stall {
                 f,
                 "{workers} workers refuse operation `{operation}` ({reason}); start workers built like this program"
             ),
+            Self::Running { operation, index, worker, silent } => write!(
+                f,
+                "operation `{operation}` has run on worker {worker} for {} s, in a task that begins \
+                 with element {index}; give it a timeout if it should not take that long",
+                silent.as_secs()
+            ),
+            Self::Queued { pool, tasks } => write!(
+                f,
+                "{tasks} tasks wait behind others in the queue of pool `{pool}`, whose workers are \
+                 busy or hang; start more of them with `--pool {pool}`"
+            ),
+            Self::QueueGone { pool, reason } => write!(
+                f,
+                "the queue of pool `{pool}` is gone and cannot be made again ({reason}); let the \
+                 leader declare it, or make it by hand"
+            ),
+            Self::Missing { pool, tasks, again } => write!(
+                f,
+                "{tasks} tasks have left the queue of pool `{pool}` and nobody answers for them: \
+                 their workers hang, or the broker lost them; they are sent again in {} s",
+                again.as_secs()
+            ),
             Self::Unanswered { pool, tasks, silent } => write!(
                 f,
-                "{tasks} tasks are out in pool `{pool}` and nothing came back for {} s: their \
-                 operation takes that long, their workers hang, or the broker lost them",
+                "{tasks} tasks are out in pool `{pool}` and nothing came back for {} s; their queue \
+                 is about to be probed",
                 silent.as_secs()
             ),
             Self::BackingOff { tasks, next } => {

@@ -3,6 +3,7 @@
 mod batch;
 mod combine;
 mod command;
+mod copy;
 mod dead_letters;
 mod driver;
 mod elements;
@@ -17,6 +18,7 @@ mod letters;
 mod order;
 mod outputs;
 mod pending;
+mod probe;
 mod protocol;
 mod pull;
 mod results;

@@ -6,14 +6,17 @@ use bytes::Bytes;
 
 use super::{event::JobEvent, outputs::OutputParts};
 use crate::{
-    broker::{Health, Pool, PublishError},
+    broker::{BrokerError, Health, Pool, PublishError},
     error::{Error, ExecuteError},
     id::{JobId, TaskNumber, WorkerId},
     operation::OperationError,
     plan::Plan,
     registry::StepReference,
-    wire::{Presence, ResultMessage, Return, TaskMessage},
+    wire::{Lease, Presence, ProbeReply, ResultMessage, Return, TaskMessage},
 };
+
+/// The number that probes go by, and no task.
+pub(crate) const PROBE: TaskNumber = TaskNumber(0);
 
 /// What the engine hears.
 #[derive(Debug)]
@@ -30,6 +33,16 @@ pub(crate) enum Input {
     Result(ResultMessage),
     /// A worker gives back.
     Return(Return),
+    /// A worker keeps tasks alive.
+    Lease(Lease),
+    /// A probe was published, to a queue or (`false`) to none, or not.
+    Probed { pool: Pool, result: Result<bool, PublishError> },
+    /// A probe came back.
+    ProbeReply(ProbeReply),
+    /// The queue of a pool is there again, or cannot be made.
+    Declared { pool: Pool, result: Result<(), BrokerError> },
+    /// Answers may have been lost with a connection, and what was in the queues.
+    Interrupted,
     /// A worker's answer does not decode.
     Garbled { task: TaskNumber, attempt: u32, reason: String },
     /// A combination on the leader is over.
@@ -46,8 +59,8 @@ pub(crate) enum Input {
     Bye(WorkerId),
     /// How the connection is.
     Health(Health),
-    /// Time has passed.
-    Tick(Duration),
+    /// Time has passed; `unread` when answers were waiting meanwhile.
+    Tick { elapsed: Duration, unread: bool },
 }
 
 /// Elements as a source gave them.
@@ -76,6 +89,10 @@ pub(crate) enum Pull {
 pub(crate) enum Action {
     /// Publish a copy of a task; answer by `Published` or `NotPublished`.
     Publish { pool: Pool, message: Box<TaskMessage> },
+    /// Send a probe through the queue of a pool; answer by `Probed`.
+    Probe { pool: Pool, nonce: u64 },
+    /// Make sure that the queue of a pool is there; answer by `Declared`.
+    Declare { pool: Pool },
     /// Pull up to so many elements and bytes; answer by `Pulled`.
     Pull { job: JobId, elements: u64, bytes: usize },
     /// Hand outputs to the reader of a job.

@@ -146,6 +146,7 @@ impl Runtime {
         let settings = Settings {
             leader,
             tempo: Tempo { local: broker.url().scheme() == "memory" },
+            hold: builder.hold,
             stall_after: builder.stall_after,
             patience: builder.patience,
         };
@@ -179,6 +180,7 @@ pub struct RuntimeBuilder {
     namespace: Option<String>,
     slots: Option<usize>,
     quorum: bool,
+    hold: Duration,
     stall_after: Duration,
     patience: Option<Duration>,
 }
@@ -190,7 +192,8 @@ impl Default for RuntimeBuilder {
             namespace: None,
             slots: None,
             quorum: true,
-            stall_after: Duration::from_secs(30),
+            hold: Duration::from_secs(30),
+            stall_after: Duration::from_secs(25),
             patience: None,
         }
     }
@@ -228,7 +231,17 @@ impl RuntimeBuilder {
         self
     }
 
-    /// After how long without movement a job says why, as an event. Default: 30 s.
+    /// How long workers hold a task before they answer for it or say that it runs (their `--hold`).
+    /// A task that was taken from its queue and of which nothing was heard for twice as long is
+    /// sent again. Less than the workers' makes some tasks run twice, though count once.
+    /// Default, as theirs: 30 s.
+    #[must_use]
+    pub fn hold(mut self, hold: Duration) -> Self {
+        self.hold = hold.max(Duration::from_millis(100));
+        self
+    }
+
+    /// After how long without movement a job says why, as an event. Default: 25 s.
     #[must_use]
     pub fn stall_after(mut self, silence: Duration) -> Self {
         self.stall_after = silence;

@@ -2,7 +2,12 @@
 
 use std::{collections::BTreeMap, time::Duration};
 
-use super::{elements::Elements, flow::Lane, fold::Partial};
+use super::{
+    copy::{CopyState, TaskCopy},
+    elements::Elements,
+    flow::Lane,
+    fold::Partial,
+};
 use crate::{
     id::{JobId, WorkerId},
     registry::Refusal,
@@ -18,10 +23,13 @@ pub(crate) struct Task {
     pub(crate) work: Work,
     /// The number of the newest copy; 0 before the first.
     pub(crate) attempt: u32,
-    /// Copies that the broker has, or may have.
-    pub(crate) copies: Vec<u32>,
+    /// Copies that the broker or a worker has, or may have; none while it waits.
+    pub(crate) copies: Vec<TaskCopy>,
     pub(crate) state: TaskState,
-    /// How often it came back as redelivered: each time a worker may have died of it.
+    /// Whether it is run in processes of its own from now on: it may have killed a worker (rule 7).
+    pub(crate) contained: bool,
+    /// How often it came back as redelivered although it was contained, or garbled: what it costs
+    /// is found by halving.
     pub(crate) redelivered: u32,
     /// How often it came back otherwise, or its publishing failed: what the back-off counts.
     pub(crate) setbacks: u32,
@@ -47,10 +55,8 @@ pub(crate) enum Work {
 pub(crate) enum TaskState {
     /// Waits for its back-off.
     Waiting { until: Duration },
-    /// A copy is on its way to the broker.
-    Publishing,
-    /// The broker has confirmed a copy; it waits there, or runs.
-    Queued,
+    /// Its copies are out.
+    Out,
 }
 
 impl Task {
@@ -63,6 +69,7 @@ impl Task {
             attempt: 0,
             copies: Vec::new(),
             state: TaskState::Waiting { until: Duration::ZERO },
+            contained: false,
             redelivered: 0,
             setbacks: 0,
             refusals: BTreeMap::new(),
@@ -89,16 +96,28 @@ impl Task {
         }
     }
 
-    /// A new task of the same stage: numbers, copies and refusals start anew.
+    /// A new task of the same stage: numbers, copies and refusals start anew. What was suspect
+    /// stays so.
     pub(crate) fn with(&self, work: Work) -> Self {
-        Self::new(self.job, self.stage, self.lane.clone(), work)
+        let contained = self.contained;
+        Self { contained, ..Self::new(self.job, self.stage, self.lane.clone(), work) }
+    }
+
+    pub(crate) fn copy(&self, attempt: u32) -> Option<&TaskCopy> {
+        self.copies.iter().find(|copy| copy.attempt == attempt)
+    }
+
+    /// Where a copy is, to be changed.
+    pub(crate) fn copy_state(&mut self, attempt: u32) -> Option<&mut CopyState> {
+        let copy = self.copies.iter_mut().find(|copy| copy.attempt == attempt);
+        copy.map(|copy| &mut copy.state)
     }
 
     /// Forgets a copy; whether the task waits for an answer that will not come.
     pub(crate) fn lose_copy(&mut self, attempt: u32) -> bool {
-        let known = self.copies.contains(&attempt);
-        self.copies.retain(|copy| *copy != attempt);
-        known && self.copies.is_empty() && !matches!(self.state, TaskState::Waiting { .. })
+        let known = self.copy(attempt).is_some();
+        self.copies.retain(|copy| copy.attempt != attempt);
+        known && self.copies.is_empty()
     }
 
     /// Whether a result speaks of this batch: it tiles it (the decoder has checked that it tiles

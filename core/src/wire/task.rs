@@ -69,6 +69,24 @@ pub enum TaskKind {
 }
 
 impl TaskHeader {
+    /// A probe: no task and no job of any leader, with nothing to run.
+    pub(crate) fn probe(leader: LeaderId, pool: Pool, nonce: u64) -> Self {
+        Self {
+            leader,
+            job: JobId(uuid::Uuid::nil()),
+            stage: 0,
+            task: TaskNumber(0),
+            attempt: 0,
+            kind: TaskKind::Probe { pool, nonce },
+            contained: false,
+            ranges: Vec::new(),
+            steps: Vec::new(),
+            time_slice: Duration::ZERO,
+            output_cap: 0,
+            measured: false,
+        }
+    }
+
     /// How many elements the batch has, if its ranges are sane and fit into 32 bits.
     pub fn count(&self) -> Option<u32> {
         let mut count = 0u64;

@@ -14,7 +14,8 @@ use crate::{
         event::JobEvent,
         fold::Partial,
         job::JobState,
-        protocol::Action,
+        probe::Probing,
+        protocol::{Action, PROBE},
         retry,
         task::{Shape, Task, Work},
     },
@@ -23,9 +24,9 @@ use crate::{
     wire::{NotRunReason, Outcome, ResultHeader, ResultMessage, Return, ReturnReason, Segment},
 };
 
-/// A task that came back as redelivered this often is halved.
+/// A task that took down even those who contained it, or was garbled, this often is halved.
 const HALVED_AFTER: u32 = 3;
-/// A single element that came back as redelivered this often fails.
+/// A single element that did so this often fails.
 const FAILS_AFTER: u32 = 10;
 
 impl Engine {
@@ -48,7 +49,7 @@ impl Engine {
         if !task.fits(&header, shape) {
             tracing::warn!(task = %number, worker = %header.worker, "result does not fit its task");
             let why = "a worker's result does not fit its task";
-            self.copy_gone(number, header.attempt, true, why);
+            self.copy_gone(number, header.attempt, Some(why));
             return;
         }
         let Some(task) = self.retire(number) else { return };
@@ -182,10 +183,21 @@ impl Engine {
 
     pub(super) fn returned(&mut self, returned: Return) {
         let number = returned.task;
-        let Some(task) = self.tasks.get_mut(&number) else { return };
-        if !task.copies.contains(&returned.attempt) {
+        if number == PROBE {
+            // Whoever had it died: it is not answered any more.
+            self.probing.values_mut().for_each(Probing::forget_asked);
             return;
         }
+        let Some(task) = self.tasks.get_mut(&number) else { return };
+        let Some(copy) = task.copy(returned.attempt) else { return };
+        // A lease outranks a return (rule 13): the broker delivered again what its worker could not
+        // ack any more, but runs.
+        if returned.why == ReturnReason::Redelivered
+            && copy.holder().is_some_and(|holder| holder != returned.worker)
+        {
+            return;
+        }
+        let contained = copy.contained;
         let job = task.job;
         let event = JobEvent::TaskReturned {
             task: number,
@@ -196,9 +208,10 @@ impl Engine {
         self.actions.push(Action::Emit { job, event });
         match returned.why {
             ReturnReason::Redelivered => {
-                let why = "the workers that it was delivered to died, or held it longer than the \
-                           broker's acknowledgement timeout";
-                self.copy_gone(number, returned.attempt, true, why);
+                task.contained = true;
+                let why = "the workers that it was delivered to died, although it ran in a process \
+                           of its own, or held it longer than the broker's acknowledgement timeout";
+                self.copy_gone(number, returned.attempt, contained.then_some(why));
             }
             ReturnReason::Crashed { status } => {
                 self.crashed(number, returned.position, &status);
@@ -221,25 +234,22 @@ impl Engine {
                 self.refused.insert(number);
                 self.copy_gone_after_setback(number, returned.attempt);
             }
-            ReturnReason::NotStarted | ReturnReason::Draining | ReturnReason::LeaderSilent => {
-                self.copy_gone(number, returned.attempt, false, "");
+            // A worker that cannot hear this leader would return everything at full speed.
+            ReturnReason::LeaderSilent => self.copy_gone_after_setback(number, returned.attempt),
+            ReturnReason::NotStarted | ReturnReason::Draining => {
+                self.copy_gone(number, returned.attempt, None);
             }
         }
     }
 
-    /// A copy will not be answered any more; without any left the task is sent again.
-    pub(super) fn copy_gone(
-        &mut self,
-        number: TaskNumber,
-        attempt: u32,
-        redelivered: bool,
-        why: &str,
-    ) {
+    /// A copy will not be answered any more; without any left the task is sent again. `suspected`
+    /// says of what, if of something that the batch may do again.
+    pub(super) fn copy_gone(&mut self, number: TaskNumber, attempt: u32, suspected: Option<&str>) {
         let Some(task) = self.tasks.get_mut(&number) else { return };
         if !task.lose_copy(attempt) {
             return;
         }
-        if redelivered {
+        if let Some(why) = suspected {
             task.redelivered += 1;
             let redelivered = task.redelivered;
             let splits = self.may_split(number);
@@ -271,14 +281,18 @@ impl Engine {
     }
 
     fn crashed(&mut self, number: TaskNumber, position: Option<u32>, status: &str) {
-        let Some(task) = self.tasks.get(&number) else { return };
-        let (count, position) = (task.len(), position.unwrap_or(0) as usize);
+        let Some(task) = self.tasks.get_mut(&number) else { return };
+        let count = task.len();
+        task.contained = true;
         if self.may_split(number) {
-            self.split(number, &[position.min(count - 1), (position + 1).min(count)]);
+            match position.map(|position| (position as usize).min(count - 1)) {
+                Some(position) => self.split(number, &[position, position + 1]),
+                None => self.halve(number),
+            }
             return;
         }
         let error = OperationError::new(ErrorKind::Crash, format!("its process died: {status}"));
-        self.charge_single(number, position, error);
+        self.charge_single(number, position.unwrap_or(0) as usize, error);
     }
 
     fn undecodable(&mut self, number: TaskNumber, operation: &str, offset: u32, reason: &str) {

@@ -1,9 +1,15 @@
 //! What must hold between any two steps; for tests.
 
+use std::time::Duration;
+
 use super::Engine;
 use crate::{
     id::TaskNumber,
-    leader::task::{TaskState, Work},
+    leader::{
+        copy::{CopyState, TaskCopy},
+        probe::Probing,
+        task::{TaskState, Work},
+    },
 };
 
 impl Engine {
@@ -35,8 +41,12 @@ impl Engine {
         }
         for (number, task) in &self.tasks {
             assert!(self.jobs[&task.job].tasks.contains(number), "a live task is its job's");
-            if let TaskState::Waiting { until } = task.state {
-                assert!(self.waiting.contains(&(until, *number)), "what waits will be sent");
+            match task.state {
+                TaskState::Waiting { until } => {
+                    assert!(self.waiting.contains(&(until, *number)), "what waits will be sent");
+                    assert!(task.copies.is_empty(), "what waits has no copy");
+                }
+                TaskState::Out => assert!(!task.copies.is_empty(), "what is out has a copy"),
             }
         }
     }
@@ -65,7 +75,27 @@ impl Engine {
                 format!("{held:?} {pending:?} {:?} {}", job.releases, job.source.ended)
             })
             .collect();
-        format!("{tasks:?} {jobs:?}")
+        let probing: Vec<String> = self
+            .probing
+            .values()
+            .map(|probing| probing.likeness(self.quiet, self.settings.hold))
+            .collect();
+        format!("{tasks:?} {jobs:?} {probing:?}")
+    }
+
+    /// The same for a probe: whether it proves anything, and of which copies.
+    pub(crate) fn likeness_of_probe(&self, nonce: u64) -> String {
+        let behind = |copy: &&TaskCopy| matches!(copy.state, CopyState::Queued { order, .. } if order < nonce);
+        let mut tasks: Vec<String> = self
+            .tasks
+            .iter()
+            .filter_map(|(number, task)| {
+                let copy = task.copies.iter().find(behind)?;
+                Some(self.likeness_of(*number, copy.attempt))
+            })
+            .collect();
+        tasks.sort_unstable();
+        format!("{tasks:?}")
     }
 
     /// The same for one copy of a task.
@@ -75,13 +105,31 @@ impl Engine {
             Work::Run { elements, first_step } => format!("{first_step} {:?}", elements.ranges()),
             Work::Combine { partials } => format!("{partials:?}"),
         };
-        let state = match task.state {
-            TaskState::Waiting { .. } => "waiting",
-            TaskState::Publishing => "publishing",
-            TaskState::Queued => "queued",
-        };
-        let newest = task.attempt == attempt;
-        let known = task.copies.contains(&attempt);
-        format!("{batch} {state} {} {} {newest} {known}", task.copies.len(), task.redelivered)
+        // How old a lease or a confirm is: what decides about losses.
+        let hold = self.settings.hold;
+        let age = |at: Duration| (self.quiet - at).min(hold).as_secs();
+        let mut copies: Vec<String> = task
+            .copies
+            .iter()
+            .map(|copy| {
+                let newest = copy.attempt == task.attempt;
+                let state = match copy.state {
+                    CopyState::Publishing => "publishing".to_owned(),
+                    CopyState::Queued { order, since } => {
+                        let unknown = Probing::default();
+                        let probing = self.probing.get(&task.lane.pool).unwrap_or(&unknown);
+                        let lost_in = probing.lost_in(order, self.quiet, hold);
+                        let overdue = probing.is_overdue(order, since, self.quiet, hold);
+                        format!("queued {} {lost_in:?} {overdue}", age(since))
+                    }
+                    CopyState::Leased { heard, .. } => format!("leased {}", age(heard)),
+                };
+                format!("{newest} {} {state}", copy.contained)
+            })
+            .collect();
+        copies.sort_unstable();
+        let (newest, known) = (task.attempt == attempt, task.copy(attempt).is_some());
+        let (contained, redelivered) = (task.contained, task.redelivered);
+        format!("{batch} {copies:?} {contained} {redelivered} {newest} {known}")
     }
 }

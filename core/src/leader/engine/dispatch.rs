@@ -9,6 +9,7 @@ use crate::{
     id::{JobId, TaskNumber},
     leader::{
         batch::MAX_BATCH_BYTES,
+        copy::{CopyState, TaskCopy},
         event::JobEvent,
         flow::{Lane, MAX_JOB_BYTES, PoolFlow},
         job::JobState,
@@ -130,7 +131,7 @@ impl Engine {
             TaskState::Waiting { until } => {
                 self.waiting.remove(&(until, number));
             }
-            TaskState::Publishing | TaskState::Queued => {
+            TaskState::Out => {
                 if let Some(flow) = self.flows.get_mut(&task.lane) {
                     flow.came_back(task.charged);
                 }
@@ -151,21 +152,26 @@ impl Engine {
         let Some(mut task) = self.tasks.remove(&number) else { return };
         if let Some(mut job) = self.jobs.remove(&task.job) {
             task.attempt += 1;
-            task.copies.push(task.attempt);
-            task.state = TaskState::Publishing;
-            task.charged = task.size();
-            task.expected = job.stages[task.stage].cost.expected_output(task.charged);
-            self.flows.entry(task.lane.clone()).or_default().sent(task.charged, self.now);
-            job.bytes += task.expected;
-            job.outgoing += task.expected;
-            job.progress.tasks_out += 1;
-            job.stages[task.stage].tasks += 1;
+            task.copies.push(TaskCopy::new(task.attempt, task.contained));
+            self.count_out(&mut job, &mut task);
             let message = Box::new(self.message(&job, number, &task));
             self.actions.push(Action::Publish { pool: task.lane.pool.clone(), message });
-            self.touched.insert(task.job);
             self.jobs.insert(task.job, job);
         }
         self.tasks.insert(number, task);
+    }
+
+    /// A task that has a copy again takes credit.
+    pub(super) fn count_out(&mut self, job: &mut JobState, task: &mut Task) {
+        task.state = TaskState::Out;
+        task.charged = task.size();
+        task.expected = job.stages[task.stage].cost.expected_output(task.charged);
+        self.flows.entry(task.lane.clone()).or_default().sent(task.charged, self.now);
+        job.bytes += task.expected;
+        job.outgoing += task.expected;
+        job.progress.tasks_out += 1;
+        job.stages[task.stage].tasks += 1;
+        self.touched.insert(task.job);
     }
 
     fn message(&self, job: &JobState, number: TaskNumber, task: &Task) -> TaskMessage {
@@ -195,7 +201,7 @@ impl Engine {
             task: number,
             attempt: task.attempt,
             kind,
-            contained: false,
+            contained: task.contained,
             ranges,
             steps: plan.steps[first_step..].iter().map(|step| step.reference.clone()).collect(),
             time_slice: if uncut { UNCUT } else { sizing.time_slice() },
@@ -210,24 +216,29 @@ impl Engine {
     }
 
     pub(super) fn published(&mut self, number: TaskNumber, attempt: u32) {
+        let (order, since) = (self.next_order(), self.quiet);
         if let Some(task) = self.tasks.get_mut(&number)
-            && task.attempt == attempt
-            && task.state == TaskState::Publishing
+            && let Some(state @ CopyState::Publishing) = task.copy_state(attempt)
         {
-            task.state = TaskState::Queued;
+            *state = CopyState::Queued { order, since };
         }
     }
 
     pub(super) fn not_published(&mut self, number: TaskNumber, attempt: u32, error: &PublishError) {
         let Some(task) = self.tasks.get_mut(&number) else { return };
+        // Whoever runs it has it from the broker, whatever became of the confirm.
+        let Some(CopyState::Publishing) = task.copy_state(attempt) else { return };
         // A copy whose fate nobody knows is not waited for: its result would still be welcome.
-        task.copies.retain(|copy| *copy != attempt);
-        if task.attempt != attempt || task.state != TaskState::Publishing {
+        if !task.lose_copy(attempt) {
             return;
         }
         let job = task.job;
         let delay = match error {
-            PublishError::Lost => Duration::ZERO,
+            PublishError::Lost => {
+                // Both copies may be there: the second must not kill another worker (rule 7).
+                task.contained = true;
+                Duration::ZERO
+            }
             PublishError::Nacked { .. } => {
                 task.setbacks += 1;
                 retry::delay(None, task.setbacks, number)

@@ -7,6 +7,7 @@ use crate::{
     error::Error,
     id::JobId,
     leader::{
+        copy::{CopyState, TaskCopy},
         event::{JobEvent, Stall},
         job::JobState,
         protocol::Action,
@@ -18,11 +19,15 @@ use crate::{
 const REFUSED_FOR: Duration = Duration::from_secs(10);
 
 impl Engine {
-    pub(super) fn tick(&mut self, elapsed: Duration) {
+    pub(super) fn tick(&mut self, elapsed: Duration, unread: bool) {
         let before = self.wall;
         self.wall += elapsed;
         if self.health.is_well() {
             self.now += elapsed;
+            // What is unread may be the very answer whose absence would mean something.
+            if !unread {
+                self.quiet += elapsed;
+            }
         }
         // Once a second is enough for what counts in seconds.
         if before.as_secs() == self.wall.as_secs() {
@@ -32,6 +37,7 @@ impl Engine {
             self.workers.forget_silent(self.wall);
         }
         self.look_at_refusals();
+        self.look_at_copies();
         self.look_at_stalls();
     }
 
@@ -108,15 +114,9 @@ impl Engine {
                 reason: last.map(|(_, refusal)| refusal.to_string()).unwrap_or_default(),
             };
         }
-        let is_out = |task: &&Task| !matches!(task.state, TaskState::Waiting { .. });
         // Numbers grow: the first is the oldest.
-        if let Some(oldest) = tasks().find(is_out) {
-            let pool = oldest.lane.pool.clone();
-            let out = tasks().filter(is_out).filter(|task| task.lane.pool == pool).count() as u32;
-            if self.workers.slots(&pool, false) == 0 {
-                return Stall::NoWorkers { pool, tasks: out };
-            }
-            return Stall::Unanswered { pool, tasks: out, silent };
+        if let Some(oldest) = tasks().find(|task| task.state == TaskState::Out) {
+            return self.cause_of(job, oldest, silent);
         }
         let until = |task: &Task| match task.state {
             TaskState::Waiting { until } => Some(until),
@@ -130,5 +130,35 @@ impl Engine {
             return Stall::ReaderSlow { bytes: job.undelivered };
         }
         Stall::InputSlow
+    }
+    /// Why a task that is out is not answered.
+    fn cause_of(&self, job: &JobState, task: &Task, silent: Duration) -> Stall {
+        let pool = task.lane.pool.clone();
+        let out = |other: &&Task| other.state == TaskState::Out && other.lane.pool == pool;
+        let tasks = job.tasks.iter().filter_map(|number| self.tasks.get(number));
+        let tasks = tasks.filter(out).count() as u32;
+        if let Some(worker) = task.copies.iter().find_map(TaskCopy::holder) {
+            let (operation, index) = super::blame::first(job, task);
+            return Stall::Running { operation, index, worker, silent };
+        }
+        if let Some(reason) = self.probing_of(&pool).and_then(|probing| probing.trouble.clone()) {
+            return Stall::QueueGone { pool, reason };
+        }
+        if self.workers.serving(&pool).next().is_none() {
+            return Stall::NoWorkers { pool, tasks };
+        }
+        let newest = task.copies.iter().filter_map(|copy| match copy.state {
+            CopyState::Queued { order, .. } => Some(order),
+            _ => None,
+        });
+        if let (Some(probing), Some(order)) = (self.probing_of(&pool), newest.max()) {
+            if let Some(again) = probing.lost_in(order, self.quiet, self.settings.hold) {
+                return Stall::Missing { pool, tasks, again };
+            }
+            if probing.is_asking() {
+                return Stall::Queued { pool, tasks };
+            }
+        }
+        Stall::Unanswered { pool, tasks, silent }
     }
 }

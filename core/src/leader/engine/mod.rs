@@ -13,6 +13,7 @@ mod element;
 #[cfg(test)]
 mod explorer;
 mod liveness;
+mod loss;
 mod output;
 #[cfg(test)]
 mod scenarios;
@@ -30,12 +31,13 @@ use super::{
     flow::{Lane, PoolFlow},
     fold::LEAF,
     job::JobState,
+    probe::Probing,
     protocol::{Action, Input, Pull, PulledBlock},
     task::Task,
     workers::Workers,
 };
 use crate::{
-    broker::Health,
+    broker::{Health, Pool},
     error::Error,
     id::{JobId, LeaderId, TaskNumber},
     plan::Plan,
@@ -46,6 +48,8 @@ use crate::{
 pub(crate) struct Settings {
     pub(crate) leader: LeaderId,
     pub(crate) tempo: Tempo,
+    /// How long workers hold a delivery without settling it, at most (rule 8).
+    pub(crate) hold: Duration,
     /// After so long without movement a job says why.
     pub(crate) stall_after: Duration,
     /// After so long without movement a job fails; `None` is never.
@@ -58,6 +62,8 @@ pub(crate) struct Engine {
     settings: Settings,
     /// Healthy time: what back-offs and refusals count. Stands still while nothing can move.
     now: Duration,
+    /// Healthy time without unread answers: what decides that a copy is lost (rule 13).
+    quiet: Duration,
     /// Time, healthy or not: what stalls count.
     wall: Duration,
     jobs: BTreeMap<JobId, JobState>,
@@ -72,6 +78,10 @@ pub(crate) struct Engine {
     refused: BTreeSet<TaskNumber>,
     /// The credit of each lane.
     flows: BTreeMap<Lane, PoolFlow>,
+    /// The last confirm or probe: each has a number.
+    order: u64,
+    /// The probes of each pool.
+    probing: BTreeMap<Pool, Probing>,
     workers: Workers,
     health: Health,
     /// Jobs whose progress has changed.
@@ -101,6 +111,7 @@ impl Engine {
         Self {
             settings,
             now: Duration::ZERO,
+            quiet: Duration::ZERO,
             wall: Duration::ZERO,
             jobs: BTreeMap::new(),
             rotation: VecDeque::new(),
@@ -109,6 +120,8 @@ impl Engine {
             waiting: BTreeSet::new(),
             refused: BTreeSet::new(),
             flows: BTreeMap::new(),
+            order: 0,
+            probing: BTreeMap::new(),
             workers: Workers::default(),
             health: Health::default(),
             touched: BTreeSet::new(),
@@ -131,7 +144,7 @@ impl Engine {
             Input::Return(returned) => self.returned(returned),
             Input::Garbled { task, attempt, reason } => {
                 let why = format!("a worker's answer does not decode: {reason}");
-                self.copy_gone(task, attempt, true, &why);
+                self.copy_gone(task, attempt, Some(&why));
             }
             Input::Combined { job, combination, result } => self.combined(job, combination, result),
             Input::Taken { job, bytes } => self.taken(job, bytes),
@@ -142,8 +155,13 @@ impl Engine {
                 let jobs: Vec<JobId> = self.jobs.keys().copied().collect();
                 jobs.into_iter().for_each(|job| self.end(job, Err(Error::Closed)));
             }
+            Input::Lease(lease) => self.leased(&lease),
+            Input::Probed { pool, result } => self.probed(&pool, result),
+            Input::ProbeReply(reply) => self.probe_came_back(&reply),
+            Input::Declared { pool, result } => self.declared(&pool, result),
+            Input::Interrupted => self.interrupted(),
             Input::Health(health) => self.health = health,
-            Input::Tick(elapsed) => self.tick(elapsed),
+            Input::Tick { elapsed, unread } => self.tick(elapsed, unread),
         }
         if !idle {
             self.dispatch();

@@ -1,230 +1,25 @@
-//! What the engine decides, told step by step.
+//! What the engine decides about results, failures, folds and stalls.
 
 use std::{sync::Arc, time::Duration};
 
 use bytes::Bytes;
 
-use super::{Engine, Settings};
+use super::table::*;
 use crate::{
-    broker::{Health, Pool, PublishError},
+    broker::{Pool, PublishError},
     codec,
     error::Error,
-    id::{ExecutionId, JobId, LeaderId, TaskNumber, WorkerId},
+    id::TaskNumber,
     leader::{
-        batch::Tempo,
+        engine::Engine,
         event::{JobEvent, Stall},
-        protocol::{Action, DeadElement, Input, Pull, PulledBlock},
+        protocol::{Action, Input, Pull, PulledBlock},
     },
     operation::{ErrorKind, OperationError},
-    plan::{End, OnFailure, Plan, Stage, StepPlan},
-    registry::{Refusal, StepReference, Verb},
-    wire::{
-        Outcome, Presence, ResultHeader, ResultMessage, Return, ReturnReason, Segment, TaskKind,
-        TaskMessage,
-    },
+    plan::{End, OnFailure, Stage},
+    registry::{Refusal, Verb},
+    wire::{Outcome, ReturnReason, TaskKind, TaskMessage},
 };
-
-const SECOND: Duration = Duration::from_secs(1);
-
-/// An engine, and what it wanted done so far.
-struct Table {
-    engine: Engine,
-    /// Sources of bytes, one for each job.
-    sources: Vec<(JobId, std::ops::Range<u8>)>,
-    published: Vec<TaskMessage>,
-    outputs: Vec<(u64, Vec<u8>)>,
-    ended: Vec<(JobId, Result<(), Error>)>,
-    events: Vec<JobEvent>,
-    cancelled: Vec<JobId>,
-    dead: Vec<DeadElement>,
-}
-
-fn job(number: u128) -> JobId {
-    JobId(uuid::Uuid::from_u128(number))
-}
-
-fn worker(number: u128) -> WorkerId {
-    WorkerId(uuid::Uuid::from_u128(number))
-}
-
-fn step(verb: Verb) -> StepPlan {
-    let reference = StepReference {
-        name: format!("test::{verb:?}"),
-        fingerprint: 0,
-        verb,
-        timeout: None,
-        state: Bytes::new(),
-    };
-    StepPlan { reference, retries: 2, is_async: false, on_failure: OnFailure::FailJob }
-}
-
-fn plan(steps: Vec<StepPlan>, end: End) -> Plan {
-    Plan { stages: vec![Stage { pool: Pool::default(), steps, batch: None }], end }
-}
-
-fn stream() -> End {
-    End::Stream { ordered: false, take: None }
-}
-
-impl Table {
-    fn new() -> Self {
-        Self::with_patience(None)
-    }
-
-    fn with_patience(patience: Option<Duration>) -> Self {
-        let settings = Settings {
-            leader: LeaderId(uuid::Uuid::nil()),
-            tempo: Tempo { local: false },
-            stall_after: Duration::from_secs(30),
-            patience,
-        };
-        let mut leader = Self {
-            engine: Engine::new(settings),
-            sources: Vec::new(),
-            published: Vec::new(),
-            outputs: Vec::new(),
-            ended: Vec::new(),
-            events: Vec::new(),
-            cancelled: Vec::new(),
-            dead: Vec::new(),
-        };
-        leader.connected(true);
-        leader
-    }
-
-    fn connected(&mut self, connected: bool) {
-        let health = Health { generation: 1, connected, blocked: None };
-        self.hear(Input::Health(health));
-    }
-
-    fn presence(&mut self, number: u128, slots: u32) {
-        self.hear(Input::Presence(Box::new(Presence {
-            worker: worker(number),
-            name: String::new(),
-            incarnation: 1,
-            pools: vec![Pool::default()],
-            slots,
-            async_slots: 0,
-            free: 0,
-            operations: Vec::new(),
-            version: String::new(),
-        })));
-    }
-
-    fn start(&mut self, number: u128, mut plan: Plan, batch: u32, elements: u8) {
-        for stage in &mut plan.stages {
-            stage.batch = Some(batch);
-        }
-        self.sources.push((job(number), 0..elements));
-        let hint = Some(u64::from(elements));
-        self.hear(Input::Start { job: job(number), plan: Arc::new(plan), hint });
-    }
-
-    fn hear(&mut self, input: Input) {
-        let actions = self.engine.step(input);
-        self.engine.check_ownership();
-        for action in actions {
-            match action {
-                Action::Publish { message, .. } => self.published.push(*message),
-                Action::Pull { job, elements, .. } => self.pull(job, elements),
-                Action::Output { outputs, .. } => {
-                    self.outputs.push((outputs.indexes.get(0), outputs.values.to_vec()));
-                }
-                Action::Combine { job, combination, partials, .. } => {
-                    let result = Ok(partials.concat().into());
-                    self.hear(Input::Combined { job, combination, result });
-                }
-                Action::End { job, result } => self.ended.push((job, result)),
-                Action::Cancel { job } => self.cancelled.push(job),
-                Action::Emit { event, .. } => self.events.push(event),
-                Action::DeadLetter { element, .. } => self.dead.push(*element),
-            }
-        }
-    }
-
-    fn pull(&mut self, job: JobId, elements: u64) {
-        let (_, source) = self.sources.iter_mut().find(|(id, _)| *id == job).unwrap();
-        let bytes: Vec<u8> = source.by_ref().take(elements as usize).collect();
-        let ends = (1..=bytes.len() as u32).collect();
-        let progress = if source.start == source.end { Pull::Ended } else { Pull::Done };
-        self.hear(Input::Pulled {
-            job,
-            block: PulledBlock { bytes: bytes.into(), ends },
-            progress,
-        });
-    }
-
-    /// The oldest message that was published and not looked at yet.
-    fn take(&mut self) -> TaskMessage {
-        assert!(!self.published.is_empty(), "something was published");
-        self.published.remove(0)
-    }
-
-    fn answer(&mut self, task: &TaskMessage, outcomes: &[(u32, Outcome)], payload: &[u8]) {
-        let mut from = 0;
-        let mut segments = Vec::new();
-        for (count, outcome) in outcomes {
-            segments.push(Segment { from, to: from + count, outcome: outcome.clone() });
-            from += count;
-        }
-        let header = ResultHeader {
-            leader: task.header.leader,
-            task: task.header.task,
-            attempt: task.header.attempt,
-            execution: ExecutionId(uuid::Uuid::nil()),
-            worker: worker(1),
-            busy_us: 1000,
-            waited_us: 0,
-            segments,
-        };
-        let payload = Bytes::copy_from_slice(payload);
-        self.hear(Input::Result(ResultMessage { header, payload }));
-    }
-
-    /// All elements of the task are done and are their own outputs.
-    fn echo(&mut self, task: &TaskMessage) {
-        let count = task.header.count().unwrap();
-        self.answer(task, &[(count, done(count))], &task.payload);
-    }
-
-    fn returned(&mut self, task: &TaskMessage, by: u128, why: ReturnReason) {
-        self.hear(Input::Return(Return {
-            task: task.header.task,
-            attempt: task.header.attempt,
-            worker: worker(by),
-            why,
-            position: None,
-        }));
-    }
-
-    fn wait(&mut self, time: Duration) {
-        // As the driver does: many small ticks.
-        for _ in 0..time.as_millis() / 100 {
-            self.hear(Input::Tick(Duration::from_millis(100)));
-        }
-    }
-
-    fn failure(&self) -> String {
-        match &self.ended[..] {
-            [(_, Err(error))] => error.to_string(),
-            other => panic!("one failed job was expected: {other:?}"),
-        }
-    }
-}
-
-fn done(outputs: u32) -> Outcome {
-    Outcome::Done {
-        bytes: u64::from(outputs),
-        outputs,
-        counts: None,
-        lengths: None,
-        counters: Vec::new(),
-    }
-}
-
-fn failed(kind: ErrorKind) -> Outcome {
-    Outcome::Failed { step: 0, error: OperationError::new(kind, "no luck") }
-}
 
 #[test]
 fn a_transient_failure_is_tried_again_until_its_budget_is_spent() {
@@ -293,97 +88,7 @@ fn an_element_to_be_skipped_is_left_out_and_told() {
 }
 
 #[test]
-fn an_element_that_fails_for_good_leaves_a_letter_with_all_that_it_takes_to_run_it_again() {
-    let mut leader = Table::new();
-    leader.start(1, plan(vec![step(Verb::TryMap), step(Verb::Filter)], stream()), 3, 3);
-    let task = leader.take();
-    let fatal = Outcome::Failed { step: 1, error: OperationError::fatal("no luck") };
-    leader.answer(&task, &[(1, done(1)), (1, fatal), (1, done(1))], &[0, 2]);
-    let [dead] = &leader.dead[..] else { panic!("{:?}", leader.dead) };
-    assert_eq!((&dead.payload[..], &dead.lengths[..]), (&[1][..], &[1][..]));
-    assert_eq!(dead.steps, task.header.steps, "it starts where the element started");
-    assert_eq!((dead.error.index, dead.error.worker), (1, Some(worker(1))));
-    assert_eq!(dead.error.operation, "test::Filter");
-}
-
-#[test]
-fn behind_a_failure_that_became_a_value_a_letter_holds_the_value_and_the_steps_that_are_left() {
-    let mut leader = Table::new();
-    leader.start(1, plan(vec![step(Verb::TryMap), step(Verb::Map)], stream()), 1, 1);
-    let task = leader.take();
-    leader.answer(&task, &[(1, failed(ErrorKind::Fatal))], &[]);
-    assert!(leader.dead.is_empty(), "a value is no dead letter");
-    let rest = leader.take();
-    leader.answer(&rest, &[(1, failed(ErrorKind::Fatal))], &[]);
-    let [dead] = &leader.dead[..] else { panic!("{:?}", leader.dead) };
-    assert_eq!((&dead.payload, &dead.steps), (&rest.payload, &rest.header.steps));
-}
-
-#[test]
-fn what_is_skipped_or_not_needed_leaves_letters_too() {
-    let mut leader = Table::new();
-    let mut lenient = step(Verb::Map);
-    lenient.on_failure = OnFailure::Skip;
-    leader.start(1, plan(vec![lenient], End::Count), 3, 3);
-    let task = leader.take();
-    leader.answer(&task, &[(2, done(2)), (1, failed(ErrorKind::Fatal))], &[0, 1]);
-    assert_eq!(leader.dead.iter().map(|dead| dead.error.index).collect::<Vec<_>>(), [2]);
-
-    let mut leader = Table::new();
-    let end = End::Stream { ordered: true, take: Some(1) };
-    leader.start(1, plan(vec![step(Verb::Map)], end), 2, 2);
-    let task = leader.take();
-    leader.answer(&task, &[(1, done(1)), (1, failed(ErrorKind::Fatal))], &[0]);
-    assert!(matches!(leader.ended[..], [(_, Ok(()))]));
-    assert_eq!(leader.dead.iter().map(|dead| dead.error.index).collect::<Vec<_>>(), [1]);
-}
-
-#[test]
-fn of_a_leaf_the_element_at_fault_alone_is_in_the_letter() {
-    let mut leader = Table::new();
-    let end = End::Fold { empty: None, deterministic: true };
-    leader.start(1, plan(vec![step(Verb::Fold)], end.clone()), 1, 5);
-    let leaf = leader.take();
-    let (name, reason) = ("test::Fold".to_owned(), "cut off".to_owned());
-    let refusal = Refusal::Undecodable { name, offset: 3, reason };
-    leader.returned(&leaf, 1, ReturnReason::Refused(refusal));
-    assert_eq!(leader.dead.iter().map(|dead| dead.payload.to_vec()).collect::<Vec<_>>(), [[3]]);
-
-    leader.start(2, plan(vec![step(Verb::Fold)], end), 1, 5);
-    let leaf = leader.take();
-    leader.answer(&leaf, &[(2, done(1)), (1, failed(ErrorKind::Panic)), (2, done(1))], &[1, 7]);
-    assert_eq!(leader.dead[1].payload.to_vec(), [2]);
-}
-
-#[test]
-fn partial_results_that_cannot_be_combined_are_the_elements_of_their_letter() {
-    let mut leader = Table::new();
-    leader.presence(1, 2);
-    let end = End::Fold { empty: None, deterministic: false };
-    leader.start(1, plan(vec![step(Verb::Map), step(Verb::Fold)], end), 1, 2);
-    for task in std::mem::take(&mut leader.published) {
-        leader.echo(&task);
-    }
-    let task = leader.take();
-    assert_eq!(task.header.kind, TaskKind::Combine);
-    leader.answer(&task, &[(1, failed(ErrorKind::Fatal)), (1, done(1))], &[1]);
-    let [dead] = &leader.dead[..] else { panic!("{:?}", leader.dead) };
-    assert_eq!(dead.steps.iter().map(|step| step.verb).collect::<Vec<_>>(), [Verb::Fold]);
-    assert_eq!((&dead.payload[..], &dead.lengths[..]), (&[0, 1][..], &[1, 1][..]));
-}
-
-#[test]
-fn who_is_cancelled_leaves_no_letter() {
-    let mut leader = Table::new();
-    leader.start(1, plan(vec![step(Verb::Map)], stream()), 1, 3);
-    let task = leader.take();
-    leader.answer(&task, &[(1, failed(ErrorKind::Transient))], &[]);
-    leader.hear(Input::Cancel { job: job(1) });
-    assert!(leader.dead.is_empty());
-}
-
-#[test]
-fn a_task_that_kills_its_workers_is_halved_and_its_element_named() {
+fn a_task_that_kills_even_who_contains_it_is_halved_and_its_element_named() {
     let mut leader = Table::new();
     leader.start(1, plan(vec![step(Verb::Map)], stream()), 4, 4);
     let poison = 2u8;
@@ -397,7 +102,7 @@ fn a_task_that_kills_its_workers_is_halved_and_its_element_named() {
             leader.echo(&task);
         }
     }
-    assert_eq!(deaths, 3 + 3 + 10, "three for each halving, ten for the one");
+    assert_eq!(deaths, 1 + 3 + 3 + 10, "the first, three for each halving, ten for the one");
     assert!(leader.failure().contains("element 2"), "{}", leader.failure());
     assert_eq!(leader.outputs.iter().map(|(_, values)| values.len()).sum::<usize>(), 3);
 }
@@ -738,11 +443,11 @@ fn a_leaf_of_a_fixed_fold_runs_again_whole() {
 }
 
 #[test]
-fn a_leaf_that_kills_its_workers_is_not_halved_but_named() {
+fn a_leaf_that_kills_even_who_contains_it_is_not_halved_but_named() {
     let mut leader = Table::new();
     let end = End::Fold { empty: None, deterministic: true };
     leader.start(1, plan(vec![step(Verb::Fold)], end), 1, 5);
-    for _ in 0..10 {
+    for _ in 0..1 + 10 {
         let leaf = leader.take();
         assert_eq!(leaf.payload.len(), 5);
         leader.returned(&leaf, 1, ReturnReason::Redelivered);

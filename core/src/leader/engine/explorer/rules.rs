@@ -1,0 +1,136 @@
+//! Rules that a world can do without, to show that the explorer sees what each is for.
+//!
+//! Nothing of this is in the engine: a rule is taken away at its border, or in the table between
+//! two steps.
+
+use crate::{
+    id::TaskNumber,
+    leader::{
+        copy::CopyState,
+        elements::Elements,
+        engine::Engine,
+        protocol::{Action, Input},
+        task::{Task, Work},
+    },
+    wire::Outcome,
+};
+
+/// The rules of the protocol that worlds show.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub(super) enum Rule {
+    /// 1: one owner for each element.
+    OneOwner,
+    /// 2: a result counts only while its task is live.
+    LiveTable,
+    /// 3: each published copy has a number of its own.
+    Attempts,
+    /// 4: what is not done goes into new tasks.
+    Tiling,
+    /// 5: what an element has spent is inherited.
+    Budgets,
+    /// 6: what was delivered before is not run.
+    Redelivered,
+    /// 7: what may have killed a worker is contained.
+    Contained,
+    /// 8: each delivery is settled in time.
+    Hold,
+    /// 9: nothing is dropped without an answer.
+    Answers,
+    /// 12: copies that nobody answers for are asked after.
+    Probes,
+    /// 13: clocks stand still while nothing can be heard.
+    QuietClock,
+    /// 14: a copy whose confirm was lost is sent again.
+    LostConfirms,
+    /// 21: that a job is dead is state.
+    CancelIsState,
+}
+
+impl Engine {
+    /// One step of an engine that does without a rule.
+    pub(super) fn step_without(&mut self, rule: Option<Rule>, input: Input) -> Vec<Action> {
+        let Some(rule) = rule else { return self.step(input) };
+        let (number, not_run) = match &input {
+            Input::Result(result) => {
+                let not_run = |outcome: &Outcome| matches!(outcome, Outcome::NotRun { .. });
+                let segments = &result.header.segments;
+                (Some(result.header.task), segments.iter().any(|s| not_run(&s.outcome)))
+            }
+            Input::Return(returned) => (Some(returned.task), false),
+            _ => (None, false),
+        };
+        if rule == Rule::LostConfirms && matches!(input, Input::NotPublished { .. }) {
+            return Vec::new();
+        }
+        let is_result = matches!(input, Input::Result(_));
+        let before = number.and_then(|number| Some((number, self.tasks.get(&number)?.clone())));
+        let first_new = self.next_task;
+        let mut actions = self.step(input);
+        match rule {
+            Rule::LiveTable if is_result => self.restore(before),
+            Rule::OneOwner if !is_result => {
+                if let Some((_, task)) = before {
+                    let number = TaskNumber(self.next_task);
+                    self.next_task += 1;
+                    self.restore(Some((number, task)));
+                }
+            }
+            Rule::Tiling if not_run => {
+                for number in first_new..self.next_task {
+                    self.retire(TaskNumber(number));
+                }
+                actions.retain(|action| !matches!(action, Action::Publish { .. }));
+            }
+            Rule::Attempts => {
+                for action in &mut actions {
+                    if let Action::Publish { message, .. } = action {
+                        message.header.attempt = 1;
+                    }
+                }
+                for task in self.tasks.values_mut() {
+                    task.attempt = task.attempt.min(1);
+                    task.copies.iter_mut().for_each(|copy| copy.attempt = 1);
+                }
+            }
+            Rule::Budgets => {
+                for task in self.tasks.values_mut() {
+                    if let Work::Run { elements, .. } = &mut task.work {
+                        let mut end = 0;
+                        let ends = elements.lengths().into_iter().map(|length| {
+                            end += length;
+                            end
+                        });
+                        let (first, bytes) = (elements.first(), elements.bytes().clone());
+                        *elements = Elements::pulled(first, bytes, ends.collect());
+                    }
+                }
+            }
+            Rule::Contained => {
+                for action in &mut actions {
+                    if let Action::Publish { message, .. } = action {
+                        message.header.contained = false;
+                    }
+                }
+                self.tasks.values_mut().for_each(|task| task.contained = false);
+            }
+            _ => {}
+        }
+        actions
+    }
+
+    /// Puts a task back that was retired.
+    fn restore(&mut self, task: Option<(TaskNumber, Task)>) {
+        let Some((number, mut task)) = task else { return };
+        if self.tasks.contains_key(&number) {
+            return;
+        }
+        let Some(mut job) = self.jobs.remove(&task.job) else { return };
+        for copy in &mut task.copies {
+            copy.state = CopyState::Publishing;
+        }
+        self.count_out(&mut job, &mut task);
+        job.tasks.insert(number);
+        self.jobs.insert(task.job, job);
+        self.tasks.insert(number, task);
+    }
+}

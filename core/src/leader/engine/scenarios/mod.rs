@@ -1,0 +1,6 @@
+//! What the engine decides, told step by step.
+
+mod dead_letters;
+mod decisions;
+mod losses;
+mod table;

@@ -1,0 +1,239 @@
+//! An engine between a reader, a source and workers that the test plays.
+
+use std::{sync::Arc, time::Duration};
+
+use bytes::Bytes;
+
+use crate::{
+    broker::{Health, Pool},
+    error::Error,
+    id::{ExecutionId, JobId, LeaderId, WorkerId},
+    leader::{
+        batch::Tempo,
+        engine::{Engine, Settings},
+        event::JobEvent,
+        protocol::{Action, DeadElement, Input, Pull, PulledBlock},
+    },
+    operation::{ErrorKind, OperationError},
+    plan::{End, OnFailure, Plan, Stage, StepPlan},
+    registry::{StepReference, Verb},
+    wire::{
+        Outcome, Presence, ResultHeader, ResultMessage, Return, ReturnReason, Segment, TaskMessage,
+    },
+};
+
+pub(super) const SECOND: Duration = Duration::from_secs(1);
+
+/// An engine, and what it wanted done so far.
+pub(super) struct Table {
+    pub(super) engine: Engine,
+    /// Sources of bytes, one for each job.
+    pub(super) sources: Vec<(JobId, std::ops::Range<u8>)>,
+    pub(super) published: Vec<TaskMessage>,
+    pub(super) outputs: Vec<(u64, Vec<u8>)>,
+    pub(super) ended: Vec<(JobId, Result<(), Error>)>,
+    pub(super) events: Vec<JobEvent>,
+    pub(super) cancelled: Vec<JobId>,
+    pub(super) dead: Vec<DeadElement>,
+    /// The numbers of probes.
+    pub(super) probes: Vec<u64>,
+    /// How often the queue was to be made again.
+    pub(super) declared: usize,
+}
+
+pub(super) fn job(number: u128) -> JobId {
+    JobId(uuid::Uuid::from_u128(number))
+}
+
+pub(super) fn worker(number: u128) -> WorkerId {
+    WorkerId(uuid::Uuid::from_u128(number))
+}
+
+pub(super) fn step(verb: Verb) -> StepPlan {
+    let reference = StepReference {
+        name: format!("test::{verb:?}"),
+        fingerprint: 0,
+        verb,
+        timeout: None,
+        state: Bytes::new(),
+    };
+    StepPlan { reference, retries: 2, is_async: false, on_failure: OnFailure::FailJob }
+}
+
+pub(super) fn plan(steps: Vec<StepPlan>, end: End) -> Plan {
+    Plan { stages: vec![Stage { pool: Pool::default(), steps, batch: None }], end }
+}
+
+pub(super) fn stream() -> End {
+    End::Stream { ordered: false, take: None }
+}
+
+impl Table {
+    pub(super) fn new() -> Self {
+        Self::with_patience(None)
+    }
+
+    pub(super) fn with_patience(patience: Option<Duration>) -> Self {
+        let settings = Settings {
+            leader: LeaderId(uuid::Uuid::nil()),
+            tempo: Tempo { local: false },
+            hold: Duration::from_secs(30),
+            stall_after: Duration::from_secs(30),
+            patience,
+        };
+        let mut leader = Self {
+            engine: Engine::new(settings),
+            sources: Vec::new(),
+            published: Vec::new(),
+            outputs: Vec::new(),
+            ended: Vec::new(),
+            events: Vec::new(),
+            cancelled: Vec::new(),
+            dead: Vec::new(),
+            probes: Vec::new(),
+            declared: 0,
+        };
+        leader.connected(true);
+        leader
+    }
+
+    pub(super) fn connected(&mut self, connected: bool) {
+        let health = Health { generation: 1, connected, blocked: None };
+        self.hear(Input::Health(health));
+    }
+
+    pub(super) fn presence(&mut self, number: u128, slots: u32) {
+        self.hear(Input::Presence(Box::new(Presence {
+            worker: worker(number),
+            name: String::new(),
+            incarnation: 1,
+            pools: vec![Pool::default()],
+            slots,
+            async_slots: 0,
+            free: 0,
+            operations: Vec::new(),
+            version: String::new(),
+        })));
+    }
+
+    pub(super) fn start(&mut self, number: u128, mut plan: Plan, batch: u32, elements: u8) {
+        for stage in &mut plan.stages {
+            stage.batch = Some(batch);
+        }
+        self.sources.push((job(number), 0..elements));
+        let hint = Some(u64::from(elements));
+        self.hear(Input::Start { job: job(number), plan: Arc::new(plan), hint });
+    }
+
+    pub(super) fn hear(&mut self, input: Input) {
+        let actions = self.engine.step(input);
+        self.engine.check_ownership();
+        for action in actions {
+            match action {
+                Action::Publish { message, .. } => self.published.push(*message),
+                Action::Probe { nonce, .. } => self.probes.push(nonce),
+                Action::Declare { .. } => self.declared += 1,
+                Action::Pull { job, elements, .. } => self.pull(job, elements),
+                Action::Output { outputs, .. } => {
+                    self.outputs.push((outputs.indexes.get(0), outputs.values.to_vec()));
+                }
+                Action::Combine { job, combination, partials, .. } => {
+                    let result = Ok(partials.concat().into());
+                    self.hear(Input::Combined { job, combination, result });
+                }
+                Action::End { job, result } => self.ended.push((job, result)),
+                Action::Cancel { job } => self.cancelled.push(job),
+                Action::Emit { event, .. } => self.events.push(event),
+                Action::DeadLetter { element, .. } => self.dead.push(*element),
+            }
+        }
+    }
+
+    pub(super) fn pull(&mut self, job: JobId, elements: u64) {
+        let (_, source) = self.sources.iter_mut().find(|(id, _)| *id == job).unwrap();
+        let bytes: Vec<u8> = source.by_ref().take(elements as usize).collect();
+        let ends = (1..=bytes.len() as u32).collect();
+        let progress = if source.start == source.end { Pull::Ended } else { Pull::Done };
+        self.hear(Input::Pulled {
+            job,
+            block: PulledBlock { bytes: bytes.into(), ends },
+            progress,
+        });
+    }
+
+    /// The oldest message that was published and not looked at yet.
+    pub(super) fn take(&mut self) -> TaskMessage {
+        assert!(!self.published.is_empty(), "something was published");
+        self.published.remove(0)
+    }
+
+    pub(super) fn answer(
+        &mut self,
+        task: &TaskMessage,
+        outcomes: &[(u32, Outcome)],
+        payload: &[u8],
+    ) {
+        let mut from = 0;
+        let mut segments = Vec::new();
+        for (count, outcome) in outcomes {
+            segments.push(Segment { from, to: from + count, outcome: outcome.clone() });
+            from += count;
+        }
+        let header = ResultHeader {
+            leader: task.header.leader,
+            task: task.header.task,
+            attempt: task.header.attempt,
+            execution: ExecutionId(uuid::Uuid::nil()),
+            worker: worker(1),
+            busy_us: 1000,
+            waited_us: 0,
+            segments,
+        };
+        let payload = Bytes::copy_from_slice(payload);
+        self.hear(Input::Result(ResultMessage { header, payload }));
+    }
+
+    /// All elements of the task are done and are their own outputs.
+    pub(super) fn echo(&mut self, task: &TaskMessage) {
+        let count = task.header.count().unwrap();
+        self.answer(task, &[(count, done(count))], &task.payload);
+    }
+
+    pub(super) fn returned(&mut self, task: &TaskMessage, by: u128, why: ReturnReason) {
+        self.hear(Input::Return(Return {
+            task: task.header.task,
+            attempt: task.header.attempt,
+            worker: worker(by),
+            why,
+            position: None,
+        }));
+    }
+
+    pub(super) fn wait(&mut self, time: Duration) {
+        // As the driver does: many small ticks.
+        for _ in 0..time.as_millis() / 100 {
+            self.hear(Input::Tick { elapsed: Duration::from_millis(100), unread: false });
+        }
+    }
+
+    pub(super) fn failure(&self) -> String {
+        match &self.ended[..] {
+            [(_, Err(error))] => error.to_string(),
+            other => panic!("one failed job was expected: {other:?}"),
+        }
+    }
+}
+
+pub(super) fn done(outputs: u32) -> Outcome {
+    Outcome::Done {
+        bytes: u64::from(outputs),
+        outputs,
+        counts: None,
+        lengths: None,
+        counters: Vec::new(),
+    }
+}
+
+pub(super) fn failed(kind: ErrorKind) -> Outcome {
+    Outcome::Failed { step: 0, error: OperationError::new(kind, "no luck") }
+}
