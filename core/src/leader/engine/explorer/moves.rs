@@ -16,6 +16,9 @@ impl World {
     /// All worlds that can follow.
     pub(super) fn next(&self) -> Vec<Self> {
         let mut moves = Moves { world: self, next: Vec::new() };
+        if let Some(next) = moves.without_choice() {
+            return vec![next];
+        }
         moves.confirms();
         moves.deliveries();
         for worker in 0..WORKERS {
@@ -89,6 +92,21 @@ impl Moves<'_> {
                 change(world);
             });
         }
+    }
+
+    /// What changes nothing for others and cannot fail any more happens at once: no order of it and
+    /// the rest leads elsewhere.
+    fn without_choice(&mut self) -> Option<World> {
+        let world = self.world;
+        let may = |faults: &[Fault]| faults.iter().any(|fault| world.faults.may(*fault));
+        if !world.unconfirmed.is_empty() && !may(&[Fault::LostPublish]) {
+            self.confirms();
+        } else if !may(&[Fault::Crash, Fault::LostConfirm, Fault::GiveUp]) {
+            let answered = |seat: &Seat| matches!(seat, Seat::Holds { answered: Some(_), .. });
+            let number = world.workers.iter().position(answered)?;
+            self.worker(number);
+        }
+        self.next.pop()
     }
 
     fn confirms(&mut self) {
