@@ -69,3 +69,23 @@ pub fn decline_while(
 pub fn decline_text(text: &str) -> Result<u64> {
     Err(OperationError::fatal(format!("declined {} bytes", text.len())))
 }
+
+/// Ends its process at one number.
+#[operation]
+pub fn perish(#[state] how: String, #[state] unwanted: u64, n: u64) -> u64 {
+    match how.as_str() {
+        _ if n != unwanted => {}
+        "overflow" => {
+            let _ = recurse(n);
+        }
+        "exit" => std::process::exit(7),
+        _ => std::process::abort(),
+    }
+    n
+}
+
+fn recurse(n: u64) -> u64 {
+    let deep = std::hint::black_box([n; 512]);
+    // A bound that no stack reaches.
+    if n == u64::MAX { n } else { recurse(std::hint::black_box(n + 1)) + deep[n as usize % 512] }
+}

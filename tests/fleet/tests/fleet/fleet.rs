@@ -177,6 +177,11 @@ impl WorkerProcess {
         }
     }
 
+    /// Whether it has ended, so far.
+    pub(crate) fn is_over(&mut self) -> bool {
+        self.child.try_wait().unwrap().is_some()
+    }
+
     /// Waits for its end.
     pub(crate) async fn ended(&mut self) -> ExitStatus {
         soon("the worker to end", self.child.wait()).await.unwrap()

@@ -122,6 +122,38 @@ async fn what_outlasts_the_grace_period_is_told_to_end_and_run_elsewhere() {
 }
 
 #[tokio::test]
+async fn an_element_that_ends_its_process_costs_one_worker_and_is_named() {
+    let (fleet, mut workers) = Fleet::with_workers(3).await;
+    let runtime = fleet.lead().await;
+    for (how, said) in [("abort", "SIGABRT"), ("overflow", "SIG"), ("exit", "code 7")] {
+        let perish = Perish { how: how.to_owned(), unwanted: 613 };
+        let numbers = IndexedStream::from(0..1_000u64).try_map(perish).batch(200);
+        let numbers = soon("all", numbers.collect(&runtime)).await.unwrap();
+        for (n, number) in (0..).zip(numbers) {
+            match number {
+                Ok(number) => assert_eq!(number, n),
+                Err(error) => {
+                    assert_eq!((n, error.kind()), (613, ErrorKind::Crash), "{error}");
+                    assert!(error.to_string().contains(said), "{error}");
+                }
+            }
+        }
+        let mut ended = 0;
+        for worker in &mut workers {
+            if worker.is_over() {
+                ended += 1;
+                *worker = fleet.worker(&[]);
+                worker.started().await;
+            }
+        }
+        assert!(ended <= 1, "{ended} workers ended by {how}");
+    }
+    assert_usable(&runtime).await;
+    runtime.close().await;
+    fleet.end(workers).await;
+}
+
+#[tokio::test]
 async fn workers_that_are_told_to_end_under_load_lose_nothing_and_run_nothing_twice() {
     const COUNT: u64 = 6_000;
     let (fleet, mut workers) = Fleet::with_workers(2).await;
