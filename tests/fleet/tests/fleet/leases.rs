@@ -2,9 +2,11 @@
 
 use std::time::Duration;
 
-use phalanx::prelude::*;
+use phalanx::{Job, JobEvent, Results, Runtime, prelude::*};
 use phalanx_fleet_tests::*;
 use phalanx_test_node::NodeOptions;
+
+use rustix::process::Signal;
 
 use crate::{fleet::Fleet, meeting::Meeting, node, places::assert_usable, soon};
 
@@ -50,4 +52,64 @@ async fn an_operation_longer_than_the_acknowledgement_timeout_runs_once_and_noth
     assert_eq!((meeting.runs(0), meeting.runs(1)), (1, 1));
     runtime.close().await;
     fleet.end(vec![first, second]).await;
+}
+
+/// A leader whose workers hold nothing for long, and one element that a worker has leased.
+async fn leased(fleet: &Fleet, meeting: &Meeting) -> (Runtime, Job, Results<u64>) {
+    let builder = fleet.builder().hold(Duration::from_secs(1));
+    let runtime = soon("to connect", builder.connect()).await.unwrap();
+    let held = IndexedStream::from(0..1u64).map(Hold { directory: meeting.place() });
+    let (job, results) = held.start(&runtime).unwrap();
+    let mut events = job.events();
+    let leased =
+        async { while !matches!(events.next().await.unwrap(), JobEvent::TaskLeased { .. }) {} };
+    soon("a lease", leased).await;
+    (runtime, job, results)
+}
+
+#[tokio::test]
+async fn what_a_worker_had_leased_is_done_by_others_when_it_dies() {
+    let fleet = Fleet::new();
+    let mut worker = fleet.worker(&["--hold", "1s"]);
+    worker.started().await;
+    let meeting = Meeting::new();
+    let (runtime, _job, results) = leased(&fleet, &meeting).await;
+    worker.signal(Signal::KILL);
+    worker.ended().await;
+    let mut other = fleet.worker(&["--hold", "1s"]);
+    other.started().await;
+    let again = async {
+        while meeting.runs(0) < 2 {
+            tokio::time::sleep(Duration::from_millis(20)).await;
+        }
+    };
+    soon("another run", again).await;
+    meeting.open();
+    let values: Vec<_> = soon("it", results.try_collect()).await.unwrap();
+    assert_eq!(values, [(0, 0)]);
+    runtime.close().await;
+    fleet.end(vec![worker, other]).await;
+}
+
+/// It goes on as if nothing had been: what it answers counts, or what another did meanwhile.
+#[tokio::test]
+async fn what_a_worker_had_leased_counts_once_when_it_is_suspended_and_resumed() {
+    let fleet = Fleet::new();
+    let mut worker = fleet.worker(&["--hold", "1s"]);
+    worker.started().await;
+    let meeting = Meeting::new();
+    let (runtime, job, results) = leased(&fleet, &meeting).await;
+    let mut events = job.events();
+    worker.signal(Signal::STOP);
+    let given_up = async {
+        while !matches!(events.next().await.unwrap(), JobEvent::TaskRepublished { .. }) {}
+    };
+    soon("to be given up", given_up).await;
+    worker.signal(Signal::CONT);
+    meeting.open();
+    let values: Vec<_> = soon("it", results.try_collect()).await.unwrap();
+    assert_eq!(values, [(0, 0)]);
+    assert_usable(&runtime).await;
+    runtime.close().await;
+    fleet.end(vec![worker]).await;
 }
