@@ -45,7 +45,7 @@ pub struct Run {
 }
 
 /// How long a job may take, and how long the last round of jobs.
-const BOUND: Duration = Duration::from_secs(180);
+const BOUND: Duration = Duration::from_secs(300);
 /// How long is waited for workers that have to die.
 const LAST_DEATHS: Duration = Duration::from_secs(60);
 
