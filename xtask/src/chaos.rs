@@ -30,3 +30,25 @@ impl Chaos {
         Ok(if status.success() { ExitCode::SUCCESS } else { ExitCode::FAILURE })
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use clap::Parser;
+
+    use super::*;
+
+    #[derive(Parser)]
+    struct Line {
+        #[command(flatten)]
+        chaos: Chaos,
+    }
+
+    #[test]
+    fn what_stands_behind_it_goes_to_the_run() {
+        for line in
+            [&["xtask", "--seed", "7", "--soak"][..], &["xtask", "--", "--seed", "7", "--soak"]]
+        {
+            assert_eq!(Line::parse_from(line).chaos.arguments, ["--seed", "7", "--soak"]);
+        }
+    }
+}

@@ -70,8 +70,8 @@ impl Point {
         Self::Acked,
     ];
 
-    /// The points that a worker comes by after another was lost.
-    pub const RARE: [Self; 3] = [Self::Redelivered, Self::Returning, Self::Returned];
+    /// The points that a worker comes by after another was lost, or with an element that takes long.
+    pub const RARE: [Self; 4] = [Self::Redelivered, Self::Returning, Self::Returned, Self::Leasing];
 
     /// Before a message of this kind is published.
     pub(crate) fn before(kind: Option<MessageKind>) -> Option<Self> {

@@ -14,6 +14,10 @@ pub(crate) async fn inject(
     fault: Fault,
 ) -> Result<(), Box<dyn Error + Send + Sync>> {
     let Fault { kind, party, length } = fault;
+    let _turn = match kind.is_of_the_broker() {
+        true => Some(fleet.broker_turn.lock().await),
+        false => None,
+    };
     let places = &fleet.workers.places;
     let place = match party {
         Party::Worker(place) => &places[place],

@@ -29,6 +29,8 @@ pub(crate) struct Fleet {
     pub(crate) workers: Workers,
     /// The broker, where it is the fleet's own.
     node: Option<Arc<Mutex<PrivateNode>>>,
+    /// What is done to the broker is done one by one: one that hangs cannot be told anything.
+    pub(crate) broker_turn: tokio::sync::Mutex<()>,
     pub(crate) leader: Leader,
 }
 
@@ -88,7 +90,7 @@ impl Fleet {
         let leader = Leader::start(shared, Proxy::to(&url).await?, lead)?;
         let workers = Workers::of(Arc::clone(shared), url, workers).await?;
         let node = node.map(|node| Arc::new(Mutex::new(node)));
-        Ok(Self { workers, node, leader })
+        Ok(Self { workers, node, broker_turn: tokio::sync::Mutex::new(()), leader })
     }
 
     pub(crate) fn proxy(&self, party: Party) -> &Proxy {

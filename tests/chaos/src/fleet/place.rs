@@ -20,6 +20,9 @@ use super::{
 };
 use crate::{Death, Habits, misbehaving::PLACE};
 
+/// How long a delivery may go unsettled: so short that leases are seen at work.
+const HOLD: &str = "2s";
+
 /// A place where a worker serves.
 #[derive(Debug)]
 pub(crate) struct Place {
@@ -85,7 +88,7 @@ impl Place {
         let mut command = process::command(&self.shared, &self.proxy.url(), &habits);
         command.env(PLACE, self.number.to_string());
         command.args(["worker", "--slots", "2", "--pool", "default,other"]);
-        command.args(["--connect-timeout", "10m", "--grace", "10s"]).stderr(error);
+        command.args(["--connect-timeout", "10m", "--grace", "10s", "--hold", HOLD]).stderr(error);
         let mut child = command.spawn()?;
         // Waiting for a child closes the pipe that is still in it, and that would end it.
         let _life = child.stdin.take();

@@ -17,6 +17,8 @@ use super::{
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Kind {
     Map,
+    /// Elements that take longer than a worker may hold their delivery.
+    Long,
     MapLater,
     Chain,
     Pools,
@@ -28,8 +30,9 @@ pub(crate) enum Kind {
 }
 
 impl Kind {
-    pub(crate) const ALL: [Self; 9] = [
+    pub(crate) const ALL: [Self; 10] = [
         Self::Map,
+        Self::Long,
         Self::MapLater,
         Self::Chain,
         Self::Pools,
@@ -70,6 +73,9 @@ impl Spec {
     /// A job that keeps so many slots busy for about so long.
     pub(crate) fn by_chance(chance: &mut fastrand::Rng, slots: u64, length: Duration) -> Self {
         let kind = Kind::ALL[chance.usize(..Kind::ALL.len())];
+        if kind == Kind::Long {
+            return Self { kind, count: slots, batch: Some(1), nap: LONG };
+        }
         let batch = [None, None, Some(1), Some(1), Some(7), Some(100)][chance.usize(..6)];
         // Tasks of one element are as many as elements: fewer, and each longer.
         let most = if batch.is_some_and(|batch| batch < 10) { 2_000 } else { 20_000 };
@@ -92,7 +98,7 @@ impl Spec {
         let triples = move || (0..count).map(|n| 3 * n);
         match self.kind {
             // As completed: an element that comes twice comes twice here.
-            Kind::Map => values(numbers.map(Triple { nap }), runtime, triples()),
+            Kind::Map | Kind::Long => values(numbers.map(Triple { nap }), runtime, triples()),
             Kind::MapLater => values(numbers.map(TripleLater { nap }), runtime, triples()),
             Kind::Pools => values(
                 numbers.map(Triple { nap }).map(AddElsewhere).flat_map(Spread { nap: NONE }),
@@ -150,6 +156,9 @@ impl Spec {
 }
 
 const NONE: Duration = Duration::ZERO;
+
+/// Longer than the workers of a fleet may hold a delivery.
+const LONG: Duration = Duration::from_secs(3);
 
 fn values(
     stream: IndexedStream<u64>,

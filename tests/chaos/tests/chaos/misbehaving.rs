@@ -122,3 +122,39 @@ async fn an_operation_that_does_not_end_fails_one_element() {
     .await;
     assert!(ended <= 1, "{ended} workers ended for three threads");
 }
+
+/// Once with others, where it takes its worker along, and then in a child process of another, which
+/// tells which element it was.
+#[tokio::test]
+async fn what_ends_its_process_takes_one_worker_along_and_is_named() {
+    let ended = on_a_fleet(async |runtime: &Runtime| {
+        let aborting = numbers().map(Abort { at: AT });
+        let rest = aborting.on_failure(OnFailure::Skip).collect(runtime).await.unwrap();
+        assert_eq!(rest, all_but_one());
+    })
+    .await;
+    assert_eq!(ended, 1, "an abort");
+
+    let ended = on_a_fleet(async |runtime: &Runtime| {
+        let overflowing = numbers().map(Overflow { at: AT }).collect(runtime);
+        let failure = at_fault(overflowing.await.unwrap_err());
+        assert_eq!(failure.error.kind(), ErrorKind::Crash, "{failure:?}");
+        assert!(failure.operation.ends_with("Overflow"), "{failure:?}");
+    })
+    .await;
+    assert_eq!(ended, 1, "a stack overflow");
+
+    // In one batch with all others.
+    let ended = on_a_fleet(async |runtime: &Runtime| {
+        let numbers = IndexedStream::from(0..5_000u64).batch(5_000);
+        let values = numbers.try_map(TakeAllMemory { at: AT }).collect(runtime).await.unwrap();
+        for (n, value) in (0..).zip(values) {
+            match value {
+                Ok(value) => assert_eq!(value, n),
+                Err(error) => assert_eq!((n, error.kind()), (AT, ErrorKind::Crash), "{error}"),
+            }
+        }
+    })
+    .await;
+    assert_eq!(ended, 1, "a process that is killed where it takes all memory");
+}
