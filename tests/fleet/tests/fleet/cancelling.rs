@@ -12,9 +12,10 @@ use crate::{
     soon,
 };
 
-/// Running operations hear of it so soon, on a machine that is not overloaded; ten times that is
-/// how long a test waits for it.
-const AT_ONCE: Duration = Duration::from_secs(10);
+/// Running operations hear of it so soon. A machine that is busy with other tests may stand still
+/// for longer than that: so it is tried a few times.
+const AT_ONCE: Duration = Duration::from_secs(1);
+const TRIES: u32 = 10;
 
 /// Both slots of a worker in blocking operations, or more elements in asynchronous ones.
 #[tokio::test]
@@ -34,17 +35,37 @@ async fn a_cancelled_job_ends_its_operations_and_no_others() {
             other.said("started", 1).await;
             let (job, mut results) = start(&cancelled, 20);
             cancelled.said("started", 1).await;
-            let began = Instant::now();
             job.cancel();
             let end = soon("the end", results.next()).await;
             assert!(matches!(end, Some(Err(Error::Cancelled { job: id })) if id == job.id()));
             assert!(soon("the end", results.next()).await.is_none());
             cancelled.said("cancelled", 1).await;
-            assert!(began.elapsed() < AT_ONCE, "{:?}", began.elapsed());
             other.open();
             let others: Vec<_> = soon("the others", others.try_collect()).await.unwrap();
             assert_eq!(others, [(0, 0)]);
         }
+    })
+    .await;
+}
+
+#[tokio::test]
+async fn running_operations_hear_within_a_second_that_nobody_waits_for_them() {
+    everywhere(async |runtime: &Runtime| {
+        let mut took = Duration::MAX;
+        for _ in 0..TRIES {
+            let meeting = Meeting::new();
+            let held = IndexedStream::from(0..2u64).map(Hold { directory: meeting.place() });
+            let (job, _results) = held.batch(1).start(runtime).unwrap();
+            meeting.said("started", 2).await;
+            let began = Instant::now();
+            job.cancel();
+            meeting.said("cancelled", 2).await;
+            took = took.min(began.elapsed());
+            if took < AT_ONCE {
+                return;
+            }
+        }
+        panic!("{took:?} at best");
     })
     .await;
 }
@@ -55,20 +76,17 @@ async fn a_job_that_is_dropped_is_cancelled() {
         for with_handle in [false, true] {
             let meeting = Meeting::new();
             let held = IndexedStream::from(0..20u64).map(Hold { directory: meeting.place() });
-            let began = if with_handle {
+            if with_handle {
                 let (job, results) = held.start(runtime).unwrap();
                 meeting.said("started", 1).await;
                 drop(results);
                 drop(job);
-                Instant::now()
             } else {
                 let results = held.run(runtime).await.unwrap();
                 meeting.said("started", 1).await;
                 drop(results);
-                Instant::now()
-            };
+            }
             meeting.said("cancelled", 1).await;
-            assert!(began.elapsed() < AT_ONCE, "{:?}", began.elapsed());
         }
         assert_usable(runtime).await;
     })
