@@ -197,7 +197,13 @@ impl Driver {
 
     /// Ends what still runs, and leaves nothing behind at the broker.
     async fn shut_down(mut self) {
-        self.hear(Input::Close);
+        let mut ends = Vec::new();
+        for action in self.engine.step(Input::Close) {
+            match action {
+                Action::End { job, result } => ends.push((job, result)),
+                action => self.act(action),
+            }
+        }
         // Task messages on their way are of no use any more; the hints that their jobs are dead are.
         self.publishing.clear();
         self.say_alive();
@@ -212,6 +218,10 @@ impl Driver {
         };
         if tokio::time::timeout(Duration::from_secs(5), goodbye).await.is_err() {
             tracing::warn!(leader = %self.leader, "broker did not answer at the end");
+        }
+        // Last: whoever hears of it may end the process.
+        for (job, result) in ends {
+            self.end(job, result);
         }
     }
 

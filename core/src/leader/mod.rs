@@ -12,6 +12,7 @@ mod event;
 mod flow;
 mod fold;
 mod handle;
+mod interrupt;
 mod job;
 mod launch;
 mod letters;

@@ -16,6 +16,7 @@ use super::{
     engine::{Engine, Settings},
     event::Progress,
     handle::{Job, JobEvents},
+    interrupt::close_on_signal,
     launch::{Launched, OutputReceiver},
 };
 use crate::{
@@ -159,6 +160,9 @@ impl Runtime {
             driver.run().await;
             drop(ending);
         });
+        if builder.close_on_signal {
+            tokio::spawn(close_on_signal(commands.downgrade()));
+        }
         let commands = Mutex::new(commands);
         Ok(Self { inner: Arc::new(Inner { leader, url, broker, commands, over }) })
     }
@@ -180,6 +184,7 @@ pub struct RuntimeBuilder {
     namespace: Option<String>,
     slots: Option<usize>,
     quorum: bool,
+    close_on_signal: bool,
     hold: Duration,
     stall_after: Duration,
     patience: Option<Duration>,
@@ -192,6 +197,7 @@ impl Default for RuntimeBuilder {
             namespace: None,
             slots: None,
             quorum: true,
+            close_on_signal: false,
             hold: Duration::from_secs(30),
             stall_after: Duration::from_secs(25),
             patience: None,
@@ -228,6 +234,19 @@ impl RuntimeBuilder {
     #[must_use]
     pub fn quorum(mut self, quorum: bool) -> Self {
         self.quorum = quorum;
+        self
+    }
+
+    /// Closes the runtime when the process gets ctrl-c or SIGTERM: jobs end with an error, their
+    /// queued tasks are dropped, and what runs is told so on every worker. A second signal ends the
+    /// process at once, with code 130. Without this a leader that is told to end dies: workers go
+    /// on with what they run until its reply queue has expired, 30 minutes later.
+    ///
+    /// The program goes on after the first signal, and is to end by itself: `?` on the error of a
+    /// job does it.
+    #[must_use]
+    pub fn close_on_signal(mut self) -> Self {
+        self.close_on_signal = true;
         self
     }
 

@@ -5,8 +5,11 @@ use std::time::{Duration, Instant};
 use phalanx::{Error, Runtime, prelude::*};
 use phalanx_fleet_tests::*;
 
+use rustix::process::Signal;
+use tokio::process::Command;
+
 use crate::{
-    fleet::Fleet,
+    fleet::{Fleet, WorkerProcess},
     meeting::Meeting,
     places::{assert_usable, everywhere},
     soon,
@@ -91,6 +94,27 @@ async fn a_job_that_is_dropped_is_cancelled() {
         assert_usable(runtime).await;
     })
     .await;
+}
+
+/// As the shell does it with ctrl-c, and a supervisor with SIGTERM.
+#[tokio::test]
+async fn a_leader_that_is_told_to_end_cancels_its_jobs_and_leaves_no_queue_behind() {
+    for signal in [Signal::INT, Signal::TERM] {
+        let (fleet, workers) = Fleet::with_workers(1).await;
+        let meeting = Meeting::new();
+        let mut command = Command::new(env!("CARGO_BIN_EXE_leader"));
+        command.arg(meeting.place()).env("PHALANX_NAMESPACE", &fleet.namespace);
+        let mut leader = WorkerProcess::spawn(&mut command, &fleet.url);
+        meeting.said("started", 2).await;
+        leader.signal(signal);
+        meeting.said("cancelled", 2).await;
+        let (code, said) = leader.code().await;
+        assert_eq!(code, 1, "{said}");
+        assert!(said.contains("Closed"), "{said}");
+        fleet.emptied(&fleet.task_queue()).await;
+        assert!(meeting.runs(0) + meeting.runs(1) <= 2, "nothing else began");
+        fleet.end(workers).await;
+    }
 }
 
 #[tokio::test]

@@ -1,6 +1,9 @@
 //! A namespace of a broker, with workers in processes of their own.
 
-use std::process::{ExitStatus, Stdio};
+use std::{
+    process::{ExitStatus, Stdio},
+    time::Duration,
+};
 
 use phalanx::{Runtime, RuntimeBuilder};
 use rustix::process::{Pid, Signal};
@@ -105,10 +108,23 @@ impl Fleet {
 
     /// How many consume from a queue; `None` when there is no such queue.
     pub(crate) async fn consumers(&self, name: &str) -> Option<u32> {
+        self.queue(name).await.map(|queue| queue.consumer_count())
+    }
+
+    /// Waits until nothing is left in a queue.
+    pub(crate) async fn emptied(&self, name: &str) {
+        let empty = async {
+            while self.queue(name).await.is_none_or(|queue| queue.message_count() > 0) {
+                tokio::time::sleep(Duration::from_millis(20)).await;
+            }
+        };
+        soon("an empty queue", empty).await;
+    }
+
+    async fn queue(&self, name: &str) -> Option<lapin::Queue> {
         let channel = self.raw().await.create_channel().await.unwrap();
         let passive = lapin::options::QueueDeclareOptions { passive: true, ..Default::default() };
-        let declared = channel.queue_declare(name.into(), passive, Default::default()).await;
-        declared.ok().map(|queue| queue.consumer_count())
+        channel.queue_declare(name.into(), passive, Default::default()).await.ok()
     }
 
     /// Ends the workers, and leaves nothing on the broker.

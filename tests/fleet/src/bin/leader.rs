@@ -1,0 +1,14 @@
+//! A leader in a process of its own, with one job whose operations meet in a directory.
+
+use phalanx::{Runtime, prelude::*};
+use phalanx_fleet_tests::Hold;
+
+#[tokio::main]
+async fn main() -> Result<(), phalanx::Error> {
+    phalanx_fleet_tests::end_with_the_test();
+    let directory = std::env::args().nth(1).expect("a directory");
+    let runtime = Runtime::builder().close_on_signal().connect().await?;
+    let values = IndexedStream::from(0..20u64).map(Hold { directory }).batch(1).collect(&runtime);
+    println!("{:?}", values.await?);
+    Ok(())
+}
