@@ -12,7 +12,7 @@ pub(crate) const VARIABLE: &str = "PHALANX_CHAOS";
 pub struct Habits {
     /// Where it dies.
     pub death: Option<Death>,
-    /// Says so many of its messages again, up to [`Habits::LATEST`] later.
+    /// Says so many of its messages again, up to `LATEST` later.
     pub echo: f64,
     /// Holds so many of its messages back, each for a moment: those behind it overtake it.
     pub late: f64,
