@@ -23,7 +23,7 @@ struct Break {
     /// How long faults are injected.
     #[arg(long, default_value = "1")]
     minutes: f64,
-    /// Only these faults.
+    /// Only these faults. Default: all, but of a soak: each deleted queue would cost it two minutes.
     #[arg(long, value_delimiter = ',', value_name = "FAULT")]
     faults: Vec<FaultKind>,
     /// How many workers die at a point of the protocol.
@@ -73,10 +73,11 @@ fn end_with_input() {
 impl Break {
     async fn run(self) -> ExitCode {
         let seed = self.seed.unwrap_or_else(|| fastrand::u64(..1 << 32));
-        let kinds = match self.faults.is_empty() {
-            true => FaultKind::value_variants().to_vec(),
-            false => self.faults,
-        };
+        let mut kinds = self.faults;
+        if kinds.is_empty() {
+            kinds = FaultKind::value_variants().to_vec();
+            kinds.retain(|kind| !self.soak || *kind != FaultKind::DeleteQueue);
+        }
         let bounds = Bounds {
             length: Duration::from_secs_f64(60.0 * self.minutes),
             kinds,

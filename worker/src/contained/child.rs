@@ -82,7 +82,7 @@ async fn serve(place: &str) -> io::Result<()> {
 }
 
 fn options() -> WorkerOptions {
-    WorkerOptions { slots: 1, async_slots: 1, listen: Duration::ZERO, ..WorkerOptions::default() }
+    WorkerOptions { slots: 1, listen: Duration::ZERO, ..WorkerOptions::default() }
 }
 
 /// The address, the token and the identity of the parent.

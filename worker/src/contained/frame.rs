@@ -13,11 +13,11 @@ use phalanx_core::{broker::MessageKind, wire::MAX_MESSAGE_BYTES};
 pub(super) enum Frame {
     /// From the child, first: the token that it was started with.
     Token(Bytes),
-    /// To the child: a task.
+    /// To the child: a task, to be run element by element if it says that it is contained.
     Task(Bytes),
     /// To the child: the job of its task is dead.
     Cancel,
-    /// From the child: the element at this offset begins.
+    /// From the child: the chunk that begins with the element at this offset begins.
     At(u32),
     /// From the child: what became of the task.
     Result(Bytes),

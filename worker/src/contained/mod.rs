@@ -3,8 +3,8 @@
 //! A worker keeps a [`Crew`] of child processes, the same executable started again. A slot thread
 //! that has a contained task gives it to a child and waits ([`run`]); the two speak in [`frame`]s
 //! over a connection within the machine. A child is an ordinary worker of one slot, whose broker is
-//! its [`parent`]: so timeouts, panics and encoding are the same code. It says which element it
-//! begins, so that the one that ended it is known.
+//! its [`parent`]: so timeouts, panics and encoding are the same code. It says which chunk it begins;
+//! a task that ends it is run once more, element by element, so that the one at fault is known.
 
 mod child;
 mod crew;

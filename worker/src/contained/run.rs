@@ -24,12 +24,16 @@ enum Ran {
     Forgotten,
     /// The child ended before the first element began.
     NotBegun { status: String },
-    /// The child ended at an element.
+    /// The child ended in a chunk that begins at an element.
     Died { status: String, position: u32 },
 }
 
 /// Runs a task in a child process, and answers. Waits for it: on a slot thread.
+///
+/// In chunks at first, as most tasks that may have ended a worker have not: those that end the
+/// child are run once more, element by element, which takes longer.
 pub(crate) fn run_contained(running: &Running, crew: &Crew) {
+    let mut one_by_one = running.count() == 1;
     let mut warm = crew.warm();
     loop {
         // A warm child may have ended since it was used last, or be about to: that is no crash. A
@@ -44,13 +48,14 @@ pub(crate) fn run_contained(running: &Running, crew: &Crew) {
                 }
             },
         };
-        match run_in(running, crew, child) {
+        match run_in(running, crew, child, one_by_one) {
             Ran::Answered => return,
             Ran::Forgotten => return running.answer_by(Ticket::forget),
             Ran::NotBegun { .. } if is_warm => {}
             Ran::NotBegun { status } => {
                 return crashed(running, status, None);
             }
+            Ran::Died { .. } if !one_by_one => one_by_one = true,
             Ran::Died { status, position } => {
                 return crashed(running, status, Some(position));
             }
@@ -64,8 +69,11 @@ fn crashed(running: &Running, status: String, position: Option<u32>) {
     running.answer_by(|ticket| ticket.give_back(ReturnReason::Crashed { status }, position));
 }
 
-fn run_in(running: &Running, crew: &Crew, mut child: Process) -> Ran {
-    let Ok(task) = running.task.encode() else {
+fn run_in(running: &Running, crew: &Crew, mut child: Process, one_by_one: bool) -> Ran {
+    let mut task = running.task.clone();
+    // What the child is to be told: it contains nothing itself.
+    task.header.contained = one_by_one;
+    let Ok(task) = task.encode() else {
         running.refuse(Refusal::Message { reason: "the task does not encode".to_owned() });
         return Ran::Answered;
     };

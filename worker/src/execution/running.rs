@@ -58,7 +58,7 @@ pub(crate) enum Standing {
     Answered,
 }
 
-/// Hears which element begins.
+/// Hears which chunk begins, by its first element.
 pub(crate) type Report = Arc<dyn Fn(u32) + Send + Sync>;
 
 /// Where an execution runs.
@@ -66,7 +66,7 @@ pub(crate) type Report = Arc<dyn Fn(u32) + Send + Sync>;
 pub(crate) struct Setting {
     pub(crate) worker: WorkerId,
     pub(crate) kind: Kind,
-    /// In a child process: elements are run one by one, and each is told of before it begins.
+    /// In a child process: what begins is told of, so that it is known what ended the process.
     pub(crate) report: Option<Report>,
 }
 
@@ -199,9 +199,10 @@ impl Running {
 
     /// Sizes of its chunks, `least` elements or more where they need not be told of one by one.
     pub(super) fn chunks(&self, least: u32) -> ChunkSize {
-        match self.report {
-            Some(_) => ChunkSize::ONE,
-            None => ChunkSize::starting_at(least),
+        if self.report.is_some() && self.task.header.contained {
+            ChunkSize::ONE
+        } else {
+            ChunkSize::starting_at(least)
         }
     }
 
