@@ -134,8 +134,9 @@ async fn what_becomes_a_value_or_is_cancelled_leaves_no_letter_and_a_fold_leaves
         let letters = runtime.dead_letters(&Pool::default());
         let values = IndexedStream::from(0..10u64).try_map(Decline { unwanted: 3 });
         assert_eq!(values.collect(runtime).await.unwrap().len(), 10);
-        let endless = IndexedStream::from(0..).map(Triple).map(Stumble);
-        let (job, mut results) = endless.start(runtime).unwrap();
+        // Few: each of them fails at first, and is a task of its own then.
+        let stumbling = IndexedStream::from(0..200u64).map(Triple).map(Stumble);
+        let (job, mut results) = stumbling.start(runtime).unwrap();
         results.next().await.unwrap().unwrap();
         job.cancel();
         // Blown up in a batch that is folded: its letter can be folded by itself.
