@@ -1,6 +1,7 @@
 //! The command line of a worker.
 
 mod arguments;
+mod causes;
 mod code;
 mod dead_letters;
 mod duration;

@@ -1,6 +1,6 @@
 //! From a command line to an exit code.
 
-use std::{error::Error, fmt::Write, sync::Arc, time::Duration};
+use std::{fmt::Write, sync::Arc, time::Duration};
 
 use phalanx_core::{
     broker::{self, Broker, BrokerUrl, ConnectError, ConnectOptions, Role},
@@ -8,7 +8,9 @@ use phalanx_core::{
 };
 use tokio::time::Instant;
 
-use super::{arguments::Arguments, code::Code, health::Health, signals::Signals};
+use super::{
+    arguments::Arguments, causes::with_causes, code::Code, health::Health, signals::Signals,
+};
 use crate::{Worker, WorkerOptions};
 
 /// How many operations the first line names.
@@ -157,20 +159,6 @@ fn first_line(options: &WorkerOptions, registry: &Registry, broker: &dyn Broker)
     };
     let _ = write!(line, "; broker {}", broker.url());
     line
-}
-
-/// An error and its causes in one line.
-pub(super) fn with_causes(error: &dyn Error) -> String {
-    let mut text = error.to_string();
-    let mut cause = error.source();
-    while let Some(error) = cause {
-        let said = error.to_string();
-        if !text.ends_with(&said) {
-            let _ = write!(text, ": {said}");
-        }
-        cause = error.source();
-    }
-    text
 }
 
 #[cfg(test)]

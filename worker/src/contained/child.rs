@@ -4,7 +4,7 @@ use std::{
     env, fs, io,
     net::{SocketAddr, TcpStream},
     process::{self, ExitCode},
-    sync::{Arc, Mutex, PoisonError},
+    sync::Arc,
     thread,
     time::Duration,
 };
@@ -16,6 +16,7 @@ use super::{
     VARIABLE,
     frame::{Frame, Frames},
     parent::Parent,
+    says::Says,
 };
 use crate::{Worker, WorkerOptions, engine::Role};
 
@@ -56,7 +57,7 @@ async fn serve(place: &str) -> io::Result<()> {
     let (address, token, worker) = parse(place).ok_or(io::ErrorKind::InvalidInput)?;
     let stream = TcpStream::connect(address)?;
     stream.set_nodelay(true)?;
-    let says = Arc::new(Says(Mutex::new(stream.try_clone()?)));
+    let says = Arc::new(Says::new(stream.try_clone()?));
     says.say(&Frame::Token(token.as_bytes().to_vec().into()))?;
     let (parent, mut inbox) = Parent::new(Arc::clone(&says));
     thread::Builder::new().name("phalanx-parent".to_owned()).spawn(move || {
@@ -96,17 +97,4 @@ fn parse(place: &str) -> Option<(SocketAddr, &str, WorkerId)> {
 fn be_killed_first() {
     // There is no such file but on Linux, and it is not always ours to write.
     let _ = fs::write("/proc/self/oom_score_adj", "1000");
-}
-
-/// The way to the parent. What is said is with the system when `say` comes back: it gets there
-/// although this process ends the moment after.
-#[derive(Debug)]
-pub(super) struct Says(Mutex<TcpStream>);
-
-impl Says {
-    /// # Errors
-    /// When the parent is gone.
-    pub(super) fn say(&self, frame: &Frame) -> io::Result<()> {
-        frame.write(&mut self.0.lock().unwrap_or_else(PoisonError::into_inner))
-    }
 }

@@ -12,6 +12,7 @@ mod frame;
 mod parent;
 mod process;
 mod run;
+mod says;
 mod status;
 
 pub use child::contained;

@@ -13,7 +13,7 @@ use phalanx_core::{
 };
 use tokio::sync::{Mutex, mpsc, watch};
 
-use super::{child::Says, frame::Frame};
+use super::{frame::Frame, says::Says};
 
 /// The parent of this process, as the broker that an ordinary worker needs: its tasks are
 /// deliveries, and answers go back to it.

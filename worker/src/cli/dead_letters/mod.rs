@@ -13,7 +13,7 @@ use phalanx_core::{
     leader::{DeadLetterError, DeadLetters, Runtime},
 };
 
-use super::{code::Code, duration, serve::with_causes};
+use super::{causes::with_causes, code::Code, duration};
 
 const HELP: &str = "\
 Exit codes:
