@@ -86,7 +86,9 @@ pub(crate) struct StageState {
     pub(crate) next_position: u64,
     /// Positions that are not settled.
     pub(crate) open: u64,
-    /// Tasks that are out; not those that wait for their back-off.
+    /// Tasks whose back-off is over, in front of what is pending.
+    pub(crate) due: BTreeSet<TaskNumber>,
+    /// Tasks that are out; not those that wait for their back-off, or for credit.
     pub(crate) tasks: u32,
     /// What is pending goes out though it does not fill a batch.
     pub(crate) flush: bool,

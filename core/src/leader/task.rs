@@ -55,6 +55,8 @@ pub(crate) enum Work {
 pub(crate) enum TaskState {
     /// Waits for its back-off.
     Waiting { until: Duration },
+    /// Its back-off is over; it waits for credit.
+    Due,
     /// Its copies are out.
     Out,
 }

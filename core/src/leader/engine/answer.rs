@@ -1,6 +1,6 @@
 //! What workers answer: results and returns.
 
-use std::time::Duration;
+use std::{ops::Range, time::Duration};
 
 use bytes::Bytes;
 
@@ -97,8 +97,11 @@ impl Engine {
             self.leaf_broken(job, run, segments);
             return;
         }
+        // Neighbours that wait equally long are one task, however many they are.
+        let mut again: Vec<(Range<usize>, Duration)> = Vec::new();
         for segment in segments {
-            let part = elements.slice(segment.from as usize..segment.to as usize);
+            let offsets = segment.from as usize..segment.to as usize;
+            let part = elements.slice(offsets.clone());
             match &segment.outcome {
                 Outcome::Done { bytes, outputs, counts, lengths, .. } => {
                     let values = payload.split_to((*bytes as usize).min(payload.len()));
@@ -112,7 +115,15 @@ impl Engine {
                 }
                 Outcome::Failed { step, error } => {
                     let step = first_step + *step as usize;
-                    self.failed(job, run, part, step, error.clone());
+                    match (self.judge(job, run, &part, step, error), again.last_mut()) {
+                        (None, _) => self.fail_for_good(job, run, &part, step, error.clone()),
+                        (Some(delay), Some((range, known)))
+                            if range.end == offsets.start && *known == delay =>
+                        {
+                            range.end = offsets.end;
+                        }
+                        (Some(delay), _) => again.push((offsets, delay)),
+                    }
                 }
                 Outcome::NotRun { why } => {
                     let task = run.task.with(Work::Run { elements: part, first_step: *first_step });
@@ -124,6 +135,11 @@ impl Engine {
                     self.later(job, task, delay);
                 }
             }
+        }
+        for (offsets, delay) in again {
+            let elements = elements.slice(offsets).charged();
+            let work = Work::Run { elements, first_step: *first_step };
+            self.later(job, run.task.with(work), delay);
         }
     }
 

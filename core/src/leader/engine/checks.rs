@@ -46,6 +46,11 @@ impl Engine {
                     assert!(self.waiting.contains(&(until, *number)), "what waits will be sent");
                     assert!(task.copies.is_empty(), "what waits has no copy");
                 }
+                TaskState::Due => {
+                    let due = &self.jobs[&task.job].stages[task.stage].due;
+                    assert!(due.contains(number), "what is due will be sent");
+                    assert!(task.copies.is_empty(), "what is due has no copy");
+                }
                 TaskState::Out => assert!(!task.copies.is_empty(), "what is out has a copy"),
             }
         }

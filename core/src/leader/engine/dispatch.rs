@@ -31,13 +31,16 @@ const UNCUT: Duration = Duration::from_secs(365 * 24 * 3600);
 const MAX_PULL_BYTES: usize = 1 << 20;
 
 impl Engine {
-    /// Sends what may be sent: first what waited for its back-off, then new input, job by job.
+    /// Sends what may be sent, job by job: first what waited for its back-off, then new input.
     pub(super) fn dispatch(&mut self) {
         while let Some(&(until, number)) = self.waiting.first()
             && until <= self.now
         {
             self.waiting.remove(&(until, number));
-            self.publish(number);
+            let Some(task) = self.tasks.get_mut(&number) else { continue };
+            let Some(job) = self.jobs.get_mut(&task.job) else { continue };
+            task.state = TaskState::Due;
+            job.stages[task.stage].due.insert(number);
         }
         // One batch a job and turn, so that no job waits behind the whole of another.
         let mut idle = 0;
@@ -51,11 +54,13 @@ impl Engine {
         }
     }
 
-    /// Makes one task of a job's pending elements, of the last stage that has some.
+    /// Sends one task of a job, of the last stage that has some: one that is due, else a new one of
+    /// pending elements.
     fn send_one(&mut self, id: JobId) -> bool {
         let Some(job) = self.jobs.get(&id) else { return false };
         for stage in (0..job.stages.len()).rev() {
-            if job.stages[stage].pending_elements == 0 {
+            let due = job.stages[stage].due.first().copied();
+            if due.is_none() && job.stages[stage].pending_elements == 0 {
                 continue;
             }
             let sizing = self.sizing(job, stage);
@@ -65,7 +70,14 @@ impl Engine {
             // lost.
             let credit = job.stages[stage].tasks == 0
                 || self.flows.get(&lane).is_none_or(|flow| flow.has_credit(&sizing, self.now));
-            if !credit || job.is_full(stage) || !job.is_ripe(stage, wanted, sizing.slots) {
+            if !credit {
+                continue;
+            }
+            if let Some(number) = due {
+                self.publish(number);
+                return true;
+            }
+            if job.is_full(stage) || !job.is_ripe(stage, wanted, sizing.slots) {
                 continue;
             }
             if let Some(size) = job.oversized_leaf(stage) {
@@ -79,7 +91,6 @@ impl Engine {
             });
             self.jobs.insert(id, job);
             let Some(number) = number else { return false };
-            self.waiting.remove(&(self.now, number));
             self.publish(number);
             return true;
         }
@@ -97,8 +108,8 @@ impl Engine {
         self.end(id, Err(Error::Submit { job: id, operation, index, source }));
     }
 
-    /// Gives a task a number and a place in the table; it is sent after the delay, and never waits
-    /// for credit.
+    /// Gives a task a number and a place in the table; it is sent after the delay, when there is
+    /// credit for it.
     pub(super) fn later(
         &mut self,
         job: &mut JobState,
@@ -131,6 +142,11 @@ impl Engine {
             TaskState::Waiting { until } => {
                 self.waiting.remove(&(until, number));
             }
+            TaskState::Due => {
+                if let Some(job) = self.jobs.get_mut(&task.job) {
+                    job.stages[task.stage].due.remove(&number);
+                }
+            }
             TaskState::Out => {
                 if let Some(flow) = self.flows.get_mut(&task.lane) {
                     flow.came_back(task.charged);
@@ -150,6 +166,7 @@ impl Engine {
 
     fn publish(&mut self, number: TaskNumber) {
         let Some(mut task) = self.tasks.remove(&number) else { return };
+        self.release(number, &mut task);
         if let Some(mut job) = self.jobs.remove(&task.job) {
             task.attempt += 1;
             task.copies.push(TaskCopy::new(task.attempt, task.contained));

@@ -28,25 +28,6 @@ use crate::{
 };
 
 impl Engine {
-    /// One element failed in one step.
-    pub(super) fn failed(
-        &mut self,
-        job: &mut JobState,
-        run: &Run<'_>,
-        part: Elements,
-        step: usize,
-        error: OperationError,
-    ) {
-        match self.judge(job, run, &part, step, &error) {
-            Some(delay) => {
-                let Work::Run { first_step, .. } = run.task.work else { return };
-                let work = Work::Run { elements: part.charged(), first_step };
-                self.later(job, run.task.with(work), delay);
-            }
-            None => self.fail_for_good(job, run, &part, step, error),
-        }
-    }
-
     /// How long to wait before the element is tried again; `None` if its budget is spent (rule 5).
     pub(super) fn judge(
         &mut self,
@@ -75,7 +56,7 @@ impl Engine {
     }
 
     /// An element has spent its budget.
-    fn fail_for_good(
+    pub(super) fn fail_for_good(
         &mut self,
         job: &mut JobState,
         run: &Run<'_>,
@@ -197,8 +178,12 @@ impl Engine {
                     let error = blamed(&job, &run, index, tries, step, error);
                     self.bury(&job, &run, &elements.slice(at..at + 1), &error);
                     self.fail_job(&mut job, task.stage, elements, error);
-                } else if may_retry {
-                    self.failed(&mut job, &run, elements.clone(), step, error);
+                } else if may_retry
+                    && let Some(delay) = self.judge(&mut job, &run, elements, step, &error)
+                {
+                    let elements = elements.clone().charged();
+                    let work = Work::Run { elements, first_step: *first_step };
+                    self.later(&mut job, task.with(work), delay);
                 } else {
                     self.fail_for_good(&mut job, &run, elements, step, error);
                 }

@@ -50,7 +50,7 @@ impl Engine {
         } else if (1..=task.attempt).contains(&attempt) {
             // It was given up too early. Its result will be as good as any.
             task.copies.push(TaskCopy { attempt, contained: task.contained, state });
-            if let TaskState::Waiting { .. } = task.state {
+            if task.state != TaskState::Out {
                 self.release(number, &mut task);
                 if let Some(mut job) = self.jobs.remove(&task.job) {
                     self.count_out(&mut job, &mut task);

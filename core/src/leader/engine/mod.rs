@@ -72,7 +72,7 @@ pub(crate) struct Engine {
     /// The live tasks. A result counts if and only if its task is in here (rule 2).
     tasks: BTreeMap<TaskNumber, Task>,
     next_task: u64,
-    /// Live tasks that wait for their back-off, by its end.
+    /// Live tasks that wait for their back-off, by its end; what is due waits with its job.
     waiting: BTreeSet<(Duration, TaskNumber)>,
     /// Live tasks that somebody refused.
     refused: BTreeSet<TaskNumber>,

@@ -42,6 +42,53 @@ fn a_transient_failure_is_tried_again_until_its_budget_is_spent() {
 }
 
 #[test]
+fn neighbours_that_fail_together_are_tried_again_as_one_task() {
+    let mut leader = Table::new();
+    leader.start(1, plan(vec![step(Verb::Map)], stream()), 6, 6);
+    let task = leader.take();
+    let not_now = || (1, failed(ErrorKind::Transient));
+    leader.answer(
+        &task,
+        &[not_now(), not_now(), (1, done(1)), not_now(), (2, done(2))],
+        &[2, 4, 5],
+    );
+    leader.wait(SECOND);
+    let pair = leader.take();
+    assert_eq!((&pair.payload[..], pair.header.ranges[0].tries), (&[0, 1][..], 2));
+    let single = leader.take();
+    assert_eq!(&single.payload[..], &[3], "a gap is no neighbour");
+    // Each has its own budget: the second of the pair fails on, alone.
+    leader.answer(&pair, &[(1, done(1)), not_now()], &[0]);
+    leader.wait(SECOND);
+    let last = leader.take();
+    assert_eq!((&last.payload[..], last.header.ranges[0].tries), (&[1][..], 3));
+    assert!(leader.published.is_empty());
+}
+
+#[test]
+fn what_is_tried_again_waits_for_credit_in_front_of_new_input() {
+    let mut leader = Table::new();
+    leader.start(1, plan(vec![step(Verb::Map)], stream()), 100, 200);
+    let task = leader.take();
+    let others = leader.published.len();
+    let every_second =
+        (0..50).flat_map(|_| [(1, failed(ErrorKind::Transient)), (1, done(1))]).collect::<Vec<_>>();
+    let odd: Vec<u8> = (1..100).step_by(2).collect();
+    leader.answer(&task, &every_second, &odd);
+    leader.wait(SECOND);
+    let out = leader.published.len();
+    assert!(out <= 4, "{out} tasks are out, {others} before: more than the four that may be");
+    let mut most = 0;
+    while let Some(task) = leader.published.pop() {
+        leader.echo(&task);
+        most = most.max(leader.published.len());
+    }
+    assert!(most <= 4, "{most} were out");
+    assert!(matches!(leader.ended[..], [(_, Ok(()))]));
+    assert_eq!(leader.outputs.iter().map(|(_, values)| values.len()).sum::<usize>(), 200);
+}
+
+#[test]
 fn a_panic_is_not_tried_again() {
     let mut leader = Table::new();
     leader.start(1, plan(vec![step(Verb::Map)], stream()), 1, 1);
