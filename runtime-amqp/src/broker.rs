@@ -12,7 +12,7 @@ use tokio_util::{sync::CancellationToken, task::TaskTracker};
 
 use crate::{
     acker::AckPolicy,
-    connection::{HealthBoard, Link, Purpose, Supervisor, until_done},
+    connection::{HealthBoard, Link, Purpose, Supervisor, first_turns, until_done},
     consumer, declare,
     error::Failure,
     publisher::{Publisher, Window},
@@ -43,8 +43,8 @@ pub struct AmqpBroker {
 impl AmqpBroker {
     /// Connects; resolves when the broker can be used.
     ///
-    /// Hosts are tried in turn, each for at most 10 s (`connection_timeout` in the URL), all of
-    /// them again for 5 s while nobody answers.
+    /// Hosts are tried in turn, beginning with any, each for at most 10 s (`connection_timeout` in
+    /// the URL), all of them again for 5 s while nobody answers.
     ///
     /// # Errors
     /// When the URL is none, nobody answers, or the broker refuses user, virtual host or topology.
@@ -60,6 +60,7 @@ impl AmqpBroker {
         let tls = Tls::of(&parsed).await;
         let supervisor = Arc::new(Supervisor {
             tls: tls.map_err(|reason| ConnectError::Tls { url: shown.clone(), reason })?,
+            turns: first_turns(parsed.hosts.len()),
             url: parsed,
             shown,
             role,

@@ -1,7 +1,11 @@
 //! One of the two connections of a process, and the supervisor that brings it back.
 
 use std::{
-    sync::{Arc, Mutex, PoisonError},
+    hash::{BuildHasher, RandomState},
+    sync::{
+        Arc, Mutex, PoisonError,
+        atomic::{AtomicUsize, Ordering},
+    },
     time::Duration,
 };
 
@@ -94,6 +98,8 @@ pub(crate) struct Supervisor {
     pub(crate) role: &'static str,
     pub(crate) namespace: Namespace,
     pub(crate) tls: Tls,
+    /// With which host each link begins.
+    pub(crate) turns: [AtomicUsize; 2],
     pub(crate) health: HealthBoard,
     /// Fires when the connections are to be closed for good.
     pub(crate) closing: CancellationToken,
@@ -128,16 +134,28 @@ impl Supervisor {
         Ok(link)
     }
 
-    /// Tries each host once, and makes sure that the exchanges are there.
+    /// Tries each host once, and makes sure that the exchanges are there. Begins behind the host
+    /// that this link had last: a node that is cut off from its cluster takes connections, and
+    /// serves nobody.
     async fn sweep(&self, purpose: Purpose) -> Result<Dialed, ConnectError> {
         let name = match purpose {
             Purpose::Publishing => format!("phalanx {} publishing", self.role),
             Purpose::Consuming => format!("phalanx {} consuming", self.role),
         };
+        let hosts = &self.url.hosts;
+        let turn = &self.turns[purpose as usize];
+        let first = turn.load(Ordering::Relaxed);
         let mut last = None;
-        for host in &self.url.hosts {
-            match dial(&self.url, &self.shown, &self.tls, host, &name).await {
-                Ok(dialed) => return self.set_up(purpose, dialed).await,
+        for at in (first..first + hosts.len()).map(|at| at % hosts.len()) {
+            let dialed = match dial(&self.url, &self.shown, &self.tls, &hosts[at], &name).await {
+                Ok(dialed) => self.set_up(purpose, dialed).await,
+                unreached => unreached,
+            };
+            match dialed {
+                Ok(dialed) => {
+                    turn.store(at + 1, Ordering::Relaxed);
+                    return Ok(dialed);
+                }
                 Err(error @ ConnectError::Unreachable { .. }) => last = Some(error),
                 // The other hosts are of the same cluster: they would say the same.
                 Err(error) => return Err(error),
@@ -153,7 +171,7 @@ impl Supervisor {
         let declared = declare::exchanges(&dialed.connection, &self.namespace);
         let error = match timeout(self.url.connection_timeout, declared).await {
             Ok(Ok(())) => return Ok(dialed),
-            Ok(Err(Failure::Refused(source))) => {
+            Ok(Err(Failure::Refused(source) | Failure::Away(source))) => {
                 ConnectError::Setup { url: self.shown.clone(), source }
             }
             Ok(Err(Failure::Lost(error))) => self.unreachable(error.to_string()),
@@ -267,6 +285,13 @@ impl Supervisor {
     }
 }
 
+/// The first hosts of the links of a process: the same for both, so that what one of them declares is
+/// there for the other, and any of them, so that a fleet spreads over its cluster.
+pub(crate) fn first_turns(hosts: usize) -> [AtomicUsize; 2] {
+    let first = RandomState::new().hash_one(hosts) as usize % hosts.max(1);
+    [AtomicUsize::new(first), AtomicUsize::new(first)]
+}
+
 /// From 100 ms to 2 s (the jitter adds up to as much again), for ever.
 pub(crate) fn backoff() -> ExponentialBackoff {
     ExponentialBuilder::default()
@@ -338,7 +363,7 @@ where
         let Some(attempted) = session.unless_lost(attempt(session.clone())).await else { continue };
         match attempted {
             Ok(done) => return Ok(done),
-            Err(Failure::Refused(error)) => return Err(error),
+            Err(Failure::Refused(error) | Failure::Away(error)) => return Err(error),
             Err(Failure::Lost(error)) => {
                 ended += u32::from(error.is_amqp_hard_error());
                 if ended > MAX_ENDED {

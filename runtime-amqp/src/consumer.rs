@@ -8,6 +8,7 @@ use std::{
         atomic::{AtomicU16, AtomicU64, Ordering},
     },
     task::Poll,
+    time::Duration,
 };
 
 use async_trait::async_trait;
@@ -22,7 +23,7 @@ use phalanx_core::broker::{
 };
 use tokio::{
     sync::{mpsc, oneshot},
-    time::sleep,
+    time::{sleep, timeout},
 };
 use tokio_util::{
     sync::{CancellationToken, DropGuard},
@@ -275,9 +276,26 @@ impl Source {
     async fn attach(&self, session: Arc<Session>) -> Result<Attached, Failure> {
         let namespace = &self.supervisor.namespace;
         let (connection, generation) = (&session.connection, session.generation);
-        let shape = namespace.queue(&self.spec, generation).map_err(Failure::Refused)?;
         declare::net(connection, generation, namespace, &self.spec).await?;
-        declare::queue(connection, &shape).await?;
+        let patience = match self.spec {
+            // Where it cannot be had, another one will do.
+            QueueSpec::Reply { .. } => self.supervisor.url.connection_timeout,
+            _ => Duration::MAX,
+        };
+        let shape = loop {
+            let shape = namespace.queue(&self.spec, generation).map_err(Failure::Refused)?;
+            match declare::queue_or_away(connection, &shape, patience).await {
+                Ok(()) => break shape,
+                Err(Failure::Away(error)) if namespace.leave(&self.spec) => {
+                    tracing::warn!(queue = shape.name, %error, "left behind: its node is down");
+                    // It would get a copy of everything when it is back. Where that is refused, or
+                    // takes too long, it gets them until it expires.
+                    let unbound = timeout(patience, declare::unbind(connection, &shape)).await;
+                    unbound.unwrap_or(Ok(()))?;
+                }
+                Err(failure) => return Err(failure),
+            }
+        };
         let channel = connection.create_channel().await?;
         let prefetch = self.prefetch.clone();
         let settler = ChannelSettler::spawn(channel.clone(), self.policy, prefetch);

@@ -1,19 +1,25 @@
 //! Declares exchanges and queues, or uses what exists.
 
+use std::{pin::pin, time::Duration};
+
 use lapin::{
     Channel, Connection, Queue,
     options::{
         BasicQosOptions, ExchangeDeclareOptions, QueueBindOptions, QueueDeclareOptions,
         QueueDeleteOptions,
     },
-    types::FieldTable,
+    types::{FieldTable, ShortString},
 };
 use phalanx_core::broker::{Declared, QueueSpec};
+use tokio::time::timeout;
 
 use crate::{
     error::{ACCESS_REFUSED, Failure, NOT_FOUND, PRECONDITION_FAILED, Refusal, refused},
     topology::{ExchangeShape, Namespace, QueueShape},
 };
+
+/// How long a fleet does without its tasks for the net beneath them, whose node may be down.
+const NET_PATIENCE: Duration = Duration::from_secs(3);
 
 /// Makes sure that all exchanges are there.
 ///
@@ -60,6 +66,12 @@ pub(crate) async fn queue(
     };
     let (channel, queue, as_found) = match declare(false).await {
         Ok((channel, queue)) => (channel, queue, false),
+        Err(error) if is(&error, NOT_FOUND) => {
+            return Err(Failure::Away(match soft(&error) {
+                Some(refusal) => refused(&what, refusal),
+                None => return Err(error.into()),
+            }));
+        }
         Err(error) => {
             let refusal = may_go_on(&what, error)?;
             let (channel, queue) = match declare(true).await {
@@ -74,6 +86,29 @@ pub(crate) async fn queue(
     Ok(Declared::new(queue.message_count().into(), queue.consumer_count(), as_found || !bound))
 }
 
+/// The same for a queue that there is something to do without: it is away when it cannot be had for so
+/// long though the broker answers. RabbitMQ itself looks for the node of a queue for a minute.
+pub(crate) async fn queue_or_away(
+    connection: &Connection,
+    shape: &QueueShape,
+    patience: Duration,
+) -> Result<(), Failure> {
+    let mut declared = pin!(queue(connection, shape));
+    if let Ok(outcome) = timeout(patience, &mut declared).await {
+        return outcome.map(drop);
+    }
+    let answers = async { connection.create_channel().await?.close(200, "heard".into()).await };
+    tokio::select! {
+        biased;
+        outcome = &mut declared => outcome.map(drop),
+        answered = answers => {
+            answered?;
+            let text = format!("its node has not answered for {patience:?}, others have");
+            Err(Failure::Away(refused(&format!("queue `{}`", shape.name), Refusal { code: 0, text })))
+        }
+    }
+}
+
 /// Makes sure that there is a net beneath a task queue: without it, a dead-letter exchange drops
 /// what falls. A task queue can be used without, so a refusal is no error.
 pub(crate) async fn net(
@@ -85,12 +120,12 @@ pub(crate) async fn net(
     let QueueSpec::Task { pool } = spec else { return Ok(()) };
     let dead = QueueSpec::Dead { pool: pool.clone() };
     let shape = namespace.queue(&dead, generation).map_err(Failure::Refused)?;
-    match queue(connection, &shape).await {
-        Err(Failure::Refused(error)) => {
+    match queue_or_away(connection, &shape, NET_PATIENCE).await {
+        Err(Failure::Refused(error) | Failure::Away(error)) => {
             tracing::warn!(%pool, %error, "rejected tasks of this pool will be dropped");
             Ok(())
         }
-        other => other.map(drop),
+        other => other,
     }
 }
 
@@ -105,7 +140,7 @@ async fn bind(
     for key in &shape.bindings {
         let exchange = shape.exchange.as_str().into();
         let queue = shape.name.as_str().into();
-        let Ok(key) = lapin::types::ShortString::try_new(key.as_str()) else {
+        let Ok(key) = ShortString::try_new(key.as_str()) else {
             let text = "a binding key is longer than 255 bytes".to_owned();
             return Err(Failure::Refused(refused(what, Refusal { code: 0, text })));
         };
@@ -125,6 +160,22 @@ async fn bind(
         channel = connection.create_channel().await?;
     }
     Ok(bound)
+}
+
+/// Takes the bindings of a queue back, as far as that is possible.
+pub(crate) async fn unbind(connection: &Connection, shape: &QueueShape) -> Result<(), Failure> {
+    let keys = shape.bindings.iter().filter_map(|key| ShortString::try_new(key.as_str()).ok());
+    for key in keys {
+        let channel = connection.create_channel().await?;
+        let (queue, exchange) = (shape.name.as_str().into(), shape.exchange.as_str().into());
+        let unbound = channel.queue_unbind(queue, exchange, key, FieldTable::default());
+        match unbound.await {
+            Err(error) if soft(&error).is_none() => return Err(error.into()),
+            Err(error) => tracing::debug!(queue = shape.name, %error, "bindings stay"),
+            Ok(()) => {}
+        }
+    }
+    Ok(())
 }
 
 /// For the consumers that begin from now on. Never 0, which means "any number".

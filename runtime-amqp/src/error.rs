@@ -54,6 +54,8 @@ impl Refusal {
 pub(crate) enum Failure {
     /// The broker will not do it, now or later.
     Refused(BrokerError),
+    /// The queue is on a node of the cluster that is down: not before that comes back.
+    Away(BrokerError),
     /// The connection or the channel ended first: to be tried again.
     Lost(Error),
 }

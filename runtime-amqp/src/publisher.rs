@@ -376,7 +376,7 @@ impl Task {
         match made {
             Ok(()) => true,
             Err(Failure::Lost(_)) => true, // They will be made by the next connection.
-            Err(Failure::Refused(error)) => {
+            Err(Failure::Refused(error) | Failure::Away(error)) => {
                 tracing::warn!(%error, "an exchange is gone");
                 false
             }

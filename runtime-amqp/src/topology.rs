@@ -1,5 +1,10 @@
 //! Exchanges and queues of the protocol, by their real names and arguments.
 
+use std::sync::{
+    Arc,
+    atomic::{AtomicU64, Ordering},
+};
+
 use lapin::{
     ExchangeKind,
     options::QueueDeclareOptions,
@@ -25,6 +30,8 @@ pub(crate) struct Namespace {
     name: String,
     role: Role,
     quorum: bool,
+    /// How many reply queues were left behind on nodes that are down.
+    replies_left: Arc<AtomicU64>,
 }
 
 /// An exchange as the broker knows it.
@@ -60,7 +67,12 @@ impl Namespace {
                 reason: "use 1 to 128 of a-z, A-Z, 0-9 and `-_.:/`".to_owned(),
             });
         }
-        Ok(Self { name: name.clone(), role: options.role, quorum: options.quorum })
+        Ok(Self {
+            name: name.clone(),
+            role: options.role,
+            quorum: options.quorum,
+            replies_left: Arc::default(),
+        })
     }
 
     /// All exchanges of the protocol: each topology has its own, nothing uses the default one, so
@@ -90,6 +102,16 @@ impl Namespace {
             _ => return None,
         };
         Some(format!("{}.{last}", self.name))
+    }
+
+    /// Takes another queue of the same bindings for one whose node is down; `false` where all must
+    /// use the same. What was in the old one is lost to this process, and is found to be.
+    pub(crate) fn leave(&self, queue: &QueueSpec) -> bool {
+        let is_own = matches!(queue, QueueSpec::Reply { .. });
+        if is_own {
+            self.replies_left.fetch_add(1, Ordering::Relaxed);
+        }
+        is_own
     }
 
     /// The real queue. Those that live with their connection carry its generation in their name: a
@@ -123,8 +145,12 @@ impl Namespace {
                 let mut arguments = typed("classic");
                 let expires = expires.as_millis().clamp(1, MAX_EXPIRES_MS);
                 set(&mut arguments, "x-expires", expires as i64);
+                let name = match self.replies_left.load(Ordering::Relaxed) {
+                    0 => format!("{namespace}.reply.{leader}"),
+                    left => format!("{namespace}.reply.{leader}-{left}"),
+                };
                 QueueShape {
-                    name: format!("{namespace}.reply.{leader}"),
+                    name,
                     options: durable,
                     arguments,
                     exchange: format!("{namespace}.reply"),

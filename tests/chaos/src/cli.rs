@@ -23,7 +23,8 @@ struct Break {
     /// How long faults are injected.
     #[arg(long, default_value = "1")]
     minutes: f64,
-    /// Only these faults. Default: all, but of a soak: each deleted queue would cost it two minutes.
+    /// Only these faults. Default: all that the broker can suffer, but of a soak: each deleted queue
+    /// would cost it two minutes.
     #[arg(long, value_delimiter = ',', value_name = "FAULT")]
     faults: Vec<FaultKind>,
     /// How many workers die at a point of the protocol.
@@ -38,6 +39,9 @@ struct Break {
     /// The heartbeat of all connections, in seconds.
     #[arg(long, default_value = "2")]
     heartbeat: u64,
+    /// On a cluster of three nodes in containers, of which one at a time is lost, frozen or cut off.
+    #[arg(long)]
+    cluster: bool,
     /// Ends after a million tasks of one element each, with faults all the time.
     #[arg(long)]
     soak: bool,
@@ -77,6 +81,10 @@ impl Break {
         if kinds.is_empty() {
             kinds = FaultKind::value_variants().to_vec();
             kinds.retain(|kind| !self.soak || *kind != FaultKind::DeleteQueue);
+            kinds.retain(|kind| match self.cluster {
+                true => !kind.is_of_the_broker(),
+                false => !kind.is_of_a_cluster(),
+            });
         }
         let bounds = Bounds {
             length: Duration::from_secs_f64(60.0 * self.minutes),
@@ -96,7 +104,7 @@ impl Break {
         };
         let run = Run {
             schedule: schedule.clone(),
-            place: Place::Own,
+            place: if self.cluster { Place::Cluster } else { Place::Own },
             workers: self.workers,
             jobs: self.jobs,
             heartbeat: self.heartbeat,

@@ -3,6 +3,7 @@
 use std::{fmt, time::Duration};
 
 use clap::ValueEnum;
+use phalanx_test_node::Cluster;
 use phalanx_test_proxy::Way;
 
 /// Kinds of faults that come at a time; deaths at a point of the protocol come by themselves.
@@ -36,6 +37,12 @@ pub enum FaultKind {
     Slow,
     /// The task queue is deleted with all that is in it.
     DeleteQueue,
+    /// `kill -9` of a node of a cluster, which comes back later.
+    LoseNode,
+    /// A node of a cluster hangs, and goes on later.
+    FreezeNode,
+    /// A node of a cluster is cut off from the others, but not from its clients.
+    PartNode,
 }
 
 impl FaultKind {
@@ -44,19 +51,26 @@ impl FaultKind {
         self.to_possible_value().map_or_else(String::new, |name| name.get_name().to_owned())
     }
 
-    /// Those that need a broker of one's own.
+    /// Those that need a broker of one's own, of one node.
     pub fn is_of_the_broker(self) -> bool {
         matches!(self, Self::SuspendBroker | Self::KillBroker | Self::RestartBroker | Self::Alarm)
     }
+
+    /// Those that need a cluster.
+    pub fn is_of_a_cluster(self) -> bool {
+        matches!(self, Self::LoseNode | Self::FreezeNode | Self::PartNode)
+    }
 }
 
-/// A process whose way to the broker is spoilt.
+/// A process that something is done to, or whose way to the broker is spoilt.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Party {
     /// The leader.
     Leader,
     /// The worker in this place.
     Worker(usize),
+    /// This node of a cluster, from 0.
+    Node(usize),
 }
 
 impl fmt::Display for Party {
@@ -64,6 +78,7 @@ impl fmt::Display for Party {
         match self {
             Self::Leader => f.write_str("the leader"),
             Self::Worker(place) => write!(f, "worker {place}"),
+            Self::Node(node) => write!(f, "node {node}"),
         }
     }
 }
@@ -96,6 +111,7 @@ impl Fault {
             {
                 worker
             }
+            _ if kind.is_of_a_cluster() => Party::Node(chance.usize(..Cluster::NODES)),
             _ => Party::Leader,
         };
         let part = chance.f64();
@@ -106,6 +122,8 @@ impl Fault {
             | FaultKind::SuspendBroker
             | FaultKind::Stall
             | FaultKind::Silence => beat.mul_f64(0.3 + 3.5 * part),
+            // The others take some seconds to notice, and to agree on what to do without it.
+            _ if kind.is_of_a_cluster() => Duration::from_secs_f64(4.0 + 12.0 * part),
             _ => Duration::from_secs_f64(0.5 + 3.0 * part),
         };
         Self { kind, party, length }
@@ -128,9 +146,13 @@ impl fmt::Display for Fault {
         f.write_str(&kind.name())?;
         match kind {
             FaultKind::KillWorker | FaultKind::DrainWorker => write!(f, ": {party}"),
-            FaultKind::SuspendWorker | FaultKind::Stall | FaultKind::Silence | FaultKind::Slow => {
-                write!(f, ": {party} for {length:.1?}")
-            }
+            FaultKind::SuspendWorker
+            | FaultKind::Stall
+            | FaultKind::Silence
+            | FaultKind::Slow
+            | FaultKind::LoseNode
+            | FaultKind::FreezeNode
+            | FaultKind::PartNode => write!(f, ": {party} for {length:.1?}"),
             FaultKind::Cut => write!(f, ": {party}"),
             FaultKind::RestartBroker | FaultKind::DeleteQueue => Ok(()),
             _ => write!(f, " for {length:.1?}"),

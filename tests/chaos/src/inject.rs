@@ -14,14 +14,15 @@ pub(crate) async fn inject(
     fault: Fault,
 ) -> Result<(), Box<dyn Error + Send + Sync>> {
     let Fault { kind, party, length } = fault;
-    let _turn = match kind.is_of_the_broker() {
+    let _turn = match kind.is_of_the_broker() || kind.is_of_a_cluster() {
         true => Some(fleet.broker_turn.lock().await),
         false => None,
     };
     let places = &fleet.workers.places;
-    let place = match party {
-        Party::Worker(place) => &places[place],
-        Party::Leader => &places[0],
+    let (place, node) = match party {
+        Party::Worker(place) => (&places[place], 0),
+        Party::Leader => (&places[0], 0),
+        Party::Node(node) => (&places[0], node),
     };
     match kind {
         FaultKind::KillWorker => place.kill(),
@@ -75,11 +76,30 @@ pub(crate) async fn inject(
                 proxy.cut();
             }
         }
+        FaultKind::LoseNode => {
+            fleet.with_cluster(move |cluster| cluster.kill(node)).await?;
+            sleep(length).await;
+            fleet.with_cluster(move |cluster| cluster.revive(node)).await?;
+        }
+        FaultKind::FreezeNode => {
+            fleet.with_cluster(move |cluster| cluster.freeze(node)).await?;
+            sleep(length).await;
+            fleet.with_cluster(move |cluster| cluster.thaw(node)).await?;
+        }
+        FaultKind::PartNode => {
+            fleet.with_cluster(move |cluster| cluster.part(node)).await?;
+            sleep(length).await;
+            fleet.with_cluster(move |cluster| cluster.rejoin(node)).await?;
+        }
         FaultKind::DeleteQueue => {
             let channel = fleet.workers.raw().await?.create_channel().await?;
             let name = format!("{}.task.default", fleet.workers.namespace());
             channel.queue_delete(name.into(), Default::default()).await?;
         }
+    }
+    if kind.is_of_a_cluster() {
+        // Of any two nodes one must be there: the next is touched when this one is back.
+        fleet.with_cluster(|cluster| cluster.await_all()).await?;
     }
     Ok(())
 }

@@ -8,11 +8,10 @@ use std::{
 };
 
 use futures::{StreamExt as _, stream::FuturesUnordered};
-use phalanx_test_node::{NodeOptions, PrivateNode};
 
 use crate::{
     Habits, Report, Schedule,
-    fleet::{Fleet, Shared},
+    fleet::{Fleet, OwnBroker, Shared},
     inject::inject,
 };
 
@@ -21,6 +20,8 @@ use crate::{
 pub enum Place {
     /// One of its own, which it may kill.
     Own,
+    /// Three nodes in containers, its own too.
+    Cluster,
     /// The one of this URL, which others use too.
     At(String),
 }
@@ -61,24 +62,22 @@ impl Run {
     }
 
     async fn try_go(&self, report: &Arc<Report>) -> Result<(), Box<dyn Error + Send + Sync>> {
-        let node = match &self.place {
-            Place::Own => {
-                let start = || PrivateNode::start(&NodeOptions::new());
-                Some(tokio::task::spawn_blocking(start).await??)
+        let own = |start: fn() -> _| tokio::task::spawn_blocking(start);
+        let (url, broker) = match &self.place {
+            Place::At(url) => (url.clone(), None),
+            place => {
+                let cluster = matches!(place, Place::Cluster);
+                let start = if cluster { OwnBroker::start_cluster } else { OwnBroker::start_node };
+                let broker = own(start).await??;
+                (broker.url(), Some(broker))
             }
-            Place::At(_) => None,
-        };
-        let url = match (&node, &self.place) {
-            (_, Place::At(url)) => url.clone(),
-            (Some(node), Place::Own) => node.url(),
-            (None, Place::Own) => return Err("no broker".into()),
         };
         let Schedule { seed, deaths, echo, late, .. } = &self.schedule;
         let habits = Habits { death: None, echo: *echo, late: *late, seed: *seed };
         let shared =
             Shared::new(self.program.clone(), self.heartbeat, habits, deaths, Arc::clone(report));
         let shared = Arc::new(shared);
-        let fleet = Fleet::start(&shared, url, node, self.workers, self.lead_arguments()).await?;
+        let fleet = Fleet::start(&shared, url, broker, self.workers, self.lead_arguments()).await?;
         self.inject_all(&fleet, &shared).await;
         fleet.leader.come_to_an_end();
         let bound = if self.tasks.is_some() { Duration::MAX } else { 2 * BOUND };

@@ -8,7 +8,7 @@ use std::path::Path;
 use crate::{Installation, NodeOptions};
 
 /// Few threads that never spin: a test's broker shares its cores with the test.
-const ERLANG_ARGUMENTS: &str = "+S 2:2 +A 8 +sbwt none +sbwtdcpu none +sbwtdio none";
+pub(crate) const ERLANG_ARGUMENTS: &str = "+S 2:2 +A 8 +sbwt none +sbwtdcpu none +sbwtdio none";
 
 /// What a node reads, in its data directory.
 pub(crate) const FILE: &str = "rabbitmq.conf";

@@ -4,11 +4,12 @@ use std::fs::{self, Permissions};
 use std::os::unix::fs::PermissionsExt;
 use std::os::unix::process::CommandExt;
 use std::path::Path;
-use std::process::{Command, Stdio};
+use std::process::Command;
 
 use rustix::process::Signal;
 
 use crate::configuration::{self, Ports};
+use crate::docker::{LABEL, docker, run};
 use crate::{Installation, NodeError};
 
 /// A container that outlives its broker, so that a restart finds the data.
@@ -30,7 +31,7 @@ impl Container {
         let directory = data.file_name().unwrap_or_default().to_string_lossy();
         let place = installation.data_path(data).display().to_string();
         let container = Self { name: directory.into_owned(), place };
-        let mut create = docker(&["create", "--name", &container.name, "--label", "phalanx.test"]);
+        let mut create = docker(&["create", "--name", &container.name, "--label", LABEL]);
         for port in [ports.amqp, ports.tls] {
             create.args(["--publish", &format!("127.0.0.1:{port}:{port}")]);
         }
@@ -86,22 +87,5 @@ impl Container {
 
     pub(crate) fn control(&self, arguments: &[&str]) -> Result<(), NodeError> {
         run(docker(&["exec", &self.name, "rabbitmqctl"]).args(arguments))
-    }
-}
-
-fn docker(arguments: &[&str]) -> Command {
-    let mut command = Command::new("docker");
-    command.args(arguments).stdin(Stdio::null());
-    command
-}
-
-fn run(command: &mut Command) -> Result<(), NodeError> {
-    let output = command.output().map_err(NodeError::io("run docker"))?;
-    match output.status.success() {
-        true => Ok(()),
-        false => {
-            let console = String::from_utf8_lossy(&output.stderr).into_owned();
-            Err(NodeError::Ended { console })
-        }
     }
 }

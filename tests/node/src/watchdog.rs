@@ -22,6 +22,9 @@ const SCRIPT: &str = r#"
     case $1 in
         group) kill -KILL "-$2" ;;
         container) docker rm --force --volumes "$2" ;;
+        cluster)
+            docker rm --force --volumes "$2-1" "$2-2" "$2-3"
+            docker network rm "$2-clients-1" "$2-clients-2" "$2-clients-3" "$2-nodes" ;;
     esac
     for _ in 1 2 3 4 5 6 7 8 9 10; do
         rm -rf -- "$3" && break
@@ -38,6 +41,11 @@ impl Watchdog {
     /// Watches a container.
     pub(crate) fn of_container(name: &str, data: &Path) -> io::Result<Self> {
         Self::of("container", name, data)
+    }
+
+    /// Watches the containers and networks of a cluster.
+    pub(crate) fn of_cluster(name: &str, data: &Path) -> io::Result<Self> {
+        Self::of("cluster", name, data)
     }
 
     fn of(kind: &str, name: &str, data: &Path) -> io::Result<Self> {

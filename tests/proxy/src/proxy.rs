@@ -23,7 +23,8 @@ use crate::{
 /// A way to a broker that can be spoilt, for as long as the tokio runtime lives.
 #[derive(Debug)]
 pub struct Proxy {
-    address: SocketAddr,
+    /// One for each host of the broker, in their order.
+    addresses: Vec<SocketAddr>,
     parts: Parts,
     shared: Arc<Shared>,
 }
@@ -39,12 +40,11 @@ struct Shared {
 }
 
 impl Proxy {
-    /// A way to the broker that `url` names.
+    /// A way to the broker that `url` names, to each of its hosts.
     ///
     /// # Errors
     /// When the system gives no port.
     pub async fn to(url: &str) -> io::Result<Self> {
-        let listener = TcpListener::bind("127.0.0.1:0").await?;
         let shared = Arc::new(Shared {
             way: watch::Sender::default(),
             swallowed: watch::Sender::default(),
@@ -52,27 +52,24 @@ impl Proxy {
             refusing: AtomicBool::default(),
             injectors: Mutex::default(),
         });
-        let parts = Parts::of(url);
-        let proxy = Self { address: listener.local_addr()?, parts, shared };
-        let (broker, shared) = (proxy.parts.host.clone(), Arc::clone(&proxy.shared));
-        tokio::spawn(async move {
-            while let Ok((client, _)) = listener.accept().await {
-                if !shared.refusing.load(Ordering::SeqCst) {
-                    tokio::spawn(connect(client, broker.clone(), Arc::clone(&shared)));
-                }
-            }
-        });
+        let mut proxy = Self { addresses: Vec::new(), parts: Parts::of(url), shared };
+        for host in proxy.parts.host.split(',') {
+            let listener = TcpListener::bind("127.0.0.1:0").await?;
+            proxy.addresses.push(listener.local_addr()?);
+            tokio::spawn(listen(listener, host.to_owned(), Arc::clone(&proxy.shared)));
+        }
         Ok(proxy)
     }
 
-    /// Where it listens.
+    /// Where it listens; for the first host, if there are several.
     pub fn address(&self) -> SocketAddr {
-        self.address
+        self.addresses[0]
     }
 
     /// The broker's URL through this proxy.
     pub fn url(&self) -> String {
-        self.parts.at(&self.address.to_string())
+        let hosts: Vec<String> = self.addresses.iter().map(SocketAddr::to_string).collect();
+        self.parts.at(&hosts.join(","))
     }
 
     /// What becomes of the bytes from now on, of all connections.
@@ -127,6 +124,15 @@ impl Proxy {
 
     fn injectors(&self) -> std::sync::MutexGuard<'_, Vec<mpsc::UnboundedSender<Vec<u8>>>> {
         self.shared.injectors.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+/// Lets clients through to one host.
+async fn listen(listener: TcpListener, host: String, shared: Arc<Shared>) {
+    while let Ok((client, _)) = listener.accept().await {
+        if !shared.refusing.load(Ordering::SeqCst) {
+            tokio::spawn(connect(client, host.clone(), Arc::clone(&shared)));
+        }
     }
 }
 

@@ -1,6 +1,7 @@
 //! A leader, workers and a broker, each a process of its own, with a proxy in front of the broker
 //! for each of them.
 
+mod broker;
 mod leader;
 mod place;
 mod process;
@@ -13,9 +14,10 @@ use std::{
     sync::{Arc, Mutex, PoisonError, atomic::AtomicBool},
 };
 
-use phalanx_test_node::{NodeError, PrivateNode};
+use phalanx_test_node::{Cluster, NodeError, PrivateNode};
 use phalanx_test_proxy::Proxy;
 
+pub(crate) use broker::OwnBroker;
 pub(crate) use leader::Leader;
 use place::Place;
 pub(crate) use process::HELD;
@@ -28,7 +30,7 @@ use crate::{Death, Habits, Party, Report};
 pub(crate) struct Fleet {
     pub(crate) workers: Workers,
     /// The broker, where it is the fleet's own.
-    node: Option<Arc<Mutex<PrivateNode>>>,
+    broker: Option<Arc<Mutex<OwnBroker>>>,
     /// What is done to the broker is done one by one: one that hangs cannot be told anything.
     pub(crate) broker_turn: tokio::sync::Mutex<()>,
     pub(crate) leader: Leader,
@@ -83,19 +85,19 @@ impl Fleet {
     pub(crate) async fn start(
         shared: &Arc<Shared>,
         url: String,
-        node: Option<PrivateNode>,
+        broker: Option<OwnBroker>,
         workers: usize,
         lead: Vec<String>,
     ) -> Result<Self, Box<dyn Error + Send + Sync>> {
         let leader = Leader::start(shared, Proxy::to(&url).await?, lead)?;
         let workers = Workers::of(Arc::clone(shared), url, workers).await?;
-        let node = node.map(|node| Arc::new(Mutex::new(node)));
-        Ok(Self { workers, node, broker_turn: tokio::sync::Mutex::new(()), leader })
+        let broker = broker.map(|broker| Arc::new(Mutex::new(broker)));
+        Ok(Self { workers, broker, broker_turn: tokio::sync::Mutex::new(()), leader })
     }
 
     pub(crate) fn proxy(&self, party: Party) -> &Proxy {
         match party {
-            Party::Leader => &self.leader.proxy,
+            Party::Leader | Party::Node(_) => &self.leader.proxy,
             Party::Worker(place) => &self.workers.places[place].proxy,
         }
     }
@@ -105,17 +107,32 @@ impl Fleet {
         &self,
         work: impl FnOnce(&mut PrivateNode) -> Result<T, NodeError> + Send + 'static,
     ) -> Result<T, Box<dyn Error + Send + Sync>> {
-        let node = self.node.clone().ok_or("this broker is not ours")?;
+        self.with_broker(|broker| broker.node().map(work)).await
+    }
+
+    /// Does something with the cluster that takes its time.
+    pub(crate) async fn with_cluster<T: Send + 'static>(
+        &self,
+        work: impl FnOnce(&Cluster) -> Result<T, NodeError> + Send + 'static,
+    ) -> Result<T, Box<dyn Error + Send + Sync>> {
+        self.with_broker(|broker| broker.cluster().map(work)).await
+    }
+
+    async fn with_broker<T: Send + 'static>(
+        &self,
+        work: impl FnOnce(&mut OwnBroker) -> Option<Result<T, NodeError>> + Send + 'static,
+    ) -> Result<T, Box<dyn Error + Send + Sync>> {
+        let broker = self.broker.clone().ok_or("this broker is not ours")?;
         let done = tokio::task::spawn_blocking(move || {
-            work(&mut node.lock().unwrap_or_else(PoisonError::into_inner))
+            work(&mut broker.lock().unwrap_or_else(PoisonError::into_inner))
         });
-        Ok(done.await??)
+        Ok(done.await?.ok_or("this is not done to such a broker")??)
     }
 
     /// Ends the workers, who must end well, and leaves nothing on a broker of others.
     pub(crate) async fn end(self) {
         self.workers.end().await;
-        if self.node.is_none() {
+        if self.broker.is_none() {
             // What cannot be removed expires, or is seen by who looks for leftovers.
             let _ = self.workers.sweep().await;
         }

@@ -58,8 +58,15 @@ impl Workers {
         let parts = Parts::of(&self.url);
         // lapin takes a slash at the end for a virtual host without a name.
         let rest = if parts.rest.trim_matches('/').is_empty() { "/%2f" } else { &parts.rest };
-        let url = format!("amqp://{}@{}{rest}", parts.credentials, parts.host);
-        lapin::Connection::connect(&url, Default::default()).await
+        let mut hosts = parts.host.split(',');
+        loop {
+            let host = hosts.next().unwrap_or_default();
+            let url = format!("amqp://{}@{host}{rest}", parts.credentials);
+            let connection = lapin::Connection::connect(&url, Default::default()).await;
+            if connection.is_ok() || hosts.clone().next().is_none() {
+                return connection;
+            }
+        }
     }
 
     /// Ends them; who does not end well is in the report.

@@ -1,6 +1,7 @@
 //! A short fixed set of runs, each with its seed: `cargo xtask chaos` makes longer ones.
 
 mod brokers;
+mod cluster;
 mod deaths;
 mod messages;
 mod misbehaving;

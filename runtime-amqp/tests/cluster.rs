@@ -1,0 +1,70 @@
+//! What a process does whose cluster loses a node.
+
+mod common;
+
+use std::{sync::Arc, time::Duration};
+
+use common::*;
+use phalanx_amqp::AmqpBroker;
+use phalanx_core::{
+    broker::{Address, Broker, BrokerUrl, Exchange, QueueSpec, Role, Settle},
+    id::LeaderId,
+};
+use phalanx_test_node::Cluster;
+use phalanx_test_proxy::Proxy;
+
+async fn connect_quorum(url: &str, namespace: &str, role: Role) -> AmqpBroker {
+    let mut options = options(namespace, role);
+    options.quorum = true;
+    AmqpBroker::connect(BrokerUrl::parse(url).unwrap(), options).await.unwrap()
+}
+
+/// The queue of its replies, which is no quorum queue, is lost with the node: there must be another.
+/// The net beneath the tasks is lost too: nobody may wait for it.
+#[tokio::test]
+#[ignore = "needs Docker"]
+async fn a_fleet_goes_on_whose_cluster_has_lost_a_node_for_good() {
+    let cluster = tokio::task::spawn_blocking(Cluster::start).await.unwrap().unwrap();
+    let cluster = Arc::new(cluster);
+    let way = async |node| {
+        let url = format!("amqp://guest:guest@{}/%2f", cluster.address(node));
+        Proxy::to(&url).await.unwrap()
+    };
+    let (first, second) = (way(0).await, way(1).await);
+    second.refuse(true);
+    let hosts = format!("{},{}", first.address(), second.address());
+    let url = format!("amqp://guest:guest@{hosts}/%2f?heartbeat=2");
+    let namespace = namespace();
+    let leader = connect_quorum(&url, &namespace, Role::Leader).await;
+    leader.declare(&tasks()).await.unwrap();
+    let id = LeaderId::new();
+    let replies = QueueSpec::Reply { leader: id, expires: Duration::from_secs(600) };
+    let mut consumer = leader.consume(&replies, 10).await.unwrap();
+    second.refuse(false);
+
+    // It stays away: a classic queue that it held is nowhere else.
+    let lost = Arc::clone(&cluster);
+    tokio::task::spawn_blocking(move || lost.kill(0)).await.unwrap().unwrap();
+    resumed(&mut *consumer).await;
+
+    leader.publish(&to_tasks(), message("do")).await.unwrap();
+    let worker = connect_quorum(&second.url(), &namespace, Role::Worker).await;
+    let mut serving = soon("to serve", worker.consume(&tasks(), 1)).await.unwrap();
+    let task = delivery(&mut *serving).await;
+    assert_eq!(task.message.body.as_ref(), b"do");
+    task.settle(Settle::Ack);
+    let to_leader = Address::new(Exchange::Reply, id.to_string());
+    assert!(worker.publish_mandatory(&to_leader, message("done")).await.unwrap());
+    let reply = delivery(&mut *consumer).await;
+    assert_eq!(reply.message.body.as_ref(), b"done");
+    reply.settle(Settle::Ack);
+
+    // And so it does when the node is back, which has the old queue yet.
+    let found = Arc::clone(&cluster);
+    tokio::task::spawn_blocking(move || found.revive(0)).await.unwrap().unwrap();
+    worker.publish(&to_leader, message("more")).await.unwrap();
+    assert_eq!(delivery(&mut *consumer).await.message.body.as_ref(), b"more");
+    worker.close().await;
+    leader.delete(&replies).await.unwrap();
+    leader.close().await;
+}
