@@ -78,12 +78,7 @@ async fn what_a_worker_had_leased_is_done_by_others_when_it_dies() {
     worker.ended().await;
     let mut other = fleet.worker(&["--hold", "1s"]);
     other.started().await;
-    let again = async {
-        while meeting.runs(0) < 2 {
-            tokio::time::sleep(Duration::from_millis(20)).await;
-        }
-    };
-    soon("another run", again).await;
+    meeting.ran(0, 2).await;
     meeting.open();
     let values: Vec<_> = soon("it", results.try_collect()).await.unwrap();
     assert_eq!(values, [(0, 0)]);

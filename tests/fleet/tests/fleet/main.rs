@@ -16,6 +16,7 @@ mod node;
 mod places;
 mod privileges;
 mod refusals;
+mod stalls;
 mod workers;
 
 use std::{future::Future, time::Duration};

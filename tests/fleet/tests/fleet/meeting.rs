@@ -46,6 +46,16 @@ impl Meeting {
         soon(what, found).await;
     }
 
+    /// Waits until an element was begun so often, by whomever.
+    pub(crate) async fn ran(&self, n: u64, times: usize) {
+        let ran = async {
+            while self.runs(n) < times {
+                tokio::time::sleep(Duration::from_millis(10)).await;
+            }
+        };
+        soon("another run", ran).await;
+    }
+
     /// How often an element was begun.
     pub(crate) fn runs(&self, n: u64) -> usize {
         let runs = std::fs::read(self.0.path().join(format!("runs-{n}")));
