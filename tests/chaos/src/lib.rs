@@ -26,7 +26,7 @@ mod world;
 pub use cli::main;
 pub use death::{Death, Point};
 pub use fault::{Fault, FaultKind, Party};
-pub use fleet::Workers;
+pub use fleet::{MemoryLimit, Workers};
 pub use habits::Habits;
 pub use report::Report;
 pub use run::{Place, Run};

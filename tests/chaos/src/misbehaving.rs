@@ -142,10 +142,17 @@ fn descend(depth: u64) -> u64 {
     if black_box(depth) == 0 { 0 } else { descend(depth + 1) + frame[7] }
 }
 
-/// Is killed, as the kernel kills who takes all memory.
+/// Takes memory until the kernel kills it for that; where nothing limits it, it is killed all the same.
 #[operation]
 pub fn take_all_memory(#[state] at: u64, n: u64) -> u64 {
+    const PIECE: usize = 16 << 20;
+    const MOST: usize = 1 << 30;
     if n == at {
+        let mut taken = Vec::new();
+        while taken.len() * PIECE < MOST {
+            // Memory is taken when it is written to.
+            taken.push(black_box(vec![1u8; PIECE]));
+        }
         death::die();
     }
     n

@@ -3,6 +3,7 @@
 
 mod broker;
 mod leader;
+mod memory;
 mod place;
 mod process;
 mod workers;
@@ -19,6 +20,7 @@ use phalanx_test_proxy::Proxy;
 
 pub(crate) use broker::OwnBroker;
 pub(crate) use leader::Leader;
+pub use memory::MemoryLimit;
 use place::Place;
 pub(crate) use process::HELD;
 pub use workers::Workers;
@@ -46,6 +48,8 @@ pub(crate) struct Shared {
     pub(crate) heartbeat: u64,
     pub(crate) habits: Habits,
     deaths: Mutex<VecDeque<Death>>,
+    /// What the workers share of memory, if that is limited.
+    pub(crate) memory: Option<MemoryLimit>,
     /// From now on nobody takes the place of who ends.
     pub(crate) ending: AtomicBool,
     pub(crate) report: Arc<Report>,
@@ -65,6 +69,7 @@ impl Shared {
             heartbeat,
             habits,
             deaths: Mutex::new(deaths.iter().copied().collect()),
+            memory: None,
             ending: AtomicBool::new(false),
             report,
         }

@@ -90,6 +90,9 @@ impl Place {
         command.args(["worker", "--slots", "2", "--pool", "default,other"]);
         command.args(["--connect-timeout", "10m", "--grace", "10s", "--hold", HOLD]).stderr(error);
         let mut child = command.spawn()?;
+        if let (Some(memory), Some(process)) = (&self.shared.memory, child.id()) {
+            memory.hold(process)?;
+        }
         // Waiting for a child closes the pipe that is still in it, and that would end it.
         let _life = child.stdin.take();
         *self.current() = Current { process: process::id(&child), ..Current::default() };

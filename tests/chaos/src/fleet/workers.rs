@@ -9,7 +9,7 @@ use std::{
 
 use phalanx_test_proxy::{Parts, Proxy};
 
-use super::{Place, Shared};
+use super::{MemoryLimit, Place, Shared};
 use crate::{Habits, Report};
 
 /// Workers of one namespace, each of which is replaced when it ends.
@@ -30,8 +30,26 @@ impl Workers {
     /// # Errors
     /// When the system gives no port.
     pub async fn start(program: PathBuf, url: String, count: usize) -> io::Result<Self> {
+        Self::within(None, program, url, count).await
+    }
+
+    /// The same, with so much memory for all of them.
+    ///
+    /// # Errors
+    /// When the system gives no port.
+    pub async fn within(
+        memory: Option<MemoryLimit>,
+        program: PathBuf,
+        url: String,
+        count: usize,
+    ) -> io::Result<Self> {
         let shared = Shared::new(program, 10, Habits::default(), &[], Arc::default());
-        Self::of(Arc::new(shared), url, count).await
+        Self::of(Arc::new(Shared { memory, ..shared }), url, count).await
+    }
+
+    /// The limit of their memory, if there is one.
+    pub fn memory(&self) -> Option<&MemoryLimit> {
+        self.shared.memory.as_ref()
     }
 
     pub(super) async fn of(shared: Arc<Shared>, url: String, count: usize) -> io::Result<Self> {

@@ -8,7 +8,7 @@ use phalanx::{
     error::{ErrorKind, ExecuteError},
     prelude::*,
 };
-use phalanx_chaos::{Workers, misbehaving::*};
+use phalanx_chaos::{MemoryLimit, Workers, misbehaving::*};
 
 use crate::test_url;
 
@@ -21,6 +21,10 @@ const PATIENCE: Duration = Duration::from_secs(120);
 /// Runs a test on a fleet of two workers; returns how many of them ended by themselves.
 async fn on_a_fleet(test: impl AsyncFn(&Runtime)) -> usize {
     let workers = Workers::start(env!("CARGO_BIN_EXE_chaos").into(), test_url(), 2).await.unwrap();
+    on_these(&workers, test).await
+}
+
+async fn on_these(workers: &Workers, test: impl AsyncFn(&Runtime)) -> usize {
     let builder = Runtime::builder().url(test_url()).namespace(workers.namespace());
     let runtime = builder.connect().await.unwrap();
     let neighbour = IndexedStream::from(0..COUNT).map(Fail { at: u64::MAX }).batch(1);
@@ -143,9 +147,17 @@ async fn what_ends_its_process_takes_one_worker_along_and_is_named() {
     })
     .await;
     assert_eq!(ended, 1, "a stack overflow");
+}
 
-    // In one batch with all others.
-    let ended = on_a_fleet(async |runtime: &Runtime| {
+/// The kernel kills the largest process of those that share the limit: the worker, and then the child of
+/// another.
+#[tokio::test]
+async fn what_takes_all_memory_takes_one_worker_along_and_is_named() {
+    let memory = MemoryLimit::new(512 << 20);
+    let workers = Workers::within(memory, env!("CARGO_BIN_EXE_chaos").into(), test_url(), 2);
+    let workers = workers.await.unwrap();
+    let ended = on_these(&workers, async |runtime: &Runtime| {
+        // In one batch with all others.
         let numbers = IndexedStream::from(0..5_000u64).batch(5_000);
         let values = numbers.try_map(TakeAllMemory { at: AT }).collect(runtime).await.unwrap();
         for (n, value) in (0..).zip(values) {
@@ -156,5 +168,8 @@ async fn what_ends_its_process_takes_one_worker_along_and_is_named() {
         }
     })
     .await;
-    assert_eq!(ended, 1, "a process that is killed where it takes all memory");
+    assert_eq!(ended, 1);
+    // Without control groups it has killed itself.
+    let killed = workers.memory().map(MemoryLimit::killed);
+    assert!(killed.is_none_or(|killed| killed >= 2), "the kernel killed {killed:?}");
 }
