@@ -40,6 +40,8 @@ use crate::{
 const ANSWERS_IN_A_ROW: usize = 64;
 /// How often a leader says which of its jobs are alive (rule 21).
 const ALIVE_EVERY: Duration = Duration::from_secs(5);
+/// The topic that all workers listen to.
+const EVERYBODY: &str = "all";
 /// How often the engine hears that time has passed, while it has jobs.
 const TICK: Duration = Duration::from_millis(10);
 /// A longer gap between two ticks is this process's own pause, and counts as one of these.
@@ -303,6 +305,9 @@ impl Driver {
         let Consumption::Delivery(delivery) = event else { return };
         match Event::decode(&delivery.message.body) {
             Ok(Event::Hello(presence)) => {
+                // It takes no task before it has heard a leader, or waited for one.
+                let alive = self.alive();
+                self.say(&format!("worker.{}", presence.worker), &alive);
                 self.hear(Input::Presence(Box::new(presence)));
             }
             Ok(Event::Presence(presence)) => self.hear(Input::Presence(Box::new(presence))),
@@ -369,7 +374,7 @@ impl Driver {
             Action::End { job, result } => self.end(job, result),
             Action::Cancel { job } => {
                 let cancel = Control::Cancel { leader: self.leader, job };
-                self.broadcast(&cancel);
+                self.say(EVERYBODY, &cancel);
             }
             Action::Emit { job, event } => {
                 if let Some(channels) = self.jobs.get(&job) {
@@ -487,17 +492,21 @@ impl Driver {
 
     /// Rule 21: which jobs live is state, said again and again; that one is dead follows from it.
     fn say_alive(&mut self) {
+        let alive = self.alive();
+        self.say(EVERYBODY, &alive);
+    }
+
+    fn alive(&mut self) -> Control {
         self.beat += 1;
-        let alive = Control::Alive {
+        Control::Alive {
             leader: self.leader,
             beat: self.beat,
             upto: self.newest,
             live: self.engine.live_jobs().collect(),
-        };
-        self.broadcast(&alive);
+        }
     }
 
-    fn broadcast(&mut self, control: &Control) {
+    fn say(&mut self, topic: &str, control: &Control) {
         let Ok(body) = control.encode() else { return };
         let properties = Properties {
             kind: Some(MessageKind::Control),
@@ -506,7 +515,7 @@ impl Driver {
             ..Properties::default()
         };
         let broker = Arc::clone(&self.broker);
-        let address = Address::new(Exchange::Control, "all");
+        let address = Address::new(Exchange::Control, topic);
         // State that is said again: whether this one arrives matters little. No task has number 0.
         self.publishing.push(Box::pin(async move {
             let result = broker.publish(&address, Message { properties, body }).await;

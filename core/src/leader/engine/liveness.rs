@@ -37,8 +37,9 @@ impl Engine {
             self.workers.forget_silent(self.wall);
         }
         self.look_at_refusals();
-        self.look_at_copies();
         self.look_at_stalls();
+        // Last: what is sent again now is not what anybody waits for.
+        self.look_at_copies();
     }
 
     /// Fails the jobs of tasks that every live worker has refused for a while (rule 10).

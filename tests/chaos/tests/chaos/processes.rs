@@ -1,6 +1,8 @@
 //! Processes that are killed, told to end, or hang.
 
-use phalanx_chaos::FaultKind;
+use std::time::Duration;
+
+use phalanx_chaos::{Fault, FaultKind, Party, Place, Schedule};
 
 use crate::{schedule, shared, survived};
 
@@ -20,7 +22,32 @@ async fn workers_come_and_go_and_hang_and_no_element_is_lost() {
 async fn leader_and_workers_that_hang_longer_than_heartbeats_lose_nothing() {
     let mut schedule = schedule(4, &[FaultKind::SuspendLeader, FaultKind::SuspendWorker]);
     for (_, fault) in &mut schedule.faults {
-        fault.length = std::time::Duration::from_secs(4 * crate::HEARTBEAT);
+        fault.length = Duration::from_secs(4 * crate::HEARTBEAT);
     }
     survived(schedule, shared()).await;
+}
+
+/// Longer than heartbeats, leases, what a worker or leader may be silent, what a confirm may take: than
+/// all that does not count in half hours.
+fn hangs(seed: u64, kind: FaultKind, party: Party) -> Schedule {
+    let fault = Fault { kind, party, length: Duration::from_secs(75) };
+    Schedule { faults: vec![(Duration::from_secs(3), fault)], ..schedule(seed, &[]) }
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+#[ignore = "takes minutes"]
+async fn a_leader_that_hangs_longer_than_every_timeout_loses_nothing() {
+    survived(hangs(24, FaultKind::SuspendLeader, Party::Leader), shared()).await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+#[ignore = "takes minutes"]
+async fn a_worker_that_hangs_longer_than_every_timeout_loses_nothing() {
+    survived(hangs(25, FaultKind::SuspendWorker, Party::Worker(0)), shared()).await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+#[ignore = "takes minutes"]
+async fn a_broker_that_hangs_longer_than_every_timeout_loses_nothing() {
+    survived(hangs(26, FaultKind::SuspendBroker, Party::Leader), Place::Own).await;
 }

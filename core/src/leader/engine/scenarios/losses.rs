@@ -314,6 +314,11 @@ fn a_stalled_job_says_what_it_waits_for() {
     leader.probe_came_back(leader.probes[0]);
     live(&mut leader, 2 * SECOND);
     assert!(matches!(stalls(&leader).last(), Some(Stall::Missing { tasks: 1, .. })));
+    // Lost, and sent again: nobody waits for a back-off.
+    live(&mut leader, 2 * HOLD);
+    assert_eq!(leader.take().header.attempt, 2);
+    let backing_off = |stall: &Stall| matches!(stall, Stall::BackingOff { .. });
+    assert!(!stalls(&leader).iter().any(backing_off), "{:?}", stalls(&leader));
     leader.lease(1, &task, 0);
     for _ in 0..10 {
         live(&mut leader, 4 * SECOND);
