@@ -2,6 +2,7 @@
 
 use std::{
     hash::{BuildHasher, RandomState},
+    pin::pin,
     sync::{
         Arc, Mutex, PoisonError,
         atomic::{AtomicUsize, Ordering},
@@ -33,6 +34,8 @@ use crate::{
 const FIRST_PATIENCE: Duration = Duration::from_secs(5);
 /// lapin tells of a loss at once; this is the net beneath.
 const CHECK_EVERY: Duration = Duration::from_millis(500);
+/// RabbitMQ itself looks for a minute for the node of a queue, before it says no.
+const LONGEST_ANSWER: Duration = Duration::from_secs(90);
 /// For good-byes: a broker that blocks or hangs never answers them.
 const GOOD_BYE: Duration = Duration::from_secs(2);
 
@@ -60,6 +63,21 @@ impl Session {
     /// for long, as it may have been the channel alone.
     pub(crate) async fn pause(&self) {
         let _ = timeout(Duration::from_millis(100), self.lost.cancelled()).await;
+    }
+
+    /// Asks the broker something; `None` when the connection was lost meanwhile. It is given up when
+    /// there is no answer: heartbeats alone are no life. Only a broker that takes nothing may be slow.
+    pub(crate) async fn answered<T>(&self, question: impl Future<Output = T>) -> Option<T> {
+        let mut question = pin!(self.unless_lost(question));
+        loop {
+            if let Ok(answer) = timeout(LONGEST_ANSWER, &mut question).await {
+                return answer;
+            }
+            if !self.connection.status().blocked() {
+                tracing::warn!("a question is not answered: the connection is given up");
+                self.lost.cancel();
+            }
+        }
     }
 
     /// Does something on the connection; `None` when that was lost meanwhile. lapin may never
@@ -360,7 +378,7 @@ where
     let mut ended = 0;
     loop {
         let session = link.session().await.ok_or(BrokerError::Closed)?;
-        let Some(attempted) = session.unless_lost(attempt(session.clone())).await else { continue };
+        let Some(attempted) = session.answered(attempt(session.clone())).await else { continue };
         match attempted {
             Ok(done) => return Ok(done),
             Err(Failure::Refused(error) | Failure::Away(error)) => return Err(error),

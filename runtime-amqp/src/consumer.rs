@@ -22,8 +22,9 @@ use phalanx_core::broker::{
     BrokerError, Consumer, Consumption, Delivery, Message, QueueSpec, Settle, Settler,
 };
 use tokio::{
+    runtime::Handle,
     sync::{mpsc, oneshot},
-    time::{sleep, timeout},
+    time::{Instant, sleep, sleep_until, timeout},
 };
 use tokio_util::{
     sync::{CancellationToken, DropGuard},
@@ -37,6 +38,12 @@ use crate::{
     error::{Failure, refused},
     properties,
 };
+
+/// A consumer to which nothing came for so long begins anew: a queue that is deleted and made again in
+/// one moment can leave it behind, with a broker that does not know it any more and does not say so.
+const ANEW_AFTER: Duration = Duration::from_secs(30);
+/// A leader does without what is in its reply queue, but not lightly.
+const REPLIES_PATIENCE: Duration = Duration::from_secs(10);
 
 /// A stream of deliveries, fed by a task that owns channel and connection matters.
 pub(crate) struct AmqpConsumer {
@@ -191,6 +198,24 @@ struct Attached {
     room: Option<oneshot::Receiver<usize>>,
 }
 
+/// Closes a channel, unless it is kept.
+struct CloseOnDrop(Option<Channel>);
+
+impl CloseOnDrop {
+    fn keep(mut self) {
+        self.0 = None;
+    }
+}
+
+impl Drop for CloseOnDrop {
+    fn drop(&mut self) {
+        // Without a runtime there is no connection either.
+        if let (Some(channel), Ok(runtime)) = (self.0.take(), Handle::try_current()) {
+            runtime.spawn(async move { channel.close(200, "not wanted".into()).await });
+        }
+    }
+}
+
 /// What a consumer ends with.
 struct Ends {
     /// Fires when the broker is closed on this side.
@@ -279,24 +304,31 @@ impl Source {
         declare::net(connection, generation, namespace, &self.spec).await?;
         let patience = match self.spec {
             // Where it cannot be had, another one will do.
-            QueueSpec::Reply { .. } => self.supervisor.url.connection_timeout,
+            QueueSpec::Reply { .. } => REPLIES_PATIENCE,
             _ => Duration::MAX,
         };
+        let mut left = None;
         let shape = loop {
             let shape = namespace.queue(&self.spec, generation).map_err(Failure::Refused)?;
             match declare::queue_or_away(connection, &shape, patience).await {
                 Ok(()) => break shape,
-                Err(Failure::Away(error)) if namespace.leave(&self.spec) => {
+                Err(Failure::Away(error)) if matches!(self.spec, QueueSpec::Reply { .. }) => {
                     tracing::warn!(queue = shape.name, %error, "left behind: its node is down");
-                    // It would get a copy of everything when it is back. Where that is refused, or
-                    // takes too long, it gets them until it expires.
-                    let unbound = timeout(patience, declare::unbind(connection, &shape)).await;
-                    unbound.unwrap_or(Ok(()))?;
+                    namespace.next_reply_queue();
+                    left = Some(shape);
                 }
                 Err(failure) => return Err(failure),
             }
         };
+        if let Some(left) = left {
+            // It would get a copy of everything when it is back. Where that is refused, or takes too
+            // long, it gets them until it expires.
+            let unbound = timeout(patience, declare::unbind(connection, &left)).await;
+            unbound.unwrap_or(Ok(()))?;
+        }
         let channel = connection.create_channel().await?;
+        // A consumer that comes about when nobody wants it any more would swallow tasks.
+        let unless_attached = CloseOnDrop(Some(channel.clone()));
         let prefetch = self.prefetch.clone();
         let settler = ChannelSettler::spawn(channel.clone(), self.policy, prefetch);
         let mut attached = Attached {
@@ -316,6 +348,7 @@ impl Source {
             }
             None => error.into(),
         })?;
+        unless_attached.keep();
         Ok(attached)
     }
 
@@ -372,9 +405,11 @@ impl Source {
     ) -> End {
         let epoch = self.now();
         let session = attached.session.clone();
+        let mut silent_since = Instant::now();
         loop {
             tokio::select! {
                 delivery = next(&mut attached.streams) => {
+                    silent_since = Instant::now();
                     let mut here = Some(delivery);
                     // Those that are here already need no turn of the loop each.
                     while let Some(delivery) = here {
@@ -386,25 +421,36 @@ impl Source {
                 }
                 out = room(&mut attached.room) => {
                     let prefetch = self.prefetch.load(Ordering::Relaxed);
-                    let granted = session.unless_lost(attached.grant(prefetch, out)).await;
+                    // Without an answer, the acker has ended with its channel.
+                    let Some(out) = out else { return End::Interrupted };
+                    let granted = session.answered(attached.grant(prefetch, out)).await;
                     let Some(Ok(())) = granted else { return End::Interrupted };
                 }
                 command = commands.recv() => match command {
                     Some(Command::Prefetch(prefetch, done)) => {
                         self.prefetch.store(prefetch, Ordering::Relaxed);
                         let change = self.change_prefetch(attached, epoch, prefetch);
-                        let changed = session.unless_lost(change).await;
+                        let changed = session.answered(change).await;
                         let _ = done.send(());
                         let Some(Ok(())) = changed else { return End::Interrupted };
+                        silent_since = Instant::now();
                     }
                     Some(Command::Cancel(done)) => {
                         let stop = attached.stop(|item| drop(self.items.send(item)), epoch);
-                        session.unless_lost(stop).await;
+                        session.answered(stop).await;
                         let _ = done.send(());
                         return End::Cancelled;
                     }
                     None => return End::Over,
                 },
+                () = sleep_until(silent_since + ANEW_AFTER) => {
+                    let prefetch = self.prefetch.load(Ordering::Relaxed);
+                    let change = self.change_prefetch(attached, epoch, prefetch);
+                    let Some(Ok(())) = session.answered(change).await else {
+                        return End::Interrupted;
+                    };
+                    silent_since = Instant::now();
+                }
                 () = session.lost.cancelled() => return End::Interrupted,
                 () = ends.reached() => return End::Over,
             }
@@ -442,16 +488,13 @@ async fn next(
     next.await
 }
 
-/// Resolves when there is room to be granted, with how much of the prefetch is still not.
-async fn room(room: &mut Option<oneshot::Receiver<usize>>) -> usize {
+/// Resolves when there is room to be granted, with how much of the prefetch is still not; with `None`
+/// when nobody will ever say so.
+async fn room(room: &mut Option<oneshot::Receiver<usize>>) -> Option<usize> {
     let Some(receiver) = room else { return std::future::pending().await };
     let out = receiver.await;
     *room = None;
-    match out {
-        Ok(out) => out,
-        // The acker ended with its channel: so will the stream.
-        Err(_) => std::future::pending().await,
-    }
+    out.ok()
 }
 
 impl Attached {

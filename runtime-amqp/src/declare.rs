@@ -10,7 +10,7 @@ use lapin::{
     },
     types::{FieldTable, ShortString},
 };
-use phalanx_core::broker::{Declared, QueueSpec};
+use phalanx_core::broker::{BrokerError, Declared, QueueSpec};
 use tokio::time::timeout;
 
 use crate::{
@@ -67,10 +67,8 @@ pub(crate) async fn queue(
     let (channel, queue, as_found) = match declare(false).await {
         Ok((channel, queue)) => (channel, queue, false),
         Err(error) if is(&error, NOT_FOUND) => {
-            return Err(Failure::Away(match soft(&error) {
-                Some(refusal) => refused(&what, refusal),
-                None => return Err(error.into()),
-            }));
+            let reason = soft(&error).map(|refusal| refusal.text).unwrap_or_default();
+            return Err(Failure::Away(BrokerError::Away { what, reason }));
         }
         Err(error) => {
             let refusal = may_go_on(&what, error)?;
@@ -103,8 +101,8 @@ pub(crate) async fn queue_or_away(
         outcome = &mut declared => outcome.map(drop),
         answered = answers => {
             answered?;
-            let text = format!("its node has not answered for {patience:?}, others have");
-            Err(Failure::Away(refused(&format!("queue `{}`", shape.name), Refusal { code: 0, text })))
+            let reason = format!("no answer for {patience:?}, though the broker answers");
+            Err(Failure::Away(BrokerError::Away { what: format!("queue `{}`", shape.name), reason }))
         }
     }
 }

@@ -195,10 +195,10 @@ impl Task {
 
     /// Opens a channel and publishes on it until it fails or all is done and closed.
     async fn one_channel(&mut self, session: &Session) -> Result<End, lapin::Error> {
-        let channel = tokio::select! {
-            channel = open(session) => Arc::new(channel?),
-            () = session.lost.cancelled() => return Ok(End::Failed),
+        let Some(channel) = session.answered(open(session)).await else {
+            return Ok(End::Failed);
         };
+        let channel = Arc::new(channel?);
         let mut flight = Flight::default();
         let (end, first) = self.pump(session, &channel, &mut flight).await;
         if let End::Failed = end {

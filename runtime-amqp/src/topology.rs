@@ -104,14 +104,10 @@ impl Namespace {
         Some(format!("{}.{last}", self.name))
     }
 
-    /// Takes another queue of the same bindings for one whose node is down; `false` where all must
-    /// use the same. What was in the old one is lost to this process, and is found to be.
-    pub(crate) fn leave(&self, queue: &QueueSpec) -> bool {
-        let is_own = matches!(queue, QueueSpec::Reply { .. });
-        if is_own {
-            self.replies_left.fetch_add(1, Ordering::Relaxed);
-        }
-        is_own
+    /// From now on replies come to another queue, of the same bindings: the node of this one is down.
+    /// What was in it is lost to this process, and is found to be.
+    pub(crate) fn next_reply_queue(&self) {
+        self.replies_left.fetch_add(1, Ordering::Relaxed);
     }
 
     /// The real queue. Those that live with their connection carry its generation in their name: a

@@ -312,3 +312,23 @@ async fn the_next_host_of_the_url_is_taken_when_one_does_not_answer() {
     broker.close().await;
     scratch.sweep().await;
 }
+
+/// Its queue was deleted and made again, and nobody said so: it takes half a minute to doubt it.
+#[tokio::test]
+async fn a_consumer_that_the_broker_has_forgotten_begins_anew() {
+    let (proxy, broker, scratch) = connect_through().await;
+    let mut consumer = broker.consume(&tasks(), 10).await.unwrap();
+    proxy.hush(true);
+    let channel = raw().await.create_channel().await.unwrap();
+    let queue = format!("{}.task.default", scratch.0);
+    channel.queue_delete(queue.into(), Default::default()).await.unwrap();
+    let other = connect_to(&test_url(), &scratch.0, Role::Leader).await.unwrap();
+    other.declare(&tasks()).await.unwrap();
+    other.publish(&to_tasks(), message("found")).await.unwrap();
+    let found = delivery(&mut *consumer).await;
+    assert_eq!((found.message.body.as_ref(), found.redelivered), (&b"found"[..], false));
+    found.settle(Settle::Ack);
+    other.close().await;
+    broker.close().await;
+    scratch.sweep().await;
+}

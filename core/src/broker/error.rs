@@ -54,6 +54,14 @@ pub enum BrokerError {
         /// In the broker's words.
         reason: String,
     },
+    /// It is on a node of the cluster that is down.
+    #[error("{what} is away until its node is back: {reason}")]
+    Away {
+        /// The queue.
+        what: String,
+        /// In the broker's words.
+        reason: String,
+    },
     /// The connection was lost on the way.
     #[error("the connection to the broker was lost: {reason}")]
     Lost {
@@ -72,6 +80,7 @@ impl From<BrokerError> for PublishError {
             BrokerError::Denied { .. } | BrokerError::Unusable { .. } => {
                 Self::Refused { reason: error.to_string() }
             }
+            BrokerError::Away { .. } => Self::Nacked { reason: error.to_string() },
             BrokerError::Lost { .. } => Self::Lost,
             BrokerError::Closed => Self::Closed,
         }

@@ -305,9 +305,12 @@ impl Driver {
         let Consumption::Delivery(delivery) = event else { return };
         match Event::decode(&delivery.message.body) {
             Ok(Event::Hello(presence)) => {
-                // It takes no task before it has heard a leader, or waited for one.
-                let alive = self.alive();
-                self.say(&format!("worker.{}", presence.worker), &alive);
+                // It takes no task before it has heard a leader, or waited for one. Where the broker
+                // takes nothing, the next beat will do.
+                if self.broker.health().borrow().is_well() {
+                    let alive = self.alive();
+                    self.say(&format!("worker.{}", presence.worker), &alive);
+                }
                 self.hear(Input::Presence(Box::new(presence)));
             }
             Ok(Event::Presence(presence)) => self.hear(Input::Presence(Box::new(presence))),

@@ -236,7 +236,9 @@ impl JobState {
             return self.outgoing >= MAX_JOB_BYTES && moves;
         }
         let later = &self.stages[stage + 1..];
-        let moves = later.iter().any(|state| state.tasks > 0 || state.pending_elements > 0);
+        let moves = later
+            .iter()
+            .any(|state| state.tasks > 0 || !state.due.is_empty() || state.pending_elements > 0);
         self.bytes >= MAX_JOB_BYTES && moves
     }
 

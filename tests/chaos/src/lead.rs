@@ -104,7 +104,8 @@ impl Lead {
     ) -> Result<Duration, String> {
         let started = Instant::now();
         let (job, outcome) = spec.start(runtime).map_err(|error| error.to_string())?;
-        tokio::spawn(watch(job.clone(), tally.clone()));
+        let last_stall = Arc::new(Mutex::new(String::from("no stall was told")));
+        tokio::spawn(watch(job.clone(), tally.clone(), Arc::clone(&last_stall)));
         let moving = tokio::spawn(Arc::clone(stalls).follow(job.clone()));
         let bound = Duration::from_secs(self.bound);
         let outcome = tokio::time::timeout(bound, outcome).await;
@@ -113,7 +114,8 @@ impl Lead {
             Ok(outcome) => outcome.map_err(|error: Error| error.to_string())?,
             Err(_) => {
                 let progress = *job.progress().borrow();
-                return Err(format!("not over after {bound:?}: {progress:?}"));
+                let stall = last_stall.lock().unwrap_or_else(PoisonError::into_inner).clone();
+                return Err(format!("not over after {bound:?}: {progress:?}; {stall}"));
             }
         };
         add(tally, "jobs ended", 1);
@@ -141,7 +143,7 @@ fn end_with_input() -> Arc<AtomicBool> {
 }
 
 /// Counts what happens to a job.
-async fn watch(job: Job, tally: Tally) {
+async fn watch(job: Job, tally: Tally, last_stall: Arc<Mutex<String>>) {
     let mut events = job.events();
     while let Some(event) = events.next().await {
         match event {
@@ -154,6 +156,8 @@ async fn watch(job: Job, tally: Tally) {
             JobEvent::Stalled(stall) => {
                 add(&tally, "stalls told", 1);
                 println!("stall: {stall}");
+                let mut last = last_stall.lock().unwrap_or_else(PoisonError::into_inner);
+                *last = stall.to_string();
             }
             _ => {}
         }

@@ -18,6 +18,8 @@ pub(crate) struct Rules {
     pub(crate) way: watch::Receiver<Way>,
     /// Bytes of the clients that vanished.
     pub(crate) swallowed: watch::Sender<usize>,
+    /// Whether clients hear that the broker has ended their consumers.
+    pub(crate) hushed: watch::Receiver<bool>,
 }
 
 impl Rules {
@@ -81,10 +83,28 @@ pub(crate) async fn downstream(
         }
         let whole = whole_frames(&buffer);
         if whole > 0 {
-            rules.pass(&mut to, &buffer[..whole]).await?;
-            buffer.drain(..whole);
+            let mut frames: Vec<u8> = buffer.drain(..whole).collect();
+            if *rules.hushed.borrow() {
+                frames = without_cancels(&frames);
+            }
+            rules.pass(&mut to, &frames).await?;
         }
     }
+}
+
+/// Whole frames, but for those by which the broker ends a consumer: class `basic`, method `cancel`.
+fn without_cancels(mut frames: &[u8]) -> Vec<u8> {
+    const METHOD: u8 = 1;
+    let mut rest = Vec::with_capacity(frames.len());
+    while let Some([kind, _, _, a, b, c, d]) = frames.first_chunk() {
+        let (frame, behind) =
+            frames.split_at(7 + u32::from_be_bytes([*a, *b, *c, *d]) as usize + 1);
+        if *kind != METHOD || !frame[7..].starts_with(&[0, 60, 0, 30]) {
+            rest.extend_from_slice(frame);
+        }
+        frames = behind;
+    }
+    rest
 }
 
 /// How many of these bytes are whole frames: type, channel, length, so many bytes, an end mark.
@@ -103,6 +123,18 @@ fn whole_frames(bytes: &[u8]) -> usize {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn nothing_is_kept_back_but_cancellations() {
+        let frame = |kind: u8, payload: &[u8]| {
+            let length = (payload.len() as u32).to_be_bytes();
+            [&[kind, 0, 1], &length[..], payload, &[0xCE]].concat()
+        };
+        let cancel = frame(1, &[0, 60, 0, 30, 0, 1]);
+        let others =
+            [frame(1, &[0, 60, 0, 31, 0]), frame(3, &[0, 60, 0, 30]), frame(8, &[])].concat();
+        assert_eq!(without_cancels(&[&others[..], &cancel, &others].concat()), others.repeat(2));
+    }
 
     #[test]
     fn a_frame_that_is_not_whole_yet_is_left_for_later() {

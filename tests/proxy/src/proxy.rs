@@ -33,6 +33,7 @@ pub struct Proxy {
 struct Shared {
     way: watch::Sender<Way>,
     swallowed: watch::Sender<usize>,
+    hushed: watch::Sender<bool>,
     cut: broadcast::Sender<()>,
     refusing: AtomicBool,
     /// What may speak in the broker's name to the connections, in the order in which they came.
@@ -48,6 +49,7 @@ impl Proxy {
         let shared = Arc::new(Shared {
             way: watch::Sender::default(),
             swallowed: watch::Sender::default(),
+            hushed: watch::Sender::default(),
             cut: broadcast::channel(1).0,
             refusing: AtomicBool::default(),
             injectors: Mutex::default(),
@@ -87,6 +89,11 @@ impl Proxy {
     /// Whether new connections are ended at once.
     pub fn refuse(&self, refusing: bool) {
         self.shared.refusing.store(refusing, Ordering::SeqCst);
+    }
+
+    /// Whether clients are not told any more when the broker ends their consumers.
+    pub fn hush(&self, hushed: bool) {
+        self.shared.hushed.send_replace(hushed);
     }
 
     /// How many bytes of the clients vanish from now on.
@@ -142,7 +149,11 @@ async fn connect(client: TcpStream, broker: String, shared: Arc<Shared>) {
     let Ok(server) = TcpStream::connect(&broker).await else { return };
     let (injector, injected) = mpsc::unbounded_channel();
     shared.injectors.lock().unwrap_or_else(PoisonError::into_inner).push(injector);
-    let rules = Rules { way: shared.way.subscribe(), swallowed: shared.swallowed.clone() };
+    let rules = Rules {
+        way: shared.way.subscribe(),
+        swallowed: shared.swallowed.clone(),
+        hushed: shared.hushed.subscribe(),
+    };
     // Another process's frames are as small as ours, and as little to be held back.
     let _ = (client.set_nodelay(true), server.set_nodelay(true));
     let (from_client, to_client) = client.into_split();

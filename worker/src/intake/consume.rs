@@ -94,10 +94,16 @@ impl Intake<'_> {
                 consumer = self.engine.broker.consume(&self.queue, prefetch) => consumer,
             };
             match consumer {
-                Err(error @ BrokerError::Lost { .. }) => {
+                Err(error @ (BrokerError::Lost { .. } | BrokerError::Away { .. })) => {
                     tracing::debug!(%error, queue = ?self.queue, "consuming will be tried again");
                     let mut health = self.engine.broker.health();
-                    tokio::time::sleep(PACE).await;
+                    // A node takes its time to come back.
+                    let is_away = matches!(error, BrokerError::Away { .. });
+                    let pause = if is_away { Duration::from_secs(1) } else { PACE };
+                    tokio::select! {
+                        () = self.engine.draining.cancelled() => return Ok(None),
+                        () = tokio::time::sleep(pause) => {}
+                    }
                     tokio::select! {
                         () = self.engine.draining.cancelled() => return Ok(None),
                         _ = health.wait_for(|health| health.connected) => {}

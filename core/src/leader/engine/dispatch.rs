@@ -38,6 +38,11 @@ impl Engine {
         {
             self.waiting.remove(&(until, number));
             let Some(task) = self.tasks.get_mut(&number) else { continue };
+            if let Work::Combine { .. } = task.work {
+                // What a fold holds grows smaller by it (rule 17).
+                self.publish(number);
+                continue;
+            }
             let Some(job) = self.jobs.get_mut(&task.job) else { continue };
             task.state = TaskState::Due;
             job.stages[task.stage].due.insert(number);

@@ -115,7 +115,8 @@ impl Place {
                 Some(death) => report.count(&format!("died: {}", death.point)),
                 None => report.problem(format!("worker {} was killed by a stranger", self.number)),
             },
-            (_, Some(0)) if current.drained => report.count("drained"),
+            // It may have been faster than who would have killed it.
+            (_, Some(0)) if current.drained || current.killed => report.count("drained"),
             _ => {
                 let number = self.number;
                 report.problem(format!("worker {number} ended: {status}\n{}", said.tail()));

@@ -129,3 +129,38 @@ async fn what_was_in_a_deleted_task_queue_is_missed_and_sent_again() {
     runtime.close().await;
     fleet.end(vec![worker]).await;
 }
+
+/// As it has when its leader hung, or was out of reach, for longer than the queue lives.
+#[tokio::test]
+async fn a_leader_whose_reply_queue_has_expired_makes_it_again_and_misses_nothing() {
+    let mut fleet = Fleet::new();
+    let direct = fleet.url.clone();
+    let proxy = Proxy::to(&direct).await.unwrap();
+    fleet.url = proxy.url();
+    let builder = fleet.builder().hold(Duration::from_secs(2));
+    let runtime = soon("to connect", builder.connect()).await.unwrap();
+    fleet.url = direct;
+    let mut worker = fleet.worker(&["--hold", "2s"]);
+    worker.started().await;
+    let meeting = Meeting::new();
+    let held = IndexedStream::from(0..2u64).map(Hold { directory: meeting.place() }).batch(1);
+    let (_job, results) = held.ordered().start(&runtime).unwrap();
+    meeting.said("started", 2).await;
+
+    proxy.refuse(true);
+    proxy.cut();
+    let replies = format!("{}.reply.{}", fleet.namespace, runtime.leader());
+    let channel = fleet.raw().await.create_channel().await.unwrap();
+    channel.queue_delete(replies.into(), Default::default()).await.unwrap();
+    // All is done while nobody can be told of it.
+    meeting.open();
+    fleet.emptied(&fleet.task_queue()).await;
+    proxy.refuse(false);
+
+    let values: Vec<u64> =
+        soon("all", results.map_ok(|(_, value)| value).try_collect()).await.unwrap();
+    assert_eq!(values, [0, 3]);
+    assert_eq!((meeting.runs(0), meeting.runs(1)), (2, 2), "the first results were lost");
+    runtime.close().await;
+    fleet.end(vec![worker]).await;
+}
