@@ -10,7 +10,7 @@ use crate::broker;
 /// Break fleets as a seed says, and compare the answers of their jobs.
 ///
 /// `cargo xtask chaos --seed 7 --minutes 5` for a run that can be repeated, `--soak` for a million
-/// tasks, `-- --help` for all there is. The broker is a private node: of the tree that
+/// tasks, `--cluster` for three nodes in containers, `-- --help` for all there is. The broker is a private node: of the tree that
 /// PHALANX_TEST_RABBITMQ_ROOT names, else of the image that PHALANX_TEST_RABBITMQ_IMAGE names, else
 /// of this machine's rabbitmq-server, which is installed if need be.
 #[derive(Debug, Args)]

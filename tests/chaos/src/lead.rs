@@ -152,7 +152,9 @@ async fn watch(job: Job, tally: Tally, last_stall: Arc<Mutex<String>>) {
                 let end = why.find(|c: char| !c.is_alphanumeric()).unwrap_or(why.len());
                 add(&tally, &format!("tasks returned: {}", &why[..end]), 1);
             }
-            JobEvent::TaskRepublished { .. } => add(&tally, "tasks republished", 1),
+            JobEvent::TaskRepublished { reason, .. } => {
+                add(&tally, &format!("tasks republished: {}", kind_of(&reason)), 1);
+            }
             JobEvent::Stalled(stall) => {
                 add(&tally, "stalls told", 1);
                 println!("stall: {stall}");
@@ -161,6 +163,16 @@ async fn watch(job: Job, tally: Tally, last_stall: Arc<Mutex<String>>) {
             }
             _ => {}
         }
+    }
+}
+
+/// The same for all tasks and workers.
+fn kind_of(reason: &str) -> &str {
+    match reason {
+        "the broker lost it" => "lost",
+        reason if reason.ends_with("fell silent") => "lease over",
+        reason if reason.contains("before the broker confirmed") => "not confirmed",
+        _ => "not taken",
     }
 }
 

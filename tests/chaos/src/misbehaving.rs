@@ -142,14 +142,14 @@ fn descend(depth: u64) -> u64 {
     if black_box(depth) == 0 { 0 } else { descend(depth + 1) + frame[7] }
 }
 
-/// Takes memory until the kernel kills it for that; where nothing limits it, it is killed all the same.
+/// Takes so much memory, of which the kernel kills it if there is not as much; else it is killed all
+/// the same.
 #[operation]
-pub fn take_all_memory(#[state] at: u64, n: u64) -> u64 {
+pub fn take_all_memory(#[state] at: u64, #[state] most: u64, n: u64) -> u64 {
     const PIECE: usize = 16 << 20;
-    const MOST: usize = 1 << 30;
     if n == at {
         let mut taken = Vec::new();
-        while taken.len() * PIECE < MOST {
+        while ((taken.len() * PIECE) as u64) < most {
             // Memory is taken when it is written to.
             taken.push(black_box(vec![1u8; PIECE]));
         }

@@ -1,7 +1,8 @@
 //! Three nodes in containers that form a cluster.
 
-use std::fs;
+use std::fs::{self, Permissions};
 use std::net::{Ipv4Addr, SocketAddr};
+use std::os::unix::fs::PermissionsExt;
 use std::path::Path;
 use std::thread;
 use std::time::Instant;
@@ -163,18 +164,10 @@ impl Cluster {
 
     /// What all nodes read.
     fn write(&self) -> Result<(), NodeError> {
-        let written = |name: &str, text: &str| {
+        let written = |name: &str, mode: u32, text: &str| {
             let path = self.data().join(name);
             fs::write(&path, text)?;
-            // Erlang takes no cookie that others may read; who starts the broker makes it his own.
-            fs::set_permissions(
-                &path,
-                std::os::unix::fs::PermissionsExt::from_mode(if name == "cookie" {
-                    0o400
-                } else {
-                    0o644
-                }),
-            )
+            fs::set_permissions(&path, Permissions::from_mode(mode))
         };
         let peers: String = (0..Self::NODES)
             .map(|node| {
@@ -189,8 +182,9 @@ impl Cluster {
             "loopback_users.guest = false\n\
              cluster_formation.peer_discovery_backend = classic_config\n{peers}"
         );
-        written("cookie", &self.name.replace('-', ""))
-            .and_then(|()| written(CONFIGURATION, &configuration))
+        // Erlang takes no cookie that others may read; who starts the broker makes it his own.
+        written("cookie", 0o400, &self.name.replace('-', ""))
+            .and_then(|()| written(CONFIGURATION, 0o644, &configuration))
             .map_err(NodeError::io(format!("write to {}", self.data().display())))
     }
 

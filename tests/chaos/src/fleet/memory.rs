@@ -18,9 +18,15 @@ impl MemoryLimit {
         let name = format!("phalanx-{}", uuid::Uuid::new_v4());
         let [one, two] =
             ["/sys/fs/cgroup/memory", "/sys/fs/cgroup"].map(|it| format!("{it}/{name}"));
-        Self::make(one, "memory.limit_in_bytes", "memory.oom_control", bytes)
-            .or_else(|_| Self::make(two, "memory.max", "memory.events", bytes))
-            .ok()
+        let one = || {
+            let made = Self::make(one, "memory.limit_in_bytes", "memory.oom_control", bytes)?;
+            made.swap_nothing("memory.memsw.limit_in_bytes", bytes)
+        };
+        let two = || {
+            let made = Self::make(two, "memory.max", "memory.events", bytes)?;
+            made.swap_nothing("memory.swap.max", 0)
+        };
+        one().or_else(|_| two()).ok()
     }
 
     fn make(group: String, limit: &str, events: &'static str, bytes: u64) -> io::Result<Self> {
@@ -31,6 +37,16 @@ impl MemoryLimit {
         fs::OpenOptions::new().write(true).open(made.group.join(limit))?;
         fs::write(made.group.join(limit), bytes.to_string())?;
         Ok(made)
+    }
+
+    /// Where there is swap, a process would fill that before it is killed.
+    fn swap_nothing(self, limit: &str, value: u64) -> io::Result<Self> {
+        let limit = self.group.join(limit);
+        // A system that does not count swap has no such file.
+        if limit.exists() {
+            fs::write(limit, value.to_string())?;
+        }
+        Ok(self)
     }
 
     /// Holds a process, and those that it starts from now on.

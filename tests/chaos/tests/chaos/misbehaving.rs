@@ -153,13 +153,17 @@ async fn what_ends_its_process_takes_one_worker_along_and_is_named() {
 /// another.
 #[tokio::test]
 async fn what_takes_all_memory_takes_one_worker_along_and_is_named() {
-    let memory = MemoryLimit::new(512 << 20);
+    const LIMIT: u64 = 512 << 20;
+    let memory = MemoryLimit::new(LIMIT);
+    // Without a limit, others would suffer.
+    let most = if memory.is_some() { 2 * LIMIT } else { 0 };
     let workers = Workers::within(memory, env!("CARGO_BIN_EXE_chaos").into(), test_url(), 2);
     let workers = workers.await.unwrap();
     let ended = on_these(&workers, async |runtime: &Runtime| {
         // In one batch with all others.
         let numbers = IndexedStream::from(0..5_000u64).batch(5_000);
-        let values = numbers.try_map(TakeAllMemory { at: AT }).collect(runtime).await.unwrap();
+        let hog = TakeAllMemory { at: AT, most };
+        let values = numbers.try_map(hog).collect(runtime).await.unwrap();
         for (n, value) in (0..).zip(values) {
             match value {
                 Ok(value) => assert_eq!(value, n),

@@ -56,6 +56,17 @@ impl Meeting {
         soon("another run", ran).await;
     }
 
+    /// Waits until elements were begun so often, by whomever.
+    pub(crate) async fn begun(&self, times: u64) {
+        let size = |file: PathBuf| std::fs::metadata(file).unwrap().len();
+        let begun = async {
+            while self.files("runs").into_iter().map(size).sum::<u64>() < times {
+                tokio::time::sleep(Duration::from_millis(10)).await;
+            }
+        };
+        soon("more to begin", begun).await;
+    }
+
     /// How often an element was begun.
     pub(crate) fn runs(&self, n: u64) -> usize {
         let runs = std::fs::read(self.0.path().join(format!("runs-{n}")));
