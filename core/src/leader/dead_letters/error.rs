@@ -18,6 +18,17 @@ pub enum DeadLetterError {
         /// Where.
         pool: Pool,
     },
+    /// Not all were looked at, so it may be among the others.
+    #[error(
+        "the broker did not hand out {unseen} of the dead letters of pool `{pool}`: somebody else \
+         looks at them, or it is busy; try again"
+    )]
+    Unseen {
+        /// Whose they are.
+        pool: Pool,
+        /// How many.
+        unseen: u16,
+    },
     /// It is no letter of this version, so there is nothing to run again.
     #[error("dead letter {id} cannot be run again: {reason}")]
     Unreadable {

@@ -21,8 +21,9 @@ use scan::Scan;
 /// read: kept by the broker, bounded in number, size and age.
 ///
 /// A leader writes a letter about each element that it gives up: the job fails for it, or leaves it
-/// out. Failures that `try_map` makes values are none, nor is what a cancelled job leaves behind.
-/// Letters are written beside the job, which does not wait for them: within moments over RabbitMQ.
+/// out, or is an ordered `take` that ends before it. Failures that `try_map` makes values are none,
+/// nor is what a cancelled job leaves behind. Letters are written beside the job, which does not wait
+/// for them: within moments over RabbitMQ.
 ///
 /// Nobody else sees the letters while they are looked through. Whoever does so needs the right to
 /// read the queue, beside those of a leader.
@@ -89,8 +90,8 @@ impl DeadLetters {
                 found = Some(DeadLetterContent::new(entry, body));
             }
         }
-        scan.finish().await;
-        found.ok_or_else(|| self.missing(id))
+        let unseen = scan.finish().await;
+        found.ok_or_else(|| self.missing(id, unseen))
     }
 
     /// Runs what is left of its stage on the element again, and removes the letter when that
@@ -98,7 +99,8 @@ impl DeadLetters {
     ///
     /// It is a job of its own, of this runtime and the workers of the pool: made for operations whose
     /// effects matter, and to see whether a mended one works. Stages behind the one that failed do
-    /// not run. Nobody else sees the letter meanwhile; dropping the future gives it back.
+    /// not run. Nobody else sees the letter meanwhile; dropping the future gives it back. So does the
+    /// broker, when it takes longer than its acknowledgement timeout: then the letter stays.
     ///
     /// # Errors
     /// When there is no such letter, it holds no element, or the queue cannot be read. When the
@@ -110,8 +112,8 @@ impl DeadLetters {
                 Some((entry, body)) if entry.id() == id => break entry.into_letter(body),
                 Some(_) => {}
                 None => {
-                    scan.finish().await;
-                    return Err(self.missing(id));
+                    let unseen = scan.finish().await;
+                    return Err(self.missing(id, unseen));
                 }
             }
         };
@@ -127,7 +129,7 @@ impl DeadLetters {
     /// Removes a letter; messages that are alike have one identity, and go together.
     ///
     /// # Errors
-    /// When there is no such letter, or the queue cannot be read.
+    /// When there is no such letter, or not all could be looked at, or the queue cannot be read.
     pub async fn remove(&self, id: LetterId) -> Result<(), DeadLetterError> {
         let mut scan = self.scan(Self::MOST).await?;
         let mut removed = false;
@@ -137,14 +139,14 @@ impl DeadLetters {
                 removed = true;
             }
         }
-        scan.finish().await;
-        if removed { Ok(()) } else { Err(self.missing(id)) }
+        let unseen = scan.finish().await;
+        if removed { Ok(()) } else { Err(self.missing(id, unseen)) }
     }
 
     /// Removes all that are there, and says how many.
     ///
     /// # Errors
-    /// When the queue cannot be read; some may be gone then.
+    /// When not all could be looked at, or the queue cannot be read; some may be gone then.
     pub async fn clear(&self) -> Result<u64, DeadLetterError> {
         let mut cleared = 0;
         loop {
@@ -154,7 +156,10 @@ impl DeadLetters {
                 scan.remove_last();
                 cleared += 1;
             }
-            scan.finish().await;
+            let unseen = scan.finish().await;
+            if unseen > 0 {
+                return Err(DeadLetterError::Unseen { pool: self.pool.clone(), unseen });
+            }
             if cleared - before < u64::from(Self::MOST) {
                 return Ok(cleared);
             }
@@ -165,8 +170,12 @@ impl DeadLetters {
         Scan::start(Arc::clone(&self.broker), self.pool.clone(), limit).await
     }
 
-    fn missing(&self, id: LetterId) -> DeadLetterError {
-        DeadLetterError::Missing { id, pool: self.pool.clone() }
+    fn missing(&self, id: LetterId, unseen: u16) -> DeadLetterError {
+        let pool = self.pool.clone();
+        match unseen {
+            0 => DeadLetterError::Missing { id, pool },
+            unseen => DeadLetterError::Unseen { pool, unseen },
+        }
     }
 }
 

@@ -13,6 +13,8 @@ use crate::broker::{
 /// A message that the broker counts and does not hand out for so long is not there: it was too old,
 /// or somebody else looks at it.
 const SILENCE: Duration = Duration::from_secs(3);
+/// How many may come before they are looked at: each can be as large as a message.
+const AHEAD: u16 = 64;
 /// How long to wait until the broker counts what was given back to it.
 const COUNTING: Duration = Duration::from_secs(2);
 
@@ -23,6 +25,10 @@ pub(super) struct Scan {
     consumer: Box<dyn Consumer>,
     /// How many to look at.
     left: u16,
+    /// How many the broker may hand out, those that are held among them.
+    prefetch: u16,
+    /// How many it counted and did not hand out.
+    unseen: u16,
     /// How many there were.
     total: u64,
     /// What was looked at and stays, without the bodies.
@@ -40,8 +46,10 @@ impl Scan {
         let failed = |source| DeadLetterError::Broker { pool: pool.clone(), source };
         let total = broker.declare(&queue).await.map_err(failed)?.messages;
         let left = limit.min(u16::try_from(total).unwrap_or(u16::MAX));
-        let consumer = broker.consume(&queue, left.max(1)).await.map_err(failed)?;
-        Ok(Self { broker, pool, consumer, left, total, held: Vec::new(), removed: 0 })
+        let prefetch = left.clamp(1, AHEAD);
+        let consumer = broker.consume(&queue, prefetch).await.map_err(failed)?;
+        let held = Vec::new();
+        Ok(Self { broker, pool, consumer, left, prefetch, unseen: 0, total, held, removed: 0 })
     }
 
     /// The next message and its body; `None` at the end.
@@ -51,13 +59,18 @@ impl Scan {
         if self.left == 0 {
             return Ok(None);
         }
-        self.left -= 1;
+        let held = u16::try_from(self.held.len()).unwrap_or(u16::MAX);
+        if self.prefetch - held.min(self.prefetch) < AHEAD / 2 {
+            self.prefetch = held.saturating_add(AHEAD);
+            self.consumer.set_prefetch(self.prefetch).await;
+        }
         match timeout(SILENCE, self.consumer.next()).await {
             Err(_) => {
-                self.left = 0;
+                self.unseen = std::mem::take(&mut self.left);
                 Ok(None)
             }
             Ok(Some(Consumption::Delivery(mut delivery))) => {
+                self.left -= 1;
                 let entry = DeadLetterEntry::read(&delivery.message);
                 let empty = Message { properties: Default::default(), body: Bytes::new() };
                 let message = std::mem::replace(&mut delivery.message, empty);
@@ -87,9 +100,10 @@ impl Scan {
         }
     }
 
-    /// Gives all back.
-    pub(super) async fn finish(mut self) {
+    /// Gives all back; says how many letters there were that the broker did not hand out.
+    pub(super) async fn finish(mut self) -> u16 {
         self.give_back().await;
+        self.unseen
     }
 
     /// Gives all back but the message that came last.
@@ -157,5 +171,131 @@ async fn counted(broker: &dyn Broker, pool: &Pool, messages: u64) {
             }
             _ => return,
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::sync::{Mutex, PoisonError};
+
+    use async_trait::async_trait;
+    use tokio::sync::watch;
+
+    use super::*;
+    use crate::broker::{Address, BrokerUrl, Declared, Health, Properties, PublishError, Settler};
+
+    /// Counts more messages than it hands out.
+    #[derive(Debug)]
+    struct Secretive {
+        url: BrokerUrl,
+        counted: u64,
+        handed_out: u64,
+        prefetches: Arc<Mutex<Vec<u16>>>,
+    }
+
+    #[derive(Debug)]
+    struct Letters {
+        left: u64,
+        prefetches: Arc<Mutex<Vec<u16>>>,
+    }
+
+    #[derive(Debug)]
+    struct Indifferent;
+
+    impl Settler for Indifferent {
+        fn settle(&self, _tag: u64, _settle: Settle) {}
+    }
+
+    #[async_trait]
+    impl Consumer for Letters {
+        async fn next(&mut self) -> Option<Consumption> {
+            if self.left == 0 {
+                return std::future::pending().await;
+            }
+            self.left -= 1;
+            let message = Message { properties: Properties::default(), body: Bytes::new() };
+            let delivery = Delivery::new(message, false, self.left, Arc::new(Indifferent));
+            Some(Consumption::Delivery(delivery))
+        }
+
+        fn try_next(&mut self) -> Option<Consumption> {
+            None
+        }
+
+        async fn set_prefetch(&mut self, prefetch: u16) {
+            self.prefetches.lock().unwrap_or_else(PoisonError::into_inner).push(prefetch);
+        }
+
+        async fn cancel(&mut self) {}
+    }
+
+    #[async_trait]
+    impl Broker for Secretive {
+        fn url(&self) -> &BrokerUrl {
+            &self.url
+        }
+
+        async fn declare(&self, _queue: &QueueSpec) -> Result<Declared, BrokerError> {
+            Ok(Declared::new(self.counted, 0, false))
+        }
+
+        async fn publish(&self, _: &Address, _: Message) -> Result<(), PublishError> {
+            Err(PublishError::Closed)
+        }
+
+        async fn publish_mandatory(&self, _: &Address, _: Message) -> Result<bool, PublishError> {
+            Err(PublishError::Closed)
+        }
+
+        async fn consume(
+            &self,
+            _: &QueueSpec,
+            prefetch: u16,
+        ) -> Result<Box<dyn Consumer>, BrokerError> {
+            let prefetches = Arc::clone(&self.prefetches);
+            prefetches.lock().unwrap_or_else(PoisonError::into_inner).push(prefetch);
+            Ok(Box::new(Letters { left: self.handed_out, prefetches }))
+        }
+
+        async fn delete(&self, _: &QueueSpec) -> Result<(), BrokerError> {
+            Ok(())
+        }
+
+        fn health(&self) -> watch::Receiver<Health> {
+            watch::channel(Health::default()).1
+        }
+
+        async fn close(&self) {}
+    }
+
+    async fn looked_through(counted: u64, handed_out: u64) -> (usize, u16, Vec<u16>) {
+        let prefetches = Arc::<Mutex<Vec<u16>>>::default();
+        let url = BrokerUrl::memory();
+        let broker = Secretive { url, counted, handed_out, prefetches: Arc::clone(&prefetches) };
+        let mut scan = Scan::start(Arc::new(broker), Pool::default(), u16::MAX).await.unwrap();
+        let mut seen = 0;
+        while scan.next().await.unwrap().is_some() {
+            seen += 1;
+        }
+        let unseen = scan.finish().await;
+        let prefetches = prefetches.lock().unwrap_or_else(PoisonError::into_inner).clone();
+        (seen, unseen, prefetches)
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn what_the_broker_does_not_hand_out_is_told() {
+        let (seen, unseen, _) = looked_through(5, 5).await;
+        assert_eq!((seen, unseen), (5, 0));
+        let (seen, unseen, _) = looked_through(5, 3).await;
+        assert_eq!((seen, unseen), (3, 2));
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn no_more_than_a_few_come_before_they_are_looked_at() {
+        let (seen, unseen, prefetches) = looked_through(1_000, 1_000).await;
+        assert_eq!((seen, unseen), (1_000, 0));
+        assert_eq!(prefetches[0], AHEAD);
+        assert!(prefetches.windows(2).all(|pair| pair[1] - pair[0] <= AHEAD), "{prefetches:?}");
+        assert!(*prefetches.last().unwrap() >= 1_000, "all are held at last");
     }
 }

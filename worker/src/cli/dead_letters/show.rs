@@ -73,6 +73,9 @@ fn unreadable(text: &mut String, letter: &UnreadableLetter) {
 }
 
 fn line(text: &mut String, title: &str, value: &str) {
+    if value.is_empty() {
+        let _ = writeln!(text, "{title:<10} (empty)");
+    }
     for (at, part) in value.lines().enumerate() {
         let title = if at == 0 { title } else { "" };
         let part: String =
