@@ -42,6 +42,8 @@ const ANSWERS_IN_A_ROW: usize = 64;
 const ALIVE_EVERY: Duration = Duration::from_secs(5);
 /// The topic that all workers listen to.
 const EVERYBODY: &str = "all";
+/// While so many messages are on their way, workers that say hello wait for the next beat.
+const BUSY: usize = 4_096;
 /// How often the engine hears that time has passed, while it has jobs.
 const TICK: Duration = Duration::from_millis(10);
 /// A longer gap between two ticks is this process's own pause, and counts as one of these.
@@ -306,8 +308,8 @@ impl Driver {
         match Event::decode(&delivery.message.body) {
             Ok(Event::Hello(presence)) => {
                 // It takes no task before it has heard a leader, or waited for one. Where the broker
-                // takes nothing, the next beat will do.
-                if self.broker.health().borrow().is_well() {
+                // takes nothing, or a whole fleet comes at once, the next beat will do.
+                if self.broker.health().borrow().is_well() && self.publishing.len() < BUSY {
                     let alive = self.alive();
                     self.say(&format!("worker.{}", presence.worker), &alive);
                 }

@@ -3,11 +3,7 @@
 use std::{
     os::unix::process::ExitStatusExt,
     process::ExitStatus,
-    sync::{
-        Arc, Mutex, MutexGuard, PoisonError,
-        atomic::{AtomicUsize, Ordering},
-    },
-    time::Duration,
+    sync::{Arc, Mutex, MutexGuard, PoisonError, atomic::Ordering},
 };
 
 use phalanx_test_proxy::Proxy;
@@ -31,7 +27,7 @@ pub(crate) struct Place {
     shared: Arc<Shared>,
     current: Mutex<Current>,
     /// How many reasons there are to leave it empty.
-    held_open: AtomicUsize,
+    held_open: watch::Sender<usize>,
     empty: watch::Sender<bool>,
 }
 
@@ -52,7 +48,7 @@ impl Place {
             proxy,
             shared,
             current: Mutex::default(),
-            held_open: AtomicUsize::new(0),
+            held_open: watch::Sender::new(0),
             empty: watch::Sender::new(false),
         });
         tokio::spawn(Arc::clone(&place).keep());
@@ -65,10 +61,11 @@ impl Place {
 
     async fn keep(self: Arc<Self>) {
         let mut serial = 0;
-        while !self.shared.ending.load(Ordering::SeqCst) {
-            if self.held_open.load(Ordering::SeqCst) > 0 {
-                tokio::time::sleep(Duration::from_millis(20)).await;
-                continue;
+        loop {
+            // Whoever holds it open lets it go before the end. An error cannot be: the sender is ours.
+            let _ = self.held_open.subscribe().wait_for(|reasons| *reasons == 0).await;
+            if self.shared.ending.load(Ordering::SeqCst) {
+                break;
             }
             if let Err(error) = self.serve(serial).await {
                 self.shared.report.problem(format!("no worker {}: {error}", self.number));
@@ -142,10 +139,7 @@ impl Place {
 
     /// Leaves it empty when its worker ends, until [`open`](Self::open) is told `false`.
     pub(crate) fn open(&self, open: bool) {
-        match open {
-            true => self.held_open.fetch_add(1, Ordering::SeqCst),
-            false => self.held_open.fetch_sub(1, Ordering::SeqCst),
-        };
+        self.held_open.send_modify(|reasons| if open { *reasons += 1 } else { *reasons -= 1 });
     }
 
     /// Resolves when nobody serves there any more, nor will.

@@ -133,13 +133,9 @@ async fn what_was_in_a_deleted_task_queue_is_missed_and_sent_again() {
 /// As it has when its leader hung, or was out of reach, for longer than the queue lives.
 #[tokio::test]
 async fn a_leader_whose_reply_queue_has_expired_makes_it_again_and_misses_nothing() {
-    let mut fleet = Fleet::new();
-    let direct = fleet.url.clone();
-    let proxy = Proxy::to(&direct).await.unwrap();
-    fleet.url = proxy.url();
-    let builder = fleet.builder().hold(Duration::from_secs(2));
-    let runtime = soon("to connect", builder.connect()).await.unwrap();
-    fleet.url = direct;
+    let hold = Duration::from_secs(2);
+    let (fleet, proxy, runtime) =
+        Fleet::with_leader_behind_a_proxy(|builder| builder.hold(hold)).await;
     let mut worker = fleet.worker(&["--hold", "2s"]);
     worker.started().await;
     let meeting = Meeting::new();

@@ -6,6 +6,7 @@ use std::{
 };
 
 use phalanx::{Runtime, RuntimeBuilder};
+use phalanx_test_proxy::Proxy;
 use rustix::process::{Pid, Signal};
 use tokio::{
     io::{AsyncBufReadExt, BufReader, Lines},
@@ -60,6 +61,17 @@ impl Fleet {
     pub(crate) fn at(url: String) -> Self {
         let namespace = format!("fleet-{}", uuid::Uuid::new_v4());
         Self { url, namespace }
+    }
+
+    /// With a leader whose way to the broker can be spoilt; that of the workers is another.
+    pub(crate) async fn with_leader_behind_a_proxy(
+        options: impl FnOnce(RuntimeBuilder) -> RuntimeBuilder,
+    ) -> (Self, Proxy, Runtime) {
+        let fleet = Self::new();
+        let proxy = Proxy::to(&fleet.url).await.unwrap();
+        let leader = options(fleet.builder().url(proxy.url()));
+        let runtime = soon("to connect", leader.connect()).await.unwrap();
+        (fleet, proxy, runtime)
     }
 
     /// With so many workers, of two slots each, that take tasks.

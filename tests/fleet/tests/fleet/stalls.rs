@@ -2,9 +2,8 @@
 
 use std::time::Duration;
 
-use phalanx::{Error, Job, JobEvent, Results, Runtime, Stall, prelude::*};
+use phalanx::{Error, Job, JobEvent, Results, Runtime, RuntimeBuilder, Stall, prelude::*};
 use phalanx_fleet_tests::*;
-use phalanx_test_proxy::Proxy;
 use rustix::process::Signal;
 
 use crate::{fleet::Fleet, meeting::Meeting, places::assert_usable, soon};
@@ -12,15 +11,17 @@ use crate::{fleet::Fleet, meeting::Meeting, places::assert_usable, soon};
 /// How long a delivery may go unsettled: what workers hold, and what leaders believe.
 const HOLD: Duration = Duration::from_secs(2);
 
-/// A leader that soon says why nothing moves, and a little later gives up.
-async fn impatient(fleet: &Fleet) -> Runtime {
-    let builder = fleet.builder().hold(HOLD).stall_after(Duration::from_millis(700));
-    soon("to connect", builder.patience(Duration::from_secs(10)).connect()).await.unwrap()
+/// Soon says why nothing moves.
+fn patient(builder: RuntimeBuilder) -> RuntimeBuilder {
+    builder.hold(HOLD).stall_after(Duration::from_millis(700))
 }
 
-/// One that waits for ever, but says why.
-async fn patient(fleet: &Fleet) -> Runtime {
-    let builder = fleet.builder().hold(HOLD).stall_after(Duration::from_millis(700));
+/// Says so too, and a little later gives up.
+fn impatient(builder: RuntimeBuilder) -> RuntimeBuilder {
+    patient(builder).patience(Duration::from_secs(10))
+}
+
+async fn lead(builder: RuntimeBuilder) -> Runtime {
     soon("to connect", builder.connect()).await.unwrap()
 }
 
@@ -61,12 +62,7 @@ async fn error_of(results: Results<u64>) -> String {
 
 #[tokio::test]
 async fn a_broker_out_of_reach_is_told_and_ends_the_job() {
-    let mut fleet = Fleet::new();
-    let direct = fleet.url.clone();
-    let proxy = Proxy::to(&direct).await.unwrap();
-    fleet.url = proxy.url();
-    let runtime = impatient(&fleet).await;
-    fleet.url = direct;
+    let (fleet, proxy, runtime) = Fleet::with_leader_behind_a_proxy(impatient).await;
     let worker = worker(&fleet).await;
     let meeting = Meeting::new();
     let (job, results) = held(&runtime, &meeting, 2);
@@ -87,12 +83,7 @@ async fn a_broker_out_of_reach_is_told_and_ends_the_job() {
 
 #[tokio::test]
 async fn a_broker_that_takes_no_messages_is_told_in_its_own_words_and_ends_the_job() {
-    let mut fleet = Fleet::new();
-    let direct = fleet.url.clone();
-    let proxy = Proxy::to(&direct).await.unwrap();
-    fleet.url = proxy.url();
-    let runtime = impatient(&fleet).await;
-    fleet.url = direct;
+    let (fleet, proxy, runtime) = Fleet::with_leader_behind_a_proxy(impatient).await;
     proxy.block_publishing("low on memory");
     let (job, results) = IndexedStream::from(0..9u64).map(Triple).start(&runtime).unwrap();
     let text = told(&job, |stall| matches!(stall, Stall::Blocked { .. })).await;
@@ -109,7 +100,7 @@ async fn a_broker_that_takes_no_messages_is_told_in_its_own_words_and_ends_the_j
 #[tokio::test]
 async fn a_pool_without_workers_is_told_and_ends_the_job() {
     let fleet = Fleet::new();
-    let runtime = impatient(&fleet).await;
+    let runtime = lead(impatient(fleet.builder())).await;
     let (job, results) = IndexedStream::from(0..9u64).map(Triple).start(&runtime).unwrap();
     let text = told(&job, |stall| matches!(stall, Stall::NoWorkers { .. })).await;
     assert!(text.contains("start one with `--pool default`"), "{text}");
@@ -123,8 +114,11 @@ async fn a_pool_without_workers_is_told_and_ends_the_job() {
 async fn an_operation_that_hangs_is_told_by_name_and_ends_the_job_and_those_behind_it() {
     let fleet = Fleet::new();
     let worker = worker(&fleet).await;
-    let (runtime, other, meeting) =
-        (impatient(&fleet).await, impatient(&fleet).await, Meeting::new());
+    let (runtime, other, meeting) = (
+        lead(impatient(fleet.builder())).await,
+        lead(impatient(fleet.builder())).await,
+        Meeting::new(),
+    );
     // One for each slot.
     let (job, results) = held(&runtime, &meeting, 2);
     meeting.said("started", 2).await;
@@ -151,7 +145,7 @@ async fn an_operation_that_hangs_is_told_by_name_and_ends_the_job_and_those_behi
 #[tokio::test]
 async fn a_worker_that_hangs_is_missed_and_its_tasks_are_done_by_others() {
     let fleet = Fleet::new();
-    let (runtime, meeting) = (patient(&fleet).await, Meeting::new());
+    let (runtime, meeting) = (lead(patient(fleet.builder())).await, Meeting::new());
     let hanging = worker(&fleet).await;
     let (job, results) = held(&runtime, &meeting, 1);
     meeting.said_by("started", &hanging.id()).await;
