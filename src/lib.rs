@@ -9,10 +9,10 @@
 pub use phalanx_core::{
     AsyncOperation, Error, Monoid, Operation, RemoteExecute,
     leader::{
-        Job, JobEvent, JobEvents, Pending, Progress, Results, Runtime, RuntimeBuilder, Stall,
+        Job, JobEvent, JobEvents, Progress, Results, Runtime, RuntimeBuilder, Stall, ValueFuture,
     },
     operation,
-    plan::{Folded, IndexedStream, OnFailure, PlanError, Value},
+    plan::{FoldProgram, IndexedStream, OnFailure, PlanError, ValueProgram},
     register,
 };
 
@@ -43,9 +43,9 @@ pub mod broker {
 pub mod dead_letters {
     pub use phalanx_core::{
         broker::MessageKind,
-        id::LetterId,
+        id::DeadLetterId,
         leader::{
-            DeadLetterContent, DeadLetterEntry, DeadLetterError, DeadLetters, UnreadableLetter,
+            DeadLetterContent, DeadLetterEntry, DeadLetterError, DeadLetters, UnreadableDeadLetter,
         },
         registry::{StepReference, Verb},
         wire::DeadLetterHeader,

@@ -2,10 +2,10 @@
 
 use std::{error::Error as StdError, sync::Arc};
 
+pub use crate::operation::ExecuteError;
 use crate::{
     broker::{BrokerError, ConnectError, PublishError},
-    id::{JobId, TaskNumber, WorkerId},
-    operation::OperationError,
+    id::{JobId, WorkerId},
     plan::PlanError,
     registry::Refusal,
 };
@@ -87,38 +87,6 @@ pub enum Error {
     /// The runtime was closed.
     #[error("the runtime is closed: by this program, or because its broker has ended")]
     Closed,
-}
-
-/// An element that failed for good.
-#[derive(Debug, Clone, thiserror::Error)]
-#[error(
-    "job {job}: operation `{operation}` failed at element {index} (stage {stage}, task {task}, \
-     try {tries}{}): {error}", on_worker(.worker)
-)]
-#[non_exhaustive]
-pub struct ExecuteError {
-    /// The job.
-    pub job: JobId,
-    /// The operation.
-    pub operation: String,
-    /// The stage of the plan, from 0.
-    pub stage: u32,
-    /// The index of the element in the source.
-    pub index: u64,
-    /// The task that it was last part of.
-    pub task: TaskNumber,
-    /// How often it was tried.
-    pub tries: u32,
-    /// The copy of the task that failed, from 1.
-    pub attempt: u32,
-    /// Where it was tried last.
-    pub worker: Option<WorkerId>,
-    /// What the operation said.
-    pub error: OperationError,
-}
-
-fn on_worker(worker: &Option<WorkerId>) -> String {
-    worker.map(|worker| format!(", worker {worker}")).unwrap_or_default()
 }
 
 fn describe_refusals(refusals: &[(WorkerId, Refusal)]) -> String {

@@ -1,6 +1,6 @@
 //! The identities that appear in messages, errors and logs.
 
-use std::fmt;
+use std::{fmt, str::FromStr};
 
 use serde::{Deserialize, Serialize};
 use uuid::Uuid;
@@ -53,10 +53,18 @@ uuid_identity! {
 
 uuid_identity! {
     /// One dead letter. Later ones are larger (UUID version 7).
-    LetterId, now_v7
+    DeadLetterId, now_v7
 }
 
-impl std::str::FromStr for LetterId {
+impl FromStr for LeaderId {
+    type Err = uuid::Error;
+
+    fn from_str(text: &str) -> Result<Self, Self::Err> {
+        Uuid::parse_str(text).map(Self)
+    }
+}
+
+impl FromStr for DeadLetterId {
     type Err = uuid::Error;
 
     fn from_str(text: &str) -> Result<Self, Self::Err> {
@@ -64,7 +72,7 @@ impl std::str::FromStr for LetterId {
     }
 }
 
-/// The number of a task, unique for its leader and never used twice.
+/// The number of a task: from 1, unique for its leader, never used twice.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 #[serde(transparent)]
 pub struct TaskNumber(pub u64);
@@ -72,5 +80,62 @@ pub struct TaskNumber(pub u64);
 impl fmt::Display for TaskNumber {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         self.0.fmt(f)
+    }
+}
+
+/// One published copy of a task. Written as `task/attempt`, in logs and as the correlation id of
+/// messages.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+pub struct CopyId {
+    /// The number of the task.
+    pub task: TaskNumber,
+    /// The number of the copy among those of its task, from 1.
+    pub attempt: u32,
+}
+
+impl CopyId {
+    /// The copy `attempt` of `task`.
+    pub fn new(task: TaskNumber, attempt: u32) -> Self {
+        Self { task, attempt }
+    }
+}
+
+impl fmt::Display for CopyId {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{}/{}", self.task, self.attempt)
+    }
+}
+
+impl FromStr for CopyId {
+    type Err = InvalidCopyId;
+
+    fn from_str(text: &str) -> Result<Self, Self::Err> {
+        let (task, attempt) = text.split_once('/').ok_or(InvalidCopyId)?;
+        let task = task.parse().map_err(|_| InvalidCopyId)?;
+        let attempt = attempt.parse().map_err(|_| InvalidCopyId)?;
+        Ok(Self::new(TaskNumber(task), attempt))
+    }
+}
+
+/// A text that is not `task/attempt`.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
+#[error("not a copy id: expected `task/attempt`, two numbers")]
+pub struct InvalidCopyId;
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_copy_id_is_parsed_from_what_it_displays() {
+        let copy = CopyId::new(TaskNumber(u64::MAX), u32::MAX);
+        assert_eq!(copy.to_string().parse(), Ok(copy));
+    }
+
+    #[test]
+    fn other_texts_are_no_copy_ids() {
+        for text in ["", "7", "7/", "/1", "7/1/1", "many/words", "-1/1", "1/4294967296"] {
+            assert_eq!(text.parse::<CopyId>(), Err(InvalidCopyId), "{text}");
+        }
     }
 }

@@ -1,25 +1,27 @@
 //! The core of Phalanx: what a program is, what travels, and the leader that drives it.
 //!
 //! Users depend on the facade crate `phalanx`, which re-exports what they need from here.
-//! The rooms, each importing only from those above it: [`mod@operation`], [`codec`], [`registry`],
-//! [`wire`], [`broker`], [`plan`], [`leader`].
+//! Each module imports only from those above it in this list (`cargo test -p xtask` checks it).
 
 pub mod id;
-pub mod operation;
 
 pub mod codec;
 
-pub mod registry;
+pub mod operation;
 
-pub mod wire;
+pub mod registry;
 
 pub mod broker;
 
+pub mod wire;
+
 pub mod plan;
 
-pub mod leader;
-
 pub mod error;
+
+pub mod dead_letters;
+
+pub mod leader;
 
 pub use error::Error;
 

@@ -4,7 +4,7 @@ use std::{fmt, sync::Arc, time::Duration};
 
 use async_trait::async_trait;
 use phalanx_core::broker::{
-    Address, Broker, BrokerError, BrokerUrl, ConnectError, ConnectOptions, Consumer, Declared,
+    Address, Broker, BrokerError, BrokerUrl, ConnectError, ConnectOptions, Consumer, DeclaredQueue,
     Health, Message, PublishError, QueueSpec, Role,
 };
 use tokio::{sync::watch, time::timeout};
@@ -102,7 +102,7 @@ impl Broker for AmqpBroker {
         &self.url
     }
 
-    async fn declare(&self, queue: &QueueSpec) -> Result<Declared, BrokerError> {
+    async fn declare(&self, queue: &QueueSpec) -> Result<DeclaredQueue, BrokerError> {
         self.open()?;
         until_done(&self.consuming, async |session| {
             let shape =

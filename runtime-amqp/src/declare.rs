@@ -10,7 +10,7 @@ use lapin::{
     },
     types::{FieldTable, ShortString},
 };
-use phalanx_core::broker::{BrokerError, Declared, QueueSpec};
+use phalanx_core::broker::{BrokerError, DeclaredQueue, QueueSpec};
 use tokio::time::timeout;
 
 use crate::{
@@ -55,7 +55,7 @@ pub(crate) async fn exchanges(
 pub(crate) async fn queue(
     connection: &Connection,
     shape: &QueueShape,
-) -> Result<Declared, Failure> {
+) -> Result<DeclaredQueue, Failure> {
     let what = format!("queue `{}`", shape.name);
     let declare = async |passive| {
         let channel = connection.create_channel().await?;
@@ -81,7 +81,7 @@ pub(crate) async fn queue(
         }
     };
     let bound = bind(connection, channel, shape, &what).await?;
-    Ok(Declared::new(queue.message_count().into(), queue.consumer_count(), as_found || !bound))
+    Ok(DeclaredQueue::new(queue.message_count().into(), queue.consumer_count(), as_found || !bound))
 }
 
 /// The same for a queue that there is something to do without: it is away when it cannot be had for so

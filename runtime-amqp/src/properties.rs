@@ -15,27 +15,24 @@ const CONTENT_TYPE: &str = "application/vnd.phalanx.v";
 const MAX_HEADER_BYTES: usize = 1_024;
 const MAX_HEADERS_BYTES: usize = 32 * 1_024;
 
-/// The properties as AMQP carries them; an error names what does not fit.
-pub(crate) fn to_amqp(properties: &Properties) -> Result<BasicProperties, &'static str> {
+/// The properties as AMQP carries them.
+pub(crate) fn to_amqp(properties: &Properties) -> BasicProperties {
     let mut amqp = BasicProperties::default()
         .with_content_type(format!("{CONTENT_TYPE}{}", properties.wire_version).into())
         .with_delivery_mode(if properties.persistent { 2 } else { 1 });
     if let Some(kind) = properties.kind {
         amqp = amqp.with_type(kind.name().into());
     }
-    if let Some(reply_to) = &properties.reply_to {
-        let reply_to = ShortString::try_new(reply_to.as_str());
-        amqp = amqp.with_reply_to(reply_to.map_err(|_| "`reply_to` is longer than 255 bytes")?);
+    if let Some(leader) = properties.reply_to {
+        amqp = amqp.with_reply_to(leader.to_string().into());
     }
-    if let Some(id) = &properties.correlation_id {
-        let id = ShortString::try_new(id.as_str());
-        let id = id.map_err(|_| "`correlation_id` is longer than 255 bytes")?;
-        amqp = amqp.with_correlation_id(id);
+    if let Some(copy) = properties.copy {
+        amqp = amqp.with_correlation_id(copy.to_string().into());
     }
     if !properties.headers.is_empty() {
         amqp = amqp.with_headers(headers_to_amqp(&properties.headers));
     }
-    Ok(amqp)
+    amqp
 }
 
 fn headers_to_amqp(headers: &[(String, String)]) -> FieldTable {
@@ -76,8 +73,8 @@ pub(crate) fn message(delivery: Delivery) -> Message {
     let properties = Properties {
         kind: amqp.kind().as_ref().and_then(|kind| MessageKind::from_name(kind.as_str())),
         wire_version: wire_version.unwrap_or(0),
-        reply_to: amqp.reply_to().as_ref().map(|reply_to| reply_to.to_string()),
-        correlation_id: amqp.correlation_id().as_ref().map(|id| id.to_string()),
+        reply_to: amqp.reply_to().as_ref().and_then(|leader| leader.as_str().parse().ok()),
+        copy: amqp.correlation_id().as_ref().and_then(|copy| copy.as_str().parse().ok()),
         persistent: *amqp.delivery_mode() == Some(2),
         headers: amqp.headers().as_ref().map(headers_from_amqp).unwrap_or_default(),
     };
@@ -98,11 +95,13 @@ fn headers_from_amqp(table: &FieldTable) -> Vec<(String, String)> {
 
 #[cfg(test)]
 mod tests {
+    use phalanx_core::id::{CopyId, LeaderId, TaskNumber};
+
     use super::*;
 
     fn there_and_back(properties: &Properties) -> Properties {
         let mut delivery = Delivery::mock(1, "".into(), "".into(), false, Vec::new());
-        delivery.properties = to_amqp(properties).unwrap();
+        delivery.properties = to_amqp(properties);
         message(delivery).properties
     }
 
@@ -111,8 +110,8 @@ mod tests {
         let properties = Properties {
             kind: Some(MessageKind::ProbeReply),
             wire_version: 200,
-            reply_to: Some("leader".to_owned()),
-            correlation_id: Some("7/1".to_owned()),
+            reply_to: Some(LeaderId::new()),
+            copy: Some(CopyId::new(TaskNumber(7), 1)),
             persistent: true,
             headers: vec![("job".to_owned(), "j".to_owned()), ("stage".to_owned(), "ä".to_owned())],
         };
@@ -130,18 +129,13 @@ mod tests {
     }
 
     #[test]
-    fn what_amqp_cannot_carry_is_refused() {
-        let long = Some("x".repeat(256));
-        assert!(to_amqp(&Properties { reply_to: long.clone(), ..Default::default() }).is_err());
-        assert!(to_amqp(&Properties { correlation_id: long, ..Default::default() }).is_err());
-    }
-
-    #[test]
     fn foreign_properties_are_left_out() {
         let mut delivery = Delivery::mock(1, "".into(), "".into(), false, b"x".to_vec());
         delivery.properties = BasicProperties::default()
             .with_content_type("text/plain".into())
-            .with_type("greeting".into());
+            .with_type("greeting".into())
+            .with_reply_to("nobody".into())
+            .with_correlation_id("many/words".into());
         let message = message(delivery);
         assert_eq!(message.properties, Properties::default());
         assert_eq!(message.body.as_ref(), b"x");

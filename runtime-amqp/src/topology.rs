@@ -10,7 +10,7 @@ use lapin::{
     options::QueueDeclareOptions,
     types::{AMQPValue, FieldTable, LongString},
 };
-use phalanx_core::broker::{BrokerError, ConnectOptions, Exchange, QueueSpec, Role};
+use phalanx_core::broker::{BrokerError, ConnectOptions, Exchange, QueueSpec, QueueType, Role};
 
 /// Deliveries of one message before a quorum queue gives it up. Nothing of the protocol comes near
 /// it; without any limit, 3.10 and 4.x behave differently.
@@ -29,7 +29,7 @@ const MAX_EXPIRES_MS: u128 = (1 << 32) - 1;
 pub(crate) struct Namespace {
     name: String,
     role: Role,
-    quorum: bool,
+    queue_type: QueueType,
     /// How many reply queues were left behind on nodes that are down.
     replies_left: Arc<AtomicU64>,
 }
@@ -70,7 +70,7 @@ impl Namespace {
         Ok(Self {
             name: name.clone(),
             role: options.role,
-            quorum: options.quorum,
+            queue_type: options.queue_type,
             replies_left: Arc::default(),
         })
     }
@@ -122,8 +122,9 @@ impl Namespace {
         let exclusive = QueueDeclareOptions { exclusive: true, ..Default::default() };
         Ok(match queue {
             QueueSpec::Task { pool } => {
-                let mut arguments = typed(if self.quorum { "quorum" } else { "classic" });
-                if self.quorum {
+                let quorum = self.queue_type != QueueType::Classic;
+                let mut arguments = typed(if quorum { "quorum" } else { "classic" });
+                if quorum {
                     set(&mut arguments, "x-delivery-limit", DELIVERY_LIMIT);
                 }
                 set_text(&mut arguments, "x-dead-letter-exchange", &format!("{namespace}.dead"));
@@ -228,10 +229,10 @@ mod tests {
 
     use super::*;
 
-    fn namespace(name: &str, quorum: bool) -> Result<Namespace, BrokerError> {
+    fn namespace(name: &str, queue_type: QueueType) -> Result<Namespace, BrokerError> {
         let mut options = ConnectOptions::new(Role::Leader);
         options.namespace = name.to_owned();
-        options.quorum = quorum;
+        options.queue_type = queue_type;
         Namespace::new(&options)
     }
 

@@ -9,7 +9,8 @@ use futures::future::join_all;
 use phalanx_amqp::AmqpBroker;
 use phalanx_core::{
     broker::{
-        Address, Broker, Consumption, Declared, Exchange, PublishError, QueueSpec, Role, Settle,
+        Address, Broker, Consumption, DeclaredQueue, Exchange, PublishError, QueueSpec, Role,
+        Settle,
     },
     id::{LeaderId, WorkerId},
 };
@@ -243,7 +244,7 @@ async fn a_blocked_broker_is_waited_for_and_named_and_acks_still_go() {
     one.settle(Settle::Ack);
     let two = delivery(&mut *consumer).await;
     assert_eq!(two.message.body.as_ref(), b"two");
-    assert_eq!(broker.declare(&tasks()).await.unwrap(), Declared::new(0, 1, false));
+    assert_eq!(broker.declare(&tasks()).await.unwrap(), DeclaredQueue::new(0, 1, false));
     assert!(!blocked.is_finished());
     proxy.unblock();
     soon("to publish", blocked).await.unwrap().unwrap();

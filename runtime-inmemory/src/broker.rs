@@ -4,13 +4,13 @@ use std::sync::Arc;
 
 use async_trait::async_trait;
 use phalanx_core::broker::{
-    Address, Broker, BrokerError, BrokerUrl, Consumer, Declared, Health, Message, PublishError,
-    QueueSpec,
+    Address, Broker, BrokerError, BrokerUrl, Consumer, DeclaredQueue, Health, Message,
+    PublishError, QueueSpec,
 };
 use tokio::sync::watch;
 
 use crate::{
-    Misbehaviour, connection::Connection, consumer::MemoryConsumer, options::MemoryOptions,
+    Faults, connection::Connection, consumer::MemoryConsumer, options::InMemoryOptions,
     topology::Topology, workers::Workers,
 };
 
@@ -21,29 +21,26 @@ use crate::{
 /// what they had not settled is delivered to others, its exclusive queues are gone. The broker is
 /// gone with its last connection.
 #[derive(Debug)]
-pub struct MemoryBroker {
+pub struct InMemoryBroker {
     url: BrokerUrl,
     connection: Arc<Connection>,
     workers: Workers,
 }
 
-impl MemoryBroker {
+impl InMemoryBroker {
     /// A broker with the default options.
     pub fn new() -> Self {
-        Self::with_options(MemoryOptions::default())
+        Self::with_options(InMemoryOptions::default())
     }
 
     /// A broker with these options.
-    pub fn with_options(options: MemoryOptions) -> Self {
+    pub fn with_options(options: InMemoryOptions) -> Self {
         Self::connected_to(Arc::new(Topology::new(options)))
     }
 
     /// A broker that misbehaves.
-    pub fn with_misbehaviour(misbehaviour: Misbehaviour) -> Self {
-        Self::with_options(MemoryOptions {
-            misbehaviour: Some(misbehaviour),
-            ..MemoryOptions::default()
-        })
+    pub fn with_misbehaviour(faults: Faults) -> Self {
+        Self::with_options(InMemoryOptions { faults: Some(faults), ..InMemoryOptions::default() })
     }
 
     /// Another connection to the same broker.
@@ -92,32 +89,32 @@ impl MemoryBroker {
     }
 }
 
-impl Default for MemoryBroker {
+impl Default for InMemoryBroker {
     fn default() -> Self {
         Self::new()
     }
 }
 
-impl Drop for MemoryBroker {
+impl Drop for InMemoryBroker {
     fn drop(&mut self) {
         self.connection.close();
     }
 }
 
 #[async_trait]
-impl Broker for MemoryBroker {
+impl Broker for InMemoryBroker {
     fn url(&self) -> &BrokerUrl {
         &self.url
     }
 
-    async fn declare(&self, queue: &QueueSpec) -> Result<Declared, BrokerError> {
+    async fn declare(&self, queue: &QueueSpec) -> Result<DeclaredQueue, BrokerError> {
         let connection = self.open()?;
         if let QueueSpec::Task { pool } = queue {
             self.workers.serve(self, pool);
         }
         let queue = connection.topology.declare(queue, connection.id)?;
         let (messages, consumers) = queue.counts();
-        Ok(Declared::new(messages as u64, consumers as u32, false))
+        Ok(DeclaredQueue::new(messages as u64, consumers as u32, false))
     }
 
     async fn publish(&self, address: &Address, message: Message) -> Result<(), PublishError> {
@@ -190,7 +187,7 @@ mod tests {
 
     #[tokio::test]
     async fn an_interrupted_consumer_comes_back_and_gets_again_what_it_had_not_settled() {
-        let broker = MemoryBroker::new();
+        let broker = InMemoryBroker::new();
         let mut consumer = broker.consume(&tasks(), 4).await.unwrap();
         for body in ["a", "b", "c"] {
             broker.publish(&to_tasks(), message(body)).await.unwrap();
@@ -220,7 +217,7 @@ mod tests {
 
     #[tokio::test]
     async fn an_exclusive_queue_is_made_anew_after_an_interruption() {
-        let broker = MemoryBroker::new();
+        let broker = InMemoryBroker::new();
         let spec = QueueSpec::Control { worker: WorkerId::new(), topics: vec!["all".to_owned()] };
         let all = Address::new(Exchange::Control, "all");
         let mut consumer = broker.consume(&spec, 1).await.unwrap();
@@ -235,7 +232,7 @@ mod tests {
 
     #[tokio::test]
     async fn a_deleted_queue_is_declared_again_by_its_consumer() {
-        let broker = MemoryBroker::new();
+        let broker = InMemoryBroker::new();
         let mut consumer = broker.consume(&tasks(), 1).await.unwrap();
         broker.connect().delete(&tasks()).await.unwrap();
         assert!(matches!(consumer.next().await, Some(Consumption::Resumed { .. })));
@@ -245,7 +242,7 @@ mod tests {
 
     #[tokio::test(start_paused = true)]
     async fn a_reply_queue_expires_without_a_consumer_and_not_with_one() {
-        let broker = MemoryBroker::new();
+        let broker = InMemoryBroker::new();
         let leader = LeaderId::new();
         let expires = Duration::from_secs(60);
         let spec = QueueSpec::Reply { leader, expires };
@@ -268,7 +265,7 @@ mod tests {
 
     #[tokio::test]
     async fn what_comes_back_for_ever_ends_with_the_dead_letters() {
-        let broker = MemoryBroker::new();
+        let broker = InMemoryBroker::new();
         let mut consumer = broker.consume(&tasks(), 1).await.unwrap();
         broker.publish(&to_tasks(), message("poison")).await.unwrap();
         let mut deliveries = 0;
@@ -284,7 +281,7 @@ mod tests {
     #[tokio::test]
     async fn a_broken_connection_leaves_open_whether_the_message_was_taken() {
         let taken = async |seed| {
-            let broker = MemoryBroker::with_misbehaviour(Misbehaviour::none(seed).disconnect(1.0));
+            let broker = InMemoryBroker::with_misbehaviour(Faults::none(seed).disconnect(1.0));
             broker.declare(&tasks()).await.unwrap();
             let lost = broker.publish(&to_tasks(), message("x")).await;
             assert!(matches!(lost, Err(PublishError::Lost)), "{lost:?}");
@@ -300,7 +297,7 @@ mod tests {
     #[tokio::test]
     async fn duplicates_disorder_delays_and_broken_connections_lose_nothing() {
         for seed in 0..20 {
-            let broker = MemoryBroker::with_misbehaviour(Misbehaviour::seeded(seed));
+            let broker = InMemoryBroker::with_misbehaviour(Faults::seeded(seed));
             let publisher = broker.connect();
             let mut consumer = broker.consume(&tasks(), 8).await.unwrap();
             let mut unsettled = Vec::new();
@@ -333,7 +330,7 @@ mod tests {
     #[tokio::test(start_paused = true)]
     async fn a_delayed_message_comes_within_the_longest_delay() {
         let longest = Duration::from_secs(10);
-        let broker = MemoryBroker::with_misbehaviour(Misbehaviour::none(1).delay(1.0, longest));
+        let broker = InMemoryBroker::with_misbehaviour(Faults::none(1).delay(1.0, longest));
         let mut consumer = broker.consume(&tasks(), 1).await.unwrap();
         let start = Instant::now();
         broker.publish(&to_tasks(), message("late")).await.unwrap();
@@ -345,7 +342,7 @@ mod tests {
 
     #[tokio::test]
     async fn a_lost_message_was_taken_all_the_same() {
-        let broker = MemoryBroker::with_misbehaviour(Misbehaviour::none(1).lose(1.0));
+        let broker = InMemoryBroker::with_misbehaviour(Faults::none(1).lose(1.0));
         broker.declare(&tasks()).await.unwrap();
         broker.publish(&to_tasks(), message("x")).await.unwrap();
         assert_eq!(broker.declare(&tasks()).await.unwrap().messages, 0);

@@ -8,7 +8,7 @@ use phalanx_core::broker::{
     Role,
 };
 
-use crate::MemoryBroker;
+use crate::InMemoryBroker;
 
 #[distributed_slice(PHALANX_BROKERS)]
 static MEMORY: BrokerEntry = BrokerEntry {
@@ -30,7 +30,7 @@ fn connect(url: &BrokerUrl, options: &ConnectOptions) -> Result<Arc<dyn Broker>,
             },
         });
     }
-    let broker = MemoryBroker::new();
+    let broker = InMemoryBroker::new();
     let cores = || std::thread::available_parallelism().map_or(1, usize::from);
     broker.start_workers(options.slots.unwrap_or_else(cores));
     Ok(Arc::new(broker))

@@ -4,7 +4,7 @@
 //! competing consumers with a prefetch, redelivery of what a lost consumer held, dead letters,
 //! queues that go with their connection. Nothing outlives the process.
 //!
-//! It can be told to misbehave from a seed ([`Misbehaviour`]): a unit test of your operations then
+//! It can be told to misbehave from a seed ([`Faults`]): a unit test of your operations then
 //! sees what they will meet on a fleet.
 
 mod acker;
@@ -12,8 +12,8 @@ mod broker;
 mod connection;
 mod consumer;
 mod entry;
+mod faults;
 mod lock;
-mod misbehaviour;
 mod options;
 mod publisher;
 mod queue;
@@ -21,6 +21,6 @@ mod subscription;
 mod topology;
 mod workers;
 
-pub use broker::MemoryBroker;
-pub use misbehaviour::Misbehaviour;
-pub use options::MemoryOptions;
+pub use broker::InMemoryBroker;
+pub use faults::Faults;
+pub use options::InMemoryOptions;

@@ -1,19 +1,19 @@
 //! What can be set.
 
-use crate::Misbehaviour;
+use crate::Faults;
 
-/// What can be set on a [`MemoryBroker`](crate::MemoryBroker).
+/// What can be set on a [`InMemoryBroker`](crate::InMemoryBroker).
 #[derive(Debug, Clone)]
 #[non_exhaustive]
-pub struct MemoryOptions {
+pub struct InMemoryOptions {
     /// The largest body that it takes, in bytes. Default: 128 MiB, as RabbitMQ 3.10.
     pub message_limit: u64,
     /// What it does wrong. Default: nothing.
-    pub misbehaviour: Option<Misbehaviour>,
+    pub faults: Option<Faults>,
 }
 
-impl Default for MemoryOptions {
+impl Default for InMemoryOptions {
     fn default() -> Self {
-        Self { message_limit: 128 << 20, misbehaviour: None }
+        Self { message_limit: 128 << 20, faults: None }
     }
 }

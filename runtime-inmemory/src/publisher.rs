@@ -7,7 +7,7 @@ use tokio::runtime::Handle;
 
 use crate::{
     connection::Connection,
-    misbehaviour::{Chance, Fate},
+    faults::{Chance, Fate},
 };
 
 impl Connection {

@@ -11,8 +11,8 @@ use std::{
 use phalanx_core::broker::{Address, BrokerError, Exchange, Message, QueueSpec};
 
 use crate::{
-    misbehaviour::Chance,
-    options::MemoryOptions,
+    faults::Chance,
+    options::InMemoryOptions,
     queue::{Capacity, Queue, QueueKind},
 };
 
@@ -25,7 +25,7 @@ const DEAD_LETTERS: Capacity = Capacity { messages: 10_000, bytes: 64 << 20 };
 /// What all connections to one broker share.
 #[derive(Debug)]
 pub(crate) struct Topology {
-    pub(crate) options: MemoryOptions,
+    pub(crate) options: InMemoryOptions,
     pub(crate) chance: Option<Chance>,
     connections: AtomicU64,
     routes: RwLock<Routes>,
@@ -65,9 +65,9 @@ enum Place {
 }
 
 impl Topology {
-    pub(crate) fn new(options: MemoryOptions) -> Self {
+    pub(crate) fn new(options: InMemoryOptions) -> Self {
         Self {
-            chance: options.misbehaviour.clone().map(Chance::new),
+            chance: options.faults.clone().map(Chance::new),
             options,
             connections: AtomicU64::new(0),
             routes: RwLock::default(),

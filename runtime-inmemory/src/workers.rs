@@ -13,7 +13,7 @@ use phalanx_core::{
 use phalanx_worker::{Exit, Worker, WorkerOptions};
 use tokio_util::{sync::CancellationToken, task::TaskTracker};
 
-use crate::{MemoryBroker, lock::lock};
+use crate::{InMemoryBroker, lock::lock};
 
 /// Threads that may be given up for the same pools before nobody serves them any more. They stay
 /// until the process ends: a fleet would end the process with its worker.
@@ -38,7 +38,7 @@ struct Group {
 
 impl Workers {
     /// Starts a worker for the pool `default` and those that the operations of this program name.
-    pub(crate) fn start(&self, broker: &MemoryBroker, slots: usize) {
+    pub(crate) fn start(&self, broker: &InMemoryBroker, slots: usize) {
         // A registry that cannot be used has no pools; the worker says what is wrong with it.
         let operations = Registry::global().into_iter().flat_map(Registry::iter);
         let named = operations.filter_map(|operation| Pool::new(operation.pool()?).ok());
@@ -49,7 +49,7 @@ impl Workers {
 
     /// Sees to it that somebody serves this pool: on a fleet that is up to people, here nobody
     /// else can.
-    pub(crate) fn serve(&self, broker: &MemoryBroker, pool: &Pool) {
+    pub(crate) fn serve(&self, broker: &InMemoryBroker, pool: &Pool) {
         for group in &mut *lock(&self.groups) {
             if group.pools.insert(pool.clone()) {
                 self.keep(broker, group.slots, vec![pool.clone()]);
@@ -65,7 +65,7 @@ impl Workers {
         self.keepers.wait().await;
     }
 
-    fn keep(&self, broker: &MemoryBroker, slots: usize, pools: Vec<Pool>) {
+    fn keep(&self, broker: &InMemoryBroker, slots: usize, pools: Vec<Pool>) {
         let mut options = WorkerOptions::default();
         options.pools = pools;
         options.slots = slots;

@@ -4,18 +4,18 @@ use std::sync::Arc;
 
 use phalanx_conformance::{BrokerUnderTest, conformance};
 use phalanx_core::broker::Broker;
-use phalanx_inmemory::{MemoryBroker, MemoryOptions};
+use phalanx_inmemory::{InMemoryBroker, InMemoryOptions};
 
 struct Memory {
-    broker: MemoryBroker,
+    broker: InMemoryBroker,
 }
 
 const MESSAGE_LIMIT: u64 = 2 << 20;
 
 async fn memory_broker(_test: &str) -> Memory {
-    let mut options = MemoryOptions::default();
+    let mut options = InMemoryOptions::default();
     options.message_limit = MESSAGE_LIMIT;
-    Memory { broker: MemoryBroker::with_options(options) }
+    Memory { broker: InMemoryBroker::with_options(options) }
 }
 
 #[async_trait::async_trait]

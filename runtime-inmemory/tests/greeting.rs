@@ -11,9 +11,9 @@ use phalanx_core::{
     leader::Runtime,
     wire::{Control, Event, Presence, WIRE_VERSION},
 };
-use phalanx_inmemory::MemoryBroker;
+use phalanx_inmemory::InMemoryBroker;
 
-async fn control_of(broker: &MemoryBroker, worker: WorkerId) -> Box<dyn Consumer> {
+async fn control_of(broker: &InMemoryBroker, worker: WorkerId) -> Box<dyn Consumer> {
     let topics = vec![format!("worker.{worker}")];
     broker.consume(&QueueSpec::Control { worker, topics }, 8).await.unwrap()
 }
@@ -22,7 +22,7 @@ fn hello(worker: WorkerId) -> Message {
     let presence = Presence {
         worker,
         name: String::new(),
-        incarnation: 1,
+        generation: 1,
         pools: vec![Pool::default()],
         slots: 1,
         async_slots: 1,
@@ -41,7 +41,7 @@ fn hello(worker: WorkerId) -> Message {
 /// Until then it takes no task.
 #[tokio::test(start_paused = true)]
 async fn a_leader_answers_a_worker_that_says_hello_at_once_and_it_alone() {
-    let broker = Arc::new(MemoryBroker::new());
+    let broker = Arc::new(InMemoryBroker::new());
     let (newcomer, other) = (WorkerId::new(), WorkerId::new());
     let mut heard = control_of(&broker, newcomer).await;
     let mut silent = control_of(&broker, other).await;

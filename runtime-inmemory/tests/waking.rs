@@ -8,7 +8,7 @@ use phalanx_conformance::within_a_minute;
 use phalanx_core::broker::{
     Address, Broker, Consumer, Consumption, Exchange, Message, Pool, Properties, QueueSpec, Settle,
 };
-use phalanx_inmemory::MemoryBroker;
+use phalanx_inmemory::InMemoryBroker;
 use tokio::sync::Barrier;
 
 fn to_tasks() -> Address {
@@ -19,7 +19,7 @@ fn message() -> Message {
     Message { properties: Properties::default(), body: Bytes::from_static(b"x") }
 }
 
-async fn consume(broker: &MemoryBroker) -> Box<dyn Consumer> {
+async fn consume(broker: &InMemoryBroker) -> Box<dyn Consumer> {
     broker.consume(&QueueSpec::Task { pool: Pool::default() }, 1).await.unwrap()
 }
 
@@ -28,7 +28,7 @@ async fn consume(broker: &MemoryBroker) -> Box<dyn Consumer> {
 async fn each_message_calls_a_consumer_of_its_own() {
     const ROUNDS: usize = 3_000;
     const CONSUMERS: usize = 4;
-    let broker = Arc::new(MemoryBroker::new());
+    let broker = Arc::new(InMemoryBroker::new());
     let barrier = Arc::new(Barrier::new(CONSUMERS + 1));
     let mut consumers = Vec::new();
     for _ in 0..CONSUMERS {
@@ -59,7 +59,7 @@ async fn each_message_calls_a_consumer_of_its_own() {
 /// As in a `select!` whose other branch wins just when a message comes.
 #[tokio::test]
 async fn a_consumer_that_was_called_and_looks_away_passes_the_call_on() {
-    let broker = MemoryBroker::new();
+    let broker = InMemoryBroker::new();
     let (mut one, mut two) = (consume(&broker).await, consume(&broker).await);
     let (mut first, mut second) = (one.next(), two.next());
     assert!(poll!(&mut first).is_pending());
@@ -75,7 +75,7 @@ async fn a_consumer_that_was_called_and_looks_away_passes_the_call_on() {
 /// One that comes back from a lost connection counts as a new message.
 #[tokio::test]
 async fn what_a_lost_consumer_held_calls_the_others() {
-    let broker = MemoryBroker::new();
+    let broker = InMemoryBroker::new();
     let dying = broker.connect();
     let mut consumer = consume(&dying).await;
     broker.publish(&to_tasks(), message()).await.unwrap();

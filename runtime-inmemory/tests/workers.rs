@@ -10,7 +10,7 @@ use phalanx_core::{
     operation::{Operation, Result, TaskContext},
     plan::IndexedStream,
 };
-use phalanx_inmemory::{MemoryBroker, Misbehaviour};
+use phalanx_inmemory::{Faults, InMemoryBroker};
 use phalanx_worker::{Worker, WorkerOptions};
 use serde::{Deserialize, Serialize};
 
@@ -86,7 +86,7 @@ async fn a_worker_that_gave_up_all_its_threads_is_replaced() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_leader_may_come_before_the_first_worker() {
-    let broker = MemoryBroker::new();
+    let broker = InMemoryBroker::new();
     let leading = Arc::new(broker.connect());
     let runtime = Runtime::builder().lead(leading).await.unwrap();
     let program = IndexedStream::from(0..100u64).map(Double).collect(&runtime);
@@ -109,7 +109,7 @@ async fn a_leader_may_come_before_the_first_worker() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn workers_are_brought_along_to_a_broker_that_misbehaves() {
-    let broker = MemoryBroker::with_misbehaviour(Misbehaviour::seeded(1));
+    let broker = InMemoryBroker::with_misbehaviour(Faults::seeded(1));
     broker.start_workers(2);
     let runtime = Runtime::builder().lead(Arc::new(broker)).await.unwrap();
     assert_eq!(double(&runtime, None).await, doubled());

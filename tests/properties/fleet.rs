@@ -9,7 +9,7 @@ use std::{
 use phalanx::{Error, Runtime};
 use phalanx_conformance::{DeliveryAudit, Violation, within_a_minute};
 use phalanx_core::broker::{Broker, MessageKind, Pool};
-use phalanx_inmemory::{MemoryBroker, Misbehaviour};
+use phalanx_inmemory::{Faults, InMemoryBroker};
 use phalanx_worker::{Worker, WorkerOptions};
 use proptest::{collection::vec, prelude::*};
 
@@ -22,7 +22,7 @@ pub(crate) struct Fleet {
     slots: Vec<usize>,
     /// After each of these times the oldest worker dies and another one comes.
     deaths: Vec<Duration>,
-    misbehaviour: Misbehaviour,
+    faults: Faults,
 }
 
 fn slots() -> impl Strategy<Value = Vec<usize>> {
@@ -31,11 +31,7 @@ fn slots() -> impl Strategy<Value = Vec<usize>> {
 
 /// Fleets whose broker delivers once and in order.
 pub(crate) fn well() -> impl Strategy<Value = Fleet> {
-    slots().prop_map(|slots| Fleet {
-        slots,
-        deaths: Vec::new(),
-        misbehaviour: Misbehaviour::none(0),
-    })
+    slots().prop_map(|slots| Fleet { slots, deaths: Vec::new(), faults: Faults::none(0) })
 }
 
 /// Fleets whose workers die.
@@ -50,12 +46,12 @@ pub(crate) fn misbehaving() -> impl Strategy<Value = Fleet> {
     let rates = (0.0..0.3f64, 0.0..0.9f64, 0.0..0.5f64, 0.0..0.005f64);
     (slots(), any::<u64>(), rates).prop_map(|(slots, seed, rates)| {
         let (duplicate, reorder, delay, disconnect) = rates;
-        let misbehaviour = Misbehaviour::none(seed)
+        let faults = Faults::none(seed)
             .duplicate(duplicate)
             .reorder(reorder)
             .delay(delay, Duration::from_millis(3))
             .disconnect(disconnect);
-        Fleet { slots, deaths: Vec::new(), misbehaviour }
+        Fleet { slots, deaths: Vec::new(), faults }
     })
 }
 
@@ -71,7 +67,7 @@ impl Fleet {
     }
 
     async fn run_within(&self, program: &Program) -> Result<Outcome, Error> {
-        let broker = MemoryBroker::with_misbehaviour(self.misbehaviour.clone());
+        let broker = InMemoryBroker::with_misbehaviour(self.faults.clone());
         let mut workers: VecDeque<Serving> =
             self.slots.iter().map(|slots| Serving::start(&broker, *slots)).collect();
         let runtime = Runtime::builder().lead(Arc::new(broker.connect())).await?;
@@ -113,7 +109,7 @@ struct Serving {
 }
 
 impl Serving {
-    fn start(broker: &MemoryBroker, slots: usize) -> Self {
+    fn start(broker: &InMemoryBroker, slots: usize) -> Self {
         // A program that has what it wants ends its job; tasks that are still out are then dead.
         let audit = Arc::new(DeliveryAudit::with_dead_jobs(Arc::new(broker.connect())));
         let mut options = WorkerOptions::default();

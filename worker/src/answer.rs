@@ -57,7 +57,7 @@ pub(crate) struct Ticket {
     pub(crate) address: ReturnAddress,
     pub(crate) desk: Arc<Desk>,
     pub(crate) refusing: Arc<Refusing>,
-    /// Held until the answer is with the broker: a drain waits for it.
+    /// LeasedTask until the answer is with the broker: a drain waits for it.
     pub(crate) open: TaskTrackerToken,
 }
 

@@ -28,11 +28,11 @@ pub(crate) async fn listen(engine: Arc<Engine>) -> Result<(), BrokerError> {
     topics.extend(engine.options.pools.iter().map(|pool| format!("pool.{pool}")));
     let queue = QueueSpec::Control { worker: engine.worker, topics };
     let mut consumer = attach(&engine, &queue).await?;
-    let mut speaker = Speaker { engine: &engine, incarnation: 1 };
+    let mut speaker = Speaker { engine: &engine, generation: 1 };
     speaker.say(Event::Hello(speaker.presence())).await;
     let mut listened = Some(Instant::now() + engine.options.listen);
-    let mut beat = tokio::time::interval_at(Instant::now() + BEAT, BEAT);
-    beat.set_missed_tick_behavior(MissedTickBehavior::Delay);
+    let mut heartbeat = tokio::time::interval_at(Instant::now() + BEAT, BEAT);
+    heartbeat.set_missed_tick_behavior(MissedTickBehavior::Delay);
     loop {
         let deadline = listened.unwrap_or_else(|| Instant::now() + BEAT);
         tokio::select! {
@@ -51,7 +51,7 @@ pub(crate) async fn listen(engine: Arc<Engine>) -> Result<(), BrokerError> {
                     }
                 }
                 Some(Consumption::Resumed { generation }) => {
-                    speaker.incarnation = generation;
+                    speaker.generation = generation;
                     speaker.say(Event::Hello(speaker.presence())).await;
                 }
                 None => return Ok(()),
@@ -60,7 +60,7 @@ pub(crate) async fn listen(engine: Arc<Engine>) -> Result<(), BrokerError> {
                 listened = None;
                 engine.listened.cancel();
             }
-            _ = beat.tick() => speaker.say(Event::Presence(speaker.presence())).await,
+            _ = heartbeat.tick() => speaker.say(Event::Presence(speaker.presence())).await,
         }
     }
 }
@@ -99,12 +99,12 @@ fn hear(engine: &Engine, control: Control) -> bool {
 
 /// Says `Bye`.
 pub(crate) async fn say_bye(engine: &Engine) {
-    Speaker { engine, incarnation: 0 }.say(Event::Bye { worker: engine.worker }).await;
+    Speaker { engine, generation: 0 }.say(Event::Bye { worker: engine.worker }).await;
 }
 
 struct Speaker<'e> {
     engine: &'e Engine,
-    incarnation: u64,
+    generation: u64,
 }
 
 impl Speaker<'_> {
@@ -114,7 +114,7 @@ impl Speaker<'_> {
         Presence {
             worker: engine.worker,
             name: options.name.clone(),
-            incarnation: self.incarnation,
+            generation: self.generation,
             pools: options.pools.clone(),
             slots: options.slots as u32,
             async_slots: options.async_slots as u32,
@@ -169,8 +169,8 @@ mod tests {
     async fn a_leader_that_was_not_known_is_told_at_once() {
         let bench = Bench::start(|_| {});
         let leader = LeaderId::new();
-        for beat in 1..4 {
-            bench.say(&Control::Alive { leader, beat, upto: None, live: vec![] });
+        for heartbeat in 1..4 {
+            bench.say(&Control::Alive { leader, heartbeat, up_to: None, live: vec![] });
         }
         tokio::time::sleep(Duration::from_millis(10)).await;
         assert!(matches!(events(&bench)[..], [Event::Hello(_), Event::Presence(_)]));
@@ -189,7 +189,12 @@ mod tests {
     #[tokio::test(start_paused = true)]
     async fn after_the_first_leader_spoke_tasks_are_taken_at_once() {
         let bench = Bench::start(|options| options.listen = Duration::from_secs(1));
-        bench.say(&Control::Alive { leader: bench.leader, beat: 1, upto: None, live: vec![] });
+        bench.say(&Control::Alive {
+            leader: bench.leader,
+            heartbeat: 1,
+            up_to: None,
+            live: vec![],
+        });
         tokio::time::sleep(Duration::from_millis(10)).await;
         assert_eq!(bench.broker.consumers(), 1);
     }
@@ -208,7 +213,7 @@ mod tests {
         bench.say(&Control::Cancel { leader: bench.leader, job: bench.job });
         bench.answered(1).await;
         let why = NotRunReason::Cancelled;
-        assert_eq!(bench.segments(ended)[0].outcome, Outcome::NotRun { why });
+        assert_eq!(bench.segments(ended)[0].outcome, Outcome::NotRun { reason });
         bench.steps.open_gate();
         bench.answered(2).await;
         assert!(matches!(bench.segments(goes_on)[0].outcome, Outcome::Done { .. }));

@@ -21,10 +21,10 @@ use crate::{
     Exit, WorkerOptions,
     answer::{Desk, Outgoing, ReturnAddress, Ticket},
     claim::Claim,
-    contained::{Crew, run_contained},
     execution::{Pipeline, Report, Running, Setting, Stop, run_async, run_blocking},
     executions::Executions,
     intake::{Pace, Refusing},
+    isolation::{Crew, run_isolated},
     leaders::Leaders,
     lent::{Kind, Lent},
     operations::Operations,
@@ -51,7 +51,7 @@ pub(crate) struct Engine {
     pub(crate) lent: Lent,
     /// Tasks that run on tokio.
     pub(crate) running_async: AtomicUsize,
-    /// Child processes for contained tasks; `None` where those run like others.
+    /// Child processes for isolated tasks; `None` where those run like others.
     pub(crate) crew: Option<Arc<Crew>>,
     report: Option<Report>,
     leaders: Mutex<Leaders>,
@@ -84,7 +84,7 @@ impl Engine {
             Role::Worker => (WorkerId::new(), None),
             Role::Child { worker, report } => (worker, Some(report)),
         };
-        let contains = options.contain && report.is_none();
+        let contains = options.isolate && report.is_none();
         let (desk, outgoing) = Desk::new(worker);
         // What all pools may hold, twice because some brokers count anew when the prefetch
         // changes, and one hop of each asynchronous execution.
@@ -190,7 +190,7 @@ impl Engine {
     }
 
     /// Runs a task in a child process; a slot thread waits for it.
-    pub(crate) fn run_contained(
+    pub(crate) fn run_isolated(
         self: &Arc<Self>,
         task: TaskMessage,
         crew: &Arc<Crew>,
@@ -201,7 +201,7 @@ impl Engine {
         let running = self.admit(task, pipeline, Kind::Blocking, ticket);
         let crew = Arc::clone(crew);
         if let Some(running) = running {
-            self.queue(running, move |its| run_contained(its, &crew));
+            self.queue(running, move |its| run_isolated(its, &crew));
         }
     }
 

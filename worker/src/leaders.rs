@@ -42,8 +42,8 @@ struct Known {
 /// What a leader said of itself last.
 #[derive(Debug)]
 struct Alive {
-    beat: u64,
-    upto: Option<JobId>,
+    heartbeat: u64,
+    up_to: Option<JobId>,
     live: HashSet<JobId>,
 }
 
@@ -51,7 +51,7 @@ impl Leaders {
     /// Whether the leader itself said that the job is dead.
     pub(crate) fn is_dead(&self, leader: LeaderId, job: JobId) -> bool {
         let over = |alive: &Alive| {
-            alive.upto.is_some_and(|upto| job <= upto) && !alive.live.contains(&job)
+            alive.up_to.is_some_and(|up_to| job <= up_to) && !alive.live.contains(&job)
         };
         let alive = self.known.get(&leader).and_then(|known| known.alive.as_ref());
         alive.is_some_and(over) || self.cancelled.contains(&(leader, job))
@@ -80,16 +80,16 @@ impl Leaders {
     /// Learns from a message; `true` when its leader had not been heard of.
     pub(crate) fn hear(&mut self, control: Control) -> bool {
         match control {
-            Control::Alive { leader, beat, upto, live } => {
+            Control::Alive { leader, heartbeat, up_to, live } => {
                 self.meet(leader);
                 let clock = self.clock;
                 let Some(known) = self.known.get_mut(&leader) else { return false };
                 known.heard = clock;
                 let first = known.alive.is_none();
                 // Beats may overtake each other; an older one knows less.
-                if known.alive.as_ref().is_none_or(|alive| alive.beat <= beat) {
+                if known.alive.as_ref().is_none_or(|alive| alive.heartbeat <= heartbeat) {
                     let live = live.into_iter().collect();
-                    known.alive = Some(Alive { beat, upto, live });
+                    known.alive = Some(Alive { heartbeat, up_to, live });
                 }
                 first
             }
@@ -120,8 +120,8 @@ impl Leaders {
 mod tests {
     use super::*;
 
-    fn alive(leader: LeaderId, beat: u64, upto: JobId, live: &[JobId]) -> Control {
-        Control::Alive { leader, beat, upto: Some(upto), live: live.to_vec() }
+    fn alive(leader: LeaderId, heartbeat: u64, up_to: JobId, live: &[JobId]) -> Control {
+        Control::Alive { leader, heartbeat, up_to: Some(up_to), live: live.to_vec() }
     }
 
     fn jobs(n: usize) -> Vec<JobId> {
@@ -176,7 +176,7 @@ mod tests {
         assert_eq!(silences, [60, 10, 0]);
         assert!(leaders.hear(alive(met, 1, job, &[])), "its first word");
         leaders.hear(alive(spoke, 0, job, &[]));
-        assert_eq!(leaders.silence(spoke), Duration::ZERO, "an old beat is a word too");
+        assert_eq!(leaders.silence(spoke), Duration::ZERO, "an old heartbeat is a word too");
     }
 
     #[test]

@@ -4,18 +4,18 @@
 //!
 //! A delivery goes from `intake` to a `slot` thread or to tokio, through `execution`, to `answer`,
 //! which publishes, waits for the broker's confirm and then acks. What takes longer, `lease` settles
-//! meanwhile; what may end a process, `contained` runs in one of its own. `leaders` knows which jobs are dead, `watchdog` which elements run too long, `drain`
+//! meanwhile; what may end a process, `isolated` runs in one of its own. `leaders` knows which jobs are dead, `watchdog` which elements run too long, `drain`
 //! how to end.
 
 mod answer;
 mod claim;
-mod contained;
 mod control;
 mod drain;
 mod engine;
 mod execution;
 mod executions;
 mod intake;
+mod isolation;
 mod leaders;
 mod lease;
 mod lent;
@@ -34,6 +34,6 @@ mod testing;
 
 #[cfg(feature = "cli")]
 pub use cli::main;
-pub use contained::contained;
+pub use isolation::isolated;
 pub use options::WorkerOptions;
 pub use worker::{Exit, Worker};

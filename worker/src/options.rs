@@ -39,11 +39,11 @@ pub struct WorkerOptions {
     /// How long it listens for leaders before it takes tasks, after it has (re)connected: so it
     /// hears which jobs are dead before it runs their tasks. Default: 1 s.
     pub listen: Duration,
-    /// Whether contained tasks run in child processes. The leader asks for that when a task may have
+    /// Whether isolated tasks run in child processes. The leader asks for that when a task may have
     /// ended the worker that had it: then it ends a child, and its element is named. A program that
-    /// sets it calls [`contained`](crate::contained) first of all in its `main`. Without it, such
+    /// sets it calls [`isolated`](crate::isolated) first of all in its `main`. Without it, such
     /// tasks run like all others, in this process. Default: no; [`main`](crate::main) does both.
-    pub contain: bool,
+    pub isolate: bool,
     /// Its name, for people. Default: host name and process id.
     pub name: String,
 }
@@ -57,7 +57,7 @@ impl Default for WorkerOptions {
             hold: Duration::from_secs(30),
             grace: Duration::from_secs(30),
             listen: Duration::from_secs(1),
-            contain: false,
+            isolate: false,
             name: format!("{}/{}", host_name(), std::process::id()),
         }
     }

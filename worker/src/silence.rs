@@ -28,7 +28,7 @@ pub(crate) async fn listen_for_silence(engine: Arc<Engine>) {
         engine.leaders().tick(elapsed);
         for running in engine.executions.all() {
             let silence = engine.leaders().silence(running.task.header.leader);
-            if silence >= QueueSpec::REPLY_EXPIRES {
+            if silence >= REPLY_QUEUE_EXPIRES {
                 running.stop(Stop::Cancelled);
             }
             if silence >= SILENT {
@@ -70,7 +70,12 @@ mod tests {
         pass(Duration::from_secs(1)).await;
         assert_eq!(bench.why(late), ReturnReason::LeaderSilent);
 
-        bench.say(&Control::Alive { leader: bench.leader, beat: 1, upto: None, live: vec![] });
+        bench.say(&Control::Alive {
+            leader: bench.leader,
+            heartbeat: 1,
+            up_to: None,
+            live: vec![],
+        });
         pass(Duration::from_secs(1)).await;
         bench.steps.open_gate();
         at_once("a result", || bench.result_of(runs).is_some()).await;
@@ -89,7 +94,7 @@ mod tests {
         pass(minutes(2)).await;
         at_once("it is answered for", || bench.result_of(number).is_some()).await;
         let why = NotRunReason::Cancelled;
-        assert_eq!(bench.segments(number)[0].outcome, Outcome::NotRun { why });
+        assert_eq!(bench.segments(number)[0].outcome, Outcome::NotRun { reason });
         bench.audit();
     }
 

@@ -12,11 +12,11 @@ use tokio::{sync::watch, task::JoinSet};
 use crate::{
     WorkerOptions,
     answer::publish_answers,
-    contained::end_idle,
     control::listen,
     drain::drain,
     engine::{Engine, Role},
     intake::consume,
+    isolation::end_idle,
     lease::keep,
     operations::{Catalogue, Operations},
     options::{LONGEST_HOLD, SHORTEST_HOLD},

@@ -33,15 +33,26 @@ pub struct ConnectOptions {
     /// Concurrent executions of the workers that an in-memory broker brings along; `None` is one
     /// for each core. Default: `None`.
     pub slots: Option<usize>,
-    /// Whether new task queues are quorum queues. Default: `true`.
-    pub quorum: bool,
+    /// The type of task queues that do not exist yet. Default: quorum.
+    pub queue_type: QueueType,
 }
 
 impl ConnectOptions {
     /// The defaults for this role.
     pub fn new(role: Role) -> Self {
-        Self { namespace: "phalanx".to_owned(), role, slots: None, quorum: true }
+        Self { namespace: "phalanx".to_owned(), role, slots: None, queue_type: QueueType::Quorum }
     }
+}
+
+/// The type of a task queue at the broker.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Default)]
+#[non_exhaustive]
+pub enum QueueType {
+    /// Replicated: survives the loss of a node of a cluster.
+    #[default]
+    Quorum,
+    /// On one node: faster, and gone with its node.
+    Classic,
 }
 
 /// Who connects.
@@ -57,7 +68,7 @@ pub enum Role {
 /// Connects to the broker that `url` names.
 ///
 /// # Errors
-/// When no runtime of this program knows the scheme, or the broker refuses.
+/// If this program has no broker for the scheme, or the broker refuses.
 pub async fn connect(
     url: BrokerUrl,
     options: ConnectOptions,

@@ -1,6 +1,11 @@
 //! What a broker carries.
 
+use std::fmt;
+
 use bytes::Bytes;
+
+use super::Pool;
+use crate::id::{CopyId, LeaderId, WorkerId};
 
 /// A message and its properties.
 #[derive(Debug, Clone)]
@@ -18,10 +23,11 @@ pub struct Properties {
     pub kind: Option<MessageKind>,
     /// The version of the wire format of the body.
     pub wire_version: u8,
-    /// The leader to answer: the routing key on the reply exchange.
-    pub reply_to: Option<String>,
+    /// The leader that waits for a reply: the routing key on the reply exchange.
+    pub reply_to: Option<LeaderId>,
+    /// The copy of a task that the message is, or is about. AMQP carries it as the correlation id,
     /// `task/attempt`.
-    pub correlation_id: Option<String>,
+    pub copy: Option<CopyId>,
     /// Written to disk by the broker: for all that must survive its restart.
     pub persistent: bool,
     /// For people: job, stage, operation names, …
@@ -34,6 +40,8 @@ pub struct Properties {
 pub enum MessageKind {
     /// A batch of elements to run.
     Task,
+    /// A request to reply at once, through a task queue.
+    Probe,
     /// What became of a batch.
     Result,
     /// A task that was not run, and why.
@@ -51,8 +59,9 @@ pub enum MessageKind {
 }
 
 impl MessageKind {
-    const ALL: [(Self, &'static str); 8] = [
+    const ALL: [(Self, &'static str); 9] = [
         (Self::Task, "task"),
+        (Self::Probe, "probe"),
         (Self::Result, "result"),
         (Self::Return, "return"),
         (Self::Lease, "lease"),
@@ -86,6 +95,50 @@ impl Address {
     /// An address.
     pub fn new(exchange: Exchange, key: impl Into<String>) -> Self {
         Self { exchange, key: key.into() }
+    }
+
+    /// The task queue of a pool.
+    pub fn tasks(pool: &Pool) -> Self {
+        Self::new(Exchange::Task, pool.as_str())
+    }
+
+    /// The reply queue of a leader.
+    pub fn replies(leader: LeaderId) -> Self {
+        Self::new(Exchange::Reply, leader.to_string())
+    }
+
+    /// The control queues of the workers that `topic` names.
+    pub fn control(topic: Topic) -> Self {
+        Self::new(Exchange::Control, topic.to_string())
+    }
+
+    /// The event queues of all leaders, with a worker as the sender.
+    pub fn events(worker: WorkerId) -> Self {
+        Self::new(Exchange::Event, Topic::Worker(worker).to_string())
+    }
+
+    /// The dead-letter queue of a pool.
+    pub fn dead_letters(pool: &Pool) -> Self {
+        Self::new(Exchange::Dead, pool.as_str())
+    }
+}
+
+/// The routing keys of the topic exchanges.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+#[non_exhaustive]
+pub enum Topic {
+    /// Every worker: `all`.
+    AllWorkers,
+    /// One worker: `worker.<id>`.
+    Worker(WorkerId),
+}
+
+impl fmt::Display for Topic {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::AllWorkers => f.write_str("all"),
+            Self::Worker(worker) => write!(f, "worker.{worker}"),
+        }
     }
 }
 

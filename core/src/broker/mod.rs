@@ -16,11 +16,13 @@ use std::fmt;
 use async_trait::async_trait;
 
 pub use delivery::{Consumption, Delivery, Settle, Settler};
-pub use entry::{BrokerEntry, BrokerFuture, ConnectOptions, PHALANX_BROKERS, Role, connect};
+pub use entry::{
+    BrokerEntry, BrokerFuture, ConnectOptions, PHALANX_BROKERS, QueueType, Role, connect,
+};
 pub use error::{BrokerError, ConnectError, PublishError};
 pub use health::Health;
-pub use message::{Address, Exchange, Message, MessageKind, Properties};
-pub use topology::{Declared, Pool, PoolNameError, QueueSpec};
+pub use message::{Address, Exchange, Message, MessageKind, Properties, Topic};
+pub use topology::{DeclaredQueue, Pool, PoolNameError, QueueSpec};
 pub use url::BrokerUrl;
 
 /// What carries messages: RabbitMQ or memory.
@@ -35,7 +37,7 @@ pub trait Broker: Send + Sync + fmt::Debug + 'static {
     ///
     /// # Errors
     /// When the queue neither exists nor may be made.
-    async fn declare(&self, queue: &QueueSpec) -> Result<Declared, BrokerError>;
+    async fn declare(&self, queue: &QueueSpec) -> Result<DeclaredQueue, BrokerError>;
 
     /// Publishes, and resolves when the broker has taken responsibility for the message.
     ///

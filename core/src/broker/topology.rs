@@ -4,6 +4,7 @@ use std::{fmt, time::Duration};
 
 use serde::{Deserialize, Serialize};
 
+use super::Topic;
 use crate::id::{LeaderId, WorkerId};
 
 /// The name of a task queue and of the workers that serve it.
@@ -112,14 +113,17 @@ pub enum QueueSpec {
 }
 
 impl QueueSpec {
-    /// How long the queue of a leader's answers outlives the leader: then nobody will hear them.
-    pub const REPLY_EXPIRES: Duration = Duration::from_secs(30 * 60);
+    /// The control queue of a worker: what is meant for all workers, and for this one.
+    pub fn control(worker: WorkerId) -> Self {
+        let topics = [Topic::AllWorkers, Topic::Worker(worker)].map(|topic| topic.to_string());
+        Self::Control { worker, topics: topics.into() }
+    }
 }
 
 /// What is known of a queue when it has been declared.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 #[non_exhaustive]
-pub struct Declared {
+pub struct DeclaredQueue {
     /// Messages that wait in it, as far as the broker knows.
     pub messages: u64,
     /// Who consumes from it.
@@ -129,7 +133,7 @@ pub struct Declared {
     pub as_found: bool,
 }
 
-impl Declared {
+impl DeclaredQueue {
     /// What the broker said of a queue.
     pub fn new(messages: u64, consumers: u32, as_found: bool) -> Self {
         Self { messages, consumers, as_found }

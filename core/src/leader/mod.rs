@@ -1,39 +1,15 @@
-//! Drives jobs: what decides is in `engine`, what does is in `driver`.
+//! Drives jobs: the leader.
+//!
+//! - `engine` decides: `step(input) -> actions`, without clock and I/O.
+//! - `io` does: it carries messages between the engine, the broker, the sources and the readers.
+//! - `api` is what a program holds: the runtime, jobs, results.
+//!
+//! `api` imports from `io`, and `io` from `engine`, never the other way round. `docs/protocol.md` has
+//! the numbered rules that comments cite.
 
-mod batch;
-mod combine;
-mod command;
-mod copy;
-mod dead_letters;
-mod driver;
-mod elements;
+mod api;
 mod engine;
-mod event;
-mod flow;
-mod fold;
-mod handle;
-mod interrupt;
-mod job;
-mod launch;
-mod letters;
-mod order;
-mod outputs;
-mod pending;
-mod probe;
-mod protocol;
-mod pull;
-mod results;
-mod retry;
-mod run;
-mod runtime;
-mod task;
-mod workers;
+mod io;
 
-pub use dead_letters::{
-    DeadLetterContent, DeadLetterEntry, DeadLetterError, DeadLetters, UnreadableLetter,
-};
-pub use event::{JobEvent, Progress, Stall};
-pub use handle::{Job, JobEvents};
-pub use pending::Pending;
-pub use results::Results;
-pub use runtime::{Runtime, RuntimeBuilder};
+pub use api::{Job, JobEvents, Results, Runtime, RuntimeBuilder, ValueFuture};
+pub use engine::{JobEvent, Progress, Stall};

@@ -21,8 +21,10 @@ pub struct Execution {
     pub stage: u32,
     /// Who runs it.
     pub worker: WorkerId,
-    /// First position, end and try of each range of elements, in batch order.
+    /// The positions of the elements and their tries, in batch order.
     pub ranges: Vec<ElementRange>,
+    /// The source index of each element, in batch order; empty if each index equals the position.
+    pub indexes: Vec<u64>,
     /// Fires when the job is cancelled, the element timed out or the worker must stop.
     pub cancelled: CancellationToken,
 }
@@ -75,6 +77,7 @@ impl TaskContext {
                 stage: 0,
                 worker: WorkerId(uuid::Uuid::nil()),
                 ranges: vec![ElementRange { from: 0, to: 1, tries: 1 }],
+                indexes: Vec::new(),
                 cancelled: CancellationToken::new(),
             }),
             0,
@@ -96,9 +99,16 @@ impl TaskContext {
         self.execution.worker
     }
 
-    /// The position of the element in the input of its stage; in the first stage, its index in
-    /// the source.
+    /// The index of the element in the source, from 0: the number that errors, events and results
+    /// show. Elements that stem from one source element, as after a `flat_map`, share it.
     pub fn index(&self) -> u64 {
+        let indexes = &self.execution.indexes;
+        indexes.get(self.offset() as usize).copied().unwrap_or_else(|| self.position())
+    }
+
+    /// The position of the element in the input of its stage, from 0: unlike the
+    /// [`index`](Self::index), no two elements of a stage share it.
+    pub fn position(&self) -> u64 {
         self.element().0
     }
 
@@ -109,7 +119,7 @@ impl TaskContext {
 
     /// An idempotency key for side effects: the same for each try of this element, and for no other.
     pub fn element_key(&self) -> ElementKey {
-        ElementKey { job: self.job(), stage: self.stage(), index: self.index() }
+        ElementKey { job: self.job(), stage: self.stage(), position: self.position() }
     }
 
     /// Whether nobody waits for this element any more.
@@ -164,7 +174,7 @@ impl fmt::Debug for TaskContext {
     }
 }
 
-/// An idempotency key: job, stage and index. Survives every split and retry.
+/// An idempotency key: job, stage and position. Survives every split and retry.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
 #[non_exhaustive]
 pub struct ElementKey {
@@ -172,12 +182,12 @@ pub struct ElementKey {
     pub job: JobId,
     /// The stage of its plan.
     pub stage: u32,
-    /// The position of the element in the input of that stage.
-    pub index: u64,
+    /// The position of the element in the input of that stage, from 0.
+    pub position: u64,
 }
 
 impl fmt::Display for ElementKey {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "{}/{}/{}", self.job, self.stage, self.index)
+        write!(f, "{}/{}/{}", self.job, self.stage, self.position)
     }
 }

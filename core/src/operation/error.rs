@@ -16,7 +16,7 @@ pub struct OperationError {
     /// The error and its causes, outermost first.
     chain: Vec<String>,
     /// Back-off that the operation asked for.
-    retry_after: Option<Duration>,
+    retry_delay: Option<Duration>,
     typed: Option<Typed>,
 }
 
@@ -55,7 +55,7 @@ impl OperationError {
 
     /// An error of the given kind with this message.
     pub fn new(kind: ErrorKind, message: impl Into<String>) -> Self {
-        Self { kind, chain: vec![message.into()], retry_after: None, typed: None }
+        Self { kind, chain: vec![message.into()], retry_delay: None, typed: None }
     }
 
     /// A user's own error, which the leader can get back by [`downcast`](Self::downcast).
@@ -68,7 +68,7 @@ impl OperationError {
         let typed = crate::codec::encode(&error)
             .ok()
             .map(|bytes| Typed { type_name: std::any::type_name::<E>().to_owned(), bytes });
-        Self { kind: ErrorKind::Fatal, chain: chain_of(&error), retry_after: None, typed }
+        Self { kind: ErrorKind::Fatal, chain: chain_of(&error), retry_delay: None, typed }
     }
 
     /// The same error, marked as worth a retry.
@@ -80,9 +80,9 @@ impl OperationError {
 
     /// The same error, marked as worth a retry, not before `delay` has passed (at most a day).
     #[must_use]
-    pub fn retry_after(mut self, delay: Duration) -> Self {
+    pub fn with_retry_delay(mut self, delay: Duration) -> Self {
         self.kind = ErrorKind::Transient;
-        self.retry_after = Some(delay);
+        self.retry_delay = Some(delay);
         self
     }
 
@@ -113,8 +113,8 @@ impl OperationError {
     }
 
     /// The delay that the operation asked for, if it did.
-    pub fn requested_delay(&self) -> Option<Duration> {
-        self.retry_after
+    pub fn retry_delay(&self) -> Option<Duration> {
+        self.retry_delay
     }
 }
 
@@ -143,7 +143,7 @@ where
 {
     fn from(error: E) -> Self {
         let error = error.into();
-        Self { kind: ErrorKind::Fatal, chain: chain_of(&*error), retry_after: None, typed: None }
+        Self { kind: ErrorKind::Fatal, chain: chain_of(&*error), retry_delay: None, typed: None }
     }
 }
 

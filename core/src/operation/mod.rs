@@ -4,6 +4,7 @@
 mod context;
 mod data;
 mod error;
+mod execute_error;
 mod function;
 mod monoid;
 mod panic;
@@ -13,6 +14,7 @@ mod traits;
 pub use context::{ElementKey, ElementRange, Execution, TaskContext};
 pub use data::Data;
 pub use error::{ErrorKind, OperationError, Result, ResultExt};
+pub use execute_error::ExecuteError;
 #[doc(hidden)]
 pub use function::{Parameter, ResultType};
 pub use monoid::Monoid;

@@ -9,9 +9,6 @@ use crate::{
     registry::{Registry, StepReference, Verb},
 };
 
-/// Default of [`StepPlan::retries`].
-pub const DEFAULT_RETRIES: u32 = 3;
-
 /// One step, and what the leader knows of it.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct StepPlan {

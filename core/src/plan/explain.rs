@@ -2,7 +2,8 @@
 
 use std::fmt::{self, Write};
 
-use super::{DEFAULT_RETRIES, End, OnFailure, Plan, Stage, StepPlan, directive::word};
+use super::{End, OnFailure, Plan, Stage, StepPlan, directive::word};
+use crate::registry::DEFAULT_RETRIES;
 
 /// What will happen: where the input comes from, which steps run together, and where.
 pub(super) fn explain(plan: &Plan, input: (u64, Option<u64>)) -> String {

@@ -13,12 +13,12 @@ mod stream;
 mod value;
 
 pub use block::{Block, BlockBuffer, PushError};
-pub use directive::{DEFAULT_RETRIES, OnFailure, StepPlan};
+pub use directive::{OnFailure, StepPlan};
 pub use end::End;
 pub use error::PlanError;
 pub use source::{Budget, Source, SourceError, SourceState};
 pub use stage::{Plan, Stage};
 pub use stream::IndexedStream;
-pub use value::{Folded, Value};
+pub use value::{FoldProgram, ValueProgram};
 
 pub(crate) use program::Program;

@@ -130,11 +130,7 @@ pub(super) mod tests {
     use bytes::Bytes;
 
     use super::*;
-    use crate::{
-        broker::Pool,
-        plan::{DEFAULT_RETRIES, StepPlan},
-        registry::StepReference,
-    };
+    use crate::{broker::Pool, plan::StepPlan, registry::DEFAULT_RETRIES, registry::StepReference};
 
     pub(in crate::plan) fn directive(verb: Verb, name: &str, pool: &str) -> Directive {
         let reference = StepReference {

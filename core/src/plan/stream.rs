@@ -5,7 +5,9 @@ use std::{error::Error as StdError, fmt, marker::PhantomData, time::Duration};
 use bytes::Bytes;
 use futures::{Stream, StreamExt};
 
-use super::{End, Folded, OnFailure, PlanError, Program, Source, Value, directive::Directive};
+use super::{
+    End, FoldProgram, OnFailure, PlanError, Program, Source, ValueProgram, directive::Directive,
+};
 use crate::{
     codec,
     operation::{Data, Monoid, OperationError, Step},
@@ -184,7 +186,7 @@ impl<T: Data> IndexedStream<T> {
 impl<T: Data> IndexedStream<T> {
     /// Combines all elements, in order, in trees on the workers. Over nothing,
     /// [`Monoid::empty`].
-    pub fn fold<M: Monoid<Elem = T>>(mut self, monoid: M) -> Folded<T> {
+    pub fn fold<M: Monoid<Elem = T>>(mut self, monoid: M) -> FoldProgram<T> {
         self.program.step(&monoid, Verb::Fold);
         let empty = match codec::encode(&monoid.empty()) {
             Ok(empty) => Bytes::from(empty),
@@ -197,40 +199,40 @@ impl<T: Data> IndexedStream<T> {
             }
         };
         self.program.end(End::Fold { empty: Some(empty), deterministic: false }, "fold");
-        Folded(Value::new(self.program, Value::the_value))
+        FoldProgram(ValueProgram::new(self.program, ValueProgram::the_value))
     }
 
     /// Combines all elements, in order, by an associative operation. Over nothing, `None`.
-    pub fn reduce<O, Mode>(mut self, operation: O) -> Folded<Option<T>>
+    pub fn reduce<O, Mode>(mut self, operation: O) -> FoldProgram<Option<T>>
     where
         O: Step<Mode, Input = (T, T), Output = T>,
     {
         self.program.step(&operation, Verb::Reduce);
         self.program.end(End::Fold { empty: None, deterministic: false }, "reduce");
-        Folded(Value::new(self.program, Value::perhaps_a_value))
+        FoldProgram(ValueProgram::new(self.program, ValueProgram::perhaps_a_value))
     }
 
     /// Counts the elements.
-    pub fn count(mut self) -> Value<u64> {
+    pub fn count(mut self) -> ValueProgram<u64> {
         self.program.end(End::Count, "count");
-        Value::new(self.program, Value::the_value)
+        ValueProgram::new(self.program, ValueProgram::the_value)
     }
 
     /// The first element in input order, if there is one.
-    pub fn first(mut self) -> Value<Option<T>> {
+    pub fn first(mut self) -> ValueProgram<Option<T>> {
         self.program.set_ordered();
         self.program.take(1);
-        Value::new(self.program, Value::perhaps_the_first)
+        ValueProgram::new(self.program, ValueProgram::perhaps_the_first)
     }
 
     /// Runs an operation for what it does, not for what it gives.
-    pub fn for_each<O, Mode>(self, operation: O) -> Value<()>
+    pub fn for_each<O, Mode>(self, operation: O) -> ValueProgram<()>
     where
         O: Step<Mode, Input = T, Output = ()>,
     {
         let mut program = self.map(operation).program;
         program.end(End::Count, "for_each");
-        Value::new(program, Value::nothing)
+        ValueProgram::new(program, ValueProgram::nothing)
     }
 }
 

@@ -12,13 +12,13 @@ use crate::{
 ///
 /// Nothing runs before [`run`](Self::run) or [`start`](Self::start).
 #[must_use = "a program does nothing until it is run"]
-pub struct Value<V> {
+pub struct ValueProgram<V> {
     pub(crate) program: Program,
     /// Makes the value of what the job gave: one encoding, or none.
     pub(crate) decode: fn(Option<&[u8]>) -> Result<V, CodecError>,
 }
 
-impl<V> Value<V> {
+impl<V> ValueProgram<V> {
     pub(super) fn new(
         program: Program,
         decode: fn(Option<&[u8]>) -> Result<V, CodecError>,
@@ -35,14 +35,14 @@ impl<V> Value<V> {
     }
 }
 
-impl<V: Data> Value<V> {
+impl<V: Data> ValueProgram<V> {
     pub(super) fn the_value(bytes: Option<&[u8]>) -> Result<V, CodecError> {
         // An absent value is read as an empty encoding: right for `()`, an error for others.
         codec::decode(bytes.unwrap_or_default())
     }
 }
 
-impl<T: Data> Value<Option<T>> {
+impl<T: Data> ValueProgram<Option<T>> {
     pub(super) fn perhaps_a_value(bytes: Option<&[u8]>) -> Result<Option<T>, CodecError> {
         bytes.map(codec::decode).transpose()
     }
@@ -52,15 +52,15 @@ impl<T: Data> Value<Option<T>> {
     }
 }
 
-impl Value<()> {
+impl ValueProgram<()> {
     pub(super) fn nothing(_: Option<&[u8]>) -> Result<(), CodecError> {
         Ok(())
     }
 }
 
-impl<V> fmt::Debug for Value<V> {
+impl<V> fmt::Debug for ValueProgram<V> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_tuple("Value").field(&self.program).finish()
+        f.debug_tuple("ValueProgram").field(&self.program).finish()
     }
 }
 
@@ -69,9 +69,9 @@ impl<V> fmt::Debug for Value<V> {
 /// Nothing runs before [`run`](Self::run) or [`start`](Self::start).
 #[must_use = "a program does nothing until it is run"]
 #[derive(Debug)]
-pub struct Folded<V>(pub(crate) Value<V>);
+pub struct FoldProgram<V>(pub(crate) ValueProgram<V>);
 
-impl<V> Folded<V> {
+impl<V> FoldProgram<V> {
     /// Combines by a tree whose shape depends on the length of the input alone, so that even
     /// floating-point sums have the same bits in each run. Costs some of the adaptive batching.
     pub fn deterministic(mut self) -> Self {

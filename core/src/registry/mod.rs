@@ -5,10 +5,9 @@ mod description;
 mod entry;
 mod error;
 mod execution;
+mod lookup;
 mod place;
 mod probe;
-#[expect(clippy::module_inception, reason = "the registry of the registry room")]
-mod registry;
 mod step;
 mod structure;
 
@@ -18,7 +17,7 @@ use entry::{FingerprintMode, OperationEntry, PHALANX_OPERATIONS};
 pub use column::Column;
 pub use description::Kind;
 pub use error::RegistryError;
-pub use registry::{Registered, Registry};
+pub use lookup::{DEFAULT_RETRIES, Registered, Registry};
 pub use step::{CompiledStep, Failure, Fold, Refusal, StepFuture, StepReference, Verb};
 
 /// What expansions of the macros name; not part of the public interface.

@@ -1,45 +1,32 @@
-//! From leaders to all workers.
+//! Messages from leaders to workers.
 
-use bytes::Bytes;
 use serde::{Deserialize, Serialize};
 
-use super::{WireError, answer::headed_only, envelope};
-use crate::{
-    broker::Pool,
-    id::{JobId, LeaderId, WorkerId},
-};
+use super::envelope::headed_only;
+use crate::id::{JobId, LeaderId};
 
-/// From leaders to all workers.
+/// A message from a leader to workers.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[non_exhaustive]
 pub enum Control {
-    /// A leader lives, and these are its jobs: one that is at most `upto` and not in `live` is dead.
+    /// The leader is alive, and these are its jobs (rule 21). A job that is not newer than `up_to`
+    /// and not in `live` is dead.
     Alive {
-        /// Who.
+        /// The leader.
         leader: LeaderId,
-        /// Counts up.
-        beat: u64,
-        /// The newest job that this message speaks of.
-        upto: Option<JobId>,
+        /// Increases with each `Alive` of this leader; a smaller one is out of date.
+        heartbeat: u64,
+        /// The newest job that this message covers; `None` before the first job.
+        up_to: Option<JobId>,
         /// The jobs that are not over.
         live: Vec<JobId>,
     },
-    /// A hint that a job is dead.
+    /// A job has ended, some time before the next `Alive` shows it: only a hint.
     Cancel {
-        /// Whose.
+        /// The leader of the job.
         leader: LeaderId,
-        /// Which.
+        /// The job.
         job: JobId,
-    },
-    /// Stop taking tasks, finish what runs, exit.
-    DrainWorker {
-        /// Who.
-        worker: WorkerId,
-    },
-    /// As `DrainWorker`, for each worker that serves the pool.
-    DrainPool {
-        /// Which pool.
-        pool: Pool,
     },
 }
 headed_only!(Control);

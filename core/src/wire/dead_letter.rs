@@ -6,8 +6,8 @@ use serde::{Deserialize, Serialize};
 use super::{WireError, envelope};
 use crate::{
     broker::Pool,
-    id::{JobId, LeaderId, LetterId, TaskNumber, WorkerId},
-    operation::OperationError,
+    id::{DeadLetterId, LeaderId},
+    operation::ExecuteError,
     registry::StepReference,
 };
 
@@ -25,31 +25,15 @@ pub struct DeadLetter {
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct DeadLetterHeader {
     /// Its identity.
-    pub id: LetterId,
+    pub id: DeadLetterId,
     /// When it was written, in milliseconds since 1970: for people.
     pub written_ms: u64,
     /// Who wrote it.
     pub leader: LeaderId,
-    /// Whose workers ran the element.
+    /// The pool whose workers ran the element.
     pub pool: Pool,
-    /// The job.
-    pub job: JobId,
-    /// The stage of its plan.
-    pub stage: u32,
-    /// The index of the element in the source.
-    pub index: u64,
-    /// The task that it was last part of.
-    pub task: TaskNumber,
-    /// The copy of that task which failed, from 1.
-    pub attempt: u32,
-    /// How often the element was tried.
-    pub tries: u32,
-    /// Where it was tried last.
-    pub worker: Option<WorkerId>,
-    /// The operation that failed.
-    pub operation: String,
-    /// What it said.
-    pub error: OperationError,
+    /// The element, where and how often it was tried, and its error.
+    pub error: ExecuteError,
     /// What was still to be run on the element in its stage, in order.
     pub steps: Vec<StepReference>,
     /// The length of the encoded element; of each partial result where they could not be combined.
@@ -66,7 +50,7 @@ impl DeadLetterHeader {
 }
 
 impl DeadLetter {
-    /// Its bytes on the wire.
+    /// Encodes the message.
     ///
     /// # Errors
     /// Never for letters written by a leader.

@@ -81,3 +81,27 @@ pub(super) fn read_whole<H: DeserializeOwned>(message: &Bytes) -> Result<H, Wire
         (_, rest) => Err(WireError::Malformed { reason: format!("{} bytes too many", rest.len()) }),
     }
 }
+
+/// Implements `encode` and `decode` for messages that are a header without a payload.
+macro_rules! headed_only {
+    ($($message:ident),*) => {$(
+        impl $message {
+            /// Encodes the message.
+            ///
+            /// # Errors
+            /// Never for messages made by this library.
+            pub fn encode(&self) -> Result<bytes::Bytes, $crate::wire::WireError> {
+                crate::wire::envelope::write(self, &[])
+            }
+
+            /// Decodes a message.
+            ///
+            /// # Errors
+            /// If the bytes are not such a message, or of another wire version.
+            pub fn decode(bytes: &bytes::Bytes) -> Result<Self, $crate::wire::WireError> {
+                crate::wire::envelope::read_whole(bytes)
+            }
+        }
+    )*};
+}
+pub(super) use headed_only;

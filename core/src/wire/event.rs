@@ -1,55 +1,40 @@
-//! From workers to all leaders.
+//! Messages from workers to all leaders.
 
-use bytes::Bytes;
 use serde::{Deserialize, Serialize};
 
-use super::{WireError, answer::headed_only, envelope};
+use super::envelope::headed_only;
 use crate::{broker::Pool, id::WorkerId};
 
-/// From workers to all leaders.
+/// A message from a worker to all leaders.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[non_exhaustive]
 pub enum Event {
-    /// A worker has (re)connected.
+    /// A worker has connected, for the first time or again.
     Hello(Presence),
-    /// A worker is there: at once when a leader says `Alive` for the first time, then every 5 s.
+    /// A worker is there: sent at once after the first `Alive` of a leader, then every
+    /// [`HEARTBEAT`](super::timing::HEARTBEAT).
     Presence(Presence),
-    /// A worker goes.
+    /// A worker has ended.
     Bye {
-        /// Who.
+        /// The worker.
         worker: WorkerId,
     },
 }
 
-/// What a worker says of itself.
+/// A worker, as it describes itself.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Presence {
-    /// Who.
+    /// The worker.
     pub worker: WorkerId,
-    /// Host name and process id, for people.
+    /// Host name and process id by default: for logs.
     pub name: String,
-    /// Counts its (re)connections.
-    pub incarnation: u64,
+    /// The version of Phalanx that it was built with: for logs.
+    pub version: String,
     /// The pools that it serves.
     pub pools: Vec<Pool>,
-    /// Concurrent blocking executions.
+    /// Blocking executions at once.
     pub slots: u32,
-    /// Concurrent asynchronous executions.
+    /// Asynchronous elements at once.
     pub async_slots: u32,
-    /// Slots with nothing to do.
-    pub free: u32,
-    /// What it can run.
-    pub operations: Vec<OfferedOperation>,
-    /// Its version of Phalanx.
-    pub version: String,
-}
-
-/// An operation that a worker can run.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-pub struct OfferedOperation {
-    /// Its name.
-    pub name: String,
-    /// Its fingerprint there.
-    pub fingerprint: u64,
 }
 headed_only!(Event);

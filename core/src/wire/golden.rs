@@ -9,8 +9,8 @@ use uuid::Uuid;
 use super::*;
 use crate::{
     broker::Pool,
-    id::{ExecutionId, JobId, LeaderId, LetterId, TaskNumber, WorkerId},
-    operation::{ElementRange, ErrorKind, OperationError},
+    id::{CopyId, DeadLetterId, ExecutionId, JobId, LeaderId, TaskNumber, WorkerId},
+    operation::{ElementRange, ErrorKind, ExecuteError, OperationError},
     registry::{Refusal, StepReference, Verb},
 };
 
@@ -21,6 +21,8 @@ fn hex(bytes: &[u8]) -> String {
 fn uuid(byte: u8) -> Uuid {
     Uuid::from_bytes([byte; 16])
 }
+
+const COPY: CopyId = CopyId { task: TaskNumber(300), attempt: 2 };
 
 fn task() -> TaskMessage {
     let step = StepReference {
@@ -34,11 +36,11 @@ fn task() -> TaskMessage {
         leader: LeaderId(uuid(0xaa)),
         job: JobId(uuid(0xbb)),
         stage: 1,
-        task: TaskNumber(300),
-        attempt: 2,
+        copy: COPY,
         kind: TaskKind::Run,
-        contained: false,
+        isolated: false,
         ranges: vec![ElementRange { from: 5, to: 8, tries: 1 }],
+        indexes: vec![2, 2, 4],
         steps: vec![step],
         time_slice: Duration::from_millis(75),
         output_cap: 1 << 20,
@@ -48,18 +50,12 @@ fn task() -> TaskMessage {
 }
 
 fn result() -> ResultMessage {
-    let done = Outcome::Done {
-        bytes: 2,
-        outputs: 2,
-        counts: Some(vec![2]),
-        lengths: Some(vec![1, 1]),
-        counters: Vec::new(),
-    };
+    let done =
+        Outcome::Done { bytes: 2, outputs: 2, counts: Some(vec![2]), lengths: Some(vec![1, 1]) };
     let error = OperationError::new(ErrorKind::Transient, "busy");
     let header = ResultHeader {
         leader: LeaderId(uuid(0xaa)),
-        task: TaskNumber(300),
-        attempt: 2,
+        copy: COPY,
         execution: ExecutionId(uuid(0xcc)),
         worker: WorkerId(uuid(0xdd)),
         busy_us: 1000,
@@ -67,27 +63,33 @@ fn result() -> ResultMessage {
         segments: vec![
             Segment { from: 0, to: 1, outcome: done },
             Segment { from: 1, to: 2, outcome: Outcome::Failed { step: 0, error } },
-            Segment { from: 2, to: 3, outcome: Outcome::NotRun { why: NotRunReason::TimeSlice } },
+            Segment {
+                from: 2,
+                to: 3,
+                outcome: Outcome::NotRun { reason: NotRunReason::TimeSlice },
+            },
         ],
     };
     ResultMessage { header, payload: Bytes::from_static(b"xy") }
 }
 
 fn dead_letter() -> DeadLetter {
+    let error = ExecuteError {
+        job: JobId(uuid(0xbb)),
+        operation: "ops::Double".to_owned(),
+        stage: 1,
+        index: 7,
+        copy: COPY,
+        tries: 4,
+        worker: Some(WorkerId(uuid(0xdd))),
+        error: OperationError::new(ErrorKind::Fatal, "odd"),
+    };
     let header = DeadLetterHeader {
-        id: LetterId(uuid(0xee)),
+        id: DeadLetterId(uuid(0xee)),
         written_ms: 1_700_000_000_000,
         leader: LeaderId(uuid(0xaa)),
         pool: Pool::default(),
-        job: JobId(uuid(0xbb)),
-        stage: 1,
-        index: 7,
-        task: TaskNumber(300),
-        attempt: 2,
-        tries: 4,
-        worker: Some(WorkerId(uuid(0xdd))),
-        operation: "ops::Double".to_owned(),
-        error: OperationError::new(ErrorKind::Fatal, "odd"),
+        error,
         steps: task().header.steps,
         lengths: vec![3],
         left_out: false,
@@ -98,40 +100,33 @@ fn dead_letter() -> DeadLetter {
 fn presence() -> Presence {
     Presence {
         worker: WorkerId(uuid(0xdd)),
-        name: "host:7".to_owned(),
-        incarnation: 1,
+        name: "host/7".to_owned(),
+        version: "0.1.0".to_owned(),
         pools: vec![Pool::default()],
         slots: 2,
         async_slots: 256,
-        free: 1,
-        operations: vec![OfferedOperation { name: "ops::Double".to_owned(), fingerprint: 1 }],
-        version: "0.1.0".to_owned(),
     }
 }
 
-fn returned(why: ReturnReason) -> Return {
-    Return {
-        task: TaskNumber(300),
-        attempt: 2,
-        worker: WorkerId(uuid(0xdd)),
-        why,
-        position: Some(1),
-    }
+fn returned(copy: Option<CopyId>, reason: ReturnReason) -> Return {
+    Return { copy, worker: WorkerId(uuid(0xdd)), reason, offset: Some(1) }
 }
 
 /// Every kind of message, by name.
 fn messages() -> Vec<(&'static str, Bytes)> {
     let refusal = Refusal::WireVersion { found: 9, spoken: 1 };
-    let held = Held { task: TaskNumber(300), attempt: 2, position: 1 };
+    let leased = LeasedTask { copy: COPY, offset: 1 };
     let leader = LeaderId(uuid(0xaa));
     let (job, worker) = (JobId(uuid(0xbb)), WorkerId(uuid(0xdd)));
-    let alive = Control::Alive { leader, beat: 3, upto: Some(job), live: vec![job] };
+    let alive = Control::Alive { leader, heartbeat: 3, up_to: Some(job), live: vec![job] };
     vec![
         ("task", task().encode().unwrap()),
         ("result", result().encode().unwrap()),
-        ("return redelivered", returned(ReturnReason::Redelivered).encode().unwrap()),
-        ("return refused", returned(ReturnReason::Refused(refusal)).encode().unwrap()),
-        ("lease", Lease { worker, beat: 3, held: vec![held] }.encode().unwrap()),
+        ("return redelivered", returned(Some(COPY), ReturnReason::Redelivered).encode().unwrap()),
+        ("return refused", returned(Some(COPY), ReturnReason::Refused(refusal)).encode().unwrap()),
+        ("lease", Lease { worker, heartbeat: 3, tasks: vec![leased] }.encode().unwrap()),
+        ("return of a probe", returned(None, ReturnReason::Redelivered).encode().unwrap()),
+        ("probe", Probe { leader, pool: Pool::default(), nonce: 7 }.encode().unwrap()),
         ("probe reply", ProbeReply { pool: Pool::default(), nonce: 7 }.encode().unwrap()),
         ("alive", alive.encode().unwrap()),
         ("cancel", Control::Cancel { leader, job }.encode().unwrap()),
@@ -205,6 +200,17 @@ fn impossible_ranges_are_refused() {
 }
 
 #[test]
+fn indexes_are_listed_for_all_elements_or_for_none() {
+    let mut task = task();
+    for (indexes, accepted) in
+        [(vec![], true), (vec![0; 3], true), (vec![0; 2], false), (vec![0; 4], false)]
+    {
+        task.header.indexes = indexes;
+        assert_eq!(TaskMessage::decode(&task.encode().unwrap()).is_ok(), accepted);
+    }
+}
+
+#[test]
 fn a_letter_and_its_lengths_must_agree() {
     let broken: [fn(&mut DeadLetter); 3] = [
         |letter| letter.header.lengths = vec![2],
@@ -229,6 +235,7 @@ fn decode_all(bytes: &Bytes) {
     let _ = ResultMessage::decode(bytes);
     let _ = Return::decode(bytes);
     let _ = Lease::decode(bytes);
+    let _ = Probe::decode(bytes);
     let _ = ProbeReply::decode(bytes);
     let _ = Control::decode(bytes);
     let _ = Event::decode(bytes);

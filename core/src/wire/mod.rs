@@ -1,20 +1,23 @@
 //! The messages of the protocol: versioned, bounded, snapshot-tested.
 
-mod answer;
 mod control;
 mod dead_letter;
 mod envelope;
 mod event;
 #[cfg(test)]
 mod golden;
+mod probe;
+mod reply;
 mod task;
+pub mod timing;
 
-pub use answer::{
-    Held, Lease, NotRunReason, Outcome, ProbeReply, ResultHeader, ResultMessage, Return,
-    ReturnReason, Segment,
-};
 pub use control::Control;
 pub use dead_letter::{DeadLetter, DeadLetterHeader};
 pub use envelope::{MAX_MESSAGE_BYTES, WIRE_VERSION, WireError};
-pub use event::{Event, OfferedOperation, Presence};
+pub use event::{Event, Presence};
+pub use probe::{Probe, ProbeReply};
+pub use reply::{
+    Lease, LeasedTask, NotRunReason, Outcome, ResultHeader, ResultMessage, Return, ReturnReason,
+    Segment,
+};
 pub use task::{TaskHeader, TaskKind, TaskMessage};

@@ -7,8 +7,7 @@ use serde::{Deserialize, Serialize};
 
 use super::{WireError, envelope};
 use crate::{
-    broker::Pool,
-    id::{JobId, LeaderId, TaskNumber},
+    id::{CopyId, JobId, LeaderId},
     operation::ElementRange,
     registry::StepReference,
 };
@@ -18,76 +17,53 @@ use crate::{
 pub struct TaskMessage {
     /// Everything but the elements.
     pub header: TaskHeader,
-    /// The encodings of the elements, one behind the other.
+    /// The encodings of the elements, one after the other.
     pub payload: Bytes,
 }
 
-/// What a task says of its elements.
+/// Everything in a [`TaskMessage`] but its elements.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct TaskHeader {
-    /// Whom to answer.
+    /// The leader that waits for the reply.
     pub leader: LeaderId,
     /// The job.
     pub job: JobId,
-    /// The stage of its plan.
+    /// The stage of the plan, from 0.
     pub stage: u32,
-    /// The number of the task.
-    pub task: TaskNumber,
-    /// Which copy of it this is, from 1.
-    pub attempt: u32,
-    /// What to do.
+    /// The task, and which copy of it this is.
+    pub copy: CopyId,
+    /// What the worker does with the elements.
     pub kind: TaskKind,
-    /// Whether to run it in a process of its own.
-    pub contained: bool,
-    /// The elements, in batch order.
+    /// Whether the task runs in a child process (rule 7).
+    pub isolated: bool,
+    /// The positions of the elements and their tries, in batch order.
     pub ranges: Vec<ElementRange>,
-    /// What to run on them, in order.
+    /// The source index of each element, in batch order; empty if each index equals the position,
+    /// as in the first stage.
+    pub indexes: Vec<u64>,
+    /// The steps to run, in order.
     pub steps: Vec<StepReference>,
-    /// Past this the worker stops at the next chunk and answers with what is done.
+    /// After this long the worker stops at the next chunk and replies with what is done.
     pub time_slice: Duration,
-    /// Past this many bytes of output the worker stops likewise.
+    /// After this many bytes of output the worker stops likewise.
     pub output_cap: u64,
-    /// Whether the answer must say how long each output is: its outputs go into further tasks.
+    /// Whether the reply lists the length of each output, because the outputs go into further tasks.
     pub measured: bool,
 }
 
-/// What to do with a task.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+/// What a worker does with the elements of a task.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 #[non_exhaustive]
 pub enum TaskKind {
-    /// Run the elements through the steps.
+    /// Runs the elements through the steps.
     Run,
-    /// The elements are neighbouring partial results of a fold: combine them.
+    /// Combines the elements, which are neighbouring partial results of a fold.
     Combine,
-    /// Answer at once, nothing else.
-    Probe {
-        /// The pool whose queue is probed.
-        pool: Pool,
-        /// To be repeated in the answer.
-        nonce: u64,
-    },
 }
 
 impl TaskHeader {
-    /// A probe: no task and no job of any leader, with nothing to run.
-    pub(crate) fn probe(leader: LeaderId, pool: Pool, nonce: u64) -> Self {
-        Self {
-            leader,
-            job: JobId(uuid::Uuid::nil()),
-            stage: 0,
-            task: TaskNumber(0),
-            attempt: 0,
-            kind: TaskKind::Probe { pool, nonce },
-            contained: false,
-            ranges: Vec::new(),
-            steps: Vec::new(),
-            time_slice: Duration::ZERO,
-            output_cap: 0,
-            measured: false,
-        }
-    }
-
-    /// How many elements the batch has, if its ranges are sane and fit into 32 bits.
+    /// The number of elements of the batch; `None` if the ranges run backwards or the number does
+    /// not fit into 32 bits.
     pub fn count(&self) -> Option<u32> {
         let mut count = 0u64;
         for range in &self.ranges {
@@ -95,10 +71,19 @@ impl TaskHeader {
         }
         u32::try_from(count).ok()
     }
+
+    fn check(&self) -> Result<(), &'static str> {
+        let count = self.count().ok_or("impossible ranges")?;
+        let listed = self.indexes.len();
+        if listed != 0 && listed as u64 != u64::from(count) {
+            return Err("indexes do not match the ranges");
+        }
+        Ok(())
+    }
 }
 
 impl TaskMessage {
-    /// Its bytes on the wire.
+    /// Encodes the message.
     ///
     /// # Errors
     /// Never for headers made by a leader.
@@ -106,15 +91,13 @@ impl TaskMessage {
         envelope::write(&self.header, &self.payload)
     }
 
-    /// The message in these bytes.
+    /// Decodes a message.
     ///
     /// # Errors
-    /// When they are none, or of another version.
+    /// If the bytes are not a task, of another wire version, or contradict themselves.
     pub fn decode(bytes: &Bytes) -> Result<Self, WireError> {
         let (header, payload) = envelope::read::<TaskHeader>(bytes)?;
-        if header.count().is_none() {
-            return Err(WireError::Malformed { reason: "impossible ranges".to_owned() });
-        }
+        header.check().map_err(|reason| WireError::Malformed { reason: reason.to_owned() })?;
         Ok(Self { header, payload })
     }
 }

@@ -20,7 +20,7 @@ pub fn fail(#[state] at: u64, n: u64) -> Result<u64> {
 #[operation(retries = 2)]
 pub fn fail_for_now(#[state] at: u64, n: u64) -> Result<u64> {
     if n == at {
-        return Err(OperationError::fatal("not now").retry_after(Duration::from_millis(10)));
+        return Err(OperationError::fatal("not now").with_retry_delay(Duration::from_millis(10)));
     }
     Ok(n)
 }

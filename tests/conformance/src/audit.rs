@@ -11,8 +11,8 @@ use std::{
 
 use async_trait::async_trait;
 use phalanx_core::broker::{
-    Address, Broker, BrokerError, BrokerUrl, Consumer, Consumption, Declared, Delivery, Exchange,
-    Health, Message, Properties, PublishError, QueueSpec, Settle, Settler,
+    Address, Broker, BrokerError, BrokerUrl, Consumer, Consumption, DeclaredQueue, Delivery,
+    Exchange, Health, Message, Properties, PublishError, QueueSpec, Settle, Settler,
 };
 use tokio::sync::watch;
 
@@ -197,7 +197,7 @@ impl Broker for DeliveryAudit {
         self.broker.url()
     }
 
-    async fn declare(&self, queue: &QueueSpec) -> Result<Declared, BrokerError> {
+    async fn declare(&self, queue: &QueueSpec) -> Result<DeclaredQueue, BrokerError> {
         self.broker.declare(queue).await
     }
 
@@ -282,7 +282,7 @@ impl Consumer for AuditedConsumer {
 #[cfg(test)]
 mod tests {
     use phalanx_core::broker::{MessageKind, Pool};
-    use phalanx_inmemory::MemoryBroker;
+    use phalanx_inmemory::InMemoryBroker;
 
     use super::*;
     use crate::tools::{receive, to_tasks};
@@ -313,7 +313,7 @@ mod tests {
     }
 
     fn audit() -> DeliveryAudit {
-        DeliveryAudit::new(Arc::new(MemoryBroker::new()))
+        DeliveryAudit::new(Arc::new(InMemoryBroker::new()))
     }
 
     #[tokio::test]
@@ -378,7 +378,7 @@ mod tests {
 
     #[tokio::test]
     async fn the_task_of_a_dead_job_may_go_unanswered() {
-        let audit = DeliveryAudit::with_dead_jobs(Arc::new(MemoryBroker::new()));
+        let audit = DeliveryAudit::with_dead_jobs(Arc::new(InMemoryBroker::new()));
         let mut consumer = consumer_of(&audit, 1).await;
         receive(&mut consumer).await.settle(Settle::Ack);
     }

@@ -113,7 +113,7 @@ impl Arguments {
         options.async_slots = self.async_slots.into();
         options.hold = self.hold;
         options.grace = self.grace;
-        options.contain = true;
+        options.isolate = true;
         options
     }
 }

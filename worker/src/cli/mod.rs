@@ -33,7 +33,7 @@ pub(crate) use signals::Signals;
 /// ```
 #[expect(clippy::print_stderr, reason = "a command line talks to people")]
 pub async fn main() -> ExitCode {
-    if let Some(code) = crate::contained().await {
+    if let Some(code) = crate::isolated().await {
         return code;
     }
     let code = match Arguments::parse(std::env::args_os()) {

@@ -76,8 +76,8 @@ impl Running {
         let header = &self.task.header;
         let header = ResultHeader {
             leader: header.leader,
-            task: header.task,
-            attempt: header.attempt,
+            task: header.copy.task,
+            attempt: header.copy.attempt,
             execution: self.execution,
             worker: self.context.worker(),
             busy_us: micros(busy),

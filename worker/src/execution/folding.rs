@@ -13,7 +13,7 @@ use super::{
     pipeline::StepFailure,
 };
 
-/// The fold at the end of a stage. It runs from the ledger's `at` up to `upto`.
+/// The fold at the end of a stage. It runs from the ledger's `at` up to `up_to`.
 pub(super) struct Folding<'p> {
     pipeline: &'p Pipeline,
     fold: Box<dyn Fold + 'p>,

@@ -71,7 +71,7 @@ impl Ledger {
     /// The elements up to `to` were not run, or in vain.
     pub(super) fn not_run(&mut self, to: u32, why: NotRunReason) {
         if to > self.at {
-            self.push(to, Outcome::NotRun { why });
+            self.push(to, Outcome::NotRun { reason });
         }
     }
 

@@ -199,7 +199,7 @@ impl Running {
 
     /// Sizes of its chunks, `least` elements or more where they need not be told of one by one.
     pub(super) fn chunks(&self, least: u32) -> ChunkSize {
-        if self.report.is_some() && self.task.header.contained {
+        if self.report.is_some() && self.task.header.isolated {
             ChunkSize::ONE
         } else {
             ChunkSize::starting_at(least)

@@ -47,7 +47,7 @@ impl Trial {
             task: TaskNumber(1),
             attempt: 1,
             kind: TaskKind::Run,
-            contained: false,
+            isolated: false,
             ranges: vec![ElementRange { from: 100, to: 100 + inputs.len() as u64, tries: 1 }],
             steps: ops.iter().map(|op| reference(op.clone(), None)).collect(),
             time_slice: Duration::from_secs(3_600),
@@ -68,8 +68,8 @@ impl Trial {
             claim: Arc::new(Claim::new(Delivery::new(message, false, 1, Arc::new(Nowhere)))),
             address: ReturnAddress {
                 leader: task.header.leader,
-                task: task.header.task,
-                attempt: task.header.attempt,
+                task: task.header.copy.task,
+                attempt: task.header.copy.attempt,
             },
             desk,
             refusing: Arc::new(Refusing::default()),
@@ -254,7 +254,7 @@ proptest! {
         check(&ops, &inputs, false, true, &result);
         let first = &result.header.segments[0].outcome;
         prop_assert!(
-            !matches!(first, Outcome::NotRun { why } if *why != NotRunReason::FoldBroken),
+            !matches!(first, Outcome::NotRun { reason } if *why != NotRunReason::FoldBroken),
             "each copy gets somewhere"
         );
     }
@@ -291,8 +291,8 @@ fn a_batch_with_a_tail_is_refused_by_its_position() {
     });
     run_blocking(&trial.running);
     let returned = trial.returned();
-    assert_eq!(returned.position, Some(1));
-    assert!(matches!(returned.why, ReturnReason::Refused(_)));
+    assert_eq!(returned.offset, Some(1));
+    assert!(matches!(returned.reason, ReturnReason::Refused(_)));
 }
 
 #[test]
@@ -315,7 +315,7 @@ fn a_stopped_execution_runs_nothing_more() {
         run_blocking(&trial.running);
         let segments = trial.result().header.segments;
         assert_eq!(segments.len(), 1);
-        assert_eq!(segments[0].outcome, Outcome::NotRun { why });
+        assert_eq!(segments[0].outcome, Outcome::NotRun { reason });
     }
 }
 

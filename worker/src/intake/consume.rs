@@ -226,7 +226,7 @@ mod tests {
             assert_eq!(bench.broker.delivered(), before);
             if heard {
                 let leader = bench.leader;
-                bench.say(&Control::Alive { leader, beat: 1, upto: None, live: vec![] });
+                bench.say(&Control::Alive { leader, heartbeat: 1, up_to: None, live: vec![] });
                 at_once("it is taken", || bench.broker.delivered() > before).await;
             } else {
                 tokio::time::sleep(2 * GLANCE).await;

@@ -49,10 +49,10 @@ pub(super) fn sort(engine: &Arc<Engine>, delivery: Delivery, refusing: &Arc<Refu
     if engine.draining.is_cancelled() {
         return ticket.give_back(ReturnReason::Draining, None);
     }
-    if task.header.contained
+    if task.header.isolated
         && let Some(crew) = &engine.crew
     {
-        return engine.run_contained(task, crew, ticket);
+        return engine.run_isolated(task, crew, ticket);
     }
     match engine.operations.pipeline(&task.header.steps) {
         Ok(pipeline) => engine.run(task, pipeline, ticket),
@@ -71,7 +71,11 @@ fn decode(delivery: &Delivery, address: &ReturnAddress) -> Result<TaskMessage, R
         other => message(other.to_string()),
     })?;
     let header = &task.header;
-    let said = ReturnAddress { leader: header.leader, task: header.task, attempt: header.attempt };
+    let said = ReturnAddress {
+        leader: header.leader,
+        task: header.copy.task,
+        attempt: header.copy.attempt,
+    };
     if said != *address {
         return Err(message("its properties speak of another task".to_owned()));
     }
@@ -150,8 +154,8 @@ mod tests {
         let dead = JobId::new();
         bench.say(&Control::Alive {
             leader: bench.leader,
-            beat: 1,
-            upto: Some(dead),
+            heartbeat: 1,
+            up_to: Some(dead),
             live: vec![],
         });
         eventually("the leader is known", || {
@@ -173,7 +177,12 @@ mod tests {
         bench.send_task(append(), &["b"], |header| header.job = dead);
         eventually("the first runs", || bench.steps.ran().len() == 1).await;
         bench.say(&Control::Cancel { leader: bench.leader, job: dead });
-        bench.say(&Control::Alive { leader: bench.leader, beat: 1, upto: None, live: vec![] });
+        bench.say(&Control::Alive {
+            leader: bench.leader,
+            heartbeat: 1,
+            up_to: None,
+            live: vec![],
+        });
         eventually("the leader is known", || {
             bench.broker.published(phalanx_core::broker::Exchange::Event).len() >= 2
         })

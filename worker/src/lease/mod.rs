@@ -10,7 +10,7 @@ use futures::{StreamExt, future::BoxFuture, stream::FuturesUnordered};
 use phalanx_core::{
     broker::{Address, Exchange, Message, MessageKind, Properties, PublishError},
     id::{ExecutionId, LeaderId},
-    wire::{Held, Lease, ReturnReason, WIRE_VERSION},
+    wire::{Lease, LeasedTask, ReturnReason, WIRE_VERSION},
 };
 use tokio::time::Instant;
 
@@ -38,7 +38,7 @@ pub(crate) async fn keep(engine: Arc<Engine>) {
         pace: BEAT.min(hold / 6),
         leaders: HashMap::new(),
         saying: FuturesUnordered::new(),
-        beat: 0,
+        heartbeat: 0,
     };
     loop {
         let next = keeper.look();
@@ -58,13 +58,13 @@ struct Keeper<'e> {
     leaders: HashMap<LeaderId, Leases>,
     /// At most one of each leader, so that what it says is true when it is published.
     saying: FuturesUnordered<BoxFuture<'e, Said>>,
-    beat: u64,
+    heartbeat: u64,
 }
 
 /// All that is leased, or is to be, from one leader.
 struct Leases {
     tasks: HashMap<ExecutionId, Leased>,
-    /// When the next beat is due.
+    /// When the next heartbeat is due.
     next: Instant,
     is_saying: bool,
 }
@@ -77,7 +77,7 @@ struct Leased {
     is_confirmed: bool,
 }
 
-/// What became of a beat.
+/// What became of a heartbeat.
 struct Said {
     leader: LeaderId,
     tasks: Vec<ExecutionId>,
@@ -136,14 +136,15 @@ impl<'e> Keeper<'e> {
     fn say(&mut self, leader: LeaderId) {
         let Some(leases) = self.leaders.get_mut(&leader) else { return };
         leases.is_saying = true;
-        self.beat += 1;
-        let held = leases.tasks.values().map(|leased| Held {
-            task: leased.running.task.header.task,
-            attempt: leased.running.task.header.attempt,
+        self.heartbeat += 1;
+        let held = leases.tasks.values().map(|leased| LeasedTask {
+            task: leased.running.task.header.copy.task,
+            attempt: leased.running.task.header.copy.attempt,
             position: leased.running.position(),
         });
         let lease =
-            Lease { worker: self.engine.worker, beat: self.beat, held: held.collect() }.encode();
+            Lease { worker: self.engine.worker, heartbeat: self.heartbeat, held: held.collect() }
+                .encode();
         let properties = Properties {
             kind: Some(MessageKind::Lease),
             wire_version: WIRE_VERSION,
@@ -170,7 +171,7 @@ impl<'e> Keeper<'e> {
         }));
     }
 
-    /// A beat is with the broker, or not: until it is, the deliveries stay unsettled.
+    /// A heartbeat is with the broker, or not: until it is, the deliveries stay unsettled.
     fn heard(&mut self, Said { leader, tasks, result }: Said) {
         let Some(leases) = self.leaders.get_mut(&leader) else { return };
         leases.is_saying = false;

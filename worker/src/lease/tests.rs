@@ -33,9 +33,9 @@ async fn what_runs_for_long_is_acked_when_its_lease_is_confirmed_and_answered_la
         assert_eq!(bench.broker.log()[..2], ["confirm", "settle"]);
         assert_eq!(bench.broker.settled(), [(1, Settle::Ack)]);
         eventually("it goes on to be held", || bench.leases().len() >= 4).await;
-        for (lease, beat) in bench.leases().iter().zip(1..) {
-            assert_eq!((lease.beat, Some(lease.worker)), (beat, bench.worker.id()));
-            let [held] = &lease.held[..] else { panic!("{lease:?}") };
+        for (lease, heartbeat) in bench.leases().iter().zip(1..) {
+            assert_eq!((lease.heartbeat, Some(lease.worker)), (heartbeat, bench.worker.id()));
+            let [held] = &lease.tasks[..] else { panic!("{lease:?}") };
             assert_eq!((held.task, held.attempt), (number, 1));
         }
         bench.steps.open_gate();
@@ -71,9 +71,9 @@ async fn a_lease_says_where_each_of_its_tasks_is() {
     let first = bench.send(&[TestOp::WaitOn('c')], &["a", "b", "c"]);
     let second = bench.send(&[TestOp::WaitOn('c')], &["c"]);
     bench.answered(2).await;
-    eventually("both in one", || bench.leases().iter().any(|lease| lease.held.len() == 2)).await;
+    eventually("both in one", || bench.leases().iter().any(|lease| lease.tasks.len() == 2)).await;
     let leases = bench.leases();
-    let both = leases.iter().find(|lease| lease.held.len() == 2).unwrap();
+    let both = leases.iter().find(|lease| lease.tasks.len() == 2).unwrap();
     for (number, position) in [(first, 2), (second, 0)] {
         let held = both.held.iter().find(|held| held.task == number).unwrap();
         assert_eq!(held.position, position);
@@ -176,7 +176,7 @@ async fn a_cancel_reaches_what_is_leased_and_takes_what_waits() {
     bench.answered(1).await;
     bench.say(&Control::Cancel { leader: bench.leader, job: bench.job });
     let why = NotRunReason::Cancelled;
-    assert_eq!(bench.result(number).await[0].outcome, Outcome::NotRun { why });
+    assert_eq!(bench.result(number).await[0].outcome, Outcome::NotRun { reason });
     bench.audit();
 }
 

@@ -99,7 +99,7 @@ impl Bench {
             task,
             attempt: 1,
             kind: TaskKind::Run,
-            contained: false,
+            isolated: false,
             ranges: vec![ElementRange { from: 0, to: inputs.len() as u64, tries: 1 }],
             steps,
             time_slice: Duration::from_secs(3_600),
@@ -168,7 +168,9 @@ impl Bench {
     /// The segments of the result of task `number`, when there is one.
     pub(crate) fn result_of(&self, number: TaskNumber) -> Option<Vec<Segment>> {
         let of = |said: Said| match said {
-            Said::Result(result) if result.header.task == number => Some(result.header.segments),
+            Said::Result(result) if result.header.copy.task == number => {
+                Some(result.header.segments)
+            }
             _ => None,
         };
         self.said().into_iter().find_map(of)
@@ -182,7 +184,7 @@ impl Bench {
     /// Why task `number` was returned, when it was.
     pub(crate) fn returned(&self, number: TaskNumber) -> Option<ReturnReason> {
         let of = |said: Said| match said {
-            Said::Return(returned) if returned.task == number => Some(returned.why),
+            Said::Return(returned) if returned.task == number => Some(returned.reason),
             _ => None,
         };
         self.said().into_iter().find_map(of)

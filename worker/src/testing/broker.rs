@@ -11,8 +11,8 @@ use std::{
 
 use async_trait::async_trait;
 use phalanx_core::broker::{
-    Address, Broker, BrokerError, BrokerUrl, Consumer, Consumption, Declared, Delivery, Exchange,
-    Health, Message, PublishError, QueueSpec, Settle, Settler,
+    Address, Broker, BrokerError, BrokerUrl, Consumer, Consumption, DeclaredQueue, Delivery,
+    Exchange, Health, Message, PublishError, QueueSpec, Settle, Settler,
 };
 use tokio::sync::{Notify, watch};
 
@@ -185,8 +185,8 @@ impl Broker for TestBroker {
         &self.inner.url
     }
 
-    async fn declare(&self, _: &QueueSpec) -> Result<Declared, BrokerError> {
-        Ok(Declared::default())
+    async fn declare(&self, _: &QueueSpec) -> Result<DeclaredQueue, BrokerError> {
+        Ok(DeclaredQueue::default())
     }
 
     async fn publish(&self, address: &Address, message: Message) -> Result<(), PublishError> {

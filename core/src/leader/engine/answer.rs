@@ -9,13 +9,13 @@ use super::{
     blame::{Run, blamed},
 };
 use crate::{
-    id::TaskNumber,
-    leader::{
+    id::{CopyId, TaskNumber},
+    leader::engine::{
         event::JobEvent,
         fold::Partial,
         job::JobState,
         probe::Probing,
-        protocol::{Action, PROBE},
+        protocol::Action,
         retry,
         task::{Shape, Task, Work},
     },
@@ -24,7 +24,7 @@ use crate::{
     wire::{NotRunReason, Outcome, ResultHeader, ResultMessage, Return, ReturnReason, Segment},
 };
 
-/// A task that took down even those who contained it, or was garbled, this often is halved.
+/// A task that took down even those who isolated it, or was garbled, this often is halved.
 const HALVED_AFTER: u32 = 3;
 /// A single element that did so this often fails.
 const FAILS_AFTER: u32 = 10;
@@ -32,10 +32,10 @@ const FAILS_AFTER: u32 = 10;
 impl Engine {
     pub(super) fn result(&mut self, result: ResultMessage) {
         let ResultMessage { header, payload } = result;
-        let number = header.task;
+        let number = header.copy.task;
         // Rule 2: whichever copy it comes from, it counts if its task is live, and only then.
         let Some(task) = self.tasks.get(&number) else {
-            tracing::debug!(task = %number, attempt = header.attempt, "late result dropped");
+            tracing::debug!(task = %number, attempt = header.copy.attempt, "late result dropped");
             return;
         };
         let Some(job) = self.jobs.get(&task.job) else { return };
@@ -49,14 +49,15 @@ impl Engine {
         if !task.fits(&header, shape) {
             tracing::warn!(task = %number, worker = %header.worker, "result does not fit its task");
             let why = "a worker's result does not fit its task";
-            self.copy_gone(number, header.attempt, Some(why));
+            self.copy_gone(header.copy, Some(why));
             return;
         }
         let Some(task) = self.retire(number) else { return };
         let Some(mut job) = self.jobs.remove(&task.job) else { return };
         self.moved(&mut job);
         self.measure(&mut job, &task, &header, payload.len());
-        let run = Run { number, task: &task, attempt: header.attempt, worker: Some(header.worker) };
+        let run =
+            Run { number, task: &task, attempt: header.copy.attempt, worker: Some(header.worker) };
         match &task.work {
             Work::Run { .. } => self.run_answered(&mut job, &run, &header.segments, payload),
             Work::Combine { partials } => {
@@ -125,9 +126,9 @@ impl Engine {
                         (Some(delay), _) => again.push((offsets, delay)),
                     }
                 }
-                Outcome::NotRun { why } => {
+                Outcome::NotRun { reason } => {
                     let task = run.task.with(Work::Run { elements: part, first_step: *first_step });
-                    let delay = match why {
+                    let delay = match reason {
                         // Somebody cancels what nobody cancelled: not at full speed.
                         NotRunReason::Cancelled => retry::delay(None, 1, run.number),
                         _ => Duration::ZERO,
@@ -166,7 +167,7 @@ impl Engine {
                 return;
             }
         }
-        if let Some(elements) = crate::leader::elements::Elements::join(again) {
+        if let Some(elements) = crate::leader::engine::elements::Elements::join(again) {
             let task = run.task.with(Work::Run { elements, first_step: *first_step });
             self.later(job, task, delay);
         }
@@ -198,39 +199,39 @@ impl Engine {
     }
 
     pub(super) fn returned(&mut self, returned: Return) {
-        let number = returned.task;
-        if number == PROBE {
-            // Whoever had it died: it is not answered any more.
+        let Some(id) = returned.copy else {
+            // The worker that had taken a probe died: no reply to it will come.
             self.probing.values_mut().for_each(Probing::forget_asked);
             return;
-        }
+        };
+        let number = id.task;
         let Some(task) = self.tasks.get_mut(&number) else { return };
-        let Some(copy) = task.copy(returned.attempt) else { return };
+        let Some(copy) = task.copy(id.attempt) else { return };
         // A lease outranks a return (rule 13): the broker delivered again what its worker could not
         // ack any more, but runs.
-        if returned.why == ReturnReason::Redelivered
+        if returned.reason == ReturnReason::Redelivered
             && copy.holder().is_some_and(|holder| holder != returned.worker)
         {
             return;
         }
-        let contained = copy.contained;
+        let isolated = copy.isolated;
         let job = task.job;
         let event = JobEvent::TaskReturned {
             task: number,
-            attempt: returned.attempt,
+            attempt: id.attempt,
             worker: returned.worker,
-            why: returned.why.clone(),
+            why: returned.reason.clone(),
         };
         self.actions.push(Action::Emit { job, event });
-        match returned.why {
+        match returned.reason {
             ReturnReason::Redelivered => {
-                task.contained = true;
+                task.isolated = true;
                 let why = "the workers that it was delivered to died, although it ran in a process \
                            of its own, or held it longer than the broker's acknowledgement timeout";
-                self.copy_gone(number, returned.attempt, contained.then_some(why));
+                self.copy_gone(id, isolated.then_some(why));
             }
             ReturnReason::Crashed { status } => {
-                self.crashed(number, returned.position, &status);
+                self.crashed(number, returned.offset, &status);
             }
             ReturnReason::TooLarge { size, limit } => {
                 let why = format!(
@@ -248,21 +249,22 @@ impl Engine {
                     .and_modify(|(_, known)| *known = refusal.clone())
                     .or_insert((now, refusal));
                 self.refused.insert(number);
-                self.copy_gone_after_setback(number, returned.attempt);
+                self.copy_gone_after_setback(id);
             }
             // A worker that cannot hear this leader would return everything at full speed.
-            ReturnReason::LeaderSilent => self.copy_gone_after_setback(number, returned.attempt),
+            ReturnReason::LeaderSilent => self.copy_gone_after_setback(id),
             ReturnReason::NotStarted | ReturnReason::Draining => {
-                self.copy_gone(number, returned.attempt, None);
+                self.copy_gone(id, None);
             }
         }
     }
 
     /// A copy will not be answered any more; without any left the task is sent again. `suspected`
     /// says of what, if of something that the batch may do again.
-    pub(super) fn copy_gone(&mut self, number: TaskNumber, attempt: u32, suspected: Option<&str>) {
+    pub(super) fn copy_gone(&mut self, copy: CopyId, suspected: Option<&str>) {
+        let number = copy.task;
         let Some(task) = self.tasks.get_mut(&number) else { return };
-        if !task.lose_copy(attempt) {
+        if !task.lose_copy(copy.attempt) {
             return;
         }
         if let Some(why) = suspected {
@@ -285,9 +287,10 @@ impl Engine {
         self.again(number, Duration::ZERO);
     }
 
-    fn copy_gone_after_setback(&mut self, number: TaskNumber, attempt: u32) {
+    fn copy_gone_after_setback(&mut self, copy: CopyId) {
+        let number = copy.task;
         let Some(task) = self.tasks.get_mut(&number) else { return };
-        if !task.lose_copy(attempt) {
+        if !task.lose_copy(copy.attempt) {
             return;
         }
         task.setbacks += 1;
@@ -299,7 +302,7 @@ impl Engine {
     fn crashed(&mut self, number: TaskNumber, position: Option<u32>, status: &str) {
         let Some(task) = self.tasks.get_mut(&number) else { return };
         let count = task.len();
-        task.contained = true;
+        task.isolated = true;
         if self.may_split(number) {
             match position.map(|position| (position as usize).min(count - 1)) {
                 Some(position) => self.split(number, &[position, position + 1]),

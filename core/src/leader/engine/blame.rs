@@ -2,8 +2,8 @@
 
 use crate::{
     error::ExecuteError,
-    id::{TaskNumber, WorkerId},
-    leader::{
+    id::{CopyId, TaskNumber, WorkerId},
+    leader::engine::{
         job::JobState,
         task::{Task, Work},
     },
@@ -54,9 +54,8 @@ pub(super) fn blamed(
         operation: steps.get(step).map(|step| step.reference.name.clone()).unwrap_or_default(),
         stage: run.task.stage as u32,
         index,
-        task: run.number,
         tries,
-        attempt: run.attempt,
+        copy: CopyId::new(run.number, run.attempt),
         worker: run.worker,
         error,
     })

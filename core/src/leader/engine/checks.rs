@@ -5,7 +5,7 @@ use std::time::Duration;
 use super::Engine;
 use crate::{
     id::TaskNumber,
-    leader::{
+    leader::engine::{
         copy::{CopyState, TaskCopy},
         probe::Probing,
         task::{TaskState, Work},
@@ -74,7 +74,7 @@ impl Engine {
             .jobs
             .values()
             .map(|job| {
-                let held = job.fold.as_ref().map(super::super::fold::FoldTree::held);
+                let held = job.fold.as_ref().map(super::fold::FoldTree::held);
                 let pending: Vec<_> =
                     job.stages.iter().map(|stage| (&stage.pending, stage.open)).collect();
                 format!("{held:?} {pending:?} {:?} {}", job.releases, job.source.ended)
@@ -129,12 +129,12 @@ impl Engine {
                     }
                     CopyState::Leased { heard, .. } => format!("leased {}", age(heard)),
                 };
-                format!("{newest} {} {state}", copy.contained)
+                format!("{newest} {} {state}", copy.isolated)
             })
             .collect();
         copies.sort_unstable();
         let (newest, known) = (task.attempt == attempt, task.copy(attempt).is_some());
-        let (contained, redelivered) = (task.contained, task.redelivered);
-        format!("{batch} {copies:?} {contained} {redelivered} {newest} {known}")
+        let (isolated, redelivered) = (task.isolated, task.redelivered);
+        format!("{batch} {copies:?} {isolated} {redelivered} {newest} {known}")
     }
 }

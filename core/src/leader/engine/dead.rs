@@ -4,13 +4,10 @@ use bytes::Bytes;
 
 use super::{Engine, blame::Run};
 use crate::{
+    dead_letters::DeadElement,
     error::ExecuteError,
-    leader::{
-        elements::Elements,
-        fold::Partial,
-        job::JobState,
-        protocol::{Action, DeadElement},
-        task::Work,
+    leader::engine::{
+        elements::Elements, fold::Partial, job::JobState, protocol::Action, task::Work,
     },
 };
 

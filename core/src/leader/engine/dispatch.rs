@@ -6,8 +6,8 @@ use super::Engine;
 use crate::{
     broker::PublishError,
     error::Error,
-    id::{JobId, TaskNumber},
-    leader::{
+    id::{CopyId, JobId, TaskNumber},
+    leader::engine::{
         batch::MAX_BATCH_BYTES,
         copy::{CopyState, TaskCopy},
         event::JobEvent,
@@ -174,7 +174,7 @@ impl Engine {
         self.release(number, &mut task);
         if let Some(mut job) = self.jobs.remove(&task.job) {
             task.attempt += 1;
-            task.copies.push(TaskCopy::new(task.attempt, task.contained));
+            task.copies.push(TaskCopy::new(task.attempt, task.isolated));
             self.count_out(&mut job, &mut task);
             let message = Box::new(self.message(&job, number, &task));
             self.actions.push(Action::Publish { pool: task.lane.pool.clone(), message });
@@ -200,9 +200,10 @@ impl Engine {
         let plan = &job.plan.stages[task.stage];
         let sizing = self.sizing(job, task.stage);
         let uncut = job.has_leaves(task.stage);
-        let (kind, ranges, first_step, payload, uncut) = match &task.work {
+        let (kind, ranges, indexes, first_step, payload, uncut) = match &task.work {
             Work::Run { elements, first_step } => {
-                (TaskKind::Run, elements.ranges(), *first_step, elements.bytes().clone(), uncut)
+                let (ranges, indexes) = (elements.ranges(), elements.listed_indexes());
+                (TaskKind::Run, ranges, indexes, *first_step, elements.bytes().clone(), uncut)
             }
             Work::Combine { partials } => {
                 let tries = partials.iter().map(|partial| partial.tries).max().unwrap_or(1);
@@ -213,18 +214,26 @@ impl Engine {
                     .copied()
                     .collect();
                 let range = ElementRange { from: 0, to: partials.len() as u64, tries };
-                (TaskKind::Combine, vec![range], plan.steps.len() - 1, payload.into(), true)
+                let indexes = partials.iter().map(|partial| partial.from).collect();
+                (
+                    TaskKind::Combine,
+                    vec![range],
+                    indexes,
+                    plan.steps.len() - 1,
+                    payload.into(),
+                    true,
+                )
             }
         };
         let header = TaskHeader {
             leader: self.settings.leader,
             job: job.id,
             stage: task.stage as u32,
-            task: number,
-            attempt: task.attempt,
+            copy: CopyId::new(number, task.attempt),
             kind,
-            contained: task.contained,
+            isolated: task.isolated,
             ranges,
+            indexes,
             steps: plan.steps[first_step..].iter().map(|step| step.reference.clone()).collect(),
             time_slice: if uncut { UNCUT } else { sizing.time_slice() },
             output_cap: if uncut {
@@ -237,16 +246,17 @@ impl Engine {
         TaskMessage { header, payload }
     }
 
-    pub(super) fn published(&mut self, number: TaskNumber, attempt: u32) {
+    pub(super) fn published(&mut self, copy: CopyId) {
         let (order, since) = (self.next_order(), self.quiet);
-        if let Some(task) = self.tasks.get_mut(&number)
-            && let Some(state @ CopyState::Publishing) = task.copy_state(attempt)
+        if let Some(task) = self.tasks.get_mut(&copy.task)
+            && let Some(state @ CopyState::Publishing) = task.copy_state(copy.attempt)
         {
             *state = CopyState::Queued { order, since };
         }
     }
 
-    pub(super) fn not_published(&mut self, number: TaskNumber, attempt: u32, error: &PublishError) {
+    pub(super) fn not_published(&mut self, copy: CopyId, error: &PublishError) {
+        let (number, attempt) = (copy.task, copy.attempt);
         let Some(task) = self.tasks.get_mut(&number) else { return };
         // Whoever runs it has it from the broker, whatever became of the confirm.
         let Some(CopyState::Publishing) = task.copy_state(attempt) else { return };
@@ -258,7 +268,7 @@ impl Engine {
         let delay = match error {
             PublishError::Lost => {
                 // Both copies may be there: the second must not kill another worker (rule 7).
-                task.contained = true;
+                task.isolated = true;
                 Duration::ZERO
             }
             PublishError::Nacked { .. } => {

@@ -13,7 +13,7 @@ use crate::{
     codec,
     error::ExecuteError,
     id::TaskNumber,
-    leader::{
+    leader::engine::{
         elements::Elements,
         event::JobEvent,
         fold::Partial,

@@ -6,7 +6,7 @@ use super::Engine;
 use crate::{
     error::Error,
     id::JobId,
-    leader::{
+    leader::engine::{
         copy::{CopyState, TaskCopy},
         event::{JobEvent, Stall},
         job::JobState,

@@ -6,20 +6,15 @@ use super::Engine;
 use crate::{
     broker::{BrokerError, Pool, PublishError},
     id::{TaskNumber, WorkerId},
-    leader::{
+    leader::engine::{
         copy::{CopyState, TaskCopy},
         event::JobEvent,
         probe::Probing,
         protocol::Action,
         task::TaskState,
     },
-    wire::{Held, Lease, ProbeReply},
+    wire::{Lease, LeasedTask, ProbeReply, timing},
 };
-
-/// The longest time between two beats of a lease.
-const LONGEST_BEAT: Duration = Duration::from_secs(5);
-/// A lease is over when so many beats were missed.
-const MISSED_BEATS: u32 = 3;
 
 impl Engine {
     pub(super) fn next_order(&mut self) -> u64 {
@@ -29,27 +24,27 @@ impl Engine {
 
     /// A worker says which tasks it runs.
     pub(super) fn leased(&mut self, lease: &Lease) {
-        for held in &lease.held {
+        for held in &lease.tasks {
             self.holds(lease.worker, held);
         }
     }
 
-    fn holds(&mut self, worker: WorkerId, held: &Held) {
-        let (number, attempt, heard) = (held.task, held.attempt, self.quiet);
+    fn holds(&mut self, worker: WorkerId, held: &LeasedTask) {
+        let (number, attempt, heard) = (held.copy.task, held.copy.attempt, self.quiet);
         let Some(mut task) = self.tasks.remove(&number) else { return };
-        let state = CopyState::Leased { worker, heard, position: held.position };
+        let state = CopyState::Leased { worker, heard, offset: held.offset };
         let mut news = true;
         if let Some(known) = task.copy_state(attempt) {
             let before = std::mem::replace(known, state);
-            if let CopyState::Leased { position, .. } = before {
-                news = position != held.position;
+            if let CopyState::Leased { offset, .. } = before {
+                news = offset != held.offset;
             } else {
                 let event = JobEvent::TaskLeased { task: number, attempt, worker };
                 self.actions.push(Action::Emit { job: task.job, event });
             }
         } else if (1..=task.attempt).contains(&attempt) {
             // It was given up too early. Its result will be as good as any.
-            task.copies.push(TaskCopy { attempt, contained: task.contained, state });
+            task.copies.push(TaskCopy { attempt, isolated: task.isolated, state });
             if task.state != TaskState::Out {
                 self.release(number, &mut task);
                 if let Some(mut job) = self.jobs.remove(&task.job) {
@@ -115,7 +110,7 @@ impl Engine {
     /// Gives up the copies that are lost, and asks after those that nobody answers.
     pub(super) fn look_at_copies(&mut self) {
         let (now, hold) = (self.quiet, self.settings.hold);
-        let lasts = LONGEST_BEAT.min(hold / 6) * MISSED_BEATS;
+        let lasts = timing::lease_timeout(hold);
         let mut lost = Vec::new();
         let mut overdue = std::collections::BTreeSet::new();
         for (number, task) in &self.tasks {
@@ -152,10 +147,10 @@ impl Engine {
         }
     }
 
-    /// A suspected loss: whatever it was, the next copy is contained (rule 7).
+    /// A suspected loss: whatever it was, the next copy is isolated (rule 7).
     fn copy_lost(&mut self, number: TaskNumber, attempt: u32, reason: String) {
         let Some(task) = self.tasks.get_mut(&number) else { return };
-        task.contained = true;
+        task.isolated = true;
         if !task.lose_copy(attempt) {
             return;
         }

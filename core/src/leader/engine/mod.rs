@@ -4,19 +4,38 @@
 //! leader tells the protocol; the numbered rules are those it lists.
 
 mod answer;
+mod batch;
 mod blame;
 #[cfg(test)]
 mod checks;
+mod copy;
 mod dead;
 mod dispatch;
 mod element;
+mod elements;
+mod event;
 #[cfg(test)]
 mod explorer;
+mod flow;
+mod fold;
+mod job;
 mod liveness;
 mod loss;
 mod output;
+mod outputs;
+mod probe;
+mod protocol;
+mod reorder;
+mod retry;
 #[cfg(test)]
 mod scenarios;
+mod task;
+mod workers;
+
+pub(super) use batch::LatencyTarget;
+pub use event::{JobEvent, Progress, Stall};
+pub(super) use outputs::{Indexes, OutputParts};
+pub(super) use protocol::{Action, Input, Pull, PulledBlock};
 
 use std::{
     collections::{BTreeMap, BTreeSet, VecDeque},
@@ -24,15 +43,13 @@ use std::{
     time::Duration,
 };
 
-use super::{
-    batch::{Sizing, Tempo},
+use self::{
+    batch::Sizing,
     elements::Elements,
-    event::{JobEvent, Progress},
     flow::{Lane, PoolFlow},
     fold::LEAF,
     job::JobState,
     probe::Probing,
-    protocol::{Action, Input, Pull, PulledBlock},
     task::Task,
     workers::Workers,
 };
@@ -47,7 +64,7 @@ use crate::{
 #[derive(Debug, Clone)]
 pub(crate) struct Settings {
     pub(crate) leader: LeaderId,
-    pub(crate) tempo: Tempo,
+    pub(crate) latency_target: LatencyTarget,
     /// How long workers hold a delivery without settling it, at most (rule 8).
     pub(crate) hold: Duration,
     /// After so long without movement a job says why.
@@ -136,15 +153,13 @@ impl Engine {
         match input {
             Input::Start { job, plan, hint } => self.start(job, plan, hint),
             Input::Pulled { job, block, progress } => self.pulled(job, block, progress),
-            Input::Published { task, attempt } => self.published(task, attempt),
-            Input::NotPublished { task, attempt, error } => {
-                self.not_published(task, attempt, &error)
-            }
+            Input::Published { copy } => self.published(copy),
+            Input::NotPublished { copy, error } => self.not_published(copy, &error),
             Input::Result(result) => self.result(result),
             Input::Return(returned) => self.returned(returned),
-            Input::Garbled { task, attempt, reason } => {
+            Input::Garbled { copy, reason } => {
                 let why = format!("a worker's answer does not decode: {reason}");
-                self.copy_gone(task, attempt, Some(&why));
+                self.copy_gone(copy, Some(&why));
             }
             Input::Combined { job, combination, result } => self.combined(job, combination, result),
             Input::Taken { job, bytes } => self.taken(job, bytes),
@@ -267,7 +282,7 @@ impl Engine {
         let plan = &job.plan.stages[stage];
         let Lane { pool, is_async } = Lane::of(plan);
         Sizing {
-            tempo: self.settings.tempo,
+            latency_target: self.settings.latency_target,
             slots: self.workers.slots(&pool, is_async),
             cost: job.stages[stage].cost.per_element(),
             remaining: job.remaining(stage),

@@ -9,7 +9,7 @@ use crate::{
     codec,
     error::Error,
     id::{JobId, TaskNumber},
-    leader::{
+    leader::engine::{
         elements::Elements,
         flow::Lane,
         fold::Partial,

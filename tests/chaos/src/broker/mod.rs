@@ -14,7 +14,7 @@ use std::{
 
 use async_trait::async_trait;
 use phalanx_core::broker::{
-    Address, Broker, BrokerError, BrokerUrl, Consumer, Declared, Health, Message, MessageKind,
+    Address, Broker, BrokerError, BrokerUrl, Consumer, DeclaredQueue, Health, Message, MessageKind,
     PublishError, QueueSpec,
 };
 use tokio::sync::watch;
@@ -74,7 +74,7 @@ impl Broker for ChaosBroker {
         self.inner.url()
     }
 
-    async fn declare(&self, queue: &QueueSpec) -> Result<Declared, BrokerError> {
+    async fn declare(&self, queue: &QueueSpec) -> Result<DeclaredQueue, BrokerError> {
         self.inner.declare(queue).await
     }
 

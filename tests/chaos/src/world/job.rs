@@ -172,7 +172,7 @@ fn values(
 }
 
 fn value<V: PartialEq + Send + 'static>(
-    (job, value): (Job, phalanx::Pending<V>),
+    (job, value): (Job, phalanx::ValueFuture<V>),
     expected: V,
 ) -> Result<Started, Error> {
     Ok((job, value.map_ok(move |found| Verdict::of_value(&expected, &found)).boxed()))

@@ -6,7 +6,7 @@ use lapin::{BasicProperties, options::BasicPublishOptions};
 use phalanx::{
     Error, Runtime,
     broker::Pool,
-    dead_letters::{DeadLetterEntry, DeadLetterError, DeadLetters, LetterId, MessageKind},
+    dead_letters::{DeadLetterEntry, DeadLetterError, DeadLetterId, DeadLetters, MessageKind},
     error::ErrorKind,
     prelude::*,
 };
@@ -119,7 +119,7 @@ async fn letters_are_kept_in_order_and_removed_one_by_one_or_all_at_once() {
         assert_eq!(indexes(&listed(&letters, 4).await), [0, 1, 3, 4]);
         let missing = letters.remove(entries[2].id()).await.unwrap_err();
         assert!(matches!(missing, DeadLetterError::Missing { id, .. } if id == entries[2].id()));
-        let missing = letters.inspect(LetterId::new()).await.unwrap_err();
+        let missing = letters.inspect(DeadLetterId::new()).await.unwrap_err();
         assert!(missing.to_string().contains("pool `default` has no dead letter"), "{missing}");
         assert_eq!(letters.clear().await.unwrap(), 4);
         assert_eq!(letters.clear().await.unwrap(), 0);

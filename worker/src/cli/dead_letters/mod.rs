@@ -9,7 +9,7 @@ use clap::{Args, Subcommand};
 use phalanx_core::{
     Error,
     broker::{ConnectError, Pool},
-    id::LetterId,
+    id::DeadLetterId,
     leader::{DeadLetterError, DeadLetters, Runtime},
 };
 
@@ -47,12 +47,12 @@ enum Order {
     /// Show all that is known of one, and the head of its element
     Show {
         /// Its identity, as listed
-        id: LetterId,
+        id: DeadLetterId,
     },
     /// Run what is left of its stage on the element again, and drop it if that succeeds
     Replay {
         /// Its identity, as listed
-        id: LetterId,
+        id: DeadLetterId,
 
         /// Give up when nothing moves for so long
         #[arg(long, default_value = "5m", value_parser = duration::parse)]
@@ -62,7 +62,7 @@ enum Order {
     Drop {
         /// Its identity, as listed
         #[arg(required_unless_present = "all", conflicts_with = "all")]
-        id: Option<LetterId>,
+        id: Option<DeadLetterId>,
 
         /// All that are there
         #[arg(long)]

@@ -3,7 +3,7 @@
 use std::fmt::Write;
 
 use phalanx_core::{
-    leader::{DeadLetterContent, DeadLetterEntry, UnreadableLetter},
+    leader::{DeadLetterContent, DeadLetterEntry, UnreadableDeadLetter},
     wire::DeadLetterHeader,
 };
 
@@ -37,7 +37,7 @@ fn letter(text: &mut String, header: &DeadLetterHeader, now_ms: u64) {
     }
     line(text, "element", &format!("index {} of the source", header.index));
     line(text, "job", &format!("{}, stage {}", header.job, header.stage));
-    line(text, "task", &format!("{}, attempt {}", header.task, header.attempt));
+    line(text, "task", &format!("{}, attempt {}", header.copy.task, header.copy.attempt));
     line(text, "tries", &header.tries.to_string());
     let worker = header.worker.map_or_else(|| "none known".to_owned(), |id| id.to_string());
     line(text, "worker", &worker);
@@ -62,7 +62,7 @@ fn letter(text: &mut String, header: &DeadLetterHeader, now_ms: u64) {
     line(text, "payload", &format!("{} bytes{values}{kept}", header.size()));
 }
 
-fn unreadable(text: &mut String, letter: &UnreadableLetter) {
+fn unreadable(text: &mut String, letter: &UnreadableDeadLetter) {
     line(text, "id", &letter.id.to_string());
     line(text, "kind", letter.kind.map_or("unknown", |kind| kind.name()));
     line(text, "reason", &letter.reason);

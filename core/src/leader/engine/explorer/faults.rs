@@ -29,7 +29,7 @@ pub(super) enum Fault {
     Suspension,
     /// The leader is suspended, or cut off, for a while.
     Deafness,
-    /// Memory runs out: a contained run takes its worker down with it.
+    /// Memory runs out: a isolated run takes its worker down with it.
     OutOfMemory,
     /// Not a fault: an operation runs so long that its worker leases it.
     Lease,

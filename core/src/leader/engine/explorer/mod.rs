@@ -204,7 +204,7 @@ fn without(rule: Rule) -> (World, Check) {
             let check = Box::new(but_one(2, 0, ErrorKind::Transient));
             (stubborn(Some(rule), Faults::default()), check)
         }
-        Rule::Redelivered | Rule::Contained => {
+        Rule::Redelivered | Rule::Isolated => {
             let check = Box::new(but_one(2, 1, ErrorKind::Crash));
             (poisoned(Some(rule), Faults::default()), check)
         }
@@ -240,7 +240,7 @@ needed! {
     without_rule_4_what_was_not_run_is_lost: Tiling,
     without_rule_5_an_element_is_tried_for_ever: Budgets,
     without_rule_6_a_poison_element_kills_one_worker_after_the_other: Redelivered,
-    without_rule_7_a_poison_element_kills_two_workers: Contained,
+    without_rule_7_a_poison_element_kills_two_workers: Isolated,
     without_rule_8_a_task_that_runs_is_taken_for_lost: Hold,
     without_rule_9_a_task_is_dropped_by_mistake: Answers,
     without_rule_12_a_lost_copy_is_waited_for_for_ever: Probes,

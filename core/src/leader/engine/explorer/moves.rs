@@ -4,11 +4,11 @@ use super::{
     faults::Fault,
     rules::Rule,
     worker::{crashed, returned, run},
-    world::{Answer, BEAT, Copy, HOLD, Queued, Seat, WORKERS, World, held, worker},
+    world::{BEAT, Copy, HOLD, Queued, Reply, Seat, WORKERS, World, held, worker},
 };
 use crate::{
     broker::PublishError,
-    leader::protocol::Input,
+    leader::engine::protocol::Input,
     wire::{ReturnReason, TaskKind},
 };
 
@@ -40,7 +40,7 @@ impl World {
                 if let Seat::Leases { copy } = &self.workers[number]
                     && suspended != Some(number)
                 {
-                    self.replies.push(Answer::Lease(worker(number), held(copy)));
+                    self.replies.push(Reply::Lease(worker(number), held(copy)));
                     // One that is not read is like the others.
                     if unread {
                         self.replies.pop();
@@ -114,20 +114,20 @@ impl Moves<'_> {
             return;
         }
         self.branch(|world| {
-            let (task, attempt) = world.unconfirmed.remove(0);
-            world.hear(Input::Published { task, attempt });
+            let copy = world.unconfirmed.remove(0);
+            world.hear(Input::Published { copy });
         });
         // The connection is lost; the broker has the copy, or it has not.
         for taken in [true, false] {
             self.fault(Fault::LostPublish, |world| {
                 world.reasons += 1;
-                let (task, attempt) = world.unconfirmed.remove(0);
+                let copy = world.unconfirmed.remove(0);
                 if !taken {
-                    world.queue.retain(|queued| {
-                        !matches!(queued, Queued::Task(copy) if copy.about() == (task, attempt))
-                    });
+                    world.queue.retain(
+                        |queued| !matches!(queued, Queued::Task(queued) if queued.about() == copy),
+                    );
                 }
-                world.hear(Input::NotPublished { task, attempt, error: PublishError::Lost });
+                world.hear(Input::NotPublished { copy, error: PublishError::Lost });
             });
         }
     }
@@ -156,7 +156,7 @@ impl Moves<'_> {
                     let nonce = *nonce;
                     self.branch(|world| {
                         world.queue.remove(0);
-                        world.replies.push(Answer::ProbeReply { nonce });
+                        world.replies.push(Reply::ProbeReply { nonce });
                     });
                 }
                 Queued::Probe { .. } => {}
@@ -169,7 +169,7 @@ impl Moves<'_> {
             Seat::Idle => return,
             Seat::Holds { copy, answered: Some(answer), stale } => {
                 let (copy, answer, stale) = (copy.clone(), answer.clone(), *stale);
-                let leases = matches!(answer, Answer::Lease(..));
+                let leases = matches!(answer, Reply::Lease(..));
                 self.branch(|world| {
                     world.workers[number] = if leases { Seat::Leases { copy } } else { Seat::Idle };
                 });
@@ -201,7 +201,7 @@ impl Moves<'_> {
 
     /// A worker has a delivery, and has not answered for it.
     fn hold(&mut self, number: usize, copy: &Copy) {
-        let answers = |world: &mut World, answer: Answer| {
+        let answers = |world: &mut World, answer: Reply| {
             world.replies.push(answer.clone());
             if let Seat::Holds { answered, .. } = &mut world.workers[number] {
                 *answered = Some(answer);
@@ -229,17 +229,17 @@ impl Moves<'_> {
                 }
             });
         }
-        if message.header.contained {
+        if message.header.isolated {
             self.fault(Fault::OutOfMemory, |world| world.kill(number));
         }
         self.fault(Fault::Lease, |world| {
-            answers(world, Answer::Lease(worker(number), held(copy)));
+            answers(world, Reply::Lease(worker(number), held(copy)));
         });
         self.runs(number, copy, &answers);
     }
 
     /// How a run may end.
-    fn runs(&mut self, number: usize, copy: &Copy, answers: &dyn Fn(&mut World, Answer)) {
+    fn runs(&mut self, number: usize, copy: &Copy, answers: &dyn Fn(&mut World, Reply)) {
         let message = &copy.message;
         assert!(!self.world.is_dead(), "a task of a dead job runs: {:#?}", self.world);
         let count = message.header.count().unwrap();
@@ -249,7 +249,7 @@ impl Moves<'_> {
         };
         if let Some(position) = at(self.world.poison) {
             return self.branch(|world| {
-                if message.header.contained {
+                if message.header.isolated {
                     answers(world, crashed(message, number, position));
                 } else {
                     world.deaths += 1;

@@ -5,10 +5,10 @@
 
 use crate::{
     id::TaskNumber,
-    leader::{
+    leader::engine::{
+        Engine,
         copy::CopyState,
         elements::Elements,
-        engine::Engine,
         protocol::{Action, Input},
         task::{Task, Work},
     },
@@ -30,8 +30,8 @@ pub(super) enum Rule {
     Budgets,
     /// 6: what was delivered before is not run.
     Redelivered,
-    /// 7: what may have killed a worker is contained.
-    Contained,
+    /// 7: what may have killed a worker is isolated.
+    Isolated,
     /// 8: each delivery is settled in time.
     Hold,
     /// 9: nothing is dropped without an answer.
@@ -54,9 +54,9 @@ impl Engine {
             Input::Result(result) => {
                 let not_run = |outcome: &Outcome| matches!(outcome, Outcome::NotRun { .. });
                 let segments = &result.header.segments;
-                (Some(result.header.task), segments.iter().any(|s| not_run(&s.outcome)))
+                (Some(result.header.copy.task), segments.iter().any(|s| not_run(&s.outcome)))
             }
-            Input::Return(returned) => (Some(returned.task), false),
+            Input::Return(returned) => (returned.copy.map(|copy| copy.task), false),
             _ => (None, false),
         };
         if rule == Rule::LostConfirms && matches!(input, Input::NotPublished { .. }) {
@@ -84,7 +84,7 @@ impl Engine {
             Rule::Attempts => {
                 for action in &mut actions {
                     if let Action::Publish { message, .. } = action {
-                        message.header.attempt = 1;
+                        message.header.copy.attempt = 1;
                     }
                 }
                 for task in self.tasks.values_mut() {
@@ -105,13 +105,13 @@ impl Engine {
                     }
                 }
             }
-            Rule::Contained => {
+            Rule::Isolated => {
                 for action in &mut actions {
                     if let Action::Publish { message, .. } = action {
-                        message.header.contained = false;
+                        message.header.isolated = false;
                     }
                 }
-                self.tasks.values_mut().for_each(|task| task.contained = false);
+                self.tasks.values_mut().for_each(|task| task.isolated = false);
             }
             _ => {}
         }

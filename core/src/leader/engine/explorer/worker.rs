@@ -2,7 +2,7 @@
 
 use std::rc::Rc;
 
-use super::world::{Answer, worker};
+use super::world::{Reply, worker};
 use crate::{
     id::ExecutionId,
     operation::{ErrorKind, OperationError},
@@ -13,22 +13,21 @@ use crate::{
     },
 };
 
-/// Gives a task back.
-pub(super) fn returned(message: &TaskMessage, by: usize, why: ReturnReason) -> Answer {
-    let (task, attempt) = (message.header.task, message.header.attempt);
-    Answer::Return(Return { task, attempt, worker: worker(by), why, position: None })
+/// A worker returns a task.
+pub(super) fn returned(message: &TaskMessage, by: usize, reason: ReturnReason) -> Reply {
+    let copy = Some(message.header.copy);
+    Reply::Return(Return { copy, worker: worker(by), reason, offset: None })
 }
 
-/// The process that contained a task died at this offset.
-pub(super) fn crashed(message: &TaskMessage, by: usize, position: u32) -> Answer {
-    let why = ReturnReason::Crashed { status: "killed".to_owned() };
-    let (task, attempt) = (message.header.task, message.header.attempt);
-    let position = Some(position);
-    Answer::Return(Return { task, attempt, worker: worker(by), why, position })
+/// The child process that ran a task died at this offset.
+pub(super) fn crashed(message: &TaskMessage, by: usize, offset: u32) -> Reply {
+    let copy = Some(message.header.copy);
+    let reason = ReturnReason::Crashed { status: "killed".to_owned() };
+    Reply::Return(Return { copy, worker: worker(by), reason, offset: Some(offset) })
 }
 
 /// Runs the first `count` elements of a batch; one of them may fail.
-pub(super) fn run(message: &TaskMessage, by: usize, count: u32, failing: Option<u32>) -> Answer {
+pub(super) fn run(message: &TaskMessage, by: usize, count: u32, failing: Option<u32>) -> Reply {
     let folds = message.header.steps.iter().any(|step| step.verb == Verb::Fold);
     let maps = message.header.steps.iter().any(|step| step.verb == Verb::Map);
     let batch = message.header.count().unwrap();
@@ -44,8 +43,8 @@ pub(super) fn run(message: &TaskMessage, by: usize, count: u32, failing: Option<
             payload.extend(part.iter().map(|n| if maps { n * 10 } else { *n }));
             let bytes = part.len() as u64;
             let outputs = if folds { 1 } else { to - from };
-            let (counts, lengths, counters) = (None, None, Vec::new());
-            let outcome = Outcome::Done { bytes, outputs, counts, lengths, counters };
+            let (counts, lengths) = (None, None);
+            let outcome = Outcome::Done { bytes, outputs, counts, lengths };
             segments.push(Segment { from, to, outcome });
         }
     };
@@ -61,18 +60,17 @@ pub(super) fn run(message: &TaskMessage, by: usize, count: u32, failing: Option<
         done(0, not_run_from, &mut segments);
     }
     if not_run_from < batch {
-        let outcome = Outcome::NotRun { why: NotRunReason::TimeSlice };
+        let outcome = Outcome::NotRun { reason: NotRunReason::TimeSlice };
         segments.push(Segment { from: not_run_from, to: batch, outcome });
     }
     let header = ResultHeader {
         leader: message.header.leader,
-        task: message.header.task,
-        attempt: message.header.attempt,
+        copy: message.header.copy,
         execution: ExecutionId(uuid::Uuid::nil()),
         worker: worker(by),
         busy_us: 1000 * u64::from(count),
         waited_us: 0,
         segments,
     };
-    Answer::Result(Rc::new(ResultMessage { header, payload: payload.into() }))
+    Reply::Result(Rc::new(ResultMessage { header, payload: payload.into() }))
 }

@@ -14,22 +14,22 @@ use super::{faults::Faults, rules::Rule};
 use crate::{
     broker::{Health, Pool},
     error::Error,
-    id::{JobId, LeaderId, TaskNumber, WorkerId},
-    leader::{
-        batch::Tempo,
-        engine::{Engine, Settings},
+    id::{CopyId, JobId, LeaderId, TaskNumber, WorkerId},
+    leader::engine::{
+        Engine, Settings,
+        batch::LatencyTarget,
         event::JobEvent,
         protocol::{Action, Input, Pull, PulledBlock},
     },
     operation::ErrorKind,
     plan::{End, OnFailure, Plan, Stage, StepPlan},
     registry::{StepReference, Verb},
-    wire::{Held, Lease, Presence, ProbeReply, ResultMessage, Return, TaskMessage},
+    wire::{Lease, LeasedTask, Presence, ProbeReply, ResultMessage, Return, TaskMessage},
 };
 
 pub(super) const WORKERS: usize = 2;
 pub(super) const HOLD: Duration = Duration::from_secs(30);
-/// How far a beat of a lease is behind the one before.
+/// How far a heartbeat of a lease is behind the one before.
 pub(super) const BEAT: Duration = Duration::from_secs(5);
 
 /// A message in the task queue.
@@ -47,8 +47,8 @@ pub(super) struct Copy {
 }
 
 impl Copy {
-    pub(super) fn about(&self) -> (TaskNumber, u32) {
-        (self.message.header.task, self.message.header.attempt)
+    pub(super) fn about(&self) -> CopyId {
+        self.message.header.copy
     }
 }
 
@@ -60,7 +60,7 @@ pub(super) enum Seat {
     Holds {
         copy: Copy,
         /// With the leader (or on the way), not yet acked.
-        answered: Option<Answer>,
+        answered: Option<Reply>,
         /// The broker has taken the delivery back: settling it does nothing.
         stale: bool,
     },
@@ -71,10 +71,10 @@ pub(super) enum Seat {
 }
 
 #[derive(Debug, Clone)]
-pub(super) enum Answer {
+pub(super) enum Reply {
     Result(Rc<ResultMessage>),
     Return(Return),
-    Lease(WorkerId, Held),
+    Lease(WorkerId, LeasedTask),
     ProbeReply { nonce: u64 },
 }
 
@@ -88,9 +88,9 @@ pub(super) struct World {
     /// In the order in which they came; tasks may overtake each other, a probe overtakes nothing.
     pub(super) queue: Vec<Queued>,
     pub(super) workers: [Seat; WORKERS],
-    pub(super) replies: Vec<Answer>,
+    pub(super) replies: Vec<Reply>,
     /// Copies that the leader has not heard of yet.
-    pub(super) unconfirmed: Vec<(TaskNumber, u32)>,
+    pub(super) unconfirmed: Vec<CopyId>,
     pub(super) combining: Vec<(u64, Bytes)>,
     /// What the reader got.
     pub(super) outputs: Vec<(u64, u8)>,
@@ -148,7 +148,7 @@ impl World {
     pub(super) fn without(rule: Option<Rule>, plan: Plan, elements: u8, faults: Faults) -> Self {
         let settings = Settings {
             leader: LeaderId(uuid::Uuid::nil()),
-            tempo: Tempo { local: false },
+            latency_target: LatencyTarget { local: false },
             hold: HOLD,
             stall_after: Duration::from_secs(30),
             patience: None,
@@ -197,8 +197,8 @@ impl World {
     fn act(&mut self, action: Action) {
         match action {
             Action::Publish { message, .. } => {
-                self.again += i32::from(!self.sent.insert(message.header.task));
-                self.unconfirmed.push((message.header.task, message.header.attempt));
+                self.again += i32::from(!self.sent.insert(message.header.copy.task));
+                self.unconfirmed.push(message.header.copy);
                 let copy = Copy { message: Rc::from(message), redelivered: false };
                 self.queue.push(Queued::Task(copy));
             }
@@ -263,22 +263,22 @@ impl World {
             list.sort_unstable();
             list
         };
-        let about = |(task, attempt): (TaskNumber, u32)| self.engine.likeness_of(task, attempt);
+        let about = |copy: CopyId| self.engine.likeness_of(copy.task, copy.attempt);
         let copy = |copy: &Copy| {
-            let contained = copy.message.header.contained;
-            format!("{} {} {contained}", about(copy.about()), copy.redelivered)
+            let isolated = copy.message.header.isolated;
+            format!("{} {} {isolated}", about(copy.about()), copy.redelivered)
         };
         let nonce = |nonce: u64| self.engine.likeness_of_probe(nonce);
-        let answer = |answer: &Answer| match answer {
-            Answer::Result(result) => {
-                let of = about((result.header.task, result.header.attempt));
+        let answer = |answer: &Reply| match answer {
+            Reply::Result(result) => {
+                let of = about(result.header.copy);
                 format!("{of} {:?}", result.header.segments)
             }
-            Answer::Return(it) => {
-                format!("{} {:?} {:?}", about((it.task, it.attempt)), it.why, it.position)
+            Reply::Return(it) => {
+                format!("{:?} {:?} {:?}", it.copy.map(about), it.reason, it.offset)
             }
-            Answer::Lease(_, held) => format!("{} leased", about((held.task, held.attempt))),
-            Answer::ProbeReply { nonce: number } => format!("probe {}", nonce(*number)),
+            Reply::Lease(_, held) => format!("{} leased", about(held.copy)),
+            Reply::ProbeReply { nonce: number } => format!("probe {}", nonce(*number)),
         };
         let seat = |seat: &Seat| match seat {
             Seat::Idle => String::new(),
@@ -316,12 +316,12 @@ impl World {
     /// The next message of the replies is read.
     pub(super) fn read(&mut self, at: usize) {
         match self.replies.remove(at) {
-            Answer::Result(result) => self.hear(Input::Result((*result).clone())),
-            Answer::Return(returned) => self.hear(Input::Return(returned)),
-            Answer::Lease(worker, held) => {
-                self.hear(Input::Lease(Lease { worker, beat: 0, held: vec![held] }));
+            Reply::Result(result) => self.hear(Input::Result((*result).clone())),
+            Reply::Return(returned) => self.hear(Input::Return(returned)),
+            Reply::Lease(worker, held) => {
+                self.hear(Input::Lease(Lease { worker, heartbeat: 0, tasks: vec![held] }));
             }
-            Answer::ProbeReply { nonce } => {
+            Reply::ProbeReply { nonce } => {
                 let pool = Pool::default();
                 self.hear(Input::ProbeReply(ProbeReply { pool, nonce }));
             }
@@ -345,21 +345,17 @@ pub(super) fn worker(number: usize) -> WorkerId {
     WorkerId(uuid::Uuid::from_u128(number as u128 + 1))
 }
 
-pub(super) fn held(copy: &Copy) -> Held {
-    let (task, attempt) = copy.about();
-    Held { task, attempt, position: 0 }
+pub(super) fn held(copy: &Copy) -> LeasedTask {
+    LeasedTask { copy: copy.about(), offset: 0 }
 }
 
 fn presence() -> Presence {
     Presence {
         worker: worker(0),
         name: String::new(),
-        incarnation: 1,
         pools: vec![Pool::default()],
         slots: WORKERS as u32,
         async_slots: 0,
-        free: 0,
-        operations: Vec::new(),
         version: String::new(),
     }
 }

@@ -2,7 +2,7 @@
 
 use super::table::*;
 use crate::{
-    leader::protocol::Input,
+    leader::engine::protocol::Input,
     operation::{ErrorKind, OperationError},
     plan::{End, OnFailure},
     registry::{Refusal, Verb},

@@ -10,8 +10,8 @@ use crate::{
     codec,
     error::Error,
     id::TaskNumber,
-    leader::{
-        engine::Engine,
+    leader::engine::{
+        Engine,
         event::{JobEvent, Stall},
         protocol::{Action, Input, Pull, PulledBlock},
     },
@@ -162,7 +162,7 @@ fn a_result_counts_once_whichever_copy_it_comes_from() {
     let other = leader.take();
     leader.returned(&first, 1, ReturnReason::Draining);
     let second = leader.take();
-    assert_eq!((second.header.task, second.header.attempt), (first.header.task, 2));
+    assert_eq!((second.header.copy.task, second.header.copy.attempt), (first.header.copy.task, 2));
     leader.echo(&first);
     leader.echo(&second);
     assert_eq!(leader.outputs.len(), 1);
@@ -251,8 +251,7 @@ fn a_batch_too_large_for_the_broker_is_halved_and_the_element_named() {
     let mut leader = Table::new();
     leader.start(1, plan(vec![step(Verb::Map)], stream()), 2, 2);
     let too_large = |task: &TaskMessage| Input::NotPublished {
-        task: task.header.task,
-        attempt: task.header.attempt,
+        copy: task.header.copy,
         error: PublishError::TooLarge { size: 9, limit: 5 },
     };
     let both = leader.take();
@@ -311,13 +310,8 @@ fn a_job_that_is_not_read_does_not_starve_another() {
     for _ in 0..100 {
         let Some(task) = leader.published.pop() else { break };
         let huge = vec![0; 8 << 20];
-        let outcome = Outcome::Done {
-            bytes: huge.len() as u64,
-            outputs: 1,
-            counts: None,
-            lengths: None,
-            counters: Vec::new(),
-        };
+        let outcome =
+            Outcome::Done { bytes: huge.len() as u64, outputs: 1, counts: None, lengths: None };
         leader.answer(&task, &[(1, outcome)], &huge);
     }
     let unread = leader.outputs.len();
@@ -380,16 +374,12 @@ fn a_refused_publish_ends_the_job_and_a_nack_waits() {
     let mut leader = Table::new();
     leader.start(1, plan(vec![step(Verb::Map)], stream()), 1, 1);
     let task = leader.take();
-    let not = |task: &TaskMessage, error| Input::NotPublished {
-        task: task.header.task,
-        attempt: task.header.attempt,
-        error,
-    };
+    let not = |task: &TaskMessage, error| Input::NotPublished { copy: task.header.copy, error };
     leader.hear(not(&task, PublishError::Nacked { reason: "full".to_owned() }));
     assert!(leader.published.is_empty());
     leader.wait(SECOND);
     let again = leader.take();
-    assert_eq!(again.header.attempt, 2);
+    assert_eq!(again.header.copy.attempt, 2);
     leader.hear(not(&again, PublishError::Refused { reason: "no write access".to_owned() }));
     assert!(leader.failure().contains("test::Map"), "{}", leader.failure());
 }
@@ -456,7 +446,6 @@ fn elements_change_pools_through_the_leader_with_their_source_index() {
         outputs: 3,
         counts: Some(vec![2, 1]),
         lengths: Some(vec![2, 2, 1]),
-        counters: Vec::new(),
     };
     leader.answer(&task, &[(2, outcome)], b"aabbc");
     let (first, second) = (leader.take(), leader.take());
@@ -466,7 +455,6 @@ fn elements_change_pools_through_the_leader_with_their_source_index() {
         outputs,
         counts: Some(vec![1; outputs as usize]),
         lengths: None,
-        counters: Vec::new(),
     };
     leader.answer(&second, &[(1, outcome(1, 1))], b"z");
     leader.answer(&first, &[(2, outcome(2, 2))], b"xy");
@@ -481,7 +469,7 @@ fn a_leaf_of_a_fixed_fold_runs_again_whole() {
     leader.start(1, plan(vec![step(Verb::Fold)], end), 1, 5);
     let leaf = leader.take();
     assert_eq!(leaf.payload.len(), 5, "a leaf is as long as it can be");
-    let not_run = Outcome::NotRun { why: crate::wire::NotRunReason::Draining };
+    let not_run = Outcome::NotRun { reason: crate::wire::NotRunReason::Draining };
     leader.answer(&leaf, &[(2, done(1)), (3, not_run)], &[1]);
     let again = leader.take();
     assert_eq!(again.payload, leaf.payload);
@@ -513,13 +501,8 @@ fn a_fold_whose_partial_results_are_large_goes_on() {
         tasks += 1;
         let large = vec![0; 5 << 20];
         let count = task.header.count().unwrap();
-        let outcome = Outcome::Done {
-            bytes: large.len() as u64,
-            outputs: 1,
-            counts: None,
-            lengths: None,
-            counters: Vec::new(),
-        };
+        let outcome =
+            Outcome::Done { bytes: large.len() as u64, outputs: 1, counts: None, lengths: None };
         leader.answer(&task, &[(count, outcome)], &large);
     }
     assert!(tasks >= 60, "{tasks}");
@@ -548,9 +531,9 @@ fn an_answer_that_does_not_decode_sends_its_task_again() {
     leader.start(1, plan(vec![step(Verb::Map)], stream()), 1, 1);
     let task = leader.take();
     let reason = "cut off".to_owned();
-    leader.hear(Input::Garbled { task: task.header.task, attempt: 1, reason });
+    leader.hear(Input::Garbled { copy: task.header.copy, reason });
     let again = leader.take();
-    assert_eq!((again.header.task, again.header.attempt), (task.header.task, 2));
+    assert_eq!((again.header.copy.task, again.header.copy.attempt), (task.header.copy.task, 2));
 }
 
 #[test]
@@ -558,7 +541,7 @@ fn a_failure_that_asks_for_an_absurd_delay_waits_a_day_at_most() {
     let mut leader = Table::new();
     leader.start(1, plan(vec![step(Verb::Map)], stream()), 1, 1);
     let task = leader.take();
-    let error = OperationError::fatal("busy").retry_after(Duration::MAX);
+    let error = OperationError::fatal("busy").with_retry_delay(Duration::MAX);
     leader.answer(&task, &[(1, Outcome::Failed { step: 0, error })], &[]);
     leader.wait(40 * SECOND);
     let told = |e: &JobEvent| matches!(e, JobEvent::Stalled(Stall::BackingOff { tasks: 1, .. }));
@@ -584,8 +567,8 @@ fn numbers_of_tasks_are_never_used_twice() {
     leader.start(1, plan(vec![step(Verb::Map)], stream()), 1, 4);
     let mut numbers: Vec<TaskNumber> = Vec::new();
     while let Some(task) = leader.published.pop() {
-        assert!(!numbers.contains(&task.header.task));
-        numbers.push(task.header.task);
+        assert!(!numbers.contains(&task.header.copy.task));
+        numbers.push(task.header.copy.task);
         leader.echo(&task);
     }
     assert_eq!(numbers.len(), 4);

@@ -5,13 +5,14 @@ use std::time::Duration;
 use super::table::*;
 use crate::{
     broker::{BrokerError, Pool, PublishError},
-    leader::{
+    id::TaskNumber,
+    leader::engine::{
         event::{JobEvent, Stall},
-        protocol::{Input, PROBE},
+        protocol::Input,
     },
     operation::ErrorKind,
     registry::Verb,
-    wire::{Held, Lease, ProbeReply, Return, ReturnReason, TaskMessage},
+    wire::{Lease, LeasedTask, ProbeReply, Return, ReturnReason, TaskMessage},
 };
 
 /// What workers hold a delivery for, at most.
@@ -32,14 +33,12 @@ impl Table {
     }
 
     fn confirmed(&mut self, task: &TaskMessage) {
-        let (task, attempt) = (task.header.task, task.header.attempt);
-        self.hear(Input::Published { task, attempt });
+        self.hear(Input::Published { copy: task.header.copy });
     }
 
-    fn lease(&mut self, by: u128, task: &TaskMessage, position: u32) {
-        let (task, attempt) = (task.header.task, task.header.attempt);
-        let held = vec![Held { task, attempt, position }];
-        self.hear(Input::Lease(Lease { worker: worker(by), beat: 1, held }));
+    fn lease(&mut self, by: u128, task: &TaskMessage, offset: u32) {
+        let tasks = vec![LeasedTask { copy: task.header.copy, offset }];
+        self.hear(Input::Lease(Lease { worker: worker(by), heartbeat: 1, tasks }));
     }
 
     fn probe_came_back(&mut self, nonce: u64) {
@@ -48,10 +47,10 @@ impl Table {
         self.hear(Input::ProbeReply(ProbeReply { pool, nonce }));
     }
 
-    fn crashed(&mut self, task: &TaskMessage, position: Option<u32>) {
-        let why = ReturnReason::Crashed { status: "killed by SIGABRT".to_owned() };
-        let (task, attempt) = (task.header.task, task.header.attempt);
-        self.hear(Input::Return(Return { task, attempt, worker: worker(1), why, position }));
+    fn crashed(&mut self, task: &TaskMessage, offset: Option<u32>) {
+        let reason = ReturnReason::Crashed { status: "killed by SIGABRT".to_owned() };
+        let copy = Some(task.header.copy);
+        self.hear(Input::Return(Return { copy, worker: worker(1), reason, offset }));
     }
 }
 
@@ -67,8 +66,8 @@ fn a_copy_is_sent_again_two_holds_after_a_probe_behind_it_came_back() {
     assert!(leader.published.is_empty(), "never by age alone, nor too early");
     leader.wait(3 * SECOND);
     let again = leader.take();
-    assert_eq!((again.header.task, again.header.attempt), (task.header.task, 2));
-    assert!(again.header.contained, "whatever it was, it does not take another worker down");
+    assert_eq!((again.header.copy.task, again.header.copy.attempt), (task.header.copy.task, 2));
+    assert!(again.header.isolated, "whatever it was, it does not take another worker down");
     assert!(leader.events.iter().any(|event| matches!(
         event, JobEvent::TaskRepublished { reason, .. } if reason.contains("lost")
     )));
@@ -95,7 +94,7 @@ fn a_probe_in_front_of_a_copy_proves_nothing() {
     leader.probe_came_back(leader.probes[0]);
     leader.wait(2 * HOLD + SECOND);
     let again = leader.take();
-    assert_ne!(again.header.task, other.header.task);
+    assert_ne!(again.header.copy.task, other.header.copy.task);
     assert!(leader.published.is_empty());
 }
 
@@ -112,7 +111,7 @@ fn no_time_passes_while_nothing_can_be_heard() {
     }
     assert!(leader.published.is_empty());
     leader.wait(2 * HOLD + SECOND);
-    assert_eq!(leader.take().header.attempt, 2);
+    assert_eq!(leader.take().header.copy.attempt, 2);
 }
 
 #[test]
@@ -127,8 +126,8 @@ fn an_interruption_makes_young_copies_suspect() {
 fn a_probe_that_was_delivered_twice_is_followed_by_another() {
     let (mut leader, _) = Table::with_one_task();
     leader.wait(HOLD + SECOND);
-    let why = ReturnReason::Redelivered;
-    let returned = Return { task: PROBE, attempt: 0, worker: worker(1), why, position: None };
+    let reason = ReturnReason::Redelivered;
+    let returned = Return { copy: None, worker: worker(1), reason, offset: None };
     leader.hear(Input::Return(returned));
     leader.wait(2 * SECOND);
     assert_eq!(leader.probes.len(), 2);
@@ -145,7 +144,7 @@ fn a_queue_that_is_gone_is_made_again_and_its_copies_are_found_missing() {
     leader.wait(2 * SECOND);
     leader.probe_came_back(leader.probes[1]);
     leader.wait(2 * HOLD + SECOND);
-    assert_eq!(leader.take().header.attempt, 2);
+    assert_eq!(leader.take().header.copy.attempt, 2);
 }
 
 #[test]
@@ -179,7 +178,7 @@ fn a_leased_copy_is_waited_for_as_long_as_its_worker_says_so() {
     assert!(leader.published.is_empty(), "two beats may be missed");
     leader.wait(2 * SECOND);
     let again = leader.take();
-    assert!(again.header.contained && again.header.attempt == 2);
+    assert!(again.header.isolated && again.header.copy.attempt == 2);
     leader.echo(&task);
     assert!(matches!(leader.ended[..], [(_, Ok(()))]), "a late result is welcome");
 }
@@ -192,7 +191,7 @@ fn a_lease_outranks_a_return_of_what_was_delivered_twice() {
     leader.wait(SECOND);
     assert!(leader.published.is_empty());
     leader.returned(&task, 1, ReturnReason::Draining);
-    assert_eq!(leader.take().header.attempt, 2, "its own worker may give it back");
+    assert_eq!(leader.take().header.copy.attempt, 2, "its own worker may give it back");
 }
 
 #[test]
@@ -227,11 +226,11 @@ fn a_task_that_waits_to_be_sent_again_is_not_when_somebody_runs_it_after_all() {
 #[test]
 fn leases_of_what_was_never_sent_are_ignored() {
     let (mut leader, mut task) = Table::with_one_task();
-    task.header.attempt = 7;
+    task.header.copy.attempt = 7;
     leader.lease(1, &task, 0);
-    task.header.task.0 = 99;
+    task.header.copy.task.0 = 99;
     leader.lease(1, &task, 0);
-    task.header.task = PROBE;
+    task.header.copy.task = TaskNumber(0);
     leader.lease(1, &task, 0);
     leader.wait(HOLD + SECOND);
     assert_eq!(leader.probes.len(), 1);
@@ -243,32 +242,31 @@ fn a_confirm_that_was_lost_does_not_matter_to_whoever_runs_the_task() {
     leader.start(1, plan(vec![step(Verb::Map)], stream()), 1, 1);
     let task = leader.take();
     leader.lease(1, &task, 0);
-    let (number, attempt) = (task.header.task, task.header.attempt);
     let error = PublishError::Lost;
-    leader.hear(Input::NotPublished { task: number, attempt, error });
+    leader.hear(Input::NotPublished { copy: task.header.copy, error });
     assert!(leader.published.is_empty());
     leader.echo(&task);
     assert!(matches!(leader.ended[..], [(_, Ok(()))]));
 }
 
 #[test]
-fn a_redelivered_task_is_contained_and_the_element_that_kills_is_alone_at_fault() {
+fn a_redelivered_task_is_isolated_and_the_element_that_kills_is_alone_at_fault() {
     let (mut leader, task) = Table::with_batch(4);
-    assert!(!task.header.contained);
+    assert!(!task.header.isolated);
     leader.returned(&task, 1, ReturnReason::Redelivered);
-    let contained = leader.take();
-    assert!(contained.header.contained);
-    leader.crashed(&contained, Some(2));
+    let isolated = leader.take();
+    assert!(isolated.header.isolated);
+    leader.crashed(&isolated, Some(2));
     let parts: Vec<TaskMessage> = (0..3).map(|_| leader.take()).collect();
     let payloads: Vec<&[u8]> = parts.iter().map(|part| &part.payload[..]).collect();
     assert_eq!(payloads, [&[0, 1][..], &[2], &[3]]);
-    assert!(parts.iter().all(|part| part.header.contained), "its neighbours are suspect too");
+    assert!(parts.iter().all(|part| part.header.isolated), "its neighbours are suspect too");
     leader.echo(&parts[0]);
     leader.echo(&parts[2]);
     leader.crashed(&parts[1], Some(0));
     leader.wait(SECOND);
     let last = leader.take();
-    assert_eq!((last.header.ranges[0].tries, last.header.contained), (2, true));
+    assert_eq!((last.header.ranges[0].tries, last.header.isolated), (2, true));
     leader.crashed(&last, Some(0));
     let failure = leader.failure();
     assert!(failure.contains("SIGABRT") && failure.contains("test::Map"), "{failure}");
@@ -316,7 +314,7 @@ fn a_stalled_job_says_what_it_waits_for() {
     assert!(matches!(stalls(&leader).last(), Some(Stall::Missing { tasks: 1, .. })));
     // Lost, and sent again: nobody waits for a back-off.
     live(&mut leader, 2 * HOLD);
-    assert_eq!(leader.take().header.attempt, 2);
+    assert_eq!(leader.take().header.copy.attempt, 2);
     let backing_off = |stall: &Stall| matches!(stall, Stall::BackingOff { .. });
     assert!(!stalls(&leader).iter().any(backing_off), "{:?}", stalls(&leader));
     leader.lease(1, &task, 0);

@@ -6,13 +6,14 @@ use bytes::Bytes;
 
 use crate::{
     broker::{Health, Pool},
+    dead_letters::DeadElement,
     error::Error,
     id::{ExecutionId, JobId, LeaderId, WorkerId},
-    leader::{
-        batch::Tempo,
-        engine::{Engine, Settings},
+    leader::engine::{
+        Engine, Settings,
+        batch::LatencyTarget,
         event::JobEvent,
-        protocol::{Action, DeadElement, Input, Pull, PulledBlock},
+        protocol::{Action, Input, Pull, PulledBlock},
     },
     operation::{ErrorKind, OperationError},
     plan::{End, OnFailure, Plan, Stage, StepPlan},
@@ -76,7 +77,7 @@ impl Table {
     pub(super) fn with_patience(patience: Option<Duration>) -> Self {
         let settings = Settings {
             leader: LeaderId(uuid::Uuid::nil()),
-            tempo: Tempo { local: false },
+            latency_target: LatencyTarget { local: false },
             hold: Duration::from_secs(30),
             stall_after: Duration::from_secs(30),
             patience,
@@ -106,12 +107,9 @@ impl Table {
         self.hear(Input::Presence(Box::new(Presence {
             worker: worker(number),
             name: String::new(),
-            incarnation: 1,
             pools: vec![Pool::default()],
             slots,
             async_slots: 0,
-            free: 0,
-            operations: Vec::new(),
             version: String::new(),
         })));
     }
@@ -181,8 +179,7 @@ impl Table {
         }
         let header = ResultHeader {
             leader: task.header.leader,
-            task: task.header.task,
-            attempt: task.header.attempt,
+            copy: task.header.copy,
             execution: ExecutionId(uuid::Uuid::nil()),
             worker: worker(1),
             busy_us: 1000,
@@ -199,14 +196,9 @@ impl Table {
         self.answer(task, &[(count, done(count))], &task.payload);
     }
 
-    pub(super) fn returned(&mut self, task: &TaskMessage, by: u128, why: ReturnReason) {
-        self.hear(Input::Return(Return {
-            task: task.header.task,
-            attempt: task.header.attempt,
-            worker: worker(by),
-            why,
-            position: None,
-        }));
+    pub(super) fn returned(&mut self, task: &TaskMessage, by: u128, reason: ReturnReason) {
+        let copy = Some(task.header.copy);
+        self.hear(Input::Return(Return { copy, worker: worker(by), reason, offset: None }));
     }
 
     pub(super) fn wait(&mut self, time: Duration) {
@@ -225,13 +217,7 @@ impl Table {
 }
 
 pub(super) fn done(outputs: u32) -> Outcome {
-    Outcome::Done {
-        bytes: u64::from(outputs),
-        outputs,
-        counts: None,
-        lengths: None,
-        counters: Vec::new(),
-    }
+    Outcome::Done { bytes: u64::from(outputs), outputs, counts: None, lengths: None }
 }
 
 pub(super) fn failed(kind: ErrorKind) -> Outcome {

@@ -1,0 +1,14 @@
+//! What a program holds: the runtime, its jobs, and their results.
+
+mod job;
+mod launch;
+mod results;
+mod run;
+mod runtime;
+mod signal;
+mod value;
+
+pub use job::{Job, JobEvents};
+pub use results::Results;
+pub use runtime::{Runtime, RuntimeBuilder};
+pub use value::ValueFuture;

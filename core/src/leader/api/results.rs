@@ -1,0 +1,366 @@
+//! The stream that a user reads.
+
+use std::{
+    panic::{AssertUnwindSafe, catch_unwind},
+    pin::Pin,
+    task::{Context, Poll, ready},
+    vec,
+};
+
+use bytes::{Buf, Bytes};
+use futures::{Stream, StreamExt};
+use tokio::sync::mpsc;
+use tokio_util::task::AbortOnDropHandle;
+
+use crate::{
+    codec,
+    error::Error,
+    id::JobId,
+    leader::{
+        engine::Indexes,
+        io::{CreditGuard, OutputBlock},
+    },
+    operation::Data,
+};
+
+/// About this many bytes are decoded at once.
+const PIECE_BYTES: usize = 64 * 1024;
+
+/// No more elements than this are decoded at once.
+const PIECE_ELEMENTS: usize = 4096;
+
+/// Pieces that may wait, decoded, for the reader.
+const PIECES: usize = 2;
+
+/// The outputs of a job, each with the index of the source element that it comes from.
+///
+/// Decoded ahead of the reader, in a task of their own. A job that fails gives one `Err`, the last
+/// item. Dropped together with the [`Job`](super::Job) handle, it cancels the job.
+#[derive(Debug)]
+#[must_use = "a stream does nothing until it is polled, and dropping it may cancel its job"]
+pub struct Results<T> {
+    job: JobId,
+    /// What is handed out next.
+    piece: vec::IntoIter<(u64, T)>,
+    /// Given back when the piece has been handed out.
+    credit: Option<CreditGuard>,
+    /// How many items may still be handed out.
+    left: u64,
+    /// `None` when the last item has been handed out.
+    pieces: Option<Pieces<T>>,
+}
+
+/// Nothing of it is pinned.
+impl<T> Unpin for Results<T> {}
+
+#[derive(Debug)]
+struct Pieces<T> {
+    receiver: mpsc::Receiver<Decoded<T>>,
+    _decoder: AbortOnDropHandle<()>,
+}
+
+/// What the decoder says to the reader.
+#[derive(Debug)]
+enum Decoded<T> {
+    Piece {
+        items: Vec<(u64, T)>,
+        /// In the last piece of its block.
+        credit: Option<CreditGuard>,
+    },
+    Failed(Error),
+    /// The job is over. Without it, the end of the channel is no success: the decoder died.
+    End,
+}
+
+impl<T: Data> Results<T> {
+    /// Decodes `blocks`, at most `take` outputs of them.
+    ///
+    /// # Panics
+    /// Outside of a tokio runtime.
+    pub(super) fn new<S>(job: JobId, blocks: S, take: Option<u64>) -> Self
+    where
+        S: Stream<Item = Result<OutputBlock, Error>> + Send + 'static,
+    {
+        let (sender, receiver) = mpsc::channel(PIECES);
+        let decoder = AbortOnDropHandle::new(tokio::spawn(decode_blocks(job, blocks, sender)));
+        let left = take.unwrap_or(u64::MAX);
+        let pieces = (left > 0).then_some(Pieces { receiver, _decoder: decoder });
+        Self { job, piece: Vec::new().into_iter(), credit: None, left, pieces }
+    }
+}
+
+impl<T> Results<T> {
+    #[inline]
+    fn next_of_piece(&mut self) -> Option<(u64, T)> {
+        let item = self.piece.next()?;
+        self.left -= 1;
+        if self.left == 0 {
+            self.finish();
+        } else if self.piece.as_slice().is_empty() {
+            self.credit = None;
+        }
+        Some(item)
+    }
+
+    /// Lets go of the job.
+    fn finish(&mut self) {
+        self.piece = Vec::new().into_iter();
+        self.credit = None;
+        self.pieces = None;
+    }
+}
+
+impl<T> Stream for Results<T> {
+    type Item = Result<(u64, T), Error>;
+
+    #[inline]
+    fn poll_next(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Option<Self::Item>> {
+        loop {
+            if let Some(item) = self.next_of_piece() {
+                return Poll::Ready(Some(Ok(item)));
+            }
+            let Some(pieces) = &mut self.pieces else { return Poll::Ready(None) };
+            let failure = match ready!(pieces.receiver.poll_recv(cx)) {
+                Some(Decoded::Piece { items, credit }) => {
+                    self.piece = items.into_iter();
+                    self.credit = credit;
+                    continue;
+                }
+                Some(Decoded::End) => None,
+                Some(Decoded::Failed(error)) => Some(error),
+                // The tokio runtime that decodes was shut down, and this one was not.
+                None => Some(Error::Cancelled { job: self.job }),
+            };
+            self.finish();
+            return Poll::Ready(failure.map(Err));
+        }
+    }
+}
+
+async fn decode_blocks<T: Data>(
+    job: JobId,
+    blocks: impl Stream<Item = Result<OutputBlock, Error>>,
+    pieces: mpsc::Sender<Decoded<T>>,
+) {
+    let mut blocks = std::pin::pin!(blocks);
+    let outcome = loop {
+        match blocks.next().await {
+            Some(Ok(block)) => match decode_block(job, block, &pieces).await {
+                Ok(()) => {}
+                Err(Stop::ReaderGone) => return,
+                Err(Stop::Failed(error)) => break Decoded::Failed(error),
+            },
+            Some(Err(error)) => break Decoded::Failed(error),
+            None => break Decoded::End,
+        }
+    };
+    // A reader that is gone has no use for it.
+    let _ = pieces.send(outcome).await;
+}
+
+enum Stop {
+    ReaderGone,
+    Failed(Error),
+}
+
+async fn decode_block<T: Data>(
+    job: JobId,
+    block: OutputBlock,
+    pieces: &mpsc::Sender<Decoded<T>>,
+) -> Result<(), Stop> {
+    let mut credit = Some(block.credit);
+    let mut rest =
+        Rest { values: block.values, indexes: block.indexes, at: 0, count: block.count as usize };
+    while rest.at < rest.count {
+        let mut items = Vec::with_capacity(PIECE_ELEMENTS.min(rest.count - rest.at));
+        // The user's `Deserialize` may panic; the job must not end as if there were no more.
+        let failure = catch_unwind(AssertUnwindSafe(|| rest.decode(&mut items)))
+            .unwrap_or_else(|_| Err("its `Deserialize` panicked".to_owned()))
+            .err();
+        let is_last = rest.at == rest.count || failure.is_some();
+        if !items.is_empty() {
+            let credit = if is_last { credit.take() } else { None };
+            let sent = pieces.send(Decoded::Piece { items, credit }).await;
+            sent.map_err(|_| Stop::ReaderGone)?;
+        }
+        if let Some(reason) = failure {
+            let index = rest.indexes.get(rest.at.min(rest.count - 1));
+            return Err(Stop::Failed(Error::Decode { job, index, reason }));
+        }
+    }
+    Ok(())
+}
+
+/// What of a block is not decoded yet.
+struct Rest {
+    values: Bytes,
+    indexes: Indexes,
+    /// The output that is next.
+    at: usize,
+    count: usize,
+}
+
+impl Rest {
+    /// Decodes one piece.
+    fn decode<T: Data>(&mut self, items: &mut Vec<(u64, T)>) -> Result<(), String> {
+        let mut rest = &self.values[..];
+        while self.at < self.count
+            && items.len() < PIECE_ELEMENTS
+            && self.values.len() - rest.len() < PIECE_BYTES
+        {
+            let value = codec::decode_front(&mut rest).map_err(|error| error.to_string())?;
+            items.push((self.indexes.get(self.at), value));
+            self.at += 1;
+        }
+        if self.at == self.count && !rest.is_empty() {
+            return Err(format!("{} bytes too many", rest.len()));
+        }
+        let decoded = self.values.len() - rest.len();
+        self.values.advance(decoded);
+        Ok(())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::sync::Arc;
+
+    use futures::{FutureExt, stream};
+
+    use super::*;
+    use crate::leader::io::ReturnedCredit;
+
+    fn block(
+        values: Bytes,
+        count: u32,
+        indexes: Indexes,
+        returned: &Arc<ReturnedCredit>,
+    ) -> Result<OutputBlock, Error> {
+        let returned = returned.clone();
+        let credit = CreditGuard { job: JobId::new(), bytes: values.len(), returned };
+        Ok(OutputBlock { values, count, indexes, credit })
+    }
+
+    fn numbers(range: std::ops::Range<u32>) -> Bytes {
+        let mut bytes = Vec::new();
+        for number in range {
+            codec::encode_into(&number, &mut bytes).unwrap();
+        }
+        bytes.into()
+    }
+
+    fn credit_back(returned: &ReturnedCredit) -> usize {
+        returned.take().iter().map(|(_, bytes)| bytes).sum()
+    }
+
+    #[tokio::test]
+    async fn outputs_come_in_order_with_the_index_of_their_source() {
+        let returned = Arc::default();
+        let blocks = stream::iter([
+            block(numbers(0..3), 3, Indexes::Range { first: 7 }, &returned),
+            block(numbers(0..0), 0, Indexes::Range { first: 0 }, &returned),
+            block(numbers(5..7), 2, Indexes::Each(vec![1, 1]), &returned),
+        ]);
+        let results = Results::<u32>::new(JobId::new(), blocks, None);
+        let items: Vec<_> = results.map(Result::unwrap).collect().await;
+        assert_eq!(items, [(7, 0), (8, 1), (9, 2), (1, 5), (1, 6)]);
+    }
+
+    #[tokio::test]
+    async fn a_large_block_comes_in_pieces_and_gives_its_credit_back_with_its_last_item() {
+        let returned = Arc::default();
+        let count = 3 * PIECE_ELEMENTS as u32 + 1;
+        let values = numbers(0..count);
+        let bytes = values.len();
+        let blocks = stream::iter([block(values, count, Indexes::Range { first: 0 }, &returned)])
+            .chain(stream::pending());
+        let mut results = Results::<u32>::new(JobId::new(), blocks, None);
+        for number in 0..count {
+            assert_eq!(credit_back(&returned), 0);
+            assert_eq!(results.next().await.unwrap().unwrap(), (u64::from(number), number));
+        }
+        assert_eq!(credit_back(&returned), bytes);
+        assert!(results.next().now_or_never().is_none());
+    }
+
+    #[tokio::test]
+    async fn a_failure_is_the_last_item() {
+        let returned = Arc::default();
+        let job = JobId::new();
+        let blocks = stream::iter([
+            block(numbers(0..1), 1, Indexes::Range { first: 0 }, &returned),
+            Err(Error::Cancelled { job }),
+            block(numbers(1..2), 1, Indexes::Range { first: 1 }, &returned),
+        ]);
+        let mut results = Results::<u32>::new(job, blocks, None);
+        assert_eq!(results.next().await.unwrap().unwrap(), (0, 0));
+        assert!(matches!(results.next().await, Some(Err(Error::Cancelled { .. }))));
+        assert!(results.next().await.is_none());
+        assert!(results.next().await.is_none());
+    }
+
+    async fn decode_failure<T: Data>(values: Bytes, count: u32) -> (usize, u64, String) {
+        let indexes = Indexes::Each((10..).take(count as usize).collect());
+        let blocks = stream::iter([block(values, count, indexes, &Arc::default())]);
+        let mut results = Results::<T>::new(JobId::new(), blocks, None);
+        let mut good = 0;
+        loop {
+            match results.next().await {
+                Some(Ok(_)) => good += 1,
+                Some(Err(Error::Decode { index, reason, .. })) => return (good, index, reason),
+                other => panic!("a decode error was expected, not {:?}", other.map(|r| r.is_ok())),
+            }
+        }
+    }
+
+    #[tokio::test]
+    async fn what_does_not_decode_is_an_error_that_names_the_element() {
+        let (good, index, _) = decode_failure::<u32>(numbers(0..2), 3).await;
+        assert_eq!((good, index), (2, 12));
+        let (good, index, reason) = decode_failure::<u32>(numbers(0..3), 2).await;
+        assert_eq!((good, index, &reason[..]), (2, 11, "1 bytes too many"));
+    }
+
+    #[derive(serde::Serialize)]
+    struct Explosive;
+
+    impl<'de> serde::Deserialize<'de> for Explosive {
+        fn deserialize<D: serde::Deserializer<'de>>(_: D) -> Result<Self, D::Error> {
+            panic!("boom")
+        }
+    }
+
+    #[tokio::test]
+    async fn a_panicking_deserialize_fails_the_job_at_its_element() {
+        let (good, index, reason) = decode_failure::<Explosive>(Bytes::new(), 1).await;
+        assert_eq!((good, index), (0, 10));
+        assert!(reason.contains("panicked"), "{reason}");
+    }
+
+    #[tokio::test]
+    async fn a_decoder_that_dies_does_not_look_like_the_end() {
+        let blocks = stream::once(async { panic!("the decoder dies") });
+        let mut results = Results::<u32>::new(JobId::new(), blocks, None);
+        assert!(matches!(results.next().await, Some(Err(Error::Cancelled { .. }))));
+        assert!(results.next().await.is_none());
+    }
+
+    #[tokio::test]
+    async fn a_take_ends_the_stream_and_lets_go_of_the_job() {
+        let returned = Arc::default();
+        let (held, dropped) = tokio::sync::oneshot::channel::<()>();
+        let blocks =
+            stream::iter([block(numbers(0..9), 9, Indexes::Range { first: 0 }, &returned)])
+                .chain(stream::pending())
+                .map(move |block| {
+                    let _held = &held;
+                    block
+                });
+        let mut results = Results::<u32>::new(JobId::new(), blocks, Some(2));
+        results.next().await.unwrap().unwrap();
+        results.next().await.unwrap().unwrap();
+        assert_eq!(credit_back(&returned), 9);
+        assert!(dropped.await.is_err());
+        assert!(results.next().await.is_none());
+    }
+}

@@ -1,0 +1,165 @@
+//! How large a batch is: measured cost against the time that a task should take.
+
+use std::time::Duration;
+
+/// Encoded size of a batch, at most; a larger element travels alone.
+pub(crate) const MAX_BATCH_BYTES: usize = 256 << 10;
+
+/// Old measurements lose half their weight in this many tasks.
+const HALF_LIFE: f64 = 8.0;
+
+/// How long tasks should take; depends on what a message costs.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub(crate) struct LatencyTarget {
+    /// Messages stay in this process.
+    pub(crate) local: bool,
+}
+
+impl LatencyTarget {
+    /// What one task should take where enough work remains.
+    pub(crate) fn target(self, slots: u32) -> Duration {
+        if self.local {
+            Duration::from_millis(5)
+        } else {
+            Duration::from_millis(50).max(Duration::from_micros(250) * slots)
+        }
+    }
+
+    /// What one task should take at least, however little work remains.
+    pub(crate) fn floor(self) -> Duration {
+        if self.local { Duration::from_micros(500) } else { Duration::from_millis(5) }
+    }
+}
+
+/// The measured cost of one element of a stage.
+#[derive(Debug, Clone, Default)]
+pub(crate) struct Cost {
+    seconds: f64,
+    elements: f64,
+    input_bytes: f64,
+    output_bytes: f64,
+}
+
+impl Cost {
+    /// Takes the measurements of one answered task.
+    pub(crate) fn observe(&mut self, busy: Duration, elements: u64, input: usize, output: usize) {
+        let decay = 0.5_f64.powf(1.0 / HALF_LIFE);
+        for (sum, new) in [
+            (&mut self.seconds, busy.as_secs_f64()),
+            (&mut self.elements, elements as f64),
+            (&mut self.input_bytes, input as f64),
+            (&mut self.output_bytes, output as f64),
+        ] {
+            *sum = *sum * decay + new;
+        }
+    }
+
+    /// Mean time of one element; `None` before the first answer.
+    pub(crate) fn per_element(&self) -> Option<Duration> {
+        // An answer may be quicker than its clock ticks: a nanosecond keeps divisions sane.
+        (self.elements > 0.0)
+            .then(|| Duration::from_secs_f64((self.seconds / self.elements).clamp(1e-9, 1e9)))
+    }
+
+    /// Bytes of output for so many bytes of input; as many as went in, before the first answer.
+    pub(crate) fn expected_output(&self, input: usize) -> usize {
+        if self.input_bytes > 0.0 {
+            (self.output_bytes / self.input_bytes * input as f64) as usize
+        } else {
+            input
+        }
+    }
+}
+
+/// What the size of the next batch follows from.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Sizing {
+    pub(crate) latency_target: LatencyTarget,
+    pub(crate) slots: u32,
+    /// `None` before the first answer.
+    pub(crate) cost: Option<Duration>,
+    /// Elements that are still to be sent, where that is known.
+    pub(crate) remaining: Option<u64>,
+    /// Set by `.batch(n)`.
+    pub(crate) fixed: Option<u32>,
+}
+
+impl Sizing {
+    /// How many elements the next batch should have.
+    pub(crate) fn elements(&self) -> u64 {
+        if let Some(fixed) = self.fixed {
+            return u64::from(fixed.max(1));
+        }
+        let Some(cost) = self.cost.map(|cost| cost.as_secs_f64()) else { return 1 };
+        let full = self.latency_target.target(self.slots).as_secs_f64() / cost;
+        let limit = self.remaining.map_or(f64::INFINITY, |remaining| {
+            let share = remaining as f64 / (2.0 * f64::from(self.slots.max(1)));
+            share.max(self.latency_target.floor().as_secs_f64() / cost)
+        });
+        (full.min(limit) as u64).clamp(1, u64::from(u32::MAX))
+    }
+
+    /// Past this a worker answers with what is done.
+    pub(crate) fn time_slice(&self) -> Duration {
+        let target = self.latency_target.target(self.slots);
+        let fair = match (self.remaining, self.cost) {
+            (Some(remaining), Some(cost)) => {
+                let share =
+                    cost.as_secs_f64() * remaining as f64 / (2.0 * f64::from(self.slots.max(1)));
+                Duration::from_secs_f64(share.min(1e9)).max(self.latency_target.floor())
+            }
+            _ => target,
+        };
+        target.min(fair).mul_f64(1.5)
+    }
+
+    /// Whether one element takes longer than a task should.
+    pub(crate) fn is_long(&self) -> bool {
+        self.cost.is_some_and(|cost| cost > self.latency_target.target(self.slots))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn sizing(cost: Option<Duration>, remaining: Option<u64>) -> Sizing {
+        Sizing {
+            latency_target: LatencyTarget { local: false },
+            slots: 10,
+            cost,
+            remaining,
+            fixed: None,
+        }
+    }
+
+    #[test]
+    fn before_the_first_answer_a_batch_has_one_element() {
+        assert_eq!(sizing(None, None).elements(), 1);
+    }
+
+    #[test]
+    fn a_batch_takes_the_target_time_and_shrinks_towards_the_end() {
+        let cost = Some(Duration::from_micros(100));
+        assert_eq!(sizing(cost, None).elements(), 500);
+        assert_eq!(sizing(cost, Some(2_000)).elements(), 100);
+        assert_eq!(sizing(cost, Some(20)).elements(), 50, "never below the floor of 5 ms");
+    }
+
+    #[test]
+    fn a_long_element_travels_alone() {
+        let sizing = sizing(Some(Duration::from_secs(3)), None);
+        assert_eq!(sizing.elements(), 1);
+        assert!(sizing.is_long());
+    }
+
+    #[test]
+    fn old_costs_fade() {
+        let mut cost = Cost::default();
+        cost.observe(Duration::from_secs(1), 1, 1, 1);
+        for _ in 0..80 {
+            cost.observe(Duration::from_millis(1), 1, 1, 1);
+        }
+        assert!(cost.per_element().unwrap() < Duration::from_millis(2));
+    }
+}

@@ -1,0 +1,287 @@
+//! The operations of this program, by name.
+
+use std::{
+    any::TypeId,
+    collections::HashMap,
+    sync::{LazyLock, OnceLock},
+    time::Duration,
+};
+
+use xxhash_rust::xxh3::xxh3_64;
+
+use super::{
+    CompiledStep, Description, FingerprintMode, Kind, OperationEntry, PHALANX_OPERATIONS, Refusal,
+    RegistryError, StepReference, Verb,
+    description::Role,
+    entry::EntryName,
+    execution::{BoundStep, caught},
+    structure::Trace,
+};
+use crate::{codec, operation::RemoteExecute};
+
+/// How often an element is retried after transient errors and timeouts, if neither the operation
+/// nor the program sets a number.
+pub const DEFAULT_RETRIES: u32 = 3;
+
+/// A [`Refusal::UnknownOperation`] lists no more names than this.
+const MOST_KNOWN: usize = 100;
+
+/// The operations of this program, by name.
+#[derive(Debug)]
+pub struct Registry {
+    /// Sorted by name, no two of one name.
+    operations: Vec<Registered>,
+    by_type: HashMap<TypeId, usize>,
+}
+
+/// One registered operation.
+#[derive(Debug)]
+pub struct Registered {
+    name: String,
+    entry: &'static OperationEntry,
+    /// Made at the first use: most programs use few of the operations that they know.
+    described: OnceLock<Described>,
+}
+
+#[derive(Debug)]
+struct Described {
+    /// `None` where the probes found nothing, which the derive rules out.
+    description: Option<Description>,
+    fingerprint: u64,
+    structure: String,
+    unsupported: Option<RegistryError>,
+}
+
+impl Registry {
+    /// The registry of this program; made at the first call.
+    ///
+    /// # Errors
+    /// When two operations have one name, or one has a name that no operation can have.
+    pub fn global() -> Result<&'static Self, RegistryError> {
+        static GLOBAL: LazyLock<Result<Registry, RegistryError>> =
+            LazyLock::new(|| Registry::of(PHALANX_OPERATIONS.iter()));
+        GLOBAL.as_ref().map_err(Clone::clone)
+    }
+
+    fn of(entries: impl Iterator<Item = &'static OperationEntry>) -> Result<Self, RegistryError> {
+        let mut operations: Vec<Registered> = entries.filter_map(Registered::new).collect();
+        // The order of a slice of entries is not defined: places make errors repeatable.
+        operations.sort_by(|a, b| (&a.name, a.entry.place).cmp(&(&b.name, b.entry.place)));
+        for pair in operations.windows(2) {
+            if pair[0].name == pair[1].name {
+                return Err(RegistryError::Duplicate {
+                    name: pair[0].name.clone(),
+                    places: [pair[0].place().to_owned(), pair[1].place().to_owned()],
+                });
+            }
+        }
+        if let Some(operation) = operations.iter().find(|operation| !is_name(&operation.name)) {
+            return Err(RegistryError::Name {
+                name: operation.name.clone(),
+                place: operation.place().to_owned(),
+            });
+        }
+        // A type may be registered under several names: plans take the first.
+        let by_type = operations
+            .iter()
+            .enumerate()
+            .rev()
+            .map(|(index, operation)| ((operation.entry.type_id)(), index))
+            .collect();
+        Ok(Self { operations, by_type })
+    }
+
+    /// The operation of this name.
+    pub fn get(&self, name: &str) -> Option<&Registered> {
+        let index =
+            self.operations.binary_search_by(|operation| operation.name.as_str().cmp(name)).ok()?;
+        self.operations.get(index)
+    }
+
+    /// All, sorted by name.
+    pub fn iter(&self) -> std::slice::Iter<'_, Registered> {
+        self.operations.iter()
+    }
+
+    /// What travels of an operation (found by its `TypeId`), checked to be usable for `verb`.
+    ///
+    /// # Errors
+    /// When its type is not registered, postcard cannot carry its types, they do not allow the
+    /// verb, or its state does not serialize.
+    pub fn reference<O: RemoteExecute>(
+        &self,
+        operation: &O,
+        verb: Verb,
+    ) -> Result<(StepReference, &Registered), RegistryError> {
+        let registered = self
+            .by_type
+            .get(&TypeId::of::<O>())
+            .and_then(|index| self.operations.get(*index))
+            .ok_or_else(|| RegistryError::Unregistered { type_name: std::any::type_name::<O>() })?;
+        registered.check(verb)?;
+        let state = caught(|| codec::encode(operation))
+            .map_err(|panic| panic.to_string())
+            .and_then(|encoded| encoded.map_err(|error| error.to_string()))
+            .map_err(|reason| RegistryError::State { name: registered.name.clone(), reason })?;
+        let reference = StepReference {
+            name: registered.name.clone(),
+            fingerprint: registered.fingerprint(),
+            verb,
+            timeout: registered.timeout(),
+            state: state.into(),
+        };
+        Ok((reference, registered))
+    }
+
+    /// Binds a step to its state.
+    ///
+    /// # Errors
+    /// When this program is built differently from the one that made the step.
+    pub fn compile(&self, step: &StepReference) -> Result<Box<dyn CompiledStep>, Refusal> {
+        let registered = self.get(&step.name).ok_or_else(|| self.unknown(&step.name))?;
+        let described = registered.described();
+        let (name, verb) = (step.name.clone(), step.verb);
+        if described.fingerprint != step.fingerprint {
+            return Err(Refusal::Fingerprint { name, structure: described.structure.clone() });
+        }
+        let Some(entry) = described.description.as_ref().and_then(|known| known.verb(verb)) else {
+            return Err(Refusal::Verb { name, verb });
+        };
+        let body = caught(|| (entry.bind)(&step.state))
+            .map_err(|panic| panic.to_string())
+            .and_then(|bound| bound.map_err(|error| error.to_string()))
+            .map_err(|reason| Refusal::State { name, reason })?;
+        Ok(Box::new(BoundStep { name: step.name.clone(), verb, entry: *entry, body }))
+    }
+
+    fn unknown(&self, name: &str) -> Refusal {
+        let known = self.iter().take(MOST_KNOWN).map(|operation| operation.name.clone()).collect();
+        Refusal::UnknownOperation { name: name.to_owned(), known }
+    }
+}
+
+impl<'a> IntoIterator for &'a Registry {
+    type Item = &'a Registered;
+    type IntoIter = std::slice::Iter<'a, Registered>;
+
+    fn into_iter(self) -> Self::IntoIter {
+        self.iter()
+    }
+}
+
+impl Registered {
+    fn new(entry: &'static OperationEntry) -> Option<Self> {
+        let declared = entry.declaration.name;
+        let name = match entry.name {
+            EntryName::Placeholder => return None,
+            EntryName::Declared => declared.to_owned(),
+            EntryName::Given(name) => name.to_owned(),
+            EntryName::Instance(type_text) => {
+                let arguments = type_text.find('<').map_or("", |at| &type_text[at..]);
+                let arguments: String = arguments.split_whitespace().collect();
+                format!("{declared}{arguments}")
+            }
+        };
+        Some(Self { name, entry, described: OnceLock::new() })
+    }
+
+    /// Its name.
+    pub fn name(&self) -> &str {
+        &self.name
+    }
+
+    /// The version that it declares; 0 if it declares none.
+    pub fn version(&self) -> u32 {
+        self.entry.declaration.version
+    }
+
+    /// File and line of the derive, or of `register!`.
+    pub fn place(&self) -> &'static str {
+        self.entry.place
+    }
+
+    /// The pool that it asks for.
+    pub fn pool(&self) -> Option<&'static str> {
+        self.entry.declaration.pool
+    }
+
+    /// The timeout of one element.
+    pub fn timeout(&self) -> Option<Duration> {
+        self.entry.declaration.timeout
+    }
+
+    /// Retries of one element after transient errors and timeouts (default 3).
+    pub fn retries(&self) -> u32 {
+        self.entry.declaration.retries.unwrap_or(DEFAULT_RETRIES)
+    }
+
+    /// Which trait it implements.
+    pub fn kind(&self) -> Kind {
+        self.described().description.as_ref().map_or(Kind::Blocking, |known| known.kind)
+    }
+
+    /// Whether it is asynchronous.
+    pub fn is_async(&self) -> bool {
+        self.kind() == Kind::Asynchronous
+    }
+
+    /// Hash of version and structure.
+    pub fn fingerprint(&self) -> u64 {
+        self.described().fingerprint
+    }
+
+    /// Version and structure of state, input and output, for people.
+    pub fn structure(&self) -> &str {
+        &self.described().structure
+    }
+
+    fn described(&self) -> &Described {
+        self.described.get_or_init(|| self.describe())
+    }
+
+    fn describe(&self) -> Described {
+        let description = (self.entry.describe)();
+        let traces: Vec<(&str, Role, Trace)> = description
+            .iter()
+            .flat_map(|known| {
+                [("state", known.state), ("input", known.input), ("output", known.output)]
+            })
+            .map(|(what, role)| (what, role, (role.trace)()))
+            .collect();
+        let unsupported = traces.iter().find_map(|(what, role, trace)| {
+            trace.unsupported.as_ref().map(|unsupported| RegistryError::Unsupported {
+                name: self.name.clone(),
+                what,
+                type_name: (role.type_name)(),
+                path: unsupported.path.clone(),
+                reason: unsupported.reason,
+            })
+        });
+        let version = self.version();
+        let mut structure = format!("version {version}");
+        let mut hashed = version.to_le_bytes().to_vec();
+        if self.entry.declaration.fingerprint == FingerprintMode::Structure {
+            for (what, _, trace) in &traces {
+                structure.push_str(&format!(", {what} {}", trace.text));
+                hashed.extend(trace.hash.to_le_bytes());
+            }
+        }
+        Described { description, fingerprint: xxh3_64(&hashed), structure, unsupported }
+    }
+
+    fn check(&self, verb: Verb) -> Result<(), RegistryError> {
+        let described = self.described();
+        if let Some(error) = &described.unsupported {
+            return Err(error.clone());
+        }
+        match described.description.as_ref().and_then(|known| known.verb(verb)) {
+            Some(_) => Ok(()),
+            None => Err(RegistryError::Verb { name: self.name.clone(), verb }),
+        }
+    }
+}
+
+/// Names travel in message properties and are read by people.
+fn is_name(name: &str) -> bool {
+    (1..=255).contains(&name.len()) && !name.chars().any(|c| c.is_whitespace() || c.is_control())
+}

@@ -1,0 +1,212 @@
+//! What a worker publishes about a task before it settles the delivery.
+
+use bytes::Bytes;
+use serde::{Deserialize, Serialize};
+
+use super::{WireError, envelope, envelope::headed_only};
+use crate::{
+    id::{CopyId, ExecutionId, LeaderId, WorkerId},
+    operation::OperationError,
+    registry::Refusal,
+};
+
+/// The outcome of a batch that was run, wholly or in part.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct ResultMessage {
+    /// Everything but the outputs.
+    pub header: ResultHeader,
+    /// The outputs of the `Done` segments, one after the other.
+    pub payload: Bytes,
+}
+
+/// Everything in a [`ResultMessage`] but the outputs.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct ResultHeader {
+    /// The leader of the task.
+    pub leader: LeaderId,
+    /// The copy of the task that was run.
+    pub copy: CopyId,
+    /// The run itself: a copy that is delivered twice may run twice.
+    pub execution: ExecutionId,
+    /// The worker that ran it.
+    pub worker: WorkerId,
+    /// Time spent on the elements that are `Done` or `Failed`, in microseconds.
+    pub busy_us: u64,
+    /// Time between delivery and start, in microseconds.
+    pub waited_us: u64,
+    /// The parts of the batch: gap-free, in order, without overlap.
+    pub segments: Vec<Segment>,
+}
+
+/// A gap-free part of a batch with one outcome: the offsets `from..to`.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Segment {
+    /// The first offset.
+    pub from: u32,
+    /// One past the last offset.
+    pub to: u32,
+    /// The outcome of its elements.
+    pub outcome: Outcome,
+}
+
+/// The outcome of a segment.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[non_exhaustive]
+pub enum Outcome {
+    /// The elements went through all steps.
+    Done {
+        /// Bytes of the payload that are outputs of this segment.
+        bytes: u64,
+        /// Number of outputs.
+        outputs: u32,
+        /// Outputs of each element; `None` if each has exactly one, and for folds.
+        counts: Option<Vec<u32>>,
+        /// Encoded length of each output in bytes, if the task asked for it.
+        lengths: Option<Vec<u32>>,
+    },
+    /// One element failed (`to` is `from + 1`).
+    Failed {
+        /// The step in which it failed, from 0.
+        step: u32,
+        /// The error of the operation.
+        error: OperationError,
+    },
+    /// The elements were not run, or their run does not count; no element is at fault.
+    NotRun {
+        /// Why.
+        reason: NotRunReason,
+    },
+}
+
+/// Why elements were not run.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[non_exhaustive]
+pub enum NotRunReason {
+    /// The time slice of the task had passed.
+    TimeSlice,
+    /// The outputs had reached the output cap of the task.
+    OutputCap,
+    /// The worker is draining.
+    Draining,
+    /// The job was cancelled.
+    Cancelled,
+    /// The elements were folded together with one that failed; they must be folded again without
+    /// it.
+    FoldBroken,
+}
+
+/// A delivery that was not run. A worker builds it from the properties of the message alone.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Return {
+    /// The copy that is returned; `None` for a [`Probe`](super::Probe).
+    pub copy: Option<CopyId>,
+    /// The worker that returns it.
+    pub worker: WorkerId,
+    /// Why it was not run.
+    pub reason: ReturnReason,
+    /// The offset of the element at fault, if there is one.
+    pub offset: Option<u32>,
+}
+
+/// Why a delivery was not run.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[non_exhaustive]
+pub enum ReturnReason {
+    /// The broker had delivered it before; it may have killed the worker that had it (rule 6).
+    Redelivered,
+    /// It waited at the worker for as long as a delivery may be held (rule 8).
+    NotStarted,
+    /// The worker is draining.
+    Draining,
+    /// The worker has not heard from the leader for
+    /// [`LEADER_TIMEOUT`](super::timing::LEADER_TIMEOUT).
+    LeaderSilent,
+    /// The worker is built differently (rule 10).
+    Refused(Refusal),
+    /// The child process that ran it died.
+    Crashed {
+        /// How the process ended, in words.
+        status: String,
+    },
+    /// The reply is larger than the broker accepts.
+    TooLarge {
+        /// The size of the reply in bytes.
+        size: u64,
+        /// The broker's limit in bytes.
+        limit: u64,
+    },
+}
+
+/// The tasks of one leader that run on a worker although their deliveries are acked (rule 8).
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Lease {
+    /// The worker.
+    pub worker: WorkerId,
+    /// Increases with each lease of this worker.
+    pub heartbeat: u64,
+    /// The tasks that it runs.
+    pub tasks: Vec<LeasedTask>,
+}
+
+/// One task of a [`Lease`].
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct LeasedTask {
+    /// The copy that runs.
+    pub copy: CopyId,
+    /// The offset of the element that is being run.
+    pub offset: u32,
+}
+
+impl ResultMessage {
+    /// Encodes the message.
+    ///
+    /// # Errors
+    /// Never for headers made by a worker.
+    pub fn encode(&self) -> Result<Bytes, WireError> {
+        envelope::write(&self.header, &self.payload)
+    }
+
+    /// Decodes a message. Checks its segments against each other and against the payload, not
+    /// against the task.
+    ///
+    /// # Errors
+    /// If the bytes are not a result, of another wire version, or contradict themselves.
+    pub fn decode(bytes: &Bytes) -> Result<Self, WireError> {
+        let (header, payload) = envelope::read::<ResultHeader>(bytes)?;
+        check_segments(&header.segments, payload.len() as u64)
+            .map_err(|reason| WireError::Malformed { reason: reason.to_owned() })?;
+        Ok(Self { header, payload })
+    }
+}
+
+fn check_segments(segments: &[Segment], payload: u64) -> Result<(), &'static str> {
+    let (mut offset, mut spent) = (0, 0u64);
+    for segment in segments {
+        if segment.from != offset || segment.to <= segment.from {
+            return Err("segments do not tile the batch");
+        }
+        offset = segment.to;
+        let elements = segment.to - segment.from;
+        match &segment.outcome {
+            Outcome::Done { bytes, outputs, counts, lengths } => {
+                spent = spent.checked_add(*bytes).ok_or("impossible length")?;
+                let sum = |list: &[u32]| list.iter().map(|n| u64::from(*n)).sum::<u64>();
+                if counts.as_ref().is_some_and(|counts| {
+                    counts.len() != elements as usize || sum(counts) != u64::from(*outputs)
+                }) {
+                    return Err("counts do not fit their segment");
+                }
+                if lengths.as_ref().is_some_and(|lengths| {
+                    lengths.len() != *outputs as usize || sum(lengths) != *bytes
+                }) {
+                    return Err("lengths do not fit their segment");
+                }
+            }
+            Outcome::Failed { .. } if elements != 1 => return Err("a failure of several elements"),
+            Outcome::Failed { .. } | Outcome::NotRun { .. } => {}
+        }
+    }
+    if spent == payload { Ok(()) } else { Err("payload and segments differ in length") }
+}
+
+headed_only!(Return, Lease);

@@ -1,0 +1,149 @@
+//! As much of a leader as is needed to send isolated tasks one by one.
+
+use std::{fmt::Write, time::Duration};
+
+use phalanx::{memory::InMemoryBroker, registry::Registry};
+use phalanx_core::{
+    broker::{
+        Address, Broker, Consumer, Consumption, Exchange, Message, MessageKind, Pool, Properties,
+        QueueSpec, Settle,
+    },
+    codec,
+    id::{JobId, LeaderId, TaskNumber},
+    operation::ElementRange,
+    registry::{StepReference, Verb},
+    wire::{
+        Control, Lease, Outcome, ResultMessage, Return, TaskHeader, TaskKind, TaskMessage,
+        WIRE_VERSION,
+    },
+};
+
+pub(crate) struct Leader {
+    broker: InMemoryBroker,
+    id: LeaderId,
+    job: JobId,
+    sent: u64,
+    answers: Box<dyn Consumer>,
+}
+
+impl Leader {
+    pub(crate) async fn of(broker: InMemoryBroker) -> Self {
+        let id = LeaderId::new();
+        broker.declare(&QueueSpec::Task { pool: Pool::default() }).await.expect("a queue");
+        let queue = QueueSpec::Reply { leader: id, expires: Duration::from_secs(60) };
+        let answers = broker.consume(&queue, 100).await.expect("a queue");
+        Self { broker, id, job: JobId::new(), sent: 0, answers }
+    }
+
+    /// Sends `operation:input,input`.
+    pub(crate) async fn send(&mut self, task: &str) {
+        let (name, inputs) = task.split_once(':').expect("an operation and its inputs");
+        let inputs: Vec<&str> = inputs.split(',').collect();
+        let registry = Registry::global().expect("names are unique");
+        let operation = registry
+            .iter()
+            .find(|operation| operation.name().ends_with(&format!("::{name}")))
+            .expect("an operation of this name");
+        let step = StepReference {
+            name: operation.name().to_owned(),
+            fingerprint: operation.fingerprint(),
+            verb: Verb::Map,
+            timeout: (name == "Hurry").then_some(Duration::from_millis(300)),
+            state: Default::default(),
+        };
+        self.sent += 1;
+        let header = TaskHeader {
+            leader: self.id,
+            job: self.job,
+            stage: 0,
+            task: TaskNumber(self.sent),
+            attempt: 1,
+            kind: TaskKind::Run,
+            isolated: true,
+            ranges: vec![ElementRange { from: 0, to: inputs.len() as u64, tries: 1 }],
+            steps: vec![step],
+            time_slice: Duration::from_secs(3_600),
+            output_cap: u64::MAX,
+            measured: false,
+        };
+        let mut payload = Vec::new();
+        for input in inputs {
+            codec::encode_into(input, &mut payload).expect("a string");
+        }
+        let properties = Properties {
+            kind: Some(MessageKind::Task),
+            wire_version: WIRE_VERSION,
+            reply_to: Some(self.id.to_string()),
+            correlation_id: Some(format!("{}/1", self.sent)),
+            ..Properties::default()
+        };
+        let body = TaskMessage { header, payload: payload.into() }.encode().expect("a task");
+        let to = Address::new(Exchange::Task, Pool::DEFAULT);
+        self.broker.publish(&to, Message { properties, body }).await.expect("memory takes it");
+    }
+
+    /// Says that the job is dead; later tasks are of another.
+    pub(crate) async fn cancel(&mut self) {
+        let body = Control::Cancel { leader: self.id, job: self.job }.encode().expect("plain data");
+        let to = Address::new(Exchange::Control, "all");
+        let message = Message { properties: Properties::default(), body };
+        self.broker.publish(&to, message).await.expect("memory takes it");
+        self.job = JobId::new();
+    }
+
+    /// The next message, in words.
+    pub(crate) async fn heard(&mut self) -> String {
+        loop {
+            let Some(Consumption::Delivery(delivery)) = self.answers.next().await else { continue };
+            let body = delivery.message.body.clone();
+            let kind = delivery.message.properties.kind;
+            delivery.settle(Settle::Ack);
+            return match kind {
+                Some(MessageKind::Result) => in_words(&ResultMessage::decode(&body).expect("one")),
+                Some(MessageKind::Return) => {
+                    let returned = Return::decode(&body).expect("one");
+                    format!("returned {:?} at {:?}", returned.why, returned.position)
+                }
+                Some(MessageKind::Lease) => {
+                    let lease = Lease::decode(&body).expect("one");
+                    let at: Vec<u32> = lease.held.iter().map(|held| held.position).collect();
+                    format!("leased at {at:?}")
+                }
+                other => format!("{other:?}"),
+            };
+        }
+    }
+
+    /// The next answer, in words.
+    pub(crate) async fn answer(&mut self) -> String {
+        loop {
+            let heard = self.heard().await;
+            if !heard.starts_with("leased") {
+                return heard;
+            }
+        }
+    }
+}
+
+fn in_words(result: &ResultMessage) -> String {
+    let mut said = String::from("result");
+    let mut payload = &result.payload[..];
+    for segment in &result.header.segments {
+        match &segment.outcome {
+            Outcome::Done { outputs, .. } => {
+                for _ in 0..*outputs {
+                    let value: u64 = codec::decode_front(&mut payload).expect("a number");
+                    let _ = write!(said, " {value}");
+                }
+            }
+            Outcome::Failed { error, .. } => {
+                let _ = write!(said, " failed:{:?}", error.kind());
+            }
+            Outcome::NotRun { why } => {
+                let _ = write!(said, " {}x{why:?}", segment.to - segment.from);
+            }
+            _ => said.push_str(" ?"),
+        }
+    }
+    said
+}
