@@ -29,13 +29,13 @@ pub mod error {
 
 /// The identities that appear in errors, events and logs.
 pub mod id {
-    pub use phalanx_core::id::{JobId, LeaderId, TaskNumber, WorkerId};
+    pub use phalanx_core::id::{CopyId, JobId, LeaderId, TaskNumber, WorkerId};
 }
 
 /// What carries messages, for those who bring a broker of their own to
 /// [`RuntimeBuilder::lead`](crate::RuntimeBuilder::lead).
 pub mod broker {
-    pub use phalanx_core::broker::{Broker, BrokerUrl, Health, Pool, PoolNameError};
+    pub use phalanx_core::broker::{Broker, BrokerUrl, Health, Pool, PoolNameError, QueueType};
 }
 
 /// The elements that failed for good, kept by the broker:
@@ -43,10 +43,10 @@ pub mod broker {
 pub mod dead_letters {
     pub use phalanx_core::{
         broker::MessageKind,
-        id::DeadLetterId,
-        leader::{
+        dead_letters::{
             DeadLetterContent, DeadLetterEntry, DeadLetterError, DeadLetters, UnreadableDeadLetter,
         },
+        id::DeadLetterId,
         registry::{StepReference, Verb},
         wire::DeadLetterHeader,
     };
@@ -64,7 +64,7 @@ pub use phalanx_worker as worker;
 /// The broker in memory, for more than the URL `memory://` says: several leaders in one process,
 /// and tests against a broker that misbehaves.
 #[cfg(feature = "inmemory")]
-pub use phalanx_inmemory as memory;
+pub use phalanx_inmemory as inmemory;
 
 // Its broker is found by the scheme of a URL, once it is linked.
 #[cfg(feature = "amqp")]

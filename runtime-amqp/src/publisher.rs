@@ -115,7 +115,7 @@ impl Publisher {
             exchange.ok_or_else(|| refused("this runtime does not know the exchange"))?;
         let key = ShortString::try_new(address.key.as_str())
             .map_err(|_| refused("the routing key is longer than 255 bytes"))?;
-        let properties = properties::to_amqp(&message.properties).map_err(refused)?;
+        let properties = properties::to_amqp(&message.properties);
         let (done, confirmed) = oneshot::channel();
         let job = Job { exchange: exchange.into(), key, properties, body: message.body, done };
         // The first poll takes a place in the order. Without `unconstrained`, tokio would now and

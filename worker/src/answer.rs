@@ -6,10 +6,9 @@ use bytes::Bytes;
 use futures::{StreamExt, stream::FuturesUnordered};
 use phalanx_core::{
     broker::{
-        Address, Broker, BrokerError, Exchange, Message, MessageKind, Properties, PublishError,
-        Settle,
+        Address, Broker, BrokerError, Message, MessageKind, Properties, PublishError, Settle,
     },
-    id::{LeaderId, TaskNumber, WorkerId},
+    id::{CopyId, LeaderId, WorkerId},
     operation::{ErrorKind, OperationError},
     registry::Refusal,
     wire::{
@@ -29,24 +28,22 @@ const WINDOW: usize = 256;
 const FIRST_PAUSE: Duration = Duration::from_millis(20);
 const LONGEST_PAUSE: Duration = Duration::from_secs(2);
 
-/// Whom to answer, from the properties of a message alone.
-#[derive(Debug, Clone, PartialEq, Eq)]
+/// Where to reply, from the properties of a message alone.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) struct ReturnAddress {
     pub(crate) leader: LeaderId,
-    pub(crate) task: TaskNumber,
-    pub(crate) attempt: u32,
+    /// The copy to reply about; `None` for a probe.
+    pub(crate) copy: Option<CopyId>,
 }
 
 impl ReturnAddress {
     /// `None` when the message does not say.
     pub(crate) fn of(properties: &Properties) -> Option<Self> {
-        let leader = properties.reply_to.as_deref()?.parse().ok()?;
-        let (task, attempt) = properties.correlation_id.as_deref()?.split_once('/')?;
-        Some(Self {
-            leader: LeaderId(leader),
-            task: TaskNumber(task.parse().ok()?),
-            attempt: attempt.parse().ok()?,
-        })
+        let leader = properties.reply_to?;
+        match properties.kind {
+            Some(MessageKind::Probe) => Some(Self { leader, copy: None }),
+            _ => Some(Self { leader, copy: Some(properties.copy?) }),
+        }
     }
 }
 
@@ -118,12 +115,12 @@ impl Ticket {
         if !matches!(refusal, Refusal::Message { .. } | Refusal::Undecodable { .. }) {
             self.refusing.refused();
         }
-        let position = match &refusal {
+        let offset = match &refusal {
             Refusal::Undecodable { offset, .. } => Some(*offset),
             _ => None,
         };
-        tracing::warn!(task = %self.address.task, %refusal, "task refused");
-        self.give_back(ReturnReason::Refused(refusal), position);
+        tracing::warn!(copy = ?self.address.copy, %refusal, "task refused");
+        self.give_back(ReturnReason::Refused(refusal), offset);
     }
 
     /// Gives back a task that would wait here for hours, and stays away a while: other workers may
@@ -134,8 +131,8 @@ impl Ticket {
     }
 
     /// Answers a task that is not run.
-    pub(crate) fn give_back(self, why: ReturnReason, position: Option<u32>) {
-        match self.returned(why, position) {
+    pub(crate) fn give_back(self, reason: ReturnReason, offset: Option<u32>) {
+        match self.returned(reason, offset) {
             Ok(body) => self.hand_in(MessageKind::Return, body, None),
             // It cannot be; should it be after all, the broker gives the task to somebody else.
             Err(error) => {
@@ -150,9 +147,9 @@ impl Ticket {
         self.claim.settle(Settle::Ack);
     }
 
-    fn returned(&self, why: ReturnReason, position: Option<u32>) -> Result<Bytes, WireError> {
-        let ReturnAddress { task, attempt, .. } = self.address;
-        Return { task, attempt, worker: self.desk.worker, why, position }.encode()
+    fn returned(&self, reason: ReturnReason, offset: Option<u32>) -> Result<Bytes, WireError> {
+        let copy = self.address.copy;
+        Return { copy, worker: self.desk.worker, reason, offset }.encode()
     }
 
     fn hand_in(self, kind: MessageKind, body: Bytes, result: Option<(ResultHeader, u32)>) {
@@ -186,12 +183,12 @@ pub(crate) async fn publish_answers(
 /// Publishes one answer until the broker has it, then acks its delivery (rule 11).
 async fn publish(broker: &dyn Broker, outgoing: Outgoing, silenced: &impl Fn(BrokerError)) {
     let Outgoing { kind, body, mut result, ticket } = outgoing;
-    let ReturnAddress { leader, task, attempt } = ticket.address;
-    let address = Address::new(Exchange::Reply, leader.to_string());
+    let ReturnAddress { leader, copy } = ticket.address;
+    let address = Address::replies(leader);
     let properties = Properties {
         kind: Some(kind),
         wire_version: WIRE_VERSION,
-        correlation_id: Some(format!("{task}/{attempt}")),
+        copy,
         persistent: true,
         ..Properties::default()
     };
@@ -212,7 +209,7 @@ async fn publish(broker: &dyn Broker, outgoing: Outgoing, silenced: &impl Fn(Bro
                 message.body = body;
             }
             Err(error @ (PublishError::Lost | PublishError::Nacked { .. })) => {
-                tracing::debug!(%task, %error, "answer will be published again");
+                tracing::debug!(?copy, %error, "answer will be published again");
                 tokio::time::sleep(pause).await;
                 pause = (pause * 2).min(LONGEST_PAUSE);
                 let mut health = broker.health();

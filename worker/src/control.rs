@@ -4,17 +4,14 @@ use std::{sync::Arc, time::Duration};
 
 use phalanx_core::{
     broker::{
-        Address, BrokerError, Consumer, Consumption, Exchange, Message, MessageKind, Properties,
-        QueueSpec, Settle,
+        Address, BrokerError, Consumer, Consumption, Message, MessageKind, Properties, QueueSpec,
+        Settle,
     },
-    wire::{Control, Event, Presence, WIRE_VERSION},
+    wire::{Control, Event, Presence, WIRE_VERSION, timing::HEARTBEAT},
 };
 use tokio::time::{Instant, MissedTickBehavior};
 
-use crate::{Exit, engine::Engine};
-
-/// How often a worker says that it is there.
-const BEAT: Duration = Duration::from_secs(5);
+use crate::engine::Engine;
 
 /// An event that the broker does not take in this time is dropped: the next says the same.
 const DEADLINE: Duration = Duration::from_secs(2);
@@ -24,17 +21,15 @@ const DEADLINE: Duration = Duration::from_secs(2);
 /// # Errors
 /// When the control queue cannot be used.
 pub(crate) async fn listen(engine: Arc<Engine>) -> Result<(), BrokerError> {
-    let mut topics = vec!["all".to_owned(), format!("worker.{}", engine.worker)];
-    topics.extend(engine.options.pools.iter().map(|pool| format!("pool.{pool}")));
-    let queue = QueueSpec::Control { worker: engine.worker, topics };
+    let queue = QueueSpec::control(engine.worker);
     let mut consumer = attach(&engine, &queue).await?;
-    let mut speaker = Speaker { engine: &engine, generation: 1 };
+    let speaker = Speaker { engine: &engine };
     speaker.say(Event::Hello(speaker.presence())).await;
     let mut listened = Some(Instant::now() + engine.options.listen);
-    let mut heartbeat = tokio::time::interval_at(Instant::now() + BEAT, BEAT);
+    let mut heartbeat = tokio::time::interval_at(Instant::now() + HEARTBEAT, HEARTBEAT);
     heartbeat.set_missed_tick_behavior(MissedTickBehavior::Delay);
     loop {
-        let deadline = listened.unwrap_or_else(|| Instant::now() + BEAT);
+        let deadline = listened.unwrap_or_else(|| Instant::now() + HEARTBEAT);
         tokio::select! {
             consumption = consumer.next() => match consumption {
                 Some(Consumption::Delivery(delivery)) => {
@@ -50,8 +45,7 @@ pub(crate) async fn listen(engine: Arc<Engine>) -> Result<(), BrokerError> {
                         Err(error) => tracing::warn!(%error, "undecodable control message"),
                     }
                 }
-                Some(Consumption::Resumed { generation }) => {
-                    speaker.generation = generation;
+                Some(Consumption::Resumed { .. }) => {
                     speaker.say(Event::Hello(speaker.presence())).await;
                 }
                 None => return Ok(()),
@@ -83,13 +77,8 @@ async fn attach(engine: &Engine, queue: &QueueSpec) -> Result<Box<dyn Consumer>,
 
 /// Does what a leader says; `true` when it had not been heard of.
 fn hear(engine: &Engine, control: Control) -> bool {
-    match &control {
-        Control::DrainWorker { worker } if *worker == engine.worker => engine.drain(Exit::Drained),
-        Control::DrainPool { pool } if engine.options.pools.contains(pool) => {
-            engine.drain(Exit::Drained);
-        }
-        Control::Alive { .. } => engine.heard.notify_waiters(),
-        _ => {}
+    if let Control::Alive { .. } = control {
+        engine.heard.notify_waiters();
     }
     let mut leaders = engine.leaders();
     let first = leaders.hear(control);
@@ -99,12 +88,11 @@ fn hear(engine: &Engine, control: Control) -> bool {
 
 /// Says `Bye`.
 pub(crate) async fn say_bye(engine: &Engine) {
-    Speaker { engine, generation: 0 }.say(Event::Bye { worker: engine.worker }).await;
+    Speaker { engine }.say(Event::Bye { worker: engine.worker }).await;
 }
 
 struct Speaker<'e> {
     engine: &'e Engine,
-    generation: u64,
 }
 
 impl Speaker<'_> {
@@ -114,13 +102,10 @@ impl Speaker<'_> {
         Presence {
             worker: engine.worker,
             name: options.name.clone(),
-            generation: self.generation,
+            version: env!("CARGO_PKG_VERSION").to_owned(),
             pools: options.pools.clone(),
             slots: options.slots as u32,
             async_slots: options.async_slots as u32,
-            free: engine.slots.free() as u32,
-            operations: engine.operations.offered(),
-            version: env!("CARGO_PKG_VERSION").to_owned(),
         }
     }
 
@@ -131,7 +116,7 @@ impl Speaker<'_> {
             wire_version: WIRE_VERSION,
             ..Properties::default()
         };
-        let address = Address::new(Exchange::Event, format!("worker.{}", self.engine.worker));
+        let address = Address::events(self.engine.worker);
         let message = Message { properties, body };
         let said = self.engine.broker.publish(&address, message);
         match tokio::time::timeout(DEADLINE, said).await {
@@ -160,7 +145,7 @@ mod tests {
     #[tokio::test(start_paused = true)]
     async fn a_worker_says_hello_and_then_that_it_is_there_every_five_seconds() {
         let bench = Bench::start(|_| {});
-        tokio::time::sleep(2 * BEAT + BEAT / 2).await;
+        tokio::time::sleep(2 * HEARTBEAT + HEARTBEAT / 2).await;
         let events = events(&bench);
         assert!(matches!(events[..], [Event::Hello(_), Event::Presence(_), Event::Presence(_)]));
     }

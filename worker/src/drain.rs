@@ -94,7 +94,7 @@ mod tests {
         for number in [polite, stubborn] {
             let segments = bench.segments(number);
             assert!(matches!(segments[0].outcome, Outcome::Done { .. }));
-            assert_eq!(segments[1].outcome, Outcome::NotRun { why: NotRunReason::Draining });
+            assert_eq!(segments[1].outcome, Outcome::NotRun { reason: NotRunReason::Draining });
         }
         bench.steps.open_gate();
         bench.audit();

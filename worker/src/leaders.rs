@@ -10,10 +10,6 @@ use phalanx_core::{
     wire::Control,
 };
 
-/// A leader that says it is there every five seconds and was not heard for so long gets its tasks
-/// back.
-pub(crate) const SILENT: Duration = Duration::from_secs(60);
-
 /// How many leaders are remembered; the one that was silent longest is forgotten for a new one.
 const MAX_LEADERS: usize = 1_024;
 

@@ -5,10 +5,7 @@ use std::{
     sync::{Arc, Mutex, PoisonError},
 };
 
-use phalanx_core::{
-    registry::{CompiledStep, Refusal, Registry, StepReference},
-    wire::OfferedOperation,
-};
+use phalanx_core::registry::{CompiledStep, Refusal, Registry, StepReference};
 
 use crate::execution::Pipeline;
 
@@ -16,22 +13,11 @@ use crate::execution::Pipeline;
 pub(crate) trait Catalogue: Send + Sync {
     /// Binds a step to its state.
     fn compile(&self, step: &StepReference) -> Result<Box<dyn CompiledStep>, Refusal>;
-
-    /// What there is.
-    fn offered(&self) -> Vec<OfferedOperation>;
 }
 
 impl Catalogue for &'static Registry {
     fn compile(&self, step: &StepReference) -> Result<Box<dyn CompiledStep>, Refusal> {
         Registry::compile(self, step)
-    }
-
-    fn offered(&self) -> Vec<OfferedOperation> {
-        let offered = self.iter().map(|operation| OfferedOperation {
-            name: operation.name().to_owned(),
-            fingerprint: operation.fingerprint(),
-        });
-        offered.collect()
     }
 }
 
@@ -54,10 +40,6 @@ struct Pipelines {
 impl Operations {
     pub(crate) fn new(catalogue: Box<dyn Catalogue>) -> Self {
         Self { catalogue, pipelines: Mutex::default() }
-    }
-
-    pub(crate) fn offered(&self) -> Vec<OfferedOperation> {
-        self.catalogue.offered()
     }
 
     /// The steps bound to their states, made once for each distinct list of them.

@@ -2,13 +2,7 @@
 
 use std::time::Duration;
 
-use phalanx_core::broker::Pool;
-
-/// Settled sooner, most deliveries would be settled by leases.
-pub(crate) const SHORTEST_HOLD: Duration = Duration::from_millis(100);
-
-/// What leaders reckon with when they look for lost tasks (rule 12).
-pub(crate) const LONGEST_HOLD: Duration = Duration::from_secs(30);
+use phalanx_core::{broker::Pool, wire::timing::HOLD};
 
 /// How a worker serves.
 ///
@@ -54,7 +48,7 @@ impl Default for WorkerOptions {
             pools: vec![Pool::default()],
             slots: std::thread::available_parallelism().map_or(1, usize::from),
             async_slots: 256,
-            hold: Duration::from_secs(30),
+            hold: HOLD,
             grace: Duration::from_secs(30),
             listen: Duration::from_secs(1),
             isolate: false,

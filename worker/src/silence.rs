@@ -2,10 +2,13 @@
 
 use std::{sync::Arc, time::Duration};
 
-use phalanx_core::{broker::QueueSpec, wire::ReturnReason};
+use phalanx_core::wire::{
+    ReturnReason,
+    timing::{LEADER_TIMEOUT, REPLY_QUEUE_EXPIRES},
+};
 use tokio::time::Instant;
 
-use crate::{engine::Engine, execution::Stop, leaders::SILENT};
+use crate::{engine::Engine, execution::Stop};
 
 /// How often the leaders' silence is looked at.
 const LOOK: Duration = Duration::from_secs(5);
@@ -31,7 +34,7 @@ pub(crate) async fn listen_for_silence(engine: Arc<Engine>) {
             if silence >= REPLY_QUEUE_EXPIRES {
                 running.stop(Stop::Cancelled);
             }
-            if silence >= SILENT {
+            if silence >= LEADER_TIMEOUT {
                 engine.give_back(&running, ReturnReason::LeaderSilent);
             }
         }

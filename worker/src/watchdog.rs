@@ -108,8 +108,8 @@ mod tests {
         let name = |outcome: &Outcome| match outcome {
             Outcome::Done { .. } => "done",
             Outcome::Failed { error, .. } if error.kind() == ErrorKind::Timeout => "timeout",
-            Outcome::NotRun { why: NotRunReason::TimeSlice } => "not run",
-            Outcome::NotRun { why: NotRunReason::FoldBroken } => "broken",
+            Outcome::NotRun { reason: NotRunReason::TimeSlice } => "not run",
+            Outcome::NotRun { reason: NotRunReason::FoldBroken } => "broken",
             _ => "other",
         };
         segments.iter().map(|segment| (segment.to, name(&segment.outcome))).collect()

@@ -6,6 +6,7 @@ use phalanx_core::{
     broker::{Broker, BrokerError},
     id::WorkerId,
     registry::{Registry, RegistryError},
+    wire::timing::{HOLD, SHORTEST_HOLD},
 };
 use tokio::{sync::watch, task::JoinSet};
 
@@ -19,7 +20,6 @@ use crate::{
     isolation::end_idle,
     lease::keep,
     operations::{Catalogue, Operations},
-    options::{LONGEST_HOLD, SHORTEST_HOLD},
     silence::listen_for_silence,
     watchdog::watch,
 };
@@ -87,7 +87,7 @@ impl Worker {
         let year = Duration::from_secs(366 * 24 * 3600);
         options.grace = options.grace.min(year);
         options.listen = options.listen.min(year);
-        options.hold = options.hold.clamp(SHORTEST_HOLD, LONGEST_HOLD);
+        options.hold = options.hold.clamp(SHORTEST_HOLD, HOLD);
         options.slots = options.slots.max(1);
         options.async_slots = options.async_slots.clamp(1, usize::from(u16::MAX));
         let operations = Operations::new(catalogue);

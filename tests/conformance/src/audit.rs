@@ -14,6 +14,7 @@ use phalanx_core::broker::{
     Address, Broker, BrokerError, BrokerUrl, Consumer, Consumption, DeclaredQueue, Delivery,
     Exchange, Health, Message, Properties, PublishError, QueueSpec, Settle, Settler,
 };
+use phalanx_core::id::CopyId;
 use tokio::sync::watch;
 
 /// A broker that checks that each delivery is settled exactly once, and that a task is acked only
@@ -59,8 +60,8 @@ pub enum Violation {
     RejectedAnswerable(Properties),
 }
 
-/// `reply_to` and `correlation_id` of a task.
-type Question = (String, String);
+/// The leader of a task, as a routing key, and the copy.
+type Question = (String, CopyId);
 
 #[derive(Debug, Default)]
 struct Ledger {
@@ -146,16 +147,17 @@ impl Ledger {
         Delivery::new(message, redelivered, tag, self.clone())
     }
 
-    fn answered(&self, address: &Address, correlation: Option<String>) {
-        if let (Exchange::Reply, Some(correlation)) = (address.exchange, correlation) {
-            *self.entries().answers.entry((address.key.clone(), correlation)).or_default() += 1;
+    fn answered(&self, address: &Address, copy: Option<CopyId>) {
+        if let (Exchange::Reply, Some(copy)) = (address.exchange, copy) {
+            *self.entries().answers.entry((address.key.clone(), copy)).or_default() += 1;
         }
     }
 }
 
 impl Entries {
     fn check(&mut self, properties: &Properties, settle: Settle, dead_jobs: bool) {
-        let question = properties.reply_to.clone().zip(properties.correlation_id.clone());
+        let leader = properties.reply_to.map(|leader| leader.to_string());
+        let question = leader.zip(properties.copy);
         match settle {
             Settle::Ack => self.report.acked += 1,
             Settle::Reject => self.report.rejected += 1,
@@ -202,9 +204,9 @@ impl Broker for DeliveryAudit {
     }
 
     async fn publish(&self, address: &Address, message: Message) -> Result<(), PublishError> {
-        let correlation = message.properties.correlation_id.clone();
+        let copy = message.properties.copy;
         self.broker.publish(address, message).await?;
-        self.ledger.answered(address, correlation);
+        self.ledger.answered(address, copy);
         Ok(())
     }
 
@@ -213,9 +215,9 @@ impl Broker for DeliveryAudit {
         address: &Address,
         message: Message,
     ) -> Result<bool, PublishError> {
-        let correlation = message.properties.correlation_id.clone();
+        let copy = message.properties.copy;
         let routed = self.broker.publish_mandatory(address, message).await?;
-        self.ledger.answered(address, correlation);
+        self.ledger.answered(address, copy);
         Ok(routed)
     }
 
@@ -282,16 +284,22 @@ impl Consumer for AuditedConsumer {
 #[cfg(test)]
 mod tests {
     use phalanx_core::broker::{MessageKind, Pool};
+    use phalanx_core::id::{LeaderId, TaskNumber};
     use phalanx_inmemory::InMemoryBroker;
 
     use super::*;
     use crate::tools::{receive, to_tasks};
 
+    fn leader() -> LeaderId {
+        static LEADER: std::sync::LazyLock<LeaderId> = std::sync::LazyLock::new(LeaderId::new);
+        *LEADER
+    }
+
     fn task() -> Message {
         let properties = Properties {
             kind: Some(MessageKind::Task),
-            reply_to: Some("leader".to_owned()),
-            correlation_id: Some("1/1".to_owned()),
+            reply_to: Some(leader()),
+            copy: Some(CopyId::new(TaskNumber(1), 1)),
             ..Properties::default()
         };
         Message { properties, body: "task".into() }
@@ -299,7 +307,7 @@ mod tests {
 
     async fn answer(audit: &DeliveryAudit) {
         let properties = Properties { reply_to: None, ..task().properties };
-        let address = Address::new(Exchange::Reply, "leader");
+        let address = Address::replies(leader());
         audit.publish(&address, Message { properties, body: "result".into() }).await.unwrap();
     }
 

@@ -2,14 +2,14 @@
 
 use std::{fmt::Write, time::Duration};
 
-use phalanx::{memory::InMemoryBroker, registry::Registry};
+use phalanx::{inmemory::InMemoryBroker, registry::Registry};
 use phalanx_core::{
     broker::{
         Address, Broker, Consumer, Consumption, Exchange, Message, MessageKind, Pool, Properties,
         QueueSpec, Settle,
     },
     codec,
-    id::{JobId, LeaderId, TaskNumber},
+    id::{CopyId, JobId, LeaderId, TaskNumber},
     operation::ElementRange,
     registry::{StepReference, Verb},
     wire::{
@@ -56,11 +56,11 @@ impl Leader {
             leader: self.id,
             job: self.job,
             stage: 0,
-            task: TaskNumber(self.sent),
-            attempt: 1,
+            copy: CopyId::new(TaskNumber(self.sent), 1),
             kind: TaskKind::Run,
             isolated: true,
             ranges: vec![ElementRange { from: 0, to: inputs.len() as u64, tries: 1 }],
+            indexes: Vec::new(),
             steps: vec![step],
             time_slice: Duration::from_secs(3_600),
             output_cap: u64::MAX,
@@ -73,8 +73,8 @@ impl Leader {
         let properties = Properties {
             kind: Some(MessageKind::Task),
             wire_version: WIRE_VERSION,
-            reply_to: Some(self.id.to_string()),
-            correlation_id: Some(format!("{}/1", self.sent)),
+            reply_to: Some(self.id),
+            copy: Some(CopyId::new(TaskNumber(self.sent), 1)),
             ..Properties::default()
         };
         let body = TaskMessage { header, payload: payload.into() }.encode().expect("a task");
@@ -102,11 +102,11 @@ impl Leader {
                 Some(MessageKind::Result) => in_words(&ResultMessage::decode(&body).expect("one")),
                 Some(MessageKind::Return) => {
                     let returned = Return::decode(&body).expect("one");
-                    format!("returned {:?} at {:?}", returned.why, returned.position)
+                    format!("returned {:?} at {:?}", returned.reason, returned.offset)
                 }
                 Some(MessageKind::Lease) => {
                     let lease = Lease::decode(&body).expect("one");
-                    let at: Vec<u32> = lease.held.iter().map(|held| held.position).collect();
+                    let at: Vec<u32> = lease.tasks.iter().map(|task| task.offset).collect();
                     format!("leased at {at:?}")
                 }
                 other => format!("{other:?}"),
@@ -139,7 +139,7 @@ fn in_words(result: &ResultMessage) -> String {
             Outcome::Failed { error, .. } => {
                 let _ = write!(said, " failed:{:?}", error.kind());
             }
-            Outcome::NotRun { why } => {
+            Outcome::NotRun { reason: why } => {
                 let _ = write!(said, " {}x{why:?}", segment.to - segment.from);
             }
             _ => said.push_str(" ?"),

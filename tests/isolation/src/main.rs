@@ -11,7 +11,7 @@ use std::{process::ExitCode, sync::Arc, time::Duration};
 
 use leader::Leader;
 use phalanx::{
-    memory::InMemoryBroker,
+    inmemory::InMemoryBroker,
     worker::{Worker, WorkerOptions},
 };
 

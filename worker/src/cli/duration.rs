@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use crate::options::{LONGEST_HOLD, SHORTEST_HOLD};
+use phalanx_core::wire::timing::{HOLD, SHORTEST_HOLD};
 
 /// Nothing waits longer; and clocks can still add it.
 const LONGEST: Duration = Duration::from_secs(366 * 24 * 3600);
@@ -30,8 +30,8 @@ pub(super) fn parse(text: &str) -> Result<Duration, String> {
 /// A duration that deliveries may be held for.
 pub(super) fn hold(text: &str) -> Result<Duration, String> {
     let hold = parse(text)?;
-    if !(SHORTEST_HOLD..=LONGEST_HOLD).contains(&hold) {
-        return Err(format!("`{text}` is not between {SHORTEST_HOLD:?} and {LONGEST_HOLD:?}"));
+    if !(SHORTEST_HOLD..=HOLD).contains(&hold) {
+        return Err(format!("`{text}` is not between {SHORTEST_HOLD:?} and {HOLD:?}"));
     }
     Ok(hold)
 }

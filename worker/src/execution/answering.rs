@@ -76,8 +76,7 @@ impl Running {
         let header = &self.task.header;
         let header = ResultHeader {
             leader: header.leader,
-            task: header.copy.task,
-            attempt: header.copy.attempt,
+            copy: header.copy,
             execution: self.execution,
             worker: self.context.worker(),
             busy_us: micros(busy),

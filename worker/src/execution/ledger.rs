@@ -59,7 +59,7 @@ impl Ledger {
         self.payload.extend_from_slice(partial);
         let bytes = partial.len() as u64;
         let lengths = self.measured.then(|| vec![partial.len() as u32; outputs as usize]);
-        let outcome = Outcome::Done { bytes, outputs, counts: None, lengths, counters: Vec::new() };
+        let outcome = Outcome::Done { bytes, outputs, counts: None, lengths };
         self.push(to, outcome);
     }
 
@@ -69,7 +69,7 @@ impl Ledger {
     }
 
     /// The elements up to `to` were not run, or in vain.
-    pub(super) fn not_run(&mut self, to: u32, why: NotRunReason) {
+    pub(super) fn not_run(&mut self, to: u32, reason: NotRunReason) {
         if to > self.at {
             self.push(to, Outcome::NotRun { reason });
         }
@@ -184,7 +184,6 @@ impl Ledger {
             outputs: more_outputs,
             counts: more_counts,
             lengths: more_lengths,
-            counters: Vec::new(),
         };
         self.push(to, outcome);
     }

@@ -120,6 +120,7 @@ impl Running {
             stage: header.stage,
             worker,
             ranges: header.ranges.clone(),
+            indexes: header.indexes.clone(),
             cancelled: CancellationToken::new(),
         };
         // `TaskMessage::decode` has checked that the ranges can be counted.

@@ -169,7 +169,7 @@ fn check(ops: &[TestOp], inputs: &[String], measured: bool, cut: bool, result: &
             Outcome::Failed { step, .. } => {
                 assert_eq!(interpret(ops, &elements[0]), Err(*step), "{:?}", elements[0]);
             }
-            Outcome::NotRun { why: NotRunReason::FoldBroken } => {
+            Outcome::NotRun { reason: NotRunReason::FoldBroken } => {
                 assert!(folds);
                 // By a failure of the fold itself, right behind.
                 let next = &result.header.segments[index + 1].outcome;
@@ -333,6 +333,6 @@ fn what_fails_because_it_was_told_to_end_is_not_run() {
     let outcomes: Vec<_> = segments.iter().map(|segment| (segment.to, &segment.outcome)).collect();
     assert!(matches!(
         outcomes[..],
-        [(1, Outcome::Done { .. }), (3, Outcome::NotRun { why: NotRunReason::Draining })]
+        [(1, Outcome::Done { .. }), (3, Outcome::NotRun { reason: NotRunReason::Draining })]
     ));
 }

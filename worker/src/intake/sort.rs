@@ -5,14 +5,16 @@ use std::sync::Arc;
 use phalanx_core::{
     broker::{Delivery, MessageKind, Settle},
     registry::Refusal,
-    wire::{ProbeReply, ReturnReason, TaskKind, TaskMessage, WIRE_VERSION, WireError},
+    wire::{
+        Probe, ProbeReply, ReturnReason, TaskMessage, WIRE_VERSION, WireError,
+        timing::LEADER_TIMEOUT,
+    },
 };
 
 use super::Refusing;
 use crate::{
     answer::{Answer, ReturnAddress},
     engine::Engine,
-    leaders::SILENT,
 };
 
 /// Runs, answers or rejects a delivery.
@@ -26,15 +28,22 @@ pub(super) fn sort(engine: &Arc<Engine>, delivery: Delivery, refusing: &Arc<Refu
         let ticket = engine.ticket(delivery, address, refusing);
         return ticket.give_back(ReturnReason::Redelivered, None);
     }
+    if delivery.message.properties.kind == Some(MessageKind::Probe) {
+        let probe = Probe::decode(&delivery.message.body).map_err(refusal);
+        let ticket = engine.ticket(delivery, address, refusing);
+        return match probe {
+            Ok(Probe { pool, nonce, .. }) => {
+                ticket.answer(Answer::Probe(ProbeReply { pool, nonce }))
+            }
+            Err(refusal) => ticket.refuse(refusal),
+        };
+    }
     let task = decode(&delivery, &address);
     let ticket = engine.ticket(delivery, address, refusing);
     let task = match task {
         Ok(task) => task,
         Err(refusal) => return ticket.refuse(refusal),
     };
-    if let TaskKind::Probe { pool, nonce } = task.header.kind {
-        return ticket.answer(Answer::Probe(ProbeReply { pool, nonce }));
-    }
     let silence = {
         let (mut leaders, leader) = (engine.leaders(), task.header.leader);
         if leaders.is_dead(leader, task.header.job) {
@@ -43,7 +52,7 @@ pub(super) fn sort(engine: &Arc<Engine>, delivery: Delivery, refusing: &Arc<Refu
         leaders.meet(leader);
         leaders.silence(leader)
     };
-    if silence >= SILENT {
+    if silence >= LEADER_TIMEOUT {
         return ticket.give_back(ReturnReason::LeaderSilent, None);
     }
     if engine.draining.is_cancelled() {
@@ -66,20 +75,20 @@ fn decode(delivery: &Delivery, address: &ReturnAddress) -> Result<TaskMessage, R
     if properties.kind.is_some_and(|kind| kind != MessageKind::Task) {
         return Err(message("not a task".to_owned()));
     }
-    let task = TaskMessage::decode(&delivery.message.body).map_err(|error| match error {
-        WireError::Version { found } => Refusal::WireVersion { found, spoken: WIRE_VERSION },
-        other => message(other.to_string()),
-    })?;
+    let task = TaskMessage::decode(&delivery.message.body).map_err(refusal)?;
     let header = &task.header;
-    let said = ReturnAddress {
-        leader: header.leader,
-        task: header.copy.task,
-        attempt: header.copy.attempt,
-    };
+    let said = ReturnAddress { leader: header.leader, copy: Some(header.copy) };
     if said != *address {
         return Err(message("its properties speak of another task".to_owned()));
     }
     Ok(task)
+}
+
+fn refusal(error: WireError) -> Refusal {
+    match error {
+        WireError::Version { found } => Refusal::WireVersion { found, spoken: WIRE_VERSION },
+        other => Refusal::Message { reason: other.to_string() },
+    }
 }
 
 #[cfg(test)]

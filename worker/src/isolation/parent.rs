@@ -72,8 +72,8 @@ impl Inbox {
                 let properties = Properties {
                     kind: Some(MessageKind::Task),
                     wire_version: WIRE_VERSION,
-                    reply_to: Some(header.leader.to_string()),
-                    correlation_id: Some(format!("{}/{}", header.copy.task, header.copy.attempt)),
+                    reply_to: Some(header.leader),
+                    copy: Some(header.copy),
                     ..Properties::default()
                 };
                 let settler = Arc::new(Over(Arc::clone(&self.says)));

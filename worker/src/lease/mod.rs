@@ -8,9 +8,9 @@ use std::{
 
 use futures::{StreamExt, future::BoxFuture, stream::FuturesUnordered};
 use phalanx_core::{
-    broker::{Address, Exchange, Message, MessageKind, Properties, PublishError},
+    broker::{Address, Message, MessageKind, Properties, PublishError},
     id::{ExecutionId, LeaderId},
-    wire::{Lease, LeasedTask, ReturnReason, WIRE_VERSION},
+    wire::{Lease, LeasedTask, ReturnReason, WIRE_VERSION, timing::lease_interval},
 };
 use tokio::time::Instant;
 
@@ -20,9 +20,6 @@ use crate::{
     execution::{Running, Standing},
     lent::Kind,
 };
-
-/// A lease is renewed at least so often; leaders miss three.
-const BEAT: Duration = Duration::from_secs(5);
 
 /// Pause before a lease is published again that the broker did not take.
 const PAUSE: Duration = Duration::from_millis(20);
@@ -35,7 +32,7 @@ pub(crate) async fn keep(engine: Arc<Engine>) {
         engine: &engine,
         // The rest is for the broker's confirm.
         due: hold * 5 / 6,
-        pace: BEAT.min(hold / 6),
+        pace: lease_interval(hold),
         leaders: HashMap::new(),
         saying: FuturesUnordered::new(),
         heartbeat: 0,
@@ -138,12 +135,11 @@ impl<'e> Keeper<'e> {
         leases.is_saying = true;
         self.heartbeat += 1;
         let held = leases.tasks.values().map(|leased| LeasedTask {
-            task: leased.running.task.header.copy.task,
-            attempt: leased.running.task.header.copy.attempt,
-            position: leased.running.position(),
+            copy: leased.running.task.header.copy,
+            offset: leased.running.position(),
         });
         let lease =
-            Lease { worker: self.engine.worker, heartbeat: self.heartbeat, held: held.collect() }
+            Lease { worker: self.engine.worker, heartbeat: self.heartbeat, tasks: held.collect() }
                 .encode();
         let properties = Properties {
             kind: Some(MessageKind::Lease),
@@ -157,7 +153,7 @@ impl<'e> Keeper<'e> {
         self.saying.push(Box::pin(async move {
             let result = match lease {
                 Ok(body) => {
-                    let address = Address::new(Exchange::Reply, leader.to_string());
+                    let address = Address::replies(leader);
                     broker.publish(&address, Message { properties, body }).await
                 }
                 Err(error) => Err(PublishError::Refused { reason: error.to_string() }),

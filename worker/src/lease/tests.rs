@@ -164,7 +164,7 @@ async fn a_drain_answers_for_what_is_leased() {
     assert!(matches!(bench.worker.finished().await, Exit::Drained));
     let segments = bench.segments(number);
     assert!(is_done(&segments[0].outcome));
-    assert_eq!(segments[1].outcome, Outcome::NotRun { why: NotRunReason::Draining });
+    assert_eq!(segments[1].outcome, Outcome::NotRun { reason: NotRunReason::Draining });
     bench.steps.open_gate();
     bench.audit();
 }

@@ -96,11 +96,11 @@ impl Bench {
             leader: self.leader,
             job: self.job,
             stage: 0,
-            task,
-            attempt: 1,
+            copy: CopyId::new(task, 1),
             kind: TaskKind::Run,
             isolated: false,
             ranges: vec![ElementRange { from: 0, to: inputs.len() as u64, tries: 1 }],
+            indexes: Vec::new(),
             steps,
             time_slice: Duration::from_secs(3_600),
             output_cap: u64::MAX,
@@ -115,8 +115,8 @@ impl Bench {
         let properties = Properties {
             kind: Some(MessageKind::Task),
             wire_version: 1,
-            reply_to: Some(self.leader.to_string()),
-            correlation_id: Some(format!("{task}/1")),
+            reply_to: Some(self.leader),
+            copy: Some(CopyId::new(task, 1)),
             persistent: true,
             headers: Vec::new(),
         };
@@ -184,7 +184,9 @@ impl Bench {
     /// Why task `number` was returned, when it was.
     pub(crate) fn returned(&self, number: TaskNumber) -> Option<ReturnReason> {
         let of = |said: Said| match said {
-            Said::Return(returned) if returned.task == number => Some(returned.reason),
+            Said::Return(returned) if returned.copy.is_some_and(|copy| copy.task == number) => {
+                Some(returned.reason)
+            }
             _ => None,
         };
         self.said().into_iter().find_map(of)

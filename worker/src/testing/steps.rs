@@ -10,7 +10,6 @@ use phalanx_core::{
     codec,
     operation::{ErrorKind, Execution, OperationError, TaskContext},
     registry::{Column, CompiledStep, Failure, Fold, Refusal, StepFuture, StepReference, Verb},
-    wire::OfferedOperation,
 };
 use serde::{Deserialize, Serialize};
 use tokio::sync::Notify;
@@ -127,10 +126,6 @@ impl Catalogue for Steps {
         }
         let gate = Arc::clone(&self.gate);
         Ok(Box::new(Compiled { name: step.name.clone(), op, gate }))
-    }
-
-    fn offered(&self) -> Vec<OfferedOperation> {
-        Vec::new()
     }
 }
 

@@ -8,7 +8,10 @@ use std::{
     },
 };
 
-use phalanx_core::broker::MessageKind;
+use phalanx_core::{
+    broker::MessageKind,
+    id::{CopyId, TaskNumber},
+};
 
 /// What the leader of this process has heard.
 pub(crate) static CENSUS: LazyLock<Census> = LazyLock::new(Census::default);
@@ -20,17 +23,16 @@ pub(crate) struct Census {
     returns: AtomicU64,
     /// Tasks of which a result came. A number is never used again, so each further result of it is
     /// one to be dropped. Bounded by the run, which is no longer than a soak.
-    answered: Mutex<HashSet<u64>>,
+    answered: Mutex<HashSet<TaskNumber>>,
 }
 
 impl Census {
     /// Counts an answer.
-    pub(super) fn count(&self, kind: Option<MessageKind>, correlation: Option<&str>) {
+    pub(super) fn count(&self, kind: Option<MessageKind>, copy: Option<CopyId>) {
         match kind {
             Some(MessageKind::Result) => {
                 self.results.fetch_add(1, Ordering::Relaxed);
-                let task = correlation.and_then(|correlation| correlation.split_once('/'));
-                let task = task.and_then(|(task, _)| task.parse().ok());
+                let task = copy.map(|copy| copy.task);
                 let mut answered = self.answered.lock().unwrap_or_else(PoisonError::into_inner);
                 if !task.is_some_and(|task| answered.insert(task)) {
                     self.duplicates.fetch_add(1, Ordering::Relaxed);

@@ -47,7 +47,7 @@ fn hand_out(consumption: Consumption) -> Consumption {
             Consumption::Delivery(watched(delivery))
         }
         kind => {
-            CENSUS.count(kind, properties.correlation_id.as_deref());
+            CENSUS.count(kind, properties.copy);
             Consumption::Delivery(delivery)
         }
     }

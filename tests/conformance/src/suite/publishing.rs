@@ -4,7 +4,7 @@ use bytes::Bytes;
 use futures::{StreamExt, stream::FuturesUnordered};
 use phalanx_core::{
     broker::{Address, Exchange, Message, MessageKind, Properties, PublishError, Settle},
-    id::LeaderId,
+    id::{CopyId, LeaderId, TaskNumber},
 };
 
 use crate::tools::{BrokerUnderTest, consume, message, publish, receive, take, tasks, to_tasks};
@@ -16,8 +16,8 @@ pub async fn what_is_published_is_consumed_as_it_was(broker: &impl BrokerUnderTe
     let mut properties = Properties {
         kind: Some(MessageKind::Task),
         wire_version: 1,
-        reply_to: Some(LeaderId::new().to_string()),
-        correlation_id: Some("17/2".to_owned()),
+        reply_to: Some(LeaderId::new()),
+        copy: Some(CopyId::new(TaskNumber(17), 2)),
         persistent: true,
         headers: vec![
             ("x-phalanx-job".to_owned(), "a job".to_owned()),

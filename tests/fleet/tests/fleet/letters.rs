@@ -79,7 +79,7 @@ async fn look_and_run_again(runtime: &Runtime, letters: &DeadLetters, fault: &Fa
     assert_eq!((letter.index, letter.tries, letter.stage), (4, 1, 0));
     assert_eq!((letter.leader, letter.steps.len()), (runtime.leader(), 3));
     assert!(letter.worker.is_some());
-    let content = letters.inspect(letter.id).await.unwrap();
+    let content = letters.show(letter.id).await.unwrap();
     assert_eq!((&content.entry, &content.payload[..]), (&entries[0], &[4][..]));
 
     // It fails again: the letter stays, and there is no second one.
@@ -115,14 +115,14 @@ async fn letters_are_kept_in_order_and_removed_one_by_one_or_all_at_once() {
         let entries = listed(&letters, 5).await;
         assert_eq!(indexes(&entries), [0, 1, 2, 3, 4]);
         assert_eq!(indexes(&letters.list(2).await.unwrap()), [0, 1]);
-        letters.remove(entries[2].id()).await.unwrap();
+        letters.delete(entries[2].id()).await.unwrap();
         assert_eq!(indexes(&listed(&letters, 4).await), [0, 1, 3, 4]);
-        let missing = letters.remove(entries[2].id()).await.unwrap_err();
+        let missing = letters.delete(entries[2].id()).await.unwrap_err();
         assert!(matches!(missing, DeadLetterError::Missing { id, .. } if id == entries[2].id()));
-        let missing = letters.inspect(DeadLetterId::new()).await.unwrap_err();
+        let missing = letters.show(DeadLetterId::new()).await.unwrap_err();
         assert!(missing.to_string().contains("pool `default` has no dead letter"), "{missing}");
-        assert_eq!(letters.clear().await.unwrap(), 4);
-        assert_eq!(letters.clear().await.unwrap(), 0);
+        assert_eq!(letters.delete_all().await.unwrap(), 4);
+        assert_eq!(letters.delete_all().await.unwrap(), 0);
         assert!(listed(&letters, 0).await.is_empty());
     })
     .await;
@@ -146,7 +146,7 @@ async fn what_becomes_a_value_or_is_cancelled_leaves_no_letter_and_a_fold_leaves
         let DeadLetterEntry::Letter(letter) = &entries[0] else { panic!("{entries:?}") };
         assert_eq!((letter.error.kind(), letter.index), (ErrorKind::Panic, 99));
         assert!(letters.replay(letter.id).await.is_err());
-        assert_eq!(letters.clear().await.unwrap(), 1);
+        assert_eq!(letters.delete_all().await.unwrap(), 1);
     })
     .await;
 }
@@ -160,7 +160,7 @@ async fn a_job_whose_elements_all_fail_waits_for_no_letter() {
         let count = failing.on_failure(OnFailure::Skip).count().run(runtime).await;
         assert_eq!(count.unwrap(), 0);
         let letters = runtime.dead_letters(&Pool::default());
-        assert!(letters.clear().await.unwrap() <= 2_000);
+        assert!(letters.delete_all().await.unwrap() <= 2_000);
     })
     .await;
 }
@@ -176,7 +176,7 @@ async fn what_is_too_large_is_left_out_of_its_letter_and_the_rest_is_told() {
         assert!(letter.left_out && letter.size() > 2 << 20, "{letter:?}");
         let error = letters.replay(letter.id).await.unwrap_err();
         assert!(matches!(error, DeadLetterError::LeftOut { .. }), "{error:?}");
-        letters.remove(letter.id).await.unwrap();
+        letters.delete(letter.id).await.unwrap();
     })
     .await;
 }
@@ -210,11 +210,11 @@ async fn garbage_is_found_among_the_letters_and_can_be_removed() {
     let DeadLetterEntry::Unreadable(task) = &entries[0] else { panic!() };
     assert_eq!((task.kind, task.size), (Some(MessageKind::Task), 3));
     assert_eq!(entries[1].id(), entries[2].id(), "they are alike");
-    let content = letters.inspect(entries[1].id()).await.unwrap();
+    let content = letters.show(entries[1].id()).await.unwrap();
     assert_eq!(content.payload, "GET /");
     let error = letters.replay(task.id).await.unwrap_err();
     assert!(matches!(error, DeadLetterError::Unreadable { .. }), "{error:?}");
-    letters.remove(entries[1].id()).await.unwrap();
+    letters.delete(entries[1].id()).await.unwrap();
     assert_eq!(listed(&letters, 1).await[0].id(), task.id);
     runtime.close().await;
     fleet.end(workers).await;

@@ -106,7 +106,7 @@ async fn assert_letters(node: &PrivateNode, runtime: &Runtime) {
     assert_eq!((letter.index, letter.leader), (3, runtime.leader()));
     // Its workers run it again, and decline again.
     assert!(matches!(letters.replay(letter.id).await, Err(DeadLetterError::Replay { .. })));
-    letters.remove(letter.id).await.unwrap();
+    letters.delete(letter.id).await.unwrap();
     keeper.close().await;
 }
 

@@ -9,8 +9,9 @@ use clap::{Args, Subcommand};
 use phalanx_core::{
     Error,
     broker::{ConnectError, Pool},
+    dead_letters::{DeadLetterError, DeadLetters},
     id::DeadLetterId,
-    leader::{DeadLetterError, DeadLetters, Runtime},
+    leader::Runtime,
 };
 
 use super::{causes::with_causes, code::Code, duration};
@@ -132,17 +133,17 @@ async fn obey(
                 print(&format!("(the first {limit}; --limit shows more)\n"));
             }
         }
-        Order::Show { id } => print(&show::show(&letters.inspect(id).await?, now_ms())),
+        Order::Show { id } => print(&show::show(&letters.show(id).await?, now_ms())),
         Order::Replay { id, .. } => {
             let outputs = letters.replay(id).await?;
             print(&format!("{id}: run to its end, {outputs} outputs; dropped\n"));
         }
         Order::Drop { id: Some(id), .. } => {
-            letters.remove(id).await?;
+            letters.delete(id).await?;
             print(&format!("{id}: dropped\n"));
         }
         Order::Drop { id: None, .. } => {
-            print(&format!("{} dropped\n", letters.clear().await?));
+            print(&format!("{} dropped\n", letters.delete_all().await?));
         }
     }
     Ok(())

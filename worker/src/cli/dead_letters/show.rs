@@ -3,7 +3,7 @@
 use std::fmt::Write;
 
 use phalanx_core::{
-    leader::{DeadLetterContent, DeadLetterEntry, UnreadableDeadLetter},
+    dead_letters::{DeadLetterContent, DeadLetterEntry, UnreadableDeadLetter},
     wire::DeadLetterHeader,
 };
 
@@ -30,16 +30,20 @@ fn letter(text: &mut String, header: &DeadLetterHeader, now_ms: u64) {
     line(text, "id", &header.id.to_string());
     let written = format!("{} ago ({} ms)", age(header.written_ms, now_ms), header.written_ms);
     line(text, "written", &written);
-    line(text, "operation", &header.operation);
-    line(text, "error", &format!("{:?}", header.error.kind()));
-    for cause in header.error.chain() {
+    line(text, "operation", &header.error.operation);
+    line(text, "error", &format!("{:?}", header.error.error.kind()));
+    for cause in header.error.error.chain() {
         line(text, "", cause);
     }
-    line(text, "element", &format!("index {} of the source", header.index));
-    line(text, "job", &format!("{}, stage {}", header.job, header.stage));
-    line(text, "task", &format!("{}, attempt {}", header.copy.task, header.copy.attempt));
-    line(text, "tries", &header.tries.to_string());
-    let worker = header.worker.map_or_else(|| "none known".to_owned(), |id| id.to_string());
+    line(text, "element", &format!("index {} of the source", header.error.index));
+    line(text, "job", &format!("{}, stage {}", header.error.job, header.error.stage));
+    line(
+        text,
+        "task",
+        &format!("{}, attempt {}", header.error.copy.task, header.error.copy.attempt),
+    );
+    line(text, "tries", &header.error.tries.to_string());
+    let worker = header.error.worker.map_or_else(|| "none known".to_owned(), |id| id.to_string());
     line(text, "worker", &worker);
     line(text, "leader", &header.leader.to_string());
     line(text, "pool", header.pool.as_str());

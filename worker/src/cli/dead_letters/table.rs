@@ -1,6 +1,6 @@
 //! Dead letters as lines of a table.
 
-use phalanx_core::leader::DeadLetterEntry;
+use phalanx_core::dead_letters::DeadLetterEntry;
 
 /// No cell is wider: an error may be a page.
 const WIDEST: usize = 60;
@@ -39,11 +39,11 @@ fn cells(entry: &DeadLetterEntry, now_ms: u64) -> [String; 7] {
         DeadLetterEntry::Letter(header) => [
             header.id.to_string(),
             age(header.written_ms, now_ms),
-            one_line(&header.operation),
-            header.index.to_string(),
-            header.tries.to_string(),
+            one_line(&header.error.operation),
+            header.error.index.to_string(),
+            header.error.tries.to_string(),
             header.size().to_string(),
-            one_line(&header.error.to_string()),
+            one_line(&header.error.error.to_string()),
         ],
         DeadLetterEntry::Unreadable(letter) => [
             letter.id.to_string(),
