@@ -1,37 +1,38 @@
-//! Paints a corner of the Mandelbrot set, one row an element, into a PNG.
+//! Renders a corner of the Mandelbrot set into a PNG file. Each row of pixels is one element.
 //!
-//!     cargo run --release --example mandelbrot -- [FILE]    here, in memory
+//!     cargo run --release --example mandelbrot -- [FILE]    runs on PHALANX_URL (default: in memory)
 //!     cargo run --release --example mandelbrot -- worker    serves the broker of PHALANX_URL
 
 use std::{error::Error, fs::File, io::BufWriter, process::ExitCode, time::Instant};
 
 use phalanx::prelude::*;
 
-/// What is looked at, and how closely.
+/// The part of the plane to render, and at which resolution.
 #[derive(Clone, Copy, Serialize, Deserialize)]
 struct View {
-    /// The middle of the picture.
+    /// Centre of the picture.
     x: f64,
     y: f64,
-    /// How much of the plane the picture is wide.
+    /// Width of the picture in the plane.
     span: f64,
     width: u32,
     height: u32,
-    /// Points that have not escaped after so many iterations count as inside.
+    /// Points that have not escaped after this many iterations count as inside the set.
     limit: u32,
 }
 
-/// Where the seahorses curl up.
+/// Part of the "seahorse valley".
 const SEAHORSES: View =
     View { x: -0.743_643, y: 0.131_825, span: 0.006, width: 1600, height: 1000, limit: 1000 };
 
-/// Each pixel is the mean of this many samples, squared.
+/// Each pixel is the mean of `SAMPLES` × `SAMPLES` samples.
 const SAMPLES: u32 = 2;
 
-/// Red, green and blue: linear light, from 0 to 1.
+/// Red, green and blue as linear light, each from 0 to 1.
 type Light = [f64; 3];
 
-/// The bytes of one row, three a pixel. Rows differ in cost by far: batches cope with that.
+/// Renders one row: three bytes for each pixel. Some rows cost far more than others; the leader
+/// adapts its batches to that.
 #[operation]
 fn render_row(#[state] view: View, row: u32) -> Vec<u8> {
     let samples = f64::from(SAMPLES * SAMPLES);
@@ -59,7 +60,7 @@ fn light_at(view: View, column: u32, row: u32) -> Light {
     sum
 }
 
-/// After how many iterations a point escapes, without steps between the counts; `None` inside.
+/// Number of iterations until a point escapes, smoothed to a real number; `None` inside the set.
 fn iterations(x: f64, y: f64, limit: u32) -> Option<f64> {
     let (mut a, mut b) = (0.0_f64, 0.0_f64);
     for n in 0..limit {
@@ -73,7 +74,7 @@ fn iterations(x: f64, y: f64, limit: u32) -> Option<f64> {
     None
 }
 
-/// Night, sky, snow, amber, rust: round and round, slower the deeper it gets.
+/// Cycles through six colours, more slowly as the number of iterations grows.
 fn palette(iterations: f64) -> Light {
     const STOPS: [[u8; 3]; 6] =
         [[0, 7, 100], [32, 107, 203], [237, 255, 255], [255, 170, 0], [90, 20, 10], [0, 2, 20]];
@@ -92,21 +93,21 @@ fn to_byte(light: f64) -> u8 {
 
 async fn lead(path: &str) -> Result<(), Box<dyn Error>> {
     let view = SEAHORSES;
-    // Before the work: a picture that cannot be kept need not be painted.
+    // Create the file first: without it there is no point in rendering.
     let file = File::create(path).map_err(|error| format!("cannot write {path}: {error}"))?;
     let started = Instant::now();
     let runtime = Runtime::from_env().await?;
     let rows: Vec<Vec<u8>> =
         IndexedStream::from(0..view.height).map(RenderRow { view }).collect(&runtime).await?;
     runtime.close().await;
-    println!("painted {} × {} pixels in {:.2?}", view.width, view.height, started.elapsed());
+    println!("rendered {} × {} pixels in {:.2?}", view.width, view.height, started.elapsed());
 
     let mut encoder = png::Encoder::new(BufWriter::new(file), view.width, view.height);
     encoder.set_color(png::ColorType::Rgb);
     let mut picture = encoder.write_header()?;
     picture.write_image_data(&rows.concat())?;
     picture.finish()?;
-    println!("look at {path}");
+    println!("wrote {path}");
     Ok(())
 }
 

@@ -1,7 +1,7 @@
-//! The sum of the first ten Fibonacci numbers: 143.
+//! Prints the sum of the first ten Fibonacci numbers: 143.
 //!
-//!     cargo run --example quickstart              here, in memory
-//!     cargo run --example quickstart worker       serves the broker that PHALANX_URL names
+//!     cargo run --example quickstart              runs on PHALANX_URL (default: in memory)
+//!     cargo run --example quickstart worker       serves the broker of PHALANX_URL
 
 use std::process::ExitCode;
 
@@ -13,26 +13,17 @@ fn fib_at(n: u64) -> u64 {
     (0..n).fold((0, 1), |(a, b), _| (b, a + b)).0
 }
 
-#[derive(Serialize, Deserialize, RemoteExecute)]
-struct Sum;
-
-impl Monoid for Sum {
-    type Elem = u64;
-
-    fn empty(&self) -> u64 {
-        0
-    }
-
-    fn combine(&self, a: u64, b: u64, _cx: &TaskContext) -> Result<u64> {
-        Ok(a + b)
-    }
+#[operation]
+fn add(a: u64, b: u64) -> u64 {
+    a + b
 }
 
 async fn lead() -> Result<u64, phalanx::Error> {
     let runtime = Runtime::from_env().await?;
-    let sum = IndexedStream::from(1..=10u64).map(FibAt).fold(Sum).run(&runtime).await?;
+    let sum = IndexedStream::from(1..=10).map(FibAt).reduce(Add).run(&runtime).await?;
     runtime.close().await;
-    Ok(sum)
+    // `None` stands for an empty input.
+    Ok(sum.unwrap_or(0))
 }
 
 #[tokio::main]

@@ -1,6 +1,6 @@
-//! Counts the words of files and shows those that occur most.
+//! Counts the words of files and shows the most frequent ones.
 //!
-//!     cargo run --release --example wordcount -- FILES…     here, in memory
+//!     cargo run --release --example wordcount -- FILES…     runs on PHALANX_URL (default: in memory)
 //!     cargo run --release --example wordcount -- worker     serves the broker of PHALANX_URL
 
 use std::{
@@ -15,15 +15,15 @@ use std::{
 
 use phalanx::prelude::*;
 
-/// Files are sent in pieces of about this many bytes, cut at the end of a line.
-const PIECE_BYTES: u64 = 64 * 1024;
+/// Approximate size of one element: a passage of text that ends at the end of a line.
+const PASSAGE_BYTES: u64 = 64 * 1024;
 
-/// How many words are shown.
+/// Number of rows in the table.
 const SHOWN: usize = 20;
 
 type Counts = HashMap<String, u64>;
 
-/// How often each word occurs in a piece of text. Runs on the workers.
+/// Counts the words of a passage of text. Runs on the workers.
 #[operation]
 fn count_words(text: &str) -> Counts {
     let mut counts = Counts::new();
@@ -36,7 +36,7 @@ fn count_words(text: &str) -> Counts {
     counts
 }
 
-/// Adds counts up. Runs on the workers too, behind `count_words` in the same pass.
+/// Adds counts up. Runs on the workers too, directly after `count_words` in the same pass.
 #[derive(Serialize, Deserialize, RemoteExecute)]
 struct AddCounts;
 
@@ -48,7 +48,7 @@ impl Monoid for AddCounts {
     }
 
     fn combine(&self, mut a: Counts, mut b: Counts, _cx: &TaskContext) -> Result<Counts> {
-        // Into the larger one: adding has no order, so either may take the other in.
+        // Addition is commutative, so the smaller map can go into the larger one.
         if a.len() < b.len() {
             std::mem::swap(&mut a, &mut b);
         }
@@ -65,7 +65,7 @@ async fn lead(files: Vec<PathBuf>) -> Result<(), Box<dyn Error>> {
     }
     let started = Instant::now();
     let runtime = Runtime::from_env().await?;
-    let texts = files.into_iter().flat_map(pieces);
+    let texts = files.into_iter().flat_map(passages);
     let counts =
         IndexedStream::try_from_iter(texts).map(CountWords).fold(AddCounts).run(&runtime).await?;
     runtime.close().await;
@@ -74,7 +74,7 @@ async fn lead(files: Vec<PathBuf>) -> Result<(), Box<dyn Error>> {
     Ok(())
 }
 
-/// Says what is wrong with a file before any work begins.
+/// Rejects a file that cannot be read, before any work begins.
 fn check(path: &Path) -> Result<(), String> {
     match std::fs::metadata(path) {
         Ok(metadata) if metadata.is_dir() => Err(format!("{} is a directory", path.display())),
@@ -83,29 +83,29 @@ fn check(path: &Path) -> Result<(), String> {
     }
 }
 
-/// The text of a file, read as the pieces are asked for. Bytes that are not UTF-8 become `�`.
-fn pieces(path: PathBuf) -> impl Iterator<Item = Result<String, String>> + Send {
+/// The text of a file in passages, read lazily. Bytes that are not UTF-8 become `�`.
+fn passages(path: PathBuf) -> impl Iterator<Item = Result<String, String>> + Send {
     let mut file = None;
     let mut failed = false;
     std::iter::from_fn(move || {
         if failed {
             return None;
         }
-        let piece = next_piece(&path, &mut file);
-        failed = piece.is_err();
-        piece.map_err(|error| format!("cannot read {}: {error}", path.display())).transpose()
+        let passage = next_passage(&path, &mut file);
+        failed = passage.is_err();
+        passage.map_err(|error| format!("cannot read {}: {error}", path.display())).transpose()
     })
 }
 
-fn next_piece(path: &Path, file: &mut Option<BufReader<File>>) -> io::Result<Option<String>> {
+fn next_passage(path: &Path, file: &mut Option<BufReader<File>>) -> io::Result<Option<String>> {
     let reader = match file {
         Some(reader) => reader,
         None => file.insert(BufReader::new(File::open(path)?)),
     };
-    let mut piece = Vec::new();
-    reader.by_ref().take(PIECE_BYTES).read_to_end(&mut piece)?;
-    reader.read_until(b'\n', &mut piece)?;
-    Ok((!piece.is_empty()).then(|| String::from_utf8_lossy(&piece).into_owned()))
+    let mut passage = Vec::new();
+    reader.by_ref().take(PASSAGE_BYTES).read_to_end(&mut passage)?;
+    reader.read_until(b'\n', &mut passage)?;
+    Ok((!passage.is_empty()).then(|| String::from_utf8_lossy(&passage).into_owned()))
 }
 
 fn show(counts: Counts) {

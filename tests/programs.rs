@@ -4,7 +4,7 @@
 use std::{
     future::Future,
     sync::{
-        Arc,
+        Arc, Mutex,
         atomic::{AtomicU64, Ordering},
         mpsc,
     },
@@ -32,6 +32,18 @@ fn up_to(n: u64) -> Vec<u64> {
 #[operation]
 fn below_five(n: u64) -> Result<u64> {
     if n < 5 { Ok(n) } else { Err(format!("{n} is too large").into()) }
+}
+
+/// The element and its key, at each run of [`SucceedOnTheSecondTry`].
+static KEYS: Mutex<Vec<(u64, String)>> = Mutex::new(Vec::new());
+
+#[operation]
+fn succeed_on_the_second_try(n: u64, cx: &TaskContext) -> Result<u64> {
+    KEYS.lock().unwrap().push((n, cx.element_key().to_string()));
+    match cx.tries() {
+        1 => Err(OperationError::fatal("busy").retry_after(Duration::from_millis(1))),
+        _ => Ok(n),
+    }
 }
 
 #[operation]
@@ -262,5 +274,19 @@ fn what_nobody_reads_is_bounded_and_starves_no_other_job() {
         }
         // 32 MiB a job, in elements of at least a kilobyte, and what is decoded ahead.
         assert!(pulled.load(Ordering::Relaxed) < 2 * 32 * 1024);
+    });
+}
+
+#[test]
+fn each_try_of_an_element_has_the_same_key_and_no_other_element_has_it() {
+    test(async |runtime| {
+        let program = IndexedStream::from(0..3u64).map(SucceedOnTheSecondTry);
+        assert_eq!(program.collect(&runtime).await.unwrap(), [0, 1, 2]);
+        let mut keys = KEYS.lock().unwrap().clone();
+        keys.sort();
+        assert_eq!(keys.len(), 6, "each element runs twice");
+        assert!(keys.chunks(2).all(|tries| tries[0] == tries[1]), "{keys:?}");
+        keys.dedup_by(|one, other| one.1 == other.1);
+        assert_eq!(keys.len(), 3, "{keys:?}");
     });
 }

@@ -1,7 +1,7 @@
 //! The deciding half of the leader: `step(input) -> actions`, no clock, no I/O.
 //!
-//! Every decision that makes an element count exactly once is taken here. `README.md` beside the
-//! leader tells the protocol; the numbered rules are those it lists.
+//! Every decision that makes an element count exactly once is made here. `docs/protocol.md` describes
+//! the protocol and lists the numbered rules that comments cite.
 
 mod answer;
 mod batch;

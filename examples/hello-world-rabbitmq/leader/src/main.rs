@@ -1,5 +1,5 @@
-//! The leader: says what is to be done, and prints the outcome.
-#![allow(clippy::print_stdout, reason = "it says hello")]
+//! The leader: composes the program, runs it and prints the result.
+#![allow(clippy::print_stdout, reason = "it prints the greeting")]
 
 use hello_ops::{Concat, Shout};
 use phalanx::prelude::*;

@@ -1,14 +1,14 @@
-//! The operations of the hello-world example: what leader and worker both know.
+//! The operations of the hello-world example, linked by the leader and by the worker.
 
 use phalanx::prelude::*;
 
-/// A letter in upper case: one letter may become several.
+/// Converts a letter to upper case. The result can be several letters: `ß` becomes `SS`.
 #[operation]
 pub fn shout(letter: char) -> String {
     letter.to_uppercase().collect()
 }
 
-/// Puts strings together, in the order of the input.
+/// Concatenates strings in the order of the input.
 #[derive(Debug, Serialize, Deserialize, RemoteExecute)]
 pub struct Concat;
 

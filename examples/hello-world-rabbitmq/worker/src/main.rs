@@ -1,8 +1,8 @@
-//! The worker: serves every operation that is linked into it, until it is told to stop.
+//! The worker: serves every operation that is linked into it, until it is stopped.
 
 use std::process::ExitCode;
 
-// Links the operations in: a crate that is never named is not part of the program.
+// Rust does not link a crate that is never named.
 use hello_ops as _;
 
 #[tokio::main]
