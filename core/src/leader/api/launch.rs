@@ -3,7 +3,7 @@
 use tokio::sync::mpsc;
 
 use super::Job;
-use crate::{codec, error::Error, leader::io::OutputBlock, plan::End};
+use crate::{codec, error::Error, leader::io::CreditedBlock, plan::End};
 
 /// A job that runs.
 #[derive(Debug)]
@@ -17,7 +17,7 @@ impl Launched {
     pub(super) async fn count_outputs(mut self, end: &End) -> Result<u64, Error> {
         let mut count = 0;
         while let Some(block) = self.outputs.recv().await {
-            let block = block?;
+            let block = block?.block;
             // The only output of a count is the count, which the leader itself encodes.
             count += match end {
                 End::Count => codec::decode(&block.values).unwrap_or_default(),
@@ -40,7 +40,7 @@ pub(crate) struct OutputReceiver {
 
 /// Outputs, then `None` for a good end, or an error. A channel that closes without either is no
 /// good end: whoever drove the job is gone.
-type OutputChannel = mpsc::UnboundedReceiver<Result<Option<OutputBlock>, Error>>;
+type OutputChannel = mpsc::UnboundedReceiver<Result<Option<CreditedBlock>, Error>>;
 
 impl OutputReceiver {
     pub(super) fn new(receiver: OutputChannel, job: Job) -> Self {
@@ -48,7 +48,7 @@ impl OutputReceiver {
     }
 
     /// The next outputs; an error is the last item, `None` the end. Cancel-safe.
-    pub(crate) async fn recv(&mut self) -> Option<Result<OutputBlock, Error>> {
+    pub(crate) async fn recv(&mut self) -> Option<Result<CreditedBlock, Error>> {
         if self.over {
             return None;
         }
@@ -65,7 +65,7 @@ mod tests {
     use super::*;
     use crate::id::JobId;
 
-    fn channel() -> (mpsc::UnboundedSender<Result<Option<OutputBlock>, Error>>, OutputReceiver) {
+    fn channel() -> (mpsc::UnboundedSender<Result<Option<CreditedBlock>, Error>>, OutputReceiver) {
         let (commands, _) = mpsc::unbounded_channel();
         let (_, progress) = watch::channel(Default::default());
         let (events, _) = broadcast::channel(1);

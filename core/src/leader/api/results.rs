@@ -7,7 +7,7 @@ use std::{
     vec,
 };
 
-use bytes::{Buf, Bytes};
+use bytes::Buf;
 use futures::{Stream, StreamExt};
 use tokio::sync::mpsc;
 use tokio_util::task::AbortOnDropHandle;
@@ -17,8 +17,8 @@ use crate::{
     error::Error,
     id::JobId,
     leader::{
-        engine::Indexes,
-        io::{CreditGuard, OutputBlock},
+        engine::OutputBlock,
+        io::{CreditGuard, CreditedBlock},
     },
     operation::Data,
 };
@@ -79,7 +79,7 @@ impl<T: Data> Results<T> {
     /// Outside of a tokio runtime.
     pub(super) fn new<S>(job: JobId, blocks: S, take: Option<u64>) -> Self
     where
-        S: Stream<Item = Result<OutputBlock, Error>> + Send + 'static,
+        S: Stream<Item = Result<CreditedBlock, Error>> + Send + 'static,
     {
         let (sender, receiver) = mpsc::channel(PIECES);
         let decoder = AbortOnDropHandle::new(tokio::spawn(decode_blocks(job, blocks, sender)));
@@ -139,7 +139,7 @@ impl<T> Stream for Results<T> {
 
 async fn decode_blocks<T: Data>(
     job: JobId,
-    blocks: impl Stream<Item = Result<OutputBlock, Error>>,
+    blocks: impl Stream<Item = Result<CreditedBlock, Error>>,
     pieces: mpsc::Sender<Decoded<T>>,
 ) {
     let mut blocks = std::pin::pin!(blocks);
@@ -165,58 +165,58 @@ enum Stop {
 
 async fn decode_block<T: Data>(
     job: JobId,
-    block: OutputBlock,
+    CreditedBlock { block, credit }: CreditedBlock,
     pieces: &mpsc::Sender<Decoded<T>>,
 ) -> Result<(), Stop> {
-    let mut credit = Some(block.credit);
-    let mut rest =
-        Rest { values: block.values, indexes: block.indexes, at: 0, count: block.count as usize };
-    while rest.at < rest.count {
-        let mut items = Vec::with_capacity(PIECE_ELEMENTS.min(rest.count - rest.at));
+    let mut credit = Some(credit);
+    let count = block.count as usize;
+    let mut rest = Undecoded { block, next: 0 };
+    while rest.next < count {
+        let mut items = Vec::with_capacity(PIECE_ELEMENTS.min(count - rest.next));
         // The user's `Deserialize` may panic; the job must not end as if there were no more.
         let failure = catch_unwind(AssertUnwindSafe(|| rest.decode(&mut items)))
             .unwrap_or_else(|_| Err("its `Deserialize` panicked".to_owned()))
             .err();
-        let is_last = rest.at == rest.count || failure.is_some();
+        let is_last = rest.next == count || failure.is_some();
         if !items.is_empty() {
             let credit = if is_last { credit.take() } else { None };
             let sent = pieces.send(Decoded::Piece { items, credit }).await;
             sent.map_err(|_| Stop::ReaderGone)?;
         }
         if let Some(reason) = failure {
-            let index = rest.indexes.get(rest.at.min(rest.count - 1));
+            let index = rest.block.indexes.get(rest.next.min(count - 1));
             return Err(Stop::Failed(Error::Decode { job, index, reason }));
         }
     }
     Ok(())
 }
 
-/// What of a block is not decoded yet.
-struct Rest {
-    values: Bytes,
-    indexes: Indexes,
-    /// The output that is next.
-    at: usize,
-    count: usize,
+/// A block of outputs that is decoded piece by piece.
+struct Undecoded {
+    /// The values of outputs that are decoded have been cut off.
+    block: OutputBlock,
+    /// The number of outputs that are decoded.
+    next: usize,
 }
 
-impl Rest {
+impl Undecoded {
     /// Decodes one piece.
     fn decode<T: Data>(&mut self, items: &mut Vec<(u64, T)>) -> Result<(), String> {
-        let mut rest = &self.values[..];
-        while self.at < self.count
+        let (values, count) = (&self.block.values, self.block.count as usize);
+        let mut rest = &values[..];
+        while self.next < count
             && items.len() < PIECE_ELEMENTS
-            && self.values.len() - rest.len() < PIECE_BYTES
+            && values.len() - rest.len() < PIECE_BYTES
         {
             let value = codec::decode_front(&mut rest).map_err(|error| error.to_string())?;
-            items.push((self.indexes.get(self.at), value));
-            self.at += 1;
+            items.push((self.block.indexes.get(self.next), value));
+            self.next += 1;
         }
-        if self.at == self.count && !rest.is_empty() {
+        if self.next == count && !rest.is_empty() {
             return Err(format!("{} bytes too many", rest.len()));
         }
-        let decoded = self.values.len() - rest.len();
-        self.values.advance(decoded);
+        let decoded = values.len() - rest.len();
+        self.block.values.advance(decoded);
         Ok(())
     }
 }
@@ -225,20 +225,22 @@ impl Rest {
 mod tests {
     use std::sync::Arc;
 
+    use bytes::Bytes;
     use futures::{FutureExt, stream};
 
     use super::*;
-    use crate::leader::io::ReturnedCredit;
+    use crate::leader::{engine::Indexes, io::ReturnedCredit};
 
     fn block(
         values: Bytes,
         count: u32,
         indexes: Indexes,
         returned: &Arc<ReturnedCredit>,
-    ) -> Result<OutputBlock, Error> {
+    ) -> Result<CreditedBlock, Error> {
         let returned = returned.clone();
         let credit = CreditGuard { job: JobId::new(), bytes: values.len(), returned };
-        Ok(OutputBlock { values, count, indexes, credit })
+        let block = OutputBlock { values, count, indexes, charged: 0 };
+        Ok(CreditedBlock { block, credit })
     }
 
     fn numbers(range: std::ops::Range<u32>) -> Bytes {

@@ -10,7 +10,7 @@ use super::{
 };
 use crate::{
     error::Error,
-    leader::io::OutputBlock,
+    leader::io::CreditedBlock,
     operation::Data,
     plan::{End, FoldProgram, IndexedStream, ValueProgram},
 };
@@ -110,7 +110,7 @@ impl<V: Send + 'static> FoldProgram<V> {
     }
 }
 
-fn blocks(outputs: OutputReceiver) -> impl Stream<Item = Result<OutputBlock, Error>> + Send {
+fn blocks(outputs: OutputReceiver) -> impl Stream<Item = Result<CreditedBlock, Error>> + Send {
     stream::unfold(outputs, async |mut outputs| {
         let block = outputs.recv().await?;
         Some((block, outputs))

@@ -9,7 +9,7 @@ use std::{
 
 use futures::{Stream, StreamExt, future::BoxFuture};
 
-use crate::{codec::CodecError, error::Error, id::JobId, leader::io::OutputBlock};
+use crate::{codec::CodecError, error::Error, id::JobId, leader::io::CreditedBlock};
 
 /// The one value that a job ends in: a future.
 ///
@@ -36,7 +36,7 @@ impl<V: Send + 'static> ValueFuture<V> {
         decode: fn(Option<&[u8]>) -> Result<V, CodecError>,
     ) -> Self
     where
-        S: Stream<Item = Result<OutputBlock, Error>> + Send + 'static,
+        S: Stream<Item = Result<CreditedBlock, Error>> + Send + 'static,
     {
         Self { value: Box::pin(read_value(job, blocks, reading, decode)) }
     }
@@ -58,14 +58,14 @@ impl<V> fmt::Debug for ValueFuture<V> {
 
 async fn read_value<V>(
     job: JobId,
-    blocks: impl Stream<Item = Result<OutputBlock, Error>>,
+    blocks: impl Stream<Item = Result<CreditedBlock, Error>>,
     reading: Reading,
     decode: fn(Option<&[u8]>) -> Result<V, CodecError>,
 ) -> Result<V, Error> {
     let mut blocks = std::pin::pin!(blocks);
     let mut value = None;
     while let Some(block) = blocks.next().await {
-        let block = block?;
+        let block = block?.block;
         if block.count > 0 && value.is_none() {
             value = Some((block.indexes.get(0), block.values));
             if reading == Reading::First {
@@ -91,13 +91,18 @@ mod tests {
     use super::*;
     use crate::{
         codec,
-        leader::{engine::Indexes, io::CreditGuard},
+        leader::{
+            engine::{Indexes, OutputBlock},
+            io::CreditGuard,
+        },
     };
 
-    fn block(values: &'static [u8], count: u32) -> Result<OutputBlock, Error> {
+    fn block(values: &'static [u8], count: u32) -> Result<CreditedBlock, Error> {
         let credit = CreditGuard { job: JobId::new(), bytes: 0, returned: Arc::default() };
         let values = Bytes::from_static(values);
-        Ok(OutputBlock { values, count, indexes: Indexes::Range { first: 3 }, credit })
+        let indexes = Indexes::Range { first: 3 };
+        let block = OutputBlock { values, count, indexes, charged: 0 };
+        Ok(CreditedBlock { block, credit })
     }
 
     fn decode(bytes: Option<&[u8]>) -> Result<Option<u8>, CodecError> {

@@ -1,18 +1,18 @@
 //! Names what failed: operation, element, task, try and worker.
 
+use super::{
+    job::JobState,
+    table::{Task, Work},
+};
 use crate::{
     error::ExecuteError,
     id::{CopyId, TaskNumber, WorkerId},
-    leader::engine::{
-        job::JobState,
-        task::{Task, Work},
-    },
     operation::OperationError,
     registry::Verb,
 };
 
 /// A task, and who ran it: for errors that name them.
-pub(super) struct Run<'a> {
+pub(super) struct TaskRun<'a> {
     pub(super) number: TaskNumber,
     pub(super) task: &'a Task,
     pub(super) attempt: u32,
@@ -42,7 +42,7 @@ pub(super) fn first(job: &JobState, task: &Task) -> (String, u64) {
 /// An error that names operation, element, task, attempt and worker.
 pub(super) fn blamed(
     job: &JobState,
-    run: &Run<'_>,
+    run: &TaskRun<'_>,
     index: u64,
     tries: u32,
     step: usize,

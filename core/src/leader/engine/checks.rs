@@ -2,28 +2,22 @@
 
 use std::time::Duration;
 
-use super::Engine;
-use crate::{
-    id::TaskNumber,
-    leader::engine::{
-        copy::{CopyState, TaskCopy},
-        probe::Probing,
-        task::{TaskState, Work},
-    },
+use super::{
+    Engine,
+    probe::Probing,
+    table::{CopyState, TaskCopy, Work},
 };
+use crate::id::{CopyId, TaskNumber};
 
 impl Engine {
     /// Rule 1: every position is owned exactly once.
     pub(crate) fn check_ownership(&self) {
-        for job in self.jobs.values() {
+        for job in self.jobs.iter() {
             for (stage, state) in job.stages.iter().enumerate() {
-                let mut owned: Vec<(u64, u64)> = state
-                    .pending
-                    .iter()
-                    .map(|elements| (elements.first(), elements.end()))
-                    .collect();
-                for number in &job.tasks {
-                    let task = &self.tasks[number];
+                let pending = state.pending().iter();
+                let mut owned: Vec<(u64, u64)> =
+                    pending.map(|elements| (elements.first(), elements.end())).collect();
+                for (_, task) in self.shared.tasks.of(job.id) {
                     if let Work::Run { elements, .. } = &task.work
                         && task.stage == stage
                     {
@@ -36,95 +30,77 @@ impl Engine {
                     "owned twice: {owned:?}"
                 );
                 let open: u64 = owned.iter().map(|(from, to)| to - from).sum();
-                assert_eq!(open, state.open, "each open position is owned");
+                assert_eq!(open, state.open(), "each open position is owned");
             }
         }
-        for (number, task) in &self.tasks {
-            assert!(self.jobs[&task.job].tasks.contains(number), "a live task is its job's");
-            match task.state {
-                TaskState::Waiting { until } => {
-                    assert!(self.waiting.contains(&(until, *number)), "what waits will be sent");
-                    assert!(task.copies.is_empty(), "what waits has no copy");
-                }
-                TaskState::Due => {
-                    let due = &self.jobs[&task.job].stages[task.stage].due;
-                    assert!(due.contains(number), "what is due will be sent");
-                    assert!(task.copies.is_empty(), "what is due has no copy");
-                }
-                TaskState::Out => assert!(!task.copies.is_empty(), "what is out has a copy"),
-            }
-        }
+        self.shared.tasks.check();
     }
 
     /// All credit has come back; for an engine without jobs.
     pub(crate) fn check_credit(&self) {
-        for (lane, flow) in &self.flows {
+        for (lane, flow) in self.shared.flows.iter() {
             assert_eq!((flow.tasks, flow.bytes), (0, 0), "credit of {lane:?}");
         }
-        assert!(self.tasks.is_empty() && self.waiting.is_empty());
+        assert!(self.shared.tasks.is_empty());
     }
 
-    /// What makes the state of this engine different from others, whatever the numbers of its
-    /// tasks, its clocks and its measurements.
-    pub(crate) fn likeness(&self) -> String {
+    /// The state of this engine without the numbers of its tasks, its clocks and its measurements:
+    /// equal for engines that behave alike.
+    pub(crate) fn canonical(&self) -> String {
+        let tasks = self.shared.tasks.iter();
         let mut tasks: Vec<String> =
-            self.tasks.keys().map(|task| self.likeness_of(*task, 0)).collect();
+            tasks.map(|(number, _)| self.canonical_copy(CopyId::new(number, 0))).collect();
         tasks.sort_unstable();
         let jobs: Vec<String> = self
             .jobs
-            .values()
+            .iter()
             .map(|job| {
                 let held = job.fold.as_ref().map(super::fold::FoldTree::held);
                 let pending: Vec<_> =
-                    job.stages.iter().map(|stage| (&stage.pending, stage.open)).collect();
+                    job.stages.iter().map(|stage| (stage.pending(), stage.open())).collect();
                 format!("{held:?} {pending:?} {:?} {}", job.releases, job.source.ended)
             })
             .collect();
-        let probing: Vec<String> = self
-            .probing
-            .values()
-            .map(|probing| probing.likeness(self.quiet, self.settings.hold))
-            .collect();
+        let (now, hold) = (self.shared.clocks.quiet, self.shared.settings.hold);
+        let probing: Vec<String> =
+            self.shared.probes.iter().map(|probing| probing.canonical(now, hold)).collect();
         format!("{tasks:?} {jobs:?} {probing:?}")
     }
 
     /// The same for a probe: whether it proves anything, and of which copies.
-    pub(crate) fn likeness_of_probe(&self, nonce: u64) -> String {
-        let behind = |copy: &&TaskCopy| matches!(copy.state, CopyState::Queued { order, .. } if order < nonce);
-        let mut tasks: Vec<String> = self
-            .tasks
-            .iter()
-            .filter_map(|(number, task)| {
-                let copy = task.copies.iter().find(behind)?;
-                Some(self.likeness_of(*number, copy.attempt))
-            })
-            .collect();
+    pub(crate) fn canonical_probe(&self, nonce: u64) -> String {
+        let before = |copy: &&TaskCopy| matches!(copy.state, CopyState::Queued { order, .. } if order < nonce);
+        let proven = |(number, task): (TaskNumber, &super::table::Task)| {
+            let copy = task.copies().iter().find(before)?;
+            Some(self.canonical_copy(CopyId::new(number, copy.attempt)))
+        };
+        let mut tasks: Vec<String> = self.shared.tasks.iter().filter_map(proven).collect();
         tasks.sort_unstable();
         format!("{tasks:?}")
     }
 
     /// The same for one copy of a task.
-    pub(crate) fn likeness_of(&self, number: TaskNumber, attempt: u32) -> String {
-        let Some(task) = self.tasks.get(&number) else { return String::from("dead") };
+    pub(crate) fn canonical_copy(&self, id: CopyId) -> String {
+        let Some(task) = self.shared.tasks.get(id.task) else { return String::from("dead") };
         let batch = match &task.work {
             Work::Run { elements, first_step } => format!("{first_step} {:?}", elements.ranges()),
             Work::Combine { partials } => format!("{partials:?}"),
         };
-        // How old a lease or a confirm is: what decides about losses.
-        let hold = self.settings.hold;
-        let age = |at: Duration| (self.quiet - at).min(hold).as_secs();
+        // The age of a lease or a confirm is what decides about losses.
+        let (now, hold) = (self.shared.clocks.quiet, self.shared.settings.hold);
+        let age = |at: Duration| (now - at).min(hold).as_secs();
         let mut copies: Vec<String> = task
-            .copies
+            .copies()
             .iter()
             .map(|copy| {
-                let newest = copy.attempt == task.attempt;
+                let newest = copy.attempt == task.attempt();
                 let state = match copy.state {
                     CopyState::Publishing => "publishing".to_owned(),
                     CopyState::Queued { order, since } => {
                         let unknown = Probing::default();
-                        let probing = self.probing.get(&task.lane.pool).unwrap_or(&unknown);
-                        let lost_in = probing.lost_in(order, self.quiet, hold);
-                        let overdue = probing.is_overdue(order, since, self.quiet, hold);
+                        let probing = self.shared.probes.of(&task.lane.pool).unwrap_or(&unknown);
+                        let lost_in = probing.lost_in(order, now, hold);
+                        let overdue = probing.is_overdue(order, since, now, hold);
                         format!("queued {} {lost_in:?} {overdue}", age(since))
                     }
                     CopyState::Leased { heard, .. } => format!("leased {}", age(heard)),
@@ -133,7 +109,7 @@ impl Engine {
             })
             .collect();
         copies.sort_unstable();
-        let (newest, known) = (task.attempt == attempt, task.copy(attempt).is_some());
+        let (newest, known) = (task.attempt() == id.attempt, task.copy(id.attempt).is_some());
         let (isolated, redelivered) = (task.isolated, task.redelivered);
         format!("{batch} {copies:?} {isolated} {redelivered} {newest} {known}")
     }

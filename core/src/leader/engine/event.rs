@@ -4,7 +4,7 @@ use std::{fmt, time::Duration};
 
 use crate::{
     broker::Pool,
-    id::{TaskNumber, WorkerId},
+    id::{CopyId, WorkerId},
     operation::OperationError,
     wire::ReturnReason,
 };
@@ -44,31 +44,25 @@ pub enum JobEvent {
     },
     /// A worker gave a task back without running it.
     TaskReturned {
-        /// Which task.
-        task: TaskNumber,
-        /// Which copy of it.
-        attempt: u32,
-        /// By whom.
+        /// The copy that came back.
+        copy: CopyId,
+        /// The worker that returned it.
         worker: WorkerId,
-        /// Why.
-        why: ReturnReason,
+        /// Why it was not run.
+        reason: ReturnReason,
     },
     /// A task runs so long that its worker keeps it alive by itself: it is not the broker's any more.
     TaskLeased {
-        /// Which task.
-        task: TaskNumber,
-        /// Which copy of it.
-        attempt: u32,
-        /// Who runs it.
+        /// The copy that runs.
+        copy: CopyId,
+        /// The worker that runs it.
         worker: WorkerId,
     },
     /// A task was published again: the broker did not take it, lost it, or nobody knows.
     TaskRepublished {
-        /// Which task.
-        task: TaskNumber,
         /// The new copy.
-        attempt: u32,
-        /// Why.
+        copy: CopyId,
+        /// Why the previous one is not enough.
         reason: String,
     },
     /// Nothing has moved for a while.

@@ -1,303 +1,256 @@
-//! The deciding half of the leader: `step(input) -> actions`, no clock, no I/O.
+//! The half of the leader that decides: `step(input) -> actions`, without clock and I/O.
 //!
-//! Every decision that makes an element count exactly once is made here. `docs/protocol.md` describes
-//! the protocol and lists the numbered rules that comments cite.
+//! Every decision that makes an element count exactly once is made here. `docs/protocol.md` tells the
+//! protocol, and lists the rules that comments cite by number.
+//!
+//! State has owners: [`table`] the tasks and their copies, [`job`] what a job holds, [`flow`] the
+//! credit, [`probe`] the probes. The other files are functions over these, and call each other in one
+//! direction:
+//!
+//! ```text
+//! reply, publish, lease, loss, liveness      what comes in
+//!   gone                                     a copy will bring no reply
+//!     element                                an element failed
+//!       combine, output, split               what becomes of outputs and batches
+//!         schedule, dead_letter              tasks and dead letters to send
+//! ```
+//!
+//! [`Engine::step`] then lets [`advance`] end the job if it is over, and [`dispatch`] send what may be
+//! sent.
 
-mod answer;
-mod batch;
+mod advance;
 mod blame;
 #[cfg(test)]
 mod checks;
-mod copy;
-mod dead;
+mod combine;
+mod dead_letter;
 mod dispatch;
 mod element;
-mod elements;
 mod event;
 #[cfg(test)]
 mod explorer;
 mod flow;
 mod fold;
+mod gone;
 mod job;
+mod lease;
 mod liveness;
 mod loss;
 mod output;
-mod outputs;
 mod probe;
 mod protocol;
-mod reorder;
+mod publish;
+mod reply;
 mod retry;
 #[cfg(test)]
 mod scenarios;
-mod task;
-mod workers;
+mod schedule;
+mod shared;
+mod split;
+mod stall;
+mod table;
 
-pub(super) use batch::LatencyTarget;
+use std::{sync::Arc, time::Duration};
+
 pub use event::{JobEvent, Progress, Stall};
-pub(super) use outputs::{Indexes, OutputParts};
-pub(super) use protocol::{Action, Input, Pull, PulledBlock};
+pub(super) use flow::LatencyTarget;
+#[cfg(test)]
+pub(super) use job::Indexes;
+pub(super) use job::OutputBlock;
+pub(super) use protocol::{Action, Input, Pull};
+pub(super) use shared::Settings;
 
-use std::{
-    collections::{BTreeMap, BTreeSet, VecDeque},
-    sync::Arc,
-    time::Duration,
-};
+use job::{Elements, JobState, Jobs};
+use shared::Shared;
 
-use self::{
-    batch::Sizing,
-    elements::Elements,
-    flow::{Lane, PoolFlow},
-    fold::LEAF,
-    job::JobState,
-    probe::Probing,
-    task::Task,
-    workers::Workers,
-};
 use crate::{
-    broker::{Health, Pool},
     error::Error,
-    id::{JobId, LeaderId, TaskNumber},
-    plan::Plan,
+    id::{CopyId, JobId},
+    plan::{Block, Plan},
+    wire::Lease,
 };
-
-/// What does not change while a leader lives.
-#[derive(Debug, Clone)]
-pub(crate) struct Settings {
-    pub(crate) leader: LeaderId,
-    pub(crate) latency_target: LatencyTarget,
-    /// How long workers hold a delivery without settling it, at most (rule 8).
-    pub(crate) hold: Duration,
-    /// After so long without movement a job says why.
-    pub(crate) stall_after: Duration,
-    /// After so long without movement a job fails; `None` is never.
-    pub(crate) patience: Option<Duration>,
-}
 
 /// The jobs and live tasks of one leader.
 #[derive(Debug, Clone)]
 pub(crate) struct Engine {
-    settings: Settings,
-    /// Healthy time: what back-offs and refusals count. Stands still while nothing can move.
-    now: Duration,
-    /// Healthy time without unread answers: what decides that a copy is lost (rule 13).
-    quiet: Duration,
-    /// Time, healthy or not: what stalls count.
-    wall: Duration,
-    jobs: BTreeMap<JobId, JobState>,
-    /// Jobs in the order in which they get credit next.
-    rotation: VecDeque<JobId>,
-    /// The live tasks. A result counts if and only if its task is in here (rule 2).
-    tasks: BTreeMap<TaskNumber, Task>,
-    next_task: u64,
-    /// Live tasks that wait for their back-off, by its end; what is due waits with its job.
-    waiting: BTreeSet<(Duration, TaskNumber)>,
-    /// Live tasks that somebody refused.
-    refused: BTreeSet<TaskNumber>,
-    /// The credit of each lane.
-    flows: BTreeMap<Lane, PoolFlow>,
-    /// The last confirm or probe: each has a number.
-    order: u64,
-    /// The probes of each pool.
-    probing: BTreeMap<Pool, Probing>,
-    workers: Workers,
-    health: Health,
-    /// Jobs whose progress has changed.
-    touched: BTreeSet<JobId>,
-    actions: Outbox,
-}
-
-/// What the step under way wants done.
-#[derive(Debug, Default)]
-struct Outbox(Vec<Action>);
-
-impl Outbox {
-    fn push(&mut self, action: Action) {
-        self.0.push(action);
-    }
-}
-
-impl Clone for Outbox {
-    /// Between two steps there is nothing in it.
-    fn clone(&self) -> Self {
-        Self::default()
-    }
+    jobs: Jobs,
+    shared: Shared,
 }
 
 impl Engine {
     pub(crate) fn new(settings: Settings) -> Self {
-        Self {
-            settings,
-            now: Duration::ZERO,
-            quiet: Duration::ZERO,
-            wall: Duration::ZERO,
-            jobs: BTreeMap::new(),
-            rotation: VecDeque::new(),
-            tasks: BTreeMap::new(),
-            next_task: 1,
-            waiting: BTreeSet::new(),
-            refused: BTreeSet::new(),
-            flows: BTreeMap::new(),
-            order: 0,
-            probing: BTreeMap::new(),
-            workers: Workers::default(),
-            health: Health::default(),
-            touched: BTreeSet::new(),
-            actions: Outbox::default(),
-        }
+        Self { jobs: Jobs::default(), shared: Shared::new(settings) }
     }
 
-    /// Hears something, decides, and says what is to be done.
+    /// Takes an input, and returns the actions that follow from it.
     pub(crate) fn step(&mut self, input: Input) -> Vec<Action> {
         // A confirm brings no credit: there is nothing new to send.
-        let idle = matches!(input, Input::Published { .. });
+        let dispatches = !matches!(input, Input::Published { .. });
+        let shared = &mut self.shared;
         match input {
             Input::Start { job, plan, hint } => self.start(job, plan, hint),
             Input::Pulled { job, block, progress } => self.pulled(job, block, progress),
-            Input::Published { copy } => self.published(copy),
-            Input::NotPublished { copy, error } => self.not_published(copy, &error),
-            Input::Result(result) => self.result(result),
-            Input::Return(returned) => self.returned(returned),
-            Input::Garbled { copy, reason } => {
-                let why = format!("a worker's answer does not decode: {reason}");
-                self.copy_gone(copy, Some(&why));
+            Input::Published { copy } => publish::confirmed(shared, copy),
+            Input::NotPublished { copy, error } => {
+                self.on_copy(copy, |shared, job| publish::failed(shared, job, copy, &error));
             }
-            Input::Combined { job, combination, result } => self.combined(job, combination, result),
+            Input::Result(result) => {
+                let copy = result.header.copy;
+                self.on_copy(copy, |shared, job| reply::result(shared, job, result));
+            }
+            // The worker that had taken a probe died: no reply to it will come.
+            Input::Return(returned) => match returned.copy {
+                None => shared.probes.forget_asked(),
+                Some(copy) => {
+                    self.on_copy(copy, |shared, job| reply::returned(shared, job, copy, returned));
+                }
+            },
+            Input::Garbled { copy, reason } => {
+                let reason = format!("the reply of a worker does not decode: {reason}");
+                self.on_copy(copy, |shared, job| {
+                    gone::reissue_suspected(shared, job, copy, &reason);
+                });
+            }
+            Input::Combined { job, combination, result } => self.on_job(job, |shared, job| {
+                combine::combined(shared, job, combination, result);
+            }),
             Input::Taken { job, bytes } => self.taken(job, bytes),
             Input::Cancel { job } => self.end(job, Err(Error::Cancelled { job })),
-            Input::Presence(presence) => self.workers.hear(*presence, self.wall),
-            Input::Bye(worker) => self.workers.bye(worker),
+            Input::Presence(presence) => shared.workers.heard(*presence, shared.clocks.wall),
+            Input::Bye(worker) => shared.workers.bye(worker),
             Input::Close => {
-                let jobs: Vec<JobId> = self.jobs.keys().copied().collect();
+                let jobs: Vec<JobId> = self.jobs.ids().collect();
                 jobs.into_iter().for_each(|job| self.end(job, Err(Error::Closed)));
             }
             Input::Lease(lease) => self.leased(&lease),
-            Input::Probed { pool, result } => self.probed(&pool, result),
-            Input::ProbeReply(reply) => self.probe_came_back(&reply),
-            Input::Declared { pool, result } => self.declared(&pool, result),
-            Input::Interrupted => self.interrupted(),
-            Input::Health(health) => self.health = health,
+            Input::Probed { pool, result } => loss::probed(shared, pool, result),
+            Input::ProbeReply(reply) => loss::probe_came_back(shared, &reply),
+            Input::Declared { pool, result } => loss::declared(shared, &pool, result),
+            Input::Interrupted => loss::interrupted(shared),
+            Input::Health(health) => shared.health = health,
             Input::Tick { elapsed, unread } => self.tick(elapsed, unread),
         }
-        if !idle {
-            self.dispatch();
+        if dispatches {
+            let failed = dispatch::dispatch(&mut self.shared, &mut self.jobs);
+            failed.into_iter().for_each(|job| self.advance(job));
         }
-        std::mem::take(&mut self.actions.0)
+        self.shared.actions.take()
     }
 
     /// The jobs that are not over.
     pub(crate) fn live_jobs(&self) -> impl Iterator<Item = JobId> + '_ {
-        self.jobs.keys().copied()
+        self.jobs.ids()
     }
 
     /// The progress of each job that has changed since the last call and is not over.
     pub(crate) fn take_progress(&mut self) -> Vec<(JobId, Progress)> {
-        std::mem::take(&mut self.touched)
+        std::mem::take(&mut self.shared.touched)
             .into_iter()
-            .filter_map(|id| self.jobs.get(&id).map(|job| (id, job.progress)))
+            .filter_map(|id| self.jobs.get(id).map(|job| (id, job.progress)))
             .collect()
     }
 
     fn start(&mut self, id: JobId, plan: Arc<Plan>, hint: Option<u64>) {
         let started = JobEvent::Started { stages: plan.stages.len(), elements: hint };
-        self.jobs.insert(id, JobState::new(id, plan, hint, self.wall));
-        self.rotation.push_back(id);
-        self.actions.push(Action::Emit { job: id, event: started });
+        self.jobs.insert(JobState::new(id, plan, hint, self.shared.clocks.wall));
+        self.shared.emit(id, started);
     }
 
-    fn pulled(&mut self, id: JobId, block: PulledBlock, progress: Pull) {
-        let Some(mut job) = self.jobs.remove(&id) else { return };
-        self.moved(&mut job);
-        if !block.ends.is_empty() {
-            job.progress.pulled += block.ends.len() as u64;
-            let first = job.stages[0].next_position;
-            job.feed(0, Elements::pulled(first, block.bytes, block.ends));
-        }
-        job.stages[0].flush = matches!(progress, Pull::Pausing);
-        match progress {
-            Pull::Pausing => {}
-            Pull::Done => job.source.pulling = false,
-            Pull::Ended => {
-                job.source.pulling = false;
-                job.source.ended = true;
+    fn pulled(&mut self, id: JobId, block: Block, progress: Pull) {
+        self.on_job(id, |shared, job| {
+            shared.moved(job);
+            if !block.ends.is_empty() {
+                job.progress.pulled += block.ends.len() as u64;
+                let first = job.stages[0].next_position();
+                job.feed(0, Elements::pulled(first, block.bytes, block.ends));
             }
-            Pull::Failed(error) => {
-                job.source.pulling = false;
-                job.source.ended = true;
-                job.source.failure = Some((job.stages[0].next_position, error));
+            job.stages[0].flush = matches!(progress, Pull::Pausing);
+            job.source.pulling = matches!(progress, Pull::Pausing) && job.source.pulling;
+            job.source.ended |= matches!(progress, Pull::Ended | Pull::Failed(_));
+            if let Pull::Failed(error) = progress {
+                job.source.failure = Some((job.stages[0].next_position(), error));
             }
-        }
-        self.pass_through(&mut job);
-        self.keep(job);
+            output::pass_through(shared, job);
+        });
     }
 
     fn taken(&mut self, id: JobId, bytes: usize) {
-        if let Some(mut job) = self.jobs.remove(&id) {
-            job.free(bytes);
-            job.outgoing = job.outgoing.saturating_sub(bytes);
-            job.undelivered = job.undelivered.saturating_sub(bytes);
-            self.moved(&mut job);
-            self.jobs.insert(id, job);
+        if let Some(job) = self.jobs.get_mut(id) {
+            job.account.taken(bytes);
+            self.shared.moved(job);
         }
     }
 
-    /// Puts a job back after something happened to it, or ends it if that was the last thing.
-    fn keep(&mut self, mut job: JobState) {
-        let id = job.id;
-        let result = self.advance(&mut job);
-        self.touched.insert(id);
-        self.jobs.insert(id, job);
+    fn leased(&mut self, lease: &Lease) {
+        for leased in &lease.tasks {
+            if let Some(task) = self.shared.tasks.get(leased.copy.task)
+                && let Some(job) = self.jobs.get_mut(task.job)
+            {
+                lease::renewed(&mut self.shared, job, lease.worker, leased);
+            }
+        }
+    }
+
+    fn tick(&mut self, elapsed: Duration, unread: bool) {
+        // Once a second is enough for what counts in seconds.
+        if !liveness::advance_clocks(&mut self.shared, elapsed, unread) {
+            return;
+        }
+        if self.shared.health.is_well() {
+            self.shared.workers.forget_silent(self.shared.clocks.wall);
+        }
+        let failed = liveness::look_at_refusals(&mut self.shared, &mut self.jobs);
+        failed.into_iter().for_each(|job| self.advance(job));
+        let failed = liveness::look_at_stalls(&mut self.shared, &mut self.jobs);
+        failed.into_iter().for_each(|job| self.advance(job));
+        // Last: a task that is reissued now is no reason for a stall.
+        loss::look_at_copies(&mut self.shared, &mut self.jobs);
+    }
+
+    /// Lets something happen to the job of a copy. A copy of a task that is not live is ignored.
+    fn on_copy(&mut self, copy: CopyId, happens: impl FnOnce(&mut Shared, &mut JobState)) {
+        match self.shared.tasks.get(copy.task).map(|task| task.job) {
+            Some(job) => self.on_job(job, happens),
+            None => tracing::debug!(%copy, "a late reply was dropped"),
+        }
+    }
+
+    /// Lets something happen to a job, and does what follows.
+    fn on_job(&mut self, id: JobId, happens: impl FnOnce(&mut Shared, &mut JobState)) {
+        if let Some(job) = self.jobs.get_mut(id) {
+            happens(&mut self.shared, job);
+            self.advance(id);
+        }
+    }
+
+    /// Does what follows from what has happened to a job, and ends it if that was the last thing.
+    fn advance(&mut self, id: JobId) {
+        let Some(job) = self.jobs.get_mut(id) else { return };
+        let result = advance::advance(&mut self.shared, job);
+        self.shared.touched.insert(id);
         if let Some(result) = result {
             self.end(id, result);
         }
     }
 
-    /// Retires all tasks of a job; from here on nothing of it counts.
+    /// Ends a job and retires its tasks; from here on nothing of it counts.
     fn end(&mut self, id: JobId, result: Result<(), Error>) {
-        let Some(job) = self.jobs.remove(&id) else { return };
+        let Some(mut job) = self.jobs.remove(id) else { return };
         debug_assert!(
-            result.is_err() || !job.is_settled() || job.accounts_balance(),
-            "what a job held has come back: {job:?}"
+            result.is_err() || !job.is_settled() || job.account.balances(),
+            "a job that succeeds holds nothing but what waits for its reader: {job:?}"
         );
-        self.rotation.retain(|other| *other != id);
-        let mut out = false;
-        for number in &job.tasks {
-            out |= self.retire(*number).is_some_and(|task| task.attempt > 0);
+        let numbers: Vec<_> = self.shared.tasks.of(id).map(|(number, _)| number).collect();
+        let mut published = false;
+        for number in numbers {
+            let task = schedule::retire(&mut self.shared, &mut job, number);
+            published |= task.is_some_and(|task| task.attempt() > 0);
         }
-        if out {
-            self.actions.push(Action::Cancel { job: id });
+        if published {
+            self.shared.actions.push(Action::Cancel { job: id });
         }
         let error = result.as_ref().err().map(ToString::to_string);
-        self.actions.push(Action::Emit { job: id, event: JobEvent::Ended { error } });
-        self.actions.push(Action::End { job: id, result });
-    }
-
-    fn moved(&mut self, job: &mut JobState) {
-        job.moved = self.wall;
-        if job.stall.take().is_some() {
-            self.actions.push(Action::Emit { job: job.id, event: JobEvent::Resumed });
-        }
-    }
-
-    fn sizing(&self, job: &JobState, stage: usize) -> Sizing {
-        let plan = &job.plan.stages[stage];
-        let Lane { pool, is_async } = Lane::of(plan);
-        Sizing {
-            latency_target: self.settings.latency_target,
-            slots: self.workers.slots(&pool, is_async),
-            cost: job.stages[stage].cost.per_element(),
-            remaining: job.remaining(stage),
-            fixed: if job.has_leaves(stage) { Some(LEAF) } else { plan.batch },
-        }
-    }
-
-    /// Takes a task out of the table for ever (rule 2); its credit comes back.
-    fn retire(&mut self, number: TaskNumber) -> Option<Task> {
-        let mut task = self.tasks.remove(&number)?;
-        self.release(number, &mut task);
-        self.refused.remove(&number);
-        if let Some(job) = self.jobs.get_mut(&task.job) {
-            job.tasks.remove(&number);
-        }
-        Some(task)
+        self.shared.emit(id, JobEvent::Ended { error });
+        self.shared.actions.push(Action::End { job: id, result });
     }
 }

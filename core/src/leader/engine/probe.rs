@@ -1,6 +1,11 @@
 //! What is known of copies that nobody answers: a probe travels behind them through their queue.
 
-use std::{collections::VecDeque, time::Duration};
+use std::{
+    collections::{BTreeMap, VecDeque},
+    time::Duration,
+};
+
+use crate::broker::Pool;
 
 /// Answers that are remembered.
 const MAX_ANSWERS: usize = 16;
@@ -81,7 +86,7 @@ impl Probing {
     }
 
     /// The probe of this number came back.
-    pub(crate) fn hear(&mut self, number: u64, now: Duration) {
+    pub(crate) fn came_back(&mut self, number: u64, now: Duration) {
         if self.answered.back().is_some_and(|answer| answer.number >= number) {
             return;
         }
@@ -118,10 +123,60 @@ impl Probing {
     }
 }
 
+/// The probes of a leader, by pool, and the order of all confirms and probes.
+#[derive(Debug, Clone, Default)]
+pub(crate) struct Probes {
+    /// The number that was given out last.
+    order: u64,
+    by_pool: BTreeMap<Pool, Probing>,
+}
+
+impl Probes {
+    /// A number for a confirm or a probe, larger than all before.
+    pub(crate) fn next_order(&mut self) -> u64 {
+        self.order += 1;
+        self.order
+    }
+
+    pub(crate) fn of(&self, pool: &Pool) -> Option<&Probing> {
+        self.by_pool.get(pool)
+    }
+
+    pub(crate) fn of_mut(&mut self, pool: &Pool) -> &mut Probing {
+        self.by_pool.entry(pool.clone()).or_default()
+    }
+
+    /// No probe on its way will come back, or that is possible.
+    pub(crate) fn forget_asked(&mut self) {
+        self.by_pool.values_mut().for_each(Probing::forget_asked);
+    }
+
+    /// Makes a probe of a pool if one may be sent now; returns its number.
+    pub(crate) fn ask(&mut self, pool: &Pool, now: Duration, hold: Duration) -> Option<u64> {
+        let probing = self.by_pool.get_mut(pool).filter(|probing| probing.may_ask(now, hold))?;
+        probing.ask(now);
+        Some(self.next_order())
+    }
+
+    /// A probe came back. A number that was never given out proves nothing.
+    pub(crate) fn came_back(&mut self, pool: &Pool, number: u64, now: Duration) {
+        if let Some(probing) = self.by_pool.get_mut(pool)
+            && number <= self.order
+        {
+            probing.came_back(number, now);
+        }
+    }
+
+    #[cfg(test)]
+    pub(crate) fn iter(&self) -> impl Iterator<Item = &Probing> {
+        self.by_pool.values()
+    }
+}
+
 #[cfg(test)]
 impl Probing {
     /// What makes this state different from others, whatever the time and the numbers.
-    pub(crate) fn likeness(&self, now: Duration, hold: Duration) -> String {
+    pub(crate) fn canonical(&self, now: Duration, hold: Duration) -> String {
         let asked = self.asked.map(|asked| (now - asked.at).min(hold * MAX_PATIENCE));
         let answered = self.answered.back().map(|last| (now - last.at).min(hold / PACE));
         format!("{asked:?} {} {answered:?}", self.unanswered.min(5))
@@ -145,7 +200,7 @@ mod tests {
         assert!(probing.is_overdue(5, at(0), at(30), HOLD) && probing.may_ask(at(30), HOLD));
         probing.ask(at(30));
         assert!(!probing.may_ask(at(31), HOLD), "one in flight");
-        probing.hear(6, at(40));
+        probing.came_back(6, at(40));
         assert!(!probing.is_overdue(5, at(0), at(41), HOLD), "the answer is there");
         assert_eq!(probing.lost_in(5, at(50), HOLD), Some(at(50)));
         assert_eq!(probing.lost_before(at(99), HOLD), 0);
@@ -167,16 +222,16 @@ mod tests {
             asked,
             [0, 60, 180, 420, 900, 1860, 2820, 3780, 4740, 5700, 6660, 7620, 8580, 9540]
         );
-        probing.hear(3, at(10_000));
+        probing.came_back(3, at(10_000));
         assert!(!probing.may_ask(at(10_007), HOLD) && probing.may_ask(at(10_008), HOLD));
     }
 
     #[test]
     fn an_answer_that_comes_again_proves_nothing_new() {
         let mut probing = Probing::default();
-        probing.hear(6, at(10));
-        probing.hear(6, at(60));
-        probing.hear(4, at(60));
+        probing.came_back(6, at(10));
+        probing.came_back(6, at(60));
+        probing.came_back(4, at(60));
         assert_eq!(probing.lost_before(at(70), HOLD), 6);
     }
 
@@ -194,12 +249,12 @@ mod tests {
     fn answers_are_bounded_and_the_oldest_still_proves_a_loss() {
         let mut probing = Probing::default();
         for number in 1..100 {
-            probing.hear(number, at(0));
+            probing.came_back(number, at(0));
         }
         assert_eq!(probing.answered.len(), MAX_ANSWERS);
         let mut probing = Probing::default();
         for number in 1..60 {
-            probing.hear(number, at(number));
+            probing.came_back(number, at(number));
             assert_eq!(probing.lost_before(at(number), HOLD), 0);
         }
         assert_eq!(probing.lost_before(at(61), HOLD), 1);

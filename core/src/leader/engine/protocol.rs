@@ -4,14 +4,14 @@ use std::{sync::Arc, time::Duration};
 
 use bytes::Bytes;
 
-use super::{event::JobEvent, outputs::OutputParts};
+use super::{event::JobEvent, job::OutputBlock};
 use crate::{
     broker::{BrokerError, Health, Pool, PublishError},
     dead_letters::DeadElement,
     error::Error,
     id::{CopyId, JobId, WorkerId},
     operation::OperationError,
-    plan::Plan,
+    plan::{Block, Plan},
     registry::StepReference,
     wire::{Lease, Presence, ProbeReply, ResultMessage, Return, TaskMessage},
 };
@@ -22,7 +22,7 @@ pub(crate) enum Input {
     /// A job begins; `hint` is how many elements its source has, where that is known.
     Start { job: JobId, plan: Arc<Plan>, hint: Option<u64> },
     /// Elements of a source.
-    Pulled { job: JobId, block: PulledBlock, progress: Pull },
+    Pulled { job: JobId, block: Block, progress: Pull },
     /// The broker has taken a copy.
     Published { copy: CopyId },
     /// The broker has not taken a copy, or nobody knows.
@@ -61,14 +61,6 @@ pub(crate) enum Input {
     Tick { elapsed: Duration, unread: bool },
 }
 
-/// Elements as a source gave them.
-#[derive(Debug, Default)]
-pub(crate) struct PulledBlock {
-    pub(crate) bytes: Bytes,
-    /// Where each element ends.
-    pub(crate) ends: Vec<u32>,
-}
-
 /// How far a pull has got.
 #[derive(Debug)]
 pub(crate) enum Pull {
@@ -94,7 +86,7 @@ pub(crate) enum Action {
     /// Pull up to so many elements and bytes; answer by `Pulled`.
     Pull { job: JobId, elements: u64, bytes: usize },
     /// Hand outputs to the reader of a job.
-    Output { job: JobId, outputs: OutputParts },
+    Output { job: JobId, outputs: OutputBlock },
     /// Combine partial results here; answer by `Combined`.
     Combine { job: JobId, combination: u64, step: Box<StepReference>, partials: Vec<Bytes> },
     /// A job is over.

@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use tokio::sync::{broadcast, mpsc, watch};
 
-use super::output::OutputBlock;
+use super::output::CreditedBlock;
 use crate::{
     error::Error,
     id::JobId,
@@ -18,7 +18,7 @@ pub(in crate::leader) enum Command {
         job: JobId,
         plan: Arc<Plan>,
         source: Source,
-        outputs: mpsc::UnboundedSender<Result<Option<OutputBlock>, Error>>,
+        outputs: mpsc::UnboundedSender<Result<Option<CreditedBlock>, Error>>,
         progress: watch::Sender<Progress>,
         events: broadcast::Sender<JobEvent>,
         dead_lettering: DeadLettering,

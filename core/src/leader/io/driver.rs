@@ -14,7 +14,7 @@ use tokio_util::task::AbortOnDropHandle;
 use super::{
     combine::combine,
     command::{Command, DeadLettering},
-    output::{CreditGuard, OutputBlock, ReturnedCredit},
+    output::{CreditGuard, CreditedBlock, ReturnedCredit},
     pull::{self, Pulled},
 };
 use crate::{
@@ -25,7 +25,7 @@ use crate::{
     dead_letters::DeadLetterWriter,
     error::Error,
     id::{CopyId, JobId, LeaderId},
-    leader::engine::{Action, Engine, Input, JobEvent, OutputParts, Progress, Pull, PulledBlock},
+    leader::engine::{Action, Engine, Input, JobEvent, OutputBlock, Progress, Pull},
     operation::OperationError,
     plan::{Budget, Source, SourceState},
     wire::{
@@ -46,7 +46,7 @@ const LONGEST_TICK: Duration = Duration::from_secs(1);
 
 /// What the driver holds for a job.
 struct JobChannels {
-    outputs: mpsc::UnboundedSender<Result<Option<OutputBlock>, Error>>,
+    outputs: mpsc::UnboundedSender<Result<Option<CreditedBlock>, Error>>,
     progress: watch::Sender<Progress>,
     events: broadcast::Sender<JobEvent>,
     source: SourcePlace,
@@ -56,7 +56,7 @@ struct JobChannels {
 /// Where the source of a job is.
 enum SourcePlace {
     Here(Source),
-    /// LeasedTask only to be dropped with the job: the pull ends with it.
+    /// Held only to be dropped with the job: the pull ends with it.
     Pulling(#[expect(dead_code, reason = "dropping it ends the pull")] AbortOnDropHandle<()>),
     Ended,
 }
@@ -342,8 +342,7 @@ impl Driver {
         if matches!(progress, Pull::Ended | Pull::Failed(_)) {
             channels.source = SourcePlace::Ended;
         }
-        let block = PulledBlock { bytes: pulled.block.bytes, ends: pulled.block.ends };
-        self.hear(Input::Pulled { job: pulled.job, block, progress });
+        self.hear(Input::Pulled { job: pulled.job, block: pulled.block, progress });
     }
 
     fn taken(&mut self) {
@@ -483,17 +482,12 @@ impl Driver {
         }
     }
 
-    fn output(&mut self, job: JobId, outputs: OutputParts) {
+    fn output(&mut self, job: JobId, block: OutputBlock) {
         let Some(channels) = self.jobs.get(&job) else { return };
         let returned = Arc::clone(&self.returned);
-        let block = OutputBlock {
-            values: outputs.values,
-            count: outputs.count,
-            indexes: outputs.indexes,
-            credit: CreditGuard { job, bytes: outputs.charged, returned },
-        };
+        let credit = CreditGuard { job, bytes: block.charged, returned };
         // A reader that is gone has dropped its job, which cancels it.
-        let _ = channels.outputs.send(Ok(Some(block)));
+        let _ = channels.outputs.send(Ok(Some(CreditedBlock { block, credit })));
     }
 
     fn end(&mut self, job: JobId, result: Result<(), Error>) {

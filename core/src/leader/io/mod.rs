@@ -10,4 +10,4 @@ pub(super) use command::{Command, DeadLettering};
 pub(super) use driver::{Driver, reply_queue};
 #[cfg(test)]
 pub(super) use output::ReturnedCredit;
-pub(super) use output::{CreditGuard, OutputBlock};
+pub(super) use output::{CreditGuard, CreditedBlock};

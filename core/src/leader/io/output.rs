@@ -2,20 +2,12 @@
 
 use std::{collections::VecDeque, sync::Arc};
 
-use bytes::Bytes;
+use crate::{id::JobId, leader::engine::OutputBlock};
 
-use crate::{id::JobId, leader::engine::Indexes};
-
-/// Encoded outputs and where they come from.
+/// Outputs of a job, and the credit that they hold until this is dropped.
 #[derive(Debug)]
-pub(crate) struct OutputBlock {
-    /// The encodings of the outputs, one behind the other.
-    pub(crate) values: Bytes,
-    /// How many there are.
-    pub(crate) count: u32,
-    /// The index in the source of each.
-    pub(crate) indexes: Indexes,
-    /// Gives the bytes back to the flow control when it is dropped.
+pub(crate) struct CreditedBlock {
+    pub(crate) block: OutputBlock,
     pub(crate) credit: CreditGuard,
 }
 

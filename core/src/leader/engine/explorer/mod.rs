@@ -29,7 +29,7 @@ use crate::{
 
 /// Explores all worlds that can follow; returns how many there are.
 fn explore(first: World, check: &dyn Fn(&World)) -> usize {
-    let mut numbers = HashMap::from([(first.likeness(), 0)]);
+    let mut numbers = HashMap::from([(first.canonical(), 0)]);
     // From which worlds each one follows.
     let mut origins: Vec<Vec<usize>> = vec![Vec::new()];
     let mut good_ends = Vec::new();
@@ -49,7 +49,7 @@ fn explore(first: World, check: &dyn Fn(&World)) -> usize {
         }
         for next in world.next() {
             let fresh = origins.len();
-            let number_of_next = *numbers.entry(next.likeness()).or_insert(fresh);
+            let number_of_next = *numbers.entry(next.canonical()).or_insert(fresh);
             if number_of_next == fresh {
                 origins.push(Vec::new());
                 ahead.push((fresh, next));

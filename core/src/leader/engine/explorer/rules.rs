@@ -7,10 +7,10 @@ use crate::{
     id::TaskNumber,
     leader::engine::{
         Engine,
-        copy::CopyState,
-        elements::Elements,
+        job::Elements,
         protocol::{Action, Input},
-        task::{Task, Work},
+        schedule,
+        table::{Task, Work},
     },
     wire::Outcome,
 };
@@ -63,20 +63,21 @@ impl Engine {
             return Vec::new();
         }
         let is_result = matches!(input, Input::Result(_));
-        let before = number.and_then(|number| Some((number, self.tasks.get(&number)?.clone())));
-        let first_new = self.next_task;
+        let before =
+            number.and_then(|number| Some((number, self.shared.tasks.get(number)?.clone())));
+        let first_new = self.shared.tasks.next_number();
         let mut actions = self.step(input);
         match rule {
             Rule::LiveTable if is_result => self.restore(before),
             Rule::OneOwner if !is_result => {
                 if let Some((_, task)) = before {
-                    let number = TaskNumber(self.next_task);
-                    self.next_task += 1;
+                    let number = self.shared.tasks.next_number();
+                    self.shared.tasks.skip_number();
                     self.restore(Some((number, task)));
                 }
             }
             Rule::Tiling if not_run => {
-                for number in first_new..self.next_task {
+                for number in first_new.0..self.shared.tasks.next_number().0 {
                     self.retire(TaskNumber(number));
                 }
                 actions.retain(|action| !matches!(action, Action::Publish { .. }));
@@ -87,13 +88,10 @@ impl Engine {
                         message.header.copy.attempt = 1;
                     }
                 }
-                for task in self.tasks.values_mut() {
-                    task.attempt = task.attempt.min(1);
-                    task.copies.iter_mut().for_each(|copy| copy.attempt = 1);
-                }
+                self.shared.tasks.iter_mut().for_each(Task::forget_attempts);
             }
             Rule::Budgets => {
-                for task in self.tasks.values_mut() {
+                for task in self.shared.tasks.iter_mut() {
                     if let Work::Run { elements, .. } = &mut task.work {
                         let mut end = 0;
                         let ends = elements.lengths().into_iter().map(|length| {
@@ -111,26 +109,30 @@ impl Engine {
                         message.header.isolated = false;
                     }
                 }
-                self.tasks.values_mut().for_each(|task| task.isolated = false);
+                self.shared.tasks.iter_mut().for_each(|task| task.isolated = false);
             }
             _ => {}
         }
         actions
     }
 
+    /// Retires a task, as if it were done.
+    fn retire(&mut self, number: TaskNumber) {
+        let Some(job) = self.shared.tasks.get(number).map(|task| task.job) else { return };
+        if let Some(job) = self.jobs.get_mut(job) {
+            schedule::retire(&mut self.shared, job, number);
+        }
+    }
+
     /// Puts a task back that was retired.
     fn restore(&mut self, task: Option<(TaskNumber, Task)>) {
-        let Some((number, mut task)) = task else { return };
-        if self.tasks.contains_key(&number) {
+        let Some((number, task)) = task else { return };
+        if self.shared.tasks.get(number).is_some() {
             return;
         }
-        let Some(mut job) = self.jobs.remove(&task.job) else { return };
-        for copy in &mut task.copies {
-            copy.state = CopyState::Publishing;
-        }
-        self.count_out(&mut job, &mut task);
-        job.tasks.insert(number);
-        self.jobs.insert(task.job, job);
-        self.tasks.insert(number, task);
+        let Some(job) = self.jobs.get_mut(task.job) else { return };
+        let output = schedule::expected_output(job, &task);
+        let charge = self.shared.tasks.restore(number, task, output);
+        schedule::take(&mut self.shared, job, number, charge);
     }
 }

@@ -16,13 +16,12 @@ use crate::{
     error::Error,
     id::{CopyId, JobId, LeaderId, TaskNumber, WorkerId},
     leader::engine::{
-        Engine, Settings,
-        batch::LatencyTarget,
+        Engine, LatencyTarget, Settings,
         event::JobEvent,
-        protocol::{Action, Input, Pull, PulledBlock},
+        protocol::{Action, Input, Pull},
     },
     operation::ErrorKind,
-    plan::{End, OnFailure, Plan, Stage, StepPlan},
+    plan::{Block, End, OnFailure, Plan, Stage, StepPlan},
     registry::{StepReference, Verb},
     wire::{Lease, LeasedTask, Presence, ProbeReply, ResultMessage, Return, TaskMessage},
 };
@@ -213,7 +212,7 @@ impl World {
                 let bytes: Vec<u8> = self.source.drain(..count).collect();
                 let ends = (1..=count as u32).collect();
                 let progress = if self.source.is_empty() { Pull::Ended } else { Pull::Done };
-                let block = PulledBlock { bytes: bytes.into(), ends };
+                let block = Block { bytes: bytes.into(), ends };
                 self.hear(Input::Pulled { job, block, progress });
             }
             Action::Output { outputs, .. } => {
@@ -240,7 +239,7 @@ impl World {
                 self.skipped.push((index, error.kind()));
             }
             JobEvent::TaskRepublished { reason, .. }
-                if reason.contains("the broker lost it") || reason.contains("fell silent") =>
+                if reason.contains("the broker lost it") || reason.contains("expired") =>
             {
                 self.losses += 1;
             }
@@ -258,17 +257,17 @@ impl World {
 
     /// What makes this world different from others: no clocks, no measurements, no numbers of tasks
     /// and copies, no order where there is none.
-    pub(super) fn likeness(&self) -> u64 {
+    pub(super) fn canonical(&self) -> u64 {
         let sorted = |mut list: Vec<String>| {
             list.sort_unstable();
             list
         };
-        let about = |copy: CopyId| self.engine.likeness_of(copy.task, copy.attempt);
+        let about = |copy: CopyId| self.engine.canonical_copy(copy);
         let copy = |copy: &Copy| {
             let isolated = copy.message.header.isolated;
             format!("{} {} {isolated}", about(copy.about()), copy.redelivered)
         };
-        let nonce = |nonce: u64| self.engine.likeness_of_probe(nonce);
+        let nonce = |nonce: u64| self.engine.canonical_probe(nonce);
         let answer = |answer: &Reply| match answer {
             Reply::Result(result) => {
                 let of = about(result.header.copy);
@@ -302,7 +301,7 @@ impl World {
         sorted(self.workers.iter().map(seat).collect()).hash(&mut hasher);
         sorted(self.replies.iter().map(answer).collect()).hash(&mut hasher);
         self.unconfirmed.iter().copied().map(about).collect::<Vec<_>>().hash(&mut hasher);
-        self.engine.likeness().hash(&mut hasher);
+        self.engine.canonical().hash(&mut hasher);
         (&self.source, &self.combining, outputs, &self.value).hash(&mut hasher);
         (self.faults, &self.ended, self.deaths, self.cancellable).hash(&mut hasher);
         (self.reasons - self.again, self.excuses - self.losses).hash(&mut hasher);

@@ -39,7 +39,7 @@ pub(crate) struct FoldState {
     pub(crate) complete: bool,
 }
 
-/// LeasedTask partial results of one fold. At most `fan_in` for each task that is out, and one more.
+/// Held: partial results of one fold. At most `fan_in` for each task that is out, and one more.
 #[derive(Debug, Clone)]
 pub(crate) enum FoldTree {
     /// Combines whatever neighbours exist.

@@ -13,10 +13,10 @@ use crate::{
     leader::engine::{
         Engine,
         event::{JobEvent, Stall},
-        protocol::{Action, Input, Pull, PulledBlock},
+        protocol::{Action, Input, Pull},
     },
     operation::{ErrorKind, OperationError},
-    plan::{End, OnFailure, Stage},
+    plan::{Block, End, OnFailure, Stage},
     registry::{Refusal, Verb},
     wire::{Outcome, ReturnReason, TaskKind, TaskMessage},
 };
@@ -390,10 +390,10 @@ fn an_input_that_fails_midway_delivers_what_came_before() {
     leader.sources.push((job(1), 0..0));
     let plan = Arc::new(plan(vec![step(Verb::Map)], stream()));
     // The failure comes by hand, in place of the end that the source of no elements gave.
-    let mut engine = Engine::new(leader.engine.settings.clone());
+    let mut engine = Engine::new(leader.engine.shared.settings.clone());
     engine.step(Input::Start { job: job(1), plan, hint: None });
     leader.engine = engine;
-    let block = PulledBlock { bytes: Bytes::from_static(&[5]), ends: vec![1] };
+    let block = Block { bytes: Bytes::from_static(&[5]), ends: vec![1] };
     let error: Box<dyn std::error::Error + Send + Sync> = "disk on fire".into();
     let progress = Pull::Failed(Arc::from(error));
     leader.hear(Input::Pulled { job: job(1), block, progress });
@@ -512,12 +512,12 @@ fn a_fold_whose_partial_results_are_large_goes_on() {
 #[test]
 fn a_program_without_steps_waits_for_its_reader() {
     let mut leader = Table::new();
-    let mut engine = Engine::new(leader.engine.settings.clone());
+    let mut engine = Engine::new(leader.engine.shared.settings.clone());
     std::mem::swap(&mut leader.engine, &mut engine);
     let plan = Arc::new(plan(Vec::new(), stream()));
     leader.engine.step(Input::Start { job: job(1), plan, hint: None });
     let huge = Bytes::from(vec![0; 33 << 20]);
-    let block = PulledBlock { ends: vec![huge.len() as u32], bytes: huge };
+    let block = Block { ends: vec![huge.len() as u32], bytes: huge };
     let pulls = |actions: &[Action]| actions.iter().any(|a| matches!(a, Action::Pull { .. }));
     let actions = leader.engine.step(Input::Pulled { job: job(1), block, progress: Pull::Done });
     assert!(!pulls(&actions), "nothing is pulled while nobody reads");

@@ -10,13 +10,12 @@ use crate::{
     error::Error,
     id::{ExecutionId, JobId, LeaderId, WorkerId},
     leader::engine::{
-        Engine, Settings,
-        batch::LatencyTarget,
+        Engine, LatencyTarget, Settings,
         event::JobEvent,
-        protocol::{Action, Input, Pull, PulledBlock},
+        protocol::{Action, Input, Pull},
     },
     operation::{ErrorKind, OperationError},
-    plan::{End, OnFailure, Plan, Stage, StepPlan},
+    plan::{Block, End, OnFailure, Plan, Stage, StepPlan},
     registry::{StepReference, Verb},
     wire::{
         Outcome, Presence, ResultHeader, ResultMessage, Return, ReturnReason, Segment, TaskMessage,
@@ -152,11 +151,7 @@ impl Table {
         let bytes: Vec<u8> = source.by_ref().take(elements as usize).collect();
         let ends = (1..=bytes.len() as u32).collect();
         let progress = if source.start == source.end { Pull::Ended } else { Pull::Done };
-        self.hear(Input::Pulled {
-            job,
-            block: PulledBlock { bytes: bytes.into(), ends },
-            progress,
-        });
+        self.hear(Input::Pulled { job, block: Block { bytes: bytes.into(), ends }, progress });
     }
 
     /// The oldest message that was published and not looked at yet.

@@ -7,8 +7,9 @@ use crate::id::WorkerId;
 /// One published copy of a task.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) struct TaskCopy {
+    /// The number of the copy among those of its task, from 1.
     pub(crate) attempt: u32,
-    /// Whether it asks to be run in a process of its own.
+    /// Whether the copy asks to be run in a child process.
     pub(crate) isolated: bool,
     pub(crate) state: CopyState,
 }
@@ -18,30 +19,30 @@ pub(crate) struct TaskCopy {
 pub(crate) enum CopyState {
     /// On its way to the broker.
     Publishing,
-    /// The broker has confirmed it: it waits there, or runs.
+    /// The broker has confirmed it: it is in the queue, or a worker runs it.
     Queued {
-        /// Its confirm, in the order of all confirms and probes: a probe with a higher number was
-        /// published behind it.
+        /// The place of its confirm in the order of all confirms and probes: a probe with a higher
+        /// number was published after the copy.
         order: u64,
-        /// When, in quiet time.
+        /// When it was confirmed, in quiet time.
         since: Duration,
     },
-    /// A worker runs it and says so again and again; the broker knows nothing of it any more.
+    /// A worker runs it and renews its lease; it is in no queue any more.
     Leased {
         worker: WorkerId,
-        /// When it said so last, in quiet time.
+        /// When the lease was renewed last, in quiet time.
         heard: Duration,
-        /// The offset of the element that it ran then.
+        /// The offset of the element that the worker ran then.
         offset: u32,
     },
 }
 
 impl TaskCopy {
-    pub(crate) fn new(attempt: u32, isolated: bool) -> Self {
+    pub(super) fn new(attempt: u32, isolated: bool) -> Self {
         Self { attempt, isolated, state: CopyState::Publishing }
     }
 
-    /// The worker that keeps it alive.
+    /// The worker that leases it.
     pub(crate) fn holder(&self) -> Option<WorkerId> {
         match self.state {
             CopyState::Leased { worker, .. } => Some(worker),

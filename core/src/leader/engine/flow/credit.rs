@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use super::batch::Sizing;
+use super::Sizing;
 use crate::{broker::Pool, plan::Stage};
 
 /// Tasks that may be out in one pool, beyond which growth stops (or twice the slots, if more).
@@ -13,9 +13,6 @@ const BLIND_WINDOW: u32 = 4;
 const FIRST_BURST: u32 = 32;
 /// Encoded input that may be out in one pool.
 const MAX_POOL_BYTES: usize = 64 << 20;
-/// What one job may hold: pulled, out, expected back, and not yet taken by its reader.
-pub(crate) const MAX_JOB_BYTES: usize = 32 << 20;
-
 /// Whose slots tasks wait for. Those of both kinds of one pool share a queue, but no slots: what
 /// many asynchronous tasks have out must not count against the few that compute.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
@@ -109,7 +106,7 @@ impl PoolFlow {
 
 #[cfg(test)]
 mod tests {
-    use super::{super::batch::LatencyTarget, *};
+    use super::{super::LatencyTarget, *};
 
     fn sizing(slots: u32, cost: Option<Duration>) -> Sizing {
         Sizing {

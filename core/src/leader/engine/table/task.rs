@@ -1,50 +1,46 @@
-//! A task at the leader.
+//! A task: a batch on its way through a stage.
 
 use std::{collections::BTreeMap, time::Duration};
 
-use super::{
-    copy::{CopyState, TaskCopy},
-    elements::Elements,
-    flow::Lane,
-    fold::Partial,
-};
+use super::{CopyState, TaskCopy};
 use crate::{
     id::{JobId, WorkerId},
+    leader::engine::{flow::Lane, fold::Partial, job::Elements},
     registry::Refusal,
     wire::{Outcome, ResultHeader},
 };
 
-/// A task at the leader: the one owner of its elements, or of the partial results it combines.
+/// A task: the one owner of its elements, or of the partial results that it combines.
+///
+/// `attempt`, `copies` and `state` are changed by the [`TaskTable`](super::TaskTable) alone.
 #[derive(Debug, Clone)]
 pub(crate) struct Task {
     pub(crate) job: JobId,
     pub(crate) stage: usize,
     pub(crate) lane: Lane,
     pub(crate) work: Work,
-    /// The number of the newest copy; 0 before the first.
-    pub(crate) attempt: u32,
-    /// Copies that the broker or a worker has, or may have; none while it waits.
-    pub(crate) copies: Vec<TaskCopy>,
-    pub(crate) state: TaskState,
-    /// Whether it is run in processes of its own from now on: it may have killed a worker (rule 7).
+    /// Whether copies from now on run in child processes: the task may have killed a worker
+    /// (rule 7).
     pub(crate) isolated: bool,
-    /// How often it came back as redelivered although it was isolated, or garbled: what it costs
-    /// is found by halving.
+    /// How often the task came back as redelivered although it was isolated, or with an undecodable
+    /// reply. Past a limit the batch is halved.
     pub(crate) redelivered: u32,
-    /// How often it came back otherwise, or its publishing failed: what the back-off counts.
+    /// How often the task came back for another reason, or could not be published: sets the
+    /// back-off.
     pub(crate) setbacks: u32,
-    /// Who refused it, when first, and why.
+    /// The workers that refused the task, when each did first, and why.
     pub(crate) refusals: BTreeMap<WorkerId, (Duration, Refusal)>,
-    /// What it was counted with in the credit of its pool while it is out.
-    pub(crate) charged: usize,
-    /// Bytes of output that it was expected to give, counted in its job's credit.
-    pub(crate) expected: usize,
+    /// The number of the newest copy; 0 before the first.
+    pub(super) attempt: u32,
+    /// Copies that the broker or a worker has, or may have; none while the task waits.
+    pub(super) copies: Vec<TaskCopy>,
+    pub(super) state: TaskState,
 }
 
-/// What a task is about.
+/// The batch of a task.
 #[derive(Debug, Clone)]
 pub(crate) enum Work {
-    /// Elements, and the step at which they start (not 0 behind a failed `try_map`).
+    /// Elements, and the step at which they start (not 0 after a failed `try_map`).
     Run { elements: Elements, first_step: usize },
     /// Neighbouring partial results to combine.
     Combine { partials: Vec<Partial> },
@@ -53,12 +49,22 @@ pub(crate) enum Work {
 /// Where a task is.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum TaskState {
-    /// Waits for its back-off.
+    /// Waits for the end of its back-off.
     Waiting { until: Duration },
     /// Its back-off is over; it waits for credit.
     Due,
-    /// Its copies are out.
-    Out,
+    /// At least one copy is published.
+    Out { charge: Charge },
+}
+
+/// What a task that is out takes from the credit of its pool and of its job.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[must_use = "credit is taken, or given back"]
+pub(crate) struct Charge {
+    /// Encoded bytes of its batch.
+    pub(crate) input: usize,
+    /// Bytes of output that are expected.
+    pub(crate) output: usize,
 }
 
 impl Task {
@@ -75,9 +81,26 @@ impl Task {
             redelivered: 0,
             setbacks: 0,
             refusals: BTreeMap::new(),
-            charged: 0,
-            expected: 0,
         }
+    }
+
+    /// The number of the newest copy; 0 before the first.
+    pub(crate) fn attempt(&self) -> u32 {
+        self.attempt
+    }
+
+    pub(crate) fn state(&self) -> TaskState {
+        self.state
+    }
+
+    /// Whether at least one copy is published.
+    pub(crate) fn is_out(&self) -> bool {
+        matches!(self.state, TaskState::Out { .. })
+    }
+
+    /// Copies that the broker or a worker has, or may have.
+    pub(crate) fn copies(&self) -> &[TaskCopy] {
+        &self.copies
     }
 
     /// How many elements, or partial results, its batch has.
@@ -98,8 +121,8 @@ impl Task {
         }
     }
 
-    /// A new task of the same stage: numbers, copies and refusals start anew. What was suspect
-    /// stays so.
+    /// A task of the same stage with another batch. Copies and refusals start anew; a task that is
+    /// isolated stays so.
     pub(crate) fn with(&self, work: Work) -> Self {
         let isolated = self.isolated;
         Self { isolated, ..Self::new(self.job, self.stage, self.lane.clone(), work) }
@@ -109,21 +132,14 @@ impl Task {
         self.copies.iter().find(|copy| copy.attempt == attempt)
     }
 
-    /// Where a copy is, to be changed.
-    pub(crate) fn copy_state(&mut self, attempt: u32) -> Option<&mut CopyState> {
+    /// The state of a copy, to be changed.
+    pub(super) fn copy_state(&mut self, attempt: u32) -> Option<&mut CopyState> {
         let copy = self.copies.iter_mut().find(|copy| copy.attempt == attempt);
         copy.map(|copy| &mut copy.state)
     }
 
-    /// Forgets a copy; whether the task waits for an answer that will not come.
-    pub(crate) fn lose_copy(&mut self, attempt: u32) -> bool {
-        let known = self.copy(attempt).is_some();
-        self.copies.retain(|copy| copy.attempt != attempt);
-        known && self.copies.is_empty()
-    }
-
-    /// Whether a result speaks of this batch: it tiles it (the decoder has checked that it tiles
-    /// something), its failures name steps that exist, and its outputs are as many as they can be.
+    /// Whether a result is one of this batch: its segments tile it (the decoder has checked that they
+    /// tile something), its failures name steps that exist, and the numbers of outputs are possible.
     pub(crate) fn fits(&self, header: &ResultHeader, shape: Shape) -> bool {
         let outcome_fits = |elements: u32, outcome: &Outcome| match outcome {
             Outcome::Done { outputs, counts, .. } if shape.folds => {
@@ -149,4 +165,13 @@ pub(crate) struct Shape {
     pub(crate) folds: bool,
     pub(crate) one_to_one: bool,
     pub(crate) measured: bool,
+}
+
+#[cfg(test)]
+impl Task {
+    /// Numbers all copies 1, as if they had no numbers.
+    pub(crate) fn forget_attempts(&mut self) {
+        self.attempt = self.attempt.min(1);
+        self.copies.iter_mut().for_each(|copy| copy.attempt = 1);
+    }
 }

@@ -33,7 +33,7 @@ struct Slots {
 }
 
 impl Workers {
-    pub(crate) fn hear(&mut self, presence: Presence, now: Duration) {
+    pub(crate) fn heard(&mut self, presence: Presence, now: Duration) {
         let slots = Slots { blocking: presence.slots, asynchronous: presence.async_slots };
         let worker = WorkerSeen { pools: presence.pools, slots, at: now };
         let same = |known: &WorkerSeen| known.pools == worker.pools && known.slots == worker.slots;

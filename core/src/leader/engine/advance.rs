@@ -1,0 +1,52 @@
+//! What follows for a job from what has happened to it: combinations, its value, its end.
+
+use bytes::Bytes;
+
+use super::{
+    combine,
+    job::{Indexes, JobState, OutputBlock},
+    output,
+    shared::Shared,
+};
+use crate::{codec, error::Error, plan::End};
+
+/// Does what follows; returns the result of the job if it is over.
+pub(super) fn advance(shared: &mut Shared, job: &mut JobState) -> Option<Result<(), Error>> {
+    if output::has_taken_all(job) {
+        return Some(Ok(()));
+    }
+    if let Some(error) = job.take_verdict() {
+        return Some(Err(error));
+    }
+    let streams = matches!(job.plan.end, End::Stream { .. });
+    if !streams && job.source.failure.is_some() {
+        return input_failed(job).map(Err);
+    }
+    while let Some(partials) = job.next_combination() {
+        combine::combine(shared, job, partials);
+    }
+    if !job.is_settled() {
+        return None;
+    }
+    let value = match &job.plan.end {
+        // What came before the failure of the input has been delivered; now the failure.
+        End::Stream { .. } => return Some(input_failed(job).map_or(Ok(()), Err)),
+        End::Count => Some(Bytes::from(codec::encode(&job.counted).unwrap_or_default())),
+        End::Fold { empty, .. } => {
+            let last = job.stages.len() - 1;
+            let whole = job.fold.as_ref()?.finished(job.stages[last].next_position())?;
+            whole.or_else(|| empty.clone())
+        }
+    };
+    if let Some(values) = value {
+        let indexes = Indexes::Range { first: 0 };
+        let block = OutputBlock { values, count: 1, indexes, charged: 0 };
+        output::deliver(shared, job, block);
+    }
+    Some(Ok(()))
+}
+
+fn input_failed(job: &mut JobState) -> Option<Error> {
+    let (index, source) = job.source.failure.take()?;
+    Some(Error::Input { job: job.id, index, source })
+}

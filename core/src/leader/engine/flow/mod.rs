@@ -1,0 +1,49 @@
+//! How much is sent to whom: batch sizes, credit, and the slots of live workers (rules 17 to 20).
+
+mod batch;
+mod credit;
+mod workers;
+
+use std::{collections::BTreeMap, time::Duration};
+
+pub(crate) use batch::{Cost, LatencyTarget, MAX_BATCH_BYTES, Sizing};
+pub(crate) use credit::{Lane, PoolFlow};
+pub(crate) use workers::Workers;
+
+use super::table::Charge;
+
+/// The credit of each lane. Bounded by the pools of the plans that ran.
+#[derive(Debug, Clone, Default)]
+pub(crate) struct Flows {
+    lanes: BTreeMap<Lane, PoolFlow>,
+}
+
+impl Flows {
+    pub(crate) fn get(&self, lane: &Lane) -> Option<&PoolFlow> {
+        self.lanes.get(lane)
+    }
+
+    /// A task went out.
+    pub(crate) fn take(&mut self, lane: &Lane, charge: Charge, now: Duration) {
+        self.lanes.entry(lane.clone()).or_default().sent(charge.input, now);
+    }
+
+    /// A task is no longer out.
+    pub(crate) fn give_back(&mut self, lane: &Lane, charge: Charge) {
+        if let Some(flow) = self.lanes.get_mut(lane) {
+            flow.came_back(charge.input);
+        }
+    }
+
+    /// Learns from how long a task waited on its worker.
+    pub(crate) fn observe(&mut self, lane: &Lane, waited: Duration, sizing: &Sizing) {
+        if let Some(flow) = self.lanes.get_mut(lane) {
+            flow.observe(waited, sizing);
+        }
+    }
+
+    #[cfg(test)]
+    pub(crate) fn iter(&self) -> impl Iterator<Item = (&Lane, &PoolFlow)> {
+        self.lanes.iter()
+    }
+}

@@ -1,0 +1,120 @@
+//! What becomes of a task when one of its copies is gone.
+
+use std::time::Duration;
+
+use super::{combine, element, job::JobState, retry, schedule, shared::Shared, split, table::Work};
+use crate::{
+    id::{CopyId, TaskNumber},
+    operation::{ErrorKind, OperationError},
+};
+
+/// A task that came back this often although it was isolated, or with an undecodable reply, is
+/// halved.
+const HALVED_AFTER: u32 = 3;
+/// A single element that did so this often fails.
+const FAILS_AFTER: u32 = 10;
+
+/// No reply to a copy will come. A task without any copy left is reissued.
+pub(super) fn reissue(shared: &mut Shared, job: &mut JobState, copy: CopyId) {
+    if shared.tasks.remove_copy(copy) {
+        schedule::reissue(shared, job, copy.task, Duration::ZERO);
+    }
+}
+
+/// As [`reissue`], after a back-off: a worker that can run the task may come at any time.
+pub(super) fn reissue_after_setback(shared: &mut Shared, job: &mut JobState, copy: CopyId) {
+    if !shared.tasks.remove_copy(copy) {
+        return;
+    }
+    let Some(task) = shared.tasks.get_mut(copy.task) else { return };
+    task.setbacks += 1;
+    // At most 1.6 s.
+    let delay = retry::delay(None, task.setbacks.min(5), copy.task);
+    schedule::reissue(shared, job, copy.task, delay);
+}
+
+/// As [`reissue`], for a reason that may lie in the batch: after some times it is halved, and a single
+/// element fails.
+pub(super) fn reissue_suspected(
+    shared: &mut Shared,
+    job: &mut JobState,
+    copy: CopyId,
+    reason: &str,
+) {
+    if !shared.tasks.remove_copy(copy) {
+        return;
+    }
+    let number = copy.task;
+    let Some(task) = shared.tasks.get_mut(number) else { return };
+    task.redelivered += 1;
+    let redelivered = task.redelivered;
+    let splits = split::may_split(job, task);
+    if splits && redelivered >= HALVED_AFTER {
+        split::halve(shared, job, number);
+    } else if !splits && redelivered >= FAILS_AFTER {
+        let text = format!("given up after {FAILS_AFTER} deliveries: {reason}");
+        element::give_up(shared, job, number, OperationError::new(ErrorKind::Crash, text));
+    } else {
+        schedule::reissue(shared, job, number, Duration::ZERO);
+    }
+}
+
+/// The child process that ran a task died, at this offset if it is known.
+pub(super) fn crashed(
+    shared: &mut Shared,
+    job: &mut JobState,
+    number: TaskNumber,
+    offset: Option<u32>,
+    status: &str,
+) {
+    let Some(task) = shared.tasks.get_mut(number) else { return };
+    task.isolated = true;
+    let count = task.len();
+    if split::may_split(job, task) {
+        match offset {
+            Some(offset) => {
+                let offset = (offset as usize).min(count - 1);
+                split::isolate_element(shared, job, number, offset);
+            }
+            None => split::halve(shared, job, number),
+        }
+        return;
+    }
+    let error = OperationError::new(ErrorKind::Crash, format!("its process died: {status}"));
+    element::charge_single(shared, job, number, offset.unwrap_or(0) as usize, error);
+}
+
+/// The element at this offset does not decode.
+pub(super) fn undecodable(
+    shared: &mut Shared,
+    job: &mut JobState,
+    number: TaskNumber,
+    operation: &str,
+    offset: u32,
+    reason: &str,
+) {
+    let Some(task) = shared.tasks.get(number) else { return };
+    let (count, offset) = (task.len(), offset as usize);
+    if split::may_split(job, task) {
+        split::isolate_element(shared, job, number, offset.min(count - 1));
+        return;
+    }
+    let text = format!("the element does not decode as an input of `{operation}`: {reason}");
+    let error = OperationError::new(ErrorKind::Codec, text);
+    element::charge_single(shared, job, number, offset, error);
+}
+
+/// A task, or the reply to it, is larger than the broker accepts.
+pub(super) fn too_large(shared: &mut Shared, job: &mut JobState, number: TaskNumber, reason: &str) {
+    let Some(task) = shared.tasks.get(number) else { return };
+    if split::may_split(job, task) {
+        split::halve(shared, job, number);
+    } else if let Work::Combine { .. } = task.work {
+        combine::combine_here(shared, job, number);
+    } else {
+        let leaf =
+            if task.len() > 1 { "; a fold of fixed shape does not cut its leaves" } else { "" };
+        let error = OperationError::new(ErrorKind::TooLarge, format!("{reason}{leaf}"));
+        element::give_up(shared, job, number, error);
+    }
+}

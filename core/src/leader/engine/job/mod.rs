@@ -1,0 +1,271 @@
+//! A job at the leader.
+
+mod account;
+mod elements;
+mod jobs;
+mod outputs;
+mod reorder;
+mod stage;
+
+use std::{collections::BTreeMap, error::Error as StdError, sync::Arc, time::Duration};
+
+pub(crate) use account::{JobAccount, MAX_JOB_BYTES};
+pub(crate) use elements::Elements;
+pub(crate) use jobs::Jobs;
+pub(crate) use outputs::{Indexes, OutputBlock, Passing, Release};
+pub(crate) use reorder::ReorderBuffer;
+pub(crate) use stage::StageState;
+
+use super::{
+    event::{Progress, Stall},
+    flow::MAX_BATCH_BYTES,
+    fold::{FoldState, FoldTree, LEAF, Partial},
+    table::Charge,
+};
+use crate::{
+    error::Error,
+    id::JobId,
+    plan::{End, Plan},
+    registry::Verb,
+    wire::MAX_MESSAGE_BYTES,
+};
+
+/// Partial results from this size on are combined as soon as there are two.
+const LARGE_PARTIAL: usize = 64 << 10;
+
+/// A job at the leader: all that it owns except its live tasks.
+#[derive(Debug, Clone)]
+pub(crate) struct JobState {
+    pub(crate) id: JobId,
+    pub(crate) plan: Arc<Plan>,
+    pub(crate) source: SourceProgress,
+    pub(crate) stages: Vec<StageState>,
+    pub(crate) account: JobAccount,
+    pub(crate) fold: Option<FoldTree>,
+    /// Combinations that run on the leader.
+    pub(crate) combining: BTreeMap<u64, Vec<Partial>>,
+    pub(crate) next_combination: u64,
+    /// Outputs of the last stage that came before their predecessors.
+    pub(crate) releases: ReorderBuffer<Release>,
+    /// Encoded size of the largest partial result so far.
+    pub(crate) largest_partial: usize,
+    /// The sum of a `count`.
+    pub(crate) counted: u64,
+    pub(crate) progress: Progress,
+    /// When the job last made progress, in wall time.
+    pub(crate) moved: Duration,
+    pub(crate) stall: Option<Stall>,
+    /// Why the job fails, once that is decided; it ends with the step that decided it.
+    verdict: Verdict,
+}
+
+/// The source of a job, seen from the leader.
+#[derive(Debug, Clone, Default)]
+pub(crate) struct SourceProgress {
+    /// A pull is under way.
+    pub(crate) pulling: bool,
+    /// There is nothing more to pull.
+    pub(crate) ended: bool,
+    /// The error after which there is nothing more, and its index.
+    pub(crate) failure: Option<(u64, Arc<dyn StdError + Send + Sync>)>,
+    /// The number of elements, if it is known.
+    pub(crate) total: Option<u64>,
+}
+
+#[derive(Debug, Default)]
+struct Verdict(Option<Error>);
+
+impl Clone for Verdict {
+    /// Between two steps there is none, and engines are cloned between two steps.
+    fn clone(&self) -> Self {
+        debug_assert!(self.0.is_none(), "the step that decides ends the job");
+        Self(None)
+    }
+}
+
+impl JobState {
+    pub(crate) fn new(id: JobId, plan: Arc<Plan>, hint: Option<u64>, now: Duration) -> Self {
+        let fold = match &plan.end {
+            End::Fold { deterministic, .. } => Some(FoldTree::new(*deterministic)),
+            _ => None,
+        };
+        Self {
+            id,
+            source: SourceProgress { total: hint, ..SourceProgress::default() },
+            stages: plan.stages.iter().map(|_| StageState::default()).collect(),
+            account: JobAccount::default(),
+            plan,
+            fold,
+            combining: BTreeMap::new(),
+            next_combination: 0,
+            releases: ReorderBuffer::default(),
+            largest_partial: 0,
+            counted: 0,
+            progress: Progress { total: hint, ..Progress::default() },
+            moved: now,
+            stall: None,
+            verdict: Verdict::default(),
+        }
+    }
+
+    /// Decides that the job fails; the first decision counts.
+    pub(crate) fn fail(&mut self, error: impl Into<Error>) {
+        self.verdict.0.get_or_insert_with(|| error.into());
+    }
+
+    pub(crate) fn has_failed(&self) -> bool {
+        self.verdict.0.is_some()
+    }
+
+    pub(crate) fn take_verdict(&mut self) -> Option<Error> {
+        self.verdict.0.take()
+    }
+
+    pub(crate) fn is_last(&self, stage: usize) -> bool {
+        stage + 1 == self.stages.len()
+    }
+
+    /// Whether this stage ends in a fold.
+    pub(crate) fn folds(&self, stage: usize) -> bool {
+        self.is_last(stage) && self.fold.is_some()
+    }
+
+    /// Whether the batches of this stage are leaves of a fixed tree.
+    pub(crate) fn has_leaves(&self, stage: usize) -> bool {
+        self.folds(stage) && matches!(self.plan.end, End::Fold { deterministic: true, .. })
+    }
+
+    /// Whether outputs must keep the order of the input.
+    pub(crate) fn keeps_order(&self) -> bool {
+        matches!(self.plan.end, End::Stream { ordered: true, .. } | End::Fold { .. })
+    }
+
+    /// Whether failures wait for their turn: an ordered `take` ignores those beyond its end.
+    pub(crate) fn defers_failures(&self) -> bool {
+        matches!(self.plan.end, End::Stream { ordered: true, take: Some(_) })
+    }
+
+    /// Whether each element of the stage gives exactly one output.
+    pub(crate) fn is_one_to_one(&self, stage: usize) -> bool {
+        self.plan.stages[stage]
+            .steps
+            .iter()
+            .all(|step| matches!(step.reference.verb, Verb::Map | Verb::TryMap))
+    }
+
+    /// Whether nothing more will come into this stage.
+    pub(crate) fn is_fed(&self, stage: usize) -> bool {
+        self.source.ended && self.stages[..stage].iter().all(|upstream| upstream.open() == 0)
+    }
+
+    /// Whether everything is settled.
+    pub(crate) fn is_settled(&self) -> bool {
+        self.source.ended && self.stages.iter().all(|stage| stage.open() == 0)
+    }
+
+    /// Elements of this stage that no task has been made of, where that is known.
+    pub(crate) fn remaining(&self, stage: usize) -> Option<u64> {
+        let pending = self.stages[stage].pending_elements();
+        if self.is_fed(stage) {
+            return Some(pending);
+        }
+        if stage > 0 {
+            return None;
+        }
+        Some(pending + self.source.total?.saturating_sub(self.stages[0].next_position()))
+    }
+
+    /// Elements come into a stage.
+    pub(crate) fn feed(&mut self, stage: usize, elements: Elements) {
+        self.account.feed(&elements);
+        self.stages[stage].feed(elements);
+    }
+
+    /// Whether a batch of `wanted` elements should be cut now; slots are idle while fewer tasks than
+    /// `slots` are out.
+    pub(crate) fn is_ripe(&self, stage: usize, wanted: u64, slots: u32) -> bool {
+        let state = &self.stages[stage];
+        if state.pending_elements() == 0 {
+            return false;
+        }
+        if self.has_leaves(stage) {
+            return state.pending_elements() >= u64::from(LEAF) || self.is_fed(stage);
+        }
+        state.fills(wanted)
+            || state.flush
+            || self.is_fed(stage)
+            || (stage > 0 && state.tasks_out() < slots.max(1))
+    }
+
+    /// Whether new tasks of this stage would only add to outputs that wait. Whatever waits for this
+    /// waits for something that moves: a task, a later stage, or the reader. `has_due` says of a stage
+    /// whether one of its tasks waits for credit.
+    pub(crate) fn is_full(&self, stage: usize, has_due: impl Fn(usize) -> bool) -> bool {
+        if self.is_last(stage) {
+            let moves = self.account.undelivered() > 0 || self.stages[stage].tasks_out() > 0;
+            return self.account.outgoing() >= MAX_JOB_BYTES && moves;
+        }
+        let moves = (stage + 1..self.stages.len()).any(|later| {
+            let state = &self.stages[later];
+            state.tasks_out() > 0 || has_due(later) || state.pending_elements() > 0
+        });
+        self.account.held() >= MAX_JOB_BYTES && moves
+    }
+
+    /// The size of the next leaf, if no message could hold it.
+    pub(crate) fn oversized_leaf(&self, stage: usize) -> Option<u64> {
+        let size =
+            self.has_leaves(stage).then(|| self.stages[stage].size_of_first(LEAF as usize))?;
+        (size > MAX_MESSAGE_BYTES as u64).then_some(size)
+    }
+
+    /// Takes the next batch: up to `wanted` elements, up to the size of a batch.
+    pub(crate) fn cut(&mut self, stage: usize, wanted: u64) -> Option<Elements> {
+        if self.has_leaves(stage) {
+            // A leaf goes out whole.
+            return self.stages[stage].cut(LEAF as usize, usize::MAX);
+        }
+        self.stages[stage].cut(usize::try_from(wanted).unwrap_or(usize::MAX), MAX_BATCH_BYTES)
+    }
+
+    /// Settles positions; the bytes of their elements are free.
+    pub(crate) fn settle(&mut self, stage: usize, elements: &Elements) {
+        let count = elements.len() as u64;
+        self.stages[stage].settle(count);
+        self.account.settle(elements);
+        if stage == 0 {
+            self.progress.done += count;
+        }
+    }
+
+    /// A task of this stage went out.
+    pub(crate) fn task_went_out(&mut self, stage: usize, charge: Charge) {
+        self.account.expect(charge.output);
+        self.progress.tasks_out += 1;
+        self.stages[stage].tasks_out += 1;
+    }
+
+    /// A task of this stage is no longer out.
+    pub(crate) fn task_came_back(&mut self, stage: usize, charge: Charge) {
+        self.account.stop_expecting(charge.output);
+        self.progress.tasks_out -= 1;
+        self.stages[stage].tasks_out -= 1;
+    }
+
+    /// Neighbouring partial results that are to be combined now.
+    pub(crate) fn next_combination(&mut self) -> Option<Vec<Partial>> {
+        let last = self.stages.len() - 1;
+        let state = &self.stages[last];
+        // Where combining takes long, pairs keep most slots busy; where it is quick, wide runs
+        // save messages.
+        let slow = state.cost.per_element().is_some_and(|cost| cost > Duration::from_millis(1));
+        // Large ones are not hoarded either.
+        let slow = slow || self.largest_partial >= LARGE_PARTIAL;
+        let fold_state = FoldState {
+            fan_in: if slow { 2 } else { 8 },
+            total: self.is_fed(last).then_some(state.next_position()),
+            complete: self.is_settled(),
+        };
+        self.fold.as_mut()?.ready(fold_state)
+    }
+}

@@ -1,0 +1,121 @@
+//! A stage of a job: its elements, from their arrival to their outcome.
+
+use std::collections::VecDeque;
+
+use super::{Elements, Passing, ReorderBuffer};
+use crate::leader::engine::flow::{Cost, MAX_BATCH_BYTES};
+
+/// A stage of a job. Its counts change only together with the elements that they count.
+#[derive(Debug, Clone, Default)]
+pub(crate) struct StageState {
+    /// Elements that no task owns yet, in order.
+    pending: VecDeque<Elements>,
+    pending_elements: u64,
+    pending_bytes: usize,
+    /// The position of the next element that comes.
+    next_position: u64,
+    /// Positions that are not settled.
+    open: u64,
+    /// Tasks that are out; not those that wait for their back-off, or for credit.
+    pub(super) tasks_out: u32,
+    /// Whether pending elements go out although they do not fill a batch.
+    pub(crate) flush: bool,
+    /// Outputs on their way to the next stage that came before their predecessors.
+    pub(crate) passing: ReorderBuffer<Passing>,
+    pub(crate) cost: Cost,
+}
+
+impl StageState {
+    /// Elements that no task owns yet, in order.
+    pub(crate) fn pending(&self) -> &VecDeque<Elements> {
+        &self.pending
+    }
+
+    pub(crate) fn pending_elements(&self) -> u64 {
+        self.pending_elements
+    }
+
+    pub(crate) fn pending_bytes(&self) -> usize {
+        self.pending_bytes
+    }
+
+    /// The position of the next element that comes.
+    pub(crate) fn next_position(&self) -> u64 {
+        self.next_position
+    }
+
+    /// Positions that are not settled.
+    pub(crate) fn open(&self) -> u64 {
+        self.open
+    }
+
+    /// Tasks that are out.
+    pub(crate) fn tasks_out(&self) -> u32 {
+        self.tasks_out
+    }
+
+    pub(super) fn feed(&mut self, elements: Elements) {
+        debug_assert_eq!(elements.first(), self.next_position, "positions are given out in order");
+        let count = elements.len() as u64;
+        self.next_position += count;
+        self.open += count;
+        self.pending_elements += count;
+        self.pending_bytes += elements.bytes().len();
+        self.pending.push_back(elements);
+    }
+
+    /// Leaves a position to a failure that takes the place of its element.
+    pub(crate) fn skip_position(&mut self) -> u64 {
+        let position = self.next_position;
+        self.next_position += 1;
+        position
+    }
+
+    /// Takes up to `wanted` elements and, if `bytes` allows one, up to so many bytes.
+    pub(super) fn cut(&mut self, wanted: usize, bytes: usize) -> Option<Elements> {
+        let (mut left, mut room) = (wanted, bytes);
+        let mut parts = Vec::new();
+        while left > 0
+            && let Some(front) = self.pending.front_mut()
+        {
+            if !parts.is_empty() && front.size_of_first(1) > room {
+                break;
+            }
+            let count = front.fitting(room).min(left);
+            let part = front.slice(0..count);
+            if count == front.len() {
+                self.pending.pop_front();
+            } else {
+                *front = front.slice(count..front.len());
+            }
+            left -= count;
+            room = room.saturating_sub(part.bytes().len());
+            parts.push(part);
+        }
+        let batch = Elements::join(parts)?;
+        self.pending_elements -= batch.len() as u64;
+        self.pending_bytes -= batch.bytes().len();
+        Some(batch)
+    }
+
+    /// Encoded size of the first `count` pending elements.
+    pub(super) fn size_of_first(&self, count: usize) -> u64 {
+        let (mut left, mut size) = (count, 0);
+        for elements in &self.pending {
+            let count = left.min(elements.len());
+            size += elements.size_of_first(count) as u64;
+            left -= count;
+        }
+        size
+    }
+
+    /// Whether the pending elements fill a batch of this many elements, or of the size limit.
+    pub(super) fn fills(&self, wanted: u64) -> bool {
+        self.pending_elements >= wanted || self.pending_bytes >= MAX_BATCH_BYTES
+    }
+
+    pub(super) fn settle(&mut self, count: u64) {
+        debug_assert!(self.open >= count, "each position is settled once");
+        self.open -= count;
+    }
+}

@@ -1,0 +1,28 @@
+//! Leases: workers that keep the tasks alive that they run (rule 8).
+
+use super::{event::JobEvent, job::JobState, schedule, shared::Shared};
+use crate::{id::WorkerId, wire::LeasedTask};
+
+/// A worker runs a copy of a task of this job.
+pub(super) fn renewed(
+    shared: &mut Shared,
+    job: &mut JobState,
+    worker: WorkerId,
+    leased: &LeasedTask,
+) {
+    let (copy, now) = (leased.copy, shared.clocks.quiet);
+    let expected = |task: &_| schedule::expected_output(job, task);
+    let Some(change) = shared.tasks.lease(copy, worker, leased.offset, now, expected) else {
+        return;
+    };
+    if let Some(charge) = change.charge {
+        schedule::take(shared, job, copy.task, charge);
+    }
+    if change.first {
+        let event = JobEvent::TaskLeased { copy, worker };
+        shared.emit(job.id, event);
+    }
+    if change.moved {
+        shared.moved(job);
+    }
+}

@@ -1,0 +1,57 @@
+//! What the broker says about copies that were published.
+
+use std::time::Duration;
+
+use super::{
+    blame, event::JobEvent, gone, job::JobState, retry, schedule, shared::Shared, table::CopyState,
+};
+use crate::{broker::PublishError, error::Error, id::CopyId};
+
+/// The broker has a copy.
+pub(super) fn confirmed(shared: &mut Shared, copy: CopyId) {
+    let (order, now) = (shared.probes.next_order(), shared.clocks.quiet);
+    shared.tasks.confirm(copy, order, now);
+}
+
+/// The broker does not have a copy, or nothing is known about it.
+pub(super) fn failed(shared: &mut Shared, job: &mut JobState, copy: CopyId, error: &PublishError) {
+    let number = copy.task;
+    let known = shared.tasks.get(number).and_then(|task| task.copy(copy.attempt));
+    // A worker that leases it has it from the broker, whatever became of the confirm.
+    if known.is_none_or(|known| known.state != CopyState::Publishing) {
+        return;
+    }
+    // A copy of unknown fate is not waited for: its result would still be welcome.
+    if !shared.tasks.remove_copy(copy) {
+        return;
+    }
+    let Some(task) = shared.tasks.get_mut(number) else { return };
+    let delay = match error {
+        PublishError::Lost => {
+            // Both copies may be in the queue: the second must not kill another worker (rule 7).
+            task.isolated = true;
+            Duration::ZERO
+        }
+        PublishError::Nacked { .. } => {
+            task.setbacks += 1;
+            retry::delay(None, task.setbacks, number)
+        }
+        PublishError::TooLarge { .. } => {
+            return gone::too_large(shared, job, number, &error.to_string());
+        }
+        PublishError::Refused { .. } => {
+            let (operation, index) = blame::first(job, task);
+            let source = error.clone();
+            schedule::reissue(shared, job, number, Duration::ZERO);
+            return job.fail(Error::Submit { job: job.id, operation, index, source });
+        }
+        PublishError::Closed => {
+            schedule::reissue(shared, job, number, Duration::ZERO);
+            return job.fail(Error::Closed);
+        }
+    };
+    let next = CopyId::new(number, copy.attempt + 1);
+    let event = JobEvent::TaskRepublished { copy: next, reason: error.to_string() };
+    shared.emit(job.id, event);
+    schedule::reissue(shared, job, number, delay);
+}

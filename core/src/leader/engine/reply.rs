@@ -1,0 +1,239 @@
+//! What workers reply: results and returns.
+
+use std::{ops::Range, time::Duration};
+
+use bytes::Bytes;
+
+use super::{
+    blame::{TaskRun, blamed},
+    combine, dead_letter, element,
+    event::JobEvent,
+    fold::Partial,
+    gone,
+    job::{Elements, JobState},
+    output::{self, Outputs},
+    retry, schedule,
+    shared::Shared,
+    table::{Shape, Task, Work},
+};
+use crate::{
+    id::CopyId,
+    registry::Refusal,
+    wire::{NotRunReason, Outcome, ResultHeader, ResultMessage, Return, ReturnReason, Segment},
+};
+
+/// A result of a task of this job. Whichever copy it comes from, it counts: the task is live (rule 2).
+pub(super) fn result(shared: &mut Shared, job: &mut JobState, result: ResultMessage) {
+    let ResultMessage { header, payload } = result;
+    let number = header.copy.task;
+    let Some(task) = shared.tasks.get(number) else { return };
+    let shape = Shape {
+        steps: job.plan.stages[task.stage].steps.len(),
+        folds: job.folds(task.stage),
+        one_to_one: job.is_one_to_one(task.stage),
+        measured: !job.is_last(task.stage),
+    };
+    if !task.fits(&header, shape) {
+        tracing::warn!(copy = %header.copy, worker = %header.worker, "a result does not fit its task");
+        let reason = "a worker's result does not fit its task";
+        return gone::reissue_suspected(shared, job, header.copy, reason);
+    }
+    let Some(task) = schedule::retire(shared, job, number) else { return };
+    shared.moved(job);
+    measure(shared, job, &task, &header, payload.len());
+    let (attempt, worker) = (header.copy.attempt, Some(header.worker));
+    let run = TaskRun { number, task: &task, attempt, worker };
+    match &task.work {
+        Work::Run { elements, first_step } => {
+            batch_result(shared, job, &run, elements, *first_step, &header.segments, payload);
+        }
+        Work::Combine { partials } => {
+            combine_result(shared, job, &run, partials.clone(), &header.segments, payload);
+        }
+    }
+}
+
+/// Learns the cost of elements, and how long tasks wait on workers.
+fn measure(
+    shared: &mut Shared,
+    job: &mut JobState,
+    task: &Task,
+    header: &ResultHeader,
+    output: usize,
+) {
+    let ran = |segment: &&Segment| !matches!(segment.outcome, Outcome::NotRun { .. });
+    let elements: u64 = header.segments.iter().filter(ran).map(|s| u64::from(s.to - s.from)).sum();
+    if elements > 0 && task.len() > 0 {
+        let input = (task.size() as u64 * elements / task.len() as u64) as usize;
+        let busy = Duration::from_micros(header.busy_us);
+        job.stages[task.stage].cost.observe(busy, elements, input, output);
+    }
+    let sizing = shared.sizing(job, task.stage);
+    shared.flows.observe(&task.lane, Duration::from_micros(header.waited_us), &sizing);
+}
+
+/// Places each position of the batch (rule 4): settled, failed, or in a new task.
+fn batch_result(
+    shared: &mut Shared,
+    job: &mut JobState,
+    run: &TaskRun<'_>,
+    elements: &Elements,
+    first_step: usize,
+    segments: &[Segment],
+    mut payload: Bytes,
+) {
+    // A leaf of a fixed tree counts whole or not at all.
+    if job.has_leaves(run.task.stage)
+        && !matches!(segments, [Segment { outcome: Outcome::Done { .. }, .. }])
+    {
+        return broken_leaf(shared, job, run, elements, first_step, segments);
+    }
+    let new_task = |elements| run.task.with(Work::Run { elements, first_step });
+    // Neighbours that wait equally long are one task, however many they are.
+    let mut retried: Vec<(Range<usize>, Duration)> = Vec::new();
+    for segment in segments {
+        let offsets = segment.from as usize..segment.to as usize;
+        let part = elements.slice(offsets.clone());
+        match &segment.outcome {
+            Outcome::Done { bytes, outputs, counts, lengths } => {
+                let values = payload.split_to((*bytes as usize).min(payload.len()));
+                let (counts, lengths) = (counts.as_deref(), lengths.as_deref());
+                let outputs = Outputs { values, count: *outputs, counts, lengths };
+                output::done(shared, job, run.task.stage, &part, outputs);
+            }
+            Outcome::Failed { step, error } => {
+                let step = first_step + *step as usize;
+                let delay = element::judge(shared, job, run, &part, step, error);
+                match (delay, retried.last_mut()) {
+                    (None, _) => {
+                        let error = error.clone();
+                        element::fail_permanently(shared, job, run, &part, step, error);
+                    }
+                    (Some(delay), Some((range, known)))
+                        if range.end == offsets.start && *known == delay =>
+                    {
+                        range.end = offsets.end;
+                    }
+                    (Some(delay), _) => retried.push((offsets, delay)),
+                }
+            }
+            Outcome::NotRun { reason } => {
+                let delay = match reason {
+                    // A worker cancels what is not cancelled here: not at full speed.
+                    NotRunReason::Cancelled => retry::delay(None, 1, run.number),
+                    _ => Duration::ZERO,
+                };
+                schedule::later(shared, new_task(part), delay);
+            }
+        }
+    }
+    for (offsets, delay) in retried {
+        schedule::later(shared, new_task(elements.slice(offsets).charged()), delay);
+    }
+}
+
+/// A leaf with a hole: its failures are charged, then it runs again whole.
+fn broken_leaf(
+    shared: &mut Shared,
+    job: &mut JobState,
+    run: &TaskRun<'_>,
+    elements: &Elements,
+    first_step: usize,
+    segments: &[Segment],
+) {
+    let mut delay = Duration::ZERO;
+    let mut parts = Vec::new();
+    for segment in segments {
+        let part = elements.slice(segment.from as usize..segment.to as usize);
+        let Outcome::Failed { step, error } = &segment.outcome else {
+            parts.push(part);
+            continue;
+        };
+        let step = first_step + *step as usize;
+        if let Some(wait) = element::judge(shared, job, run, &part, step, error) {
+            delay = delay.max(wait);
+            parts.push(part.charged());
+        } else {
+            // The stage of a fixed fold has no step whose failures are skipped or made values.
+            let error = blamed(job, run, part.index(0), part.tries(0), step, error.clone());
+            dead_letter::write(shared, job, run, &part, &error);
+            return element::fail_job(shared, job, run.task.stage, &part, error);
+        }
+    }
+    if let Some(elements) = Elements::join(parts) {
+        let task = run.task.with(Work::Run { elements, first_step });
+        schedule::later(shared, task, delay);
+    }
+}
+
+fn combine_result(
+    shared: &mut Shared,
+    job: &mut JobState,
+    run: &TaskRun<'_>,
+    partials: Vec<Partial>,
+    segments: &[Segment],
+    payload: Bytes,
+) {
+    if let [Segment { outcome: Outcome::Done { outputs: 1, .. }, .. }] = segments {
+        return combine::done(job, &partials, payload);
+    }
+    let failure = segments.iter().find_map(|segment| match &segment.outcome {
+        Outcome::Failed { error, .. } => Some(error.clone()),
+        _ => None,
+    });
+    match failure {
+        Some(error) => element::combination_failed(shared, job, run, partials, error),
+        None => {
+            let task = run.task.with(Work::Combine { partials });
+            schedule::later(shared, task, Duration::ZERO);
+        }
+    }
+}
+
+/// A worker returned a copy of a task of this job.
+pub(super) fn returned(shared: &mut Shared, job: &mut JobState, copy: CopyId, returned: Return) {
+    let Some(task) = shared.tasks.get_mut(copy.task) else { return };
+    let Some(known) = task.copy(copy.attempt) else { return };
+    // A lease outranks a return (rule 13): the broker delivered again what its worker could not ack
+    // any more, but runs.
+    if returned.reason == ReturnReason::Redelivered
+        && known.holder().is_some_and(|holder| holder != returned.worker)
+    {
+        return;
+    }
+    let isolated = known.isolated;
+    if returned.reason == ReturnReason::Redelivered {
+        task.isolated = true;
+    }
+    let event =
+        JobEvent::TaskReturned { copy, worker: returned.worker, reason: returned.reason.clone() };
+    shared.emit(job.id, event);
+    match returned.reason {
+        ReturnReason::Redelivered if isolated => {
+            let reason = "the workers that it was delivered to died, although it ran in a child \
+                          process, or held it longer than the broker's acknowledgement timeout";
+            gone::reissue_suspected(shared, job, copy, reason);
+        }
+        ReturnReason::Redelivered => gone::reissue(shared, job, copy),
+        ReturnReason::Crashed { status } => {
+            gone::crashed(shared, job, copy.task, returned.offset, &status);
+        }
+        ReturnReason::TooLarge { size, limit } => {
+            let reason = format!(
+                "a reply of {size} bytes is larger than the broker's limit of {limit} bytes"
+            );
+            gone::too_large(shared, job, copy.task, &reason);
+        }
+        ReturnReason::Refused(Refusal::Undecodable { name, offset, reason }) => {
+            gone::undecodable(shared, job, copy.task, &name, offset, &reason);
+        }
+        ReturnReason::Refused(refusal) => {
+            let now = shared.clocks.healthy;
+            shared.tasks.refuse(copy.task, returned.worker, refusal, now);
+            gone::reissue_after_setback(shared, job, copy);
+        }
+        // A worker that cannot hear this leader would return everything at full speed.
+        ReturnReason::LeaderSilent => gone::reissue_after_setback(shared, job, copy),
+        ReturnReason::NotStarted | ReturnReason::Draining => gone::reissue(shared, job, copy),
+    }
+}

@@ -1,0 +1,131 @@
+//! Tasks between the table and the credit: made, sent, taken back, retired.
+
+use std::time::Duration;
+
+use super::{
+    job::JobState,
+    protocol::Action,
+    shared::Shared,
+    table::{Charge, Task, Work},
+};
+use crate::{
+    id::{CopyId, TaskNumber},
+    operation::ElementRange,
+    wire::{TaskHeader, TaskKind, TaskMessage},
+};
+
+/// The largest output of one task (rule 19); a single element may give up to the broker's limit.
+const MAX_OUTPUT: u64 = 1 << 20;
+/// Output that every task may give, however little is expected of it.
+const MIN_OUTPUT: u64 = 64 << 10;
+/// The time slice of a task that must not be cut.
+const UNCUT: Duration = Duration::from_secs(365 * 24 * 3600);
+
+/// Makes a new task. It is sent after the delay, when there is credit for it.
+pub(super) fn later(shared: &mut Shared, task: Task, delay: Duration) -> TaskNumber {
+    let until = shared.clocks.healthy.saturating_add(delay);
+    shared.tasks.insert(task, until)
+}
+
+/// Reissues a task without copies after the delay, when there is credit for it.
+pub(super) fn reissue(
+    shared: &mut Shared,
+    job: &mut JobState,
+    number: TaskNumber,
+    delay: Duration,
+) {
+    let until = shared.clocks.healthy.saturating_add(delay);
+    let charge = shared.tasks.wait(number, until);
+    give_back(shared, job, number, charge);
+}
+
+/// Retires a task for ever (rule 2); its credit comes back.
+pub(super) fn retire(shared: &mut Shared, job: &mut JobState, number: TaskNumber) -> Option<Task> {
+    let (task, charge) = shared.tasks.retire(number)?;
+    if let Some(charge) = charge {
+        shared.flows.give_back(&task.lane, charge);
+        job.task_came_back(task.stage, charge);
+    }
+    Some(task)
+}
+
+/// Publishes a new copy of a task.
+pub(super) fn send(shared: &mut Shared, job: &mut JobState, number: TaskNumber) {
+    let Some(task) = shared.tasks.get(number) else { return };
+    let output = expected_output(job, task);
+    let Some(charge) = shared.tasks.add_copy(number, output) else { return };
+    take(shared, job, number, charge);
+    let Some(task) = shared.tasks.get(number) else { return };
+    let message = Box::new(message(shared, job, number, task, charge));
+    let pool = task.lane.pool.clone();
+    shared.actions.push(Action::Publish { pool, message });
+}
+
+/// Bytes of output that a task is expected to give.
+pub(super) fn expected_output(job: &JobState, task: &Task) -> usize {
+    job.stages[task.stage].cost.expected_output(task.size())
+}
+
+/// A task that came to be out takes credit.
+pub(super) fn take(shared: &mut Shared, job: &mut JobState, number: TaskNumber, charge: Charge) {
+    let Some(task) = shared.tasks.get(number) else { return };
+    shared.flows.take(&task.lane, charge, shared.clocks.healthy);
+    job.task_went_out(task.stage, charge);
+    shared.touched.insert(job.id);
+}
+
+fn give_back(shared: &mut Shared, job: &mut JobState, number: TaskNumber, charge: Option<Charge>) {
+    if let (Some(charge), Some(task)) = (charge, shared.tasks.get(number)) {
+        shared.flows.give_back(&task.lane, charge);
+        job.task_came_back(task.stage, charge);
+    }
+}
+
+fn message(
+    shared: &Shared,
+    job: &JobState,
+    number: TaskNumber,
+    task: &Task,
+    charge: Charge,
+) -> TaskMessage {
+    let plan = &job.plan.stages[task.stage];
+    let sizing = shared.sizing(job, task.stage);
+    let (kind, ranges, indexes, first_step, payload, uncut) = match &task.work {
+        Work::Run { elements, first_step } => {
+            let (ranges, indexes) = (elements.ranges(), elements.listed_indexes());
+            let uncut = job.has_leaves(task.stage);
+            (TaskKind::Run, ranges, indexes, *first_step, elements.bytes().clone(), uncut)
+        }
+        Work::Combine { partials } => {
+            let tries = partials.iter().map(|partial| partial.tries).max().unwrap_or(1);
+            let payload: Vec<u8> = partials
+                .iter()
+                .filter_map(|partial| partial.bytes.as_deref())
+                .flatten()
+                .copied()
+                .collect();
+            let ranges = vec![ElementRange { from: 0, to: partials.len() as u64, tries }];
+            let indexes = partials.iter().map(|partial| partial.from).collect();
+            (TaskKind::Combine, ranges, indexes, plan.steps.len() - 1, payload.into(), true)
+        }
+    };
+    let header = TaskHeader {
+        leader: shared.settings.leader,
+        job: job.id,
+        stage: task.stage as u32,
+        copy: CopyId::new(number, task.attempt()),
+        kind,
+        isolated: task.isolated,
+        ranges,
+        indexes,
+        steps: plan.steps[first_step..].iter().map(|step| step.reference.clone()).collect(),
+        time_slice: if uncut { UNCUT } else { sizing.time_slice() },
+        output_cap: if uncut {
+            u64::MAX
+        } else {
+            (4 * charge.output as u64).clamp(MIN_OUTPUT, MAX_OUTPUT)
+        },
+        measured: !job.is_last(task.stage),
+    };
+    TaskMessage { header, payload }
+}

@@ -1,0 +1,49 @@
+//! Cuts a batch into smaller tasks, to find what is wrong with it.
+
+use std::time::Duration;
+
+use super::{
+    job::JobState,
+    schedule,
+    shared::Shared,
+    table::{Task, Work},
+};
+use crate::id::TaskNumber;
+
+/// Whether a part of the batch can be a task of its own: it has more than one element, and is no leaf
+/// of a fixed tree.
+pub(super) fn may_split(job: &JobState, task: &Task) -> bool {
+    task.len() > 1 && matches!(task.work, Work::Run { .. }) && !job.has_leaves(task.stage)
+}
+
+pub(super) fn halve(shared: &mut Shared, job: &mut JobState, number: TaskNumber) {
+    if let Some(middle) = shared.tasks.get(number).map(|task| task.len() / 2) {
+        split(shared, job, number, &[middle]);
+    }
+}
+
+/// Leaves the element at this offset alone.
+pub(super) fn isolate_element(
+    shared: &mut Shared,
+    job: &mut JobState,
+    number: TaskNumber,
+    offset: usize,
+) {
+    split(shared, job, number, &[offset, offset + 1]);
+}
+
+/// Retires a task; its parts, cut at these offsets, become new ones.
+fn split(shared: &mut Shared, job: &mut JobState, number: TaskNumber, cuts: &[usize]) {
+    let Some(task) = schedule::retire(shared, job, number) else { return };
+    let Work::Run { elements, first_step } = &task.work else { return };
+    let mut from = 0;
+    for to in cuts.iter().copied().chain([elements.len()]) {
+        let to = to.min(elements.len());
+        if from < to {
+            let elements = elements.slice(from..to);
+            let work = Work::Run { elements, first_step: *first_step };
+            schedule::later(shared, task.with(work), Duration::ZERO);
+            from = to;
+        }
+    }
+}

@@ -1,0 +1,277 @@
+//! The live tasks of a leader, and the copies of them that are published.
+
+mod copy;
+mod task;
+
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    time::Duration,
+};
+
+pub(super) use copy::{CopyState, TaskCopy};
+pub(super) use task::{Charge, Shape, Task, TaskState, Work};
+
+use crate::{
+    id::{CopyId, JobId, TaskNumber, WorkerId},
+    registry::Refusal,
+};
+
+/// The live tasks. A result counts if and only if its task is in here (rule 2).
+///
+/// It alone gives out task numbers, moves tasks between their states, and adds and removes their
+/// copies. Whatever takes a task out of the state in which it counts against the credit returns the
+/// [`Charge`], and whatever brings one there makes a charge: the caller settles it.
+#[derive(Debug, Clone, Default)]
+pub(super) struct TaskTable {
+    live: BTreeMap<TaskNumber, Task>,
+    /// The number that was given out last. No number is used twice.
+    newest: u64,
+    of_job: BTreeSet<(JobId, TaskNumber)>,
+    /// Tasks that wait for the end of their back-off, by that end.
+    waiting: BTreeSet<(Duration, TaskNumber)>,
+    /// Tasks whose back-off is over and that wait for credit.
+    due: BTreeSet<(JobId, usize, TaskNumber)>,
+    /// Tasks that at least one worker has refused.
+    refused: BTreeSet<TaskNumber>,
+}
+
+/// What a lease changed.
+#[derive(Debug, PartialEq, Eq)]
+pub(super) struct LeaseChange {
+    /// Whether the copy was leased for the first time, or runs another element than before.
+    pub(super) moved: bool,
+    /// Whether it is the first lease of a copy that was published and not given up.
+    pub(super) first: bool,
+    /// Set if the task was waiting: the copy had been given up too early.
+    pub(super) charge: Option<Charge>,
+}
+
+impl TaskTable {
+    pub(super) fn get(&self, number: TaskNumber) -> Option<&Task> {
+        self.live.get(&number)
+    }
+
+    /// A task to be changed in whatever does not depend on its state.
+    pub(super) fn get_mut(&mut self, number: TaskNumber) -> Option<&mut Task> {
+        self.live.get_mut(&number)
+    }
+
+    pub(super) fn iter(&self) -> impl Iterator<Item = (TaskNumber, &Task)> {
+        self.live.iter().map(|(number, task)| (*number, task))
+    }
+
+    /// The live tasks of a job, the oldest first.
+    pub(super) fn of(&self, job: JobId) -> impl Iterator<Item = (TaskNumber, &Task)> {
+        let numbers = self.of_job.range((job, TaskNumber(0))..=(job, TaskNumber(u64::MAX)));
+        numbers.filter_map(|(_, number)| Some((*number, self.live.get(number)?)))
+    }
+
+    /// Inserts a task under a new number. It waits until then.
+    pub(super) fn insert(&mut self, mut task: Task, until: Duration) -> TaskNumber {
+        self.newest += 1;
+        let number = TaskNumber(self.newest);
+        task.state = TaskState::Waiting { until };
+        self.waiting.insert((until, number));
+        self.of_job.insert((task.job, number));
+        self.live.insert(number, task);
+        number
+    }
+
+    /// Removes a task. Nothing that comes for its number counts any more.
+    pub(super) fn retire(&mut self, number: TaskNumber) -> Option<(Task, Option<Charge>)> {
+        let charge = self.unplace(number);
+        let task = self.live.remove(&number)?;
+        self.of_job.remove(&(task.job, number));
+        self.refused.remove(&number);
+        Some((task, charge))
+    }
+
+    /// Lets a task without copies wait until then.
+    pub(super) fn wait(&mut self, number: TaskNumber, until: Duration) -> Option<Charge> {
+        let charge = self.unplace(number);
+        if let Some(task) = self.live.get_mut(&number) {
+            task.state = TaskState::Waiting { until };
+            self.waiting.insert((until, number));
+        }
+        charge
+    }
+
+    /// The next task whose back-off is over; it is due from here on.
+    pub(super) fn pop_ripe(&mut self, now: Duration) -> Option<TaskNumber> {
+        let (until, number) = *self.waiting.first()?;
+        if until > now {
+            return None;
+        }
+        self.waiting.remove(&(until, number));
+        if let Some(task) = self.live.get_mut(&number) {
+            task.state = TaskState::Due;
+            self.due.insert((task.job, task.stage, number));
+        }
+        Some(number)
+    }
+
+    /// The oldest task of a stage that waits for credit.
+    pub(super) fn first_due(&self, job: JobId, stage: usize) -> Option<TaskNumber> {
+        let (from, to) = (TaskNumber(0), TaskNumber(u64::MAX));
+        let mut due = self.due.range((job, stage, from)..=(job, stage, to));
+        due.next().map(|(_, _, number)| *number)
+    }
+
+    /// Adds a copy to a task that waits or is due. The task is out from here on, with `output` bytes
+    /// expected from it.
+    pub(super) fn add_copy(&mut self, number: TaskNumber, output: usize) -> Option<Charge> {
+        let charge = self.take_out(number, output)?;
+        let task = self.live.get_mut(&number)?;
+        task.attempt += 1;
+        task.copies.push(TaskCopy::new(task.attempt, task.isolated));
+        Some(charge)
+    }
+
+    /// The broker has confirmed a copy; `order` is the place of the confirm among all confirms and
+    /// probes, `now` in quiet time.
+    pub(super) fn confirm(&mut self, copy: CopyId, order: u64, now: Duration) {
+        if let Some(task) = self.live.get_mut(&copy.task)
+            && let Some(state @ CopyState::Publishing) = task.copy_state(copy.attempt)
+        {
+            *state = CopyState::Queued { order, since: now };
+        }
+    }
+
+    /// A worker runs a copy; `now` in quiet time. `None` for a copy that was never published.
+    pub(super) fn lease(
+        &mut self,
+        copy: CopyId,
+        worker: WorkerId,
+        offset: u32,
+        now: Duration,
+        expected_output: impl FnOnce(&Task) -> usize,
+    ) -> Option<LeaseChange> {
+        let task = self.live.get_mut(&copy.task)?;
+        let leased = CopyState::Leased { worker, heard: now, offset };
+        if let Some(state) = task.copy_state(copy.attempt) {
+            let before = std::mem::replace(state, leased);
+            return Some(match before {
+                CopyState::Leased { offset: known, .. } => {
+                    LeaseChange { moved: known != offset, first: false, charge: None }
+                }
+                _ => LeaseChange { moved: true, first: true, charge: None },
+            });
+        }
+        if !(1..=task.attempt).contains(&copy.attempt) {
+            return None;
+        }
+        // It was given up too early. Its result will be as good as any.
+        let isolated = task.isolated;
+        task.copies.push(TaskCopy { attempt: copy.attempt, isolated, state: leased });
+        let output = expected_output(task);
+        let charge = if task.is_out() { None } else { self.take_out(copy.task, output) };
+        Some(LeaseChange { moved: true, first: false, charge })
+    }
+
+    /// Removes a copy. Whether the task is out for a reply that will not come.
+    pub(super) fn remove_copy(&mut self, copy: CopyId) -> bool {
+        let Some(task) = self.live.get_mut(&copy.task) else { return false };
+        let known = task.copy(copy.attempt).is_some();
+        task.copies.retain(|other| other.attempt != copy.attempt);
+        known && task.copies.is_empty()
+    }
+
+    /// A worker refuses a task, since `now` if it had not before.
+    pub(super) fn refuse(
+        &mut self,
+        number: TaskNumber,
+        worker: WorkerId,
+        refusal: Refusal,
+        now: Duration,
+    ) {
+        if let Some(task) = self.live.get_mut(&number) {
+            let entry = task.refusals.entry(worker);
+            entry.and_modify(|(_, known)| *known = refusal.clone()).or_insert((now, refusal));
+            self.refused.insert(number);
+        }
+    }
+
+    /// The tasks that at least one worker has refused.
+    pub(super) fn refused(&self) -> impl Iterator<Item = TaskNumber> {
+        self.refused.iter().copied()
+    }
+
+    /// Takes a task out of the index of its state.
+    fn unplace(&mut self, number: TaskNumber) -> Option<Charge> {
+        let task = self.live.get(&number)?;
+        match task.state {
+            TaskState::Waiting { until } => {
+                self.waiting.remove(&(until, number));
+                None
+            }
+            TaskState::Due => {
+                self.due.remove(&(task.job, task.stage, number));
+                None
+            }
+            TaskState::Out { charge } => Some(charge),
+        }
+    }
+
+    /// Brings a task that waits or is due into the state in which it counts against the credit.
+    fn take_out(&mut self, number: TaskNumber, output: usize) -> Option<Charge> {
+        let before = self.unplace(number);
+        debug_assert!(before.is_none(), "a task that is out is charged once");
+        let task = self.live.get_mut(&number)?;
+        let charge = Charge { input: task.size(), output };
+        task.state = TaskState::Out { charge };
+        Some(charge)
+    }
+}
+
+#[cfg(test)]
+impl TaskTable {
+    pub(super) fn is_empty(&self) -> bool {
+        self.live.is_empty() && self.waiting.is_empty() && self.due.is_empty()
+    }
+
+    /// The number that the next task gets.
+    pub(super) fn next_number(&self) -> TaskNumber {
+        TaskNumber(self.newest + 1)
+    }
+
+    /// Leaves a number out.
+    pub(super) fn skip_number(&mut self) {
+        self.newest += 1;
+    }
+
+    pub(super) fn iter_mut(&mut self) -> impl Iterator<Item = &mut Task> {
+        self.live.values_mut()
+    }
+
+    /// Puts a retired task back, as if its copies were on their way to the broker.
+    pub(super) fn restore(&mut self, number: TaskNumber, mut task: Task, output: usize) -> Charge {
+        for copy in &mut task.copies {
+            copy.state = CopyState::Publishing;
+        }
+        let charge = Charge { input: task.size(), output };
+        task.state = TaskState::Out { charge };
+        self.of_job.insert((task.job, number));
+        self.live.insert(number, task);
+        charge
+    }
+
+    /// Each task is in the index of its state, and in no other.
+    pub(super) fn check(&self) {
+        for (number, task) in &self.live {
+            assert!(self.of_job.contains(&(task.job, *number)), "a live task is its job's");
+            let waits = matches!(task.state, TaskState::Waiting { until } if self.waiting.contains(&(until, *number)));
+            let due = self.due.contains(&(task.job, task.stage, *number));
+            match task.state {
+                TaskState::Waiting { .. } => assert!(waits && !due, "what waits will be sent"),
+                TaskState::Due => assert!(due, "what is due will be sent"),
+                TaskState::Out { .. } => assert!(!due, "what is out is not sent again"),
+            }
+            assert_eq!(task.is_out(), !task.copies.is_empty(), "what is out has a copy");
+        }
+        assert_eq!(self.of_job.len(), self.live.len());
+        let placed = self.waiting.len() + self.due.len();
+        let not_out = self.live.values().filter(|task| !task.is_out()).count();
+        assert_eq!(placed, not_out, "indexes hold live tasks only");
+        assert!(self.refused.iter().all(|number| self.live.contains_key(number)));
+    }
+}
