@@ -130,6 +130,7 @@ impl Speaker<'_> {
 #[cfg(test)]
 mod tests {
     use phalanx_core::{
+        broker::Exchange,
         id::{JobId, LeaderId},
         wire::{NotRunReason, Outcome},
     };
@@ -197,7 +198,7 @@ mod tests {
         eventually("both run", || bench.steps.ran().len() == 2).await;
         bench.say(&Control::Cancel { leader: bench.leader, job: bench.job });
         bench.answered(1).await;
-        let why = NotRunReason::Cancelled;
+        let reason = NotRunReason::Cancelled;
         assert_eq!(bench.segments(ended)[0].outcome, Outcome::NotRun { reason });
         bench.steps.open_gate();
         bench.answered(2).await;

@@ -51,7 +51,7 @@ fn take_back(engine: &Engine) {
 mod tests {
     use phalanx_core::{
         broker::{Exchange, PublishError},
-        wire::{Control, Event, NotRunReason, Outcome},
+        wire::{Event, NotRunReason, Outcome},
     };
 
     use super::*;
@@ -129,14 +129,6 @@ mod tests {
             tokio::time::resume();
             bench.steps.open_gate();
         }
-    }
-
-    #[tokio::test]
-    async fn a_leader_may_ask_for_it() {
-        let bench = Bench::start(|_| {});
-        let worker = bench.worker.id().unwrap();
-        bench.say(&Control::DrainWorker { worker });
-        assert!(matches!(bench.worker.finished().await, Exit::Drained));
     }
 
     #[tokio::test]

@@ -96,7 +96,7 @@ mod tests {
         assert!(!bench.steps.is_told_to_end());
         pass(minutes(2)).await;
         at_once("it is answered for", || bench.result_of(number).is_some()).await;
-        let why = NotRunReason::Cancelled;
+        let reason = NotRunReason::Cancelled;
         assert_eq!(bench.segments(number)[0].outcome, Outcome::NotRun { reason });
         bench.audit();
     }

@@ -5,7 +5,7 @@ use std::{sync::Arc, time::Duration};
 use phalanx_core::{
     broker::{Delivery, Message, MessageKind, Properties, Settle, Settler},
     codec,
-    id::{JobId, LeaderId, TaskNumber, WorkerId},
+    id::{CopyId, JobId, LeaderId, TaskNumber, WorkerId},
     operation::ElementRange,
     wire::{
         NotRunReason, Outcome, ResultMessage, Return, ReturnReason, TaskHeader, TaskKind,
@@ -44,11 +44,11 @@ impl Trial {
             leader: LeaderId::new(),
             job: JobId::new(),
             stage: 0,
-            task: TaskNumber(1),
-            attempt: 1,
+            copy: CopyId::new(TaskNumber(1), 1),
             kind: TaskKind::Run,
             isolated: false,
             ranges: vec![ElementRange { from: 100, to: 100 + inputs.len() as u64, tries: 1 }],
+            indexes: Vec::new(),
             steps: ops.iter().map(|op| reference(op.clone(), None)).collect(),
             time_slice: Duration::from_secs(3_600),
             output_cap: u64::MAX,
@@ -66,11 +66,7 @@ impl Trial {
         let message = Message { properties: Properties::default(), body: Default::default() };
         let ticket = Ticket {
             claim: Arc::new(Claim::new(Delivery::new(message, false, 1, Arc::new(Nowhere)))),
-            address: ReturnAddress {
-                leader: task.header.leader,
-                task: task.header.copy.task,
-                attempt: task.header.copy.attempt,
-            },
+            address: ReturnAddress { leader: task.header.leader, copy: Some(task.header.copy) },
             desk,
             refusing: Arc::new(Refusing::default()),
             open: TaskTracker::new().token(),
@@ -254,7 +250,7 @@ proptest! {
         check(&ops, &inputs, false, true, &result);
         let first = &result.header.segments[0].outcome;
         prop_assert!(
-            !matches!(first, Outcome::NotRun { reason } if *why != NotRunReason::FoldBroken),
+            !matches!(first, Outcome::NotRun { reason } if *reason != NotRunReason::FoldBroken),
             "each copy gets somewhere"
         );
     }
@@ -307,7 +303,7 @@ fn a_stage_without_steps_passes_its_elements_through() {
 
 #[test]
 fn a_stopped_execution_runs_nothing_more() {
-    for (stop, why) in
+    for (stop, reason) in
         [(Stop::Cancelled, NotRunReason::Cancelled), (Stop::Draining, NotRunReason::Draining)]
     {
         let mut trial = Trial::new(&[TestOp::Append('x')], &strings(&["a", "b"]), |_| {});

@@ -148,8 +148,14 @@ mod tests {
     #[tokio::test]
     async fn a_probe_is_answered_without_running_anything() {
         let bench = Bench::start(|_| {});
-        let probe = TaskKind::Probe { pool: Pool::default(), nonce: 7 };
-        let (_, message) = bench.message(vec![], &[], |header| header.kind = probe);
+        let probe = Probe { leader: bench.leader, pool: Pool::default(), nonce: 7 };
+        let properties = Properties {
+            kind: Some(MessageKind::Probe),
+            wire_version: WIRE_VERSION,
+            reply_to: Some(bench.leader),
+            ..Properties::default()
+        };
+        let message = Message { properties, body: probe.encode().unwrap() };
         bench.broker.send_task(message, false);
         bench.answered(1).await;
         let replies = bench.broker.published(phalanx_core::broker::Exchange::Reply);

@@ -2,6 +2,7 @@
 
 use phalanx_core::{
     broker::Settle,
+    id::CopyId,
     operation::ErrorKind,
     wire::{Control, NotRunReason, Outcome},
 };
@@ -36,7 +37,7 @@ async fn what_runs_for_long_is_acked_when_its_lease_is_confirmed_and_answered_la
         for (lease, heartbeat) in bench.leases().iter().zip(1..) {
             assert_eq!((lease.heartbeat, Some(lease.worker)), (heartbeat, bench.worker.id()));
             let [held] = &lease.tasks[..] else { panic!("{lease:?}") };
-            assert_eq!((held.task, held.attempt), (number, 1));
+            assert_eq!(held.copy, CopyId::new(number, 1));
         }
         bench.steps.open_gate();
         assert!(is_done(&bench.result(number).await[0].outcome));
@@ -74,9 +75,9 @@ async fn a_lease_says_where_each_of_its_tasks_is() {
     eventually("both in one", || bench.leases().iter().any(|lease| lease.tasks.len() == 2)).await;
     let leases = bench.leases();
     let both = leases.iter().find(|lease| lease.tasks.len() == 2).unwrap();
-    for (number, position) in [(first, 2), (second, 0)] {
-        let held = both.held.iter().find(|held| held.task == number).unwrap();
-        assert_eq!(held.position, position);
+    for (number, offset) in [(first, 2), (second, 0)] {
+        let held = both.tasks.iter().find(|held| held.copy.task == number).unwrap();
+        assert_eq!(held.offset, offset);
     }
     bench.steps.open_gate();
     bench.result(second).await;
@@ -175,7 +176,7 @@ async fn a_cancel_reaches_what_is_leased_and_takes_what_waits() {
     let number = bench.send(&[TestOp::WaitPolitelyOn('a')], &["a"]);
     bench.answered(1).await;
     bench.say(&Control::Cancel { leader: bench.leader, job: bench.job });
-    let why = NotRunReason::Cancelled;
+    let reason = NotRunReason::Cancelled;
     assert_eq!(bench.result(number).await[0].outcome, Outcome::NotRun { reason });
     bench.audit();
 }

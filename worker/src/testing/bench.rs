@@ -12,7 +12,7 @@ use std::{
 use phalanx_core::{
     broker::{Exchange, Message, MessageKind, Properties, Settle},
     codec,
-    id::{JobId, LeaderId, TaskNumber},
+    id::{CopyId, JobId, LeaderId, TaskNumber},
     operation::ElementRange,
     registry::StepReference,
     wire::{

@@ -86,8 +86,9 @@ fn one_line(text: &str) -> String {
 #[cfg(test)]
 mod tests {
     use phalanx_core::{
-        id::{JobId, LeaderId, TaskNumber},
-        operation::OperationError,
+        codec,
+        id::{CopyId, JobId, LeaderId, TaskNumber, WorkerId},
+        operation::{ExecuteError, OperationError},
         wire::DeadLetterHeader,
     };
 
@@ -95,21 +96,21 @@ mod tests {
 
     const ID: &str = "00000000-0000-0000-0000-00000000000";
 
+    /// The type is `non_exhaustive`: only its encoding can be made here.
+    fn execute_error(operation: &str, error: &str) -> ExecuteError {
+        let copy = CopyId::new(TaskNumber(1), 1);
+        let error = OperationError::fatal(error);
+        let fields = (JobId::new(), operation, 0_u32, 7_u64, copy, 4_u32, None::<WorkerId>, error);
+        codec::decode(&codec::encode(&fields).unwrap()).unwrap()
+    }
+
     fn letter(id: u8, operation: &str, error: &str) -> DeadLetterEntry {
         DeadLetterEntry::Letter(Box::new(DeadLetterHeader {
             id: format!("{ID}{id}").parse().unwrap(),
             written_ms: 1_000_000,
             leader: LeaderId::new(),
             pool: Default::default(),
-            job: JobId::new(),
-            stage: 0,
-            index: 7,
-            task: TaskNumber(1),
-            attempt: 1,
-            tries: 4,
-            worker: None,
-            operation: operation.to_owned(),
-            error: OperationError::fatal(error),
+            error: execute_error(operation, error),
             steps: Vec::new(),
             lengths: vec![1_234],
             left_out: false,
