@@ -253,7 +253,7 @@ mod tests {
     #[test]
     fn a_task_queue_is_durable_limited_and_has_a_net_beneath() {
         let queue = QueueSpec::Task { pool: Pool::new("gpu").unwrap() };
-        let shape = namespace("ns", true).unwrap().queue(&queue, 7).unwrap();
+        let shape = namespace("ns", QueueType::Quorum).unwrap().queue(&queue, 7).unwrap();
         assert_eq!(shape.name, "ns.task.gpu");
         assert!(shape.options.durable && !shape.options.exclusive && !shape.options.auto_delete);
         assert_eq!(text(&shape, "x-queue-type").as_deref(), Some("quorum"));
@@ -266,7 +266,7 @@ mod tests {
     #[test]
     fn a_classic_task_queue_has_no_delivery_limit_which_the_broker_would_refuse() {
         let queue = QueueSpec::Task { pool: Pool::default() };
-        let shape = namespace("ns", false).unwrap().queue(&queue, 1).unwrap();
+        let shape = namespace("ns", QueueType::Classic).unwrap().queue(&queue, 1).unwrap();
         assert_eq!(text(&shape, "x-queue-type").as_deref(), Some("classic"));
         assert_eq!(number(&shape, "x-delivery-limit"), None);
         assert!(text(&shape, "x-dead-letter-exchange").is_some());
@@ -274,7 +274,7 @@ mod tests {
 
     #[test]
     fn queues_that_live_with_their_connection_are_named_after_it() {
-        let namespace = namespace("ns", true).unwrap();
+        let namespace = namespace("ns", QueueType::Quorum).unwrap();
         let (leader, worker) = (LeaderId::new(), WorkerId::new());
         let event = QueueSpec::Event { leader };
         let control = QueueSpec::Control { worker, topics: vec!["all.#".to_owned()] };
@@ -290,7 +290,7 @@ mod tests {
 
     #[test]
     fn no_shared_queue_is_transient() {
-        let namespace = namespace("ns", true).unwrap();
+        let namespace = namespace("ns", QueueType::Quorum).unwrap();
         for queue in [
             QueueSpec::Task { pool: Pool::default() },
             QueueSpec::Reply { leader: LeaderId::new(), expires: Duration::MAX },
@@ -305,9 +305,9 @@ mod tests {
     #[test]
     fn a_namespace_that_makes_no_names_is_refused() {
         for name in ["", "a b", "ä", &"n".repeat(129)] {
-            assert!(namespace(name, true).is_err(), "{name}");
+            assert!(namespace(name, QueueType::Quorum).is_err(), "{name}");
         }
-        let longest = namespace(&"n".repeat(128), true).unwrap();
+        let longest = namespace(&"n".repeat(128), QueueType::Quorum).unwrap();
         let queue = QueueSpec::Control { worker: WorkerId::new(), topics: Vec::new() };
         assert!(longest.queue(&queue, u64::MAX).unwrap().name.len() <= 255);
     }

@@ -7,7 +7,7 @@ use std::{sync::Arc, time::Duration};
 use common::*;
 use phalanx_amqp::AmqpBroker;
 use phalanx_core::{
-    broker::{Address, Broker, BrokerUrl, Exchange, QueueSpec, Role, Settle},
+    broker::{Address, Broker, BrokerUrl, QueueSpec, QueueType, Role, Settle},
     id::LeaderId,
 };
 use phalanx_test_node::Cluster;
@@ -15,7 +15,7 @@ use phalanx_test_proxy::Proxy;
 
 async fn connect_quorum(url: &str, namespace: &str, role: Role) -> AmqpBroker {
     let mut options = options(namespace, role);
-    options.quorum = true;
+    options.queue_type = QueueType::Quorum;
     AmqpBroker::connect(BrokerUrl::parse(url).unwrap(), options).await.unwrap()
 }
 
@@ -53,7 +53,7 @@ async fn a_fleet_goes_on_whose_cluster_has_lost_a_node_for_good() {
     let task = delivery(&mut *serving).await;
     assert_eq!(task.message.body.as_ref(), b"do");
     task.settle(Settle::Ack);
-    let to_leader = Address::new(Exchange::Reply, id.to_string());
+    let to_leader = Address::replies(id);
     assert!(worker.publish_mandatory(&to_leader, message("done")).await.unwrap());
     let reply = delivery(&mut *consumer).await;
     assert_eq!(reply.message.body.as_ref(), b"done");

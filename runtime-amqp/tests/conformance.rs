@@ -7,7 +7,7 @@ use std::sync::Arc;
 use common::*;
 use phalanx_amqp::AmqpBroker;
 use phalanx_conformance::BrokerUnderTest;
-use phalanx_core::broker::{Broker, BrokerUrl, Role};
+use phalanx_core::broker::{Broker, BrokerUrl, QueueType, Role};
 use tokio::{
     io::{AsyncReadExt, AsyncWriteExt},
     net::TcpStream,
@@ -15,16 +15,16 @@ use tokio::{
 
 struct RabbitUnderTest {
     scratch: Scratch,
-    quorum: bool,
+    queue_type: QueueType,
     limit: u64,
 }
 
 impl RabbitUnderTest {
-    async fn new(quorum: bool) -> Self {
+    async fn new(queue_type: QueueType) -> Self {
         // 128 MiB before 4.0, 16 MiB since.
         let old = version().await.starts_with("3.");
         let limit = if old { 128 << 20 } else { 16 << 20 };
-        Self { scratch: Scratch(namespace()), quorum, limit }
+        Self { scratch: Scratch(namespace()), queue_type, limit }
     }
 }
 
@@ -48,7 +48,7 @@ async fn version() -> String {
 impl BrokerUnderTest for RabbitUnderTest {
     async fn connect(&self) -> Arc<dyn Broker> {
         let mut options = options(&self.scratch.0, Role::Leader);
-        options.quorum = self.quorum;
+        options.queue_type = self.queue_type;
         Arc::new(
             AmqpBroker::connect(BrokerUrl::parse(&test_url()).unwrap(), options).await.unwrap(),
         )
@@ -65,7 +65,7 @@ impl BrokerUnderTest for RabbitUnderTest {
 
 mod classic_task_queues {
     async fn rabbit(_test: &str) -> super::RabbitUnderTest {
-        super::RabbitUnderTest::new(false).await
+        super::RabbitUnderTest::new(super::QueueType::Classic).await
     }
 
     phalanx_conformance::conformance!(rabbit);
@@ -73,7 +73,7 @@ mod classic_task_queues {
 
 mod quorum_task_queues {
     async fn rabbit(_test: &str) -> super::RabbitUnderTest {
-        super::RabbitUnderTest::new(true).await
+        super::RabbitUnderTest::new(super::QueueType::Quorum).await
     }
 
     phalanx_conformance::conformance!(rabbit);

@@ -8,7 +8,7 @@ use common::*;
 use futures::{StreamExt, stream::FuturesUnordered};
 use phalanx_core::{
     broker::{Address, Broker, Consumption, Exchange, Pool, PublishError, QueueSpec, Role, Settle},
-    id::{LeaderId, WorkerId},
+    id::{CopyId, LeaderId, TaskNumber, WorkerId},
 };
 
 #[tokio::test]
@@ -16,8 +16,8 @@ async fn a_message_arrives_as_it_was_sent() {
     let (broker, scratch) = connect().await;
     broker.declare(&tasks()).await.unwrap();
     let mut sent = message("body");
-    sent.properties.reply_to = Some("leader".to_owned());
-    sent.properties.correlation_id = Some("7/1".to_owned());
+    sent.properties.reply_to = Some(LeaderId::new());
+    sent.properties.copy = Some(CopyId::new(TaskNumber(7), 1));
     sent.properties.headers = vec![("job".to_owned(), "j".to_owned())];
     broker.publish(&to_tasks(), sent.clone()).await.unwrap();
     let mut consumer = broker.consume(&tasks(), 10).await.unwrap();

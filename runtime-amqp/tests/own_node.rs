@@ -10,7 +10,7 @@ use phalanx_amqp::AmqpBroker;
 use phalanx_core::{
     broker::{
         Address, Broker, BrokerError, BrokerUrl, ConnectError, Exchange, Pool, PublishError,
-        QueueSpec, Role, Settle,
+        QueueSpec, QueueType, Role, Settle,
     },
     id::{LeaderId, WorkerId},
 };
@@ -35,7 +35,7 @@ async fn with<T: Send + 'static>(
 
 async fn connect_with_quorum(url: &str, role: Role) -> Result<AmqpBroker, ConnectError> {
     let mut options = options("ns", role);
-    options.quorum = true;
+    options.queue_type = QueueType::Quorum;
     AmqpBroker::connect(BrokerUrl::parse(url)?, options).await
 }
 

@@ -22,12 +22,9 @@ fn hello(worker: WorkerId) -> Message {
     let presence = Presence {
         worker,
         name: String::new(),
-        generation: 1,
         pools: vec![Pool::default()],
         slots: 1,
         async_slots: 1,
-        free: 1,
-        operations: Vec::new(),
         version: String::new(),
     };
     let properties = Properties {

@@ -7,7 +7,7 @@ use phalanx_amqp::AmqpBroker;
 use phalanx_core::{
     broker::{
         Address, Broker, BrokerUrl, ConnectError, ConnectOptions, Consumer, Consumption, Delivery,
-        Exchange, Health, Message, MessageKind, Pool, Properties, QueueSpec, Role, Settle,
+        Health, Message, MessageKind, Pool, Properties, QueueSpec, QueueType, Role, Settle,
     },
     id::LeaderId,
 };
@@ -41,7 +41,7 @@ pub fn options(namespace: &str, role: Role) -> ConnectOptions {
     let mut options = ConnectOptions::new(role);
     options.namespace = namespace.to_owned();
     // Classic queues: made and dropped by the hundred, which quorum queues are not for.
-    options.quorum = false;
+    options.queue_type = QueueType::Classic;
     options
 }
 
@@ -96,7 +96,7 @@ pub fn tasks() -> QueueSpec {
 }
 
 pub fn to_tasks() -> Address {
-    Address::new(Exchange::Task, Pool::DEFAULT)
+    Address::tasks(&Pool::default())
 }
 
 pub fn message(body: impl Into<Vec<u8>>) -> Message {
