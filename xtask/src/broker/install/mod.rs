@@ -105,11 +105,14 @@ fn run(command: &Command) -> Result<(), Box<dyn Error>> {
     if command.rights != decision::Rights::Sudo {
         process.stdin(Stdio::null());
     }
-    // What the package manager prints is not output of ours.
-    let status = process.stdout(io::stderr()).status()?;
-    match status.success() {
+    // A hundred lines about packages matter only if one of them could not be installed.
+    let output = process.stdout(Stdio::piped()).stderr(Stdio::inherit()).output()?;
+    match output.status.success() {
         true => Ok(()),
-        false => Err(format!("`{}` failed: {status}", command.shown()).into()),
+        false => {
+            eprint!("{}", String::from_utf8_lossy(&output.stdout));
+            Err(format!("`{}` failed: {}", command.shown(), output.status).into())
+        }
     }
 }
 
