@@ -11,7 +11,7 @@ use std::{
 
 use phalanx::prelude::*;
 
-use crate::{broker, death};
+use crate::{broker, death, fleet};
 
 /// Returns an error.
 #[operation]
@@ -205,6 +205,7 @@ pub fn take_all_memory(
     const PIECE: usize = 16 << 20;
     if n == at {
         victims.record();
+        fleet::offer();
         let mut taken = Vec::new();
         while ((taken.len() * PIECE) as u64) < most {
             // Memory is taken when it is written to.

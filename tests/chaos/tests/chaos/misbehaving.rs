@@ -172,7 +172,7 @@ async fn what_ends_its_process_takes_one_worker_along_and_is_named() {
     .await;
 }
 
-/// The kernel kills the largest process of those that share the limit: the one that runs the element.
+/// The kernel kills the process that runs the element: a worker, and then the child of another.
 #[tokio::test]
 async fn what_takes_all_memory_takes_one_worker_along_and_is_named() {
     const LIMIT: u64 = 256 << 20;
