@@ -6,7 +6,7 @@ use std::process::{Command, ExitCode};
 use clap::Args;
 
 use crate::Outcome;
-use crate::broker::{self, Kind};
+use crate::broker::{self, Choice};
 
 /// Measure Phalanx beside its peers, and print a table.
 ///
@@ -14,9 +14,8 @@ use crate::broker::{self, Kind};
 /// bench/README.md.
 #[derive(Debug, Args)]
 pub(crate) struct Bench {
-    /// Take this broker or fail.
-    #[arg(long, value_name = "KIND")]
-    broker: Option<Kind>,
+    #[command(flatten)]
+    choice: Choice,
     /// Arguments for the benchmark; `--help` lists them.
     #[arg(last = true, value_name = "ARGUMENTS")]
     arguments: Vec<String>,
@@ -25,7 +24,7 @@ pub(crate) struct Bench {
 impl Bench {
     pub(crate) fn run(self) -> Outcome {
         let package = Path::new(env!("CARGO_MANIFEST_DIR")).with_file_name("bench");
-        let broker = broker::find(self.broker, None)?;
+        let broker = broker::find(&self.choice, None)?;
         let status = Command::new(env!("CARGO"))
             .args(["run", "--release", "--locked", "--"])
             .args(&self.arguments)

@@ -5,7 +5,7 @@ use std::process::{Command, ExitCode};
 use clap::Args;
 
 use crate::Outcome;
-use crate::broker;
+use crate::broker::{self, Consent};
 
 /// Break fleets as a seed says, and compare the answers of their jobs.
 ///
@@ -15,6 +15,8 @@ use crate::broker;
 /// of this machine's rabbitmq-server, which is installed if need be.
 #[derive(Debug, Args)]
 pub(crate) struct Chaos {
+    #[command(flatten)]
+    consent: Consent,
     /// Arguments for the run.
     #[arg(trailing_var_arg = true, allow_hyphen_values = true, value_name = "ARGUMENTS")]
     arguments: Vec<String>,
@@ -25,7 +27,7 @@ impl Chaos {
         let mut cargo = Command::new(env!("CARGO"));
         cargo.args(["run", "--quiet", "--release", "--package", "phalanx-chaos", "--", "run"]);
         // It finds the broker itself; here it is made sure that there is one.
-        broker::installation()?;
+        broker::installation(self.consent)?;
         let status = cargo.args(&self.arguments).status()?;
         Ok(if status.success() { ExitCode::SUCCESS } else { ExitCode::FAILURE })
     }

@@ -4,6 +4,8 @@
 mod bench;
 mod broker;
 mod chaos;
+#[cfg(test)]
+mod layers;
 mod licences;
 mod node;
 mod test;

@@ -6,16 +6,15 @@ use std::thread;
 use clap::Args;
 
 use crate::Outcome;
-use crate::broker::{self, Kind};
+use crate::broker::{self, Choice};
 
 /// Run a broker of your own until Ctrl-C, or for as long as a command runs.
 ///
 /// It is found as `cargo xtask test` finds one.
 #[derive(Debug, Args)]
 pub(crate) struct Node {
-    /// Take this broker or fail.
-    #[arg(long, value_name = "KIND")]
-    broker: Option<Kind>,
+    #[command(flatten)]
+    choice: Choice,
     /// Where it listens on 127.0.0.1. Default: any free port.
     #[arg(long)]
     port: Option<u16>,
@@ -26,7 +25,7 @@ pub(crate) struct Node {
 
 impl Node {
     pub(crate) fn run(self) -> Outcome {
-        let broker = broker::find(self.broker, self.port)?;
+        let broker = broker::find(&self.choice, self.port)?;
         if let Some((program, arguments)) = self.command.split_first() {
             let status =
                 Command::new(program).args(arguments).env("PHALANX_URL", broker.url()).status()?;

@@ -5,7 +5,7 @@ use std::process::{Command, ExitCode};
 use clap::Args;
 
 use crate::Outcome;
-use crate::broker::{self, Kind, URL_VARIABLE};
+use crate::broker::{self, Choice, URL_VARIABLE};
 
 /// Run all tests against a real broker.
 ///
@@ -14,9 +14,8 @@ use crate::broker::{self, Kind, URL_VARIABLE};
 /// rabbitmq-server, or of the tree that PHALANX_TEST_RABBITMQ_ROOT names. It is gone afterwards.
 #[derive(Debug, Args)]
 pub(crate) struct Test {
-    /// Take this broker or fail.
-    #[arg(long, value_name = "KIND")]
-    broker: Option<Kind>,
+    #[command(flatten)]
+    choice: Choice,
     /// Arguments for `cargo test`.
     #[arg(last = true, value_name = "ARGUMENTS")]
     arguments: Vec<String>,
@@ -24,7 +23,7 @@ pub(crate) struct Test {
 
 impl Test {
     pub(crate) fn run(self) -> Outcome {
-        let broker = broker::find(self.broker, None)?;
+        let broker = broker::find(&self.choice, None)?;
         let mut cargo = Command::new(env!("CARGO"));
         cargo.args(["test", "--all-features"]);
         if !names_packages(&self.arguments) {

@@ -1,11 +1,17 @@
 //! Operations that misbehave at one element, and do what they should at all others: they give it
 //! back.
 
-use std::{hint::black_box, time::Duration};
+use std::{
+    fs::{self, OpenOptions},
+    hint::black_box,
+    io::Write as _,
+    path::PathBuf,
+    time::Duration,
+};
 
 use phalanx::prelude::*;
 
-use crate::death;
+use crate::{broker, death, fleet};
 
 /// Returns an error.
 #[operation]
@@ -121,10 +127,51 @@ pub fn understand(foreign: Foreign) -> u64 {
     foreign.0
 }
 
+/// A file in which processes record that they begin with an element that ends them.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Victims(PathBuf);
+
+impl Victims {
+    const WORKER: &str = "worker";
+    const CHILD: &str = "child";
+
+    /// In this file, which need not exist.
+    #[must_use]
+    pub fn in_file(path: PathBuf) -> Self {
+        Self(path)
+    }
+
+    /// Records this process.
+    fn record(&self) {
+        let kind = if broker::is_connected() { Self::WORKER } else { Self::CHILD };
+        let file = OpenOptions::new().create(true).append(true).open(&self.0);
+        // A test that misses a record fails.
+        let _ = file.and_then(|mut file| file.write_all(format!("{kind}\n").as_bytes()));
+    }
+
+    fn count(&self, kind: &str) -> usize {
+        let records = fs::read_to_string(&self.0).unwrap_or_default();
+        records.lines().filter(|line| *line == kind).count()
+    }
+
+    /// Runs in a worker itself.
+    #[must_use]
+    pub fn workers(&self) -> usize {
+        self.count(Self::WORKER)
+    }
+
+    /// Runs in a child process of a worker.
+    #[must_use]
+    pub fn children(&self) -> usize {
+        self.count(Self::CHILD)
+    }
+}
+
 /// Ends its process.
 #[operation]
-pub fn abort(#[state] at: u64, n: u64) -> u64 {
+pub fn abort(#[state] at: u64, #[state] victims: &Victims, n: u64) -> u64 {
     if n == at {
+        victims.record();
         std::process::abort();
     }
     n
@@ -132,8 +179,12 @@ pub fn abort(#[state] at: u64, n: u64) -> u64 {
 
 /// Calls itself until the stack is full.
 #[operation]
-pub fn overflow(#[state] at: u64, n: u64) -> u64 {
-    if n == at { n.wrapping_add(descend(1)) } else { n }
+pub fn overflow(#[state] at: u64, #[state] victims: &Victims, n: u64) -> u64 {
+    if n == at {
+        victims.record();
+        return n.wrapping_add(descend(1));
+    }
+    n
 }
 
 fn descend(depth: u64) -> u64 {
@@ -145,9 +196,16 @@ fn descend(depth: u64) -> u64 {
 /// Takes so much memory, of which the kernel kills it if there is not as much; else it is killed all
 /// the same.
 #[operation]
-pub fn take_all_memory(#[state] at: u64, #[state] most: u64, n: u64) -> u64 {
+pub fn take_all_memory(
+    #[state] at: u64,
+    #[state] most: u64,
+    #[state] victims: &Victims,
+    n: u64,
+) -> u64 {
     const PIECE: usize = 16 << 20;
     if n == at {
+        victims.record();
+        fleet::offer();
         let mut taken = Vec::new();
         while ((taken.len() * PIECE) as u64) < most {
             // Memory is taken when it is written to.

@@ -1,12 +1,13 @@
 //! The broker that tests and examples run against.
 
 mod container;
+mod engine;
 mod install;
 
 use std::env;
 use std::error::Error;
 
-use clap::ValueEnum;
+use clap::{Args, ValueEnum};
 use phalanx_test_node::{Installation, NodeError, NodeOptions, PrivateNode};
 
 use container::Container;
@@ -14,15 +15,35 @@ use container::Container;
 /// Names a broker that runs already; the tests read it.
 pub(crate) const URL_VARIABLE: &str = "PHALANX_TEST_AMQP_URL";
 
-/// What kinds of broker there are, in the order in which they are tried.
+/// The kinds of broker, in the order in which they are tried.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
 pub(crate) enum Kind {
     /// The one that PHALANX_TEST_AMQP_URL names.
     Url,
     /// RabbitMQ in a container.
     Docker,
-    /// A private node of this machine's rabbitmq-server.
+    /// A private node of this machine's rabbitmq-server, which is installed if it is missing.
     Node,
+}
+
+/// Options of every chore that needs a broker.
+#[derive(Debug, Args)]
+pub(crate) struct Choice {
+    /// Use this kind of broker or fail.
+    #[arg(long, value_name = "KIND")]
+    broker: Option<Kind>,
+    #[command(flatten)]
+    consent: Consent,
+}
+
+/// Options of every chore that may install RabbitMQ.
+#[derive(Debug, Clone, Copy, Args)]
+pub(crate) struct Consent {
+    /// Install RabbitMQ without a question if it is missing.
+    ///
+    /// There is no question either if CI is set, or if no terminal is there to answer it.
+    #[arg(long)]
+    yes: bool,
 }
 
 /// A broker that is there until this is dropped.
@@ -51,15 +72,17 @@ impl Broker {
     }
 }
 
-/// The first broker that there is, or the one that is asked for. Says which, and why, in one line.
-pub(crate) fn find(wanted: Option<Kind>, port: Option<u16>) -> Result<Broker, Box<dyn Error>> {
+/// Provides the first broker that is available, or the one that is asked for, and prints which and
+/// why in one line.
+pub(crate) fn find(choice: &Choice, port: Option<u16>) -> Result<Broker, Box<dyn Error>> {
+    let wanted = choice.broker;
     let kinds = match &wanted {
         Some(kind) => std::slice::from_ref(kind),
         None => Kind::value_variants(),
     };
     let mut reasons = Vec::new();
     for kind in kinds {
-        match try_kind(*kind, port) {
+        match try_kind(*kind, port, choice.consent) {
             Ok((broker, what)) => {
                 let why = match wanted {
                     Some(_) => "asked for".to_owned(),
@@ -73,16 +96,14 @@ pub(crate) fn find(wanted: Option<Kind>, port: Option<u16>) -> Result<Broker, Bo
         }
     }
     Err(format!(
-        "no broker for the tests: {}. Set {URL_VARIABLE} to one, or start Docker, or install \
-         RabbitMQ{}",
-        reasons.join("; "),
-        install::command().map(|command| format!(" with `{command}`")).unwrap_or_default()
+        "no broker: {}. Set {URL_VARIABLE} to the URL of one, start Docker, or install RabbitMQ",
+        reasons.join("; ")
     )
     .into())
 }
 
 /// A broker and what it is, or why there is none of this kind.
-fn try_kind(kind: Kind, port: Option<u16>) -> Result<(Broker, String), String> {
+fn try_kind(kind: Kind, port: Option<u16>, consent: Consent) -> Result<(Broker, String), String> {
     match kind {
         Kind::Url => match env::var(URL_VARIABLE) {
             // The URL is not shown: it holds a password.
@@ -97,26 +118,26 @@ fn try_kind(kind: Kind, port: Option<u16>) -> Result<(Broker, String), String> {
             Ok((Broker::Docker(container), what))
         }
         Kind::Node => {
-            let node = start_node(port).map_err(|error| error.to_string())?;
+            let node = start_node(port, consent).map_err(|error| error.to_string())?;
             let version = node.version().unwrap_or_default();
             Ok((Broker::Node(Box::new(node)), format!("a private node of RabbitMQ {version}")))
         }
     }
 }
 
-/// The RabbitMQ that private nodes run; installed if need be.
-pub(crate) fn installation() -> Result<Installation, Box<dyn Error>> {
+/// The RabbitMQ that private nodes run, which is installed if it is missing.
+pub(crate) fn installation(consent: Consent) -> Result<Installation, Box<dyn Error>> {
     match Installation::find() {
         Err(NodeError::NotInstalled) => {
-            install::install()?;
+            install::install(consent.yes)?;
             Ok(Installation::find()?)
         }
         found => Ok(found?),
     }
 }
 
-fn start_node(port: Option<u16>) -> Result<PrivateNode, Box<dyn Error>> {
-    let installation = installation()?;
+fn start_node(port: Option<u16>, consent: Consent) -> Result<PrivateNode, Box<dyn Error>> {
+    let installation = installation(consent)?;
     let mut options = NodeOptions::new();
     if let Some(port) = port {
         options = options.port(port);

@@ -1,7 +1,13 @@
 //! What `chaos://` comes to: the broker of `amqp://`, in a process with the habits of its
 //! environment. So leaders and workers are the real ones, command line and all.
 
-use std::{env, sync::Arc};
+use std::{
+    env,
+    sync::{
+        Arc,
+        atomic::{AtomicBool, Ordering},
+    },
+};
 
 use linkme::distributed_slice;
 use phalanx_core::broker::{
@@ -15,6 +21,13 @@ use crate::{Habits, habits};
 static CHAOS: BrokerEntry =
     BrokerEntry { schemes: &["chaos"], connect: |url, options| Box::pin(connect(url, options)) };
 
+static CONNECTED: AtomicBool = AtomicBool::new(false);
+
+/// Whether this process has a connection of its own, as workers have and their children do not.
+pub(crate) fn is_connected() -> bool {
+    CONNECTED.load(Ordering::Relaxed)
+}
+
 async fn connect(url: BrokerUrl, options: ConnectOptions) -> Result<Arc<dyn Broker>, ConnectError> {
     let habits = match env::var(habits::VARIABLE) {
         Ok(text) => text.parse().map_err(|reason| ConnectError::Url {
@@ -25,5 +38,6 @@ async fn connect(url: BrokerUrl, options: ConnectOptions) -> Result<Arc<dyn Brok
     };
     let real = url.expose_secrets().replacen("chaos", "amqp", 1);
     let broker = broker::connect(BrokerUrl::parse(&real)?, options).await?;
+    CONNECTED.store(true, Ordering::Relaxed);
     Ok(Arc::new(ChaosBroker::new(broker, habits)))
 }

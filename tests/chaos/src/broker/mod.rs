@@ -21,6 +21,7 @@ use tokio::sync::watch;
 
 pub(crate) use census::CENSUS;
 use consumer::ChaosConsumer;
+pub(crate) use entry::is_connected;
 
 use crate::{Habits, Point, death};
 

@@ -1,9 +1,13 @@
 //! A limit of memory, as containers have one.
 
-use std::{fs, io, path::PathBuf};
+use std::{fmt::Display, fs, io, path::PathBuf};
 
-/// So many bytes of memory for all processes that are held by it, after which the kernel kills the
-/// largest of them: a control group, of either version.
+/// A control group, of either version, with so many bytes of memory for all its processes.
+///
+/// When they are used up, the kernel kills children of the workers, which ask for that, and a worker
+/// that has called [`offer`]. It spares all other workers. Without that it sometimes kills one of
+/// them, too: a killed process takes a moment to free its memory, longer on a busy machine, and who
+/// asks for memory in that moment makes the kernel choose again.
 #[derive(Debug)]
 pub struct MemoryLimit {
     group: PathBuf,
@@ -12,9 +16,13 @@ pub struct MemoryLimit {
 }
 
 impl MemoryLimit {
-    /// `None` where this process may not make control groups.
+    /// `None` if this process may not make control groups, or may not choose what the kernel spares.
     #[must_use]
     pub fn new(bytes: u64) -> Option<Self> {
+        may_spare().then(|| Self::group(bytes)).flatten()
+    }
+
+    fn group(bytes: u64) -> Option<Self> {
         let name = format!("phalanx-{}", uuid::Uuid::new_v4());
         let [one, two] =
             ["/sys/fs/cgroup/memory", "/sys/fs/cgroup"].map(|it| format!("{it}/{name}"));
@@ -49,9 +57,10 @@ impl MemoryLimit {
         Ok(self)
     }
 
-    /// Holds a process, and those that it starts from now on.
-    pub(crate) fn hold(&self, process: u32) -> io::Result<()> {
-        fs::write(self.group.join("cgroup.procs"), process.to_string())
+    /// Holds a worker, and the processes that it starts from now on.
+    pub(crate) fn hold(&self, worker: u32) -> io::Result<()> {
+        fs::write(self.group.join("cgroup.procs"), worker.to_string())?;
+        fs::write(score(worker), SPARED)
     }
 
     /// How many processes the kernel has killed for it.
@@ -60,6 +69,29 @@ impl MemoryLimit {
         let count = events.lines().find_map(|line| line.strip_prefix("oom_kill "));
         count.and_then(|count| count.trim().parse().ok()).unwrap_or_default()
     }
+}
+
+/// The score of a process that the kernel never kills for lack of memory.
+const SPARED: &str = "-1000";
+/// The score of a process that it kills first.
+const OFFERED: &str = "1000";
+
+fn score(process: impl Display) -> String {
+    format!("/proc/{process}/oom_score_adj")
+}
+
+/// Lets the kernel kill this process first.
+pub(crate) fn offer() {
+    // Raising the score needs no rights. On a system without scores there is no limit either.
+    let _ = fs::write(score("self"), OFFERED);
+}
+
+/// Whether this process may lower a score: of its own, for a moment.
+fn may_spare() -> bool {
+    let own = score("self");
+    fs::read_to_string(&own).is_ok_and(|before| {
+        fs::write(&own, SPARED).is_ok() && fs::write(&own, before.trim()).is_ok()
+    })
 }
 
 impl Drop for MemoryLimit {

@@ -21,6 +21,7 @@ use phalanx_test_proxy::Proxy;
 pub(crate) use broker::OwnBroker;
 pub(crate) use leader::Leader;
 pub use memory::MemoryLimit;
+pub(crate) use memory::offer;
 use place::Place;
 pub(crate) use process::HELD;
 pub use workers::Workers;

@@ -1,0 +1,66 @@
+//! The package managers that can install RabbitMQ, and the commands that they take.
+
+use std::env;
+
+/// A package manager.
+#[derive(Debug, PartialEq, Eq)]
+pub(super) struct Manager {
+    pub(super) program: &'static str,
+    /// Arguments that fetch the package lists. Empty: `install` fetches them itself.
+    pub(super) refresh: &'static [&'static str],
+    pub(super) install: &'static [&'static str],
+    /// Homebrew refuses to run as root; all others need it.
+    pub(super) needs_root: bool,
+    /// Debian's packages start their services when they are installed; no others do.
+    pub(super) starts_services: bool,
+}
+
+const MANAGERS: [Manager; 6] = [
+    Manager {
+        program: "apt-get",
+        // A machine made from an image has no package lists, or outdated ones.
+        refresh: &["update", "-qq"],
+        install: &[
+            "install",
+            "-y",
+            "-qq",
+            "--no-install-recommends",
+            // A freshly booted machine often upgrades itself in the background.
+            "-o",
+            "DPkg::Lock::Timeout=600",
+            "rabbitmq-server",
+        ],
+        needs_root: true,
+        starts_services: true,
+    },
+    Manager::plain("dnf", &["install", "-y", "rabbitmq-server"], true),
+    Manager::plain("zypper", &["--non-interactive", "install", "rabbitmq-server"], true),
+    Manager::plain("pacman", &["-Sy", "--noconfirm", "rabbitmq"], true),
+    Manager::plain("apk", &["add", "rabbitmq-server"], true),
+    Manager::plain("brew", &["install", "rabbitmq"], false),
+];
+
+impl Manager {
+    const fn plain(
+        program: &'static str,
+        install: &'static [&'static str],
+        needs_root: bool,
+    ) -> Self {
+        Self { program, refresh: &[], install, needs_root, starts_services: false }
+    }
+
+    /// The package manager of this machine.
+    pub(super) fn of_machine() -> Option<&'static Self> {
+        MANAGERS.iter().find(|manager| is_on_path(manager.program))
+    }
+
+    #[cfg(test)]
+    pub(super) fn named(program: &str) -> &'static Self {
+        MANAGERS.iter().find(|manager| manager.program == program).expect("a known manager")
+    }
+}
+
+pub(super) fn is_on_path(program: &str) -> bool {
+    let path = env::var_os("PATH").unwrap_or_default();
+    env::split_paths(&path).any(|directory| directory.join(program).is_file())
+}
