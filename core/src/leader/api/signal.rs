@@ -22,7 +22,9 @@ async fn close_then_exit(commands: mpsc::WeakUnboundedSender<Command>) -> io::Re
     signals.next().await?;
     // If the runtime was dropped, there is nothing to close.
     if let Some(commands) = commands.upgrade() {
-        tracing::info!("received a signal; closing the runtime (a second signal ends the process immediately)");
+        tracing::info!(
+            "received a signal; closing the runtime (a second signal ends the process immediately)"
+        );
         // An error means that the runtime is closing already.
         let _ = commands.send(Command::Close);
     }
