@@ -107,10 +107,11 @@ impl Job {
     ///             break;
     ///         }
     ///     }
-    ///     progress.borrow().outputs
     /// });
     /// let waited: Vec<(u64, u64)> = results.try_collect().await?;
-    /// assert_eq!(watch.await.unwrap(), waited.len() as u64);
+    /// assert_eq!(waited.len(), 3);
+    /// watch.await.unwrap();
+    /// assert_eq!(job.progress().borrow().total, Some(3));
     /// # Ok(())
     /// # }
     /// ```
