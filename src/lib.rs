@@ -1,82 +1,173 @@
-//! Run your own Rust code on a fleet.
+//! Run your own Rust code on a fleet of workers, through RabbitMQ or in memory.
 //!
-//! You write operations, compose them over an [`IndexedStream`] with directives (map, filter,
-//! fold, …), and a [`Runtime`] runs the program: on the cores of this machine, or on workers
-//! behind RabbitMQ. What travels is the name of an operation, its state and its input, never code.
+//! You write *operations* (plain functions), compose them over an [`IndexedStream`] with
+//! directives such as [`map`](IndexedStream::map), [`filter`](IndexedStream::filter) and
+//! [`reduce`](IndexedStream::reduce), and a [`Runtime`] runs the program: on the cores of this
+//! machine, or on workers that are connected to a RabbitMQ. Messages carry the name of an
+//! operation, its state and its input, never code.
 //!
-//! Begin with `use phalanx::prelude::*;`.
+//! ```
+//! use phalanx::prelude::*;
+//!
+//! #[operation]
+//! fn square(n: u64) -> u64 {
+//!     n * n
+//! }
+//!
+//! #[operation]
+//! fn add(a: u64, b: u64) -> u64 {
+//!     a + b
+//! }
+//!
+//! # #[cfg(feature = "inmemory")]
+//! #[tokio::main]
+//! async fn main() -> Result<(), phalanx::Error> {
+//!     // `PHALANX_URL` names the broker. If it is not set, the workers are threads of this process.
+//!     let runtime = Runtime::from_env().await?;
+//!     let sum = IndexedStream::from(1..=1000u64).map(Square).reduce(Add).run(&runtime).await?;
+//!     assert_eq!(sum, Some(333_833_500));
+//!     Ok(())
+//! }
+//! # #[cfg(not(feature = "inmemory"))]
+//! # fn main() {}
+//! ```
+//!
+//! # Where to find what
+//!
+//! | you want to | look at |
+//! | --- | --- |
+//! | write an operation | [`#[operation]`](macro@operation), [`Operation`], [`AsyncOperation`], [`Monoid`], [`TaskContext`](operation::TaskContext) |
+//! | compose a program | [`IndexedStream`]: its sources, directives, settings and ends |
+//! | run it | [`Runtime`] and [`RuntimeBuilder`]; [`Results`] for a stream, [`ValueFuture`] for one value |
+//! | watch or cancel a job | [`Job`], [`JobEvents`], [`JobEvent`], [`Progress`], [`Stall`] |
+//! | serve tasks | `phalanx::worker` (feature `worker`) |
+//! | handle errors | [`Error`], and [`OperationError`](operation::OperationError) in operations |
+//! | look at elements that failed permanently | [`Runtime::dead_letters`], [`dead_letters`] |
+//! | test against a faulty broker | `phalanx::inmemory` (feature `inmemory`) |
+//! | bring a broker of your own | [`broker`] |
+//!
+//! Most programs begin with `use phalanx::prelude::*;`.
+//!
+//! # Guarantees
+//!
+//! Workers and connections can fail mid-run: failed work is retried, and every element counts
+//! exactly once in the results of its job. An operation itself can run more than once on an element;
+//! [`TaskContext::element_key`](operation::TaskContext::element_key) is an idempotency key for side
+//! effects. An element that crashes its process takes down at most one worker. The
+//! [list of guarantees](https://github.com/phalanx-rs/phalanx/blob/main/docs/guarantees.md) names
+//! the test of each.
+//!
+//! # Features
+//!
+//! | feature | default | adds |
+//! | --- | --- | --- |
+//! | `inmemory` | yes | the URL `memory://`: leader and workers in one process |
+//! | `amqp` | no | the URL `amqp://`: RabbitMQ |
+//! | `tls` | no | the URL `amqps://`: RabbitMQ over TLS; includes `amqp` |
+//! | `worker` | no | the module `worker`, which serves tasks and has a command line |
 
 pub use phalanx_core::{
+    __private::operation,
     AsyncOperation, Error, Monoid, Operation, RemoteExecute,
     leader::{
         Job, JobEvent, JobEvents, Progress, Results, Runtime, RuntimeBuilder, Stall, ValueFuture,
     },
-    operation,
     plan::{FoldProgram, IndexedStream, OnFailure, PlanError, ValueProgram},
     register,
 };
 
-/// What can go wrong, by phase. [`Error`] holds the rest of them.
+/// What operations are made of: their traits, context and errors.
+///
+/// The attribute [`#[operation]`](macro@crate::operation) has the same path and makes an operation
+/// of a function.
+pub mod operation {
+    pub use phalanx_core::operation::{
+        AsyncOperation, Asynchronous, Blocking, Data, ElementKey, ErrorKind, Monoid, Operation,
+        OperationError, RemoteExecute, Result, ResultExt, Step, TaskContext,
+    };
+}
+
+/// The errors of a program that runs jobs, by phase. [`Error`] wraps all the others.
 pub mod error {
     pub use phalanx_core::{
         broker::{BrokerError, ConnectError, PublishError},
+        dead_letters::DeadLetterError,
         error::{Error, ExecuteError},
         operation::{ErrorKind, OperationError},
         plan::PlanError,
         registry::{Refusal, RegistryError},
+        wire::ReturnReason,
     };
 }
 
-/// The identities that appear in errors, events and logs.
+/// The identities in errors, events and logs.
 pub mod id {
-    pub use phalanx_core::id::{CopyId, JobId, LeaderId, TaskNumber, WorkerId};
+    pub use phalanx_core::id::{
+        CopyId, DeadLetterId, InvalidCopyId, JobId, LeaderId, TaskNumber, WorkerId,
+    };
 }
 
-/// What carries messages, for those who bring a broker of their own to
-/// [`RuntimeBuilder::lead`](crate::RuntimeBuilder::lead).
+/// Messages between leaders and workers, and the trait to implement for a broker of your own.
+///
+/// Implement [`Broker`](broker::Broker) for the connection to your broker, and
+/// [`Consumer`](broker::Consumer) and [`Settler`](broker::Settler) for its deliveries. Then hand an
+/// `Arc` of it to [`RuntimeBuilder::lead`] and to the workers (`phalanx::worker::Worker::start`).
+/// The [trait](broker::Broker) has an example of a whole broker.
+///
+/// These traits may change in any release before 1.0, together with the protocol between leaders
+/// and workers.
 pub mod broker {
-    pub use phalanx_core::broker::{Broker, BrokerUrl, Health, Pool, PoolNameError, QueueType};
+    pub use phalanx_core::broker::{
+        Address, Broker, BrokerError, BrokerUrl, ConnectError, ConnectOptions, Consumer,
+        Consumption, DeclaredQueue, Delivery, Exchange, Health, Message, MessageKind, Pool,
+        PoolNameError, Properties, PublishError, QueueSpec, QueueType, Role, Settle, Settler,
+        Topic,
+    };
 }
 
-/// The elements that failed for good, kept by the broker:
-/// [`Runtime::dead_letters`](crate::Runtime::dead_letters).
+/// Elements that failed permanently and were kept by the broker; see
+/// [`Runtime::dead_letters`].
 pub mod dead_letters {
     pub use phalanx_core::{
         broker::MessageKind,
         dead_letters::{
             DeadLetterContent, DeadLetterEntry, DeadLetterError, DeadLetters, UnreadableDeadLetter,
         },
+        error::ExecuteError,
         id::DeadLetterId,
         registry::{StepReference, Verb},
         wire::DeadLetterHeader,
     };
 }
 
-/// The registry: which operations this program knows.
+/// The operations that are linked into this program.
 pub mod registry {
-    pub use phalanx_core::registry::{Kind, Registered, Registry, RegistryError};
+    pub use phalanx_core::registry::{OperationKind, Registered, Registry, RegistryError};
 }
 
-/// Serving tasks: the worker of a fleet.
+/// Serving tasks: the worker of a fleet, and its command line.
 #[cfg(feature = "worker")]
 pub use phalanx_worker as worker;
 
-/// The broker in memory, for more than the URL `memory://` says: several leaders in one process,
-/// and tests against a broker that misbehaves.
+/// The broker in memory, for more than the URL `memory://` offers: several leaders in one process,
+/// and tests against a faulty broker.
 #[cfg(feature = "inmemory")]
 pub use phalanx_inmemory as inmemory;
 
-// Its broker is found by the scheme of a URL, once it is linked.
+// The broker crate has to be linked: the scheme of a URL then finds it in the slice of brokers.
 #[cfg(feature = "amqp")]
 use phalanx_amqp as _;
 
 /// What most programs need: `use phalanx::prelude::*;`.
+///
+/// It also brings in the extension traits of `futures`, so that `results.next().await` works, and
+/// serde's `Serialize` and `Deserialize`. Their derives need `serde` in your `Cargo.toml`.
 pub mod prelude {
     pub use futures::{StreamExt as _, TryStreamExt as _};
     pub use phalanx_core::{
+        __private::operation,
         AsyncOperation, Monoid, Operation, RemoteExecute,
         leader::{Job, JobEvent, Results, Runtime},
-        operation,
         operation::{OperationError, Result, ResultExt, TaskContext},
         plan::{IndexedStream, OnFailure},
     };
@@ -86,12 +177,12 @@ pub mod prelude {
 #[doc(hidden)]
 pub use phalanx_core::__private;
 
-// Some linkers do not take an empty slice, which is what a program without operations has.
+// Some linkers reject an empty slice, which a program without operations would have.
 #[__private::linkme::distributed_slice(__private::PHALANX_OPERATIONS)]
 #[linkme(crate = __private::linkme)]
 static PLACEHOLDER: __private::OperationEntry = __private::OperationEntry::PLACEHOLDER;
 
-/// The programs of the README are run as they stand there.
+/// Runs the programs of the README as doc tests.
 #[cfg(all(doctest, feature = "inmemory"))]
 #[doc = include_str!("../README.md")]
 struct Readme;

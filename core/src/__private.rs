@@ -4,6 +4,9 @@
 pub use linkme;
 pub use serde;
 
+/// The attribute alone: `phalanx_core::operation` is also a module.
+pub use phalanx_macros::operation;
+
 pub use crate::{
     __place_operation as place_operation,
     operation::{
@@ -11,7 +14,7 @@ pub use crate::{
     },
     registry::Verb,
     registry::private::{
-        Declaration, Declared, Description, EntryName, ErrorOfOperation, FingerprintMode,
+        Declaration, Description, EntryName, ErrorOfOperation, FingerprintMode, HasDeclaration,
         OperationEntry, OtherError, Otherwise, PHALANX_OPERATIONS, TypeProbe, VerbEntry,
     },
 };

@@ -1,4 +1,4 @@
-//! What a program that drives jobs can meet.
+//! Errors of programs that run jobs.
 
 use std::{error::Error as StdError, sync::Arc};
 
@@ -10,82 +10,108 @@ use crate::{
     registry::Refusal,
 };
 
-/// What a program that drives jobs can meet, by phase.
+/// An error from connecting a runtime or running a job, grouped by phase.
+///
+/// ```
+/// # use phalanx::prelude::*;
+/// #[operation]
+/// fn parse(text: &str) -> Result<u32> {
+///     Ok(text.parse()?)
+/// }
+///
+/// # #[tokio::main(flavor = "current_thread")]
+/// # async fn main() -> Result<(), phalanx::Error> {
+/// # let runtime = Runtime::connect("memory://").await?;
+/// use phalanx::Error;
+///
+/// let texts = ["1", "two"].map(String::from);
+/// match IndexedStream::from(texts).map(Parse).collect(&runtime).await {
+///     Ok(numbers) => println!("{numbers:?}"),
+///     Err(Error::Execute(failure)) => {
+///         assert_eq!(failure.index, 1);
+///         assert_eq!(failure.error.message(), "invalid digit found in string");
+///     }
+///     Err(other) => return Err(other), // the connection, the plan, the input, …
+/// }
+/// # Ok(())
+/// # }
+/// ```
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
 pub enum Error {
-    /// No connection came about.
+    /// Connecting to the broker failed.
     #[error(transparent)]
     Connect(#[from] ConnectError),
-    /// The program cannot be run as it is written.
+    /// The program has a mistake; nothing was run.
     #[error(transparent)]
     Plan(#[from] PlanError),
-    /// The input failed.
+    /// The source of the program returned an error or panicked, or an element did not serialize.
     #[error("job {job}: the input failed at element {index}")]
     Input {
-        /// The job.
+        /// The job that failed.
         job: JobId,
-        /// The index of the element that could not be had.
+        /// The index of the element that was not produced.
         index: u64,
-        /// What the input said.
+        /// The error of the input.
         #[source]
         source: Arc<dyn StdError + Send + Sync>,
     },
-    /// The broker refused a task.
-    #[error("job {job}: a task of operation `{operation}` at element {index} cannot be submitted")]
+    /// The broker permanently refused a task.
+    #[error("job {job}: cannot publish a task of operation `{operation}` at element {index}")]
     Submit {
-        /// The job.
+        /// The job that failed.
         job: JobId,
         /// The first operation of the task.
         operation: String,
-        /// The index of its first element.
+        /// The index of the first element of the task.
         index: u64,
-        /// What the broker said.
+        /// The error of the broker.
         #[source]
         source: PublishError,
     },
-    /// An element failed for good.
+    /// An element failed permanently.
     #[error(transparent)]
     Execute(#[from] Box<ExecuteError>),
-    /// No worker is able to run a task.
+    /// Every live worker refuses an operation: they are built differently from this program.
     #[error("job {job}: every live worker refuses operation `{operation}`: {}", describe_refusals(.refusals))]
     Refused {
-        /// The job.
+        /// The job that failed.
         job: JobId,
         /// The first operation of the task.
         operation: String,
-        /// What each of them said.
+        /// The reason of each worker.
         refusals: Vec<(WorkerId, Refusal)>,
     },
-    /// A result does not decode as what the program expects.
+    /// An output does not decode as the type that the program expects.
     #[error("job {job}: the output of element {index} does not decode: {reason}")]
     Decode {
-        /// The job.
+        /// The job that failed.
         job: JobId,
-        /// The index of the element.
+        /// The index of the source element from which the output was made.
         index: u64,
-        /// What the decoder said.
+        /// The message of the decoder.
         reason: String,
     },
-    /// The job was cancelled.
+    /// The job was cancelled by its handle, or its runtime was closed.
     #[error("job {job} was cancelled")]
     Cancelled {
-        /// The job.
+        /// The job that failed.
         job: JobId,
     },
-    /// The job does not move, for longer than the patience that was set.
-    #[error("job {job} does not move: {cause}")]
+    /// The job made no progress for longer than the
+    /// [`patience`](crate::leader::RuntimeBuilder::patience) of its runtime.
+    #[error("job {job} made no progress: {cause}")]
     Stalled {
-        /// The job.
+        /// The job that failed.
         job: JobId,
-        /// Why, and what to do.
+        /// The reason, and what to do: the text of a [`Stall`](crate::leader::Stall).
         cause: String,
     },
-    /// The broker failed in a way that it does not come back from.
+    /// The broker failed permanently.
     #[error(transparent)]
     Broker(#[from] BrokerError),
-    /// The runtime was closed.
-    #[error("the runtime is closed: by this program, or because its broker has ended")]
+    /// The runtime was closed by this program, or its broker was.
+    #[error("the runtime is closed, or its broker is")]
     Closed,
 }
 

@@ -1,4 +1,4 @@
-//! The identities that appear in messages, errors and logs.
+//! Identities in messages, errors and logs.
 
 use std::{fmt, str::FromStr};
 
@@ -13,7 +13,7 @@ macro_rules! uuid_identity {
         pub struct $name(pub Uuid);
 
         impl $name {
-            /// A new identity, different from every other.
+            /// A new, unique identity.
             #[expect(clippy::new_without_default, reason = "two defaults would not be equal")]
             pub fn new() -> Self {
                 Self(Uuid::$make())
@@ -35,24 +35,25 @@ macro_rules! uuid_identity {
 }
 
 uuid_identity! {
-    /// One execution of a plan. Increasing within a leader's step (UUID version 7).
+    /// The identity of a job: one run of a program. Later jobs of a leader have larger ids (UUID
+    /// version 7).
     JobId, now_v7
 }
 uuid_identity! {
-    /// One runtime that drives jobs; names its reply queue.
+    /// The identity of a leader, which is part of the name of its reply queue (UUID version 4).
     LeaderId, new_v4
 }
 uuid_identity! {
-    /// One worker process, from its start to its end.
+    /// The identity of a worker, from its start to its end (UUID version 4).
     WorkerId, new_v4
 }
 uuid_identity! {
-    /// One run of one copy of a task on a worker.
+    /// The identity of one run of a copy of a task on a worker (UUID version 4).
     ExecutionId, new_v4
 }
 
 uuid_identity! {
-    /// One dead letter. Later ones are larger (UUID version 7).
+    /// The identity of a dead letter. Later ones are larger (UUID version 7).
     DeadLetterId, now_v7
 }
 
@@ -72,7 +73,7 @@ impl FromStr for DeadLetterId {
     }
 }
 
-/// The number of a task: from 1, unique for its leader, never used twice.
+/// The number of a task: from 1, unique within its leader, never reused.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 #[serde(transparent)]
 pub struct TaskNumber(pub u64);
@@ -83,18 +84,27 @@ impl fmt::Display for TaskNumber {
     }
 }
 
-/// One published copy of a task. Written as `task/attempt`, in logs and as the correlation id of
-/// messages.
+/// The identity of one published copy of a task, within a leader. Written as `task/attempt`, in logs
+/// and as the correlation id of messages.
+///
+/// ```
+/// use phalanx::id::{CopyId, TaskNumber};
+///
+/// let copy: CopyId = "12/2".parse()?;
+/// assert_eq!(copy, CopyId::new(TaskNumber(12), 2));
+/// assert_eq!(copy.to_string(), "12/2");
+/// # Ok::<(), phalanx::id::InvalidCopyId>(())
+/// ```
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 pub struct CopyId {
     /// The number of the task.
     pub task: TaskNumber,
-    /// The number of the copy among those of its task, from 1.
+    /// The number of the copy within the task, from 1.
     pub attempt: u32,
 }
 
 impl CopyId {
-    /// The copy `attempt` of `task`.
+    /// The id of copy number `attempt` of a task.
     pub fn new(task: TaskNumber, attempt: u32) -> Self {
         Self { task, attempt }
     }
@@ -117,9 +127,9 @@ impl FromStr for CopyId {
     }
 }
 
-/// A text that is not `task/attempt`.
+/// The error for a text that is not `task/attempt`.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
-#[error("not a copy id: expected `task/attempt`, two numbers")]
+#[error("invalid copy id: expected two numbers, `task/attempt`")]
 pub struct InvalidCopyId;
 
 #[cfg(test)]

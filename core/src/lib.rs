@@ -1,7 +1,11 @@
-//! The core of Phalanx: what a program is, what travels, and the leader that drives it.
+//! The core of Phalanx: operations and programs, the messages between leaders and workers, and the
+//! leader.
 //!
-//! Users depend on the facade crate `phalanx`, which re-exports what they need from here.
-//! Each module imports only from those above it in this list (`cargo test -p xtask` checks it).
+//! Users depend on the facade crate `phalanx`, which re-exports what they need from here. Broker
+//! and worker crates depend on this crate directly.
+//!
+//! Each module imports only from the modules above it in this list (`cargo test -p xtask` checks
+//! it).
 
 pub mod id;
 
@@ -26,9 +30,7 @@ pub mod leader;
 pub use error::Error;
 
 pub use operation::{AsyncOperation, Monoid, Operation, RemoteExecute};
-/// Derives the marker trait of the same name, and places the entry of the operation.
-pub use phalanx_macros::RemoteExecute;
-pub use phalanx_macros::operation;
+pub use phalanx_macros::{RemoteExecute, operation};
 
 #[doc(hidden)]
 pub mod __private;

@@ -14,7 +14,7 @@ use std::fmt;
 use phalanx_core::{
     AsyncOperation, Operation, RemoteExecute, operation,
     operation::{ErrorKind, OperationError, ResultExt, TaskContext},
-    registry::{Kind, Registry, Verb},
+    registry::{OperationKind, Registry, Verb},
 };
 use serde::{Deserialize, Serialize};
 
@@ -38,7 +38,7 @@ fn scaled(
 
 #[operation(crate = phalanx_core)]
 fn longest(words: &[String], least: &usize, cx: &TaskContext) -> Option<String> {
-    assert_eq!(cx.tries(), 1);
+    assert_eq!(cx.attempt(), 1);
     words.iter().filter(|word| word.len() >= *least).max_by_key(|word| word.len()).cloned()
 }
 
@@ -207,7 +207,7 @@ async fn an_async_function_becomes_an_async_operation() {
     let error = later.clone().execute(String::new(), &cx()).await.unwrap_err();
     assert_eq!(error.downcast::<Own>(), Some(Own { code: 1 }));
     let registered = Registry::global().unwrap().get("operation_macro::Later").unwrap();
-    assert_eq!(registered.kind(), Kind::Asynchronous);
+    assert_eq!(registered.kind(), OperationKind::Asynchronous);
 }
 
 #[test]

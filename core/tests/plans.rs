@@ -103,7 +103,7 @@ fn operations_of_all_kinds_compose() {
 }
 
 #[test]
-fn what_an_operation_says_of_itself_can_be_overruled_where_it_is_used() {
+fn a_program_can_override_the_settings_that_an_operation_declares() {
     let program = texts()
         .map(LookUp)
         .on_failure(OnFailure::Skip)
@@ -117,7 +117,7 @@ fn what_an_operation_says_of_itself_can_be_overruled_where_it_is_used() {
     insta::assert_snapshot!(program.explain().unwrap(), @r"
     source   2 elements
     stage 0  pool `io`, one step, tasks of 10 elements
-               map      plans::LookUp  (asynchronous, timeout 30s, retries 5, skips what fails)
+               map      plans::LookUp  (asynchronous, timeout 30s, retries 5, skips failed elements)
              (elements pass through the leader)
     stage 1  pool `gpu`, one step, tasks of 10 elements
                map      plans::Note  (timeout 1.5s, retries 0)
@@ -126,7 +126,7 @@ fn what_an_operation_says_of_itself_can_be_overruled_where_it_is_used() {
 }
 
 #[test]
-fn each_end_says_what_it_gives() {
+fn each_end_is_described() {
     let numbers = || texts().map(LookUp);
     let ends = [
         numbers().explain(),
@@ -143,8 +143,8 @@ fn each_end_says_what_it_gives() {
     end      a stream, in input order
     end      a stream, in input order, cut after 1 element
     end      one value, folded in input order
-    end      how many there are
-    end      how many there are
+    end      the number of elements
+    end      the number of elements
     ");
 }
 
@@ -161,7 +161,7 @@ fn every_kind_of_source_can_be_planned() {
 }
 
 #[test]
-fn an_instance_that_is_not_registered_is_refused_by_name() {
+fn an_instance_that_is_not_registered_is_rejected_by_name() {
     let program = IndexedStream::from([1u64]).map(Generic(7u8)).map(Note);
     let error = program.explain().unwrap_err();
     assert!(matches!(error, PlanError::Registry(_)), "{error}");
@@ -169,7 +169,7 @@ fn an_instance_that_is_not_registered_is_refused_by_name() {
 }
 
 #[test]
-fn directives_other_than_maps_are_refused_behind_a_take() {
+fn directives_other_than_maps_are_rejected_after_a_take() {
     let error = texts().map(Parse).take(3).map(Note).count().explain().unwrap_err();
-    assert_eq!(error, PlanError::BehindTake { directive: "count" });
+    assert_eq!(error, PlanError::AfterTake { directive: "count" });
 }

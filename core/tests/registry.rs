@@ -8,7 +8,9 @@ use phalanx_core::{
     operation,
     operation::{ErrorKind, OperationError, Result, TaskContext},
     register,
-    registry::{Column, CompiledStep, Failure, Kind, Refusal, Registry, RegistryError, Verb},
+    registry::{
+        Column, CompiledStep, Failure, OperationKind, Refusal, Registry, RegistryError, Verb,
+    },
 };
 use serde::{Deserialize, Serialize};
 
@@ -181,11 +183,11 @@ fn an_operation_is_found_by_name_with_what_it_declares() {
     assert_eq!(multiply.pool(), Some("gpu"));
     assert_eq!(multiply.timeout(), Some(std::time::Duration::from_secs(30)));
     assert_eq!(multiply.retries(), 5);
-    assert_eq!(multiply.kind(), Kind::Blocking);
+    assert_eq!(multiply.kind(), OperationKind::Blocking);
     assert!(multiply.place().starts_with("core/tests/registry.rs:"), "{}", multiply.place());
     assert_eq!(multiply.structure(), "version 2, state i64, input i64, output i64");
     assert!(registry().get("registry::Later").unwrap().is_async());
-    assert_eq!(registry().get("registry::Join").unwrap().kind(), Kind::Monoid);
+    assert_eq!(registry().get("registry::Join").unwrap().kind(), OperationKind::Monoid);
     assert_eq!(registry().get("registry::Join").unwrap().retries(), 3);
 }
 

@@ -78,7 +78,7 @@ pub(crate) fn marker(ident: &Ident, generics: &Generics, options: &Options) -> T
         impl #parameters #private::RemoteExecute for #ident #arguments #bounds {}
 
         #[automatically_derived]
-        impl #parameters #private::Declared for #ident #arguments #bounds {
+        impl #parameters #private::HasDeclaration for #ident #arguments #bounds {
             const DECLARATION: #private::Declaration = #declaration;
         }
     }

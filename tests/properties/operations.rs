@@ -35,7 +35,7 @@ pub(crate) fn spread(#[state] most: u64, n: u64) -> Vec<u64> {
 /// Fails for some elements on their first try, and never again.
 #[operation]
 pub(crate) fn stumble(#[state] one_in: u64, n: u64, cx: &TaskContext) -> Result<u64> {
-    if cx.tries() == 1 && mix(n).is_multiple_of(one_in) {
+    if cx.attempt() == 1 && mix(n).is_multiple_of(one_in) {
         return Err(OperationError::fatal("stumbled").transient());
     }
     Ok(add(1, n))

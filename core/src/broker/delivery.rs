@@ -1,45 +1,71 @@
-//! One message handed to one consumer.
+//! Deliveries: messages that a broker has handed to a consumer.
 
 use std::{fmt, sync::Arc};
 
 use super::Message;
 
-/// What to do with a delivery.
+/// What the broker does with a delivery: ack, reject or requeue.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub enum Settle {
-    /// It was answered: the answer is with the broker.
+    /// Removes the message. The broker has confirmed the reply to it, if it needs one.
     Ack,
-    /// Nobody to answer: to the dead-letter queue.
+    /// Moves the message to the dead-letter queue: it cannot be read or replied to.
     Reject,
-    /// Nothing can be published: somebody else must take it.
+    /// Puts the message back into its queue, for another consumer.
     Requeue,
 }
 
-/// Settles the deliveries of one consumer. Implemented by brokers.
+/// Settles the deliveries of one consumer. Implemented by brokers; see [`Delivery`].
 pub trait Settler: Send + Sync {
-    /// Settles the delivery with this tag. A tag of an earlier connection is a no-op: the broker
-    /// has taken the delivery back already.
+    /// Settles the delivery with this tag; must not block. Does nothing for a tag of an earlier
+    /// connection: the broker has requeued that delivery already.
     fn settle(&self, tag: u64, settle: Settle);
 }
 
-/// One message handed to one consumer; must be settled exactly once.
+/// A message that a broker has handed to a consumer. It must be settled exactly once.
+///
+/// A delivery that is dropped unsettled is requeued, so that it cannot be stuck until its consumer
+/// ends.
+///
+/// ```
+/// use std::sync::{Arc, Mutex};
+///
+/// use phalanx::broker::{Delivery, Message, Properties, Settle, Settler};
+///
+/// /// What a broker does over its connection, this settler only records.
+/// #[derive(Default)]
+/// struct Record(Mutex<Vec<(u64, Settle)>>);
+///
+/// impl Settler for Record {
+///     fn settle(&self, tag: u64, settle: Settle) {
+///         self.0.lock().unwrap().push((tag, settle));
+///     }
+/// }
+///
+/// let record = Arc::new(Record::default());
+/// let message = || Message { properties: Properties::default(), body: Default::default() };
+/// Delivery::new(message(), false, 1, record.clone()).settle(Settle::Ack);
+/// drop(Delivery::new(message(), false, 2, record.clone()));
+/// assert_eq!(*record.0.lock().unwrap(), [(1, Settle::Ack), (2, Settle::Requeue)]);
+/// ```
 #[must_use = "a delivery must be settled"]
 pub struct Delivery {
-    /// What came.
+    /// The message.
     pub message: Message,
-    /// Whether the broker has handed it out before. Such a delivery is never executed.
+    /// Whether the broker has delivered the message before. Workers never run such a task: it may
+    /// have killed the worker that had it.
     pub redelivered: bool,
     tag: u64,
     settler: Option<Arc<dyn Settler>>,
 }
 
 impl Delivery {
-    /// A delivery with the tag by which its settler knows it.
+    /// A delivery; `tag` identifies it to its settler.
     pub fn new(message: Message, redelivered: bool, tag: u64, settler: Arc<dyn Settler>) -> Self {
         Self { message, redelivered, tag, settler: Some(settler) }
     }
 
-    /// Settles it. Never blocks; the broker hears of it soon.
+    /// Settles the delivery. Never blocks; the broker is notified soon afterwards.
     pub fn settle(mut self, settle: Settle) {
         if let Some(settler) = self.settler.take() {
             settler.settle(self.tag, settle);
@@ -48,8 +74,7 @@ impl Delivery {
 }
 
 impl Drop for Delivery {
-    /// A delivery that somebody forgot (or that a panic dropped) goes back to the broker, so that
-    /// it cannot be stuck until the worker ends.
+    /// Requeues a delivery that was forgotten, or dropped by a panic.
     fn drop(&mut self) {
         if let Some(settler) = self.settler.take() {
             tracing::warn!(tag = self.tag, "delivery dropped without being settled");
@@ -68,15 +93,15 @@ impl fmt::Debug for Delivery {
     }
 }
 
-/// What a consumer yields.
+/// An item that a [`Consumer`](super::Consumer) yields.
 #[derive(Debug)]
 pub enum Consumption {
-    /// A delivery.
+    /// A message.
     Delivery(Delivery),
-    /// The consumer was interrupted and is back: what was unsettled has been taken back by the
-    /// broker, and what was in the queue may be lost.
+    /// The consumer consumes again after a lost connection. The broker has requeued its unsettled
+    /// deliveries, and messages in the queue may have been lost.
     Resumed {
-        /// The connection's generation from now on.
+        /// The generation of the new connection; see [`Health`](super::Health).
         generation: u64,
     },
 }

@@ -1,4 +1,4 @@
-//! How a URL finds its broker.
+//! Finding the broker for a URL.
 
 use std::{future::Future, pin::Pin, sync::Arc};
 
@@ -6,69 +6,70 @@ use linkme::distributed_slice;
 
 use super::{Broker, BrokerUrl, ConnectError};
 
-/// The brokers that are part of this program, one entry for each runtime crate.
+/// The kinds of brokers that are linked into this program, one entry for each broker crate. Not part
+/// of the public interface.
 #[distributed_slice]
 pub static PHALANX_BROKERS: [BrokerEntry];
 
-/// One kind of broker.
+/// One kind of broker: the schemes of its URLs, and how to connect. For the broker crates of Phalanx.
 #[derive(Debug)]
 pub struct BrokerEntry {
-    /// The schemes of its URLs.
+    /// The schemes of its URLs, without `://`.
     pub schemes: &'static [&'static str],
-    /// Connects; resolves when the broker can be used.
+    /// Connects to the broker at a URL; resolves when the connection is usable.
     pub connect: fn(BrokerUrl, ConnectOptions) -> BrokerFuture,
 }
 
-/// What [`BrokerEntry::connect`] returns.
+/// The future of [`BrokerEntry::connect`].
 pub type BrokerFuture = Pin<Box<dyn Future<Output = Result<Arc<dyn Broker>, ConnectError>> + Send>>;
 
-/// How to connect.
+/// Options of a connection.
 #[derive(Debug, Clone)]
 #[non_exhaustive]
 pub struct ConnectOptions {
     /// The prefix of all exchanges and queues. Default: `phalanx`.
     pub namespace: String,
-    /// Who connects.
+    /// Whether a leader or a worker connects.
     pub role: Role,
-    /// Concurrent executions of the workers that an in-memory broker brings along; `None` is one
-    /// for each core. Default: `None`.
+    /// The number of blocking operations that the workers of an in-memory broker run at once; `None`
+    /// is the number of cores. Default: `None`.
     pub slots: Option<usize>,
     /// The type of task queues that do not exist yet. Default: quorum.
     pub queue_type: QueueType,
 }
 
 impl ConnectOptions {
-    /// The defaults for this role.
+    /// The default options of a leader or a worker.
     pub fn new(role: Role) -> Self {
         Self { namespace: "phalanx".to_owned(), role, slots: None, queue_type: QueueType::Quorum }
     }
 }
 
-/// The type of a task queue at the broker.
+/// The type of a task queue in RabbitMQ.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Default)]
 #[non_exhaustive]
 pub enum QueueType {
-    /// Replicated: survives the loss of a node of a cluster.
+    /// Replicated: survives the loss of a node of a cluster. The default.
     #[default]
     Quorum,
-    /// On one node: faster, and gone with its node.
+    /// On one node: faster, but unavailable while that node is down.
     Classic,
 }
 
-/// Who connects.
+/// The side of the protocol that connects.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 #[non_exhaustive]
 pub enum Role {
-    /// A runtime that drives jobs.
+    /// A leader, which runs jobs.
     Leader,
-    /// A worker process.
+    /// A worker, which runs tasks.
     Worker,
 }
 
-/// Connects to the broker that `url` names.
+/// Connects to the broker at `url`, by the broker crate of its scheme.
 ///
 /// # Errors
-/// If this program has no broker for the scheme, or the broker refuses.
+/// If no broker crate for the scheme is linked, or the broker cannot be reached or refuses.
 pub async fn connect(
     url: BrokerUrl,
     options: ConnectOptions,
@@ -93,7 +94,7 @@ fn unknown_scheme(url: &BrokerUrl) -> ConnectError {
         scheme: url.scheme().to_owned(),
         advice: match feature {
             Some(feature) => format!("add the feature `{feature}` to the dependency on `phalanx`"),
-            None => format!("it knows {known:?}"),
+            None => format!("available schemes: {}", known.join(", ")),
         },
     }
 }

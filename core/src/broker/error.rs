@@ -1,79 +1,80 @@
-//! What a broker can refuse.
+//! Errors of brokers.
 
 use std::error::Error as StdError;
 
-/// Why a message was not taken by the broker.
+/// Why publishing a message failed.
 #[derive(Debug, Clone, thiserror::Error)]
 #[non_exhaustive]
 pub enum PublishError {
-    /// The connection or channel was lost before the broker confirmed: it may have the message.
+    /// The connection or channel was lost before the broker confirmed the message, which may or may
+    /// not have been published.
     #[error("the connection was lost before the broker confirmed the message")]
     Lost,
-    /// The broker refused the message for now (a full queue, a node in trouble).
-    #[error("the broker did not take the message: {reason}")]
+    /// The broker refused the message, but may take it later (a full queue, a node in trouble).
+    #[error("the broker refused the message: {reason}")]
     Nacked {
-        /// In the broker's words where it has any.
+        /// The message of the broker, if it sent one.
         reason: String,
     },
-    /// The message is larger than the broker takes.
-    #[error("a message of {size} bytes is larger than the {limit} bytes that the broker takes")]
+    /// The message is larger than the limit of the broker.
+    #[error("a message of {size} bytes exceeds the limit of the broker, {limit} bytes")]
     TooLarge {
         /// The size of the message, in bytes.
         size: u64,
         /// The broker's limit, in bytes.
         limit: u64,
     },
-    /// The broker will not take such messages from this user, or not at that address.
+    /// The broker permanently refuses such messages from this user, or at this address.
     #[error("the broker refused to publish: {reason}")]
     Refused {
-        /// In the broker's words.
+        /// The message of the broker.
         reason: String,
     },
-    /// The broker was closed on this side.
-    #[error("the broker was closed")]
+    /// This side has closed the connection.
+    #[error("the connection to the broker was closed")]
     Closed,
 }
 
-/// Why the broker could not do what it was asked.
+/// Why a broker operation other than publishing failed.
 #[derive(Debug, Clone, thiserror::Error)]
 #[non_exhaustive]
 pub enum BrokerError {
-    /// The user may not do that.
+    /// The user lacks the permission.
     #[error("the broker refused access to {what}: {reason}")]
     Denied {
         /// The queue or exchange.
         what: String,
-        /// In the broker's words.
+        /// The message of the broker.
         reason: String,
     },
-    /// What is asked for does not exist, or exists in another shape.
-    #[error("{what} is not usable: {reason}")]
+    /// The queue or exchange does not exist, or exists in another shape.
+    #[error("cannot use {what}: {reason}")]
     Unusable {
         /// The queue or exchange.
         what: String,
-        /// In the broker's words.
+        /// The message of the broker.
         reason: String,
     },
-    /// It is on a node of the cluster that is down.
-    #[error("{what} is away until its node is back: {reason}")]
+    /// The queue is on a node of the cluster that is down.
+    #[error("{what} is unavailable until its node is back: {reason}")]
     Away {
         /// The queue.
         what: String,
-        /// In the broker's words.
+        /// The message of the broker.
         reason: String,
     },
-    /// The connection was lost on the way.
-    #[error("the connection to the broker was lost: {reason}")]
+    /// The connection was lost before the broker replied.
+    #[error("lost the connection to the broker: {reason}")]
     Lost {
-        /// In the broker's or the system's words.
+        /// The message of the broker or of the operating system.
         reason: String,
     },
-    /// The broker was closed on this side.
-    #[error("the broker was closed")]
+    /// This side has closed the connection.
+    #[error("the connection to the broker was closed")]
     Closed,
 }
 
-/// A queue that cannot be declared takes no messages.
+/// For a message to a queue that could not be declared.
 impl From<BrokerError> for PublishError {
     fn from(error: BrokerError) -> Self {
         match error {
@@ -87,73 +88,73 @@ impl From<BrokerError> for PublishError {
     }
 }
 
-/// Why no connection came about.
+/// Why connecting failed.
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
 pub enum ConnectError {
-    /// Not a URL that names a broker.
+    /// The URL is malformed.
     #[error("`{url}` is not a broker URL: {reason}")]
     Url {
-        /// As given, without secrets.
+        /// The URL, without secrets.
         url: String,
         /// What is wrong with it.
         reason: String,
     },
-    /// No runtime for this scheme is part of the program.
-    #[error("no runtime for `{scheme}://` in this program: {advice}")]
+    /// No broker for the scheme of the URL is linked into this program.
+    #[error("no broker for `{scheme}://` in this program: {advice}")]
     Scheme {
         /// The scheme of the URL.
         scheme: String,
         /// What to do.
         advice: String,
     },
-    /// Nobody answers there.
-    #[error("no broker answers at {url}: {reason}")]
+    /// The broker cannot be reached.
+    #[error("cannot reach the broker at {url}: {reason}")]
     Unreachable {
-        /// Without secrets.
+        /// The URL, without secrets.
         url: String,
-        /// The last reason, of the last host tried.
+        /// The last error, of the last host that was tried.
         reason: String,
-        /// What the system said.
+        /// The error of the operating system, if there was one.
         #[source]
         source: Option<Box<dyn StdError + Send + Sync>>,
     },
-    /// The broker does not know this user or password.
+    /// The user or the password is wrong.
     #[error("{url} refused the user `{user}`: {reason}")]
     Credentials {
-        /// Without secrets.
+        /// The URL, without secrets.
         url: String,
         /// The user's name.
         user: String,
-        /// In the broker's words.
+        /// The message of the broker.
         reason: String,
     },
-    /// The virtual host does not exist, or the user may not enter it.
-    #[error("{url} refused the virtual host `{vhost}` to the user `{user}`: {reason}")]
+    /// The virtual host does not exist, or the user has no access to it.
+    #[error("{url} refused the user `{user}` access to the virtual host `{vhost}`: {reason}")]
     VirtualHost {
-        /// Without secrets.
+        /// The URL, without secrets.
         url: String,
         /// The virtual host.
         vhost: String,
         /// The user's name.
         user: String,
-        /// In the broker's words.
+        /// The message of the broker.
         reason: String,
     },
     /// The TLS handshake failed.
-    #[error("no TLS session with {url}: {reason}")]
+    #[error("the TLS handshake with {url} failed: {reason}")]
     Tls {
-        /// Without secrets.
+        /// The URL, without secrets.
         url: String,
-        /// What the handshake said.
+        /// The error of the handshake.
         reason: String,
     },
-    /// Connected, but what Phalanx needs is not there and may not be made.
-    #[error("{url} cannot be used")]
+    /// The connection works, but exchanges that Phalanx needs do not exist and cannot be declared.
+    #[error("{url} lacks the exchanges of Phalanx, and they cannot be declared")]
     Setup {
-        /// Without secrets.
+        /// The URL, without secrets.
         url: String,
-        /// What was refused.
+        /// The error of the declaration.
         #[source]
         source: BrokerError,
     },

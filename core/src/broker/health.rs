@@ -1,19 +1,31 @@
-//! How the connection to a broker is.
+//! The state of the connection to a broker.
 
-/// How the connection to a broker is.
+/// The state of the connection to a broker, from [`Broker::health`](super::Broker::health).
+///
+/// ```
+/// use phalanx::broker::{Broker, Health};
+/// use phalanx::inmemory::InMemoryBroker;
+///
+/// # #[tokio::main(flavor = "current_thread")]
+/// # async fn main() {
+/// let health: Health = InMemoryBroker::new().health().borrow().clone();
+/// assert!(health.is_well() && health.generation == 1);
+/// # }
+/// ```
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
 #[non_exhaustive]
 pub struct Health {
-    /// How many times it has been connected; 0 before the first time.
+    /// The number of the connection: 0 before the first, one more after each reconnect.
     pub generation: u64,
-    /// Whether it is connected now.
+    /// Whether the connection is up.
     pub connected: bool,
-    /// Why the broker takes no messages for now, in its own words (a memory or disk alarm).
+    /// The reason for which the broker takes no messages at the moment (a memory or disk alarm);
+    /// `None` if it takes them.
     pub blocked: Option<String>,
 }
 
 impl Health {
-    /// Whether messages flow.
+    /// Whether messages can be published: the connection is up and not blocked.
     pub fn is_well(&self) -> bool {
         self.connected && self.blocked.is_none()
     }

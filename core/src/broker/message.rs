@@ -1,4 +1,4 @@
-//! What a broker carries.
+//! Messages, their kinds and their addresses.
 
 use std::fmt;
 
@@ -10,27 +10,29 @@ use crate::id::{CopyId, LeaderId, WorkerId};
 /// A message and its properties.
 #[derive(Debug, Clone)]
 pub struct Message {
-    /// What is needed to return it unread, and what a person wants to see.
+    /// Everything that is needed to return the message without decoding its body, and headers for
+    /// people.
     pub properties: Properties,
-    /// An encoded message of [`wire`](crate::wire).
+    /// The encoded message. Brokers carry it as it is.
     pub body: Bytes,
 }
 
-/// What a message says without being decoded. AMQP carries it as properties and headers.
+/// The properties of a message, which are readable without decoding its body. AMQP carries them as
+/// properties and headers.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Properties {
-    /// What the body is.
+    /// The kind of the message; `None` if it is not a message of Phalanx.
     pub kind: Option<MessageKind>,
     /// The version of the wire format of the body.
     pub wire_version: u8,
     /// The leader that waits for a reply: the routing key on the reply exchange.
     pub reply_to: Option<LeaderId>,
-    /// The copy of a task that the message is, or is about. AMQP carries it as the correlation id,
+    /// The copy of a task that the message contains or refers to. AMQP carries it as the correlation id,
     /// `task/attempt`.
     pub copy: Option<CopyId>,
-    /// Written to disk by the broker: for all that must survive its restart.
+    /// Whether the broker writes the message to disk, so that it survives a restart.
     pub persistent: bool,
-    /// For people: job, stage, operation names, …
+    /// Information for people, such as the job, the stage and the names of operations.
     pub headers: Vec<(String, String)>,
 }
 
@@ -40,21 +42,21 @@ pub struct Properties {
 pub enum MessageKind {
     /// A batch of elements to run.
     Task,
-    /// A request to reply at once, through a task queue.
+    /// A request for an immediate reply, sent through a task queue.
     Probe,
-    /// What became of a batch.
+    /// The outcome of a batch.
     Result,
-    /// A task that was not run, and why.
+    /// The reason why a task was not run.
     Return,
-    /// Tasks that run, and stay alive.
+    /// A heartbeat for long tasks that run.
     Lease,
-    /// The answer to a probe.
+    /// The reply to a probe.
     ProbeReply,
-    /// From leaders to all workers.
+    /// A message from a leader to all workers.
     Control,
-    /// From workers to all leaders.
+    /// A message from a worker to all leaders.
     Event,
-    /// An element that failed for good.
+    /// An element that failed permanently.
     DeadLetter,
 }
 
@@ -71,18 +73,18 @@ impl MessageKind {
         (Self::DeadLetter, "dead-letter"),
     ];
 
-    /// Its name in the properties of a message.
+    /// The name of the kind in the properties of a message, for example `probe-reply`.
     pub fn name(self) -> &'static str {
         Self::ALL.iter().find(|(kind, _)| *kind == self).map_or("", |(_, name)| name)
     }
 
-    /// The kind of this name.
+    /// The kind with this name, if there is one.
     pub fn from_name(name: &str) -> Option<Self> {
         Self::ALL.iter().find(|(_, known)| *known == name).map(|(kind, _)| *kind)
     }
 }
 
-/// Where to publish: an exchange of ours, and a routing key.
+/// The address of a message: an exchange of the protocol, and a routing key.
 #[derive(Debug, Clone, PartialEq, Eq, Hash)]
 pub struct Address {
     /// The exchange.
@@ -92,7 +94,7 @@ pub struct Address {
 }
 
 impl Address {
-    /// An address.
+    /// An address; the meaning of `key` depends on the [`Exchange`].
     pub fn new(exchange: Exchange, key: impl Into<String>) -> Self {
         Self { exchange, key: key.into() }
     }
@@ -107,12 +109,12 @@ impl Address {
         Self::new(Exchange::Reply, leader.to_string())
     }
 
-    /// The control queues of the workers that `topic` names.
+    /// The control queues of the workers of `topic`.
     pub fn control(topic: Topic) -> Self {
         Self::new(Exchange::Control, topic.to_string())
     }
 
-    /// The event queues of all leaders, with a worker as the sender.
+    /// The event queues of all leaders; `worker` is the sender.
     pub fn events(worker: WorkerId) -> Self {
         Self::new(Exchange::Event, Topic::Worker(worker).to_string())
     }
@@ -146,13 +148,13 @@ impl fmt::Display for Topic {
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 #[non_exhaustive]
 pub enum Exchange {
-    /// Tasks; the key is the pool.
+    /// Tasks and probes; the key is the pool.
     Task,
-    /// Answers; the key is the leader.
+    /// Replies; the key is the id of the leader.
     Reply,
-    /// From leaders to workers; the key is a topic.
+    /// Control messages from leaders to workers; the key is a [`Topic`].
     Control,
-    /// From workers to leaders; the key is a topic.
+    /// Events from workers to leaders; the key is a [`Topic`].
     Event,
     /// Dead letters; the key is the pool.
     Dead,

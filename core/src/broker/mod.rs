@@ -1,7 +1,7 @@
-//! The seam between what decides and what carries messages.
+//! Brokers: the interface between leaders, workers and the system that carries their messages.
 //!
-//! A [`Broker`] delivers at least once, now and then not at all, and in any order. Nothing exact
-//! is left to it.
+//! The protocol does not rely on a [`Broker`] for anything exact: it may deliver a message several
+//! times, in any order and, rarely, not at all.
 
 mod delivery;
 mod entry;
@@ -16,95 +16,213 @@ use std::fmt;
 use async_trait::async_trait;
 
 pub use delivery::{Consumption, Delivery, Settle, Settler};
-pub use entry::{
-    BrokerEntry, BrokerFuture, ConnectOptions, PHALANX_BROKERS, QueueType, Role, connect,
-};
+#[doc(hidden)]
+pub use entry::PHALANX_BROKERS;
+pub use entry::{BrokerEntry, BrokerFuture, ConnectOptions, QueueType, Role, connect};
 pub use error::{BrokerError, ConnectError, PublishError};
 pub use health::Health;
 pub use message::{Address, Exchange, Message, MessageKind, Properties, Topic};
 pub use topology::{DeclaredQueue, Pool, PoolNameError, QueueSpec};
 pub use url::BrokerUrl;
 
-/// What carries messages: RabbitMQ or memory.
+/// A connection to a broker, which carries messages between leaders and workers.
 ///
-/// Every method may be called from any task, and comes back by itself after a lost connection.
+/// Every method can be called from any task. After a lost connection, the broker reconnects by
+/// itself, as long as it takes; methods that are called meanwhile wait or return an error.
+///
+/// Implement it, [`Consumer`] and [`Settler`] to bring a broker of your own; `async_trait` is the
+/// macro of the crate of that name. The trait may change in any release before 1.0.
+///
+/// ```
+/// use std::sync::{
+///     Arc,
+///     atomic::{AtomicU64, Ordering},
+/// };
+///
+/// use async_trait::async_trait;
+/// use phalanx::{broker::*, inmemory::InMemoryBroker, prelude::{IndexedStream, operation}};
+///
+/// /// Counts the bytes that are published, and leaves everything else to another broker.
+/// #[derive(Debug)]
+/// struct Metered<B> {
+///     inner: B,
+///     bytes: Arc<AtomicU64>,
+/// }
+///
+/// #[async_trait]
+/// impl<B: Broker> Broker for Metered<B> {
+///     fn url(&self) -> &BrokerUrl {
+///         self.inner.url()
+///     }
+///
+///     async fn declare(&self, queue: &QueueSpec) -> Result<DeclaredQueue, BrokerError> {
+///         self.inner.declare(queue).await
+///     }
+///
+///     async fn publish(&self, address: &Address, message: Message) -> Result<(), PublishError> {
+///         self.bytes.fetch_add(message.body.len() as u64, Ordering::Relaxed);
+///         self.inner.publish(address, message).await
+///     }
+///
+///     async fn publish_mandatory(
+///         &self,
+///         address: &Address,
+///         message: Message,
+///     ) -> Result<bool, PublishError> {
+///         self.inner.publish_mandatory(address, message).await
+///     }
+///
+///     async fn consume(
+///         &self,
+///         queue: &QueueSpec,
+///         prefetch: u16,
+///     ) -> Result<Box<dyn Consumer>, BrokerError> {
+///         self.inner.consume(queue, prefetch).await
+///     }
+///
+///     async fn delete(&self, queue: &QueueSpec) -> Result<(), BrokerError> {
+///         self.inner.delete(queue).await
+///     }
+///
+///     fn health(&self) -> tokio::sync::watch::Receiver<Health> {
+///         self.inner.health()
+///     }
+///
+///     async fn close(&self) {
+///         self.inner.close().await;
+///     }
+/// }
+///
+/// #[operation]
+/// fn length(text: &str) -> usize {
+///     text.len()
+/// }
+///
+/// # #[tokio::main(flavor = "current_thread")]
+/// # async fn main() -> Result<(), phalanx::Error> {
+/// let memory = InMemoryBroker::new();
+/// memory.start_workers(1);
+/// let bytes = Arc::new(AtomicU64::new(0));
+/// let metered = Metered { inner: memory.connect(), bytes: bytes.clone() };
+///
+/// let runtime = phalanx::Runtime::builder().lead(Arc::new(metered)).await?;
+/// let text = "a text of 27 characters ...".to_owned();
+/// assert_eq!(IndexedStream::from([text]).map(Length).collect(&runtime).await?, [27]);
+/// assert!(bytes.load(Ordering::Relaxed) > 27);
+/// # Ok(())
+/// # }
+/// ```
 #[async_trait]
 pub trait Broker: Send + Sync + fmt::Debug + 'static {
-    /// The URL it is connected to, without secrets.
+    /// The URL of the broker, for logs. Displayed, its secrets are hidden.
     fn url(&self) -> &BrokerUrl;
 
-    /// Makes sure that `queue` exists and is bound; uses what exists where it may not declare.
+    /// Makes sure that `queue` exists and is bound. If it exists in another shape, or the user may not
+    /// declare it, the existing queue is used.
     ///
     /// # Errors
-    /// When the queue neither exists nor may be made.
+    /// If the queue neither exists nor can be declared.
     async fn declare(&self, queue: &QueueSpec) -> Result<DeclaredQueue, BrokerError>;
 
-    /// Publishes, and resolves when the broker has taken responsibility for the message.
+    /// Publishes a message; resolves when the broker has confirmed it.
     ///
-    /// Concurrent calls are pipelined in the order in which they are first polled; dropping the
-    /// future leaves open whether the message was taken.
+    /// Concurrent calls are pipelined in the order in which they are first polled. If the future is
+    /// dropped, the message may or may not be published.
     ///
     /// # Errors
-    /// When the broker did not take it, or when nobody can know ([`PublishError::Lost`]).
+    /// If the broker did not take the message, or if that is unknown ([`PublishError::Lost`]).
     async fn publish(&self, address: &Address, message: Message) -> Result<(), PublishError>;
 
-    /// Publishes, and tells whether any queue got the message: `false` is "unroutable".
+    /// Publishes a message; resolves to `false` if it was unroutable: no queue received it.
     ///
     /// Not pipelined: for probes, not for bulk.
     ///
     /// # Errors
-    /// As [`publish`](Self::publish).
+    /// Those of [`publish`](Self::publish).
     async fn publish_mandatory(
         &self,
         address: &Address,
         message: Message,
     ) -> Result<bool, PublishError>;
 
-    /// Declares the queue and consumes from it, at most `prefetch` unsettled deliveries at once.
+    /// Declares the queue and consumes from it, with at most `prefetch` unsettled deliveries at once.
     ///
-    /// The consumer survives lost connections: it declares and consumes again, and says so by
+    /// The consumer survives lost connections: it declares and consumes again, and then yields
     /// [`Consumption::Resumed`].
     ///
     /// # Errors
-    /// When the queue cannot be declared or consumed.
+    /// If the queue cannot be declared or consumed from.
     async fn consume(
         &self,
         queue: &QueueSpec,
         prefetch: u16,
     ) -> Result<Box<dyn Consumer>, BrokerError>;
 
-    /// Deletes a queue with all that is in it; a queue that does not exist is no error.
+    /// Deletes a queue with its messages. Succeeds if the queue does not exist.
     ///
     /// # Errors
-    /// When the broker refuses or is gone.
+    /// If the broker refuses, or the connection is lost.
     async fn delete(&self, queue: &QueueSpec) -> Result<(), BrokerError>;
 
-    /// How the connection is, as it changes.
+    /// The state of the connection, as it changes.
     fn health(&self) -> tokio::sync::watch::Receiver<Health>;
 
-    /// Hands over what is pending (acks included) and disconnects.
+    /// Sends what is pending (publishes and acks), and disconnects. All later calls fail.
     async fn close(&self);
 }
 
-/// A stream of deliveries from one queue.
+/// A stream of deliveries from one queue, from [`Broker::consume`].
 ///
-/// Dropped, it gives back what it handed out and nobody has settled; dropped after
-/// [`cancel`](Consumer::cancel), it leaves those deliveries to who holds them, and gives back only
-/// what nobody took.
+/// When it is dropped, the broker requeues all of its unsettled deliveries. When it is dropped after
+/// [`cancel`](Consumer::cancel), deliveries that were yielded can still be settled, and only those
+/// that were not yielded are requeued.
+///
+/// ```
+/// use std::collections::VecDeque;
+///
+/// use async_trait::async_trait;
+/// use phalanx::broker::{Consumer, Consumption};
+///
+/// /// A consumer of deliveries that are in memory already.
+/// #[derive(Debug)]
+/// struct Fixed(VecDeque<Consumption>);
+///
+/// #[async_trait]
+/// impl Consumer for Fixed {
+///     async fn next(&mut self) -> Option<Consumption> {
+///         self.0.pop_front()
+///     }
+///
+///     fn try_next(&mut self) -> Option<Consumption> {
+///         self.0.pop_front()
+///     }
+///
+///     async fn set_prefetch(&mut self, _prefetch: u16) {}
+///
+///     async fn cancel(&mut self) {}
+/// }
+///
+/// # #[tokio::main(flavor = "current_thread")]
+/// # async fn main() {
+/// let mut consumer = Fixed([Consumption::Resumed { generation: 2 }].into());
+/// assert!(matches!(consumer.next().await, Some(Consumption::Resumed { generation: 2 })));
+/// assert!(consumer.next().await.is_none());
+/// # }
+/// ```
 #[async_trait]
 pub trait Consumer: Send + fmt::Debug {
-    /// The next delivery; `None` after [`cancel`](Self::cancel) or when the broker was closed.
+    /// The next delivery; `None` after [`cancel`](Self::cancel), or after the broker was closed.
     ///
-    /// Cancel-safe: a delivery is never lost when the future is dropped.
+    /// Cancel-safe: no delivery is lost when the future is dropped.
     async fn next(&mut self) -> Option<Consumption>;
 
-    /// A delivery that is already here, without waiting.
+    /// The next delivery, if it has already arrived.
     fn try_next(&mut self) -> Option<Consumption>;
 
-    /// Changes how many unsettled deliveries may be out at once.
+    /// Changes the limit of unsettled deliveries.
     async fn set_prefetch(&mut self, prefetch: u16);
 
-    /// Stops taking; what was delivered may still be settled. Buffered deliveries still come out
-    /// of [`next`](Self::next).
+    /// Stops consuming. [`next`](Self::next) still yields deliveries that have arrived, and all of
+    /// them can still be settled.
     async fn cancel(&mut self);
 }

@@ -1,4 +1,4 @@
-//! The queues of the protocol.
+//! Pools and the queues of the protocol.
 
 use std::{fmt, time::Duration};
 
@@ -7,21 +7,31 @@ use serde::{Deserialize, Serialize};
 use super::Topic;
 use crate::id::{LeaderId, WorkerId};
 
-/// The name of a task queue and of the workers that serve it.
+/// The name of a pool: a task queue, and the workers that serve it.
 ///
-/// Lower-case letters, digits, `-`, `_` and `.`; at most 64 of them.
+/// 1 to 64 characters: lower-case letters `a-z`, digits, `-`, `_` and `.`.
+///
+/// ```
+/// use phalanx::broker::Pool;
+///
+/// let pool: Pool = "gpu.large".parse()?;
+/// assert_eq!(pool.as_str(), "gpu.large");
+/// assert_eq!(Pool::default().to_string(), "default");
+/// assert!(Pool::new("GPU").is_err());
+/// # Ok::<(), phalanx::broker::PoolNameError>(())
+/// ```
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 #[serde(try_from = "String", into = "String")]
 pub struct Pool(String);
 
 impl Pool {
-    /// The pool of operations that name none.
+    /// The name of the pool of operations that set no pool.
     pub const DEFAULT: &'static str = "default";
 
-    /// A pool of this name.
+    /// The pool with this name.
     ///
     /// # Errors
-    /// When the name has other characters, none or too many.
+    /// If the name is empty, has more than 64 characters, or has other characters than those allowed.
     pub fn new(name: &str) -> Result<Self, PoolNameError> {
         let legal = |c: char| c.is_ascii_lowercase() || c.is_ascii_digit() || "-_.".contains(c);
         if name.is_empty() || name.len() > 64 || !name.chars().all(legal) {
@@ -30,7 +40,7 @@ impl Pool {
         Ok(Self(name.to_owned()))
     }
 
-    /// Its name.
+    /// The name of the pool.
     pub fn as_str(&self) -> &str {
         &self.0
     }
@@ -70,42 +80,42 @@ impl fmt::Display for Pool {
     }
 }
 
-/// A name that no pool can have.
+/// An invalid name of a pool.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
-#[error("`{name}` cannot name a pool: use 1 to 64 of a-z, 0-9, `-`, `_` and `.`")]
+#[error("invalid pool name `{name}`: use 1 to 64 characters of a-z, 0-9, `-`, `_` and `.`")]
 pub struct PoolNameError {
     name: String,
 }
 
-/// A queue of the protocol; the broker knows its real name and arguments.
+/// A queue of the protocol. The broker derives its name and arguments.
 #[derive(Debug, Clone, PartialEq, Eq, Hash)]
 #[non_exhaustive]
 pub enum QueueSpec {
-    /// The tasks of a pool: durable, shared by its workers, never deleted.
+    /// The tasks of a pool: durable, shared by the workers of the pool, never deleted.
     Task {
         /// The pool.
         pool: Pool,
     },
-    /// The answers to one leader: survives its reconnects, gone some time after it.
+    /// The replies to one leader: survives reconnects, expires some time after the leader has gone.
     Reply {
         /// The leader.
         leader: LeaderId,
-        /// How long it outlives its last consumer.
+        /// How long the queue outlives its last consumer.
         expires: Duration,
     },
-    /// What one worker must hear: gone with its connection, bound to `topics`.
+    /// The control messages for one worker: deleted with its connection, bound to `topics`.
     Control {
         /// The worker.
         worker: WorkerId,
-        /// Routing keys (`*` is one word, `#` any number).
+        /// The routing keys to bind (`*` matches one word, `#` any number of words).
         topics: Vec<String>,
     },
-    /// What one leader hears of the workers: gone with its connection, bounded, bound to all.
+    /// The events of all workers for one leader: deleted with its connection, bounded in length.
     Event {
         /// The leader.
         leader: LeaderId,
     },
-    /// The dead letters of a pool: durable, bounded in length and age.
+    /// The dead letters of a pool: durable, bounded in number and age.
     Dead {
         /// The pool.
         pool: Pool,
@@ -113,28 +123,27 @@ pub enum QueueSpec {
 }
 
 impl QueueSpec {
-    /// The control queue of a worker: what is meant for all workers, and for this one.
+    /// The control queue of a worker, bound to the topics of all workers and of this worker.
     pub fn control(worker: WorkerId) -> Self {
         let topics = [Topic::AllWorkers, Topic::Worker(worker)].map(|topic| topic.to_string());
         Self::Control { worker, topics: topics.into() }
     }
 }
 
-/// What is known of a queue when it has been declared.
+/// The state of a queue when it was declared.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 #[non_exhaustive]
 pub struct DeclaredQueue {
-    /// Messages that wait in it, as far as the broker knows.
+    /// The number of messages in the queue, without those that are delivered but unsettled.
     pub messages: u64,
-    /// Who consumes from it.
+    /// The number of consumers of the queue.
     pub consumers: u32,
-    /// Whether it existed in another shape than asked for, or could not be declared, and is used
-    /// as it is.
+    /// Whether the existing queue is used although it has another shape, or could not be declared.
     pub as_found: bool,
 }
 
 impl DeclaredQueue {
-    /// What the broker said of a queue.
+    /// The state of a queue, from the reply of the broker.
     pub fn new(messages: u64, consumers: u32, as_found: bool) -> Self {
         Self { messages, consumers, as_found }
     }

@@ -1,21 +1,30 @@
-//! A broker's URL, which shows no secrets.
+//! URLs of brokers.
 
 use std::fmt;
 
 use super::ConnectError;
 
-/// A broker's URL. What it shows (`Display`, `Debug`) has the password replaced by `***`.
+/// The URL of a broker. `Display` and `Debug` replace its password by `***`.
+///
+/// ```
+/// use phalanx::broker::BrokerUrl;
+///
+/// let url = BrokerUrl::parse("amqp://ann:secret@rabbit.example.org/jobs")?;
+/// assert_eq!(url.scheme(), "amqp");
+/// assert_eq!(url.to_string(), "amqp://ann:***@rabbit.example.org/jobs");
+/// # Ok::<(), phalanx::error::ConnectError>(())
+/// ```
 #[derive(Clone, PartialEq, Eq)]
 pub struct BrokerUrl(String);
 
 impl BrokerUrl {
-    /// Workers in this process; what is used where nothing else is said.
+    /// The URL of the broker in this process; the default.
     pub const MEMORY: &'static str = "memory://";
 
-    /// A URL with a scheme; the rest is up to the broker of that scheme.
+    /// Parses a URL. Only the scheme is checked; the broker of that scheme parses the rest.
     ///
     /// # Errors
-    /// When it has no scheme.
+    /// If the URL has no scheme.
     pub fn parse(url: &str) -> Result<Self, ConnectError> {
         let parsed = Self(url.trim().to_owned());
         match parsed.0.split_once("://") {
@@ -32,12 +41,12 @@ impl BrokerUrl {
         Self(Self::MEMORY.to_owned())
     }
 
-    /// What stands before `://`.
+    /// The scheme: the part before `://`.
     pub fn scheme(&self) -> &str {
         self.0.split_once("://").map_or("", |(scheme, _)| scheme)
     }
 
-    /// The whole URL, with its secrets: for connecting, never for showing.
+    /// The whole URL with its secrets, to connect. Never log it.
     pub fn expose_secrets(&self) -> &str {
         &self.0
     }
@@ -53,8 +62,8 @@ impl fmt::Display for BrokerUrl {
             Some((scheme, rest)) => (format!("{scheme}://"), rest),
             None => (String::new(), self.0.as_str()),
         };
-        // The last `@` ends the credentials: a password may hold an unescaped one (or a `?`), and
-        // must not be shown for that. A query may carry secrets too.
+        // The last `@` ends the credentials: a password may contain an unescaped `@` or `?` and must
+        // be hidden nevertheless. A query may contain secrets, too.
         let place = rest.rfind('@').map_or(0, |at| at + 1);
         let (rest, query) = match rest[place..].find('?') {
             Some(query) => (&rest[..place + query], "?***"),
@@ -82,7 +91,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_shown_url_keeps_its_password_to_itself() {
+    fn a_displayed_url_hides_its_password() {
         for (url, shown) in [
             ("amqp://ann:se@cret@host/v", "amqp://ann:***@host/v"),
             ("amqp://ann:secret@a,b:1/v?cacertfile=x", "amqp://ann:***@a,b:1/v?***"),
@@ -95,7 +104,7 @@ mod tests {
     }
 
     #[test]
-    fn what_has_no_scheme_is_refused_without_its_password() {
+    fn a_url_without_a_scheme_is_rejected_without_showing_its_password() {
         let error = BrokerUrl::parse("ann:secret@host").unwrap_err().to_string();
         assert!(!error.contains("secret"), "{error}");
     }

@@ -1,4 +1,4 @@
-//! What is found in a queue of dead letters.
+//! The messages in a queue of dead letters.
 
 use std::fmt;
 
@@ -13,39 +13,44 @@ use crate::{
     wire::{DeadLetter, DeadLetterHeader, WireError},
 };
 
-/// A message in a queue of dead letters.
+/// A message in a queue of dead letters, without its element.
+///
+/// Displayed, it is one line: the id, the operation, the element and its error. From
+/// [`DeadLetters::list`](super::DeadLetters::list).
 #[derive(Debug, Clone, PartialEq, Eq)]
 #[non_exhaustive]
 pub enum DeadLetterEntry {
-    /// An element that failed for good.
+    /// A dead letter: an element that failed permanently.
     Letter(Box<DeadLetterHeader>),
-    /// Something else: a task that no worker could read, say, or a letter of another version.
+    /// Another message: for example a task that no worker could decode, or a dead letter of another
+    /// version of Phalanx.
     Unreadable(Box<UnreadableDeadLetter>),
 }
 
-/// A message that is no dead letter of this version.
+/// A message that is not a dead letter of this version of Phalanx.
 #[derive(Debug, Clone, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct UnreadableDeadLetter {
-    /// Made of what is in it: messages that are alike have the same.
+    /// A hash of the message: equal messages have equal ids.
     pub id: DeadLetterId,
-    /// What it says that it is.
+    /// The kind of the message by its properties; `None` if it is not a message of Phalanx.
     pub kind: Option<MessageKind>,
-    /// Why it is no letter.
+    /// Why the message is not a readable dead letter.
     pub reason: String,
-    /// The size of its body in bytes.
+    /// The size of the body in bytes.
     pub size: u64,
-    /// What it says for people.
+    /// The headers of the message.
     pub headers: Vec<(String, String)>,
 }
 
-/// A message in a queue of dead letters, with what is in it.
+/// A message in a queue of dead letters, with its element. From
+/// [`DeadLetters::show`](super::DeadLetters::show).
 #[derive(Debug, Clone, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct DeadLetterContent {
-    /// What it says.
+    /// Everything but the element.
     pub entry: DeadLetterEntry,
-    /// The encoded element; the whole body of what is unreadable.
+    /// The encoded element; the whole body if the message is unreadable.
     pub payload: Bytes,
 }
 
@@ -55,7 +60,7 @@ impl DeadLetterEntry {
         let decoded = match kind {
             Some(MessageKind::DeadLetter) => DeadLetter::decode(&message.body),
             Some(other) => Err(not_a_letter(&format!("it is a {} message", other.name()))),
-            None => Err(not_a_letter("it is none of Phalanx")),
+            None => Err(not_a_letter("it is not a message of Phalanx")),
         };
         match decoded {
             Ok(letter) => Self::Letter(Box::new(letter.header)),
@@ -69,7 +74,8 @@ impl DeadLetterEntry {
         }
     }
 
-    /// Its identity.
+    /// The id, for [`show`](super::DeadLetters::show), [`replay`](super::DeadLetters::replay) and
+    /// [`delete`](super::DeadLetters::delete).
     pub fn id(&self) -> DeadLetterId {
         match self {
             Self::Letter(header) => header.id,
@@ -77,7 +83,7 @@ impl DeadLetterEntry {
         }
     }
 
-    /// The letter in this body, if there is an element in it.
+    /// The dead letter in this body, if its element was kept.
     pub(super) fn into_letter(self, body: Bytes) -> Result<DeadLetter, DeadLetterError> {
         let id = self.id();
         if let Self::Unreadable(unreadable) = self {
@@ -128,7 +134,7 @@ fn not_a_letter(reason: &str) -> WireError {
     WireError::Malformed { reason: reason.to_owned() }
 }
 
-/// An identity for what says none of its own.
+/// The id of a message that has none of its own.
 fn fingerprint(message: &Message) -> DeadLetterId {
     let mut hash = Xxh3Default::new();
     for (name, value) in &message.properties.headers {

@@ -1,4 +1,4 @@
-//! What can go wrong with dead letters.
+//! Errors of dead letters.
 
 use crate::{
     broker::{BrokerError, Pool},
@@ -6,63 +6,60 @@ use crate::{
     id::DeadLetterId,
 };
 
-/// What can go wrong with dead letters.
+/// Why dead letters could not be listed, shown, replayed or deleted.
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
 pub enum DeadLetterError {
-    /// There is none of this identity: it was removed, or too old, or never there.
+    /// There is no dead letter with this id: it was deleted, has expired, or never existed.
     #[error("pool `{pool}` has no dead letter {id}")]
     Missing {
-        /// What was asked for.
+        /// The id that was asked for.
         id: DeadLetterId,
-        /// Where.
+        /// The pool that was searched.
         pool: Pool,
     },
-    /// Not all were looked at, so it may be among the others.
+    /// The broker did not deliver all dead letters, so the one asked for may be among the others.
     #[error(
-        "the broker did not hand out {unseen} of the dead letters of pool `{pool}`: somebody else \
-         looks at them, or it is busy; try again"
+        "the broker did not deliver {unseen} of the dead letters of pool `{pool}`: another program \
+         reads them, or the broker is busy; try again"
     )]
     Unseen {
-        /// Whose they are.
+        /// The pool of the dead letters.
         pool: Pool,
-        /// How many.
+        /// The number of dead letters that were not delivered.
         unseen: u16,
     },
-    /// It is no letter of this version, so there is nothing to run again.
-    #[error("dead letter {id} cannot be run again: {reason}")]
+    /// The message is not a dead letter of this version, so it cannot be replayed.
+    #[error("cannot replay dead letter {id}: {reason}")]
     Unreadable {
-        /// Which.
+        /// The id of the dead letter.
         id: DeadLetterId,
-        /// Why it does not decode.
+        /// Why the message does not decode.
         reason: String,
     },
     /// The element was too large to be kept.
-    #[error(
-        "dead letter {id} cannot be run again: its element of {size} bytes was too large to be kept"
-    )]
+    #[error("cannot replay dead letter {id}: its element of {size} bytes was too large to be kept")]
     LeftOut {
-        /// Which.
+        /// The id of the dead letter.
         id: DeadLetterId,
         /// The encoded size of the element.
         size: u64,
     },
-    /// The element failed again, or could not be run. Its letter stays.
-    #[error("the element of dead letter {id} was not run to its end, and its letter stays")]
+    /// The element failed again, or could not be run. The dead letter was kept.
+    #[error("replaying dead letter {id} failed; it was kept")]
     Replay {
-        /// Which.
+        /// The id of the dead letter.
         id: DeadLetterId,
-        /// How the job ended.
+        /// The error of the replay.
         #[source]
         source: Box<Error>,
     },
-    /// The queue cannot be used: it is not there, or the user may not read it, or the connection
-    /// was lost meanwhile.
-    #[error("the dead letters of pool `{pool}` cannot be read")]
+    /// The queue does not exist, the user has no permission to read it, or the connection was lost.
+    #[error("cannot read the dead letters of pool `{pool}`")]
     Broker {
-        /// Whose they are.
+        /// The pool of the dead letters.
         pool: Pool,
-        /// What the broker said.
+        /// The error of the broker.
         #[source]
         source: BrokerError,
     },

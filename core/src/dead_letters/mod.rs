@@ -1,5 +1,5 @@
-//! Elements that failed permanently: written by leaders, kept by the broker, listed, shown, replayed
-//! and deleted by people.
+//! Dead letters: elements that failed permanently. Leaders write them, the broker keeps them, and
+//! people list, show, replay and delete them.
 
 mod element;
 mod entry;
@@ -22,27 +22,48 @@ use reader::Reader;
 pub(crate) use replay::RunPlan;
 pub(crate) use writer::DeadLetterWriter;
 
-/// The elements of a pool that failed for good, and messages of its task queue that nobody could
-/// read: kept by the broker, bounded in number, size and age.
+/// The dead letters of a pool: elements that failed permanently, and messages of its task queue that
+/// no worker could decode. From [`Runtime::dead_letters`](crate::leader::Runtime::dead_letters).
 ///
-/// A leader writes a letter about each element that it gives up: the job fails for it, or leaves it
-/// out, or is an ordered `take` that ends before it. Failures that `try_map` makes values are none,
-/// nor is what a cancelled job leaves behind. Letters are written beside the job, which does not wait
-/// for them: within moments over RabbitMQ.
+/// A leader writes a dead letter for every element that fails permanently, whether the job fails or
+/// skips the element. Failures that `try_map` turns into values, and elements of cancelled jobs,
+/// produce none. Jobs do not wait for their dead letters, which are written a moment later.
 ///
-/// Nobody else sees the letters while they are looked through. Whoever does so needs the right to
-/// read the queue, beside those of a leader.
+/// The broker keeps them in one queue for each pool, bounded in number (10,000), size and age. The user
+/// needs the permission to read this queue. Every method here takes messages out of it for as long as
+/// it runs, so that other programs do not see them, and then puts them back.
 ///
-/// ```no_run
-/// # async fn example() -> Result<(), Box<dyn std::error::Error>> {
-/// use phalanx_core::{broker::Pool, leader::Runtime};
+/// ```
+/// # use phalanx::{broker::Pool, prelude::*};
+/// # use std::sync::atomic::{AtomicBool, Ordering::Relaxed};
+/// static SERVER_IS_UP: AtomicBool = AtomicBool::new(false);
 ///
-/// let runtime = Runtime::from_env().await?;
-/// let letters = runtime.dead_letters(&Pool::default());
-/// for entry in letters.list(100).await? {
-///     println!("{entry}");
-///     letters.replay(entry.id()).await?;
+/// #[operation(name = "store")]
+/// fn store(id: u64) -> Result<()> {
+///     match SERVER_IS_UP.load(Relaxed) {
+///         true => Ok(()),
+///         false => Err(OperationError::fatal("the server is down")),
+///     }
 /// }
+///
+/// # #[tokio::main(flavor = "current_thread")]
+/// # async fn main() -> Result<(), Box<dyn std::error::Error>> {
+/// # let runtime = Runtime::connect("memory://").await?;
+/// let stored = IndexedStream::from([7]).for_each(Store).run(&runtime).await;
+/// assert!(stored.is_err());
+///
+/// let dead_letters = runtime.dead_letters(&Pool::default());
+/// # while dead_letters.list(1).await?.is_empty() {
+/// #     tokio::task::yield_now().await; // It is written asynchronously.
+/// # }
+/// for entry in dead_letters.list(100).await? {
+///     println!("{entry}");
+///     assert!(entry.to_string().contains("operation `store` failed at element 0"));
+///
+///     SERVER_IS_UP.store(true, Relaxed);
+///     dead_letters.replay(entry.id()).await?;
+/// }
+/// assert!(dead_letters.list(100).await?.is_empty());
 /// # Ok(())
 /// # }
 /// ```
@@ -55,23 +76,56 @@ pub struct DeadLetters {
 }
 
 impl DeadLetters {
-    /// The queue holds no more than this, unless somebody declared it otherwise; what is beyond is
-    /// not looked at.
+    /// The bound of the queue, unless it was declared differently. Further messages are not read.
     const MOST: u16 = 10_000;
 
     pub(crate) fn new(broker: Arc<dyn Broker>, pool: Pool, run_plan: RunPlan) -> Self {
         Self { broker, pool, run_plan }
     }
 
-    /// Whose they are.
+    /// The pool whose dead letters these are.
+    ///
+    /// ```
+    /// # use phalanx::{broker::Pool, prelude::*};
+    /// # #[tokio::main(flavor = "current_thread")]
+    /// # async fn main() -> Result<(), Box<dyn std::error::Error>> {
+    /// # let runtime = Runtime::connect("memory://").await?;
+    /// let dead_letters = runtime.dead_letters(&Pool::new("gpu")?);
+    /// assert_eq!(dead_letters.pool().as_str(), "gpu");
+    /// # Ok(())
+    /// # }
+    /// ```
     pub fn pool(&self) -> &Pool {
         &self.pool
     }
 
-    /// Up to `limit` of them, the oldest first.
+    /// Lists up to `limit` dead letters, the oldest first.
     ///
     /// # Errors
-    /// When the queue cannot be read.
+    /// If the queue cannot be read.
+    ///
+    /// ```
+    /// # use phalanx::{broker::Pool, prelude::*};
+    /// # #[operation]
+    /// # fn half(n: u64) -> Result<u64> {
+    /// #     if n % 2 == 0 { Ok(n / 2) } else { Err(OperationError::fatal(format!("{n} is odd"))) }
+    /// # }
+    /// #
+    /// # #[tokio::main(flavor = "current_thread")]
+    /// # async fn main() -> Result<(), Box<dyn std::error::Error>> {
+    /// # let runtime = Runtime::connect("memory://").await?;
+    /// let dead_letters = runtime.dead_letters(&Pool::default());
+    /// # IndexedStream::from([7]).map(Half).collect(&runtime).await.unwrap_err();
+    /// # while dead_letters.list(1).await?.is_empty() {
+    /// #     tokio::task::yield_now().await; // It is written asynchronously.
+    /// # }
+    /// for entry in dead_letters.list(100).await? {
+    ///     println!("{entry}"); // …: operation `half` failed at element 0 of job …: 7 is odd
+    /// }
+    /// assert_eq!(dead_letters.list(100).await?.len(), 1);
+    /// # Ok(())
+    /// # }
+    /// ```
     pub async fn list(&self, limit: u16) -> Result<Vec<DeadLetterEntry>, DeadLetterError> {
         let mut scan = self.scan(limit).await?;
         let mut entries = Vec::new();
@@ -82,10 +136,36 @@ impl DeadLetters {
         Ok(entries)
     }
 
-    /// One of them, with its element.
+    /// Returns a dead letter with its encoded element.
     ///
     /// # Errors
-    /// When there is none of this identity, or the queue cannot be read.
+    /// If there is no dead letter with this id, or the queue cannot be read.
+    ///
+    /// ```
+    /// # use phalanx::{broker::Pool, prelude::*};
+    /// # #[operation]
+    /// # fn half(n: u64) -> Result<u64> {
+    /// #     if n % 2 == 0 { Ok(n / 2) } else { Err(OperationError::fatal(format!("{n} is odd"))) }
+    /// # }
+    /// #
+    /// # #[tokio::main(flavor = "current_thread")]
+    /// # async fn main() -> Result<(), Box<dyn std::error::Error>> {
+    /// # let runtime = Runtime::connect("memory://").await?;
+    /// use phalanx::dead_letters::DeadLetterEntry;
+    ///
+    /// let dead_letters = runtime.dead_letters(&Pool::default());
+    /// # IndexedStream::from([7]).map(Half).collect(&runtime).await.unwrap_err();
+    /// # while dead_letters.list(1).await?.is_empty() {
+    /// #     tokio::task::yield_now().await; // It is written asynchronously.
+    /// # }
+    /// let id = dead_letters.list(1).await?[0].id();
+    /// let content = dead_letters.show(id).await?;
+    /// let DeadLetterEntry::Letter(header) = content.entry else { panic!("unreadable") };
+    /// assert_eq!(header.error.error.message(), "7 is odd");
+    /// assert_eq!(*content.payload, [7]);
+    /// # Ok(())
+    /// # }
+    /// ```
     pub async fn show(&self, id: DeadLetterId) -> Result<DeadLetterContent, DeadLetterError> {
         let mut scan = self.scan(Self::MOST).await?;
         let mut found = None;
@@ -100,17 +180,43 @@ impl DeadLetters {
         found.ok_or_else(|| self.missing(id, unseen))
     }
 
-    /// Runs what is left of its stage on the element again, and removes the letter when that
-    /// succeeds: gives the number of outputs, which go nowhere.
+    /// Runs the remaining steps of the failed stage on the element. On success, deletes the dead letter
+    /// and returns the number of outputs, which are discarded.
     ///
-    /// It is a job of its own, of this runtime and the workers of the pool: made for operations whose
-    /// effects matter, and to see whether a mended one works. Stages behind the one that failed do
-    /// not run. Nobody else sees the letter meanwhile; dropping the future gives it back. So does the
-    /// broker, when it takes longer than its acknowledgement timeout: then the letter stays.
+    /// A replay is a job of this runtime, run by the workers of the pool. It is meant for operations
+    /// with side effects, and to check whether a corrected operation works. Later stages of the
+    /// original program do not run.
+    ///
+    /// Dropping the future keeps the dead letter. So does a replay that takes longer than the
+    /// broker's acknowledgement timeout (30 minutes by default).
     ///
     /// # Errors
-    /// When there is no such letter, it holds no element, or the queue cannot be read. When the
-    /// element fails again; the letter then stays as it is.
+    /// If there is no dead letter with this id, its element was not kept, or the queue cannot be read.
+    /// If the element fails again; the dead letter is then kept unchanged.
+    ///
+    /// ```
+    /// # use phalanx::{broker::Pool, prelude::*};
+    /// # #[operation]
+    /// # fn half(n: u64) -> Result<u64> {
+    /// #     if n % 2 == 0 { Ok(n / 2) } else { Err(OperationError::fatal(format!("{n} is odd"))) }
+    /// # }
+    /// #
+    /// # #[tokio::main(flavor = "current_thread")]
+    /// # async fn main() -> Result<(), Box<dyn std::error::Error>> {
+    /// # let runtime = Runtime::connect("memory://").await?;
+    /// use phalanx::error::DeadLetterError;
+    ///
+    /// let dead_letters = runtime.dead_letters(&Pool::default());
+    /// # IndexedStream::from([7]).map(Half).collect(&runtime).await.unwrap_err();
+    /// # while dead_letters.list(1).await?.is_empty() {
+    /// #     tokio::task::yield_now().await; // It is written asynchronously.
+    /// # }
+    /// let id = dead_letters.list(1).await?[0].id();
+    /// let replayed = dead_letters.replay(id).await;
+    /// assert!(matches!(replayed, Err(DeadLetterError::Replay { .. }))); // It is still odd.
+    /// # Ok(())
+    /// # }
+    /// ```
     pub async fn replay(&self, id: DeadLetterId) -> Result<u64, DeadLetterError> {
         let mut scan = self.scan(Self::MOST).await?;
         let letter = loop {
@@ -132,10 +238,33 @@ impl DeadLetters {
         replayed
     }
 
-    /// Removes a letter; messages that are alike have one identity, and go together.
+    /// Deletes a dead letter. Unreadable messages that are equal have the same id and are deleted
+    /// together.
     ///
     /// # Errors
-    /// When there is no such letter, or not all could be looked at, or the queue cannot be read.
+    /// If there is no dead letter with this id, or the queue cannot be read completely.
+    ///
+    /// ```
+    /// # use phalanx::{broker::Pool, prelude::*};
+    /// # #[operation]
+    /// # fn half(n: u64) -> Result<u64> {
+    /// #     if n % 2 == 0 { Ok(n / 2) } else { Err(OperationError::fatal(format!("{n} is odd"))) }
+    /// # }
+    /// #
+    /// # #[tokio::main(flavor = "current_thread")]
+    /// # async fn main() -> Result<(), Box<dyn std::error::Error>> {
+    /// # let runtime = Runtime::connect("memory://").await?;
+    /// let dead_letters = runtime.dead_letters(&Pool::default());
+    /// # IndexedStream::from([7]).map(Half).collect(&runtime).await.unwrap_err();
+    /// # while dead_letters.list(1).await?.is_empty() {
+    /// #     tokio::task::yield_now().await; // It is written asynchronously.
+    /// # }
+    /// let id = dead_letters.list(1).await?[0].id();
+    /// dead_letters.delete(id).await?;
+    /// assert!(dead_letters.list(1).await?.is_empty());
+    /// # Ok(())
+    /// # }
+    /// ```
     pub async fn delete(&self, id: DeadLetterId) -> Result<(), DeadLetterError> {
         let mut scan = self.scan(Self::MOST).await?;
         let mut deleted = false;
@@ -149,10 +278,30 @@ impl DeadLetters {
         if deleted { Ok(()) } else { Err(self.missing(id, unseen)) }
     }
 
-    /// Removes all that are there, and says how many.
+    /// Deletes all dead letters, and returns how many there were.
     ///
     /// # Errors
-    /// When not all could be looked at, or the queue cannot be read; some may be gone then.
+    /// If the queue cannot be read completely; some dead letters may be deleted nevertheless.
+    ///
+    /// ```
+    /// # use phalanx::{broker::Pool, prelude::*};
+    /// # #[operation]
+    /// # fn half(n: u64) -> Result<u64> {
+    /// #     if n % 2 == 0 { Ok(n / 2) } else { Err(OperationError::fatal(format!("{n} is odd"))) }
+    /// # }
+    /// #
+    /// # #[tokio::main(flavor = "current_thread")]
+    /// # async fn main() -> Result<(), Box<dyn std::error::Error>> {
+    /// # let runtime = Runtime::connect("memory://").await?;
+    /// let dead_letters = runtime.dead_letters(&Pool::default());
+    /// # IndexedStream::from([7]).map(Half).collect(&runtime).await.unwrap_err();
+    /// # while dead_letters.list(1).await?.is_empty() {
+    /// #     tokio::task::yield_now().await; // It is written asynchronously.
+    /// # }
+    /// assert_eq!(dead_letters.delete_all().await?, 1);
+    /// # Ok(())
+    /// # }
+    /// ```
     pub async fn delete_all(&self) -> Result<u64, DeadLetterError> {
         let mut deleted = 0;
         loop {

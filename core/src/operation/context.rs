@@ -1,4 +1,4 @@
-//! What an operation can know and do while it runs.
+//! The context in which an operation runs.
 
 use std::{
     fmt,
@@ -12,54 +12,73 @@ use tokio_util::sync::CancellationToken;
 
 use crate::id::{JobId, WorkerId};
 
-/// What all elements of one execution share; made by the worker.
+/// The part of a [`TaskContext`] that all elements of one batch share. Made by the worker.
 #[derive(Debug)]
 pub struct Execution {
     /// The job that the task belongs to.
     pub job: JobId,
     /// The stage of the plan, from 0.
     pub stage: u32,
-    /// Who runs it.
+    /// The worker that runs the batch.
     pub worker: WorkerId,
-    /// The positions of the elements and their tries, in batch order.
+    /// The positions and attempts of the elements, in batch order.
     pub ranges: Vec<ElementRange>,
     /// The source index of each element, in batch order; empty if each index equals the position.
     pub indexes: Vec<u64>,
-    /// Fires when the job is cancelled, the element timed out or the worker must stop.
+    /// Cancelled when the job is cancelled, the element has timed out or the worker must stop.
     pub cancelled: CancellationToken,
 }
 
-/// Elements `from..to` of a stage's input, on their `tries`-th try.
+/// The elements at positions `from..to` of a stage's input, which are all at the same attempt.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, serde::Serialize, serde::Deserialize)]
 pub struct ElementRange {
     /// The first position.
     pub from: u64,
     /// One past the last position.
     pub to: u64,
-    /// The try that this is, from 1.
+    /// The number of the attempt, from 1.
     pub tries: u32,
 }
 
 impl ElementRange {
-    /// How many elements it names.
+    /// The number of elements; 0 if `to` is not larger than `from`.
     pub fn len(&self) -> u64 {
         self.to.saturating_sub(self.from)
     }
 
-    /// Whether it names none.
+    /// Whether there are no elements.
     pub fn is_empty(&self) -> bool {
         self.len() == 0
     }
 }
 
-/// What an operation can know and do while it runs.
+/// The context in which an operation runs on one element.
 ///
-/// Long operations look at [`is_cancelled`](Self::is_cancelled) now and then, asynchronous ones
-/// await [`cancelled`](Self::cancelled), and side effects that must not happen twice carry
-/// [`element_key`](Self::element_key).
+/// It identifies the element and the attempt, and tells when the operation should stop. A function
+/// with `#[operation]` takes it as its last parameter, `cx: &TaskContext`.
+///
+/// ```
+/// # use phalanx::prelude::*;
+/// #[operation]
+/// fn sum_up(numbers: &[u64], cx: &TaskContext) -> Result<u64> {
+///     let mut sum = 0;
+///     for chunk in numbers.chunks(1_000) {
+///         // Long operations check from time to time whether their result is still needed.
+///         if cx.is_cancelled() {
+///             return Err(OperationError::fatal("cancelled"));
+///         }
+///         sum += chunk.iter().sum::<u64>();
+///     }
+///     Ok(sum)
+/// }
+///
+/// // In tests of your operations, use a detached context.
+/// assert_eq!(sum_up(&[1, 2, 3], &TaskContext::detached()), Ok(6));
+/// ```
 pub struct TaskContext {
     execution: Arc<Execution>,
-    /// The offset, in the batch, of the element that runs: one relaxed store per element.
+    /// The batch offset of the element that runs. Relaxed: written by the thread that runs the
+    /// element, and only a hint for a watchdog that reads it from another thread.
     offset: AtomicU32,
 }
 
@@ -69,7 +88,19 @@ impl TaskContext {
         Self { execution, offset: AtomicU32::new(offset) }
     }
 
-    /// A context outside any job, for calling operations in tests.
+    /// A context outside of any job, to call operations in tests.
+    ///
+    /// Its element has index 0 and is at its first attempt; it is never cancelled.
+    ///
+    /// ```
+    /// # use phalanx::prelude::*;
+    /// #[operation]
+    /// fn label(word: &str, cx: &TaskContext) -> String {
+    ///     format!("{} {word}", cx.index())
+    /// }
+    ///
+    /// assert_eq!(label("zero", &TaskContext::detached()), "0 zero");
+    /// ```
     pub fn detached() -> Self {
         Self::new(
             Arc::new(Execution {
@@ -84,68 +115,214 @@ impl TaskContext {
         )
     }
 
-    /// The job that this element belongs to.
+    /// The job of this element: the same identity that [`Job::id`](crate::leader::Job::id) returns
+    /// at the leader.
+    ///
+    /// ```
+    /// # use phalanx::prelude::*;
+    /// #[operation]
+    /// fn job_of(_n: u64, cx: &TaskContext) -> String {
+    ///     cx.job().to_string()
+    /// }
+    ///
+    /// # #[tokio::main(flavor = "current_thread")]
+    /// # async fn main() -> Result<(), phalanx::Error> {
+    /// # let runtime = Runtime::connect("memory://").await?;
+    /// let (job, results) = IndexedStream::from([7]).map(JobOf).start(&runtime)?;
+    /// let jobs: Vec<(u64, String)> = results.try_collect().await?;
+    /// assert_eq!(jobs, [(0, job.id().to_string())]);
+    /// # Ok(())
+    /// # }
+    /// ```
     pub fn job(&self) -> JobId {
         self.execution.job
     }
 
-    /// The stage of the plan, from 0.
+    /// The stage of the plan, from 0: the number that
+    /// [`explain`](crate::plan::IndexedStream::explain) shows.
+    ///
+    /// ```
+    /// # use phalanx::prelude::*;
+    /// assert_eq!(TaskContext::detached().stage(), 0);
+    /// ```
     pub fn stage(&self) -> u32 {
         self.execution.stage
     }
 
-    /// The worker that runs it.
+    /// The worker that runs the operation, for logs.
+    ///
+    /// ```
+    /// # use phalanx::prelude::*;
+    /// #[operation]
+    /// fn worker_of(_n: u64, cx: &TaskContext) -> String {
+    ///     cx.worker().to_string()
+    /// }
+    ///
+    /// // Outside of a job there is no worker: the identity is nil.
+    /// let worker = worker_of(1, &TaskContext::detached());
+    /// assert_eq!(worker, "00000000-0000-0000-0000-000000000000");
+    /// ```
     pub fn worker(&self) -> WorkerId {
         self.execution.worker
     }
 
-    /// The index of the element in the source, from 0: the number that errors, events and results
-    /// show. Elements that stem from one source element, as after a `flat_map`, share it.
+    /// The index of the element in the source, from 0: the same number that errors, events and
+    /// results carry.
+    ///
+    /// Elements that were made from one source element, as after a `flat_map`, share its index.
+    ///
+    /// ```
+    /// # use phalanx::prelude::*;
+    /// #[operation]
+    /// fn letters(word: &str) -> Vec<char> {
+    ///     word.chars().collect()
+    /// }
+    ///
+    /// #[operation]
+    /// fn index_of(_letter: char, cx: &TaskContext) -> u64 {
+    ///     cx.index()
+    /// }
+    ///
+    /// # #[tokio::main(flavor = "current_thread")]
+    /// # async fn main() -> Result<(), phalanx::Error> {
+    /// # let runtime = Runtime::connect("memory://").await?;
+    /// let words = ["to", "be"].map(String::from);
+    /// let indexes = IndexedStream::from(words).flat_map(Letters).map(IndexOf).collect(&runtime).await?;
+    /// assert_eq!(indexes, [0, 0, 1, 1]);
+    /// # Ok(())
+    /// # }
+    /// ```
     pub fn index(&self) -> u64 {
         let indexes = &self.execution.indexes;
         indexes.get(self.offset() as usize).copied().unwrap_or_else(|| self.position())
     }
 
-    /// The position of the element in the input of its stage, from 0: unlike the
-    /// [`index`](Self::index), no two elements of a stage share it.
+    /// The position of the element in the input of its stage, from 0.
+    ///
+    /// In the first stage it equals the [`index`](Self::index). In later stages, unlike the index, no
+    /// two elements of the input share it. Elements that a `flat_map` makes within the stage have
+    /// the position of the input element that they were made from.
+    ///
+    /// ```
+    /// # use phalanx::prelude::*;
+    /// assert_eq!(TaskContext::detached().position(), 0);
+    /// ```
     pub fn position(&self) -> u64 {
         self.element().0
     }
 
-    /// Which try of this element this is, from 1.
-    pub fn tries(&self) -> u32 {
+    /// The number of this attempt at the element, from 1: one more than the number of its retries.
+    ///
+    /// ```
+    /// # use phalanx::prelude::*;
+    /// #[operation]
+    /// fn fetch(_id: u64, cx: &TaskContext) -> Result<u32> {
+    ///     if cx.attempt() < 3 {
+    ///         return Err(OperationError::fatal("the server is busy").transient());
+    ///     }
+    ///     Ok(cx.attempt())
+    /// }
+    ///
+    /// # #[tokio::main(flavor = "current_thread")]
+    /// # async fn main() -> Result<(), phalanx::Error> {
+    /// # let runtime = Runtime::connect("memory://").await?;
+    /// let attempts = IndexedStream::from([7]).map(Fetch).retries(2).collect(&runtime).await?;
+    /// assert_eq!(attempts, [3]);
+    /// # Ok(())
+    /// # }
+    /// ```
+    pub fn attempt(&self) -> u32 {
         self.element().1
     }
 
-    /// An idempotency key for side effects: the same for each try of this element, and for no other.
+    /// An idempotency key for side effects: the same for every attempt at this element, and for no
+    /// other element of the stage's input.
+    ///
+    /// Store it together with the effect, and skip the effect if the key is there already.
+    ///
+    /// ```
+    /// # use phalanx::prelude::*;
+    /// #[operation]
+    /// fn send_invoice(number: u64, cx: &TaskContext) -> String {
+    ///     // Many HTTP APIs take such a key as a header.
+    ///     format!("POST /invoices/{number} Idempotency-Key: {}", cx.element_key())
+    /// }
+    ///
+    /// let request = send_invoice(12, &TaskContext::detached());
+    /// assert!(request.ends_with("00000000-0000-0000-0000-000000000000/0/0"));
+    /// ```
     pub fn element_key(&self) -> ElementKey {
         ElementKey { job: self.job(), stage: self.stage(), position: self.position() }
     }
 
-    /// Whether nobody waits for this element any more.
+    /// Whether the result is not needed any more: the job was cancelled, the element has timed out,
+    /// or the worker must stop.
+    ///
+    /// Blocking operations that run for seconds check it from time to time and return any error.
+    ///
+    /// ```
+    /// # use phalanx::prelude::*;
+    /// #[operation]
+    /// fn search(#[state] limit: u64, target: u64, cx: &TaskContext) -> Result<Option<u64>> {
+    ///     for n in 0..limit {
+    ///         if n % 1_000_000 == 0 && cx.is_cancelled() {
+    ///             return Err(OperationError::fatal("cancelled"));
+    ///         }
+    ///         if n * n == target {
+    ///             return Ok(Some(n));
+    ///         }
+    ///     }
+    ///     Ok(None)
+    /// }
+    ///
+    /// assert_eq!(search(100, 81, &TaskContext::detached()), Ok(Some(9)));
+    /// ```
     pub fn is_cancelled(&self) -> bool {
         self.execution.cancelled.is_cancelled()
     }
 
-    /// Resolves when nobody waits for this element any more.
+    /// Resolves when the result is not needed any more; see [`is_cancelled`](Self::is_cancelled).
+    ///
+    /// The future of an asynchronous operation is dropped at a timeout, or a moment after its job was
+    /// cancelled. Await this to tidy up before that.
+    ///
+    /// ```
+    /// # use phalanx::prelude::*;
+    /// # async fn answer_of(_id: u64) -> u64 { 42 }
+    /// #[operation]
+    /// async fn ask(id: u64, cx: &TaskContext) -> Result<u64> {
+    ///     tokio::select! {
+    ///         answer = answer_of(id) => Ok(answer),
+    ///         () = cx.cancelled() => {
+    ///             // … tell the server that the answer is not needed.
+    ///             Err(OperationError::fatal("cancelled"))
+    ///         }
+    ///     }
+    /// }
+    ///
+    /// # #[tokio::main(flavor = "current_thread")]
+    /// # async fn main() {
+    /// assert_eq!(ask(7, &TaskContext::detached()).await, Ok(42));
+    /// # }
+    /// ```
     pub async fn cancelled(&self) {
         self.execution.cancelled.cancelled().await;
     }
 
-    /// The offset, in the batch, of the element that runs.
+    /// The batch offset of the element that runs.
     #[doc(hidden)]
     pub fn offset(&self) -> u32 {
         self.offset.load(Ordering::Relaxed)
     }
 
-    /// Tells which element runs from now on.
+    /// Sets the batch offset of the element that runs next.
     #[doc(hidden)]
     #[inline]
     pub fn set_offset(&self, offset: u32) {
         self.offset.store(offset, Ordering::Relaxed);
     }
 
-    /// What all elements of this execution share.
+    /// The part that all elements of the batch share.
     #[doc(hidden)]
     pub fn execution(&self) -> &Arc<Execution> {
         &self.execution
@@ -169,18 +346,28 @@ impl fmt::Debug for TaskContext {
             .field("job", &self.job())
             .field("stage", &self.stage())
             .field("index", &self.index())
-            .field("tries", &self.tries())
+            .field("attempt", &self.attempt())
             .finish_non_exhaustive()
     }
 }
 
-/// An idempotency key: job, stage and position. Survives every split and retry.
+/// An idempotency key for one element: job, stage and position.
+///
+/// It stays the same when an element is retried, or its batch is split. From
+/// [`TaskContext::element_key`]; written as `job/stage/position`.
+///
+/// ```
+/// # use phalanx::prelude::*;
+/// let key = TaskContext::detached().element_key();
+/// assert_eq!((key.stage, key.position), (0, 0));
+/// assert_eq!(key.to_string(), "00000000-0000-0000-0000-000000000000/0/0");
+/// ```
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
 #[non_exhaustive]
 pub struct ElementKey {
-    /// The job.
+    /// The job of the element.
     pub job: JobId,
-    /// The stage of its plan.
+    /// The stage of the plan, from 0.
     pub stage: u32,
     /// The position of the element in the input of that stage, from 0.
     pub position: u64,

@@ -1,46 +1,90 @@
-//! Why an element failed.
+//! The errors of operations.
 
 use std::{error::Error as StdError, fmt, time::Duration};
 
 use serde::{Deserialize, Serialize, de::DeserializeOwned};
 
-/// What an operation returns.
+/// The result of an operation; the error is [`OperationError`] unless another is given.
+///
+/// ```
+/// # use phalanx::prelude::*;
+/// #[operation]
+/// fn parse(text: &str) -> Result<u32> {
+///     Ok(text.parse()?)
+/// }
+///
+/// assert_eq!(parse("7"), Ok(7));
+/// ```
 pub type Result<T, E = OperationError> = std::result::Result<T, E>;
 
-/// Why an element failed, in a form that travels.
+/// The error of an operation, in a form that can be sent to the leader: a kind, and the messages of
+/// the error and its causes.
 ///
-/// It does not implement [`std::error::Error`]: that is what lets `?` turn any error into it.
+/// `?` converts any error into it, as [`ErrorKind::Fatal`]. To make that possible, it does not
+/// implement [`std::error::Error`] itself.
+///
+/// Mark errors that a retry may fix as [`transient`](Self::transient): network and database errors,
+/// for example.
+///
+/// ```
+/// # use phalanx::prelude::*;
+/// # fn download(_url: &str) -> std::io::Result<String> { Ok("21".to_owned()) }
+/// #[operation]
+/// fn double_of_page(url: &str) -> Result<u64> {
+///     if !url.starts_with("https://") {
+///         return Err(OperationError::fatal(format!("`{url}` is not a secure URL")));
+///     }
+///     let page = download(url).transient()?; // may succeed later: retried
+///     let number: u64 = page.parse()?; // fails again with the same page: fatal
+///     Ok(2 * number)
+/// }
+///
+/// assert_eq!(double_of_page("https://example.org"), Ok(42));
+/// let error = double_of_page("ftp://example.org").unwrap_err();
+/// assert_eq!(error.to_string(), "`ftp://example.org` is not a secure URL");
+/// ```
 #[derive(Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct OperationError {
     kind: ErrorKind,
-    /// The error and its causes, outermost first.
+    /// The messages of the error and its causes, outermost first.
     chain: Vec<String>,
-    /// Back-off that the operation asked for.
+    /// The delay before the next attempt, if the operation asked for one.
     retry_delay: Option<Duration>,
     typed: Option<Typed>,
 }
 
-/// What sort of failure it was.
+/// The kind of a failure, which decides whether the element is retried.
+///
+/// Operations set [`Fatal`](Self::Fatal) and [`Transient`](Self::Transient); leader and workers set
+/// the others.
+///
+/// ```
+/// # use phalanx::prelude::*;
+/// use phalanx::operation::ErrorKind;
+///
+/// assert_eq!(OperationError::fatal("no such user").kind(), ErrorKind::Fatal);
+/// assert_eq!(OperationError::fatal("timed out").transient().kind(), ErrorKind::Transient);
+/// ```
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
 #[non_exhaustive]
 pub enum ErrorKind {
-    /// The same input will fail again.
+    /// The same input would fail again. Never retried.
     Fatal,
-    /// The same input may succeed later.
+    /// The same input may succeed later. Retried as often as the step allows.
     Transient,
-    /// The operation panicked.
+    /// The operation panicked. Never retried.
     Panic,
-    /// The operation ran longer than its timeout.
+    /// The operation ran longer than its timeout. Retried as often as the step allows.
     Timeout,
-    /// The worker died while it ran this element alone.
+    /// The process died while it ran this element alone. Retried once, in a child process.
     Crash,
-    /// An input, output or state did not survive serialization.
+    /// An input, an output or the state could not be encoded or decoded. Never retried.
     Codec,
-    /// An output does not fit into a message of the broker.
+    /// The output is larger than the largest message of the broker. Never retried.
     TooLarge,
 }
 
-/// A user's own error: its type's name and its encoding.
+/// A user's own error: the name of its type, and its encoding.
 #[derive(Clone, PartialEq, Eq, Serialize, Deserialize)]
 struct Typed {
     type_name: String,
@@ -48,19 +92,57 @@ struct Typed {
 }
 
 impl OperationError {
-    /// A fatal error with this message.
+    /// A fatal error: the same input would fail again, so the element is not retried.
+    ///
+    /// ```
+    /// # use phalanx::prelude::*;
+    /// #[operation]
+    /// fn half(n: u64) -> Result<u64> {
+    ///     if n % 2 == 0 { Ok(n / 2) } else { Err(OperationError::fatal(format!("{n} is odd"))) }
+    /// }
+    ///
+    /// assert_eq!(half(7).unwrap_err().message(), "7 is odd");
+    /// ```
     pub fn fatal(message: impl Into<String>) -> Self {
         Self::new(ErrorKind::Fatal, message)
     }
 
     /// An error of the given kind with this message.
+    ///
+    /// ```
+    /// # use phalanx::prelude::*;
+    /// use phalanx::operation::ErrorKind;
+    ///
+    /// let error = OperationError::new(ErrorKind::TooLarge, "the image has 3 GiB");
+    /// assert_eq!(error.kind(), ErrorKind::TooLarge);
+    /// ```
     pub fn new(kind: ErrorKind, message: impl Into<String>) -> Self {
         Self { kind, chain: vec![message.into()], retry_delay: None, typed: None }
     }
 
-    /// A user's own error, which the leader can get back by [`downcast`](Self::downcast).
+    /// A fatal error that carries a value of your own error type, which the leader gets back with
+    /// [`downcast`](Self::downcast).
     ///
-    /// Where the error itself does not serialize, its text still travels.
+    /// A function with `#[operation]` that returns `Result<T, E>` does this for an `E` that
+    /// serializes. If the value cannot be encoded, its message is still sent.
+    ///
+    /// ```
+    /// # use phalanx::prelude::*;
+    /// #[derive(Debug, PartialEq, Serialize, Deserialize)]
+    /// struct OutOfStock {
+    ///     article: u32,
+    /// }
+    /// # impl std::fmt::Display for OutOfStock {
+    /// #     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+    /// #         write!(f, "article {} is out of stock", self.article)
+    /// #     }
+    /// # }
+    /// # impl std::error::Error for OutOfStock {}
+    ///
+    /// let error = OperationError::typed(OutOfStock { article: 12 });
+    /// assert_eq!(error.message(), "article 12 is out of stock");
+    /// assert_eq!(error.downcast(), Some(OutOfStock { article: 12 }));
+    /// ```
     pub fn typed<E>(error: E) -> Self
     where
         E: StdError + Serialize + DeserializeOwned + 'static,
@@ -71,14 +153,31 @@ impl OperationError {
         Self { kind: ErrorKind::Fatal, chain: chain_of(&error), retry_delay: None, typed }
     }
 
-    /// The same error, marked as worth a retry.
+    /// The same error, marked as transient: the element is retried.
+    ///
+    /// ```
+    /// # use phalanx::prelude::*;
+    /// let error = OperationError::fatal("the server is busy").transient();
+    /// assert_eq!(error.kind(), phalanx::operation::ErrorKind::Transient);
+    /// ```
     #[must_use]
     pub fn transient(mut self) -> Self {
         self.kind = ErrorKind::Transient;
         self
     }
 
-    /// The same error, marked as worth a retry, not before `delay` has passed (at most a day).
+    /// The same error, marked as transient; the element is retried after `delay`, at most one day,
+    /// instead of the default back-off.
+    ///
+    /// ```
+    /// # use phalanx::prelude::*;
+    /// use std::time::Duration;
+    ///
+    /// // The server sent `Retry-After: 30`.
+    /// let error = OperationError::fatal("too many requests")
+    ///     .with_retry_delay(Duration::from_secs(30));
+    /// assert_eq!(error.retry_delay(), Some(Duration::from_secs(30)));
+    /// ```
     #[must_use]
     pub fn with_retry_delay(mut self, delay: Duration) -> Self {
         self.kind = ErrorKind::Transient;
@@ -86,9 +185,37 @@ impl OperationError {
         self
     }
 
-    /// The user's own error, if it was one of type `E`.
+    /// The value of your own error type, if the error was [`typed`](Self::typed) with this type.
     ///
-    /// Told apart by the name and the encoding of the type: leader and worker need the same `E`.
+    /// Types are compared by name, so leader and worker must be built with the same `E`.
+    ///
+    /// ```
+    /// # use phalanx::prelude::*;
+    /// #[derive(Debug, PartialEq, Serialize, Deserialize)]
+    /// struct OutOfStock {
+    ///     article: u32,
+    /// }
+    /// # impl std::fmt::Display for OutOfStock {
+    /// #     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+    /// #         write!(f, "article {} is out of stock", self.article)
+    /// #     }
+    /// # }
+    /// # impl std::error::Error for OutOfStock {}
+    ///
+    /// #[operation]
+    /// fn order(article: u32) -> Result<(), OutOfStock> {
+    ///     Err(OutOfStock { article })
+    /// }
+    ///
+    /// # #[tokio::main(flavor = "current_thread")]
+    /// # async fn main() -> Result<(), phalanx::Error> {
+    /// # let runtime = Runtime::connect("memory://").await?;
+    /// let orders = IndexedStream::from([12]).try_map(Order).collect(&runtime).await?;
+    /// let error = orders[0].as_ref().unwrap_err();
+    /// assert_eq!(error.downcast(), Some(OutOfStock { article: 12 }));
+    /// # Ok(())
+    /// # }
+    /// ```
     pub fn downcast<E: DeserializeOwned + 'static>(&self) -> Option<E> {
         let typed = self.typed.as_ref()?;
         if typed.type_name != std::any::type_name::<E>() {
@@ -97,22 +224,61 @@ impl OperationError {
         crate::codec::decode(&typed.bytes).ok()
     }
 
-    /// What sort of failure it was.
+    /// The kind of the failure, which decides whether the element is retried.
+    ///
+    /// ```
+    /// # use phalanx::prelude::*;
+    /// let error = OperationError::from("no such user");
+    /// assert_eq!(error.kind(), phalanx::operation::ErrorKind::Fatal);
+    /// ```
     pub fn kind(&self) -> ErrorKind {
         self.kind
     }
 
-    /// The outermost message.
+    /// The message of the error, without its causes.
+    ///
+    /// ```
+    /// # use phalanx::prelude::*;
+    /// assert_eq!(OperationError::fatal("no such user").message(), "no such user");
+    /// ```
     pub fn message(&self) -> &str {
         self.chain.first().map_or("", String::as_str)
     }
 
-    /// The error and its causes, outermost first.
+    /// The messages of the error and its causes, outermost first.
+    ///
+    /// `Display` joins them with `: `.
+    ///
+    /// ```
+    /// # use phalanx::prelude::*;
+    /// # use std::io;
+    /// #[derive(Debug)]
+    /// struct ConfigError(io::Error);
+    /// # impl std::fmt::Display for ConfigError {
+    /// #     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+    /// #         f.write_str("cannot read the configuration")
+    /// #     }
+    /// # }
+    /// # impl std::error::Error for ConfigError {
+    /// #     fn source(&self) -> Option<&(dyn std::error::Error + 'static)> {
+    /// #         Some(&self.0)
+    /// #     }
+    /// # }
+    ///
+    /// let error = OperationError::from(ConfigError(io::Error::other("disk failure")));
+    /// assert!(error.chain().eq(["cannot read the configuration", "disk failure"]));
+    /// assert_eq!(error.to_string(), "cannot read the configuration: disk failure");
+    /// ```
     pub fn chain(&self) -> impl Iterator<Item = &str> {
         self.chain.iter().map(String::as_str)
     }
 
-    /// The delay that the operation asked for, if it did.
+    /// The delay before the next attempt, if the operation [asked](Self::with_retry_delay) for one.
+    ///
+    /// ```
+    /// # use phalanx::prelude::*;
+    /// assert_eq!(OperationError::fatal("busy").transient().retry_delay(), None);
+    /// ```
     pub fn retry_delay(&self) -> Option<Duration> {
         self.retry_delay
     }
@@ -147,12 +313,25 @@ where
     }
 }
 
-/// Marks the error of a `Result` as worth a retry: `fetch(url).transient()?`.
+/// Marks the error of a `Result` as transient: `fetch(url).transient()?`.
+///
+/// ```
+/// # use phalanx::prelude::*;
+/// use phalanx::operation::ErrorKind;
+///
+/// #[operation]
+/// fn read(path: &str) -> Result<String> {
+///     Ok(std::fs::read_to_string(path).transient()?)
+/// }
+///
+/// let error = read("/no/such/file").unwrap_err();
+/// assert_eq!(error.kind(), ErrorKind::Transient);
+/// ```
 pub trait ResultExt<T> {
-    /// The same, with the error marked as worth a retry.
+    /// The same result, with its error converted into a transient [`OperationError`].
     ///
     /// # Errors
-    /// Those of `self`.
+    /// The error of `self`.
     fn transient(self) -> Result<T>;
 }
 
@@ -162,7 +341,7 @@ impl<T, E: Into<OperationError>> ResultExt<T> for std::result::Result<T, E> {
     }
 }
 
-/// The texts of an error and its causes; a cause that its parent already quotes is not repeated.
+/// The messages of an error and its causes. A cause that its parent already quotes is left out.
 fn chain_of(error: &dyn StdError) -> Vec<String> {
     let mut chain = vec![error.to_string()];
     let mut cause = error.source();

@@ -5,15 +5,35 @@ use serde::{Deserialize, Serialize};
 use super::OperationError;
 use crate::id::{CopyId, JobId, WorkerId};
 
-/// An element that failed permanently.
+/// The failure of an element that failed permanently: where it happened, and the error.
+///
+/// The source of [`Error::Execute`](crate::Error::Execute), and a part of every dead letter.
+///
+/// ```
+/// # use phalanx::prelude::*;
+/// #[operation]
+/// fn half(n: u64) -> Result<u64> {
+///     if n % 2 == 0 { Ok(n / 2) } else { Err(OperationError::fatal(format!("{n} is odd"))) }
+/// }
+///
+/// # #[tokio::main(flavor = "current_thread")]
+/// # async fn main() -> Result<(), phalanx::Error> {
+/// # let runtime = Runtime::connect("memory://").await?;
+/// let error = IndexedStream::from([2, 4, 7]).map(Half).collect(&runtime).await.unwrap_err();
+/// let phalanx::Error::Execute(failure) = error else { panic!("{error}") };
+/// assert_eq!((failure.index, failure.tries), (2, 1));
+/// assert_eq!(failure.error.message(), "7 is odd");
+/// # Ok(())
+/// # }
+/// ```
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, thiserror::Error)]
 #[error(
-    "job {job}: operation `{operation}` failed at element {index} (stage {stage}, task {}, try \
+    "job {job}: operation `{operation}` failed at element {index} (stage {stage}, task {}, attempt \
      {tries}{}): {error}", copy.task, on_worker(.worker)
 )]
 #[non_exhaustive]
 pub struct ExecuteError {
-    /// The job.
+    /// The job of the element.
     pub job: JobId,
     /// The name of the operation that failed.
     pub operation: String,
@@ -21,13 +41,13 @@ pub struct ExecuteError {
     pub stage: u32,
     /// The index of the element in the source, from 0.
     pub index: u64,
-    /// The copy of the task in which it was tried last.
+    /// The copy of the task in which the last attempt was made.
     pub copy: CopyId,
-    /// How often the element was tried, from 1.
+    /// The number of attempts at the element, from 1.
     pub tries: u32,
-    /// The worker that tried it last; `None` if that worker is not known.
+    /// The worker that made the last attempt; `None` if that worker is not known.
     pub worker: Option<WorkerId>,
-    /// The error that the operation returned, or what took its place (a panic, a timeout, …).
+    /// The error that the operation returned, or the panic, timeout or crash that ended it.
     pub error: OperationError,
 }
 

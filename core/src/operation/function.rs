@@ -1,12 +1,12 @@
-//! How the types of a function become those of an operation; for `#[operation]`.
+//! Conversions from the types of a function to those of an operation; for `#[operation]`.
 
 use std::borrow::Borrow;
 
-/// What a reference borrows, and what owns it on the wire.
+/// The type behind a reference parameter, with the owned type that is sent in its place.
 ///
-/// `ToOwned` would demand `Clone` of every type.
+/// `ToOwned` would require `Clone` of every type.
 pub trait Parameter {
-    /// What travels.
+    /// The type that is sent.
     type Owned: Borrow<Self>;
 }
 
@@ -22,9 +22,9 @@ impl<T> Parameter for [T] {
     type Owned = Vec<T>;
 }
 
-/// A `Result`, by whatever alias.
+/// A `Result`, under any alias.
 pub trait ResultType {
-    /// Its success.
+    /// The type of the `Ok` value.
     type Ok;
 }
 

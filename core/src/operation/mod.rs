@@ -1,5 +1,6 @@
-//! What a user writes: [`Operation`], [`AsyncOperation`], [`Monoid`], and what they see while
-//! they run ([`TaskContext`]) and when they fail ([`OperationError`]).
+//! Operations: the traits that users implement ([`Operation`], [`AsyncOperation`], [`Monoid`]), the
+//! context in which they run ([`TaskContext`]) and the errors that they return
+//! ([`OperationError`]).
 
 mod context;
 mod data;

@@ -1,26 +1,53 @@
-//! One `map` for blocking and asynchronous operations.
+//! The trait by which one `map` takes blocking and asynchronous operations.
 
 use super::{AsyncOperation, Data, Operation, RemoteExecute};
 
-/// The mode of an [`Operation`].
+/// The mode of [`Step`] for an [`Operation`].
 #[derive(Debug, Clone, Copy)]
 pub enum Blocking {}
 
-/// The mode of an [`AsyncOperation`].
+/// The mode of [`Step`] for an [`AsyncOperation`].
 #[derive(Debug, Clone, Copy)]
 pub enum Asynchronous {}
 
-/// What can be a step of a plan. `Mode` is inferred; it keeps the two implementations apart.
+/// An operation that can be a step of a program: an [`Operation`] or an [`AsyncOperation`].
+///
+/// Implemented for both; never implement it yourself. `Mode` is inferred: it keeps the two
+/// implementations apart. Name the trait to write functions that are generic over operations.
+///
+/// ```
+/// # use phalanx::prelude::*;
+/// use phalanx::operation::Step;
+///
+/// #[operation]
+/// fn double(n: u64) -> u64 {
+///     n * 2
+/// }
+///
+/// fn twice<O, Mode>(numbers: IndexedStream<u64>, operation: O) -> IndexedStream<u64>
+/// where
+///     O: Step<Mode, Input = u64, Output = u64> + Copy,
+/// {
+///     numbers.map(operation).map(operation)
+/// }
+///
+/// # #[tokio::main(flavor = "current_thread")]
+/// # async fn main() -> Result<(), phalanx::Error> {
+/// # let runtime = Runtime::connect("memory://").await?;
+/// assert_eq!(twice(IndexedStream::from([1, 2]), Double).collect(&runtime).await?, [4, 8]);
+/// # Ok(())
+/// # }
+/// ```
 #[diagnostic::on_unimplemented(
     message = "`{Self}` is not an operation",
     label = "neither an `Operation` nor an `AsyncOperation`",
-    note = "a function becomes one by `#[operation]`: `fn fib_at` is then passed as the value `FibAt`",
-    note = "closures cannot travel: only the name of an operation, its state and its input do"
+    note = "`#[operation]` on a function `fib_at` makes the operation `FibAt`: pass `FibAt`",
+    note = "closures cannot be sent to workers: write a function with `#[operation]` instead"
 )]
 pub trait Step<Mode>: RemoteExecute {
-    /// What it takes.
+    /// The type of the elements that it runs on.
     type Input: Data;
-    /// What it gives.
+    /// The type of its results.
     type Output: Data;
 }
 

@@ -1,4 +1,4 @@
-//! Where the input waits, encoded, until the leader makes tasks of it.
+//! The encoded input of a job, until the leader cuts tasks from it.
 
 use std::sync::{Mutex, MutexGuard, PoisonError};
 
@@ -8,21 +8,22 @@ use tokio::sync::Notify;
 
 use crate::codec::{self, CodecError};
 
-/// Encoded elements, one behind the other.
+/// Encoded elements, one after the other.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
-pub struct Block {
-    /// Their encodings.
-    pub bytes: Bytes,
-    /// Where each of them ends in `bytes`.
-    pub ends: Vec<u32>,
+pub(crate) struct Block {
+    /// The encodings of all elements.
+    pub(crate) bytes: Bytes,
+    /// The end of each element in `bytes`.
+    pub(crate) ends: Vec<u32>,
 }
 
-/// Shared between the source, which pushes, and the driver of the job, which takes.
+/// Encoded elements on their way from the source, which pushes, to the driver of the job, which
+/// takes.
 ///
-/// The driver can take what is there while the source blocks in its `next`: the lock is held for
-/// the encoding of elements, never for the making of one that may block.
+/// The driver can take elements while the source blocks in its `next`: the lock is held while
+/// elements are encoded, never while a source that may block makes one.
 #[derive(Debug, Default)]
-pub struct BlockBuffer {
+pub(crate) struct BlockBuffer {
     inner: Mutex<Inner>,
     ready: Notify,
 }
@@ -31,9 +32,9 @@ pub struct BlockBuffer {
 struct Inner {
     bytes: Vec<u8>,
     ends: Vec<u32>,
-    /// Bytes and elements of the block before: this one will be about as large.
+    /// Bytes and elements of the previous block: this one will be about as large.
     expected: (usize, usize),
-    /// Nobody will take any more.
+    /// Set when the job is over; further pushes are rejected.
     closed: bool,
 }
 
@@ -43,38 +44,49 @@ impl Inner {
     }
 }
 
+/// How much to pull from a source. The element that exceeds `bytes` is still taken.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) struct Budget {
+    /// The most elements to pull.
+    pub(crate) elements: u64,
+    /// The encoded bytes after which no further element is pulled.
+    pub(crate) bytes: usize,
+}
+
 /// Why an element was not pushed.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 #[non_exhaustive]
-pub enum PushError {
-    /// Nobody will take it.
+pub(crate) enum PushError {
+    /// The job does not take elements any more.
     #[error("the job is over")]
     Closed,
-    /// It does not serialize.
+    /// The element does not serialize.
     #[error("it does not serialize: {0}")]
     Codec(#[from] CodecError),
-    /// It, with what waits before it, takes more than 4 GiB.
+    /// The block with this element would exceed 4 GiB.
     #[error("its encoding is too large: a block holds 4 GiB")]
     TooLarge,
 }
 
 impl BlockBuffer {
-    /// Encodes one element behind the others; gives the length of its encoding.
+    /// Appends one encoded element and returns the length of its encoding in bytes.
     ///
     /// # Errors
-    /// When it does not serialize, or nobody would take it; the buffer is then as it was.
+    /// If the element does not serialize, the block is full or the job is over; the buffer is then
+    /// unchanged.
     #[inline]
-    pub fn push<T: Serialize>(&self, value: &T) -> Result<usize, PushError> {
+    pub(crate) fn push<T: Serialize>(&self, value: &T) -> Result<usize, PushError> {
         self.open().push(value)
     }
 
-    /// Keeps the driver out, to push many elements that need not be waited for.
+    /// Locks the buffer, to push many elements that are at hand without waiting.
     #[inline]
     pub(super) fn open(&self) -> OpenBlock<'_> {
         OpenBlock { inner: self.lock(), ready: &self.ready }
     }
-    /// Takes all that is there, perhaps nothing.
-    pub fn take(&self) -> Block {
+
+    /// Takes all elements; the block may be empty.
+    pub(crate) fn take(&self) -> Block {
         let mut inner = self.lock();
         inner.expected = (inner.bytes.len(), inner.ends.len());
         Block {
@@ -83,26 +95,11 @@ impl BlockBuffer {
         }
     }
 
-    /// How many elements are there.
-    pub fn len(&self) -> usize {
-        self.lock().ends.len()
-    }
-
-    /// Whether none is there.
-    pub fn is_empty(&self) -> bool {
-        self.len() == 0
-    }
-
-    /// How many bytes their encodings take.
-    pub fn bytes(&self) -> usize {
-        self.lock().end()
-    }
-
-    /// Resolves when an element has arrived in the empty buffer, or the source has come to the end
-    /// of its budget or input, since the last call.
+    /// Resolves when, since the last call, an element has arrived in the empty buffer or the source
+    /// has reached the end of its budget or input.
     ///
-    /// Cancel-safe: dropped, it leaves its wake-up to the next call. For one waiter at a time.
-    pub async fn ready(&self) {
+    /// Cancel-safe: a dropped future leaves its wake-up to the next call. For one waiter at a time.
+    pub(crate) async fn ready(&self) {
         self.ready.notified().await;
     }
 
@@ -114,8 +111,8 @@ impl BlockBuffer {
         self.lock().closed = true;
     }
 
-    /// The user's `Serialize` runs under the lock and may panic; what it left behind the last end
-    /// is cut off here, so that nobody sees it.
+    /// The user's `Serialize` runs under the lock and may panic. The bytes that it wrote after the
+    /// last end are cut off here, so that no block contains them.
     #[inline]
     fn lock(&self) -> MutexGuard<'_, Inner> {
         self.inner.lock().unwrap_or_else(|poisoned| self.recover(poisoned))
@@ -131,7 +128,7 @@ impl BlockBuffer {
     }
 }
 
-/// The buffer while nobody else may look at it.
+/// The locked buffer.
 pub(super) struct OpenBlock<'a> {
     inner: MutexGuard<'a, Inner>,
     ready: &'a Notify,
@@ -172,11 +169,10 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_block_holds_what_was_pushed_since_the_last() {
+    fn a_block_holds_the_elements_pushed_since_the_previous_block() {
         let buffer = BlockBuffer::default();
         buffer.push(&"ab").unwrap();
         buffer.push(&"").unwrap();
-        assert_eq!((buffer.len(), buffer.bytes()), (2, 4));
         let block = buffer.take();
         assert_eq!((&block.bytes[..], &block.ends[..]), (&b"\x02ab\x00"[..], &[3, 4][..]));
         assert_eq!(buffer.push(&"c"), Ok(2));
@@ -185,7 +181,7 @@ mod tests {
     }
 
     #[test]
-    fn a_closed_buffer_takes_nothing() {
+    fn a_closed_buffer_rejects_elements() {
         let buffer = BlockBuffer::default();
         buffer.close();
         assert_eq!(buffer.push(&1), Err(PushError::Closed));
@@ -201,7 +197,7 @@ mod tests {
     }
 
     #[test]
-    fn what_panics_halfway_leaves_no_trace() {
+    fn an_element_that_panics_halfway_leaves_no_bytes() {
         let buffer = BlockBuffer::default();
         buffer.push(&1u8).unwrap();
         let push = std::panic::AssertUnwindSafe(|| buffer.push(&PanicsHalfway));

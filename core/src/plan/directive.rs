@@ -1,4 +1,4 @@
-//! One node of a program.
+//! A directive: one step of a program and its settings.
 
 use std::time::Duration;
 
@@ -9,31 +9,51 @@ use crate::{
     registry::{Registry, StepReference, Verb},
 };
 
-/// One step, and what the leader knows of it.
+/// One step of a stage, with the settings that only the leader needs.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct StepPlan {
-    /// What travels.
-    pub reference: StepReference,
-    /// Retries of one element after transient errors and timeouts.
-    pub retries: u32,
-    /// Whether it runs in asynchronous slots.
-    pub is_async: bool,
-    /// What a failed element does to its job.
-    pub on_failure: OnFailure,
+pub(crate) struct StepPlan {
+    /// The part that is sent to workers.
+    pub(crate) reference: StepReference,
+    /// How often an element is retried after transient errors and timeouts.
+    pub(crate) retries: u32,
+    /// Whether the step runs in asynchronous slots.
+    pub(crate) is_async: bool,
+    /// What happens to the job when an element fails permanently in this step.
+    pub(crate) on_failure: OnFailure,
 }
 
-/// What an element that failed for good does to its job.
+/// What happens to a job when one of its elements fails permanently.
+///
+/// Set with [`IndexedStream::on_failure`](crate::plan::IndexedStream::on_failure).
+///
+/// ```
+/// # use phalanx::prelude::*;
+/// #[operation]
+/// fn parse(text: &str) -> Result<u32> {
+///     Ok(text.parse()?)
+/// }
+///
+/// # #[tokio::main(flavor = "current_thread")]
+/// # async fn main() -> Result<(), phalanx::Error> {
+/// # let runtime = Runtime::connect("memory://").await?;
+/// let texts = || IndexedStream::from(["1", "two", "3"].map(String::from)).map(Parse);
+/// assert!(texts().on_failure(OnFailure::FailJob).collect(&runtime).await.is_err());
+/// assert_eq!(texts().on_failure(OnFailure::Skip).collect(&runtime).await?, [1, 3]);
+/// # Ok(())
+/// # }
+/// ```
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Default)]
 #[non_exhaustive]
 pub enum OnFailure {
-    /// The job ends with an error.
+    /// The job ends with [`Error::Execute`](crate::Error::Execute). The default.
     #[default]
     FailJob,
-    /// The element is left out, and an event says so.
+    /// The element is left out of the results, and the job emits
+    /// [`JobEvent::ElementSkipped`](crate::leader::JobEvent::ElementSkipped).
     Skip,
 }
 
-/// A step that has not found its stage yet.
+/// A step that is not part of a stage yet.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) struct Directive {
     pub(crate) step: StepPlan,
@@ -41,7 +61,7 @@ pub(crate) struct Directive {
 }
 
 impl Directive {
-    /// Looks the operation up.
+    /// Looks up the operation in the registry, with the settings that it declares.
     pub(crate) fn new<O: RemoteExecute>(operation: &O, verb: Verb) -> Result<Self, PlanError> {
         let (reference, registered) = Registry::global()?.reference(operation, verb)?;
         let pool = match registered.pool() {
@@ -71,7 +91,7 @@ fn pool(name: &str, operation: &str) -> Result<Pool, PlanError> {
     Pool::new(name).map_err(|source| PlanError::Pool { operation: operation.to_owned(), source })
 }
 
-/// The word in a program that makes this step.
+/// The method of `IndexedStream` that adds this step.
 pub(crate) fn word(verb: Verb) -> &'static str {
     match verb {
         Verb::Map => "map",

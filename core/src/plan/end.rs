@@ -1,26 +1,26 @@
-//! What becomes of the last stage's outputs.
+//! The ends of plans.
 
 use bytes::Bytes;
 
 /// What becomes of the last stage's outputs.
 #[derive(Debug, Clone, PartialEq, Eq)]
 #[non_exhaustive]
-pub enum End {
-    /// They go to who reads the stream.
+pub(crate) enum End {
+    /// They go to the reader of the stream.
     Stream {
         /// In input order rather than as completed.
         ordered: bool,
-        /// No more than this many.
+        /// The most outputs to deliver; `None` for all.
         take: Option<u64>,
     },
-    /// The last step is a `Fold` or `Reduce`: one value, or none where there was no input.
+    /// The last step is a `Fold` or `Reduce`: one value, or none if there was no input.
     Fold {
-        /// The value over nothing; `None` for `Reduce`.
+        /// The encoded value of a fold without input; `None` for `Reduce`.
         empty: Option<Bytes>,
-        /// Leaves of 1,024 elements, never cut, and a tree of fixed shape.
+        /// Whether the tree has a fixed shape: leaves of 1,024 elements that are never split.
         deterministic: bool,
     },
-    /// How many outputs there are, as a `u64`.
+    /// The number of outputs, as a `u64`.
     Count,
 }
 

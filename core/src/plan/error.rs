@@ -1,47 +1,58 @@
-//! Programs that cannot be run.
+//! Mistakes in programs.
 
 use crate::{broker::PoolNameError, registry::RegistryError};
 
-/// A program that cannot be run as it is written.
+/// A mistake in a program, found before anything runs.
+///
+/// The methods of [`IndexedStream`](crate::plan::IndexedStream) keep the first mistake; the end of
+/// the program returns it as [`Error::Plan`](crate::Error::Plan).
+///
+/// ```
+/// # use phalanx::prelude::*;
+/// use phalanx::PlanError;
+///
+/// let mistake = IndexedStream::from([1, 2, 3]).retries(5).explain().unwrap_err();
+/// assert!(matches!(mistake, PlanError::NoStep { setting: "retries" }));
+/// ```
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 #[non_exhaustive]
 pub enum PlanError {
-    /// The registry refused an operation.
+    /// The registry rejected an operation.
     #[error(transparent)]
     Registry(#[from] RegistryError),
-    /// An operation asks for a pool that cannot exist.
-    #[error("operation `{operation}` asks for an impossible pool")]
+    /// The name of a pool is invalid.
+    #[error("the pool of operation `{operation}` has an invalid name")]
     Pool {
-        /// The operation.
+        /// The name of the operation.
         operation: String,
-        /// What is wrong with the name.
+        /// What is wrong with the name of the pool.
         #[source]
         source: PoolNameError,
     },
-    /// A setting for the step before it, where there is none.
-    #[error("`{setting}` sets up the step before it, and there is none; put it behind a `map`")]
+    /// A setting that applies to the previous step, and there is no previous step.
+    #[error("`{setting}` applies to the previous step, and there is none; put it after a `map`")]
     NoStep {
-        /// The setting.
+        /// The method that was called.
         setting: &'static str,
     },
     /// A directive that cannot follow `take`.
     #[error(
-        "`{directive}` cannot follow a `take` that stands behind other directives; \
-         put the `take` last, or right behind the source"
+        "`{directive}` cannot follow a `take` that comes after other directives; put the `take` \
+         last, or directly after the source"
     )]
-    BehindTake {
-        /// The directive.
+    AfterTake {
+        /// The method that was called.
         directive: &'static str,
     },
     /// `batch(0)`.
-    #[error("a batch of 0 elements holds nothing; use at least 1")]
+    #[error("a batch of 0 elements is empty; use at least 1")]
     EmptyBatch,
-    /// The value of a fold over nothing does not serialize.
+    /// The empty value of a monoid does not serialize.
     #[error("the empty value of monoid `{operation}` does not serialize: {reason}")]
     Empty {
-        /// The monoid.
+        /// The type of the monoid.
         operation: String,
-        /// What the encoder said.
+        /// The message of the encoder.
         reason: String,
     },
 }

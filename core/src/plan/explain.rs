@@ -1,11 +1,11 @@
-//! Plans for people.
+//! Plans as text.
 
 use std::fmt::{self, Write};
 
 use super::{End, OnFailure, Plan, Stage, StepPlan, directive::word};
 use crate::registry::DEFAULT_RETRIES;
 
-/// What will happen: where the input comes from, which steps run together, and where.
+/// Describes a plan: its source, the steps that run together, their pools, and its end.
 pub(super) fn explain(plan: &Plan, input: (u64, Option<u64>)) -> String {
     let mut text = String::new();
     // Writing to a string does not fail.
@@ -26,7 +26,7 @@ fn write_plan(out: &mut String, plan: &Plan, input: (u64, Option<u64>)) -> fmt::
 
 fn describe_input(input: (u64, Option<u64>)) -> String {
     match input {
-        // What endless iterators say.
+        // The size hint of endless iterators.
         (least, None) if least >= usize::MAX as u64 => "endless".to_owned(),
         (1, Some(1)) => "1 element".to_owned(),
         (least, Some(most)) if least == most => format!("{most} elements"),
@@ -65,7 +65,7 @@ fn write_step(out: &mut String, step: &StepPlan) -> fmt::Result {
         notes.push(format!("retries {}", step.retries));
     }
     if step.on_failure == OnFailure::Skip {
-        notes.push("skips what fails".to_owned());
+        notes.push("skips failed elements".to_owned());
     }
     let notes = if notes.is_empty() { String::new() } else { format!("  ({})", notes.join(", ")) };
     let word = word(step.reference.verb);
@@ -86,7 +86,7 @@ fn describe_end(plan: &Plan) -> String {
         End::Fold { deterministic: true, .. } => {
             "one value, folded in input order, by a tree of fixed shape".to_owned()
         }
-        End::Count => "how many there are".to_owned(),
+        End::Count => "the number of elements".to_owned(),
     }
 }
 
@@ -121,7 +121,7 @@ mod tests {
             "\
 source   of unknown length
 stage 0  pool `io`, one step, tasks of 100 elements
-           map      crawler::Fetch  (asynchronous, timeout 30s, retries 5, skips what fails)
+           map      crawler::Fetch  (asynchronous, timeout 30s, retries 5, skips failed elements)
          (elements pass through the leader)
 stage 1  pool `default`, 2 steps fused into one pass, tasks of 100 elements
            flat_map crawler::Words
@@ -132,7 +132,7 @@ end      one value, folded in input order
     }
 
     #[test]
-    fn a_plan_without_steps_says_so() {
+    fn a_plan_without_steps_is_one_stage_at_the_leader() {
         let plan = Plan {
             stages: cut(&[], None, false),
             end: End::Stream { ordered: true, take: Some(3) },

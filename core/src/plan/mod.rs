@@ -12,13 +12,14 @@ mod stage;
 mod stream;
 mod value;
 
-pub use block::{Block, BlockBuffer, PushError};
-pub use directive::{OnFailure, StepPlan};
-pub use end::End;
+pub use directive::OnFailure;
 pub use error::PlanError;
-pub use source::{Budget, Source, SourceError, SourceState};
-pub use stage::{Plan, Stage};
 pub use stream::IndexedStream;
 pub use value::{FoldProgram, ValueProgram};
 
+pub(crate) use block::{Block, BlockBuffer, Budget, PushError};
+pub(crate) use directive::StepPlan;
+pub(crate) use end::End;
 pub(crate) use program::Program;
+pub(crate) use source::{Source, SourceState};
+pub(crate) use stage::{Plan, Stage};

@@ -1,14 +1,14 @@
-//! What a user has written so far, without its types.
+//! Programs, without the types of their elements.
 
 use std::num::NonZeroU32;
 
 use super::{End, OnFailure, Plan, PlanError, Source, directive::Directive, explain, stage};
 use crate::{operation::RemoteExecute, registry::Verb};
 
-/// What a user has written so far, without its types.
+/// A source, directives and an end, without the types of their elements.
 ///
-/// The first mistake is kept and comes out of [`into_parts`](Self::into_parts): the methods of a
-/// chain then need no `?`.
+/// The first mistake is kept and returned by [`into_parts`](Self::into_parts), so the methods of a
+/// chain need no `?`.
 #[derive(Debug)]
 pub(crate) struct Program {
     source: Source,
@@ -27,7 +27,7 @@ impl Program {
     pub(super) fn step<O: RemoteExecute>(&mut self, operation: &O, verb: Verb) {
         // One output for one input: taking before or after makes no difference.
         if !matches!(verb, Verb::Map | Verb::TryMap) {
-            self.refuse_behind_take(super::directive::word(verb));
+            self.reject_after_take(super::directive::word(verb));
         }
         match Directive::new(operation, verb) {
             Ok(directive) => self.directives.push(directive),
@@ -35,13 +35,13 @@ impl Program {
         }
     }
 
-    /// Changes the step before `setting`.
+    /// Changes the previous step; `setting` is the method that was called.
     pub(super) fn set(
         &mut self,
         setting: &'static str,
         change: impl FnOnce(&mut Directive) -> Result<(), PlanError>,
     ) {
-        // A step that was refused is not there to be set up: its own mistake says all.
+        // If the previous step was rejected, this error is not reported: its own mistake came first.
         let outcome = match self.directives.last_mut() {
             Some(directive) => change(directive),
             None => Err(PlanError::NoStep { setting }),
@@ -71,7 +71,7 @@ impl Program {
         }
     }
 
-    /// Keeps `count` elements: of the input where nothing stands between, else of the outputs.
+    /// Keeps `count` elements: of the input if there are no directives yet, otherwise of the outputs.
     pub(super) fn take(&mut self, count: u64) {
         if self.directives.is_empty() {
             self.source.limit(count);
@@ -80,9 +80,9 @@ impl Program {
         }
     }
 
-    /// Ends the program in something other than a stream, by `directive`.
+    /// Sets an end other than a stream; `directive` is the method that was called.
     pub(super) fn end(&mut self, end: End, directive: &'static str) {
-        self.refuse_behind_take(directive);
+        self.reject_after_take(directive);
         self.end = end;
     }
 
@@ -95,9 +95,9 @@ impl Program {
         self.mistake.get_or_insert(mistake);
     }
 
-    fn refuse_behind_take(&mut self, directive: &'static str) {
+    fn reject_after_take(&mut self, directive: &'static str) {
         if matches!(self.end, End::Stream { take: Some(_), .. }) {
-            self.note(PlanError::BehindTake { directive });
+            self.note(PlanError::AfterTake { directive });
         }
     }
 
@@ -158,22 +158,22 @@ pub(super) mod tests {
     }
 
     #[test]
-    fn the_first_mistake_is_the_one_that_is_told() {
+    fn the_first_mistake_is_the_one_that_is_reported() {
         let mut program = program();
         program.set_on_failure(OnFailure::Skip);
         program.set_batch(0);
-        assert!(mistake(program).starts_with("`on_failure` sets up the step before it"));
+        assert!(mistake(program).starts_with("`on_failure` applies to the previous step"));
     }
 
     #[test]
-    fn an_empty_batch_is_refused() {
+    fn an_empty_batch_is_rejected() {
         let mut program = program();
         program.set_batch(0);
         assert!(mistake(program).contains("at least 1"));
     }
 
     #[test]
-    fn an_impossible_pool_is_refused_by_name() {
+    fn an_invalid_pool_is_rejected_with_the_name_of_the_operation() {
         let mut program = program();
         program.directives.push(directive(Verb::Map, "ops::Fetch", "default"));
         program.set("pool", |directive| directive.set_pool("No Pool"));
@@ -181,7 +181,7 @@ pub(super) mod tests {
     }
 
     #[test]
-    fn a_take_behind_the_source_cuts_the_input_and_lets_all_directives_follow() {
+    fn a_take_after_the_source_limits_the_input_and_every_directive_can_follow() {
         let mut program = program();
         program.take(2);
         program.end(End::Count, "count");
@@ -190,7 +190,7 @@ pub(super) mod tests {
     }
 
     #[test]
-    fn a_take_behind_a_step_cuts_the_outputs_and_is_the_last_word() {
+    fn a_take_after_a_step_limits_the_outputs_and_no_end_can_follow() {
         let mut program = program();
         program.directives.push(directive(Verb::Filter, "odd", "default"));
         program.take(5);

@@ -1,4 +1,4 @@
-//! The loops that pull iterators and streams.
+//! The loops that pull elements from iterators and streams.
 
 use std::{
     any::TypeId,
@@ -19,14 +19,14 @@ use crate::operation::panic_message;
 
 pub(super) type BoxError = Box<dyn StdError + Send + Sync>;
 
-/// What can go wrong with an input beside what it says itself.
+/// Failures of an input other than its own errors.
 #[derive(Debug, thiserror::Error)]
 enum InputFault {
-    #[error("the element cannot be sent: {0}")]
+    #[error("the element cannot be encoded: {0}")]
     Element(PushError),
     #[error("the input panicked: {0}")]
     Panic(String),
-    #[error("the tokio runtime shuts down")]
+    #[error("the tokio runtime is shutting down")]
     Shutdown,
 }
 
@@ -40,9 +40,9 @@ pub(super) trait Pump: Send {
     ) -> BoxFuture<'static, Filled>;
 }
 
-/// What one fill came to.
+/// The outcome of one fill.
 pub(super) struct Filled {
-    /// To go on with; `None` where there is nothing more to have.
+    /// The pump for the next fill; `None` if the input has ended or failed.
     pub(super) pump: Option<Box<dyn Pump>>,
     pub(super) pushed: u64,
     pub(super) outcome: Result<Flow, BoxError>,
@@ -72,7 +72,7 @@ impl Filling {
         self.pushed < self.budget.elements && self.bytes < self.budget.bytes
     }
 
-    /// Pushes what the input gave; the end and failures break the loop.
+    /// Pushes one item of the input; the end and failures leave the loop.
     #[inline]
     fn accept<T: Serialize>(
         &mut self,
@@ -83,7 +83,7 @@ impl Filling {
         self.count(pushed)
     }
 
-    /// Pushes what the input has, many elements under one lock: it must not block.
+    /// Pushes many items under one lock; the input must not block.
     #[inline]
     fn accept_many<T: Serialize>(
         &mut self,
@@ -120,7 +120,7 @@ impl Filling {
 
 pub(super) struct IteratorPump<I> {
     iterator: I,
-    /// Its `next` never blocks and runs no code of the user.
+    /// Whether `next` never blocks and runs no code of the user.
     in_memory: bool,
 }
 
@@ -130,7 +130,7 @@ impl<I> IteratorPump<I> {
     }
 }
 
-/// Whether this is the iterator of a range or of a `Vec`, whose elements are simply there.
+/// Whether `I` is the iterator of a range or of a `Vec`: its `next` never blocks.
 pub(super) fn is_in_memory<I: Iterator<Item: 'static> + 'static>() -> bool {
     [
         TypeId::of::<Range<I::Item>>(),
@@ -157,7 +157,7 @@ where
         let fill = move || {
             let mut filling = Filling::new(buffer, budget);
             let mut pump = Some(self);
-            // The iterator is dropped in here too when it has ended: its `drop` may panic or block.
+            // An iterator that has ended is dropped in here, because its `drop` may panic or block.
             let pass = catch_unwind(AssertUnwindSafe(|| {
                 let outcome = pump.as_mut().map_or(Ok(Flow::Ended), |pump| pump.pull(&mut filling));
                 if !matches!(outcome, Ok(Flow::More)) {
@@ -166,7 +166,7 @@ where
                 outcome
             }));
             let outcome = pass.unwrap_or_else(|payload| {
-                // What a panic interrupted is not asked again.
+                // An iterator that panicked is in an unknown state and is not pulled again.
                 let _ = catch_unwind(AssertUnwindSafe(|| pump = None));
                 Err(InputFault::Panic(panic_message(&*payload).to_owned()).into())
             });
@@ -198,7 +198,7 @@ where
     }
 }
 
-/// What is always ready lets others run after this many elements.
+/// After this many elements, an input that is always ready yields to other tasks and to the driver.
 const ELEMENTS_PER_TURN: u64 = 1024;
 
 pub(super) struct StreamPump<S>(Pin<Box<S>>);

@@ -1,4 +1,4 @@
-//! Where the elements come from.
+//! The input of a job: an iterator or a stream.
 
 use std::{
     error::Error as StdError,
@@ -12,41 +12,32 @@ use futures::Stream;
 use serde::{Serialize, Serializer, ser::SerializeTuple};
 
 use super::{
-    BlockBuffer,
+    BlockBuffer, Budget,
     pump::{BoxError, Flow, IteratorPump, Pump, StreamPump, is_in_memory},
 };
 
-/// Where the elements come from: an iterator or a stream, its type erased.
+/// The input of a job: an iterator or a stream, with its type erased.
 ///
 /// Pulled lazily, by [`fill`](Self::fill). Dropping it drops the iterator or stream.
-pub struct Source {
+pub(crate) struct Source {
     /// `None` when it has ended or failed.
     pump: Option<Box<dyn Pump>>,
     /// How many elements have been pulled.
     pulled: u64,
-    /// How many may be pulled in all.
+    /// How many elements may be pulled in total.
     limit: u64,
 }
 
-/// How much to pull. The element that goes over `bytes` is still taken.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct Budget {
-    /// At most this many elements.
-    pub elements: u64,
-    /// None once this many bytes of encodings have been pulled.
-    pub bytes: usize,
-}
-
-/// How a source is after it was pulled.
+/// The state of a source after a fill.
 #[derive(Debug)]
-pub enum SourceState {
+pub(crate) enum SourceState {
     /// The budget is used up; there may be more.
     More,
-    /// There is no more.
+    /// There are no more elements.
     Ended,
-    /// There is no more because the input failed.
+    /// The input failed, so there are no more elements.
     Failed {
-        /// How.
+        /// The error, and the element at which it occurred.
         error: SourceError,
     },
 }
@@ -54,15 +45,15 @@ pub enum SourceState {
 /// An input that failed.
 #[derive(Debug, thiserror::Error)]
 #[error("the input failed at element {index}")]
-pub struct SourceError {
-    /// The index of the element that could not be had.
-    pub index: u64,
-    /// What the input said.
+pub(crate) struct SourceError {
+    /// The index of the element that was not produced.
+    pub(crate) index: u64,
+    /// The error of the input.
     #[source]
-    pub source: Box<dyn StdError + Send + Sync>,
+    pub(crate) source: Box<dyn StdError + Send + Sync>,
 }
 
-/// An encoding that encodes to itself: the bytes of a tuple have nothing between them.
+/// An encoding that serializes to itself: postcard writes nothing between the bytes of a tuple.
 struct Encoded(Bytes);
 
 impl Serialize for Encoded {
@@ -84,7 +75,7 @@ impl Source {
         Self::new(Box::new(IteratorPump::new(iterator, false)))
     }
 
-    /// Of an iterator that cannot fail.
+    /// A source of the elements of an iterator that cannot fail.
     pub(super) fn from_elements<I>(elements: I) -> Self
     where
         I: Iterator<Item: Serialize + 'static> + Send + 'static,
@@ -92,7 +83,7 @@ impl Source {
         Self::new(Box::new(IteratorPump::new(elements.map(Ok), is_in_memory::<I>())))
     }
 
-    /// Of elements that are encoded already.
+    /// A source of elements that are encoded already.
     pub(crate) fn from_encoded(elements: Vec<Bytes>) -> Self {
         Self::from_elements(elements.into_iter().map(Encoded))
     }
@@ -109,15 +100,15 @@ impl Source {
         Self { pump: Some(pump), pulled: 0, limit: u64::MAX }
     }
 
-    /// Ends it after `count` elements.
+    /// Ends the source after `count` elements.
     pub(super) fn limit(&mut self, count: u64) {
         self.limit = self.limit.min(count);
     }
 
-    /// The least and the most elements that are still to come, as far as the input says.
-    pub fn size_hint(&self) -> (u64, Option<u64>) {
+    /// The least and the most remaining elements, by the size hint of the input.
+    pub(crate) fn size_hint(&self) -> (u64, Option<u64>) {
         let Some(pump) = &self.pump else { return (0, Some(0)) };
-        // It is a hint, and the user's code: a panic here is not worth the job.
+        // The hint is computed by the user's code; a panic there must not fail the job.
         let hint = catch_unwind(AssertUnwindSafe(|| pump.size_hint()));
         let (least, most) = hint.unwrap_or((0, None));
         let left = self.limit - self.pulled;
@@ -127,10 +118,14 @@ impl Source {
 
     /// Pulls elements into `buffer` until the budget is used up or the input ends.
     ///
-    /// An iterator runs on a blocking thread, a stream in a task of its own. Panics of either
-    /// come out as [`SourceState::Failed`]. Dropping the future drops the source: a stream at
-    /// once, an iterator when its `next` returns.
-    pub async fn fill(mut self, buffer: Arc<BlockBuffer>, budget: Budget) -> (Self, SourceState) {
+    /// An iterator runs on a blocking thread, a stream in a task of its own. A panic of either is
+    /// returned as [`SourceState::Failed`]. Dropping the future drops the source: a stream
+    /// immediately, an iterator when its `next` returns.
+    pub(crate) async fn fill(
+        mut self,
+        buffer: Arc<BlockBuffer>,
+        budget: Budget,
+    ) -> (Self, SourceState) {
         let left = self.limit - self.pulled;
         let pump = match self.pump.take() {
             Some(pump) if left > 0 => pump,
@@ -163,7 +158,8 @@ impl fmt::Debug for Source {
     }
 }
 
-/// Tells an iterator that cannot be interrupted that nobody waits for it any more.
+/// Closes the buffer when a fill is dropped: the iterator cannot be interrupted, and its next push
+/// ends it.
 struct CloseOnDrop {
     buffer: Option<Arc<BlockBuffer>>,
 }
@@ -205,7 +201,7 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn a_source_gives_what_its_budget_allows_and_then_the_rest() {
+    async fn a_source_yields_as_much_as_its_budget_allows_and_then_the_rest() {
         for source in
             [Source::from_iter(bytes(5)), Source::from_stream(futures::stream::iter(bytes(5)))]
         {
@@ -223,7 +219,7 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn what_lies_in_memory_keeps_to_the_budget_and_fails_at_the_same_element() {
+    async fn an_input_in_memory_keeps_to_the_budget_and_fails_at_the_same_element() {
         let source = Source::from_elements(0..5u8);
         let (source, state, got) = fill(source, Budget { elements: 2, ..PLENTY }).await;
         assert!(matches!(state, SourceState::More));
@@ -269,7 +265,7 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn a_limit_ends_an_endless_source_and_pulls_nothing_more() {
+    async fn a_limit_ends_an_endless_source_and_pulls_no_further_elements() {
         let (pulled, seen) = mpsc::channel();
         let endless = std::iter::repeat_with(move || {
             pulled.send(()).unwrap();
@@ -286,7 +282,7 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn a_failure_names_its_element_and_keeps_what_came_before() {
+    async fn a_failure_names_its_element_and_keeps_the_elements_before_it() {
         let input = || [Ok(4u8), Err("no such file".into()), Ok(5)].into_iter();
         for source in
             [Source::from_iter(input()), Source::from_stream(futures::stream::iter(input()))]
@@ -298,7 +294,7 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn a_panic_in_the_input_is_its_failure() {
+    async fn a_panic_in_the_input_is_a_failure_of_the_input() {
         let input = || (0..3u8).map(|n| if n == 2 { panic!("at {n}") } else { Ok(n) });
         for source in
             [Source::from_iter(input()), Source::from_stream(futures::stream::iter(input()))]
@@ -325,7 +321,7 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn what_has_arrived_can_be_taken_while_the_iterator_blocks() {
+    async fn elements_can_be_taken_while_the_iterator_blocks() {
         let (feed, fed) = mpsc::channel::<u8>();
         let buffer = Arc::new(BlockBuffer::default());
         let source = Source::from_iter(fed.into_iter().map(Ok));
@@ -338,7 +334,7 @@ mod tests {
         buffer.ready().await;
     }
 
-    /// A test that waits for what never happens fails rather than hangs.
+    /// Fails the test instead of letting it hang.
     async fn soon<F: Future>(future: F) -> F::Output {
         let patience = std::time::Duration::from_secs(10);
         tokio::time::timeout(patience, future).await.expect("it did not happen")

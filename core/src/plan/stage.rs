@@ -1,37 +1,37 @@
-//! Plans, and how a chain of directives is cut into stages.
+//! Plans, and cutting a chain of directives into stages.
 
 use super::{End, OnFailure, StepPlan, directive::Directive};
 use crate::{broker::Pool, registry::Verb};
 
 /// A program, cut into stages.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Plan {
-    /// In order; at least one, perhaps without steps.
-    pub stages: Vec<Stage>,
-    /// What becomes of the last stage's outputs.
-    pub end: End,
+pub(crate) struct Plan {
+    /// The stages in order: at least one, which may have no steps.
+    pub(crate) stages: Vec<Stage>,
+    /// What happens to the outputs of the last stage.
+    pub(crate) end: End,
 }
 
-/// A maximal chain of directives that needs no data exchange; runs as one fused pass.
+/// A maximal chain of steps that needs no data exchange; it runs as one fused pass.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Stage {
-    /// Whose workers run it.
-    pub pool: Pool,
-    /// In order. A `Fold` or `Reduce` is the last one of the last stage.
-    pub steps: Vec<StepPlan>,
-    /// Fixed batch size.
-    pub batch: Option<u32>,
+pub(crate) struct Stage {
+    /// The pool of workers that runs the stage.
+    pub(crate) pool: Pool,
+    /// The steps in order. A `Fold` or `Reduce` is the last step of the last stage.
+    pub(crate) steps: Vec<StepPlan>,
+    /// The number of elements in a task, if the program sets it.
+    pub(crate) batch: Option<u32>,
 }
 
 impl Stage {
     /// Whether `next` can run in the same pass.
     fn admits(&self, next: &Directive, deterministic: bool) -> bool {
         let expands = self.steps.iter().any(|step| step.reference.verb == Verb::FlatMap);
-        // A `try_map` turns the failure of one element into one value: it must be the failure of
-        // one whole input element of its stage, not of one of its many parts.
+        // A `try_map` turns the failure of one element into one value. That element must be an input
+        // of the stage, not one of the many items that a `flat_map` of the stage made of it.
         let splits_failures = expands && next.step.reference.verb == Verb::TryMap;
-        // A leaf of a fold of fixed shape counts whole or not at all: what is left out or made a
-        // value must be so before it comes to the fold.
+        // A leaf of a fold of fixed shape succeeds or fails as a whole. Elements that may be left out
+        // or turned into values must be so in an earlier stage.
         let folds = matches!(next.step.reference.verb, Verb::Fold | Verb::Reduce);
         let breaks_leaves = deterministic
             && folds
@@ -42,7 +42,8 @@ impl Stage {
     }
 }
 
-/// Cuts a chain into stages, each as long as can be; `deterministic` is the fold at its end.
+/// Cuts a chain into stages, each as long as possible; `deterministic` tells whether the fold at its
+/// end has a fixed shape.
 pub(super) fn cut(directives: &[Directive], batch: Option<u32>, deterministic: bool) -> Vec<Stage> {
     let mut stages: Vec<Stage> = Vec::new();
     for directive in directives {
@@ -102,7 +103,7 @@ mod tests {
     }
 
     #[test]
-    fn a_try_map_behind_a_flat_map_begins_a_stage() {
+    fn a_try_map_after_a_flat_map_begins_a_stage() {
         let chain = [
             (Verb::TryMap, "a", "p"),
             (Verb::FlatMap, "b", "p"),
@@ -114,7 +115,7 @@ mod tests {
     }
 
     #[test]
-    fn a_fold_of_fixed_shape_begins_a_stage_behind_elements_that_may_drop_out() {
+    fn a_fold_of_fixed_shape_begins_a_stage_after_elements_that_may_be_left_out() {
         let fold = directive(Verb::Fold, "fold", "p");
         let mut skipping = directive(Verb::Map, "a", "p");
         skipping.step.on_failure = OnFailure::Skip;

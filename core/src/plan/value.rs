@@ -1,4 +1,4 @@
-//! Programs that end in one value.
+//! Programs with one value as their result.
 
 use std::fmt;
 
@@ -8,13 +8,33 @@ use crate::{
     operation::Data,
 };
 
-/// A program that ends in one value of type `V`.
+/// A program whose result is one value of type `V`.
 ///
-/// Nothing runs before [`run`](Self::run) or [`start`](Self::start).
+/// Made by [`count`](super::IndexedStream::count), [`first`](super::IndexedStream::first) and
+/// [`for_each`](super::IndexedStream::for_each). Nothing runs before [`run`](Self::run) or
+/// [`start`](Self::start).
+///
+/// ```
+/// # use phalanx::prelude::*;
+/// #[operation]
+/// fn is_even(n: &u64) -> bool {
+///     n % 2 == 0
+/// }
+///
+/// # #[tokio::main(flavor = "current_thread")]
+/// # async fn main() -> Result<(), phalanx::Error> {
+/// # let runtime = Runtime::connect("memory://").await?;
+/// use phalanx::ValueProgram;
+///
+/// let program: ValueProgram<u64> = IndexedStream::from(0..100).filter(IsEven).count();
+/// assert_eq!(program.run(&runtime).await?, 50);
+/// # Ok(())
+/// # }
+/// ```
 #[must_use = "a program does nothing until it is run"]
 pub struct ValueProgram<V> {
     pub(crate) program: Program,
-    /// Makes the value of what the job gave: one encoding, or none.
+    /// Decodes the value from the output of the job, if there was one.
     pub(crate) decode: fn(Option<&[u8]>) -> Result<V, CodecError>,
 }
 
@@ -26,10 +46,10 @@ impl<V> ValueProgram<V> {
         Self { program, decode }
     }
 
-    /// The plan of this program, for people: stages, what is fused, pools.
+    /// Describes the plan in text, like [`IndexedStream::explain`](super::IndexedStream::explain).
     ///
     /// # Errors
-    /// When the program cannot be run as it is written.
+    /// If the program has a mistake.
     pub fn explain(&self) -> Result<String, PlanError> {
         self.program.explain()
     }
@@ -64,16 +84,53 @@ impl<V> fmt::Debug for ValueProgram<V> {
     }
 }
 
-/// A program that ends in a fold: in one value of type `V`.
+/// A program whose result is a fold: one value of type `V`.
 ///
+/// Made by [`fold`](super::IndexedStream::fold) and [`reduce`](super::IndexedStream::reduce).
 /// Nothing runs before [`run`](Self::run) or [`start`](Self::start).
+///
+/// ```
+/// # use phalanx::prelude::*;
+/// #[operation]
+/// fn add(a: f64, b: f64) -> f64 {
+///     a + b
+/// }
+///
+/// # #[tokio::main(flavor = "current_thread")]
+/// # async fn main() -> Result<(), phalanx::Error> {
+/// # let runtime = Runtime::connect("memory://").await?;
+/// use phalanx::FoldProgram;
+///
+/// let program: FoldProgram<Option<f64>> = IndexedStream::from([0.5, 0.25]).reduce(Add);
+/// assert_eq!(program.run(&runtime).await?, Some(0.75));
+/// # Ok(())
+/// # }
+/// ```
 #[must_use = "a program does nothing until it is run"]
 #[derive(Debug)]
 pub struct FoldProgram<V>(pub(crate) ValueProgram<V>);
 
 impl<V> FoldProgram<V> {
-    /// Combines by a tree whose shape depends on the length of the input alone, so that even
-    /// floating-point sums have the same bits in each run. Costs some of the adaptive batching.
+    /// Combines by a tree whose shape depends only on the length of the input, so that even
+    /// floating-point sums have the same bits in each run.
+    ///
+    /// Elements are folded in groups of 1,024, so batches adapt less to how long elements take.
+    ///
+    /// ```
+    /// # use phalanx::prelude::*;
+    /// #[operation]
+    /// fn add(a: f64, b: f64) -> f64 {
+    ///     a + b
+    /// }
+    ///
+    /// # #[tokio::main(flavor = "current_thread")]
+    /// # async fn main() -> Result<(), phalanx::Error> {
+    /// # let runtime = Runtime::connect("memory://").await?;
+    /// let sum = || IndexedStream::from((0..5000).map(|n| f64::from(n) * 0.1)).reduce(Add).deterministic();
+    /// assert_eq!(sum().run(&runtime).await?, sum().run(&runtime).await?);
+    /// # Ok(())
+    /// # }
+    /// ```
     pub fn deterministic(mut self) -> Self {
         if let End::Fold { deterministic, .. } = self.0.program.end_mut() {
             *deterministic = true;
@@ -81,10 +138,10 @@ impl<V> FoldProgram<V> {
         self
     }
 
-    /// The plan of this program, for people: stages, what is fused, pools.
+    /// Describes the plan in text, like [`IndexedStream::explain`](super::IndexedStream::explain).
     ///
     /// # Errors
-    /// When the program cannot be run as it is written.
+    /// If the program has a mistake.
     pub fn explain(&self) -> Result<String, PlanError> {
         self.0.explain()
     }

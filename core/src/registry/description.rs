@@ -16,17 +16,17 @@ use crate::{
 #[derive(Debug)]
 pub struct Description {
     /// Which of the three traits it implements.
-    pub kind: Kind,
-    pub(super) state: Role,
-    pub(super) input: Role,
-    pub(super) output: Role,
+    pub kind: OperationKind,
+    pub(super) state: TypeRole,
+    pub(super) input: TypeRole,
+    pub(super) output: TypeRole,
     pub(super) verbs: Vec<(Verb, VerbEntry)>,
 }
 
 /// Which trait an operation implements.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 #[non_exhaustive]
-pub enum Kind {
+pub enum OperationKind {
     /// [`Operation`](crate::operation::Operation).
     Blocking,
     /// [`AsyncOperation`](crate::operation::AsyncOperation).
@@ -59,12 +59,12 @@ pub struct VerbEntry {
 
 /// A type whose structure counts for the fingerprint.
 #[derive(Debug, Clone, Copy)]
-pub(super) struct Role {
+pub(super) struct TypeRole {
     pub(super) type_name: fn() -> &'static str,
     pub(super) trace: fn() -> Trace,
 }
 
-impl Role {
+impl TypeRole {
     pub(super) fn data<T: Data>() -> Self {
         Self { type_name: std::any::type_name::<T>, trace: structure::trace::<T> }
     }

@@ -96,7 +96,7 @@ impl OperationEntry {
     label = "missing `#[derive(RemoteExecute)]`",
     note = "add `#[derive(Serialize, Deserialize, RemoteExecute)]` to the type"
 )]
-pub trait Declared {
+pub trait HasDeclaration {
     /// What `#[remote(…)]` says.
     const DECLARATION: Declaration;
 }

@@ -10,9 +10,9 @@ use std::{
 use xxhash_rust::xxh3::xxh3_64;
 
 use super::{
-    CompiledStep, Description, FingerprintMode, Kind, OperationEntry, PHALANX_OPERATIONS, Refusal,
-    RegistryError, StepReference, Verb,
-    description::Role,
+    CompiledStep, Description, FingerprintMode, OperationEntry, OperationKind, PHALANX_OPERATIONS,
+    Refusal, RegistryError, StepReference, Verb,
+    description::TypeRole,
     entry::EntryName,
     execution::{BoundStep, caught},
     structure::Trace,
@@ -21,7 +21,7 @@ use crate::{codec, operation::RemoteExecute};
 
 /// How often an element is retried after transient errors and timeouts, if neither the operation
 /// nor the program sets a number.
-pub const DEFAULT_RETRIES: u32 = 3;
+pub(crate) const DEFAULT_RETRIES: u32 = 3;
 
 /// A [`Refusal::UnknownOperation`] lists no more names than this.
 const MOST_KNOWN: usize = 100;
@@ -216,13 +216,13 @@ impl Registered {
     }
 
     /// Which trait it implements.
-    pub fn kind(&self) -> Kind {
-        self.described().description.as_ref().map_or(Kind::Blocking, |known| known.kind)
+    pub fn kind(&self) -> OperationKind {
+        self.described().description.as_ref().map_or(OperationKind::Blocking, |known| known.kind)
     }
 
     /// Whether it is asynchronous.
     pub fn is_async(&self) -> bool {
-        self.kind() == Kind::Asynchronous
+        self.kind() == OperationKind::Asynchronous
     }
 
     /// Hash of version and structure.
@@ -241,7 +241,7 @@ impl Registered {
 
     fn describe(&self) -> Described {
         let description = (self.entry.describe)();
-        let traces: Vec<(&str, Role, Trace)> = description
+        let traces: Vec<(&str, TypeRole, Trace)> = description
             .iter()
             .flat_map(|known| {
                 [("state", known.state), ("input", known.input), ("output", known.output)]

@@ -15,9 +15,10 @@ use description::{Description, VerbEntry};
 use entry::{FingerprintMode, OperationEntry, PHALANX_OPERATIONS};
 
 pub use column::Column;
-pub use description::Kind;
+pub use description::OperationKind;
 pub use error::RegistryError;
-pub use lookup::{DEFAULT_RETRIES, Registered, Registry};
+pub(crate) use lookup::DEFAULT_RETRIES;
+pub use lookup::{Registered, Registry};
 pub use step::{CompiledStep, Failure, Fold, Refusal, StepFuture, StepReference, Verb};
 
 /// What expansions of the macros name; not part of the public interface.
@@ -26,7 +27,8 @@ pub mod private {
     pub use super::{
         description::{Description, VerbEntry},
         entry::{
-            Declaration, Declared, EntryName, FingerprintMode, OperationEntry, PHALANX_OPERATIONS,
+            Declaration, EntryName, FingerprintMode, HasDeclaration, OperationEntry,
+            PHALANX_OPERATIONS,
         },
         probe::{ErrorOfOperation, OtherError, Otherwise, TypeProbe},
     };

@@ -13,7 +13,7 @@ macro_rules! __place_operation {
             static ENTRY: $crate::__private::OperationEntry = $crate::__private::OperationEntry {
                 name: $name,
                 place: ::core::concat!(::core::file!(), ":", ::core::line!()),
-                declaration: <$type as $crate::__private::Declared>::DECLARATION,
+                declaration: <$type as $crate::__private::HasDeclaration>::DECLARATION,
                 type_id: ::core::any::TypeId::of::<$type>,
                 describe: || {
                     let probe = $crate::__private::TypeProbe::<$type>::new();

@@ -7,8 +7,8 @@
 use std::{error::Error as StdError, marker::PhantomData};
 
 use super::{
-    Description, Kind, Verb, VerbEntry,
-    description::{ColumnCodec, Role},
+    Description, OperationKind, Verb, VerbEntry,
+    description::{ColumnCodec, TypeRole},
     execution::{
         AsyncFilter, AsyncFlatMap, AsyncMap, AsyncTryMap, Body, Filter, FlatMap, FoldMonoid, Map,
         ReduceOperation, TryMap,
@@ -137,10 +137,10 @@ impl<O: Operation> TypeProbe<O> {
             bind: |state| Ok(Body::Blocking(Box::new(TryMap(codec::decode::<O>(state)?)))),
         };
         Some(Description {
-            kind: Kind::Blocking,
-            state: Role::state::<O>(),
-            input: Role::data::<O::Input>(),
-            output: Role::data::<O::Output>(),
+            kind: OperationKind::Blocking,
+            state: TypeRole::state::<O>(),
+            input: TypeRole::data::<O::Input>(),
+            output: TypeRole::data::<O::Output>(),
             verbs: vec![(Verb::Map, map), (Verb::TryMap, try_map)],
         })
     }
@@ -164,10 +164,10 @@ impl<O: AsyncOperation> TypeProbe<O> {
             bind: |state| Ok(Body::Asynchronous(Box::new(AsyncTryMap(codec::decode::<O>(state)?)))),
         };
         Some(Description {
-            kind: Kind::Asynchronous,
-            state: Role::state::<O>(),
-            input: Role::data::<O::Input>(),
-            output: Role::data::<O::Output>(),
+            kind: OperationKind::Asynchronous,
+            state: TypeRole::state::<O>(),
+            input: TypeRole::data::<O::Input>(),
+            output: TypeRole::data::<O::Output>(),
             verbs: vec![(Verb::Map, map), (Verb::TryMap, try_map)],
         })
     }
@@ -185,10 +185,10 @@ impl<M: Monoid> TypeProbe<M> {
             bind: |state| Ok(Body::Fold(Box::new(FoldMonoid(codec::decode::<M>(state)?)))),
         };
         Some(Description {
-            kind: Kind::Monoid,
-            state: Role::state::<M>(),
-            input: Role::data::<M::Elem>(),
-            output: Role::data::<M::Elem>(),
+            kind: OperationKind::Monoid,
+            state: TypeRole::state::<M>(),
+            input: TypeRole::data::<M::Elem>(),
+            output: TypeRole::data::<M::Elem>(),
             verbs: vec![(Verb::Fold, fold)],
         })
     }

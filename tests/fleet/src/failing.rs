@@ -26,7 +26,7 @@ pub fn blow_up(#[state] unwanted: u64, n: u64) -> u64 {
 /// Fails on its first try.
 #[operation]
 pub fn stumble(n: u64, cx: &TaskContext) -> Result<u64> {
-    if cx.tries() == 1 {
+    if cx.attempt() == 1 {
         return Err(OperationError::fatal("stumbled").transient());
     }
     Ok(n)

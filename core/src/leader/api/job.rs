@@ -1,4 +1,4 @@
-//! A handle to a job that runs.
+//! Handles to jobs.
 
 use std::{fmt, sync::Arc};
 
@@ -12,10 +12,32 @@ use crate::{
     },
 };
 
-/// A handle to a job that runs: to watch it, and to cancel it.
+/// A handle to a job, to watch and cancel it.
 ///
-/// Clones are the same job. Dropping the last handle, together with the stream or future of its
-/// results, cancels the job.
+/// Returned by `start`, for example [`IndexedStream::start`](crate::plan::IndexedStream::start).
+/// Clones are handles to the same job. The job is cancelled when the last handle and the stream or
+/// future of its results are dropped.
+///
+/// ```
+/// # use phalanx::prelude::*;
+/// #[operation]
+/// async fn wait(seconds: u64) -> u64 {
+///     tokio::time::sleep(std::time::Duration::from_secs(seconds)).await;
+///     seconds
+/// }
+///
+/// # #[tokio::main(flavor = "current_thread")]
+/// # async fn main() -> Result<(), phalanx::Error> {
+/// # let runtime = Runtime::connect("memory://").await?;
+/// use phalanx::Error;
+///
+/// let (job, results) = IndexedStream::from([3600, 3600]).map(Wait).start(&runtime)?;
+/// job.cancel();
+/// let outcome: Result<Vec<(u64, u64)>, Error> = results.try_collect().await;
+/// assert!(matches!(outcome, Err(Error::Cancelled { job: id }) if id == job.id()));
+/// # Ok(())
+/// # }
+/// ```
 #[derive(Clone)]
 pub struct Job {
     inner: Arc<Inner>,
@@ -38,23 +60,120 @@ impl Job {
         Self { inner: Arc::new(Inner { id, commands, progress, events }) }
     }
 
-    /// Its identity, which logs and errors name.
+    /// The identity of the job, which logs and errors carry.
+    ///
+    /// ```
+    /// # use phalanx::prelude::*;
+    /// #[operation]
+    /// async fn wait(seconds: u64) -> u64 {
+    ///     tokio::time::sleep(std::time::Duration::from_secs(seconds)).await;
+    ///     seconds
+    /// }
+    ///
+    /// # #[tokio::main(flavor = "current_thread")]
+    /// # async fn main() -> Result<(), phalanx::Error> {
+    /// # let runtime = Runtime::connect("memory://").await?;
+    /// let (job, results) = IndexedStream::from([0]).map(Wait).start(&runtime)?;
+    /// let (other, more_results) = IndexedStream::from([0]).map(Wait).start(&runtime)?;
+    /// assert!(job.id() < other.id()); // Later jobs of a runtime have larger identities.
+    /// # drop((results, more_results));
+    /// # Ok(())
+    /// # }
+    /// ```
     pub fn id(&self) -> JobId {
         self.inner.id
     }
 
-    /// How far it is, as it changes.
+    /// The progress of the job: read it at any time, or wait until it changes.
+    ///
+    /// ```
+    /// # use phalanx::prelude::*;
+    /// #[operation]
+    /// async fn wait(seconds: u64) -> u64 {
+    ///     tokio::time::sleep(std::time::Duration::from_secs(seconds)).await;
+    ///     seconds
+    /// }
+    ///
+    /// # #[tokio::main(flavor = "current_thread")]
+    /// # async fn main() -> Result<(), phalanx::Error> {
+    /// # let runtime = Runtime::connect("memory://").await?;
+    /// let (job, results) = IndexedStream::from([0, 0, 0]).map(Wait).start(&runtime)?;
+    /// let mut progress = job.progress();
+    /// let watch = tokio::spawn(async move {
+    ///     while !progress.borrow_and_update().ended {
+    ///         let done = progress.borrow().done;
+    ///         println!("{done} of 3 elements are done");
+    ///         if progress.changed().await.is_err() {
+    ///             break;
+    ///         }
+    ///     }
+    /// });
+    /// let waited: Vec<(u64, u64)> = results.try_collect().await?;
+    /// assert_eq!(waited.len(), 3);
+    /// watch.await.unwrap();
+    /// assert_eq!(job.progress().borrow().total, Some(3));
+    /// # Ok(())
+    /// # }
+    /// ```
     pub fn progress(&self) -> watch::Receiver<Progress> {
         self.inner.progress.clone()
     }
 
-    /// What happens to it from now on.
+    /// The events of the job from now on: failures, retries, returned tasks, stalls and its end.
+    ///
+    /// ```
+    /// # use phalanx::prelude::*;
+    /// #[operation]
+    /// fn parse(text: &str) -> Result<u32> {
+    ///     Ok(text.parse()?)
+    /// }
+    ///
+    /// # #[tokio::main(flavor = "current_thread")]
+    /// # async fn main() -> Result<(), phalanx::Error> {
+    /// # let runtime = Runtime::connect("memory://").await?;
+    /// let texts = ["1", "two"].map(String::from);
+    /// let numbers = IndexedStream::from(texts).map(Parse).on_failure(OnFailure::Skip);
+    /// let (job, results) = numbers.start(&runtime)?;
+    /// let mut events = job.events();
+    /// let numbers: Vec<(u64, u32)> = results.try_collect().await?;
+    /// assert_eq!(numbers, [(0, 1)]);
+    ///
+    /// let mut skipped = Vec::new();
+    /// while let Some(event) = events.next().await {
+    ///     if let JobEvent::ElementSkipped { index, .. } = event {
+    ///         skipped.push(index);
+    ///     }
+    /// }
+    /// assert_eq!(skipped, [1]);
+    /// # Ok(())
+    /// # }
+    /// ```
     pub fn events(&self) -> JobEvents {
         JobEvents { receiver: self.inner.events.subscribe(), progress: self.progress() }
     }
 
-    /// Cancels it: queued tasks are dropped, running operations are told, other jobs go on. Its
-    /// results end in [`Error::Cancelled`](crate::Error::Cancelled). Nothing happens if it is over.
+    /// Cancels the job; other jobs continue. Does nothing if the job is over.
+    ///
+    /// Its results end with [`Error::Cancelled`](crate::Error::Cancelled). Workers discard its queued
+    /// tasks, and its running operations see [`TaskContext::is_cancelled`](crate::operation::TaskContext::is_cancelled).
+    ///
+    /// ```
+    /// # use phalanx::prelude::*;
+    /// #[operation]
+    /// async fn wait(seconds: u64) -> u64 {
+    ///     tokio::time::sleep(std::time::Duration::from_secs(seconds)).await;
+    ///     seconds
+    /// }
+    ///
+    /// # #[tokio::main(flavor = "current_thread")]
+    /// # async fn main() -> Result<(), phalanx::Error> {
+    /// # let runtime = Runtime::connect("memory://").await?;
+    /// let (job, count) = IndexedStream::from([3600]).map(Wait).count().start(&runtime)?;
+    /// job.cancel();
+    /// assert!(matches!(count.await, Err(phalanx::Error::Cancelled { .. })));
+    /// # Ok(())
+    /// # }
+    /// ```
     pub fn cancel(&self) {
         self.inner.cancel();
     }
@@ -62,7 +181,7 @@ impl Job {
 
 impl Inner {
     fn cancel(&self) {
-        // A driver that is gone has no job to cancel.
+        // If the driver has ended, so has the job.
         let _ = self.commands.send(Command::Cancel { job: self.id });
     }
 }
@@ -79,7 +198,32 @@ impl fmt::Debug for Job {
     }
 }
 
-/// What happens to a job. Holds the last 256 events; who is slower misses the oldest.
+/// The events of a job, from [`Job::events`].
+///
+/// Up to 256 events are kept until they are read; after that, the oldest are lost.
+///
+/// ```
+/// # use phalanx::prelude::*;
+/// #[operation]
+/// async fn wait(seconds: u64) -> u64 {
+///     tokio::time::sleep(std::time::Duration::from_secs(seconds)).await;
+///     seconds
+/// }
+///
+/// # #[tokio::main(flavor = "current_thread")]
+/// # async fn main() -> Result<(), phalanx::Error> {
+/// # let runtime = Runtime::connect("memory://").await?;
+/// let (job, results) = IndexedStream::from([0]).map(Wait).start(&runtime)?;
+/// let mut events = job.events();
+/// let _waited: Vec<(u64, u64)> = results.try_collect().await?;
+/// let mut last = None;
+/// while let Some(event) = events.next().await {
+///     last = Some(event);
+/// }
+/// assert_eq!(last, Some(JobEvent::Ended { error: None }));
+/// # Ok(())
+/// # }
+/// ```
 #[derive(Debug)]
 pub struct JobEvents {
     receiver: broadcast::Receiver<JobEvent>,
@@ -87,10 +231,38 @@ pub struct JobEvents {
 }
 
 impl JobEvents {
-    /// How many events are kept for a slow listener.
+    /// The number of events that are kept until they are read.
     pub(super) const KEPT: usize = 256;
 
-    /// The next event; `None` when the job is over and all have been told. Cancel-safe.
+    /// The next event; `None` when the job is over and all events have been read.
+    ///
+    /// Cancel-safe: no event is lost when the future is dropped.
+    ///
+    /// ```
+    /// # use phalanx::prelude::*;
+    /// #[operation]
+    /// async fn wait(seconds: u64) -> u64 {
+    ///     tokio::time::sleep(std::time::Duration::from_secs(seconds)).await;
+    ///     seconds
+    /// }
+    ///
+    /// # #[tokio::main(flavor = "current_thread")]
+    /// # async fn main() -> Result<(), phalanx::Error> {
+    /// # let runtime = Runtime::connect("memory://").await?;
+    /// let (job, results) = IndexedStream::from([0]).map(Wait).start(&runtime)?;
+    /// let mut events = job.events();
+    /// let log = tokio::spawn(async move {
+    ///     let mut lines = Vec::new();
+    ///     while let Some(event) = events.next().await {
+    ///         lines.push(format!("{event:?}"));
+    ///     }
+    ///     lines
+    /// });
+    /// let _waited: Vec<(u64, u64)> = results.try_collect().await?;
+    /// assert_eq!(log.await.unwrap().last().unwrap(), "Ended { error: None }");
+    /// # Ok(())
+    /// # }
+    /// ```
     pub async fn next(&mut self) -> Option<JobEvent> {
         loop {
             match self.receiver.try_recv() {
@@ -99,7 +271,7 @@ impl JobEvents {
                 Err(broadcast::error::TryRecvError::Closed) => return None,
                 Err(broadcast::error::TryRecvError::Empty) => {}
             }
-            // The job's own handles keep the channel open: its end shows in the progress, which
+            // The handles of the job keep the channel open, so its end shows in the progress, which
             // changes after the last event was sent.
             if self.progress.borrow().ended {
                 return self.receiver.try_recv().ok();

@@ -1,11 +1,11 @@
-//! What lies between the engine and the typed ends of a plan.
+//! A started job, between the driver and the typed ends of a program.
 
 use tokio::sync::mpsc;
 
 use super::Job;
 use crate::{codec, error::Error, leader::io::CreditedBlock, plan::End};
 
-/// A job that runs.
+/// A started job and its encoded outputs.
 #[derive(Debug)]
 pub(crate) struct Launched {
     pub(crate) job: Job,
@@ -13,12 +13,12 @@ pub(crate) struct Launched {
 }
 
 impl Launched {
-    /// Waits for the end of a job with this end; returns the number of its outputs.
+    /// Waits until the job is over; returns the number of its outputs. `end` is the end of its plan.
     pub(super) async fn count_outputs(mut self, end: &End) -> Result<u64, Error> {
         let mut count = 0;
         while let Some(block) = self.outputs.recv().await {
             let block = block?.block;
-            // The only output of a count is the count, which the leader itself encodes.
+            // The only output of a count is the number, which the leader itself encodes.
             count += match end {
                 End::Count => codec::decode(&block.values).unwrap_or_default(),
                 End::Stream { .. } | End::Fold { .. } => u64::from(block.count),
@@ -28,18 +28,18 @@ impl Launched {
     }
 }
 
-/// Outputs of a job, as they come. What waits here is bounded by the job's byte credit.
+/// The outputs of a job, as they arrive. The byte credit of the job bounds the channel.
 #[derive(Debug)]
 pub(crate) struct OutputReceiver {
     receiver: OutputChannel,
-    /// Nothing more is to come.
+    /// Whether the last item has been received.
     over: bool,
-    /// Keeps the job alive while somebody reads.
+    /// Keeps the job alive while its outputs are read.
     _job: Job,
 }
 
-/// Outputs, then `None` for a good end, or an error. A channel that closes without either is no
-/// good end: whoever drove the job is gone.
+/// Outputs, then `None` if the job succeeded, or an error. A channel that closes without either
+/// means that the driver has ended.
 type OutputChannel = mpsc::UnboundedReceiver<Result<Option<CreditedBlock>, Error>>;
 
 impl OutputReceiver {
@@ -47,7 +47,7 @@ impl OutputReceiver {
         Self { receiver, over: false, _job: job }
     }
 
-    /// The next outputs; an error is the last item, `None` the end. Cancel-safe.
+    /// The next outputs; `None` after the job has succeeded or an error was returned. Cancel-safe.
     pub(crate) async fn recv(&mut self) -> Option<Result<CreditedBlock, Error>> {
         if self.over {
             return None;
@@ -75,7 +75,7 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn a_good_end_is_said_and_then_stays() {
+    async fn the_end_of_a_successful_job_is_returned_again_and_again() {
         let (sender, mut outputs) = channel();
         sender.send(Ok(None)).unwrap();
         drop(sender);
@@ -84,7 +84,7 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn a_driver_that_dies_does_not_look_like_a_good_end() {
+    async fn a_driver_that_ends_early_does_not_look_like_success() {
         let (sender, mut outputs) = channel();
         drop(sender);
         assert!(matches!(outputs.recv().await, Some(Err(Error::Closed))));

@@ -1,4 +1,4 @@
-//! What a program holds: the runtime, its jobs, and their results.
+//! The interface of the leader: the runtime, its jobs, and their results.
 
 mod job;
 mod launch;

@@ -1,4 +1,4 @@
-//! The stream that a user reads.
+//! The stream of the outputs of a job.
 
 use std::{
     panic::{AssertUnwindSafe, catch_unwind},
@@ -23,90 +23,113 @@ use crate::{
     operation::Data,
 };
 
-/// About this many bytes are decoded at once.
-const PIECE_BYTES: usize = 64 * 1024;
+/// The encoded bytes after which a chunk of decoded outputs ends.
+const CHUNK_BYTES: usize = 64 * 1024;
 
-/// No more elements than this are decoded at once.
-const PIECE_ELEMENTS: usize = 4096;
+/// The most outputs in a chunk.
+const CHUNK_ELEMENTS: usize = 4096;
 
-/// Pieces that may wait, decoded, for the reader.
-const PIECES: usize = 2;
+/// The decoded chunks that may wait for the reader.
+const CHUNKS: usize = 2;
 
-/// The outputs of a job, each with the index of the source element that it comes from.
+/// The outputs of a job: a stream of `(index, output)`, where `index` is that of the source element
+/// from which the output was made.
 ///
-/// Decoded ahead of the reader, in a task of their own. A job that fails gives one `Err`, the last
-/// item. Dropped together with the [`Job`](super::Job) handle, it cancels the job.
+/// If the job fails, the last item is an `Err`. Outputs are decoded ahead of the reader in a task of
+/// their own. A reader that does not keep up slows down its own job, never others: up to 32 MiB of
+/// encoded outputs are buffered. The job is cancelled when the stream and all [`Job`](super::Job)
+/// handles are dropped.
+///
+/// `use phalanx::prelude::*` brings in the methods of `StreamExt` and `TryStreamExt`.
+///
+/// ```
+/// # use phalanx::prelude::*;
+/// #[operation]
+/// fn double(n: u64) -> u64 {
+///     n * 2
+/// }
+///
+/// # #[tokio::main(flavor = "current_thread")]
+/// # async fn main() -> Result<(), phalanx::Error> {
+/// # let runtime = Runtime::connect("memory://").await?;
+/// let results = IndexedStream::from([1, 2, 3]).map(Double).run(&runtime).await?;
+/// let mut doubled: Vec<(u64, u64)> = results.try_collect().await?;
+/// doubled.sort();
+/// assert_eq!(doubled, [(0, 2), (1, 4), (2, 6)]);
+/// # Ok(())
+/// # }
+/// ```
 #[derive(Debug)]
 #[must_use = "a stream does nothing until it is polled, and dropping it may cancel its job"]
 pub struct Results<T> {
     job: JobId,
-    /// What is handed out next.
-    piece: vec::IntoIter<(u64, T)>,
-    /// Given back when the piece has been handed out.
+    /// The decoded outputs that are yielded next.
+    chunk: vec::IntoIter<(u64, T)>,
+    /// Released when the last output of the block has been yielded.
     credit: Option<CreditGuard>,
-    /// How many items may still be handed out.
+    /// The number of outputs that may still be yielded.
     left: u64,
-    /// `None` when the last item has been handed out.
-    pieces: Option<Pieces<T>>,
+    /// `None` after the last item was yielded.
+    chunks: Option<Chunks<T>>,
 }
 
-/// Nothing of it is pinned.
+/// No field is structurally pinned.
 impl<T> Unpin for Results<T> {}
 
 #[derive(Debug)]
-struct Pieces<T> {
+struct Chunks<T> {
     receiver: mpsc::Receiver<Decoded<T>>,
     _decoder: AbortOnDropHandle<()>,
 }
 
-/// What the decoder says to the reader.
+/// A message from the decoding task to the stream.
 #[derive(Debug)]
 enum Decoded<T> {
-    Piece {
+    Chunk {
         items: Vec<(u64, T)>,
-        /// In the last piece of its block.
+        /// Present in the last chunk of a block.
         credit: Option<CreditGuard>,
     },
     Failed(Error),
-    /// The job is over. Without it, the end of the channel is no success: the decoder died.
+    /// The job has succeeded. A channel that closes without it means that the decoder has died.
     End,
 }
 
 impl<T: Data> Results<T> {
-    /// Decodes `blocks`, at most `take` outputs of them.
+    /// Decodes `blocks` and yields at most `take` outputs.
     ///
     /// # Panics
-    /// Outside of a tokio runtime.
+    /// If called outside of a Tokio runtime.
     pub(super) fn new<S>(job: JobId, blocks: S, take: Option<u64>) -> Self
     where
         S: Stream<Item = Result<CreditedBlock, Error>> + Send + 'static,
     {
-        let (sender, receiver) = mpsc::channel(PIECES);
+        let (sender, receiver) = mpsc::channel(CHUNKS);
         let decoder = AbortOnDropHandle::new(tokio::spawn(decode_blocks(job, blocks, sender)));
         let left = take.unwrap_or(u64::MAX);
-        let pieces = (left > 0).then_some(Pieces { receiver, _decoder: decoder });
-        Self { job, piece: Vec::new().into_iter(), credit: None, left, pieces }
+        let chunks = (left > 0).then_some(Chunks { receiver, _decoder: decoder });
+        Self { job, chunk: Vec::new().into_iter(), credit: None, left, chunks }
     }
 }
 
 impl<T> Results<T> {
     #[inline]
-    fn next_of_piece(&mut self) -> Option<(u64, T)> {
-        let item = self.piece.next()?;
+    fn next_of_chunk(&mut self) -> Option<(u64, T)> {
+        let item = self.chunk.next()?;
         self.left -= 1;
         if self.left == 0 {
             self.finish();
-        } else if self.piece.as_slice().is_empty() {
+        } else if self.chunk.as_slice().is_empty() {
             self.credit = None;
         }
         Some(item)
     }
 
-    /// Lets go of the job.
+    /// Releases the job after the last item.
     fn finish(&mut self) {
-        self.piece = Vec::new().into_iter();
+        self.chunk = Vec::new().into_iter();
         self.credit = None;
-        self.pieces = None;
+        self.chunks = None;
     }
 }
 
@@ -116,19 +139,19 @@ impl<T> Stream for Results<T> {
     #[inline]
     fn poll_next(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Option<Self::Item>> {
         loop {
-            if let Some(item) = self.next_of_piece() {
+            if let Some(item) = self.next_of_chunk() {
                 return Poll::Ready(Some(Ok(item)));
             }
-            let Some(pieces) = &mut self.pieces else { return Poll::Ready(None) };
-            let failure = match ready!(pieces.receiver.poll_recv(cx)) {
-                Some(Decoded::Piece { items, credit }) => {
-                    self.piece = items.into_iter();
+            let Some(chunks) = &mut self.chunks else { return Poll::Ready(None) };
+            let failure = match ready!(chunks.receiver.poll_recv(cx)) {
+                Some(Decoded::Chunk { items, credit }) => {
+                    self.chunk = items.into_iter();
                     self.credit = credit;
                     continue;
                 }
                 Some(Decoded::End) => None,
                 Some(Decoded::Failed(error)) => Some(error),
-                // The tokio runtime that decodes was shut down, and this one was not.
+                // The Tokio runtime of the decoder was shut down, but not the one of this reader.
                 None => Some(Error::Cancelled { job: self.job }),
             };
             self.finish();
@@ -140,12 +163,12 @@ impl<T> Stream for Results<T> {
 async fn decode_blocks<T: Data>(
     job: JobId,
     blocks: impl Stream<Item = Result<CreditedBlock, Error>>,
-    pieces: mpsc::Sender<Decoded<T>>,
+    chunks: mpsc::Sender<Decoded<T>>,
 ) {
     let mut blocks = std::pin::pin!(blocks);
     let outcome = loop {
         match blocks.next().await {
-            Some(Ok(block)) => match decode_block(job, block, &pieces).await {
+            Some(Ok(block)) => match decode_block(job, block, &chunks).await {
                 Ok(()) => {}
                 Err(Stop::ReaderGone) => return,
                 Err(Stop::Failed(error)) => break Decoded::Failed(error),
@@ -154,8 +177,8 @@ async fn decode_blocks<T: Data>(
             None => break Decoded::End,
         }
     };
-    // A reader that is gone has no use for it.
-    let _ = pieces.send(outcome).await;
+    // If the stream was dropped, the outcome is not needed.
+    let _ = chunks.send(outcome).await;
 }
 
 enum Stop {
@@ -166,21 +189,21 @@ enum Stop {
 async fn decode_block<T: Data>(
     job: JobId,
     CreditedBlock { block, credit }: CreditedBlock,
-    pieces: &mpsc::Sender<Decoded<T>>,
+    chunks: &mpsc::Sender<Decoded<T>>,
 ) -> Result<(), Stop> {
     let mut credit = Some(credit);
     let count = block.count as usize;
     let mut rest = Undecoded { block, next: 0 };
     while rest.next < count {
-        let mut items = Vec::with_capacity(PIECE_ELEMENTS.min(count - rest.next));
-        // The user's `Deserialize` may panic; the job must not end as if there were no more.
+        let mut items = Vec::with_capacity(CHUNK_ELEMENTS.min(count - rest.next));
+        // The user's `Deserialize` may panic; the stream must not end as if the job had succeeded.
         let failure = catch_unwind(AssertUnwindSafe(|| rest.decode(&mut items)))
             .unwrap_or_else(|_| Err("its `Deserialize` panicked".to_owned()))
             .err();
         let is_last = rest.next == count || failure.is_some();
         if !items.is_empty() {
             let credit = if is_last { credit.take() } else { None };
-            let sent = pieces.send(Decoded::Piece { items, credit }).await;
+            let sent = chunks.send(Decoded::Chunk { items, credit }).await;
             sent.map_err(|_| Stop::ReaderGone)?;
         }
         if let Some(reason) = failure {
@@ -191,7 +214,7 @@ async fn decode_block<T: Data>(
     Ok(())
 }
 
-/// A block of outputs that is decoded piece by piece.
+/// A block of outputs that is decoded chunk by chunk.
 struct Undecoded {
     /// The values of outputs that are decoded have been cut off.
     block: OutputBlock,
@@ -200,20 +223,20 @@ struct Undecoded {
 }
 
 impl Undecoded {
-    /// Decodes one piece.
+    /// Decodes one chunk.
     fn decode<T: Data>(&mut self, items: &mut Vec<(u64, T)>) -> Result<(), String> {
         let (values, count) = (&self.block.values, self.block.count as usize);
         let mut rest = &values[..];
         while self.next < count
-            && items.len() < PIECE_ELEMENTS
-            && values.len() - rest.len() < PIECE_BYTES
+            && items.len() < CHUNK_ELEMENTS
+            && values.len() - rest.len() < CHUNK_BYTES
         {
             let value = codec::decode_front(&mut rest).map_err(|error| error.to_string())?;
             items.push((self.block.indexes.get(self.next), value));
             self.next += 1;
         }
         if self.next == count && !rest.is_empty() {
-            return Err(format!("{} bytes too many", rest.len()));
+            return Err(format!("{} bytes are left over", rest.len()));
         }
         let decoded = values.len() - rest.len();
         self.block.values.advance(decoded);
@@ -271,7 +294,7 @@ mod tests {
     #[tokio::test]
     async fn a_large_block_comes_in_pieces_and_gives_its_credit_back_with_its_last_item() {
         let returned = Arc::default();
-        let count = 3 * PIECE_ELEMENTS as u32 + 1;
+        let count = 3 * CHUNK_ELEMENTS as u32 + 1;
         let values = numbers(0..count);
         let bytes = values.len();
         let blocks = stream::iter([block(values, count, Indexes::Range { first: 0 }, &returned)])

@@ -1,4 +1,4 @@
-//! The ends of a program that run it.
+//! The methods that run a program.
 
 use futures::{Stream, StreamExt, stream};
 
@@ -16,24 +16,63 @@ use crate::{
 };
 
 impl<T: Data> IndexedStream<T> {
-    /// Runs the program; its outputs come as a stream, as they are completed.
+    /// Runs the program and returns its outputs as a stream, as they are completed.
     ///
-    /// Dropping the stream cancels the job.
+    /// Each output comes with the index of the source element that it was made from. Dropping the
+    /// stream cancels the job.
     ///
     /// # Errors
-    /// When the program cannot be run as it is written. What happens later comes out of the stream.
+    /// If the program has a mistake, or the runtime is closed. Later errors are items of the stream.
+    ///
+    /// ```
+    /// # use phalanx::prelude::*;
+    /// #[operation]
+    /// fn double(n: u64) -> u64 {
+    ///     n * 2
+    /// }
+    ///
+    /// # #[tokio::main(flavor = "current_thread")]
+    /// # async fn main() -> Result<(), phalanx::Error> {
+    /// # let runtime = Runtime::connect("memory://").await?;
+    /// let mut results = IndexedStream::from([5, 6]).map(Double).run(&runtime).await?;
+    /// while let Some(result) = results.next().await {
+    ///     let (index, doubled) = result?;
+    ///     assert_eq!(doubled, 2 * (5 + index));
+    /// }
+    /// # Ok(())
+    /// # }
+    /// ```
     pub async fn run(self, runtime: &Runtime) -> Result<Results<T>, Error> {
         let (_, results) = self.start(runtime)?;
         Ok(results)
     }
 
-    /// As [`run`](Self::run), with a handle to watch and cancel the job.
+    /// Starts the program, like [`run`](Self::run), and also returns a handle to watch and cancel
+    /// the job.
     ///
     /// # Errors
-    /// When the program cannot be run as it is written.
+    /// If the program has a mistake, or the runtime is closed.
     ///
     /// # Panics
-    /// Outside of a tokio runtime.
+    /// If called outside of a Tokio runtime.
+    ///
+    /// ```
+    /// # use phalanx::prelude::*;
+    /// #[operation]
+    /// fn double(n: u64) -> u64 {
+    ///     n * 2
+    /// }
+    ///
+    /// # #[tokio::main(flavor = "current_thread")]
+    /// # async fn main() -> Result<(), phalanx::Error> {
+    /// # let runtime = Runtime::connect("memory://").await?;
+    /// let (job, results) = IndexedStream::from(0..100).map(Double).start(&runtime)?;
+    /// let doubled: Vec<(u64, u64)> = results.try_collect().await?;
+    /// println!("job {} has {} outputs", job.id(), doubled.len());
+    /// assert_eq!(doubled.len(), 100);
+    /// # Ok(())
+    /// # }
+    /// ```
     pub fn start(self, runtime: &Runtime) -> Result<(Job, Results<T>), Error> {
         let (plan, source) = self.program.into_parts()?;
         let take = match plan.end {
@@ -45,10 +84,27 @@ impl<T: Data> IndexedStream<T> {
         Ok((launched.job, results))
     }
 
-    /// Runs the program and collects its outputs, in input order.
+    /// Runs the program and collects its outputs in input order.
+    ///
+    /// Dropping the future cancels the job.
     ///
     /// # Errors
-    /// When the program cannot be run as it is written, or its job fails.
+    /// If the program has a mistake, the runtime is closed, or the job fails.
+    ///
+    /// ```
+    /// # use phalanx::prelude::*;
+    /// #[operation]
+    /// fn double(n: u64) -> u64 {
+    ///     n * 2
+    /// }
+    ///
+    /// # #[tokio::main(flavor = "current_thread")]
+    /// # async fn main() -> Result<(), phalanx::Error> {
+    /// # let runtime = Runtime::connect("memory://").await?;
+    /// assert_eq!(IndexedStream::from([1, 2, 3]).map(Double).collect(&runtime).await?, [2, 4, 6]);
+    /// # Ok(())
+    /// # }
+    /// ```
     pub async fn collect(self, runtime: &Runtime) -> Result<Vec<T>, Error> {
         let mut results = self.ordered().run(runtime).await?;
         let mut collected = Vec::new();
@@ -60,22 +116,56 @@ impl<T: Data> IndexedStream<T> {
 }
 
 impl<V: Send + 'static> ValueProgram<V> {
-    /// Runs the program to its value. Dropping the future cancels the job.
+    /// Runs the program and returns its value. Dropping the future cancels the job.
     ///
     /// # Errors
-    /// When the program cannot be run as it is written, or its job fails.
+    /// If the program has a mistake, the runtime is closed, or the job fails.
+    ///
+    /// ```
+    /// # use phalanx::prelude::*;
+    /// #[operation]
+    /// fn double(n: u64) -> u64 {
+    ///     n * 2
+    /// }
+    ///
+    /// # #[tokio::main(flavor = "current_thread")]
+    /// # async fn main() -> Result<(), phalanx::Error> {
+    /// # let runtime = Runtime::connect("memory://").await?;
+    /// let first = IndexedStream::from(21..).map(Double).first().run(&runtime).await?;
+    /// assert_eq!(first, Some(42));
+    /// # Ok(())
+    /// # }
+    /// ```
     pub async fn run(self, runtime: &Runtime) -> Result<V, Error> {
         let (_, value) = self.start(runtime)?;
         value.await
     }
 
-    /// As [`run`](Self::run), with a handle to watch and cancel the job.
+    /// Starts the program, like [`run`](Self::run), and also returns a handle to watch and cancel
+    /// the job.
     ///
     /// # Errors
-    /// When the program cannot be run as it is written.
+    /// If the program has a mistake, or the runtime is closed.
     ///
     /// # Panics
-    /// Outside of a tokio runtime.
+    /// If called outside of a Tokio runtime.
+    ///
+    /// ```
+    /// # use phalanx::prelude::*;
+    /// #[operation]
+    /// fn is_even(n: &u64) -> bool {
+    ///     n % 2 == 0
+    /// }
+    ///
+    /// # #[tokio::main(flavor = "current_thread")]
+    /// # async fn main() -> Result<(), phalanx::Error> {
+    /// # let runtime = Runtime::connect("memory://").await?;
+    /// let (job, count) = IndexedStream::from(0..100).filter(IsEven).count().start(&runtime)?;
+    /// println!("counting in job {}", job.id());
+    /// assert_eq!(count.await?, 50);
+    /// # Ok(())
+    /// # }
+    /// ```
     pub fn start(self, runtime: &Runtime) -> Result<(Job, ValueFuture<V>), Error> {
         let (plan, source) = self.program.into_parts()?;
         let reading = match plan.end {
@@ -90,21 +180,54 @@ impl<V: Send + 'static> ValueProgram<V> {
 }
 
 impl<V: Send + 'static> FoldProgram<V> {
-    /// Runs the program to its value. Dropping the future cancels the job.
+    /// Runs the program and returns its value. Dropping the future cancels the job.
     ///
     /// # Errors
-    /// When the program cannot be run as it is written, or its job fails.
+    /// If the program has a mistake, the runtime is closed, or the job fails.
+    ///
+    /// ```
+    /// # use phalanx::prelude::*;
+    /// #[operation]
+    /// fn add(a: u64, b: u64) -> u64 {
+    ///     a + b
+    /// }
+    ///
+    /// # #[tokio::main(flavor = "current_thread")]
+    /// # async fn main() -> Result<(), phalanx::Error> {
+    /// # let runtime = Runtime::connect("memory://").await?;
+    /// assert_eq!(IndexedStream::from(1..=100).reduce(Add).run(&runtime).await?, Some(5050));
+    /// # Ok(())
+    /// # }
+    /// ```
     pub async fn run(self, runtime: &Runtime) -> Result<V, Error> {
         self.0.run(runtime).await
     }
 
-    /// As [`run`](Self::run), with a handle to watch and cancel the job.
+    /// Starts the program, like [`run`](Self::run), and also returns a handle to watch and cancel
+    /// the job.
     ///
     /// # Errors
-    /// When the program cannot be run as it is written.
+    /// If the program has a mistake, or the runtime is closed.
     ///
     /// # Panics
-    /// Outside of a tokio runtime.
+    /// If called outside of a Tokio runtime.
+    ///
+    /// ```
+    /// # use phalanx::prelude::*;
+    /// #[operation]
+    /// fn add(a: u64, b: u64) -> u64 {
+    ///     a + b
+    /// }
+    ///
+    /// # #[tokio::main(flavor = "current_thread")]
+    /// # async fn main() -> Result<(), phalanx::Error> {
+    /// # let runtime = Runtime::connect("memory://").await?;
+    /// let (job, sum) = IndexedStream::from(1..=100).reduce(Add).start(&runtime)?;
+    /// println!("adding up in job {}", job.id());
+    /// assert_eq!(sum.await?, Some(5050));
+    /// # Ok(())
+    /// # }
+    /// ```
     pub fn start(self, runtime: &Runtime) -> Result<(Job, ValueFuture<V>), Error> {
         self.0.start(runtime)
     }

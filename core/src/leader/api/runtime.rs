@@ -1,4 +1,4 @@
-//! Where programs run.
+//! The runtime: a leader and its connection to a broker.
 
 use std::{
     env, fmt,
@@ -27,25 +27,42 @@ use crate::{
     wire::timing::{HOLD, SHORTEST_HOLD},
 };
 
-/// Names the broker; `memory://` where it is not set.
+/// The environment variable with the URL of the broker; default `memory://`.
 const URL_VARIABLE: &str = "PHALANX_URL";
-/// The prefix of exchanges and queues; `phalanx` where it is not set.
+/// The environment variable with the prefix of exchanges and queues; default `phalanx`.
 const NAMESPACE_VARIABLE: &str = "PHALANX_NAMESPACE";
-/// Answers that the broker hands out before they are acked.
+/// The most replies that the broker delivers before they are acked.
 const REPLY_PREFETCH: u16 = 500;
+/// The most events of workers that the broker delivers before they are acked.
 const EVENT_PREFETCH: u16 = 100;
 
-/// Where programs run: a leader, connected to a broker.
+/// A leader that is connected to a broker: it runs programs.
 ///
-/// Clones are the same leader. It runs many jobs at once, over one pair of connections. When the
-/// last clone and the last [`Job`] are gone, it disconnects and leaves nothing behind.
+/// The URL of the broker decides where operations run:
 ///
-/// ```no_run
-/// # async fn example() -> Result<(), phalanx_core::Error> {
-/// use phalanx_core::leader::Runtime;
+/// - `memory://`: on threads of this process.
+/// - `amqp://user:password@host/vhost`: on the workers that are connected to this RabbitMQ (feature
+///   `amqp`; `amqps://` with the feature `tls`). For a cluster, list every node, separated by commas.
 ///
-/// // PHALANX_URL: `memory://` (the default), or `amqp://user:password@host/vhost`.
+/// One runtime runs many jobs at once; clones are the same leader. When the last clone and the last
+/// [`Job`] are dropped, it disconnects and deletes its queues.
+///
+/// ```
+/// # use phalanx::prelude::*;
+/// #[operation]
+/// fn double(n: u64) -> u64 {
+///     n * 2
+/// }
+///
+/// # #[tokio::main(flavor = "current_thread")]
+/// # async fn main() -> Result<(), phalanx::Error> {
 /// let runtime = Runtime::from_env().await?;
+/// let (doubled, count) = tokio::try_join!(
+///     IndexedStream::from([1, 2, 3]).map(Double).collect(&runtime),
+///     IndexedStream::from(0..1000).map(Double).count().run(&runtime),
+/// )?;
+/// assert_eq!((doubled, count), (vec![2, 4, 6], 1000));
+/// runtime.close().await;
 /// # Ok(())
 /// # }
 /// ```
@@ -58,50 +75,134 @@ struct Inner {
     leader: LeaderId,
     url: BrokerUrl,
     broker: Arc<dyn Broker>,
-    /// Locked while an identity is made and sent, so that jobs start in the order of their
-    /// identities: what `Alive` says of those up to the newest depends on it (rule 21).
+    /// Locked while a job id is made and sent, so that jobs start in the order of their ids: `Alive`
+    /// covers all jobs up to the newest id (rule 21).
     commands: Mutex<mpsc::UnboundedSender<Command>>,
-    /// Ends when the driver has ended.
+    /// Closed when the driver has ended.
     over: watch::Receiver<()>,
 }
 
 impl Runtime {
-    /// Connects to the broker that `PHALANX_URL` names; without it, to workers in this process.
+    /// Connects to the broker that the environment variable `PHALANX_URL` names; default
+    /// `memory://`.
     ///
     /// # Errors
-    /// When there is no such broker, or it refuses.
+    /// If the broker cannot be reached or refuses the connection, or if two operations of this program
+    /// have the same name.
+    ///
+    /// ```
+    /// # use phalanx::prelude::*;
+    /// # #[tokio::main(flavor = "current_thread")]
+    /// # async fn main() -> Result<(), phalanx::Error> {
+    /// let runtime = Runtime::from_env().await?;
+    /// println!("connected to {}", runtime.url());
+    /// # Ok(())
+    /// # }
+    /// ```
     pub async fn from_env() -> Result<Self, Error> {
         Self::builder().connect().await
     }
 
-    /// Connects to the broker that `url` names.
+    /// Connects to the broker at `url`.
     ///
     /// # Errors
-    /// When there is no such broker, or it refuses.
+    /// If the broker cannot be reached or refuses the connection, or if two operations of this program
+    /// have the same name.
+    ///
+    /// ```
+    /// # use phalanx::prelude::*;
+    /// # #[tokio::main(flavor = "current_thread")]
+    /// # async fn main() -> Result<(), phalanx::Error> {
+    /// let runtime = Runtime::connect("memory://").await?;
+    /// assert_eq!(runtime.url().scheme(), "memory");
+    ///
+    /// let error = Runtime::connect("kafka://broker").await.unwrap_err();
+    /// assert!(error.to_string().starts_with("no broker for `kafka://` in this program"));
+    /// # Ok(())
+    /// # }
+    /// ```
     pub async fn connect(url: &str) -> Result<Self, Error> {
         Self::builder().url(url).connect().await
     }
 
-    /// A runtime with other settings than the default ones.
+    /// Configures a runtime before it connects.
+    ///
+    /// ```
+    /// # use phalanx::prelude::*;
+    /// # #[tokio::main(flavor = "current_thread")]
+    /// # async fn main() -> Result<(), phalanx::Error> {
+    /// use std::time::Duration;
+    ///
+    /// let runtime = Runtime::builder()
+    ///     .url("memory://")
+    ///     .slots(2)
+    ///     .patience(Duration::from_secs(600))
+    ///     .connect()
+    ///     .await?;
+    /// # drop(runtime);
+    /// # Ok(())
+    /// # }
+    /// ```
     pub fn builder() -> RuntimeBuilder {
         RuntimeBuilder::default()
     }
 
-    /// The identity of this leader, which names its reply queue.
+    /// The identity of this leader, which is part of the name of its reply queue.
+    ///
+    /// ```
+    /// # use phalanx::prelude::*;
+    /// # #[tokio::main(flavor = "current_thread")]
+    /// # async fn main() -> Result<(), phalanx::Error> {
+    /// let runtime = Runtime::connect("memory://").await?;
+    /// assert_eq!(runtime.clone().leader(), runtime.leader());
+    /// # Ok(())
+    /// # }
+    /// ```
     pub fn leader(&self) -> LeaderId {
         self.inner.leader
     }
 
-    /// The URL of the broker, without secrets.
+    /// The URL of the broker. Displayed, its password is replaced by `***`.
+    ///
+    /// ```
+    /// # use phalanx::prelude::*;
+    /// # #[tokio::main(flavor = "current_thread")]
+    /// # async fn main() -> Result<(), phalanx::Error> {
+    /// let runtime = Runtime::connect("memory://").await?;
+    /// assert_eq!(runtime.url().to_string(), "memory://");
+    /// # Ok(())
+    /// # }
+    /// ```
     pub fn url(&self) -> &BrokerUrl {
         &self.inner.url
     }
 
-    /// Cancels what still runs, and disconnects; comes back when nothing is left behind.
+    /// Cancels the jobs that still run, and disconnects. Resolves when the queues of this leader are
+    /// deleted and the connection is closed.
+    ///
+    /// Programs that run later return [`Error::Closed`].
+    ///
+    /// ```
+    /// # use phalanx::prelude::*;
+    /// #[operation]
+    /// fn double(n: u64) -> u64 {
+    ///     n * 2
+    /// }
+    ///
+    /// # #[tokio::main(flavor = "current_thread")]
+    /// # async fn main() -> Result<(), phalanx::Error> {
+    /// # let runtime = Runtime::connect("memory://").await?;
+    /// let other_handle = runtime.clone();
+    /// runtime.close().await;
+    /// let late = IndexedStream::from([1]).map(Double).collect(&other_handle).await;
+    /// assert!(matches!(late, Err(phalanx::Error::Closed)));
+    /// # Ok(())
+    /// # }
+    /// ```
     pub async fn close(self) {
         let _ = self.commands().send(Command::Close);
         let mut over = self.inner.over.clone();
-        // Changes only by the driver's end.
+        // The sender is only dropped: by the end of the driver.
         let _ = over.changed().await;
     }
 
@@ -129,7 +230,21 @@ impl Runtime {
         Ok(Launched { outputs: OutputReceiver::new(receiver, job.clone()), job })
     }
 
-    /// The elements of a pool that failed permanently: to list, show, replay and delete.
+    /// The dead letters of a pool: elements that failed permanently, to list, show, replay and
+    /// delete.
+    ///
+    /// ```
+    /// # use phalanx::prelude::*;
+    /// # #[tokio::main(flavor = "current_thread")]
+    /// # async fn main() -> Result<(), phalanx::Error> {
+    /// use phalanx::broker::Pool;
+    ///
+    /// let runtime = Runtime::connect("memory://").await?;
+    /// let dead_letters = runtime.dead_letters(&Pool::default());
+    /// assert_eq!(dead_letters.pool().as_str(), "default");
+    /// # Ok(())
+    /// # }
+    /// ```
     pub fn dead_letters(&self, pool: &Pool) -> DeadLetters {
         let runtime = self.clone();
         let run_plan: RunPlan = Arc::new(move |plan, source| {
@@ -182,7 +297,24 @@ impl fmt::Debug for Runtime {
     }
 }
 
-/// A runtime that is being set up.
+/// The settings of a [`Runtime`], from [`Runtime::builder`].
+///
+/// ```
+/// # use phalanx::prelude::*;
+/// # #[tokio::main(flavor = "current_thread")]
+/// # async fn main() -> Result<(), phalanx::Error> {
+/// use std::time::Duration;
+///
+/// let runtime = Runtime::builder()
+///     .namespace("billing")
+///     .close_on_signal()
+///     .stall_after(Duration::from_secs(10))
+///     .connect()
+///     .await?;
+/// # drop(runtime);
+/// # Ok(())
+/// # }
+/// ```
 #[derive(Debug, Clone)]
 pub struct RuntimeBuilder {
     url: Option<String>,
@@ -211,77 +343,185 @@ impl Default for RuntimeBuilder {
 }
 
 impl RuntimeBuilder {
-    /// The broker. Default: what `PHALANX_URL` says, else `memory://`.
+    /// The URL of the broker. Default: the environment variable `PHALANX_URL`, otherwise `memory://`.
+    ///
+    /// ```
+    /// # use phalanx::prelude::*;
+    /// # #[tokio::main(flavor = "current_thread")]
+    /// # async fn main() -> Result<(), phalanx::Error> {
+    /// let runtime = Runtime::builder().url("memory://").connect().await?;
+    /// # drop(runtime);
+    /// # Ok(())
+    /// # }
+    /// ```
     #[must_use]
     pub fn url(mut self, url: impl Into<String>) -> Self {
         self.url = Some(url.into());
         self
     }
 
-    /// The prefix of all exchanges and queues: leaders and workers of one namespace see each other.
-    /// Default: what `PHALANX_NAMESPACE` says, else `phalanx`.
+    /// The prefix of all exchanges and queues. Only leaders and workers of the same namespace work
+    /// together. Default: the environment variable `PHALANX_NAMESPACE`, otherwise `phalanx`.
+    ///
+    /// ```
+    /// # use phalanx::prelude::*;
+    /// # #[tokio::main(flavor = "current_thread")]
+    /// # async fn main() -> Result<(), phalanx::Error> {
+    /// let runtime = Runtime::builder().namespace("staging").connect().await?;
+    /// # drop(runtime);
+    /// # Ok(())
+    /// # }
+    /// ```
     #[must_use]
     pub fn namespace(mut self, namespace: impl Into<String>) -> Self {
         self.namespace = Some(namespace.into());
         self
     }
 
-    /// Concurrent executions of the workers that `memory://` brings along. Default: one for each
-    /// core.
+    /// The number of blocking operations that the workers of `memory://` run at once. Default: the
+    /// number of cores. Ignored by other brokers.
+    ///
+    /// ```
+    /// # use phalanx::prelude::*;
+    /// # #[tokio::main(flavor = "current_thread")]
+    /// # async fn main() -> Result<(), phalanx::Error> {
+    /// let runtime = Runtime::builder().url("memory://").slots(2).connect().await?;
+    /// # drop(runtime);
+    /// # Ok(())
+    /// # }
+    /// ```
     #[must_use]
     pub fn slots(mut self, slots: usize) -> Self {
         self.slots = Some(slots);
         self
     }
 
-    /// The type of task queues that do not exist yet. Default: [`QueueType::Quorum`].
+    /// The type of task queues that do not exist yet; existing queues are used as they are. Default:
+    /// [`QueueType::Quorum`]. Ignored by `memory://`.
+    ///
+    /// ```
+    /// # use phalanx::prelude::*;
+    /// # #[tokio::main(flavor = "current_thread")]
+    /// # async fn main() -> Result<(), phalanx::Error> {
+    /// use phalanx::broker::QueueType;
+    ///
+    /// let runtime = Runtime::builder().queue_type(QueueType::Classic).connect().await?;
+    /// # drop(runtime);
+    /// # Ok(())
+    /// # }
+    /// ```
     #[must_use]
     pub fn queue_type(mut self, queue_type: QueueType) -> Self {
         self.queue_type = queue_type;
         self
     }
 
-    /// Closes the runtime when the process gets ctrl-c or SIGTERM: jobs end with an error, their
-    /// queued tasks are dropped, and what runs is told so on every worker. A second signal ends the
-    /// process at once, with code 130. Without this a leader that is told to end dies: workers go
-    /// on with what they run until its reply queue has expired, 30 minutes later.
+    /// Closes the runtime when the process receives Ctrl-C or SIGTERM, so that its jobs are cancelled
+    /// on every worker. Default: off.
     ///
-    /// The program goes on after the first signal, and is to end by itself: `?` on the error of a
-    /// job does it.
+    /// The jobs end with an error; the program itself continues, and `?` on that error ends it. A
+    /// second signal ends the process immediately, with exit code 130.
+    ///
+    /// Without this, a signal kills the leader, and workers continue its running tasks until its reply
+    /// queue has expired, 30 minutes later.
+    ///
+    /// ```
+    /// # use phalanx::prelude::*;
+    /// # #[tokio::main(flavor = "current_thread")]
+    /// # async fn main() -> Result<(), phalanx::Error> {
+    /// let runtime = Runtime::builder().close_on_signal().connect().await?;
+    /// # drop(runtime);
+    /// # Ok(())
+    /// # }
+    /// ```
     #[must_use]
     pub fn close_on_signal(mut self) -> Self {
         self.close_on_signal = true;
         self
     }
 
-    /// How long workers hold a task before they answer for it or say that it runs (their `--hold`).
-    /// A task that was taken from its queue and of which nothing was heard for twice as long is
-    /// sent again. Less than the workers' makes some tasks run twice, though count once.
-    /// Default, as theirs: 30 s.
+    /// How long workers hold a task before they reply or send a lease: their `--hold`. At least
+    /// 100 ms; default, as for workers: 30 s.
+    ///
+    /// A task that left its queue is reissued if there was no reply and no lease for twice this time.
+    /// If this is shorter than the workers' `--hold`, some tasks run twice (but still count once).
+    ///
+    /// ```
+    /// # use phalanx::prelude::*;
+    /// # #[tokio::main(flavor = "current_thread")]
+    /// # async fn main() -> Result<(), phalanx::Error> {
+    /// use std::time::Duration;
+    ///
+    /// // For workers that were started with `--hold 5s`.
+    /// let runtime = Runtime::builder().hold(Duration::from_secs(5)).connect().await?;
+    /// # drop(runtime);
+    /// # Ok(())
+    /// # }
+    /// ```
     #[must_use]
     pub fn hold(mut self, hold: Duration) -> Self {
         self.hold = hold.max(SHORTEST_HOLD);
         self
     }
 
-    /// After how long without movement a job says why, as an event. Default: 25 s.
+    /// How long a job makes no progress before it emits
+    /// [`JobEvent::Stalled`](crate::leader::JobEvent::Stalled), which explains why. Default: 25 s.
+    ///
+    /// ```
+    /// # use phalanx::prelude::*;
+    /// # #[tokio::main(flavor = "current_thread")]
+    /// # async fn main() -> Result<(), phalanx::Error> {
+    /// use std::time::Duration;
+    ///
+    /// let runtime = Runtime::builder().stall_after(Duration::from_secs(5)).connect().await?;
+    /// # drop(runtime);
+    /// # Ok(())
+    /// # }
+    /// ```
     #[must_use]
-    pub fn stall_after(mut self, silence: Duration) -> Self {
-        self.stall_after = silence;
+    pub fn stall_after(mut self, idle: Duration) -> Self {
+        self.stall_after = idle;
         self
     }
 
-    /// After how long without movement a job fails, saying why. Default: never.
+    /// How long a job makes no progress before it fails with [`Error::Stalled`], which explains why.
+    /// Default: never.
+    ///
+    /// Waiting for the program itself does not count: for its input, for the reader of its results,
+    /// or for the delay before a retry.
+    ///
+    /// ```
+    /// # use phalanx::prelude::*;
+    /// # #[tokio::main(flavor = "current_thread")]
+    /// # async fn main() -> Result<(), phalanx::Error> {
+    /// use std::time::Duration;
+    ///
+    /// let runtime = Runtime::builder().patience(Duration::from_secs(600)).connect().await?;
+    /// # drop(runtime);
+    /// # Ok(())
+    /// # }
+    /// ```
     #[must_use]
     pub fn patience(mut self, patience: Duration) -> Self {
         self.patience = Some(patience);
         self
     }
 
-    /// Connects.
+    /// Connects to the broker.
     ///
     /// # Errors
-    /// When there is no such broker, it refuses, or two operations of this program have one name.
+    /// If the broker cannot be reached or refuses the connection, or if two operations of this program
+    /// have the same name.
+    ///
+    /// ```
+    /// # use phalanx::prelude::*;
+    /// # #[tokio::main(flavor = "current_thread")]
+    /// # async fn main() -> Result<(), phalanx::Error> {
+    /// let runtime = Runtime::builder().url("memory://").connect().await?;
+    /// # drop(runtime);
+    /// # Ok(())
+    /// # }
+    /// ```
     pub async fn connect(self) -> Result<Runtime, Error> {
         let url = self.url.clone().or_else(|| variable(URL_VARIABLE));
         let url = BrokerUrl::parse(url.as_deref().unwrap_or(BrokerUrl::MEMORY))?;
@@ -295,16 +535,34 @@ impl RuntimeBuilder {
         Runtime::lead(broker, &self).await
     }
 
-    /// Leads over a broker that is there already.
+    /// Starts a leader on a broker that is already connected: one of your own, or one that several
+    /// leaders share. The settings `url`, `namespace`, `slots` and `queue_type` have no effect.
     ///
     /// # Errors
-    /// When the broker refuses, or two operations of this program have one name.
+    /// If the queues of the leader cannot be declared, or if two operations of this program have the
+    /// same name.
+    ///
+    /// ```
+    /// # use phalanx::prelude::*;
+    /// # #[tokio::main(flavor = "current_thread")]
+    /// # async fn main() -> Result<(), phalanx::Error> {
+    /// use phalanx::inmemory::InMemoryBroker;
+    /// use std::sync::Arc;
+    ///
+    /// let broker = InMemoryBroker::new();
+    /// broker.start_workers(2);
+    /// let first = Runtime::builder().lead(Arc::new(broker.connect())).await?;
+    /// let second = Runtime::builder().lead(Arc::new(broker.connect())).await?;
+    /// assert_ne!(first.leader(), second.leader());
+    /// # Ok(())
+    /// # }
+    /// ```
     pub async fn lead(self, broker: Arc<dyn Broker>) -> Result<Runtime, Error> {
         Runtime::lead(broker, &self).await
     }
 }
 
-/// An empty variable is one that is not set.
+/// An environment variable; an empty one counts as not set.
 fn variable(name: &str) -> Option<String> {
     env::var(name).ok().filter(|value| !value.trim().is_empty())
 }

@@ -1,4 +1,4 @@
-//! Closing a leader when its process is told to end.
+//! Closing a leader on Ctrl-C or SIGTERM.
 
 use std::{io, process};
 
@@ -6,31 +6,33 @@ use tokio::sync::mpsc;
 
 use crate::leader::io::Command;
 
-/// What a shell says of a process that ended by ctrl-c.
+/// The exit code by which shells report a process that was ended by Ctrl-C.
 const INTERRUPTED: i32 = 130;
 
 /// Closes the leader at the first signal, and ends the process at the second: closing may hang, and
-/// from now on the system's own reaction is switched off.
+/// the default reaction to signals is disabled from now on.
 pub(super) async fn close_on_signal(commands: mpsc::WeakUnboundedSender<Command>) {
     if let Err(error) = close_then_exit(commands).await {
-        tracing::error!(%error, "signals cannot be heard: they end this process at once");
+        tracing::error!(%error, "cannot listen for signals; a signal ends this process immediately");
     }
 }
 
 async fn close_then_exit(commands: mpsc::WeakUnboundedSender<Command>) -> io::Result<()> {
     let mut signals = Signals::listen()?;
     signals.next().await?;
-    // A runtime that is gone has nothing to close.
+    // If the runtime was dropped, there is nothing to close.
     if let Some(commands) = commands.upgrade() {
-        tracing::info!("told to end: the runtime closes; a second signal ends the process at once");
-        // An error means that it closes already.
+        tracing::info!(
+            "received a signal; closing the runtime (a second signal ends the process immediately)"
+        );
+        // An error means that the runtime is closing already.
         let _ = commands.send(Command::Close);
     }
     signals.next().await?;
     process::exit(INTERRUPTED)
 }
 
-/// SIGTERM and ctrl-c, as they come.
+/// SIGTERM and Ctrl-C.
 struct Signals {
     #[cfg(unix)]
     terminate: tokio::signal::unix::Signal,
@@ -51,7 +53,7 @@ impl Signals {
         #[cfg(unix)]
         tokio::select! {
             _ = self.terminate.recv() => Ok(()),
-            heard = tokio::signal::ctrl_c() => heard,
+            received = tokio::signal::ctrl_c() => received,
         }
         #[cfg(not(unix))]
         tokio::signal::ctrl_c().await

@@ -1,4 +1,4 @@
-//! The one value that a job ends in.
+//! The future of a job with one value.
 
 use std::{
     fmt,
@@ -11,20 +11,42 @@ use futures::{Stream, StreamExt, future::BoxFuture};
 
 use crate::{codec::CodecError, error::Error, id::JobId, leader::io::CreditedBlock};
 
-/// The one value that a job ends in: a future.
+/// A future that resolves to the value of a job, or to its error.
 ///
-/// Dropped together with the [`Job`](super::Job) handle, it cancels the job.
+/// Returned by [`ValueProgram::start`](crate::plan::ValueProgram::start) and
+/// [`FoldProgram::start`](crate::plan::FoldProgram::start). The job is cancelled when the future and
+/// all [`Job`](super::Job) handles are dropped.
+///
+/// ```
+/// # use phalanx::prelude::*;
+/// #[operation]
+/// fn add(a: u64, b: u64) -> u64 {
+///     a + b
+/// }
+///
+/// # #[tokio::main(flavor = "current_thread")]
+/// # async fn main() -> Result<(), phalanx::Error> {
+/// # let runtime = Runtime::connect("memory://").await?;
+/// use phalanx::ValueFuture;
+///
+/// let (job, sum) = IndexedStream::from(1..=100).reduce(Add).start(&runtime)?;
+/// let sum: ValueFuture<Option<u64>> = sum;
+/// assert_eq!(sum.await?, Some(5050));
+/// println!("job {} is over", job.id());
+/// # Ok(())
+/// # }
+/// ```
 #[must_use = "a future does nothing until it is awaited, and dropping it may cancel its job"]
 pub struct ValueFuture<V> {
     value: BoxFuture<'static, Result<V, Error>>,
 }
 
-/// How much of the outputs to read.
+/// Which outputs to wait for.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Reading {
-    /// To the end of the job: its value counts when it has succeeded.
+    /// All: the value is valid once the job has succeeded.
     All,
-    /// To the first output; there may be more to come, without end.
+    /// The first: further outputs are not needed, and the source may be endless.
     First,
 }
 
@@ -114,7 +136,7 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn a_value_counts_when_its_job_has_succeeded() {
+    async fn a_value_is_valid_once_its_job_has_succeeded() {
         let job = JobId::new();
         let good = stream::iter([block(&[], 0), block(&[7], 1)]);
         assert_eq!(ValueFuture::new(job, good, Reading::All, decode).await.unwrap(), Some(7));
@@ -133,7 +155,7 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn the_first_output_is_enough_where_more_may_come_without_end() {
+    async fn the_first_output_suffices_if_the_source_is_endless() {
         let endless = stream::iter([block(&[7, 8], 2)]).chain(stream::pending());
         let first = ValueFuture::new(JobId::new(), endless, Reading::First, decode_front).await;
         assert_eq!(first.unwrap(), Some(7));

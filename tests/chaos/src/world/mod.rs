@@ -34,7 +34,7 @@ mod tests {
     use futures::future::join_all;
     use phalanx::{
         Runtime,
-        memory::{Faults, InMemoryBroker},
+        inmemory::{Faults, InMemoryBroker},
     };
 
     use super::*;

@@ -41,7 +41,7 @@ fn url(credentials: Option<&str>, virtual_host: Option<&str>) -> String {
 async fn a_url_that_names_no_broker() {
     for (url, expected) in [
         (format!("ann:{SECRET}@host"), "is not a broker URL"),
-        (format!("carrier-pigeon://ann:{SECRET}@host"), "no runtime for `carrier-pigeon://`"),
+        (format!("carrier-pigeon://ann:{SECRET}@host"), "no broker for `carrier-pigeon://`"),
         (format!("amqp://ann:{SECRET}@host:port/"), "is not a broker URL"),
     ] {
         let (error, code, said) = refused(&url).await;
@@ -79,7 +79,7 @@ async fn a_broker_that_is_not_there() {
     let (error, code, said) = refused(&format!("amqp://guest:{SECRET}@{address}/")).await;
     assert!(matches!(error, ConnectError::Unreachable { .. }), "{error:?}");
     assert!(error.to_string().contains(&address.to_string()), "{error}");
-    assert!(said.contains("no broker answers at"), "{said}");
+    assert!(said.contains("cannot reach the broker at"), "{said}");
     assert_eq!(code, 1);
 }
 
