@@ -3,26 +3,30 @@
 //! The protocol does not rely on a [`Broker`] for anything exact: it may deliver a message several
 //! times, in any order and, rarely, not at all.
 
+mod address;
 mod delivery;
 mod entry;
 mod error;
 mod health;
 mod message;
-mod topology;
+mod pool;
+mod queue;
 mod url;
 
 use std::fmt;
 
 use async_trait::async_trait;
 
+pub use address::{Address, Exchange, Topic};
 pub use delivery::{Consumption, Delivery, Settle, Settler};
 #[doc(hidden)]
 pub use entry::PHALANX_BROKERS;
 pub use entry::{BrokerEntry, BrokerFuture, ConnectOptions, QueueType, Role, connect};
 pub use error::{BrokerError, ConnectError, PublishError};
 pub use health::Health;
-pub use message::{Address, Exchange, Message, MessageKind, Properties, Topic};
-pub use topology::{DeclaredQueue, Pool, PoolNameError, QueueSpec};
+pub use message::{Message, MessageKind, Properties};
+pub use pool::{Pool, PoolNameError};
+pub use queue::{DeclaredQueue, QueueSpec};
 pub use url::BrokerUrl;
 
 /// A connection to a broker, which carries messages between leaders and workers.

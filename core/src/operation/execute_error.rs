@@ -28,7 +28,7 @@ use crate::id::{CopyId, JobId, WorkerId};
 /// ```
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, thiserror::Error)]
 #[error(
-    "job {job}: operation `{operation}` failed at element {index} (stage {stage}, task {}, attempt \
+    "job {job}: operation `{operation}` failed at element {index} (stage {stage}, task {}, try \
      {tries}{}): {error}", copy.task, on_worker(.worker)
 )]
 #[non_exhaustive]

@@ -261,7 +261,7 @@ mod tests {
         returned: &Arc<ReturnedCredit>,
     ) -> Result<CreditedBlock, Error> {
         let returned = returned.clone();
-        let credit = CreditGuard { job: JobId::new(), bytes: values.len(), returned };
+        let credit = CreditGuard::new(JobId::new(), values.len(), returned);
         let block = OutputBlock { values, count, indexes, charged: 0 };
         Ok(CreditedBlock { block, credit })
     }
@@ -343,7 +343,7 @@ mod tests {
         let (good, index, _) = decode_failure::<u32>(numbers(0..2), 3).await;
         assert_eq!((good, index), (2, 12));
         let (good, index, reason) = decode_failure::<u32>(numbers(0..3), 2).await;
-        assert_eq!((good, index, &reason[..]), (2, 11, "1 bytes too many"));
+        assert_eq!((good, index, &reason[..]), (2, 11, "1 bytes are left over"));
     }
 
     #[derive(serde::Serialize)]

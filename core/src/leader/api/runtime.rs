@@ -19,8 +19,8 @@ use crate::{
     error::Error,
     id::{JobId, LeaderId},
     leader::{
-        engine::{Engine, LatencyTarget, Progress, Settings},
-        io::{Command, DeadLettering, Driver, reply_queue},
+        engine::{DeadLettering, Engine, LatencyTarget, Progress, Settings},
+        io::{Command, Driver, reply_queue},
     },
     plan::{Plan, PlanError, Source},
     registry::Registry,

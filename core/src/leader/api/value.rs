@@ -120,7 +120,7 @@ mod tests {
     };
 
     fn block(values: &'static [u8], count: u32) -> Result<CreditedBlock, Error> {
-        let credit = CreditGuard { job: JobId::new(), bytes: 0, returned: Arc::default() };
+        let credit = CreditGuard::new(JobId::new(), 0, Arc::default());
         let values = Bytes::from_static(values);
         let indexes = Indexes::Range { first: 3 };
         let block = OutputBlock { values, count, indexes, charged: 0 };

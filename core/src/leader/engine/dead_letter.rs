@@ -6,7 +6,7 @@ use super::{
     blame::TaskRun,
     fold::Partial,
     job::{Elements, JobState},
-    protocol::Action,
+    protocol::{Action, DeadLettering},
     shared::Shared,
     table::Work,
 };
@@ -51,6 +51,9 @@ fn push(
     lengths: Vec<u32>,
     error: &ExecuteError,
 ) {
+    if job.dead_lettering == DeadLettering::Off {
+        return;
+    }
     let stage = &job.plan.stages[run.task.stage];
     let steps = stage.steps.iter().skip(first_step).map(|step| step.reference.clone());
     let element = DeadElement {
@@ -60,5 +63,5 @@ fn push(
         lengths,
         error: error.clone(),
     };
-    shared.actions.push(Action::DeadLetter { job: job.id, element: Box::new(element) });
+    shared.actions.push(Action::DeadLetter { element: Box::new(element) });
 }

@@ -57,7 +57,7 @@ pub(super) use flow::LatencyTarget;
 #[cfg(test)]
 pub(super) use job::Indexes;
 pub(super) use job::OutputBlock;
-pub(super) use protocol::{Action, Input, Pull};
+pub(super) use protocol::{Action, DeadLettering, Input, Pull};
 pub(super) use shared::Settings;
 
 use job::{Elements, JobState, Jobs};
@@ -88,7 +88,9 @@ impl Engine {
         let dispatches = !matches!(input, Input::Published { .. });
         let shared = &mut self.shared;
         match input {
-            Input::Start { job, plan, hint } => self.start(job, plan, hint),
+            Input::Start { job, plan, hint, dead_lettering } => {
+                self.start(job, plan, hint, dead_lettering);
+            }
             Input::Pulled { job, block, progress } => self.pulled(job, block, progress),
             Input::Published { copy } => publish::confirmed(shared, copy),
             Input::NotPublished { copy, error } => {
@@ -116,6 +118,14 @@ impl Engine {
             }),
             Input::Taken { job, bytes } => self.taken(job, bytes),
             Input::Cancel { job } => self.end(job, Err(Error::Cancelled { job })),
+            Input::Hello(presence) => {
+                // It takes no task before a leader has spoken, or a second has passed. If the broker
+                // takes no messages, the next heartbeat will do.
+                if shared.health.is_well() {
+                    shared.actions.push(Action::Greet { worker: presence.worker });
+                }
+                shared.workers.heard(*presence, shared.clocks.wall);
+            }
             Input::Presence(presence) => shared.workers.heard(*presence, shared.clocks.wall),
             Input::Bye(worker) => shared.workers.bye(worker),
             Input::Close => {
@@ -150,9 +160,16 @@ impl Engine {
             .collect()
     }
 
-    fn start(&mut self, id: JobId, plan: Arc<Plan>, hint: Option<u64>) {
+    fn start(
+        &mut self,
+        id: JobId,
+        plan: Arc<Plan>,
+        hint: Option<u64>,
+        dead_lettering: DeadLettering,
+    ) {
         let started = JobEvent::Started { stages: plan.stages.len(), elements: hint };
-        self.jobs.insert(JobState::new(id, plan, hint, self.shared.clocks.wall));
+        let now = self.shared.clocks.wall;
+        self.jobs.insert(JobState::new(id, plan, hint, dead_lettering, now));
         self.shared.emit(id, started);
     }
 

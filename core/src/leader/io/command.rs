@@ -1,4 +1,4 @@
-//! What handles say to the driver.
+//! Commands from the handles of a leader to its driver.
 
 use std::sync::Arc;
 
@@ -8,11 +8,11 @@ use super::output::CreditedBlock;
 use crate::{
     error::Error,
     id::JobId,
-    leader::engine::{JobEvent, Progress},
+    leader::engine::{DeadLettering, JobEvent, Progress},
     plan::{Plan, Source},
 };
 
-/// What handles say to the driver.
+/// A command from a handle to the driver.
 pub(in crate::leader) enum Command {
     Start {
         job: JobId,
@@ -27,12 +27,4 @@ pub(in crate::leader) enum Command {
         job: JobId,
     },
     Close,
-}
-
-/// Whether a job writes dead letters about elements that fail permanently.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(in crate::leader) enum DeadLettering {
-    On,
-    /// For a replay, which keeps the letter that it came from.
-    Off,
 }

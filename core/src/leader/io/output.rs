@@ -1,6 +1,11 @@
 //! Outputs of a job on their way to its reader, and the credit that they hold.
 
-use std::{collections::VecDeque, sync::Arc};
+use std::{
+    collections::VecDeque,
+    sync::{Arc, Mutex, PoisonError},
+};
+
+use tokio::sync::Notify;
 
 use crate::{id::JobId, leader::engine::OutputBlock};
 
@@ -11,39 +16,50 @@ pub(crate) struct CreditedBlock {
     pub(crate) credit: CreditGuard,
 }
 
-/// Gives bytes back to the flow control of a job when it is dropped.
+/// Returns bytes to the account of a job when it is dropped.
 #[derive(Debug)]
 pub(crate) struct CreditGuard {
-    pub(in crate::leader) job: JobId,
-    pub(in crate::leader) bytes: usize,
-    pub(in crate::leader) returned: Arc<ReturnedCredit>,
+    job: JobId,
+    bytes: usize,
+    returned: Arc<ReturnedCredit>,
+}
+
+impl CreditGuard {
+    pub(in crate::leader) fn new(job: JobId, bytes: usize, returned: Arc<ReturnedCredit>) -> Self {
+        Self { job, bytes, returned }
+    }
 }
 
 impl Drop for CreditGuard {
     fn drop(&mut self) {
-        self.returned.give_back(self.job, self.bytes);
+        self.returned.add(self.job, self.bytes);
     }
 }
 
-/// Credit that readers gave back, until the driver picks it up: one entry a job that is read.
+/// Credit that readers returned, until the driver takes it: one entry for each job that is read.
 #[derive(Debug, Default)]
 pub(crate) struct ReturnedCredit {
-    entries: std::sync::Mutex<VecDeque<(JobId, usize)>>,
-    pub(super) news: tokio::sync::Notify,
+    entries: Mutex<VecDeque<(JobId, usize)>>,
+    arrival: Notify,
 }
 
 impl ReturnedCredit {
-    fn give_back(&self, job: JobId, bytes: usize) {
-        let mut entries = self.entries.lock().unwrap_or_else(|poisoned| poisoned.into_inner());
+    fn add(&self, job: JobId, bytes: usize) {
+        let mut entries = self.entries.lock().unwrap_or_else(PoisonError::into_inner);
         match entries.iter_mut().find(|(entry, _)| *entry == job) {
             Some((_, sum)) => *sum += bytes,
             None => entries.push_back((job, bytes)),
         }
         drop(entries);
-        self.news.notify_one();
+        self.arrival.notify_one();
+    }
+
+    /// Resolves when credit has been returned since the last call. Cancel-safe.
+    pub(super) async fn arrived(&self) {
+        self.arrival.notified().await;
     }
 
     pub(in crate::leader) fn take(&self) -> VecDeque<(JobId, usize)> {
-        std::mem::take(&mut *self.entries.lock().unwrap_or_else(|poisoned| poisoned.into_inner()))
+        std::mem::take(&mut *self.entries.lock().unwrap_or_else(PoisonError::into_inner))
     }
 }

@@ -18,7 +18,7 @@ use crate::{
     leader::engine::{
         Engine, LatencyTarget, Settings,
         event::JobEvent,
-        protocol::{Action, Input, Pull},
+        protocol::{Action, DeadLettering, Input, Pull},
     },
     operation::ErrorKind,
     plan::{Block, End, OnFailure, Plan, Stage, StepPlan},
@@ -182,7 +182,12 @@ impl World {
         world.hear(Input::Health(health));
         world.hear(Input::Presence(Box::new(presence())));
         let (job, hint) = (world.job, Some(u64::from(elements)));
-        world.hear(Input::Start { job, plan: Arc::new(plan), hint });
+        world.hear(Input::Start {
+            job,
+            plan: Arc::new(plan),
+            hint,
+            dead_lettering: DeadLettering::On,
+        });
         world
     }
 
@@ -229,7 +234,10 @@ impl World {
                 self.ended = Some(result.map_err(|error: Error| error.to_string()));
             }
             Action::Emit { event, .. } => self.witness(event),
-            Action::Declare { .. } | Action::Cancel { .. } | Action::DeadLetter { .. } => {}
+            Action::Declare { .. }
+            | Action::Cancel { .. }
+            | Action::Greet { .. }
+            | Action::DeadLetter { .. } => {}
         }
     }
 

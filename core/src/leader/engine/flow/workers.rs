@@ -1,5 +1,5 @@
-//! The workers that are there, as their presence tells of them. Sizes windows and explains; decides
-//! nothing but that a task is refused by all (rule 15).
+//! The live workers, by their presence. Presence sizes windows and explains stalls; the only thing that
+//! it decides is that all live workers refuse a task (rule 15).
 
 use std::{collections::BTreeMap, time::Duration};
 
@@ -9,7 +9,7 @@ use crate::{
     wire::{Presence, timing::PRESENCE_TIMEOUT},
 };
 
-/// The workers that were heard of lately.
+/// The workers whose last presence is younger than [`PRESENCE_TIMEOUT`].
 #[derive(Debug, Clone, Default)]
 pub(crate) struct Workers {
     seen: BTreeMap<WorkerId, WorkerSeen>,
@@ -21,7 +21,7 @@ pub(crate) struct Workers {
 struct WorkerSeen {
     pools: Vec<Pool>,
     slots: Slots,
-    /// When it was last heard of.
+    /// The time of its last presence.
     at: Duration,
 }
 
@@ -37,7 +37,12 @@ impl Workers {
         let slots = Slots { blocking: presence.slots, asynchronous: presence.async_slots };
         let worker = WorkerSeen { pools: presence.pools, slots, at: now };
         let same = |known: &WorkerSeen| known.pools == worker.pools && known.slots == worker.slots;
-        let changed = !self.seen.get(&presence.worker).is_some_and(same);
+        let known = self.seen.get(&presence.worker);
+        if known.is_none() {
+            let (worker, name, version) = (presence.worker, presence.name, presence.version);
+            tracing::info!(%worker, name, version, ?slots, "worker found");
+        }
+        let changed = !known.is_some_and(same);
         self.seen.insert(presence.worker, worker);
         if changed {
             self.count_slots();
@@ -49,7 +54,7 @@ impl Workers {
         self.count_slots();
     }
 
-    /// Forgets those that were not heard of for a while.
+    /// Forgets the workers that have been silent for [`PRESENCE_TIMEOUT`].
     pub(crate) fn forget_silent(&mut self, now: Duration) {
         let before = self.seen.len();
         self.seen.retain(|_, worker| now.saturating_sub(worker.at) < PRESENCE_TIMEOUT);
@@ -58,18 +63,18 @@ impl Workers {
         }
     }
 
-    /// The live slots of a pool, of the kind that is asked for.
+    /// The slots of the live workers of a pool, of one kind.
     pub(crate) fn slots(&self, pool: &Pool, is_async: bool) -> u32 {
         let slots = self.slots.get(pool).copied().unwrap_or_default();
         if is_async { slots.asynchronous } else { slots.blocking }
     }
 
-    /// Who serves a pool.
+    /// The live workers that serve a pool.
     pub(crate) fn serving(&self, pool: &Pool) -> impl Iterator<Item = WorkerId> {
         self.seen.iter().filter(|(_, worker)| worker.pools.contains(pool)).map(|(id, _)| *id)
     }
 
-    /// Whether this worker serves the pool.
+    /// Whether this worker is live and serves the pool.
     pub(crate) fn is_serving(&self, worker: WorkerId, pool: &Pool) -> bool {
         self.seen.get(&worker).is_some_and(|worker| worker.pools.contains(pool))
     }

@@ -20,6 +20,7 @@ use super::{
     event::{Progress, Stall},
     flow::MAX_BATCH_BYTES,
     fold::{FoldState, FoldTree, LEAF, Partial},
+    protocol::DeadLettering,
     table::Charge,
 };
 use crate::{
@@ -38,6 +39,7 @@ const LARGE_PARTIAL: usize = 64 << 10;
 pub(crate) struct JobState {
     pub(crate) id: JobId,
     pub(crate) plan: Arc<Plan>,
+    pub(crate) dead_lettering: DeadLettering,
     pub(crate) source: SourceProgress,
     pub(crate) stages: Vec<StageState>,
     pub(crate) account: JobAccount,
@@ -84,7 +86,13 @@ impl Clone for Verdict {
 }
 
 impl JobState {
-    pub(crate) fn new(id: JobId, plan: Arc<Plan>, hint: Option<u64>, now: Duration) -> Self {
+    pub(crate) fn new(
+        id: JobId,
+        plan: Arc<Plan>,
+        hint: Option<u64>,
+        dead_lettering: DeadLettering,
+        now: Duration,
+    ) -> Self {
         let fold = match &plan.end {
             End::Fold { deterministic, .. } => Some(FoldTree::new(*deterministic)),
             _ => None,
@@ -95,6 +103,7 @@ impl JobState {
             stages: plan.stages.iter().map(|_| StageState::default()).collect(),
             account: JobAccount::default(),
             plan,
+            dead_lettering,
             fold,
             combining: BTreeMap::new(),
             next_combination: 0,

@@ -2,7 +2,7 @@
 
 use super::table::*;
 use crate::{
-    leader::engine::protocol::Input,
+    leader::engine::protocol::{DeadLettering, Input},
     operation::{ErrorKind, OperationError},
     plan::{End, OnFailure},
     registry::{Refusal, Verb},
@@ -97,4 +97,15 @@ fn who_is_cancelled_leaves_no_letter() {
     leader.answer(&task, &[(1, failed(ErrorKind::Transient))], &[]);
     leader.hear(Input::Cancel { job: job(1) });
     assert!(leader.dead.is_empty());
+}
+
+#[test]
+fn a_job_without_dead_lettering_writes_no_dead_letters() {
+    let mut leader = Table::new();
+    let plan = plan(vec![step(Verb::Map)], stream());
+    leader.start_with(1, plan, 1, 1, DeadLettering::Off);
+    let task = leader.take();
+    leader.answer(&task, &[(1, failed(ErrorKind::Fatal))], &[]);
+    assert!(leader.dead.is_empty(), "{:?}", leader.dead);
+    assert!(leader.failure().contains("element 0"));
 }

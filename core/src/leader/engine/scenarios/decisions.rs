@@ -13,7 +13,7 @@ use crate::{
     leader::engine::{
         Engine,
         event::{JobEvent, Stall},
-        protocol::{Action, Input, Pull},
+        protocol::{Action, DeadLettering, Input, Pull},
     },
     operation::{ErrorKind, OperationError},
     plan::{Block, End, OnFailure, Stage},
@@ -391,7 +391,7 @@ fn an_input_that_fails_midway_delivers_what_came_before() {
     let plan = Arc::new(plan(vec![step(Verb::Map)], stream()));
     // The failure comes by hand, in place of the end that the source of no elements gave.
     let mut engine = Engine::new(leader.engine.shared.settings.clone());
-    engine.step(Input::Start { job: job(1), plan, hint: None });
+    engine.step(Input::Start { job: job(1), plan, hint: None, dead_lettering: DeadLettering::On });
     leader.engine = engine;
     let block = Block { bytes: Bytes::from_static(&[5]), ends: vec![1] };
     let error: Box<dyn std::error::Error + Send + Sync> = "disk on fire".into();
@@ -515,7 +515,12 @@ fn a_program_without_steps_waits_for_its_reader() {
     let mut engine = Engine::new(leader.engine.shared.settings.clone());
     std::mem::swap(&mut leader.engine, &mut engine);
     let plan = Arc::new(plan(Vec::new(), stream()));
-    leader.engine.step(Input::Start { job: job(1), plan, hint: None });
+    leader.engine.step(Input::Start {
+        job: job(1),
+        plan,
+        hint: None,
+        dead_lettering: DeadLettering::On,
+    });
     let huge = Bytes::from(vec![0; 33 << 20]);
     let block = Block { ends: vec![huge.len() as u32], bytes: huge };
     let pulls = |actions: &[Action]| actions.iter().any(|a| matches!(a, Action::Pull { .. }));
@@ -572,4 +577,13 @@ fn numbers_of_tasks_are_never_used_twice() {
         leader.echo(&task);
     }
     assert_eq!(numbers.len(), 4);
+}
+
+#[test]
+fn a_worker_that_says_hello_is_greeted_while_messages_can_flow() {
+    let mut leader = Table::new();
+    leader.hello(1);
+    leader.connected(false);
+    leader.hello(2);
+    assert_eq!(leader.greeted, [worker(1)]);
 }

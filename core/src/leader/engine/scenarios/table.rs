@@ -12,7 +12,7 @@ use crate::{
     leader::engine::{
         Engine, LatencyTarget, Settings,
         event::JobEvent,
-        protocol::{Action, Input, Pull},
+        protocol::{Action, DeadLettering, Input, Pull},
     },
     operation::{ErrorKind, OperationError},
     plan::{Block, End, OnFailure, Plan, Stage, StepPlan},
@@ -35,6 +35,7 @@ pub(super) struct Table {
     pub(super) events: Vec<JobEvent>,
     pub(super) cancelled: Vec<JobId>,
     pub(super) dead: Vec<DeadElement>,
+    pub(super) greeted: Vec<WorkerId>,
     /// The numbers of probes.
     pub(super) probes: Vec<u64>,
     /// How often the queue was to be made again.
@@ -90,6 +91,7 @@ impl Table {
             events: Vec::new(),
             cancelled: Vec::new(),
             dead: Vec::new(),
+            greeted: Vec::new(),
             probes: Vec::new(),
             declared: 0,
         };
@@ -103,23 +105,31 @@ impl Table {
     }
 
     pub(super) fn presence(&mut self, number: u128, slots: u32) {
-        self.hear(Input::Presence(Box::new(Presence {
-            worker: worker(number),
-            name: String::new(),
-            pools: vec![Pool::default()],
-            slots,
-            async_slots: 0,
-            version: String::new(),
-        })));
+        self.hear(Input::Presence(presence(number, slots)));
     }
 
-    pub(super) fn start(&mut self, number: u128, mut plan: Plan, batch: u32, elements: u8) {
+    pub(super) fn hello(&mut self, number: u128) {
+        self.hear(Input::Hello(presence(number, 1)));
+    }
+
+    pub(super) fn start(&mut self, number: u128, plan: Plan, batch: u32, elements: u8) {
+        self.start_with(number, plan, batch, elements, DeadLettering::On);
+    }
+
+    pub(super) fn start_with(
+        &mut self,
+        number: u128,
+        mut plan: Plan,
+        batch: u32,
+        elements: u8,
+        dead_lettering: DeadLettering,
+    ) {
         for stage in &mut plan.stages {
             stage.batch = Some(batch);
         }
         self.sources.push((job(number), 0..elements));
         let hint = Some(u64::from(elements));
-        self.hear(Input::Start { job: job(number), plan: Arc::new(plan), hint });
+        self.hear(Input::Start { job: job(number), plan: Arc::new(plan), hint, dead_lettering });
     }
 
     pub(super) fn hear(&mut self, input: Input) {
@@ -141,7 +151,8 @@ impl Table {
                 Action::End { job, result } => self.ended.push((job, result)),
                 Action::Cancel { job } => self.cancelled.push(job),
                 Action::Emit { event, .. } => self.events.push(event),
-                Action::DeadLetter { element, .. } => self.dead.push(*element),
+                Action::DeadLetter { element } => self.dead.push(*element),
+                Action::Greet { worker } => self.greeted.push(worker),
             }
         }
     }
@@ -217,4 +228,15 @@ pub(super) fn done(outputs: u32) -> Outcome {
 
 pub(super) fn failed(kind: ErrorKind) -> Outcome {
     Outcome::Failed { step: 0, error: OperationError::new(kind, "no luck") }
+}
+
+fn presence(number: u128, slots: u32) -> Box<Presence> {
+    Box::new(Presence {
+        worker: worker(number),
+        name: String::new(),
+        pools: vec![Pool::default()],
+        slots,
+        async_slots: 0,
+        version: String::new(),
+    })
 }
