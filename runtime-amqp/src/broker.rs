@@ -1,4 +1,4 @@
-//! The broker itself: two connections, two publishers, any number of consumers.
+//! The broker: two connections, two publishers and any number of consumers.
 
 use std::{fmt, sync::Arc, time::Duration};
 
@@ -12,19 +12,65 @@ use tokio_util::{sync::CancellationToken, task::TaskTracker};
 
 use crate::{
     acker::AckPolicy,
-    connection::{HealthBoard, Link, Purpose, Supervisor, first_turns, until_done},
-    consumer, declare,
+    connection::{Supervisor, random_first_host},
+    declare,
     error::Failure,
-    publisher::{Publisher, Window},
+    health::{CombinedHealth, Purpose},
+    outgoing::Window,
+    publisher::Publisher,
+    session::{Link, Session},
+    subscription::subscribe,
     tls::Tls,
-    topology::Namespace,
+    topology::{Namespace, QueueShape},
     url::AmqpUrl,
 };
 
-/// How long closing waits for confirms, acks and good-byes.
-const CLOSING_PATIENCE: Duration = Duration::from_secs(10);
+/// How long `close` waits for publishers and consumers, and again for the connections.
+const CLOSE_TIMEOUT: Duration = Duration::from_secs(10);
 
-/// A RabbitMQ, or a cluster of them, from 3.10 on.
+/// A connection to RabbitMQ 3.10 or later, or to a cluster.
+///
+/// Programs normally name the broker by its URL and never meet this type:
+///
+/// ```no_run
+/// use phalanx::prelude::*;
+///
+/// #[operation]
+/// fn square(n: u64) -> u64 {
+///     n * n
+/// }
+///
+/// #[tokio::main]
+/// async fn main() -> Result<(), phalanx::Error> {
+///     let url = "amqp://user:password@one.example,two.example/vhost?heartbeat=5";
+///     let runtime = Runtime::builder().url(url).connect().await?;
+///     let squares = IndexedStream::from(0..10u64).map(Square).collect(&runtime).await?;
+///     assert_eq!(squares[3], 9);
+///     runtime.close().await;
+///     Ok(())
+/// }
+/// ```
+///
+/// # URL
+///
+/// `amqp[s]://[user[:password]@]host[:port][,host[:port]…][/vhost][?parameter=value&…]`
+///
+/// - The user and the password default to `guest`, the port to 5672 (`amqps`: 5671), the virtual host
+///   to `/`.
+/// - For a cluster, list every node: a process starts with a random one and moves on when a node fails.
+/// - `heartbeat`: the interval in seconds, default 10, 0 for none. A connection is lost after two
+///   intervals without data from the broker.
+/// - `connection_timeout`: the limit of one attempt to connect to one host in milliseconds, default
+///   10,000.
+/// - `cacertfile`: a PEM file of certificates to trust instead of the system's (`amqps` only).
+///
+/// # Connections
+///
+/// A process opens two connections: one to publish, one to consume and declare. So acks and
+/// declarations work while the broker blocks publishers because it is short of memory or disk. Both
+/// reconnect by themselves, after 0.1 s to 2 s, until the broker is closed on this side; operations wait
+/// for that. Up to 512 messages or 32 MiB are unconfirmed at once; a confirm that takes longer than 30 s
+/// on an unblocked connection makes the broker reconnect.
 pub struct AmqpBroker {
     url: BrokerUrl,
     namespace: Namespace,
@@ -32,26 +78,29 @@ pub struct AmqpBroker {
     supervisor: Arc<Supervisor>,
     consuming: Link,
     publisher: Publisher,
-    /// For messages that may have no queue: on a channel of its own, one at a time.
-    prober: Publisher,
-    /// Fires when publishers and consumers are to finish; the connections follow.
+    /// Publishes mandatory messages on a channel of its own, one at a time.
+    mandatory_publisher: Publisher,
+    /// Cancelled when publishers and consumers must finish; the connections close after them.
     closing: CancellationToken,
+    /// The tasks of publishers and consumers.
     users: TaskTracker,
+    /// The tasks of the two connections.
     supervisors: TaskTracker,
 }
 
 impl AmqpBroker {
-    /// Connects; resolves when the broker can be used.
+    /// Opens both connections and declares the exchanges of the namespace in `options`.
     ///
-    /// Hosts are tried in turn, beginning with any, each for at most 10 s (`connection_timeout` in
-    /// the URL), all of them again for 5 s while nobody answers.
+    /// Tries the hosts of the URL in turn, from a random one on, each for at most 10 s
+    /// (`connection_timeout` in the URL). If no host can be reached, it retries for 5 s.
     ///
     /// # Errors
-    /// When the URL is none, nobody answers, or the broker refuses user, virtual host or topology.
+    /// If the URL is malformed, if no host can be reached, if TLS fails, or if the broker refuses the
+    /// user, the virtual host or the exchanges.
     pub async fn connect(url: BrokerUrl, options: ConnectOptions) -> Result<Self, ConnectError> {
-        let shown = url.to_string();
+        let display_url = url.to_string();
         let namespace = Namespace::new(&options)
-            .map_err(|source| ConnectError::Setup { url: shown.clone(), source })?;
+            .map_err(|source| ConnectError::Setup { url: display_url.clone(), source })?;
         let role = match options.role {
             Role::Leader => "leader",
             _ => "worker",
@@ -59,19 +108,19 @@ impl AmqpBroker {
         let parsed = AmqpUrl::parse(&url)?;
         let tls = Tls::of(&parsed).await;
         let supervisor = Arc::new(Supervisor {
-            tls: tls.map_err(|reason| ConnectError::Tls { url: shown.clone(), reason })?,
-            turns: first_turns(parsed.hosts.len()),
+            tls: tls.map_err(|reason| ConnectError::Tls { url: display_url.clone(), reason })?,
+            next_hosts: random_first_host(parsed.hosts.len()),
             url: parsed,
-            shown,
+            display_url,
             role,
             namespace: namespace.clone(),
-            health: HealthBoard::new(),
+            health: CombinedHealth::new(),
             closing: CancellationToken::new(),
         });
         let (users, supervisors) = (TaskTracker::new(), TaskTracker::new());
-        // Stops what was begun when this future fails or is dropped half-way.
+        // Closes the connections if this future fails or is dropped.
         let unless_connected = supervisor.closing.clone().drop_guard();
-        // Consuming first: it makes the exchanges that publishing needs.
+        // Consuming first: it declares the exchanges that publishing needs.
         let consuming = supervisor.link(Purpose::Consuming, &supervisors).await?;
         let publishing = supervisor.link(Purpose::Publishing, &supervisors).await?;
         unless_connected.disarm();
@@ -83,7 +132,7 @@ impl AmqpBroker {
         };
         Ok(Self {
             publisher: publisher(Window::PIPELINED),
-            prober: publisher(Window::MANDATORY),
+            mandatory_publisher: publisher(Window::MANDATORY),
             url,
             namespace,
             policy: AckPolicy::of(options.role),
@@ -103,14 +152,15 @@ impl Broker for AmqpBroker {
     }
 
     async fn declare(&self, queue: &QueueSpec) -> Result<DeclaredQueue, BrokerError> {
-        self.open()?;
-        until_done(&self.consuming, async |session| {
-            let shape =
-                self.namespace.queue(queue, session.generation).map_err(Failure::Refused)?;
-            declare::net(&session.connection, session.generation, &self.namespace, queue).await?;
-            declare::queue(&session.connection, &shape).await
-        })
-        .await
+        self.ensure_open()?;
+        let declare = async |session: Arc<Session>| {
+            let (connection, generation) = (&session.connection, session.generation);
+            let shape = self.shape(queue, &session)?;
+            declare::ensure_dead_letter_queue(connection, generation, &self.namespace, queue)
+                .await?;
+            declare::queue(connection, &shape).await
+        };
+        self.consuming.retry(declare).await
     }
 
     async fn publish(&self, address: &Address, message: Message) -> Result<(), PublishError> {
@@ -122,7 +172,7 @@ impl Broker for AmqpBroker {
         address: &Address,
         message: Message,
     ) -> Result<bool, PublishError> {
-        self.prober.publish(address, message).await
+        self.mandatory_publisher.publish(address, message).await
     }
 
     async fn consume(
@@ -130,8 +180,8 @@ impl Broker for AmqpBroker {
         queue: &QueueSpec,
         prefetch: u16,
     ) -> Result<Box<dyn Consumer>, BrokerError> {
-        self.open()?;
-        let consumer = consumer::consume(
+        self.ensure_open()?;
+        let consumer = subscribe(
             self.supervisor.clone(),
             self.consuming.clone(),
             queue.clone(),
@@ -144,13 +194,11 @@ impl Broker for AmqpBroker {
     }
 
     async fn delete(&self, queue: &QueueSpec) -> Result<(), BrokerError> {
-        self.open()?;
-        until_done(&self.consuming, async |session| {
-            let shape =
-                self.namespace.queue(queue, session.generation).map_err(Failure::Refused)?;
-            declare::delete(&session.connection, &shape).await
-        })
-        .await
+        self.ensure_open()?;
+        let delete = async |session: Arc<Session>| {
+            declare::delete(&session.connection, &self.shape(queue, &session)?).await
+        };
+        self.consuming.retry(delete).await
     }
 
     fn health(&self) -> watch::Receiver<Health> {
@@ -160,21 +208,26 @@ impl Broker for AmqpBroker {
     async fn close(&self) {
         self.closing.cancel();
         self.users.close();
-        let _ = timeout(CLOSING_PATIENCE, self.users.wait()).await;
+        let _ = timeout(CLOSE_TIMEOUT, self.users.wait()).await;
         self.supervisor.closing.cancel();
         self.supervisors.close();
-        let _ = timeout(CLOSING_PATIENCE, self.supervisors.wait()).await;
+        let _ = timeout(CLOSE_TIMEOUT, self.supervisors.wait()).await;
     }
 }
 
 impl AmqpBroker {
-    fn open(&self) -> Result<(), BrokerError> {
+    fn ensure_open(&self) -> Result<(), BrokerError> {
         if self.closing.is_cancelled() { Err(BrokerError::Closed) } else { Ok(()) }
+    }
+
+    fn shape(&self, queue: &QueueSpec, session: &Session) -> Result<QueueShape, Failure> {
+        self.namespace.queue(queue, session.generation).map_err(Failure::Refused)
     }
 }
 
 impl Drop for AmqpBroker {
-    /// Without [`close`](Broker::close) nothing is waited for.
+    /// Waits for nothing: messages that are not confirmed and acks that are not sent may be lost. Use
+    /// [`close`](Broker::close) to wait for them.
     fn drop(&mut self) {
         self.closing.cancel();
         self.supervisor.closing.cancel();

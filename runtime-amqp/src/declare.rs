@@ -1,4 +1,6 @@
-//! Declares exchanges and queues, or uses what exists.
+//! Declares, binds and deletes exchanges and queues.
+//!
+//! A user without the right to declare uses the exchanges and queues that exist ("used as found").
 
 use std::{pin::pin, time::Duration};
 
@@ -18,18 +20,19 @@ use crate::{
     topology::{ExchangeShape, Namespace, QueueShape},
 };
 
-/// How long a fleet does without its tasks for the net beneath them, whose node may be down.
-const NET_PATIENCE: Duration = Duration::from_secs(3);
+/// How long the declaration of a dead-letter queue may delay the use of its task queue: the node of the
+/// dead-letter queue may be down.
+const DEAD_LETTER_QUEUE_TIMEOUT: Duration = Duration::from_secs(3);
 
-/// Makes sure that all exchanges are there.
+/// Declares all exchanges of the protocol.
 ///
-/// Each attempt has a channel of its own: the broker closes a channel to say no.
+/// Opens a new channel after each refusal, because the broker refuses by closing the channel.
 pub(crate) async fn exchanges(
     connection: &Connection,
     namespace: &Namespace,
 ) -> Result<(), Failure> {
     let mut channel = connection.create_channel().await?;
-    for ExchangeShape { name, kind, may_be_hidden } in namespace.exchanges() {
+    for ExchangeShape { name, kind, optional } in namespace.exchanges() {
         let declare = |channel: Channel, passive| {
             let options = ExchangeDeclareOptions { passive, durable: true, ..Default::default() };
             let (name, kind) = (name.as_str().into(), kind.clone());
@@ -37,12 +40,14 @@ pub(crate) async fn exchanges(
         };
         let Err(error) = declare(channel.clone(), false).await else { continue };
         let what = format!("exchange `{name}`");
-        let refusal = may_go_on(&what, error)?;
+        let refusal = unless_fatal(&what, error)?;
         channel = connection.create_channel().await?;
         match declare(channel.clone(), true).await {
-            Ok(()) => tracing::warn!(exchange = name, reason = refusal.text, "used as found"),
-            // From 4.3 on one must have some right to an exchange to see it.
-            Err(error) if may_be_hidden && is(&error, ACCESS_REFUSED) => {
+            Ok(()) => {
+                tracing::warn!(exchange = name, reason = refusal.text, "exchange used as found")
+            }
+            // From 4.3 on, a user without any right to an exchange cannot even see it.
+            Err(error) if optional && is(&error, ACCESS_REFUSED) => {
                 channel = connection.create_channel().await?;
             }
             Err(error) => return Err(missing(&what, refusal, error)),
@@ -51,7 +56,7 @@ pub(crate) async fn exchanges(
     Ok(())
 }
 
-/// Makes sure that the queue is there and bound.
+/// Declares the queue and binds it.
 pub(crate) async fn queue(
     connection: &Connection,
     shape: &QueueShape,
@@ -67,16 +72,17 @@ pub(crate) async fn queue(
     let (channel, queue, as_found) = match declare(false).await {
         Ok((channel, queue)) => (channel, queue, false),
         Err(error) if is(&error, NOT_FOUND) => {
-            let reason = soft(&error).map(|refusal| refusal.text).unwrap_or_default();
+            let reason =
+                Refusal::on_channel(&error).map(|refusal| refusal.text).unwrap_or_default();
             return Err(Failure::Away(BrokerError::Away { what, reason }));
         }
         Err(error) => {
-            let refusal = may_go_on(&what, error)?;
+            let refusal = unless_fatal(&what, error)?;
             let (channel, queue) = match declare(true).await {
                 Ok(found) => found,
                 Err(error) => return Err(missing(&what, refusal, error)),
             };
-            tracing::warn!(queue = shape.name, reason = refusal.text, "used as found");
+            tracing::warn!(queue = shape.name, reason = refusal.text, "queue used as found");
             (channel, queue, true)
         }
     };
@@ -84,50 +90,55 @@ pub(crate) async fn queue(
     Ok(DeclaredQueue::new(queue.message_count().into(), queue.consumer_count(), as_found || !bound))
 }
 
-/// The same for a queue that there is something to do without: it is away when it cannot be had for so
-/// long though the broker answers. RabbitMQ itself looks for the node of a queue for a minute.
-pub(crate) async fn queue_or_away(
+/// Declares and binds a queue that the caller can do without: after `limit` it counts as away, provided
+/// that the broker replies to other requests. (RabbitMQ itself waits a minute for the node of a queue.)
+pub(crate) async fn queue_within(
     connection: &Connection,
     shape: &QueueShape,
-    patience: Duration,
+    limit: Duration,
 ) -> Result<(), Failure> {
     let mut declared = pin!(queue(connection, shape));
-    if let Ok(outcome) = timeout(patience, &mut declared).await {
+    if let Ok(outcome) = timeout(limit, &mut declared).await {
         return outcome.map(drop);
     }
-    let answers = async { connection.create_channel().await?.close(200, "heard".into()).await };
+    let reply = async { connection.create_channel().await?.close(200, "probe".into()).await };
+    // Cancel-safe: a declaration that is dropped may still take effect, and is repeated later with the
+    // same outcome.
     tokio::select! {
         biased;
         outcome = &mut declared => outcome.map(drop),
-        answered = answers => {
-            answered?;
-            let reason = format!("no answer for {patience:?}, though the broker answers");
+        reply = reply => {
+            reply?;
+            let reason =
+                format!("no reply within {limit:?}, although the broker replies to other requests");
             Err(Failure::Away(BrokerError::Away { what: format!("queue `{}`", shape.name), reason }))
         }
     }
 }
 
-/// Makes sure that there is a net beneath a task queue: without it, a dead-letter exchange drops
-/// what falls. A task queue can be used without, so a refusal is no error.
-pub(crate) async fn net(
+/// Declares the dead-letter queue of a task queue; does nothing for other queues.
+///
+/// Without it, tasks that workers reject are dropped by the dead-letter exchange. The task queue works
+/// all the same, so a refusal is logged and is no error.
+pub(crate) async fn ensure_dead_letter_queue(
     connection: &Connection,
     generation: u64,
     namespace: &Namespace,
     spec: &QueueSpec,
 ) -> Result<(), Failure> {
     let QueueSpec::Task { pool } = spec else { return Ok(()) };
-    let dead = QueueSpec::Dead { pool: pool.clone() };
-    let shape = namespace.queue(&dead, generation).map_err(Failure::Refused)?;
-    match queue_or_away(connection, &shape, NET_PATIENCE).await {
+    let dead_letters = QueueSpec::Dead { pool: pool.clone() };
+    let shape = namespace.queue(&dead_letters, generation).map_err(Failure::Refused)?;
+    match queue_within(connection, &shape, DEAD_LETTER_QUEUE_TIMEOUT).await {
         Err(Failure::Refused(error) | Failure::Away(error)) => {
-            tracing::warn!(%pool, %error, "rejected tasks of this pool will be dropped");
+            tracing::warn!(%pool, %error, "no dead-letter queue: rejected tasks of this pool are dropped");
             Ok(())
         }
         other => other,
     }
 }
 
-/// Binds the queue; `false` where it may not, and somebody else will have done it.
+/// Binds the queue; `false` if the user may not, and must rely on bindings made by others.
 async fn bind(
     connection: &Connection,
     mut channel: Channel,
@@ -148,8 +159,8 @@ async fn bind(
         else {
             continue;
         };
-        let Some(refusal) = soft(&error) else { return Err(error.into()) };
-        // Nobody else can have bound a queue that only we know.
+        let Some(refusal) = Refusal::on_channel(&error) else { return Err(error.into()) };
+        // A queue that only this process declares has no bindings made by others.
         if refusal.code != ACCESS_REFUSED || !shape.shared {
             return Err(Failure::Refused(refused(&format!("binding of {what}"), refusal)));
         }
@@ -160,7 +171,7 @@ async fn bind(
     Ok(bound)
 }
 
-/// Takes the bindings of a queue back, as far as that is possible.
+/// Removes the bindings of a queue; those that the broker refuses to remove stay.
 pub(crate) async fn unbind(connection: &Connection, shape: &QueueShape) -> Result<(), Failure> {
     let keys = shape.bindings.iter().filter_map(|key| ShortString::try_new(key.as_str()).ok());
     for key in keys {
@@ -168,25 +179,26 @@ pub(crate) async fn unbind(connection: &Connection, shape: &QueueShape) -> Resul
         let (queue, exchange) = (shape.name.as_str().into(), shape.exchange.as_str().into());
         let unbound = channel.queue_unbind(queue, exchange, key, FieldTable::default());
         match unbound.await {
-            Err(error) if soft(&error).is_none() => return Err(error.into()),
-            Err(error) => tracing::debug!(queue = shape.name, %error, "bindings stay"),
+            Err(error) if Refusal::on_channel(&error).is_none() => return Err(error.into()),
+            Err(error) => tracing::debug!(queue = shape.name, %error, "cannot remove a binding"),
             Ok(()) => {}
         }
     }
     Ok(())
 }
 
-/// For the consumers that begin from now on. Never 0, which means "any number".
+/// Sets the prefetch of consumers that start on this channel from now on; 0 counts as 1, because AMQP's
+/// 0 means unlimited.
 pub(crate) async fn set_prefetch(channel: &Channel, prefetch: u16) -> Result<(), lapin::Error> {
     channel.basic_qos(prefetch.max(1), BasicQosOptions::default()).await
 }
 
-/// Deletes the queue, if it is there.
+/// Deletes the queue; a queue that does not exist is no error.
 pub(crate) async fn delete(connection: &Connection, shape: &QueueShape) -> Result<(), Failure> {
     let channel = connection.create_channel().await?;
     let deleted = channel.queue_delete(shape.name.as_str().into(), QueueDeleteOptions::default());
     let Err(error) = deleted.await else { return Ok(()) };
-    match soft(&error) {
+    match Refusal::on_channel(&error) {
         Some(refusal) if refusal.code == NOT_FOUND => Ok(()),
         Some(refusal) => {
             Err(Failure::Refused(refused(&format!("queue `{}`", shape.name), refusal)))
@@ -195,18 +207,13 @@ pub(crate) async fn delete(connection: &Connection, shape: &QueueShape) -> Resul
     }
 }
 
-/// What closed the channel alone. A closed connection is another matter: it may come back.
-pub(crate) fn soft(error: &lapin::Error) -> Option<Refusal> {
-    if error.is_amqp_soft_error() { Refusal::of(error) } else { None }
-}
-
 fn is(error: &lapin::Error, code: u16) -> bool {
-    soft(error).is_some_and(|refusal| refusal.code == code)
+    Refusal::on_channel(error).is_some_and(|refusal| refusal.code == code)
 }
 
-/// The refusals after which what exists may do.
-fn may_go_on(what: &str, error: lapin::Error) -> Result<Refusal, Failure> {
-    match soft(&error) {
+/// The refusal, if an existing exchange or queue may still be usable after it; otherwise the failure.
+fn unless_fatal(what: &str, error: lapin::Error) -> Result<Refusal, Failure> {
+    match Refusal::on_channel(&error) {
         Some(refusal) if [ACCESS_REFUSED, PRECONDITION_FAILED].contains(&refusal.code) => {
             Ok(refusal)
         }
@@ -215,11 +222,12 @@ fn may_go_on(what: &str, error: lapin::Error) -> Result<Refusal, Failure> {
     }
 }
 
-/// Neither declared nor found: the first refusal is the one that helps.
+/// The failure if `what` can be neither declared nor used as found. Has the code of the first refusal,
+/// which is the one to act on.
 fn missing(what: &str, first: Refusal, error: lapin::Error) -> Failure {
-    match soft(&error) {
+    match Refusal::on_channel(&error) {
         Some(second) => {
-            let text = format!("{}; and it cannot be used as it is: {}", first.text, second.text);
+            let text = format!("{}; nor can an existing one be used: {}", first.text, second.text);
             Failure::Refused(refused(what, Refusal { code: first.code, text }))
         }
         None => error.into(),

@@ -2,9 +2,9 @@
 
 use std::{
     io,
-    net::{Shutdown, SocketAddr, TcpStream},
+    net::SocketAddr,
     sync::{
-        Arc, Mutex, PoisonError,
+        Arc,
         atomic::{AtomicBool, Ordering},
     },
 };
@@ -19,81 +19,63 @@ use tokio::time::timeout;
 
 use crate::{
     error::{ACCESS_REFUSED, NOT_ALLOWED, Refusal, io_error},
+    socket::SocketHandle,
     tls::Tls,
     url::{AmqpUrl, Host},
 };
 
-/// A connection, and the means to end it.
+/// An open connection, and the handle that ends it.
 pub(crate) struct Dialed {
     pub(crate) connection: Connection,
-    pub(crate) socket: Socket,
+    pub(crate) socket: SocketHandle,
 }
 
-/// The socket beneath a connection.
+/// Connects to one host, within the connection timeout of `url`.
 ///
-/// lapin can only say good-bye in words, which a silent peer never answers: its thread would wait
-/// for ever. Shutting the socket down ends it at once.
-#[derive(Clone, Default)]
-pub(crate) struct Socket(Arc<Mutex<Option<TcpStream>>>);
-
-impl Socket {
-    fn remember(&self, stream: &tokio::net::TcpStream) -> io::Result<()> {
-        #[cfg(unix)]
-        let twin = std::os::fd::AsFd::as_fd(stream).try_clone_to_owned()?;
-        #[cfg(windows)]
-        let twin = std::os::windows::io::AsSocket::as_socket(stream).try_clone_to_owned()?;
-        *self.0.lock().unwrap_or_else(PoisonError::into_inner) = Some(TcpStream::from(twin));
-        Ok(())
-    }
-
-    /// Ends the connection now, whoever uses it.
-    pub(crate) fn hang_up(&self) {
-        if let Some(socket) = self.0.lock().unwrap_or_else(PoisonError::into_inner).take() {
-            // Refused only when the peer was faster.
-            let _ = socket.shutdown(Shutdown::Both);
-        }
-    }
-}
-
-/// Connects to one host; `name` is what the broker's user interface shows for the connection.
+/// Errors name the broker by `display_url`, which has no password. The broker's user interface shows the
+/// connection as `name`.
 pub(crate) async fn dial(
     url: &AmqpUrl,
-    shown: &str,
+    display_url: &str,
     tls: &Tls,
     host: &Host,
     name: &str,
 ) -> Result<Dialed, ConnectError> {
-    let at = format!("{}:{}", host.name, host.port);
+    let address = format!("{}:{}", host.name, host.port);
     let unreachable = |reason: String, source: Option<io::Error>| ConnectError::Unreachable {
-        url: shown.to_owned(),
-        reason: format!("{at}: {reason}"),
+        url: display_url.to_owned(),
+        reason: format!("{address}: {reason}"),
         source: source.map(Into::into),
     };
-    let socket = Socket::default();
+    let limit = url.connection_timeout;
+    let socket = SocketHandle::default();
+    // Whether the TLS handshake is under way, which tells its failures from others.
     let handshaking = Arc::new(AtomicBool::new(false));
     let attempt = async {
         let addresses = tokio::net::lookup_host((host.name.as_str(), host.port)).await;
         let addresses: Vec<SocketAddr> =
             addresses.map_err(|error| unreachable(error.to_string(), Some(error)))?.collect();
-        let (held, in_handshake, patience) =
-            (socket.clone(), handshaking.clone(), url.connection_timeout);
-        let (tls, name_of_host) = (tls.clone(), host.name.clone());
+        let (socket, in_handshake) = (socket.clone(), handshaking.clone());
+        let (tls, host_name) = (tls.clone(), host.name.clone());
         let runtime = lapin::runtime::default_runtime()
             .map_err(|error| unreachable(error.to_string(), None))?;
         Connection::connector(
             uri(url, host),
             runtime,
-            // Runs in lapin's own thread, which nobody can stop: hence a timeout of its own.
+            // Runs in lapin's own thread and goes on there if `dial` is dropped or times out: hence a
+            // timeout for each of its steps.
             async move |_, runtime| {
                 let mut last = io::Error::from(io::ErrorKind::AddrNotAvailable);
                 for address in &addresses {
-                    match timeout(patience, AsyncTcpStream::connect(&runtime, *address)).await {
+                    match timeout(limit, AsyncTcpStream::connect(&runtime, *address)).await {
                         Ok(Ok(stream)) => {
                             if let AsyncTcpStream::Plain(plain) = &stream {
-                                held.remember(plain.get_ref())?;
+                                socket.attach(plain.get_ref())?;
                             }
+                            // Release: pairs with the acquiring load of the task that reads the
+                            // error of this thread.
                             in_handshake.store(true, Ordering::Release);
-                            let stream = timeout(patience, tls.secure(stream, &name_of_host));
+                            let stream = timeout(limit, tls.secure(stream, &host_name));
                             let stream = stream.await.map_err(io::Error::from)??;
                             in_handshake.store(false, Ordering::Release);
                             return Ok(stream);
@@ -110,10 +92,14 @@ pub(crate) async fn dial(
         .map_err(|error| {
             let in_handshake = handshaking.load(Ordering::Acquire);
             match (Refusal::of(&error), io_error(&error)) {
-                (Some(refusal), _) => by_refusal(url, shown, refusal),
-                // A peer that breaks off has no certificate to complain about.
+                (Some(refusal), _) => refused(url, display_url, refusal),
+                // `InvalidData` is a certificate or a protocol that rustls rejects. A peer that ends the
+                // connection during the handshake is unreachable instead.
                 (None, Some(io)) if in_handshake && io.kind() == io::ErrorKind::InvalidData => {
-                    ConnectError::Tls { url: shown.to_owned(), reason: format!("{at}: {io}") }
+                    ConnectError::Tls {
+                        url: display_url.to_owned(),
+                        reason: format!("{address}: {io}"),
+                    }
                 }
                 (None, Some(io)) => {
                     unreachable(io.to_string(), Some(io::Error::new(io.kind(), io.to_string())))
@@ -122,35 +108,35 @@ pub(crate) async fn dial(
             }
         })
     };
-    let result = timeout(url.connection_timeout, attempt).await;
-    let result = result.unwrap_or_else(|_| {
-        Err(unreachable(format!("no answer within {:?}", url.connection_timeout), None))
-    });
+    let result = timeout(limit, attempt).await;
+    let result =
+        result.unwrap_or_else(|_| Err(unreachable(format!("no reply within {limit:?}"), None)));
     match result {
         Ok(connection) => Ok(Dialed { connection, socket }),
         Err(error) => {
-            socket.hang_up();
+            socket.shut_down();
             Err(error)
         }
     }
 }
 
-fn by_refusal(url: &AmqpUrl, shown: &str, refusal: Refusal) -> ConnectError {
-    let (shown, user) = (shown.to_owned(), url.user.clone());
+/// The error for a broker that refused the connection.
+fn refused(url: &AmqpUrl, display_url: &str, refusal: Refusal) -> ConnectError {
+    let (display_url, user) = (display_url.to_owned(), url.user.clone());
     let reason = refusal.text;
     match refusal.code {
-        ACCESS_REFUSED => ConnectError::Credentials { url: shown, user, reason },
-        // The same code says that a limit of connections is reached, which passes.
+        ACCESS_REFUSED => ConnectError::Credentials { url: display_url, user, reason },
+        // A full connection limit has the same code, but is temporary: it counts as unreachable.
         NOT_ALLOWED if reason.contains("vhost") && !reason.contains("limit") => {
-            ConnectError::VirtualHost { url: shown, vhost: url.vhost.clone(), user, reason }
+            ConnectError::VirtualHost { url: display_url, vhost: url.vhost.clone(), user, reason }
         }
-        _ => ConnectError::Unreachable { url: shown, reason, source: None },
+        _ => ConnectError::Unreachable { url: display_url, reason, source: None },
     }
 }
 
 fn uri(url: &AmqpUrl, host: &Host) -> AMQPUri {
     AMQPUri {
-        // Only its own connector would look at the scheme.
+        // Read only by lapin's own connector, which `dial` replaces.
         scheme: if url.tls { AMQPScheme::AMQPS } else { AMQPScheme::AMQP },
         authority: AMQPAuthority {
             userinfo: AMQPUserInfo { username: url.user.clone(), password: url.password.clone() },

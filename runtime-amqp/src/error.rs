@@ -1,7 +1,7 @@
-//! What lapin reports, as the broker errors of Phalanx.
+//! Turns lapin's errors into the broker errors of Phalanx.
 //!
-//! Texts come from the broker and the system only; lapin is never asked for a URL, so that no
-//! password can be in them.
+//! The texts of these errors come from the broker and the system, never from a URL that lapin has
+//! formatted, so none of them contains a password.
 
 use std::io;
 
@@ -13,7 +13,7 @@ pub(crate) const NOT_FOUND: u16 = 404;
 pub(crate) const PRECONDITION_FAILED: u16 = 406;
 pub(crate) const NOT_ALLOWED: u16 = 530;
 
-/// What the broker answered in place of doing it: a reply code and its text.
+/// The broker's refusal of a request: a reply code of AMQP and its text.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) struct Refusal {
     pub(crate) code: u16,
@@ -21,7 +21,7 @@ pub(crate) struct Refusal {
 }
 
 impl Refusal {
-    /// What closed the channel or the connection, if the broker did.
+    /// The refusal that closed a channel or the connection, if `error` is one.
     pub(crate) fn of(error: &Error) -> Option<Self> {
         match error.kind() {
             ErrorKind::ProtocolError(error) => {
@@ -31,14 +31,20 @@ impl Refusal {
         }
     }
 
-    /// The exchange that it speaks of: `… exchange 'NAME' in vhost …`.
+    /// The refusal that closed a channel and left the connection open, if `error` is one. A closed
+    /// connection is no refusal of one request: it is lost, and reconnects.
+    pub(crate) fn on_channel(error: &Error) -> Option<Self> {
+        if error.is_amqp_soft_error() { Self::of(error) } else { None }
+    }
+
+    /// The exchange that the text names: `… exchange 'NAME' in vhost …`.
     pub(crate) fn exchange(&self) -> Option<&str> {
         let (_, rest) = self.text.split_once("exchange '")?;
         rest.split_once('\'').map(|(name, _)| name)
     }
 
-    /// The largest message that the broker takes: `message size A is larger than configured max
-    /// size B`, and variants of it over the versions.
+    /// The broker's message size limit in bytes, from `message size A is larger than configured max
+    /// size B` and its variants in other versions.
     pub(crate) fn size_limit(&self) -> Option<u64> {
         if self.code != PRECONDITION_FAILED || !self.text.contains("message size") {
             return None;
@@ -49,14 +55,14 @@ impl Refusal {
     }
 }
 
-/// Why something did not come about on a connection.
+/// Why a request on a connection failed.
 #[derive(Debug)]
 pub(crate) enum Failure {
-    /// The broker will not do it, now or later.
+    /// The broker refused the request, and would refuse it again.
     Refused(BrokerError),
-    /// The queue is on a node of the cluster that is down: not before that comes back.
+    /// The queue is on a node of the cluster that is down, and unusable until the node is back.
     Away(BrokerError),
-    /// The connection or the channel ended first: to be tried again.
+    /// The connection or the channel ended first: the request can be repeated.
     Lost(Error),
 }
 
@@ -66,7 +72,7 @@ impl From<Error> for Failure {
     }
 }
 
-/// The error for a refusal that concerns `what`.
+/// The error for a refusal of `what`, a queue or an exchange.
 pub(crate) fn refused(what: &str, refusal: Refusal) -> BrokerError {
     let (what, reason) = (what.to_owned(), refusal.text);
     match refusal.code {
@@ -75,7 +81,7 @@ pub(crate) fn refused(what: &str, refusal: Refusal) -> BrokerError {
     }
 }
 
-/// The system's own error where there is one beneath.
+/// The I/O error that caused `error`, if there is one.
 pub(crate) fn io_error(error: &Error) -> Option<&io::Error> {
     match error.kind() {
         ErrorKind::IOError(error) => Some(error),
@@ -92,7 +98,7 @@ mod tests {
     }
 
     #[test]
-    fn the_size_limit_is_read_from_the_texts_of_all_versions() {
+    fn the_size_limit_is_parsed_from_the_texts_of_all_versions() {
         for (text, limit) in [
             (
                 "PRECONDITION_FAILED - message size 20971520 is larger than configured max size \
@@ -111,7 +117,7 @@ mod tests {
     }
 
     #[test]
-    fn the_exchange_at_fault_is_read_from_the_text() {
+    fn the_refused_exchange_is_parsed_from_the_text() {
         for text in [
             "ACCESS_REFUSED - access to exchange 'ns.task' in vhost '/' refused for user 'ann'",
             "ACCESS_REFUSED - write access to exchange 'ns.task' in vhost '/' refused for user 'a'",

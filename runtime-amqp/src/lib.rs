@@ -1,45 +1,47 @@
-//! The RabbitMQ broker of Phalanx.
+//! The RabbitMQ broker of Phalanx, from RabbitMQ 3.10 on.
 //!
-//! Users depend on the facade crate `phalanx` with the feature `amqp`; URLs of the scheme `amqp://`
-//! (and `amqps://` with the feature `tls`) then lead here.
-//!
-//! - `url`: what a URL says.
-//! - `dial`: one attempt to connect to one host; `tls` makes it secure.
-//! - `connection`: the two connections of a process, and the supervisor that brings them back.
-//! - `topology`: exchanges and queues by name and arguments; `declare` makes them or uses what is
-//!   there.
-//! - `publisher`: confirms, pipelined.
-//! - `consumer` and `acker`: deliveries, and how they are settled.
-//! - `properties`: what a message says without being decoded.
-//! - `error`: what the broker reports.
+//! Depend on the facade crate `phalanx` with the feature `amqp`, not on this crate. URLs with the scheme
+//! `amqp://` (and `amqps://` with the feature `tls`) then connect to RabbitMQ; [`AmqpBroker`] describes
+//! them.
 
-mod acker;
+// The broker, and how a URL finds it.
 mod broker;
-mod connection;
-mod consumer;
-mod declare;
-mod dial;
-mod error;
-mod properties;
-mod publisher;
-mod tls;
-mod topology;
+mod entry;
 mod url;
 
-use std::sync::Arc;
+// The two connections of a process. `connection` reconnects, `session` is one connection until it is
+// lost, `dial` opens it.
+mod backoff;
+mod connection;
+mod dial;
+mod health;
+mod session;
+mod socket;
+mod tls;
 
-use linkme::distributed_slice;
-use phalanx_core::broker::{Broker, BrokerEntry, PHALANX_BROKERS};
+// Exchanges and queues: `topology` has their names and arguments, `declare` creates them.
+mod declare;
+mod topology;
+
+// Publishing: `publisher` queues a message, `publish_task` owns the channel, `in_flight` has the
+// messages without a confirm, `verdict` decides which of them a refusal concerns.
+mod in_flight;
+mod outgoing;
+mod publish_task;
+mod publisher;
+mod verdict;
+
+// Consuming: `consumer` yields deliveries, `subscription` is its task, `consumer_channel` one channel
+// of it. `acker` settles, `unacked` decides which acks can be sent as one.
+mod acker;
+mod consumer;
+mod consumer_channel;
+mod subscription;
+mod unacked;
+
+// What they share.
+mod error;
+mod lock;
+mod properties;
 
 pub use broker::AmqpBroker;
-
-#[distributed_slice(PHALANX_BROKERS)]
-static AMQP: BrokerEntry = BrokerEntry {
-    schemes: if cfg!(feature = "tls") { &["amqp", "amqps"] } else { &["amqp"] },
-    connect: |url, options| {
-        Box::pin(async move {
-            let broker = AmqpBroker::connect(url, options).await?;
-            Ok(Arc::new(broker) as Arc<dyn Broker>)
-        })
-    },
-};

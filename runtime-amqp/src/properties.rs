@@ -1,4 +1,4 @@
-//! Properties of the protocol as AMQP carries them.
+//! Converts message properties to and from AMQP's basic properties.
 
 use bytes::Bytes;
 use lapin::{
@@ -8,14 +8,16 @@ use lapin::{
 };
 use phalanx_core::broker::{Message, MessageKind, Properties};
 
-/// Followed by the wire version: short, and visible in the broker's own user interface.
+/// The content type of all messages, followed by the wire version, which the broker's user interface
+/// thus shows.
 const CONTENT_TYPE: &str = "application/vnd.phalanx.v";
-/// Headers are for people. They share one frame, whose size the broker bounds (128 KiB by
-/// default): what is longer is cut, what is too much is left out.
+/// The most bytes of a header's value; the rest is cut off.
 const MAX_HEADER_BYTES: usize = 1_024;
+/// The most bytes of all headers; further headers are left out. They share one frame, which the
+/// broker limits to 128 KiB by default. Nothing is lost to the protocol: headers are for people.
 const MAX_HEADERS_BYTES: usize = 32 * 1_024;
 
-/// The properties as AMQP carries them.
+/// Converts properties to those of AMQP.
 pub(crate) fn to_amqp(properties: &Properties) -> BasicProperties {
     let mut amqp = BasicProperties::default()
         .with_content_type(format!("{CONTENT_TYPE}{}", properties.wire_version).into())
@@ -50,7 +52,7 @@ fn headers_to_amqp(headers: &[(String, String)]) -> FieldTable {
     table
 }
 
-/// `str::floor_char_boundary`, which is younger than the oldest compiler supported.
+/// `str::floor_char_boundary`, which the minimum supported Rust version does not have yet.
 trait FloorCharBoundary {
     fn floor_char_boundary_at(&self, at: usize) -> usize;
 }
@@ -61,8 +63,10 @@ impl FloorCharBoundary for str {
     }
 }
 
-/// The message in a delivery. Whatever stands in it was written by somebody else: what does not
-/// make sense is left out, and whoever reads the message decides.
+/// The message of a delivery.
+///
+/// Anyone with access to the broker can have written it: invalid properties are left out, and the
+/// reader of the message decides what that means.
 pub(crate) fn message(delivery: Delivery) -> Message {
     let amqp = &delivery.properties;
     let wire_version = amqp
@@ -99,14 +103,14 @@ mod tests {
 
     use super::*;
 
-    fn there_and_back(properties: &Properties) -> Properties {
+    fn round_trip(properties: &Properties) -> Properties {
         let mut delivery = Delivery::mock(1, "".into(), "".into(), false, Vec::new());
         delivery.properties = to_amqp(properties);
         message(delivery).properties
     }
 
     #[test]
-    fn properties_come_back_as_they_went() {
+    fn properties_survive_a_round_trip() {
         let properties = Properties {
             kind: Some(MessageKind::ProbeReply),
             wire_version: 200,
@@ -115,21 +119,21 @@ mod tests {
             persistent: true,
             headers: vec![("job".to_owned(), "j".to_owned()), ("stage".to_owned(), "ä".to_owned())],
         };
-        assert_eq!(there_and_back(&properties), properties);
-        assert_eq!(there_and_back(&Properties::default()), Properties::default());
+        assert_eq!(round_trip(&properties), properties);
+        assert_eq!(round_trip(&Properties::default()), Properties::default());
     }
 
     #[test]
-    fn headers_never_outgrow_their_frame() {
+    fn headers_are_cut_to_fit_their_frame() {
         let headers = (0..100).map(|i| (format!("{i:02}"), "ä".repeat(2_000))).collect();
-        let kept = there_and_back(&Properties { headers, ..Default::default() }).headers;
+        let kept = round_trip(&Properties { headers, ..Default::default() }).headers;
         assert!(kept.len() > 10, "{}", kept.len());
         assert!(kept.iter().all(|(_, value)| value.len() <= MAX_HEADER_BYTES));
         assert!(kept.iter().map(|(n, v)| n.len() + v.len()).sum::<usize>() <= MAX_HEADERS_BYTES);
     }
 
     #[test]
-    fn foreign_properties_are_left_out() {
+    fn invalid_properties_are_left_out() {
         let mut delivery = Delivery::mock(1, "".into(), "".into(), false, b"x".to_vec());
         delivery.properties = BasicProperties::default()
             .with_content_type("text/plain".into())

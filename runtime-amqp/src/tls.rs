@@ -1,4 +1,4 @@
-//! Secure connections, for URLs that ask for them.
+//! TLS for URLs with the scheme `amqps://`.
 
 #[cfg(not(feature = "tls"))]
 pub(crate) use absent::Tls;
@@ -14,19 +14,19 @@ mod present {
 
     use crate::url::AmqpUrl;
 
-    /// Makes streams secure, if the URL says so.
+    /// Wraps streams in TLS if the scheme of the URL is `amqps`.
     #[derive(Clone)]
     pub(crate) struct Tls(Option<RustlsConnector>);
 
     impl Tls {
-        /// Trusts the certificates of `cacertfile` alone if there is one, else the system's. They
-        /// are read once: a process must be started anew to trust others.
+        /// Trusts only the certificates in `cacertfile` if the URL has one, otherwise the system's.
+        /// They are read once: restart the process to trust others.
         pub(crate) async fn of(url: &AmqpUrl) -> Result<Self, String> {
             if !url.tls {
                 return Ok(Self(None));
             }
             let path = url.cacertfile.clone();
-            // Files, and hundreds of certificates to parse: nothing for an async thread.
+            // Reads files and parses hundreds of certificates, which would block an async thread.
             let connector = tokio::task::spawn_blocking(move || connector(path.as_deref())).await;
             Ok(Self(Some(connector.map_err(|error| error.to_string())??)))
         }
@@ -49,17 +49,17 @@ mod present {
     fn connector(path: Option<&Path>) -> Result<RustlsConnector, String> {
         let config = match path {
             None => RustlsConnectorConfig::new_with_native_certs()
-                .map_err(|error| format!("the system's certificates: {error}"))?,
+                .map_err(|error| format!("cannot load the system's certificates: {error}"))?,
             Some(path) => {
-                let said = |error: &dyn Display| {
-                    format!("the certificates in {}: {error}", path.display())
+                let failed = |error: &dyn Display| {
+                    format!("cannot load certificates from {}: {error}", path.display())
                 };
                 let certificates: Vec<CertificateDer<'static>> =
                     CertificateDer::pem_file_iter(path)
                         .and_then(Iterator::collect)
-                        .map_err(|error| said(&error))?;
+                        .map_err(|error| failed(&error))?;
                 if certificates.is_empty() {
-                    return Err(said(&"there are none"));
+                    return Err(failed(&"the file contains none"));
                 }
                 let mut config = RustlsConnectorConfig::default();
                 config.add_parsable_certificates(certificates);
@@ -78,7 +78,7 @@ mod absent {
 
     use crate::url::AmqpUrl;
 
-    /// Nothing to do without the feature: its scheme is not served.
+    /// Does nothing: without the feature `tls`, the scheme `amqps` is not registered.
     #[derive(Clone)]
     pub(crate) struct Tls;
 

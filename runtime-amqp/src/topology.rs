@@ -1,4 +1,4 @@
-//! Exchanges and queues of the protocol, by their real names and arguments.
+//! The names and arguments that exchanges and queues of the protocol have at the broker.
 
 use std::sync::{
     Arc,
@@ -12,37 +12,39 @@ use lapin::{
 };
 use phalanx_core::broker::{BrokerError, ConnectOptions, Exchange, QueueSpec, QueueType, Role};
 
-/// Deliveries of one message before a quorum queue gives it up. Nothing of the protocol comes near
-/// it; without any limit, 3.10 and 4.x behave differently.
+/// Redeliveries of a message after which a quorum queue dead-letters it. The protocol stays far below.
+/// It is set because the default differs: none in RabbitMQ 3.10, 20 in 4.x.
 const DELIVERY_LIMIT: i64 = 1_000;
-/// What a worker that hangs may miss: control is repeated every few seconds.
+/// Beyond these, the oldest messages are dropped. Only a worker or leader that hangs falls so far
+/// behind; what it misses is repeated every few seconds.
 const MAX_CONTROL_MESSAGES: i64 = 1_000;
 const MAX_EVENT_MESSAGES: i64 = 10_000;
 const MAX_DEAD_MESSAGES: i64 = 10_000;
 const MAX_DEAD_BYTES: i64 = 1 << 30;
 const MAX_DEAD_AGE_MS: i64 = 7 * 24 * 60 * 60 * 1_000;
-/// The broker's own bound on `x-expires`.
+/// The broker's own limit of `x-expires`, in milliseconds.
 const MAX_EXPIRES_MS: u128 = (1 << 32) - 1;
 
-/// What all names begin with.
+/// The prefix of all names at the broker, and what else determines their shape.
 #[derive(Debug, Clone)]
 pub(crate) struct Namespace {
     name: String,
     role: Role,
     queue_type: QueueType,
-    /// How many reply queues were left behind on nodes that are down.
-    replies_left: Arc<AtomicU64>,
+    /// How many reply queues this process has abandoned because their nodes are down.
+    abandoned_reply_queues: Arc<AtomicU64>,
 }
 
-/// An exchange as the broker knows it.
+/// An exchange as it is declared at the broker.
 pub(crate) struct ExchangeShape {
     pub(crate) name: String,
     pub(crate) kind: ExchangeKind,
-    /// Whether it is of no use to this side, which may then be kept from seeing it.
-    pub(crate) may_be_hidden: bool,
+    /// Whether this process can do without it: a worker never publishes tasks or dead letters, so its
+    /// user needs no right to those exchanges.
+    pub(crate) optional: bool,
 }
 
-/// A queue as the broker knows it.
+/// A queue as it is declared at the broker.
 #[derive(Debug)]
 pub(crate) struct QueueShape {
     pub(crate) name: String,
@@ -50,12 +52,12 @@ pub(crate) struct QueueShape {
     pub(crate) arguments: FieldTable,
     pub(crate) exchange: String,
     pub(crate) bindings: Vec<String>,
-    /// Whether others declare and bind it too.
+    /// Whether other processes declare and bind it too.
     pub(crate) shared: bool,
 }
 
 impl Namespace {
-    /// Longer ones would not leave room for the rest of a name.
+    /// Leaves room for the rest of a name: the broker allows 255 bytes.
     const MAX_BYTES: usize = 128;
 
     pub(crate) fn new(options: &ConnectOptions) -> Result<Self, BrokerError> {
@@ -64,19 +66,21 @@ impl Namespace {
         if name.is_empty() || name.len() > Self::MAX_BYTES || !name.chars().all(legal) {
             return Err(BrokerError::Unusable {
                 what: format!("namespace `{}`", name.chars().take(80).collect::<String>()),
-                reason: "use 1 to 128 of a-z, A-Z, 0-9 and `-_.:/`".to_owned(),
+                reason: "use 1 to 128 of the characters a-z, A-Z, 0-9 and `-_.:/`".to_owned(),
             });
         }
         Ok(Self {
             name: name.clone(),
             role: options.role,
             queue_type: options.queue_type,
-            replies_left: Arc::default(),
+            abandoned_reply_queues: Arc::default(),
         })
     }
 
-    /// All exchanges of the protocol: each topology has its own, nothing uses the default one, so
-    /// that a user needs no right to publish into any queue.
+    /// All exchanges of the protocol.
+    ///
+    /// Each namespace has its own, and nothing is published to the default exchange: a right to that
+    /// one is a right to publish into any queue.
     pub(crate) fn exchanges(&self) -> impl Iterator<Item = ExchangeShape> {
         [Exchange::Task, Exchange::Reply, Exchange::Control, Exchange::Event, Exchange::Dead]
             .into_iter()
@@ -86,12 +90,12 @@ impl Namespace {
                 Some(ExchangeShape {
                     name: self.exchange(exchange)?,
                     kind: if topic { ExchangeKind::Topic } else { ExchangeKind::Direct },
-                    may_be_hidden: for_leaders && self.role == Role::Worker,
+                    optional: for_leaders && self.role == Role::Worker,
                 })
             })
     }
 
-    /// The real name; `None` for an exchange that this version does not know.
+    /// The name of the exchange at the broker; `None` if this version does not support it.
     pub(crate) fn exchange(&self, exchange: Exchange) -> Option<String> {
         let last = match exchange {
             Exchange::Task => "task",
@@ -104,14 +108,17 @@ impl Namespace {
         Some(format!("{}.{last}", self.name))
     }
 
-    /// From now on replies come to another queue, of the same bindings: the node of this one is down.
-    /// What was in it is lost to this process, and is found to be.
-    pub(crate) fn next_reply_queue(&self) {
-        self.replies_left.fetch_add(1, Ordering::Relaxed);
+    /// Names another reply queue from now on, because the node of the present one is down. The leader
+    /// detects the loss of the replies in the abandoned queue (protocol rule 12).
+    pub(crate) fn abandon_reply_queue(&self) {
+        // Relaxed: the counter publishes no other data.
+        self.abandoned_reply_queues.fetch_add(1, Ordering::Relaxed);
     }
 
-    /// The real queue. Those that live with their connection carry its generation in their name: a
-    /// lingering old connection may hold the old one yet.
+    /// The queue's name and arguments at the broker.
+    ///
+    /// Exclusive queues have the generation of their connection in their name: the broker may not have
+    /// noticed yet that the previous connection is gone, and would refuse its queue's name (rule 24).
     pub(crate) fn queue(
         &self,
         queue: &QueueSpec,
@@ -123,7 +130,7 @@ impl Namespace {
         Ok(match queue {
             QueueSpec::Task { pool } => {
                 let quorum = self.queue_type != QueueType::Classic;
-                let mut arguments = typed(if quorum { "quorum" } else { "classic" });
+                let mut arguments = arguments_of_type(if quorum { "quorum" } else { "classic" });
                 if quorum {
                     set(&mut arguments, "x-delivery-limit", DELIVERY_LIMIT);
                 }
@@ -139,10 +146,10 @@ impl Namespace {
                 }
             }
             QueueSpec::Reply { leader, expires } => {
-                let mut arguments = typed("classic");
+                let mut arguments = arguments_of_type("classic");
                 let expires = expires.as_millis().clamp(1, MAX_EXPIRES_MS);
                 set(&mut arguments, "x-expires", expires as i64);
-                let name = match self.replies_left.load(Ordering::Relaxed) {
+                let name = match self.abandoned_reply_queues.load(Ordering::Relaxed) {
                     0 => format!("{namespace}.reply.{leader}"),
                     left => format!("{namespace}.reply.{leader}-{left}"),
                 };
@@ -156,7 +163,7 @@ impl Namespace {
                 }
             }
             QueueSpec::Control { worker, topics } => {
-                let mut arguments = typed("classic");
+                let mut arguments = arguments_of_type("classic");
                 set(&mut arguments, "x-max-length", MAX_CONTROL_MESSAGES);
                 QueueShape {
                     name: format!("{namespace}.control.{worker}-{generation}"),
@@ -168,7 +175,7 @@ impl Namespace {
                 }
             }
             QueueSpec::Event { leader } => {
-                let mut arguments = typed("classic");
+                let mut arguments = arguments_of_type("classic");
                 set(&mut arguments, "x-max-length", MAX_EVENT_MESSAGES);
                 QueueShape {
                     name: format!("{namespace}.event.{leader}-{generation}"),
@@ -180,7 +187,7 @@ impl Namespace {
                 }
             }
             QueueSpec::Dead { pool } => {
-                let mut arguments = typed("classic");
+                let mut arguments = arguments_of_type("classic");
                 set(&mut arguments, "x-max-length", MAX_DEAD_MESSAGES);
                 set(&mut arguments, "x-max-length-bytes", MAX_DEAD_BYTES);
                 set(&mut arguments, "x-message-ttl", MAX_DEAD_AGE_MS);
@@ -196,17 +203,17 @@ impl Namespace {
             unknown => {
                 return Err(BrokerError::Unusable {
                     what: format!("{unknown:?}"),
-                    reason: "this version of the RabbitMQ runtime does not know it".to_owned(),
+                    reason: "this version of the RabbitMQ broker does not support it".to_owned(),
                 });
             }
         })
     }
 }
 
-/// The type is always said: an operator may have set another default for the virtual host.
-fn typed(kind: &str) -> FieldTable {
+/// Always sets the queue type: an operator may have changed the default of the virtual host.
+fn arguments_of_type(queue_type: &str) -> FieldTable {
     let mut arguments = FieldTable::default();
-    set_text(&mut arguments, "x-queue-type", kind);
+    set_text(&mut arguments, "x-queue-type", queue_type);
     arguments
 }
 
@@ -251,7 +258,7 @@ mod tests {
     }
 
     #[test]
-    fn a_task_queue_is_durable_limited_and_has_a_net_beneath() {
+    fn a_task_queue_is_durable_and_dead_letters_what_is_rejected_or_delivered_too_often() {
         let queue = QueueSpec::Task { pool: Pool::new("gpu").unwrap() };
         let shape = namespace("ns", QueueType::Quorum).unwrap().queue(&queue, 7).unwrap();
         assert_eq!(shape.name, "ns.task.gpu");
@@ -264,7 +271,7 @@ mod tests {
     }
 
     #[test]
-    fn a_classic_task_queue_has_no_delivery_limit_which_the_broker_would_refuse() {
+    fn a_classic_task_queue_has_no_delivery_limit_because_the_broker_refuses_it() {
         let queue = QueueSpec::Task { pool: Pool::default() };
         let shape = namespace("ns", QueueType::Classic).unwrap().queue(&queue, 1).unwrap();
         assert_eq!(text(&shape, "x-queue-type").as_deref(), Some("classic"));
@@ -273,7 +280,7 @@ mod tests {
     }
 
     #[test]
-    fn queues_that_live_with_their_connection_are_named_after_it() {
+    fn exclusive_queues_are_named_after_the_generation_of_their_connection() {
         let namespace = namespace("ns", QueueType::Quorum).unwrap();
         let (leader, worker) = (LeaderId::new(), WorkerId::new());
         let event = QueueSpec::Event { leader };
@@ -289,7 +296,7 @@ mod tests {
     }
 
     #[test]
-    fn no_shared_queue_is_transient() {
+    fn queues_that_outlive_their_connection_are_durable() {
         let namespace = namespace("ns", QueueType::Quorum).unwrap();
         for queue in [
             QueueSpec::Task { pool: Pool::default() },
@@ -303,7 +310,7 @@ mod tests {
     }
 
     #[test]
-    fn a_namespace_that_makes_no_names_is_refused() {
+    fn an_invalid_namespace_is_refused() {
         for name in ["", "a b", "ä", &"n".repeat(129)] {
             assert!(namespace(name, QueueType::Quorum).is_err(), "{name}");
         }

@@ -1,48 +1,49 @@
-//! What an `amqp://` URL says.
+//! Parses `amqp://` and `amqps://` URLs.
 
 use std::{path::PathBuf, time::Duration};
 
 use phalanx_core::broker::{BrokerUrl, ConnectError};
 
-/// What an `amqp://` or `amqps://` URL says. Holds the password: deliberately without `Debug`.
+/// A parsed `amqp://` or `amqps://` URL. Deliberately without `Debug`, because it holds the password.
 pub(crate) struct AmqpUrl {
-    /// Tried in turn; at least one.
+    /// The nodes of the cluster, tried in turn; at least one.
     pub(crate) hosts: Vec<Host>,
     pub(crate) user: String,
     pub(crate) password: String,
     pub(crate) vhost: String,
     pub(crate) tls: bool,
-    /// Certificates to trust in place of the system's.
+    /// A PEM file of certificates to trust instead of the system's.
     pub(crate) cacertfile: Option<PathBuf>,
-    /// Seconds; two of them without a sign of life end the connection.
+    /// The heartbeat interval in seconds, default 10; after two of them without any data from the
+    /// broker, the connection ends.
     pub(crate) heartbeat: u16,
-    /// For one attempt at one host.
+    /// The time limit of one attempt to connect to one host; 10 s by default.
     pub(crate) connection_timeout: Duration,
 }
 
-/// One host of a URL.
+/// One host of a URL; the port defaults to 5672, or 5671 with TLS.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) struct Host {
     pub(crate) name: String,
     pub(crate) port: u16,
 }
 
-const HEARTBEAT: u16 = 10;
-const CONNECTION_TIMEOUT: Duration = Duration::from_secs(10);
-/// A short string of AMQP.
+const DEFAULT_HEARTBEAT: u16 = 10;
+const DEFAULT_CONNECTION_TIMEOUT: Duration = Duration::from_secs(10);
+/// The length of a short string of AMQP.
 const MAX_VHOST_BYTES: usize = 255;
 
 impl AmqpUrl {
-    /// Reads `amqp[s]://[user[:password]@]host[:port][,host[:port]…][/vhost][?parameters]`.
+    /// Parses `amqp[s]://[user[:password]@]host[:port][,host[:port]…][/vhost][?parameters]`.
     pub(crate) fn parse(url: &BrokerUrl) -> Result<Self, ConnectError> {
-        read(url.expose_secrets())
+        parse(url.expose_secrets())
             .map_err(|reason| ConnectError::Url { url: url.to_string(), reason })
     }
 }
 
-/// The reasons never quote what could be a piece of a password: a slip of the pen (an unescaped
-/// `/` or `@`) makes any part of the URL one.
-fn read(url: &str) -> Result<AmqpUrl, String> {
+/// Errors never quote the URL: one unescaped `/` or `@` in the password puts a part of it anywhere in
+/// the URL.
+fn parse(url: &str) -> Result<AmqpUrl, String> {
     let (scheme, rest) = url.split_once("://").ok_or("it has no scheme")?;
     let tls = match scheme {
         "amqp" => false,
@@ -50,8 +51,8 @@ fn read(url: &str) -> Result<AmqpUrl, String> {
         _ => return Err("the scheme is neither `amqp` nor `amqps`".to_owned()),
     };
     let (rest, query) = rest.split_once('?').unwrap_or((rest, ""));
-    let (credentials, place) = match rest.rsplit_once('@') {
-        Some((credentials, place)) => (Some(credentials), place),
+    let (credentials, location) = match rest.rsplit_once('@') {
+        Some((credentials, location)) => (Some(credentials), location),
         None => (None, rest),
     };
     let (user, password) = match credentials {
@@ -61,9 +62,10 @@ fn read(url: &str) -> Result<AmqpUrl, String> {
         }
         None => ("guest".to_owned(), "guest".to_owned()),
     };
-    let (hosts, vhost) = place.split_once('/').unwrap_or((place, ""));
+    let (hosts, vhost) = location.split_once('/').unwrap_or((location, ""));
     let vhost = match decode(vhost, "virtual host")? {
-        // A slash at the end means the default, as people write it, and not a host without a name.
+        // `amqp://host/` means the default virtual host to most people; strictly it is one without a
+        // name.
         empty if empty.is_empty() => "/".to_owned(),
         vhost if vhost.len() > MAX_VHOST_BYTES => {
             return Err(format!("the virtual host is longer than {MAX_VHOST_BYTES} bytes"));
@@ -72,29 +74,30 @@ fn read(url: &str) -> Result<AmqpUrl, String> {
     };
     let default_port = if tls { 5671 } else { 5672 };
     let hosts =
-        hosts.split(',').map(|host| read_host(host, default_port)).collect::<Result<_, _>>()?;
+        hosts.split(',').map(|host| parse_host(host, default_port)).collect::<Result<_, _>>()?;
 
-    let mut read = AmqpUrl {
+    let mut parsed = AmqpUrl {
         hosts,
         user,
         password,
         vhost,
         tls,
         cacertfile: None,
-        heartbeat: HEARTBEAT,
-        connection_timeout: CONNECTION_TIMEOUT,
+        heartbeat: DEFAULT_HEARTBEAT,
+        connection_timeout: DEFAULT_CONNECTION_TIMEOUT,
     };
     for parameter in query.split('&').filter(|parameter| !parameter.is_empty()) {
-        read.set(parameter)?;
+        parsed.set(parameter)?;
     }
-    Ok(read)
+    Ok(parsed)
 }
 
 impl AmqpUrl {
-    /// An unknown parameter is refused: a mistyped `cacertfile` must not silently trust others.
+    /// Refuses unknown parameters: a mistyped `cacertfile` must not silently trust the system's
+    /// certificates.
     fn set(&mut self, parameter: &str) -> Result<(), String> {
         let (name, value) = parameter.split_once('=').unwrap_or((parameter, ""));
-        let number = || format!("the parameter `{name}` is not a number that fits");
+        let number = || format!("the value of `{name}` is not a number or too large");
         match name {
             "heartbeat" => self.heartbeat = value.parse().map_err(|_| number())?,
             "connection_timeout" => {
@@ -102,11 +105,11 @@ impl AmqpUrl {
                 self.connection_timeout = Duration::from_millis(milliseconds.max(1).into());
             }
             "cacertfile" if !self.tls => {
-                return Err("`cacertfile` needs `amqps://`".to_owned());
+                return Err("`cacertfile` is only allowed with `amqps://`".to_owned());
             }
             "cacertfile" => self.cacertfile = Some(decode(value, "cacertfile")?.into()),
             _ => {
-                return Err("a parameter is none of `heartbeat`, `connection_timeout` and \
+                return Err("unknown parameter; use `heartbeat`, `connection_timeout` or \
                             `cacertfile`"
                     .to_owned());
             }
@@ -115,11 +118,11 @@ impl AmqpUrl {
     }
 }
 
-fn read_host(text: &str, default_port: u16) -> Result<Host, String> {
+fn parse_host(text: &str, default_port: u16) -> Result<Host, String> {
     let (name, port) = match text.strip_prefix('[') {
-        // An IPv6 address: its colons are not the port's.
+        // An IPv6 address, whose colons do not separate a port.
         Some(rest) => {
-            let (name, port) = rest.split_once(']').ok_or("a `[` is not closed")?;
+            let (name, port) = rest.split_once(']').ok_or("a `[` is not closed by `]`")?;
             (name, port.strip_prefix(':').or(port.is_empty().then_some("")))
         }
         None => match text.split_once(':') {
@@ -140,7 +143,7 @@ fn read_host(text: &str, default_port: u16) -> Result<Host, String> {
     Ok(Host { name, port })
 }
 
-/// Resolves `%xx`.
+/// Decodes `%xx`; errors name the part of the URL as `what`.
 fn decode(text: &str, what: &str) -> Result<String, String> {
     let mut bytes = Vec::with_capacity(text.len());
     let mut rest = text.as_bytes();
@@ -171,10 +174,11 @@ mod tests {
     }
 
     #[test]
-    fn all_parts_of_a_url_are_read() {
-        let url =
-            read("amqp://ann:p%40ss@one:1,two,[::1]:3/v%2fhost?heartbeat=7&connection_timeout=250")
-                .unwrap();
+    fn all_parts_of_a_url_are_parsed() {
+        let url = parse(
+            "amqp://ann:p%40ss@one:1,two,[::1]:3/v%2fhost?heartbeat=7&connection_timeout=250",
+        )
+        .unwrap();
         assert_eq!(url.hosts, [host("one", 1), host("two", 5672), host("::1", 3)]);
         assert_eq!((url.user.as_str(), url.password.as_str()), ("ann", "p@ss"));
         assert_eq!(url.vhost, "v/host");
@@ -184,25 +188,25 @@ mod tests {
     }
 
     #[test]
-    fn what_a_url_leaves_out_has_the_usual_default() {
+    fn missing_parts_of_a_url_have_the_usual_defaults() {
         for text in ["amqp://localhost", "amqp://localhost/", "amqp://localhost/%2f"] {
-            let url = read(text).unwrap();
+            let url = parse(text).unwrap();
             assert_eq!(url.hosts, [host("localhost", 5672)]);
             assert_eq!((url.user.as_str(), url.password.as_str()), ("guest", "guest"));
             assert_eq!((url.vhost.as_str(), url.heartbeat), ("/", 10));
         }
-        assert_eq!(read("amqps://host").unwrap().hosts, [host("host", 5671)]);
+        assert_eq!(parse("amqps://host").unwrap().hosts, [host("host", 5671)]);
     }
 
     #[test]
-    fn a_password_with_unescaped_characters_is_read_as_it_is_shown() {
-        let url = read("amqp://ann:se@c/r:et@host/v").unwrap();
+    fn a_password_may_contain_unescaped_separators() {
+        let url = parse("amqp://ann:se@c/r:et@host/v").unwrap();
         assert_eq!(url.password, "se@c/r:et");
         assert_eq!(url.hosts, [host("host", 5672)]);
     }
 
     #[test]
-    fn a_bad_url_is_refused_without_its_password() {
+    fn errors_of_malformed_urls_do_not_quote_the_password() {
         for text in [
             "amqp://ann:secret@host:secret/v",
             "amqp://ann:secret",
@@ -214,9 +218,9 @@ mod tests {
             "amqp://ann:x@host?heartbeat=secret",
             "amqp://ann:x@host?cacertfile=secret",
         ] {
-            let reason = read(text).err().unwrap_or_else(|| panic!("{text} is taken"));
+            let reason = parse(text).err().unwrap_or_else(|| panic!("{text} is accepted"));
             assert!(!reason.contains("secret"), "{text}: {reason}");
         }
-        assert!(read(&format!("amqp://host/{}", "v".repeat(256))).is_err());
+        assert!(parse(&format!("amqp://host/{}", "v".repeat(256))).is_err());
     }
 }

@@ -1,4 +1,4 @@
-//! The broker.
+//! The broker: one connection, its publisher and the workers that it has started.
 
 use std::sync::Arc;
 
@@ -10,78 +10,114 @@ use phalanx_core::broker::{
 use tokio::sync::watch;
 
 use crate::{
-    Faults, connection::Connection, consumer::MemoryConsumer, options::InMemoryOptions,
-    topology::Topology, workers::Workers,
+    Faults, connection::Connection, consumer::InMemoryConsumer, options::InMemoryOptions,
+    publisher::Publisher, topology::Topology, workers::Workers,
 };
 
-/// A connection to a broker in memory.
+/// A connection to an in-memory broker.
 ///
-/// [`new`](Self::new) makes a broker and the first connection to it, [`connect`](Self::connect)
-/// further ones. Dropping or closing a connection does what it does on RabbitMQ: its consumers end,
-/// what they had not settled is delivered to others, its exclusive queues are gone. The broker is
-/// gone with its last connection.
+/// [`new`](Self::new) creates a broker and the first connection to it, [`connect`](Self::connect)
+/// opens further ones, for example for a second leader. The broker exists as long as one of its
+/// connections.
+///
+/// Closing or dropping a connection has the same effect as with RabbitMQ: its consumers end, their
+/// unsettled messages are delivered to others, and its exclusive queues are deleted. Queues are bounded
+/// by the flow control of the leader, and otherwise only by memory; nothing is written to disk.
+///
+/// For a single leader, the URL `memory://` is enough. Create the broker yourself for several leaders,
+/// or to inject [`Faults`]:
+///
+/// ```
+/// use std::sync::Arc;
+///
+/// use phalanx::{inmemory::InMemoryBroker, prelude::*};
+///
+/// #[operation]
+/// fn square(n: u64) -> u64 {
+///     n * n
+/// }
+///
+/// # #[tokio::main]
+/// # async fn main() -> Result<(), phalanx::Error> {
+/// let broker = InMemoryBroker::new();
+/// broker.start_workers(2);
+/// // Two leaders share the workers.
+/// let one = Runtime::builder().lead(Arc::new(broker.connect())).await?;
+/// let two = Runtime::builder().lead(Arc::new(broker.connect())).await?;
+/// let squares = IndexedStream::from(0..3u64).map(Square).collect(&one).await?;
+/// assert_eq!(squares, [0, 1, 4]);
+/// let squares = IndexedStream::from(3..5u64).map(Square).collect(&two).await?;
+/// assert_eq!(squares, [9, 16]);
+/// # one.close().await;
+/// # two.close().await;
+/// # Ok(())
+/// # }
+/// ```
 #[derive(Debug)]
 pub struct InMemoryBroker {
     url: BrokerUrl,
     connection: Arc<Connection>,
+    publisher: Publisher,
     workers: Workers,
 }
 
 impl InMemoryBroker {
-    /// A broker with the default options.
+    /// Creates a broker with the default options.
     pub fn new() -> Self {
         Self::with_options(InMemoryOptions::default())
     }
 
-    /// A broker with these options.
+    /// Creates a broker with these options.
     pub fn with_options(options: InMemoryOptions) -> Self {
         Self::connected_to(Arc::new(Topology::new(options)))
     }
 
-    /// A broker that misbehaves.
-    pub fn with_misbehaviour(faults: Faults) -> Self {
+    /// Creates a broker that injects these faults; see [`Faults`] for an example.
+    pub fn with_faults(faults: Faults) -> Self {
         Self::with_options(InMemoryOptions { faults: Some(faults), ..InMemoryOptions::default() })
     }
 
-    /// Another connection to the same broker.
+    /// Opens another connection to the same broker.
     pub fn connect(&self) -> Self {
         Self::connected_to(self.connection.topology.clone())
     }
 
-    /// Breaks this connection, as a network would; it comes back at once.
+    /// Breaks this connection, as a network failure would; it reconnects at once.
     ///
-    /// Its consumers are interrupted, what they had not settled is delivered again, and its
-    /// exclusive queues are declared anew.
+    /// Its consumers are interrupted and resume, their unsettled messages are delivered again, and its
+    /// exclusive queues are deleted and declared again. Does nothing after `close`.
     pub fn interrupt(&self) {
         self.connection.interrupt();
     }
 
-    /// Starts a worker in this process with so many slots, on a connection of its own; it ends with
-    /// this connection.
+    /// Starts a worker with `slots` concurrent blocking executions in this process, on a connection of
+    /// its own. It stops with this connection.
     ///
-    /// It serves the pool `default` and all that the operations of this program name. For any
-    /// other pool whose queue this connection declares, as a leader does before it uses one, one
-    /// more worker is started.
+    /// The worker serves the pool `default` and all pools that operations of this program name. When
+    /// this connection declares the task queue of another pool, as a leader does before it uses one, a
+    /// further worker with as many slots is started for that pool.
     ///
-    /// A worker that has given up as many threads as it has slots, to operations that outlasted
-    /// their timeout and did not end, is replaced by a fresh one. Those threads stay until the
-    /// process ends; at a thousand of them no worker comes any more.
+    /// If an operation exceeds its timeout and does not return, its thread is abandoned and lasts until
+    /// the process ends. A worker that has abandoned as many threads as it has slots is replaced. After
+    /// 1,000 abandoned threads, it is not replaced any more and its pools have no worker.
     ///
     /// # Panics
-    /// Outside of a tokio runtime.
+    /// If called outside of a tokio runtime.
     pub fn start_workers(&self, slots: usize) {
-        self.workers.start(self, slots);
+        self.workers.start(slots, || Arc::new(self.connect()));
     }
 
     fn connected_to(topology: Arc<Topology>) -> Self {
+        let connection = Connection::open(topology);
         Self {
             url: BrokerUrl::memory(),
-            connection: Connection::open(topology),
+            publisher: Publisher::new(connection.clone()),
+            connection,
             workers: Workers::default(),
         }
     }
 
-    fn open(&self) -> Result<&Arc<Connection>, BrokerError> {
+    fn open_connection(&self) -> Result<&Arc<Connection>, BrokerError> {
         match self.connection.is_closed() {
             false => Ok(&self.connection),
             true => Err(BrokerError::Closed),
@@ -108,9 +144,9 @@ impl Broker for InMemoryBroker {
     }
 
     async fn declare(&self, queue: &QueueSpec) -> Result<DeclaredQueue, BrokerError> {
-        let connection = self.open()?;
+        let connection = self.open_connection()?;
         if let QueueSpec::Task { pool } = queue {
-            self.workers.serve(self, pool);
+            self.workers.serve(pool, || Arc::new(self.connect()));
         }
         let queue = connection.topology.declare(queue, connection.id)?;
         let (messages, consumers) = queue.counts();
@@ -118,7 +154,7 @@ impl Broker for InMemoryBroker {
     }
 
     async fn publish(&self, address: &Address, message: Message) -> Result<(), PublishError> {
-        self.connection.publish(address, message).map(drop)
+        self.publisher.publish(address, message).map(drop)
     }
 
     async fn publish_mandatory(
@@ -126,7 +162,7 @@ impl Broker for InMemoryBroker {
         address: &Address,
         message: Message,
     ) -> Result<bool, PublishError> {
-        self.connection.publish(address, message)
+        self.publisher.publish(address, message)
     }
 
     async fn consume(
@@ -134,12 +170,12 @@ impl Broker for InMemoryBroker {
         queue: &QueueSpec,
         prefetch: u16,
     ) -> Result<Box<dyn Consumer>, BrokerError> {
-        let connection = self.open()?;
-        Ok(Box::new(MemoryConsumer::new(connection.clone(), queue.clone(), prefetch)?))
+        let connection = self.open_connection()?;
+        Ok(Box::new(InMemoryConsumer::new(connection.clone(), queue.clone(), prefetch)?))
     }
 
     async fn delete(&self, queue: &QueueSpec) -> Result<(), BrokerError> {
-        let connection = self.open()?;
+        let connection = self.open_connection()?;
         connection.topology.delete(queue, connection.id)
     }
 
@@ -159,7 +195,7 @@ mod tests {
 
     use bytes::Bytes;
     use phalanx_core::{
-        broker::{Consumption, Delivery, Exchange, Pool, Properties, Settle},
+        broker::{Consumption, Delivery, Pool, Properties, Settle, Topic},
         id::{LeaderId, WorkerId},
     };
     use tokio::time::{Instant, advance};
@@ -171,7 +207,7 @@ mod tests {
     }
 
     fn to_tasks() -> Address {
-        Address::new(Exchange::Task, Pool::DEFAULT)
+        Address::tasks(&Pool::default())
     }
 
     fn message(body: impl Into<Bytes>) -> Message {
@@ -186,7 +222,7 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn an_interrupted_consumer_comes_back_and_gets_again_what_it_had_not_settled() {
+    async fn an_interrupted_consumer_resumes_and_receives_its_unsettled_messages_again() {
         let broker = InMemoryBroker::new();
         let mut consumer = broker.consume(&tasks(), 4).await.unwrap();
         for body in ["a", "b", "c"] {
@@ -197,7 +233,7 @@ mod tests {
 
         broker.interrupt();
         let Some(Consumption::Resumed { generation }) = consumer.next().await else {
-            panic!("the consumer does not say that it was interrupted")
+            panic!("the consumer does not report that it was interrupted")
         };
         assert_eq!(generation, 2);
         assert_eq!(broker.health().borrow().generation, 2);
@@ -206,7 +242,7 @@ mod tests {
         let fresh = delivery(&mut consumer).await;
         assert_eq!((&fresh.message.body[..], fresh.redelivered), (&b"c"[..], false));
 
-        // Settling a delivery of the earlier connection touches none of the new one.
+        // Settling a delivery of the earlier connection does not settle one of the new connection.
         held.settle(Settle::Ack);
         assert_eq!(broker.declare(&tasks()).await.unwrap().messages, 0);
         broker.interrupt();
@@ -216,18 +252,18 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn an_exclusive_queue_is_made_anew_after_an_interruption() {
+    async fn an_exclusive_queue_is_declared_again_after_an_interruption() {
         let broker = InMemoryBroker::new();
-        let spec = QueueSpec::Control { worker: WorkerId::new(), topics: vec!["all".to_owned()] };
-        let all = Address::new(Exchange::Control, "all");
+        let spec = QueueSpec::control(WorkerId::new());
+        let all = Address::control(Topic::AllWorkers);
         let mut consumer = broker.consume(&spec, 1).await.unwrap();
         broker.interrupt();
-        assert!(!broker.publish_mandatory(&all, message("unheard")).await.unwrap());
+        assert!(!broker.publish_mandatory(&all, message("before")).await.unwrap());
         assert!(matches!(consumer.next().await, Some(Consumption::Resumed { .. })));
-        assert!(broker.publish_mandatory(&all, message("heard")).await.unwrap());
-        let heard = delivery(&mut consumer).await;
-        assert_eq!(heard.message.body, "heard");
-        heard.settle(Settle::Ack);
+        assert!(broker.publish_mandatory(&all, message("after")).await.unwrap());
+        let received = delivery(&mut consumer).await;
+        assert_eq!(received.message.body, "after");
+        received.settle(Settle::Ack);
     }
 
     #[tokio::test]
@@ -241,12 +277,12 @@ mod tests {
     }
 
     #[tokio::test(start_paused = true)]
-    async fn a_reply_queue_expires_without_a_consumer_and_not_with_one() {
+    async fn a_reply_queue_expires_only_while_it_has_no_consumer() {
         let broker = InMemoryBroker::new();
         let leader = LeaderId::new();
         let expires = Duration::from_secs(60);
         let spec = QueueSpec::Reply { leader, expires };
-        let address = Address::new(Exchange::Reply, leader.to_string());
+        let address = Address::replies(leader);
         let reachable = || broker.publish_mandatory(&address, message("x"));
 
         let consumer = broker.consume(&spec, 1).await.unwrap();
@@ -254,17 +290,17 @@ mod tests {
         assert!(reachable().await.unwrap(), "it has a consumer");
         drop(consumer);
         advance(expires / 2).await;
-        assert!(reachable().await.unwrap(), "its time is not over");
+        assert!(reachable().await.unwrap(), "it has not expired yet");
         broker.declare(&spec).await.unwrap();
         advance(expires / 2).await;
-        assert!(reachable().await.unwrap(), "a declaration keeps it");
+        assert!(reachable().await.unwrap(), "a declaration restarts the expiry");
         advance(expires).await;
         assert!(!reachable().await.unwrap());
         assert_eq!(broker.declare(&spec).await.unwrap().messages, 0, "it is a new queue");
     }
 
     #[tokio::test]
-    async fn what_comes_back_for_ever_ends_with_the_dead_letters() {
+    async fn a_task_that_is_requeued_too_often_becomes_a_dead_letter() {
         let broker = InMemoryBroker::new();
         let mut consumer = broker.consume(&tasks(), 1).await.unwrap();
         broker.publish(&to_tasks(), message("poison")).await.unwrap();
@@ -274,14 +310,14 @@ mod tests {
             delivery.settle(Settle::Requeue);
         }
         assert_eq!(deliveries, 1_001);
-        let dead = QueueSpec::Dead { pool: Pool::default() };
-        assert_eq!(broker.declare(&dead).await.unwrap().messages, 1);
+        let dead_letters = QueueSpec::Dead { pool: Pool::default() };
+        assert_eq!(broker.declare(&dead_letters).await.unwrap().messages, 1);
     }
 
     #[tokio::test]
-    async fn a_broken_connection_leaves_open_whether_the_message_was_taken() {
-        let taken = async |seed| {
-            let broker = InMemoryBroker::with_misbehaviour(Faults::none(seed).disconnect(1.0));
+    async fn a_broken_connection_leaves_unknown_whether_the_broker_has_the_message() {
+        let messages = async |seed| {
+            let broker = InMemoryBroker::with_faults(Faults::none(seed).disconnect(1.0));
             broker.declare(&tasks()).await.unwrap();
             let lost = broker.publish(&to_tasks(), message("x")).await;
             assert!(matches!(lost, Err(PublishError::Lost)), "{lost:?}");
@@ -289,21 +325,21 @@ mod tests {
         };
         let mut seen = [false; 2];
         for seed in 0..64 {
-            seen[taken(seed).await as usize] = true;
+            seen[messages(seed).await as usize] = true;
         }
-        assert_eq!(seen, [true, true], "both happen");
+        assert_eq!(seen, [true, true], "some are queued, some are not");
     }
 
     #[tokio::test]
-    async fn duplicates_disorder_delays_and_broken_connections_lose_nothing() {
+    async fn duplicates_reordering_delays_and_broken_connections_lose_no_message() {
         for seed in 0..20 {
-            let broker = InMemoryBroker::with_misbehaviour(Faults::seeded(seed));
+            let broker = InMemoryBroker::with_faults(Faults::seeded(seed));
             let publisher = broker.connect();
             let mut consumer = broker.consume(&tasks(), 8).await.unwrap();
             let mut unsettled = Vec::new();
             for n in 0u32..200 {
                 let body = Bytes::copy_from_slice(&n.to_le_bytes());
-                // Whoever does not know whether a message was taken publishes it again.
+                // A publisher that does not know whether the broker has the message publishes it again.
                 while publisher.publish(&to_tasks(), message(body.clone())).await.is_err() {}
             }
             let mut seen = BTreeMap::<u32, usize>::new();
@@ -328,9 +364,9 @@ mod tests {
     }
 
     #[tokio::test(start_paused = true)]
-    async fn a_delayed_message_comes_within_the_longest_delay() {
+    async fn a_delayed_message_arrives_within_the_longest_delay() {
         let longest = Duration::from_secs(10);
-        let broker = InMemoryBroker::with_misbehaviour(Faults::none(1).delay(1.0, longest));
+        let broker = InMemoryBroker::with_faults(Faults::none(1).delay(1.0, longest));
         let mut consumer = broker.consume(&tasks(), 1).await.unwrap();
         let start = Instant::now();
         broker.publish(&to_tasks(), message("late")).await.unwrap();
@@ -341,8 +377,8 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn a_lost_message_was_taken_all_the_same() {
-        let broker = InMemoryBroker::with_misbehaviour(Faults::none(1).lose(1.0));
+    async fn a_lost_message_is_confirmed_all_the_same() {
+        let broker = InMemoryBroker::with_faults(Faults::none(1).lose(1.0));
         broker.declare(&tasks()).await.unwrap();
         broker.publish(&to_tasks(), message("x")).await.unwrap();
         assert_eq!(broker.declare(&tasks()).await.unwrap().messages, 0);

@@ -1,4 +1,4 @@
-//! One connection to the broker: what goes when it goes, and what comes back with it.
+//! One connection to the broker: what is lost with it, and how it reconnects.
 
 use std::sync::{
     Arc, Mutex, Weak,
@@ -8,14 +8,20 @@ use std::sync::{
 use phalanx_core::broker::Health;
 use tokio::sync::watch;
 
-use crate::{lock::lock, queue::Subscriber, subscription::Subscription, topology::Topology};
+use crate::{
+    fault_injector::FaultInjector, lock::lock, queue::Subscriber, subscription::Subscription,
+    topology::Topology,
+};
 
-/// One connection. There is no wire: what it stands for is what is lost when it breaks.
+/// A connection. It transports nothing, but owns what is lost with it: consumers, their unsettled
+/// deliveries and exclusive queues.
 #[derive(Debug)]
 pub(crate) struct Connection {
+    /// Unique among the connections of the broker; never reused.
     pub(crate) id: u64,
     pub(crate) topology: Arc<Topology>,
     health: watch::Sender<Health>,
+    /// Set once, by `close`. See `add` for the race between the two.
     closed: AtomicBool,
     consumers: Mutex<Vec<Weak<Subscription>>>,
 }
@@ -46,19 +52,20 @@ impl Connection {
         self.closed.load(Ordering::Acquire)
     }
 
-    /// From now on the consumer goes when the connection goes.
+    /// Makes the consumer share the fate of the connection.
     pub(crate) fn add(&self, consumer: &Arc<Subscription>) {
         let mut consumers = lock(&self.consumers);
         consumers.retain(|known| known.strong_count() > 0);
         consumers.push(Arc::downgrade(consumer));
         drop(consumers);
-        // Whoever closed in between did not find this consumer in the list.
+        // `close` sets the flag before it locks the list. Either it finds this consumer in the list, or
+        // it locked the list first, and this load sees the flag.
         if self.is_closed() {
             consumer.end();
         }
     }
 
-    /// Breaks, and comes back at once. Consumers hear of it when they next look.
+    /// Loses the connection and reconnects at once. Consumers resume at their next poll.
     pub(crate) fn interrupt(&self) {
         if self.is_closed() {
             return;
@@ -70,10 +77,15 @@ impl Connection {
             health.generation += 1;
             health.connected = !self.is_closed();
         });
-        tracing::debug!(connection = self.id, generation = self.generation(), "interrupted");
+        tracing::debug!(
+            connection = self.id,
+            generation = self.generation(),
+            "connection interrupted"
+        );
     }
 
-    /// Goes for good.
+    /// Closes permanently: ends all consumers and deletes the exclusive queues. A second call does
+    /// nothing.
     pub(crate) fn close(&self) {
         if self.closed.swap(true, Ordering::AcqRel) {
             return;
@@ -83,8 +95,15 @@ impl Connection {
         self.topology.delete_owned(self.id);
     }
 
+    /// Loses the connection if the fault injector decides so for this delivery.
+    pub(crate) fn inject_disconnect(&self) {
+        if self.topology.faults.as_ref().is_some_and(FaultInjector::disconnects_consumer) {
+            self.interrupt();
+        }
+    }
+
     fn each_consumer(&self, act: impl Fn(&Subscription)) {
-        // Acting takes other locks: not under this one.
+        // `act` takes other locks, so it runs outside this one.
         let consumers: Vec<_> = lock(&self.consumers).iter().filter_map(Weak::upgrade).collect();
         consumers.iter().for_each(|consumer| act(consumer));
     }

@@ -1,4 +1,4 @@
-//! Takes messages from one queue.
+//! The consumer that [`consume`](phalanx_core::broker::Broker::consume) returns.
 
 use std::sync::Arc;
 
@@ -11,15 +11,15 @@ use crate::{
     subscription::{Subscription, Taken},
 };
 
-/// Takes messages from one queue.
+/// Takes messages from one queue, and resumes after every interruption.
 #[derive(Debug)]
-pub(crate) struct MemoryConsumer {
+pub(crate) struct InMemoryConsumer {
     connection: Arc<Connection>,
     spec: QueueSpec,
     subscription: Arc<Subscription>,
 }
 
-impl MemoryConsumer {
+impl InMemoryConsumer {
     pub(crate) fn new(
         connection: Arc<Connection>,
         spec: QueueSpec,
@@ -29,14 +29,15 @@ impl MemoryConsumer {
         let topology = connection.topology.clone();
         let subscription = Arc::new(Subscription::new(topology, queue.clone(), prefetch));
         if !queue.attach(&subscription) {
-            // Deleted since it was declared: the first look brings the consumer back.
+            // The queue was deleted since it was declared: the first poll resumes the consumer.
             subscription.interrupt();
         }
         connection.add(&subscription);
         Ok(Self { connection, spec, subscription })
     }
 
-    /// Declares and consumes again; `None` when that cannot be.
+    /// Declares the queue and consumes from it again; `None` if that is impossible, which ends the
+    /// consumer.
     fn resume(&self) -> Option<Consumption> {
         loop {
             if self.connection.is_closed() {
@@ -46,13 +47,13 @@ impl MemoryConsumer {
             let queue = match self.connection.topology.declare(&self.spec, self.connection.id) {
                 Ok(queue) => queue,
                 Err(error) => {
-                    tracing::error!(queue = ?self.spec, %error, "a consumer cannot come back");
+                    tracing::error!(queue = ?self.spec, %error, "cannot consume again; the consumer ends");
                     self.subscription.end();
                     return None;
                 }
             };
-            // Live before it is attached: who deletes the queue from here on either finds the
-            // consumer in it and interrupts it, or lets `attach` fail.
+            // Live before it is attached: if the queue is deleted from here on, either the deletion
+            // finds the consumer in it and interrupts it, or `attach` fails.
             if !self.subscription.resume(queue.clone()) {
                 return None;
             }
@@ -63,11 +64,11 @@ impl MemoryConsumer {
         }
     }
 
-    /// What can be had at once, or what there is to wait for.
-    fn look(&self) -> Result<Option<Consumption>, Wait> {
+    /// What is available now, or else what to wait for.
+    fn poll(&self) -> Result<Option<Consumption>, Wait> {
         match self.subscription.take() {
             Taken::Delivery(delivery) => {
-                self.connection.interrupt_by_chance();
+                self.connection.inject_disconnect();
                 Ok(Some(Consumption::Delivery(delivery)))
             }
             Taken::Interrupted => Ok(self.resume()),
@@ -80,23 +81,25 @@ impl MemoryConsumer {
 
 /// What a consumer waits for.
 enum Wait {
+    /// Until something is settled: the prefetch is used up.
     Settled,
+    /// Until a message arrives in the queue.
     Arrived(Arc<Queue>),
 }
 
 #[async_trait]
-impl Consumer for MemoryConsumer {
-    // Cancel-safe: a message is taken in `look`, and between that and the return there is no await.
+impl Consumer for InMemoryConsumer {
+    // Cancel-safe: `poll` takes a message, and nothing is awaited between that and the return.
     async fn next(&mut self) -> Option<Consumption> {
         loop {
             let changed = self.subscription.changed();
-            match self.look() {
+            match self.poll() {
                 Ok(consumption) => return consumption,
                 Err(Wait::Settled) => changed.await,
                 Err(Wait::Arrived(queue)) => {
                     let mut arrived = std::pin::pin!(queue.arrived());
                     arrived.as_mut().enable();
-                    // A message may have come after the look and before the registration.
+                    // A message that arrived between `poll` and `enable` has woken no one.
                     if queue.is_empty() {
                         tokio::select! {
                             () = arrived => {}
@@ -109,7 +112,7 @@ impl Consumer for MemoryConsumer {
     }
 
     fn try_next(&mut self) -> Option<Consumption> {
-        self.look().ok().flatten()
+        self.poll().ok().flatten()
     }
 
     async fn set_prefetch(&mut self, prefetch: u16) {
@@ -121,8 +124,8 @@ impl Consumer for MemoryConsumer {
     }
 }
 
-impl Drop for MemoryConsumer {
+impl Drop for InMemoryConsumer {
     fn drop(&mut self) {
-        self.subscription.let_go();
+        self.subscription.release();
     }
 }

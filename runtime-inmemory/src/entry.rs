@@ -1,4 +1,4 @@
-//! What `memory://` comes to.
+//! Registers the broker for URLs with the scheme `memory://`.
 
 use std::sync::Arc;
 
@@ -21,10 +21,10 @@ fn connect(url: &BrokerUrl, options: &ConnectOptions) -> Result<Arc<dyn Broker>,
         return Err(ConnectError::Setup {
             url: url.to_string(),
             source: BrokerError::Unusable {
-                what: "the broker in memory".to_owned(),
-                reason: "it ends with its process, so a worker of its own hears of no leader. \
-                         A leader over `memory://` brings its workers along; for workers in \
-                         other processes give both the URL of a RabbitMQ, \
+                what: "the in-memory broker".to_owned(),
+                reason: "it exists only within its own process, so a separate worker cannot reach \
+                         any leader. A leader with `memory://` starts its own workers; for workers in \
+                         other processes, give leader and workers the URL of a RabbitMQ broker: \
                          `amqp://user:password@host/vhost`"
                     .to_owned(),
             },
@@ -45,7 +45,7 @@ mod tests {
     use super::*;
 
     #[tokio::test]
-    async fn a_worker_of_its_own_is_refused_with_advice() {
+    async fn a_separate_worker_is_refused_with_advice() {
         let url = BrokerUrl::memory();
         let refused = connect(url, ConnectOptions::new(Role::Worker)).await.unwrap_err();
         let advice = refused.source().map(ToString::to_string).unwrap_or_default();

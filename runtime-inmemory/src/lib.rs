@@ -1,25 +1,38 @@
-//! The broker in memory: what `memory://` names.
+//! The in-memory broker of Phalanx, which URLs with the scheme `memory://` connect to.
 //!
-//! It carries the same bytes as RabbitMQ does and keeps to the same rules where the protocol looks:
-//! competing consumers with a prefetch, redelivery of what a lost consumer held, dead letters,
-//! queues that go with their connection. Nothing outlives the process.
+//! It carries the same bytes as RabbitMQ and keeps the rules that the protocol relies on: competing
+//! consumers with a prefetch, redelivery of what a lost consumer held, dead letters, queues that are
+//! deleted with their connection. It exists only within its process.
 //!
-//! It can be told to misbehave from a seed ([`Faults`]): a unit test of your operations then
-//! sees what they will meet on a fleet.
+//! Programs use it as `phalanx::inmemory`. [`InMemoryBroker`] connects several leaders in one process, and
+//! injects [`Faults`]: a unit test then shows how your operations behave on an unreliable network.
 
-mod acker;
+// The broker, how a URL finds it, and the workers that it starts.
 mod broker;
-mod connection;
-mod consumer;
 mod entry;
-mod faults;
-mod lock;
 mod options;
-mod publisher;
-mod queue;
-mod subscription;
-mod topology;
 mod workers;
+
+// A connection, and what it publishes. `fault_injector` decides which of the `faults` a message meets.
+mod connection;
+mod fault_injector;
+mod faults;
+mod publisher;
+
+// Exchanges and queues: `topology` is what all connections share, `routes` the bindings, `topic` their
+// patterns.
+mod queue;
+mod routes;
+mod topic;
+mod topology;
+
+// Consuming: `consumer` yields deliveries, `subscription` is the broker's side of it, which also settles,
+// `unsettled` what that holds.
+mod consumer;
+mod subscription;
+mod unsettled;
+
+mod lock;
 
 pub use broker::InMemoryBroker;
 pub use faults::Faults;

@@ -1,82 +1,84 @@
-//! How a message gets into its queue.
+//! Publishes messages: routes them to queues, with the faults that are injected.
 
 use std::{sync::Arc, time::Duration};
 
 use phalanx_core::broker::{Address, Message, PublishError};
 use tokio::runtime::Handle;
 
-use crate::{
-    connection::Connection,
-    faults::{Chance, Fate},
-};
+use crate::{connection::Connection, fault_injector::PublishFaults};
 
-impl Connection {
-    /// Queues a message; whether any queue got it.
+/// Publishes messages on one connection.
+#[derive(Debug)]
+pub(crate) struct Publisher {
+    connection: Arc<Connection>,
+}
+
+impl Publisher {
+    pub(crate) fn new(connection: Arc<Connection>) -> Self {
+        Self { connection }
+    }
+
+    /// Queues a message; returns whether a queue got it. An injected fault may lie about that.
     pub(crate) fn publish(
         &self,
         address: &Address,
         message: Message,
     ) -> Result<bool, PublishError> {
-        if self.is_closed() {
+        if self.connection.is_closed() {
             return Err(PublishError::Closed);
         }
-        let (size, limit) = (message.body.len() as u64, self.topology.options.message_limit);
+        let topology = &self.connection.topology;
+        let (size, limit) = (message.body.len() as u64, topology.options.message_limit);
         if size > limit {
             return Err(PublishError::TooLarge { size, limit });
         }
         let message = Arc::new(message);
-        match &self.topology.chance {
-            None => Ok(self.topology.route(address, &message, None)),
-            Some(chance) => self.publish_by_chance(chance.fate(), address, message),
+        match &topology.faults {
+            None => Ok(topology.route(address, &message, None)),
+            Some(injector) => self.publish_with(injector.next_publish(), address, message),
         }
     }
 
-    fn publish_by_chance(
+    fn publish_with(
         &self,
-        fate: Fate,
+        faults: PublishFaults,
         address: &Address,
         message: Arc<Message>,
     ) -> Result<bool, PublishError> {
-        let mut routed = fate.copies == 0;
-        for _ in 0..fate.copies {
-            match fate.delay {
-                Some(delay) if self.route_later(delay, fate.place, address, &message) => {
+        let mut routed = faults.copies == 0;
+        for _ in 0..faults.copies {
+            match faults.delay {
+                Some(delay) if self.route_later(delay, faults.position, address, &message) => {
                     routed = true;
                 }
-                _ => routed |= self.topology.route(address, &message, fate.place),
+                _ => routed |= self.connection.topology.route(address, &message, faults.position),
             }
         }
-        if fate.disconnect {
-            self.interrupt();
+        if faults.disconnect {
+            self.connection.interrupt();
             return Err(PublishError::Lost);
         }
         Ok(routed)
     }
 
-    /// Routes a message when `delay` is over. `false` where no runtime can keep the time.
+    /// Routes a message after `delay`. Returns `false` outside of a tokio runtime, which has no timer.
     fn route_later(
         &self,
         delay: Duration,
-        place: Option<u64>,
+        position: Option<u64>,
         address: &Address,
         message: &Arc<Message>,
     ) -> bool {
         let Ok(runtime) = Handle::try_current() else { return false };
-        let topology = Arc::downgrade(&self.topology);
+        // Weak: a delayed message does not keep the broker alive.
+        let topology = Arc::downgrade(&self.connection.topology);
         let (address, message) = (address.clone(), message.clone());
         runtime.spawn(async move {
             tokio::time::sleep(delay).await;
             if let Some(topology) = topology.upgrade() {
-                topology.route(&address, &message, place);
+                topology.route(&address, &message, position);
             }
         });
         true
-    }
-
-    /// Breaks the connection if that is what happens under this delivery.
-    pub(crate) fn interrupt_by_chance(&self) {
-        if self.topology.chance.as_ref().is_some_and(Chance::disconnects) {
-            self.interrupt();
-        }
     }
 }

@@ -1,4 +1,4 @@
-//! One queue: messages that wait, and who is told of them.
+//! One queue: its messages, and how consumers are woken for them.
 
 use std::{
     collections::VecDeque,
@@ -7,7 +7,7 @@ use std::{
     time::Duration,
 };
 
-use phalanx_core::broker::Message;
+use phalanx_core::broker::{Message, Pool};
 use tokio::{
     sync::{Notify, futures::Notified},
     time::Instant,
@@ -15,42 +15,44 @@ use tokio::{
 
 use crate::lock::lock;
 
-/// A message that waits, or waits to be settled.
+/// A message that waits in a queue or is held by a consumer.
 #[derive(Debug, Clone)]
 pub(crate) struct Queued {
     pub(crate) message: Arc<Message>,
-    /// How many times it has been handed out and came back.
+    /// How often it was delivered and requeued.
     pub(crate) returns: u32,
 }
 
-/// What a queue is, from its declaration on.
+/// The properties of a queue, fixed when it is declared.
 #[derive(Debug, Clone, Default)]
 pub(crate) struct QueueKind {
-    /// The connection that it goes with, and that alone may use it.
+    /// The connection that the queue is exclusive to: no other may use it, and it is deleted with that
+    /// connection. `None` for shared queues.
     pub(crate) owner: Option<u64>,
-    /// How long it outlives its last consumer.
+    /// How long the queue exists without a consumer; `None` is forever.
     pub(crate) expires: Option<Duration>,
-    /// The most messages that it holds; the oldest goes first. `None` where flow control elsewhere
-    /// bounds it: a leader has no more tasks out than its credit.
+    /// The most that the queue holds before it drops the oldest messages. `None` if flow control bounds
+    /// it: a leader never has more tasks in a queue than its credit allows.
     pub(crate) capacity: Option<Capacity>,
-    /// The pool to whose dead letters a rejected message goes.
-    pub(crate) dead_letters: Option<String>,
+    /// The pool whose dead-letter queue receives rejected messages; `None` drops them.
+    pub(crate) dead_letters: Option<Pool>,
 }
 
-/// The most that a queue holds.
+/// The most that a queue holds. A single message may be larger than `bytes`.
 #[derive(Debug, Clone, Copy)]
 pub(crate) struct Capacity {
     pub(crate) messages: usize,
     pub(crate) bytes: usize,
 }
 
-/// Whoever takes from a queue, as the queue knows it.
+/// A consumer, as its queue sees it.
 pub(crate) trait Subscriber: Send + Sync {
-    /// Its connection broke, or its queue was deleted: what it held goes back.
+    /// Requeues the unsettled messages of the consumer, because its connection is lost or its queue is
+    /// deleted.
     fn interrupt(&self);
 }
 
-/// One queue.
+/// A queue.
 #[derive(Debug)]
 pub(crate) struct Queue {
     pub(crate) kind: QueueKind,
@@ -64,10 +66,10 @@ struct State {
     /// The bodies of `ready`, in bytes.
     bytes: usize,
     consumers: Vec<Weak<dyn Subscriber>>,
-    /// Since when it has had no consumer, or was last declared.
+    /// When it lost its last consumer or was last declared, whichever is later.
     idle_since: Instant,
-    /// Deleted: whoever still knows it can neither push nor pop.
-    gone: bool,
+    /// Whether the queue was deleted. Those who still have a reference can neither push nor pop.
+    deleted: bool,
 }
 
 impl Queue {
@@ -77,42 +79,43 @@ impl Queue {
             bytes: 0,
             consumers: Vec::new(),
             idle_since: Instant::now(),
-            gone: false,
+            deleted: false,
         };
         Self { kind, state: Mutex::new(state), arrived: Notify::new() }
     }
 
-    /// Puts a message behind the others, or anywhere (`place` is any number). `false` when the
-    /// queue is no more.
-    pub(crate) fn push(&self, message: Arc<Message>, place: Option<u64>) -> bool {
+    /// Appends a message, or inserts it at the index `position` modulo the number of possible ones.
+    /// Returns `false` if the queue was deleted.
+    pub(crate) fn push(&self, message: Arc<Message>, position: Option<u64>) -> bool {
         {
             let mut state = lock(&self.state);
-            if state.gone || self.has_expired(&state) {
+            if state.deleted || self.has_expired(&state) {
                 return false;
             }
             let queued = Queued { message, returns: 0 };
             state.bytes += queued.message.body.len();
-            match place {
+            match position {
                 None => state.ready.push_back(queued),
-                Some(place) => {
-                    let at = (place % (state.ready.len() as u64 + 1)) as usize;
-                    state.ready.insert(at, queued);
+                Some(position) => {
+                    let index = (position % (state.ready.len() as u64 + 1)) as usize;
+                    state.ready.insert(index, queued);
                 }
             }
             self.drop_oldest(&mut state);
         }
-        // Each message wakes one consumer, and one that was woken in vain (its future was dropped)
-        // passes the call on: so no message waits beside an idle consumer, and no message wakes a herd.
+        // Each message wakes one consumer. A consumer whose future is dropped after it was woken passes
+        // the wake-up on (`Notified` does). So no message waits beside an idle consumer, and none
+        // wakes all of them.
         self.arrived.notify_one();
         true
     }
 
-    /// Puts back what was handed out, before all others and in the order in which it was handed out.
-    pub(crate) fn put_back(&self, returned: Vec<Queued>) {
+    /// Requeues messages before all others, in the order in which they were delivered.
+    pub(crate) fn requeue(&self, returned: Vec<Queued>) {
         let count = returned.len();
         {
             let mut state = lock(&self.state);
-            if state.gone {
+            if state.deleted {
                 return;
             }
             for queued in returned.into_iter().rev() {
@@ -126,7 +129,7 @@ impl Queue {
         }
     }
 
-    /// The message that is next.
+    /// Removes and returns the oldest message.
     pub(crate) fn pop(&self) -> Option<Queued> {
         let mut state = lock(&self.state);
         let queued = state.ready.pop_front()?;
@@ -138,15 +141,16 @@ impl Queue {
         lock(&self.state).ready.is_empty()
     }
 
-    /// Resolves when a message may have come for whoever waits here.
+    /// Resolves when a message may have arrived for the caller. Cancel-safe: dropped after it was woken,
+    /// it wakes another waiter.
     pub(crate) fn arrived(&self) -> Notified<'_> {
         self.arrived.notified()
     }
 
-    /// Adds a consumer, once. `false` when the queue is no more.
+    /// Adds a consumer unless it is there already. Returns `false` if the queue was deleted.
     pub(crate) fn attach<S: Subscriber + 'static>(&self, consumer: &Arc<S>) -> bool {
         let mut state = lock(&self.state);
-        if state.gone {
+        if state.deleted {
             return false;
         }
         if !state.consumers.iter().any(|known| addr_eq(known.as_ptr(), Arc::as_ptr(consumer))) {
@@ -155,32 +159,32 @@ impl Queue {
         true
     }
 
-    /// Removes a consumer.
+    /// Removes a consumer; the expiry counts from now.
     pub(crate) fn detach(&self, consumer: &dyn Subscriber) {
         let mut state = lock(&self.state);
         state.consumers.retain(|known| !addr_eq(known.as_ptr(), consumer));
         state.idle_since = Instant::now();
     }
 
-    /// Counts the time without a consumer anew, unless it is over. `false` when the queue is no more.
+    /// Restarts the expiry. Returns `false` if the queue was deleted or has expired.
     pub(crate) fn renew(&self) -> bool {
         let mut state = lock(&self.state);
-        if state.gone || self.has_expired(&state) {
+        if state.deleted || self.has_expired(&state) {
             return false;
         }
         state.idle_since = Instant::now();
         true
     }
 
-    /// Deletes it with all that is in it, and gives its consumers.
+    /// Deletes the queue and its messages, and returns its consumers.
     pub(crate) fn delete(&self) -> Vec<Arc<dyn Subscriber>> {
         let (dropped, consumers) = {
             let mut state = lock(&self.state);
-            state.gone = true;
+            state.deleted = true;
             state.bytes = 0;
             (std::mem::take(&mut state.ready), std::mem::take(&mut state.consumers))
         };
-        // Many messages take their time to drop: not under the lock.
+        // Dropping many messages takes time, so it happens outside the lock.
         drop(dropped);
         consumers.iter().filter_map(Weak::upgrade).collect()
     }
@@ -189,7 +193,7 @@ impl Queue {
         self.has_expired(&lock(&self.state))
     }
 
-    /// Messages that wait, and consumers.
+    /// The numbers of waiting messages and of consumers.
     pub(crate) fn counts(&self) -> (usize, usize) {
         let state = lock(&self.state);
         (state.ready.len(), state.consumers.len())

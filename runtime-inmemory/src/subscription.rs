@@ -1,31 +1,33 @@
-//! The broker's side of a consumer: what it has taken, and how it is settled.
+//! The broker's side of a consumer: which deliveries it holds, and how they are settled.
 
 use std::sync::{Arc, Mutex};
 
-use phalanx_core::broker::{Address, Delivery, Exchange, Settle, Settler};
+use phalanx_core::broker::{Address, Delivery, Settle, Settler};
 use tokio::sync::{Notify, futures::Notified};
 
 use crate::{
-    acker::Unsettled,
     lock::lock,
     queue::{Queue, Queued, Subscriber},
     topology::Topology,
+    unsettled::Unsettled,
 };
 
-/// A message that came back more often than this goes to the dead letters.
+/// A task that is requeued more often than this becomes a dead letter, as with the `x-delivery-limit` of
+/// a quorum queue.
 const DELIVERY_LIMIT: u32 = 1_000;
 
-/// The broker's side of a consumer: what it has taken and not yet settled.
+/// The broker's side of a consumer.
 #[derive(Debug)]
 pub(crate) struct Subscription {
     topology: Arc<Topology>,
+    /// Wakes the consumer when it can take again, and when it is interrupted or ended.
     changed: Notify,
     state: Mutex<State>,
 }
 
 #[derive(Debug)]
 struct State {
-    /// Whence `unsettled` came.
+    /// The queue that `unsettled` was taken from.
     queue: Arc<Queue>,
     unsettled: Unsettled,
     prefetch: usize,
@@ -34,28 +36,29 @@ struct State {
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Phase {
+    /// It consumes.
     Live,
-    /// Its connection broke or its queue was deleted; it has not come back yet.
+    /// Its connection was lost or its queue deleted, and it has not resumed yet.
     Interrupted,
-    /// It takes no more, and may settle what it has.
+    /// The user has cancelled it; it takes nothing more, and may settle what it holds.
     Cancelled,
-    /// It has nothing any more.
+    /// Its connection is closed or its consumer dropped: it holds nothing.
     Ended,
 }
 
-/// What an attempt to take a message comes to.
+/// The result of an attempt to take a message.
 pub(crate) enum Taken {
     Delivery(Delivery),
-    /// As much is out as may be.
+    /// The prefetch is used up.
     Full,
-    /// Nothing is in the queue.
+    /// The queue is empty.
     Empty(Arc<Queue>),
     Interrupted,
     Ended,
 }
 
 impl Subscription {
-    /// Of this queue, to which it is not attached yet.
+    /// Consumes from `queue` once it is attached there with [`Queue::attach`].
     pub(crate) fn new(topology: Arc<Topology>, queue: Arc<Queue>, prefetch: u16) -> Self {
         let state = State {
             queue,
@@ -66,7 +69,7 @@ impl Subscription {
         Self { topology, changed: Notify::new(), state: Mutex::new(state) }
     }
 
-    /// The next message, if it may have one.
+    /// Takes the next message, as far as phase and prefetch allow.
     pub(crate) fn take(self: &Arc<Self>) -> Taken {
         let (message, redelivered, tag) = {
             let mut state = lock(&self.state);
@@ -84,11 +87,12 @@ impl Subscription {
             let (message, redelivered) = (queued.message.clone(), queued.returns > 0);
             (message, redelivered, state.unsettled.add(queued))
         };
-        // The properties are copied here, not under the lock.
+        // Copies the properties, so it happens outside the lock.
         Taken::Delivery(Delivery::new((*message).clone(), redelivered, tag, self.clone()))
     }
 
-    /// Goes on with this queue after an interruption; `false` when it was not interrupted.
+    /// Consumes from `queue` after an interruption. Returns `false` if it was cancelled or ended
+    /// meanwhile.
     pub(crate) fn resume(&self, queue: Arc<Queue>) -> bool {
         let mut state = lock(&self.state);
         if state.phase != Phase::Interrupted {
@@ -99,7 +103,9 @@ impl Subscription {
         true
     }
 
-    /// Resolves when it may take again, and when it is interrupted or ended.
+    /// Resolves when it can take again, and when it is interrupted or ended.
+    ///
+    /// Created before an attempt to take, it misses no change: `notify_one` leaves a permit for it.
     pub(crate) fn changed(&self) -> Notified<'_> {
         self.changed.notified()
     }
@@ -108,19 +114,20 @@ impl Subscription {
         lock(&self.state).prefetch = usize::from(prefetch.max(1));
     }
 
-    /// It takes no more, and what it held goes back.
+    /// Ends it and requeues what it holds.
     pub(crate) fn end(&self) {
         self.lose(|_| Phase::Ended);
     }
 
-    /// Its consumer is gone. What it held goes back, unless it was cancelled: then those who hold
-    /// the deliveries settle them.
-    pub(crate) fn let_go(&self) {
+    /// Ends it because its consumer is dropped. After [`cancel`](Self::cancel) it does nothing: the
+    /// holders of the deliveries still settle them.
+    pub(crate) fn release(&self) {
         if lock(&self.state).phase != Phase::Cancelled {
             self.end();
         }
     }
 
+    /// Enters the phase `next` and requeues what it holds.
     fn lose(&self, next: impl Fn(Phase) -> Phase) {
         let (queue, unsettled) = {
             let mut state = lock(&self.state);
@@ -128,12 +135,12 @@ impl Subscription {
             (state.queue.clone(), state.unsettled.take_all())
         };
         queue.detach(self);
-        self.give_back(&queue, unsettled);
-        self.topology.delete_if_exclusive(&queue);
+        self.requeue(&queue, unsettled);
+        self.topology.delete_if_unused(&queue);
         self.changed.notify_one();
     }
 
-    /// It takes no more.
+    /// Takes nothing more; what it holds can still be settled.
     pub(crate) fn cancel(&self) {
         let queue = {
             let mut state = lock(&self.state);
@@ -144,10 +151,11 @@ impl Subscription {
             state.queue.clone()
         };
         queue.detach(self);
-        self.topology.delete_if_exclusive(&queue);
+        self.topology.delete_if_unused(&queue);
     }
 
-    fn give_back(&self, queue: &Queue, mut returned: Vec<Queued>) {
+    /// Requeues messages; those that exceed the delivery limit of a task queue become dead letters.
+    fn requeue(&self, queue: &Queue, mut returned: Vec<Queued>) {
         returned.retain_mut(|queued| {
             queued.returns += 1;
             let limited = queue.kind.dead_letters.is_some();
@@ -158,14 +166,13 @@ impl Subscription {
             keep
         });
         if !returned.is_empty() {
-            queue.put_back(returned);
+            queue.requeue(returned);
         }
     }
 
     fn dead_letter(&self, queue: &Queue, queued: &Queued) {
         if let Some(pool) = &queue.kind.dead_letters {
-            let address = Address::new(Exchange::Dead, pool.as_str());
-            self.topology.route(&address, &queued.message, None);
+            self.topology.route(&Address::dead_letters(pool), &queued.message, None);
         }
     }
 }
@@ -190,7 +197,7 @@ impl Settler for Subscription {
         match settle {
             Settle::Ack => {}
             Settle::Reject => self.dead_letter(&queue, &queued),
-            Settle::Requeue => self.give_back(&queue, vec![queued]),
+            Settle::Requeue => self.requeue(&queue, vec![queued]),
         }
         if was_full {
             self.changed.notify_one();

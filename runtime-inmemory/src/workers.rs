@@ -1,4 +1,4 @@
-//! Workers in the process of the broker.
+//! The workers that run in the process of the broker.
 
 use std::{
     collections::HashSet,
@@ -13,64 +13,64 @@ use phalanx_core::{
 use phalanx_worker::{Exit, Worker, WorkerOptions};
 use tokio_util::{sync::CancellationToken, task::TaskTracker};
 
-use crate::{InMemoryBroker, lock::lock};
+use crate::lock::lock;
 
-/// Threads that may be given up for the same pools before nobody serves them any more. They stay
-/// until the process ends: a fleet would end the process with its worker.
-const MOST_ABANDONED: usize = 1_000;
+/// How many threads the workers of the same pools may abandon before they are no longer replaced. An
+/// abandoned thread exists until the process ends, which on a fleet it would do with its worker.
+const MAX_ABANDONED_THREADS: usize = 1_000;
 
-/// The workers that a connection has brought along. They end with it.
+/// The workers that a connection has started; they stop with it.
 #[derive(Debug, Default)]
 pub(crate) struct Workers {
     groups: Mutex<Vec<Group>>,
-    /// Each keeps one worker.
-    keepers: TaskTracker,
+    /// One task per worker, which replaces the worker if it has abandoned its threads.
+    tasks: TaskTracker,
     stopping: CancellationToken,
 }
 
-/// Workers with the same number of slots, each for other pools.
+/// The workers of one call of [`start`](Workers::start), each for other pools.
 #[derive(Debug)]
 struct Group {
     slots: usize,
-    /// The pools that they serve.
+    /// The pools that they serve, together.
     pools: HashSet<Pool>,
 }
 
 impl Workers {
-    /// Starts a worker for the pool `default` and those that the operations of this program name.
-    pub(crate) fn start(&self, broker: &InMemoryBroker, slots: usize) {
-        // A registry that cannot be used has no pools; the worker says what is wrong with it.
+    /// Starts a worker for the pool `default` and all pools that operations of this program name.
+    /// `connect` opens the connection of each worker.
+    pub(crate) fn start(&self, slots: usize, connect: impl Fn() -> Arc<dyn Broker>) {
+        // An invalid registry names no pools here; the worker reports what is wrong with it.
         let operations = Registry::global().into_iter().flat_map(Registry::iter);
         let named = operations.filter_map(|operation| Pool::new(operation.pool()?).ok());
         let pools: HashSet<Pool> = named.chain([Pool::default()]).collect();
-        self.keep(broker, slots, pools.iter().cloned().collect());
+        self.spawn(connect(), slots, pools.iter().cloned().collect());
         lock(&self.groups).push(Group { slots, pools });
     }
 
-    /// Sees to it that somebody serves this pool: on a fleet that is up to people, here nobody
-    /// else can.
-    pub(crate) fn serve(&self, broker: &InMemoryBroker, pool: &Pool) {
+    /// Starts a worker for `pool` in each group that does not serve it yet. On a fleet, operators start
+    /// workers for further pools; in memory no one else can.
+    pub(crate) fn serve(&self, pool: &Pool, connect: impl Fn() -> Arc<dyn Broker>) {
         for group in &mut *lock(&self.groups) {
             if group.pools.insert(pool.clone()) {
-                self.keep(broker, group.slots, vec![pool.clone()]);
+                self.spawn(connect(), group.slots, vec![pool.clone()]);
             }
         }
     }
 
-    /// Stops them, and waits for their end.
+    /// Stops all workers, and resolves when they have ended.
     pub(crate) async fn stop(&self) {
         lock(&self.groups).clear();
         self.stopping.cancel();
-        self.keepers.close();
-        self.keepers.wait().await;
+        self.tasks.close();
+        self.tasks.wait().await;
     }
 
-    fn keep(&self, broker: &InMemoryBroker, slots: usize, pools: Vec<Pool>) {
+    fn spawn(&self, connection: Arc<dyn Broker>, slots: usize, pools: Vec<Pool>) {
         let mut options = WorkerOptions::default();
         options.pools = pools;
         options.slots = slots;
-        let connection = Arc::new(broker.connect());
-        self.keepers.spawn(keep(connection, options, self.stopping.clone()));
+        self.tasks.spawn(keep_running(connection, options, self.stopping.clone()));
     }
 }
 
@@ -80,18 +80,20 @@ impl Drop for Workers {
     }
 }
 
-/// Keeps a worker running, as those who look after a fleet do: one that has given up as many
-/// threads as it has slots ends, and a fresh one takes its place.
-async fn keep(
+/// Runs a worker until `stopping` is cancelled, and replaces it when it has abandoned as many threads as
+/// it has slots, as the operator of a fleet would.
+async fn keep_running(
     connection: Arc<dyn Broker>,
     mut options: WorkerOptions,
     stopping: CancellationToken,
 ) {
     let mut abandoned = 0;
-    // No leader was there before the first worker whose jobs could be dead.
+    // The first worker need not listen for dead jobs before it takes tasks: no leader was here before
+    // it.
     let listen = std::mem::replace(&mut options.listen, Duration::ZERO);
     loop {
         let worker = Worker::start(Arc::clone(&connection), options.clone());
+        // Cancel-safe: `finished` only observes the end of the worker.
         let exit = tokio::select! {
             exit = worker.finished() => exit,
             () = stopping.cancelled() => {
@@ -103,19 +105,24 @@ async fn keep(
         let threads = match exit {
             Exit::Abandoned { threads } => threads,
             Exit::Drained | Exit::Stopped => return,
-            failed => return tracing::error!(%failed, "a worker cannot serve"),
+            failed => return tracing::error!(%failed, "an in-memory worker failed"),
         };
         abandoned += threads;
         let pools = &options.pools;
-        if abandoned >= MOST_ABANDONED {
+        if abandoned >= MAX_ABANDONED_THREADS {
             tracing::error!(
                 ?pools,
                 abandoned,
-                "no worker is left: too many threads were given up to operations that do not end"
+                "too many threads are stuck in operations that do not return; these pools have no worker \
+                 any more"
             );
             return;
         }
-        tracing::warn!(?pools, abandoned, "a fresh worker replaces one that gave up its threads");
+        tracing::warn!(
+            ?pools,
+            abandoned,
+            "replacing a worker whose threads are all stuck in operations that do not return"
+        );
         options.listen = listen;
     }
 }

@@ -109,7 +109,7 @@ async fn a_leader_may_come_before_the_first_worker() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn workers_are_brought_along_to_a_broker_that_misbehaves() {
-    let broker = InMemoryBroker::with_misbehaviour(Faults::seeded(1));
+    let broker = InMemoryBroker::with_faults(Faults::seeded(1));
     broker.start_workers(2);
     let runtime = Runtime::builder().lead(Arc::new(broker)).await.unwrap();
     assert_eq!(double(&runtime, None).await, doubled());

@@ -67,7 +67,7 @@ impl Fleet {
     }
 
     async fn run_within(&self, program: &Program) -> Result<Outcome, Error> {
-        let broker = InMemoryBroker::with_misbehaviour(self.faults.clone());
+        let broker = InMemoryBroker::with_faults(self.faults.clone());
         let mut workers: VecDeque<Serving> =
             self.slots.iter().map(|slots| Serving::start(&broker, *slots)).collect();
         let runtime = Runtime::builder().lead(Arc::new(broker.connect())).await?;

@@ -63,7 +63,7 @@ mod tests {
     #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
     async fn jobs_at_once_are_right_over_a_broker_that_misbehaves() {
         for seed in 0..4 {
-            let broker = InMemoryBroker::with_misbehaviour(Faults::seeded(seed));
+            let broker = InMemoryBroker::with_faults(Faults::seeded(seed));
             broker.start_workers(4);
             let runtime = Runtime::builder().lead(Arc::new(broker)).await.unwrap();
             let jobs = round(seed, 0, 4, 4).into_iter().map(async |spec| {

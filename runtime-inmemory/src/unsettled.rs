@@ -1,28 +1,31 @@
-//! What one consumer has taken and not yet settled.
+//! The deliveries of one consumer that are not settled yet.
 
 use crate::queue::Queued;
 
-/// The bits of a tag that say where its delivery is kept; the rest counts deliveries.
+/// The low bits of a delivery tag are the slot that holds the delivery; the others count deliveries. A
+/// prefetch is a `u16`, so that many bits are enough.
 const SLOT_BITS: u32 = 16;
 
-/// The deliveries of one consumer that wait to be settled: constant time to add and to take,
-/// as large as the most that were out at once, whatever the order of settling.
+/// The deliveries of one consumer that are not settled yet.
+///
+/// Adding and taking one costs constant time in any order of settling; the memory is that of the most
+/// that were unsettled at once.
 #[derive(Debug, Default)]
 pub(crate) struct Unsettled {
     slots: Vec<Option<(u64, Queued)>>,
     free: Vec<u16>,
-    /// Never reset, so that a tag of an earlier connection finds nothing.
+    /// Counts all deliveries, and is never reset: so a tag of an earlier connection finds nothing.
     delivered: u64,
 }
 
 impl Unsettled {
-    /// How many are out.
+    /// The number of unsettled deliveries.
     pub(crate) fn len(&self) -> usize {
         self.slots.len() - self.free.len()
     }
 
-    /// Keeps a delivery; the tag by which it can be taken. The caller sees to it that there are
-    /// never more than a prefetch allows.
+    /// Adds a delivery and returns its tag. There must be fewer than `u16::MAX` others, which the
+    /// caller ensures by the prefetch.
     pub(crate) fn add(&mut self, queued: Queued) -> u64 {
         let slot = self.free.pop().unwrap_or_else(|| {
             self.slots.push(None);
@@ -34,7 +37,7 @@ impl Unsettled {
         tag
     }
 
-    /// Takes the delivery with this tag, unless it has been taken already.
+    /// Removes the delivery with this tag; `None` if it has been removed before.
     pub(crate) fn take(&mut self, tag: u64) -> Option<Queued> {
         let slot = tag as u16;
         let (_, queued) =
@@ -43,7 +46,7 @@ impl Unsettled {
         Some(queued)
     }
 
-    /// Takes all, in the order in which they were delivered.
+    /// Removes all, in the order of delivery.
     pub(crate) fn take_all(&mut self) -> Vec<Queued> {
         let mut all: Vec<_> = self.slots.drain(..).flatten().collect();
         self.free.clear();
@@ -72,7 +75,7 @@ mod tests {
     }
 
     #[test]
-    fn a_tag_is_good_once_even_when_its_slot_is_used_again() {
+    fn a_tag_is_valid_once_even_if_its_slot_is_reused() {
         let mut unsettled = Unsettled::default();
         let first = unsettled.add(queued("a"));
         assert!(unsettled.take(first).is_some());
@@ -84,7 +87,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_taken_back_keeps_its_order_and_leaves_no_valid_tag() {
+    fn taking_all_keeps_the_order_and_invalidates_the_tags() {
         let mut unsettled = Unsettled::default();
         let tags: Vec<u64> = ["a", "b", "c"].map(|body| unsettled.add(queued(body))).to_vec();
         unsettled.take(tags[0]);

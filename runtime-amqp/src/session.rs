@@ -1,0 +1,122 @@
+//! One connection from the moment it is open until it is lost, and the link that follows its
+//! reconnects.
+
+use std::{pin::pin, sync::Arc, time::Duration};
+
+use lapin::Connection;
+use phalanx_core::broker::BrokerError;
+use tokio::{sync::watch, time::timeout};
+use tokio_util::sync::CancellationToken;
+
+use crate::{error::Failure, socket::SocketHandle};
+
+/// How long a request may go without a reply. RabbitMQ itself takes up to a minute to find the node
+/// of a queue before it refuses.
+const RPC_TIMEOUT: Duration = Duration::from_secs(90);
+/// The delay before a request is repeated on the same connection.
+const RETRY_DELAY: Duration = Duration::from_millis(100);
+
+/// One connection from the moment it is open until it is lost.
+pub(crate) struct Session {
+    /// The number of this connection among those of its link, from 1.
+    pub(crate) generation: u64,
+    pub(crate) connection: Connection,
+    /// Cancelled when the connection is lost; cancelling it makes the supervisor drop the connection.
+    pub(crate) lost: CancellationToken,
+    pub(crate) socket: SocketHandle,
+}
+
+impl Session {
+    /// Waits before a failed request is repeated. Returns early if the connection is lost.
+    pub(crate) async fn pause(&self) {
+        let _ = timeout(RETRY_DELAY, self.lost.cancelled()).await;
+    }
+
+    /// Awaits the reply to a request; `None` if the connection is lost first.
+    ///
+    /// Drops the connection if no reply comes within [`RPC_TIMEOUT`]: heartbeats alone do not prove
+    /// that the broker works. Only a broker that has blocked the connection may take longer.
+    pub(crate) async fn rpc<T>(&self, request: impl Future<Output = T>) -> Option<T> {
+        let mut request = pin!(self.unless_lost(request));
+        loop {
+            if let Ok(reply) = timeout(RPC_TIMEOUT, &mut request).await {
+                return reply;
+            }
+            if !self.connection.status().blocked() {
+                tracing::warn!(
+                    timeout = ?RPC_TIMEOUT,
+                    "the broker does not reply to a request; dropping the connection"
+                );
+                self.lost.cancel();
+            }
+        }
+    }
+
+    /// Runs `work` to its end; `None` if the connection is lost first. lapin's own futures may never
+    /// resolve if the connection dies while they wait.
+    ///
+    /// As cancel-safe as `work`, which is dropped when the connection is lost.
+    pub(crate) async fn unless_lost<T>(&self, work: impl Future<Output = T>) -> Option<T> {
+        tokio::select! {
+            output = work => Some(output),
+            () = self.lost.cancelled() => None,
+        }
+    }
+}
+
+/// Follows one of the two connections of a process through its reconnects.
+#[derive(Clone)]
+pub(crate) struct Link {
+    sessions: watch::Receiver<Option<Arc<Session>>>,
+}
+
+impl Link {
+    /// A link that follows the sessions sent on `sessions`; it is closed when the sender is dropped.
+    pub(crate) fn new(sessions: watch::Receiver<Option<Arc<Session>>>) -> Self {
+        Self { sessions }
+    }
+
+    /// The current session, or the next one if there is none; `None` if the broker was closed on this
+    /// side.
+    pub(crate) async fn session(&self) -> Option<Arc<Session>> {
+        let mut sessions = self.sessions.clone();
+        let session = sessions.wait_for(|session| {
+            session.as_ref().is_some_and(|session| !session.lost.is_cancelled())
+        });
+        session.await.ok().and_then(|session| session.clone())
+    }
+
+    /// Runs `attempt` on the current connection until it succeeds or the broker refuses it; repeats it
+    /// after every lost channel or connection.
+    ///
+    /// # Errors
+    /// If the broker refuses, if it was closed on this side, or if the attempt itself makes the
+    /// broker end the connection time and again.
+    pub(crate) async fn retry<T, F>(
+        &self,
+        attempt: impl Fn(Arc<Session>) -> F,
+    ) -> Result<T, BrokerError>
+    where
+        F: Future<Output = Result<T, Failure>>,
+    {
+        /// The broker ends the connection on protocol violations, and the same attempt would cause
+        /// the same violation again.
+        const MAX_ENDED_CONNECTIONS: u32 = 5;
+        let mut ended = 0;
+        loop {
+            let session = self.session().await.ok_or(BrokerError::Closed)?;
+            let Some(result) = session.rpc(attempt(session.clone())).await else { continue };
+            match result {
+                Ok(value) => return Ok(value),
+                Err(Failure::Refused(error) | Failure::Away(error)) => return Err(error),
+                Err(Failure::Lost(error)) => {
+                    ended += u32::from(error.is_amqp_hard_error());
+                    if ended > MAX_ENDED_CONNECTIONS {
+                        return Err(BrokerError::Lost { reason: error.to_string() });
+                    }
+                    session.pause().await;
+                }
+            }
+        }
+    }
+}

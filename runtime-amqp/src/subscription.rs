@@ -1,0 +1,317 @@
+//! The task of a consumer: consumes from one queue, and consumes again after every interruption.
+
+use std::{
+    sync::{
+        Arc,
+        atomic::{AtomicU16, Ordering},
+    },
+    time::Duration,
+};
+
+use futures::FutureExt;
+use phalanx_core::broker::{BrokerError, QueueSpec};
+use tokio::{
+    sync::mpsc,
+    time::{Instant, sleep, sleep_until, timeout},
+};
+use tokio_util::{sync::CancellationToken, task::TaskTracker};
+
+use crate::{
+    acker::{AckPolicy, ChannelSettler},
+    backoff::backoff,
+    connection::Supervisor,
+    consumer::{AmqpConsumer, ChannelGeneration, Command, Item},
+    consumer_channel::{CloseOnDrop, ConsumerChannel},
+    declare,
+    error::{Failure, Refusal, refused},
+    session::{Link, Session},
+    topology::QueueShape,
+};
+
+/// A subscription that has received nothing for this long restarts its consumers: if a queue is deleted
+/// and declared again within a moment, the broker may forget a consumer without cancelling it.
+const IDLE_TIMEOUT: Duration = Duration::from_secs(30);
+/// After this long, a leader abandons a reply queue whose node is down, with the replies in it.
+const REPLY_QUEUE_TIMEOUT: Duration = Duration::from_secs(10);
+
+/// Declares the queue, consumes from it, and spawns the task that keeps doing so on `tasks`.
+pub(crate) async fn subscribe(
+    supervisor: Arc<Supervisor>,
+    link: Link,
+    spec: QueueSpec,
+    prefetch: u16,
+    policy: AckPolicy,
+    closing: CancellationToken,
+    tasks: &TaskTracker,
+) -> Result<AmqpConsumer, BrokerError> {
+    let (items, received) = mpsc::unbounded_channel();
+    let (commands, received_commands) = mpsc::channel(1);
+    let current = ChannelGeneration::first();
+    let subscription = Subscription {
+        supervisor,
+        spec,
+        prefetch: Arc::new(AtomicU16::new(prefetch)),
+        policy,
+        items,
+        current: current.clone(),
+    };
+    let channel = link.retry(|session| subscription.open(session)).await?;
+    let queue = channel.queue.clone();
+    let dropped = CancellationToken::new();
+    let stop = StopSignals { closing, dropped: dropped.clone() };
+    tasks.spawn(subscription.run(link, channel, received_commands, stop));
+    let _dropped = dropped.drop_guard();
+    Ok(AmqpConsumer { queue, items: received, commands, current, _dropped })
+}
+
+/// What the task of a consumer owns, whatever its channel.
+struct Subscription {
+    supervisor: Arc<Supervisor>,
+    spec: QueueSpec,
+    /// The prefetch that the consumer asks for. Relaxed: written by this task alone; the settlers of
+    /// its channels read it as a hint for the size of batches.
+    prefetch: Arc<AtomicU16>,
+    policy: AckPolicy,
+    items: mpsc::UnboundedSender<Item>,
+    current: ChannelGeneration,
+}
+
+/// What ends a subscription for the outside.
+struct StopSignals {
+    /// Cancelled when the broker is closed on this side.
+    closing: CancellationToken,
+    /// Cancelled when the consumer is dropped.
+    dropped: CancellationToken,
+}
+
+impl StopSignals {
+    /// Cancel-safe: tokens are.
+    async fn any(&self) {
+        tokio::select! {
+            () = self.closing.cancelled() => {}
+            () = self.dropped.cancelled() => {}
+        }
+    }
+}
+
+/// Why a channel is no longer consumed from.
+enum ChannelEnd {
+    /// The user has cancelled the consumer, and may still settle what was delivered.
+    Cancelled,
+    /// The broker was closed on this side, or the consumer was dropped.
+    Stopped,
+    /// Anything else: the channel is gone, or its queue is.
+    Interrupted,
+}
+
+impl Subscription {
+    async fn run(
+        self,
+        link: Link,
+        mut channel: ConsumerChannel,
+        mut commands: mpsc::Receiver<Command>,
+        stop: StopSignals,
+    ) {
+        loop {
+            match self.pump(&mut channel, &mut commands, &stop).await {
+                ChannelEnd::Cancelled => {
+                    // Ends the stream of items: the consumer yields its buffer, then `None`.
+                    drop(self);
+                    let lost = channel.session.lost.clone();
+                    // The channel stays open until everything handed out is settled, even if the
+                    // consumer is dropped meanwhile.
+                    tokio::select! {
+                        () = channel.all_settled() => {}
+                        () = stop.closing.cancelled() => {}
+                        () = lost.cancelled() => {}
+                    }
+                    return channel.close().await;
+                }
+                ChannelEnd::Stopped => {
+                    // The broker requeues the deliveries in the buffer when the channel closes.
+                    self.current.advance();
+                    let session = channel.session.clone();
+                    session.unless_lost(channel.stop(0, drop)).await;
+                    return channel.close().await;
+                }
+                ChannelEnd::Interrupted => {
+                    // From here on, no buffered delivery of the old channel is handed out.
+                    self.current.advance();
+                    let old = channel.channel.clone();
+                    // If only the consumer was cancelled, the channel is still open. Closing it makes
+                    // the broker requeue what it delivered, so that a stale settlement finds nothing.
+                    tokio::spawn(async move { old.close(200, "consumer lost".into()).await });
+                    match self.reopen(&link, &mut commands, &stop).await {
+                        Some(reopened) => channel = reopened,
+                        None => return,
+                    }
+                    let generation = self.supervisor.health.generation();
+                    // An error means that the consumer was dropped, which `pump` notices next.
+                    let _ = self.items.send(Item::Resumed { generation });
+                }
+            }
+        }
+    }
+
+    /// Declares the queue and consumes from it on a new channel.
+    async fn open(&self, session: Arc<Session>) -> Result<ConsumerChannel, Failure> {
+        let shape = self.declare(&session).await?;
+        let channel = session.connection.create_channel().await?;
+        // If this future is dropped from here on, a consumer without a reader would swallow messages.
+        let unless_opened = CloseOnDrop::new(channel.clone());
+        let prefetch = self.prefetch.clone();
+        let settler = ChannelSettler::spawn(channel.clone(), self.policy, prefetch);
+        let mut channel = ConsumerChannel::new(session, shape.name, channel, settler);
+        let consuming = channel.consume_up_to(self.prefetch.load(Ordering::Relaxed), 0).await;
+        consuming.map_err(|error| match Refusal::on_channel(&error) {
+            Some(refusal) => {
+                Failure::Refused(refused(&format!("queue `{}`", channel.queue), refusal))
+            }
+            None => error.into(),
+        })?;
+        unless_opened.keep();
+        Ok(channel)
+    }
+
+    /// Declares the queue. A reply queue that is on a node that is down is replaced by a new one.
+    async fn declare(&self, session: &Session) -> Result<QueueShape, Failure> {
+        let namespace = &self.supervisor.namespace;
+        let (connection, generation) = (&session.connection, session.generation);
+        declare::ensure_dead_letter_queue(connection, generation, namespace, &self.spec).await?;
+        let replaceable = matches!(self.spec, QueueSpec::Reply { .. });
+        let limit = if replaceable { REPLY_QUEUE_TIMEOUT } else { Duration::MAX };
+        let mut abandoned = None;
+        let shape = loop {
+            let shape = namespace.queue(&self.spec, generation).map_err(Failure::Refused)?;
+            match declare::queue_within(connection, &shape, limit).await {
+                Ok(()) => break shape,
+                Err(Failure::Away(error)) if replaceable => {
+                    tracing::warn!(
+                        queue = shape.name,
+                        %error,
+                        "abandoning a reply queue whose node is down"
+                    );
+                    namespace.abandon_reply_queue();
+                    abandoned = Some(shape);
+                }
+                Err(failure) => return Err(failure),
+            }
+        };
+        if let Some(abandoned) = abandoned {
+            // Once its node is back, the abandoned queue would receive a copy of every reply. If it
+            // cannot be unbound in time, it does so until it expires.
+            let unbound = timeout(limit, declare::unbind(connection, &abandoned)).await;
+            unbound.unwrap_or(Ok(()))?;
+        }
+        Ok(shape)
+    }
+
+    /// Opens a new channel, and retries until that succeeds; `None` if the subscription ends first.
+    async fn reopen(
+        &self,
+        link: &Link,
+        commands: &mut mpsc::Receiver<Command>,
+        stop: &StopSignals,
+    ) -> Option<ConsumerChannel> {
+        let reopen = async {
+            let mut backoff = backoff();
+            let mut last_logged = String::new();
+            loop {
+                let error = match link.retry(|session| self.open(session)).await {
+                    Ok(channel) => return Some(channel),
+                    Err(BrokerError::Closed) => return None,
+                    Err(error) => error.to_string(),
+                };
+                // A refusal may last for days, and is logged only once.
+                if error != last_logged {
+                    tracing::warn!(queue = ?self.spec, error, "cannot consume again yet");
+                    last_logged = error;
+                }
+                let delay = sleep(backoff.next().unwrap_or_default());
+                link.session().await?.unless_lost(delay).await;
+            }
+        };
+        tokio::pin!(reopen);
+        loop {
+            // Cancel-safe: `reopen` is pinned outside and goes on in the next turn; dropped for good,
+            // it closes its channel. `recv` is cancel-safe.
+            tokio::select! {
+                channel = &mut reopen => return channel,
+                () = stop.any() => return None,
+                command = commands.recv() => match command? {
+                    Command::SetPrefetch(prefetch, done) => {
+                        self.prefetch.store(prefetch, Ordering::Relaxed);
+                        let _ = done.send(());
+                    }
+                    Command::Cancel(done) => {
+                        let _ = done.send(());
+                        return None;
+                    }
+                },
+            }
+        }
+    }
+
+    /// Passes deliveries on and executes commands until the channel ends.
+    async fn pump(
+        &self,
+        channel: &mut ConsumerChannel,
+        commands: &mut mpsc::Receiver<Command>,
+        stop: &StopSignals,
+    ) -> ChannelEnd {
+        let generation = self.current.get();
+        let session = channel.session.clone();
+        // An error means that the consumer was dropped, which `stop` reports.
+        let pass = |item| drop(self.items.send(item));
+        let mut idle_since = Instant::now();
+        loop {
+            // Cancel-safe: `next`, `freed` and `recv` are, the others hold no state. Everything that
+            // is not cancel-safe runs in the handlers.
+            tokio::select! {
+                delivery = channel.streams.next() => {
+                    idle_since = Instant::now();
+                    let mut arrived = Some(delivery);
+                    // Those that have arrived too are passed on without a turn of the loop each.
+                    while let Some(delivery) = arrived {
+                        let Some(Ok(delivery)) = delivery else { return ChannelEnd::Interrupted };
+                        pass(channel.item(generation, delivery));
+                        arrived = channel.streams.next().now_or_never();
+                    }
+                }
+                held = channel.room.freed() => {
+                    let prefetch = self.prefetch.load(Ordering::Relaxed);
+                    // `None`: the settler has ended with its channel.
+                    let Some(held) = held else { return ChannelEnd::Interrupted };
+                    let consuming = session.rpc(channel.consume_up_to(prefetch, held)).await;
+                    let Some(Ok(())) = consuming else { return ChannelEnd::Interrupted };
+                }
+                command = commands.recv() => match command {
+                    Some(Command::SetPrefetch(prefetch, done)) => {
+                        self.prefetch.store(prefetch, Ordering::Relaxed);
+                        let restart = channel.restart(prefetch, generation, pass);
+                        let restarted = session.rpc(restart).await;
+                        let _ = done.send(());
+                        let Some(Ok(())) = restarted else { return ChannelEnd::Interrupted };
+                        idle_since = Instant::now();
+                    }
+                    Some(Command::Cancel(done)) => {
+                        session.rpc(channel.stop(generation, pass)).await;
+                        let _ = done.send(());
+                        return ChannelEnd::Cancelled;
+                    }
+                    None => return ChannelEnd::Stopped,
+                },
+                () = sleep_until(idle_since + IDLE_TIMEOUT) => {
+                    let prefetch = self.prefetch.load(Ordering::Relaxed);
+                    let restart = channel.restart(prefetch, generation, pass);
+                    let Some(Ok(())) = session.rpc(restart).await else {
+                        return ChannelEnd::Interrupted;
+                    };
+                    idle_since = Instant::now();
+                }
+                () = session.lost.cancelled() => return ChannelEnd::Interrupted,
+                () = stop.any() => return ChannelEnd::Stopped,
+            }
+        }
+    }
+}
