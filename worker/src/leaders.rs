@@ -1,7 +1,9 @@
-//! What is known of leaders: which of their jobs are dead, and how long they have been silent.
+//! The leaders whose tasks this worker runs: which of their jobs are dead, and when each leader was
+//! heard from last.
 
 use std::{
     collections::{HashMap, HashSet, VecDeque},
+    sync::{Mutex, MutexGuard},
     time::Duration,
 };
 
@@ -9,33 +11,103 @@ use phalanx_core::{
     id::{JobId, LeaderId},
     wire::Control,
 };
+use tokio::sync::Notify;
+use tokio_util::sync::CancellationToken;
 
-/// How many leaders are remembered; the one that was silent longest is forgotten for a new one.
+use crate::lock::lock;
+
+/// How many leaders are tracked. A new one replaces the one that was not heard from for longest.
 const MAX_LEADERS: usize = 1_024;
 
-/// How many hints are remembered until the leader itself says so.
+/// How many `Cancel` hints are kept. The next `Alive` of a leader repeats what they announce.
 const MAX_HINTS: usize = 1_024;
 
-/// What is known of leaders: the state that each says of itself (rule 21), and hints.
+/// The leaders, as the parts of a worker share them.
 #[derive(Debug, Default)]
 pub(crate) struct Leaders {
-    known: HashMap<LeaderId, Known>,
-    /// How long this worker has listened: it stands still where it could hear nobody.
+    table: Mutex<LeaderTable>,
+    /// Fires when leaders have had the time to announce which jobs are dead.
+    introduced: CancellationToken,
+    /// Notified at each `Alive`.
+    alive: Notify,
+}
+
+impl Leaders {
+    /// Whether the leader has declared the job dead.
+    pub(crate) fn is_dead(&self, leader: LeaderId, job: JobId) -> bool {
+        self.table().is_dead(leader, job)
+    }
+
+    /// Tracks the leader of a task that has arrived. Returns how long the leader has not been heard
+    /// from, or `None` if the job is dead.
+    pub(crate) fn task_arrived(&self, leader: LeaderId, job: JobId) -> Option<Duration> {
+        let mut table = self.table();
+        if table.is_dead(leader, job) {
+            return None;
+        }
+        table.track(leader);
+        Some(table.unheard_for(leader))
+    }
+
+    /// Learns from a message; `true` if it is the first `Alive` of its leader.
+    pub(crate) fn update(&self, control: Control) -> bool {
+        if let Control::Alive { .. } = control {
+            self.alive.notify_waiters();
+        }
+        self.table().update(control)
+    }
+
+    /// Counts time in which leaders could have been heard.
+    pub(crate) fn advance(&self, elapsed: Duration) {
+        self.table().advance(elapsed);
+    }
+
+    /// How long the leader has not been heard from; zero for one that is not tracked.
+    pub(crate) fn unheard_for(&self, leader: LeaderId) -> Duration {
+        self.table().unheard_for(leader)
+    }
+
+    /// Ends the wait of [`introduced`](Self::introduced).
+    pub(crate) fn set_introduced(&self) {
+        self.introduced.cancel();
+    }
+
+    /// Resolves when leaders have had the time, after the start, to announce which jobs are dead.
+    /// Cancel-safe.
+    pub(crate) async fn introduced(&self) {
+        self.introduced.cancelled().await;
+    }
+
+    /// Resolves at the next `Alive` of any leader. Cancel-safe.
+    pub(crate) async fn next_alive(&self) {
+        self.alive.notified().await;
+    }
+
+    fn table(&self) -> MutexGuard<'_, LeaderTable> {
+        lock(&self.table)
+    }
+}
+
+/// What leaders have announced about themselves (rule 21), and hints.
+#[derive(Debug, Default)]
+struct LeaderTable {
+    leaders: HashMap<LeaderId, Tracked>,
+    /// How long this worker has been able to hear leaders; stands still while it was not.
     clock: Duration,
     cancelled: HashSet<(LeaderId, JobId)>,
-    /// The hints, oldest first.
-    order: VecDeque<(LeaderId, JobId)>,
+    /// The entries of `cancelled`, oldest first.
+    hints: VecDeque<(LeaderId, JobId)>,
 }
 
 #[derive(Debug)]
-struct Known {
-    /// When it was heard last, or its first task came.
+struct Tracked {
+    /// The clock at the last `Alive` or, before any, at the first task.
     heard: Duration,
-    /// What it said of itself; `None` when only its tasks came.
+    /// The newest `Alive`; `None` before the first.
     alive: Option<Alive>,
 }
 
-/// What a leader said of itself last.
+/// What an `Alive` announces.
 #[derive(Debug)]
 struct Alive {
     heartbeat: u64,
@@ -43,58 +115,53 @@ struct Alive {
     live: HashSet<JobId>,
 }
 
-impl Leaders {
-    /// Whether the leader itself said that the job is dead.
-    pub(crate) fn is_dead(&self, leader: LeaderId, job: JobId) -> bool {
-        let over = |alive: &Alive| {
+impl LeaderTable {
+    fn is_dead(&self, leader: LeaderId, job: JobId) -> bool {
+        let is_over = |alive: &Alive| {
             alive.up_to.is_some_and(|up_to| job <= up_to) && !alive.live.contains(&job)
         };
-        let alive = self.known.get(&leader).and_then(|known| known.alive.as_ref());
-        alive.is_some_and(over) || self.cancelled.contains(&(leader, job))
+        let alive = self.leaders.get(&leader).and_then(|tracked| tracked.alive.as_ref());
+        alive.is_some_and(is_over) || self.cancelled.contains(&(leader, job))
     }
 
-    /// A task of it came: from now on it should be heard of.
-    pub(crate) fn meet(&mut self, leader: LeaderId) {
-        if !self.known.contains_key(&leader) {
-            if self.known.len() >= MAX_LEADERS {
-                self.forget_the_most_silent();
+    fn track(&mut self, leader: LeaderId) {
+        if !self.leaders.contains_key(&leader) {
+            if self.leaders.len() >= MAX_LEADERS {
+                self.evict_longest_unheard();
             }
-            self.known.insert(leader, Known { heard: self.clock, alive: None });
+            self.leaders.insert(leader, Tracked { heard: self.clock, alive: None });
         }
     }
 
-    /// So much time has passed in which leaders could be heard.
-    pub(crate) fn tick(&mut self, elapsed: Duration) {
+    fn advance(&mut self, elapsed: Duration) {
         self.clock += elapsed;
     }
 
-    /// How long it was not heard; no time for one that nothing is known of.
-    pub(crate) fn silence(&self, leader: LeaderId) -> Duration {
-        self.known.get(&leader).map_or(Duration::ZERO, |known| self.clock - known.heard)
+    fn unheard_for(&self, leader: LeaderId) -> Duration {
+        self.leaders.get(&leader).map_or(Duration::ZERO, |tracked| self.clock - tracked.heard)
     }
 
-    /// Learns from a message; `true` when its leader had not been heard of.
-    pub(crate) fn hear(&mut self, control: Control) -> bool {
+    fn update(&mut self, control: Control) -> bool {
         match control {
             Control::Alive { leader, heartbeat, up_to, live } => {
-                self.meet(leader);
+                self.track(leader);
                 let clock = self.clock;
-                let Some(known) = self.known.get_mut(&leader) else { return false };
-                known.heard = clock;
-                let first = known.alive.is_none();
-                // Beats may overtake each other; an older one knows less.
-                if known.alive.as_ref().is_none_or(|alive| alive.heartbeat <= heartbeat) {
+                let Some(tracked) = self.leaders.get_mut(&leader) else { return false };
+                tracked.heard = clock;
+                let first = tracked.alive.is_none();
+                // Heartbeats may overtake each other; an older one is out of date.
+                if tracked.alive.as_ref().is_none_or(|alive| alive.heartbeat <= heartbeat) {
                     let live = live.into_iter().collect();
-                    known.alive = Some(Alive { heartbeat, up_to, live });
+                    tracked.alive = Some(Alive { heartbeat, up_to, live });
                 }
                 first
             }
             Control::Cancel { leader, job } => {
                 if self.cancelled.insert((leader, job)) {
-                    self.order.push_back((leader, job));
+                    self.hints.push_back((leader, job));
                 }
-                if self.order.len() > MAX_HINTS
-                    && let Some(oldest) = self.order.pop_front()
+                if self.hints.len() > MAX_HINTS
+                    && let Some(oldest) = self.hints.pop_front()
                 {
                     self.cancelled.remove(&oldest);
                 }
@@ -104,10 +171,10 @@ impl Leaders {
         }
     }
 
-    fn forget_the_most_silent(&mut self) {
-        let silent = self.known.iter().min_by_key(|(_, known)| known.heard).map(|(id, _)| *id);
-        if let Some(leader) = silent {
-            self.known.remove(&leader);
+    fn evict_longest_unheard(&mut self) {
+        let oldest = self.leaders.iter().min_by_key(|(_, tracked)| tracked.heard);
+        if let Some(leader) = oldest.map(|(leader, _)| *leader) {
+            self.leaders.remove(&leader);
         }
     }
 }
@@ -129,58 +196,58 @@ mod tests {
     #[test]
     fn a_job_is_dead_when_its_leader_speaks_of_its_time_and_not_of_it() {
         let (leader, jobs) = (LeaderId::new(), jobs(3));
-        let mut leaders = Leaders::default();
-        assert!(!leaders.is_dead(leader, jobs[0]), "silence kills nobody");
-        assert!(leaders.hear(alive(leader, 1, jobs[1], &jobs[1..2])));
-        assert!(leaders.is_dead(leader, jobs[0]));
-        assert!(!leaders.is_dead(leader, jobs[1]), "live");
-        assert!(!leaders.is_dead(leader, jobs[2]), "younger than the message");
-        assert!(!leaders.is_dead(LeaderId::new(), jobs[0]), "another leader's");
+        let mut table = LeaderTable::default();
+        assert!(!table.is_dead(leader, jobs[0]), "silence kills nobody");
+        assert!(table.update(alive(leader, 1, jobs[1], &jobs[1..2])));
+        assert!(table.is_dead(leader, jobs[0]));
+        assert!(!table.is_dead(leader, jobs[1]), "live");
+        assert!(!table.is_dead(leader, jobs[2]), "younger than the message");
+        assert!(!table.is_dead(LeaderId::new(), jobs[0]), "another leader's");
     }
 
     #[test]
     fn an_older_beat_changes_nothing() {
         let (leader, jobs) = (LeaderId::new(), jobs(2));
-        let mut leaders = Leaders::default();
-        leaders.hear(alive(leader, 2, jobs[1], &[]));
-        assert!(!leaders.hear(alive(leader, 1, jobs[0], &jobs[..1])));
-        assert!(leaders.is_dead(leader, jobs[0]));
+        let mut table = LeaderTable::default();
+        table.update(alive(leader, 2, jobs[1], &[]));
+        assert!(!table.update(alive(leader, 1, jobs[0], &jobs[..1])));
+        assert!(table.is_dead(leader, jobs[0]));
     }
 
     #[test]
     fn hints_count_and_are_bounded() {
         let (leader, jobs) = (LeaderId::new(), jobs(MAX_HINTS + 1));
-        let mut leaders = Leaders::default();
+        let mut table = LeaderTable::default();
         for job in &jobs {
-            leaders.hear(Control::Cancel { leader, job: *job });
+            table.update(Control::Cancel { leader, job: *job });
         }
-        assert!(!leaders.is_dead(leader, jobs[0]), "the oldest is forgotten");
-        assert!(leaders.is_dead(leader, jobs[1]));
-        assert_eq!(leaders.cancelled.len(), MAX_HINTS);
+        assert!(!table.is_dead(leader, jobs[0]), "the oldest is forgotten");
+        assert!(table.is_dead(leader, jobs[1]));
+        assert_eq!(table.cancelled.len(), MAX_HINTS);
     }
 
     #[test]
     fn silence_counts_from_the_last_word_or_the_first_task() {
         let (spoke, met, unknown) = (LeaderId::new(), LeaderId::new(), LeaderId::new());
-        let (mut leaders, job) = (Leaders::default(), JobId::new());
-        leaders.hear(alive(spoke, 1, job, &[]));
-        leaders.tick(Duration::from_secs(50));
-        leaders.meet(met);
-        leaders.meet(spoke);
-        leaders.tick(Duration::from_secs(10));
-        let silences = [spoke, met, unknown].map(|leader| leaders.silence(leader).as_secs());
+        let (mut table, job) = (LeaderTable::default(), JobId::new());
+        table.update(alive(spoke, 1, job, &[]));
+        table.advance(Duration::from_secs(50));
+        table.track(met);
+        table.track(spoke);
+        table.advance(Duration::from_secs(10));
+        let silences = [spoke, met, unknown].map(|leader| table.unheard_for(leader).as_secs());
         assert_eq!(silences, [60, 10, 0]);
-        assert!(leaders.hear(alive(met, 1, job, &[])), "its first word");
-        leaders.hear(alive(spoke, 0, job, &[]));
-        assert_eq!(leaders.silence(spoke), Duration::ZERO, "an old heartbeat is a word too");
+        assert!(table.update(alive(met, 1, job, &[])), "its first word");
+        table.update(alive(spoke, 0, job, &[]));
+        assert_eq!(table.unheard_for(spoke), Duration::ZERO, "an old heartbeat is a word too");
     }
 
     #[test]
     fn leaders_are_bounded() {
-        let mut leaders = Leaders::default();
+        let mut table = LeaderTable::default();
         for _ in 0..MAX_LEADERS + 10 {
-            leaders.hear(alive(LeaderId::new(), 1, JobId::new(), &[]));
+            table.update(alive(LeaderId::new(), 1, JobId::new(), &[]));
         }
-        assert_eq!(leaders.known.len(), MAX_LEADERS);
+        assert_eq!(table.leaders.len(), MAX_LEADERS);
     }
 }

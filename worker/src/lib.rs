@@ -1,29 +1,37 @@
 //! The execution engine of a Phalanx worker, and its command line.
 //!
-//! Users depend on the facade crate `phalanx`; runtimes that bring workers along use [`Worker`].
+//! Depend on the facade crate `phalanx`, which has this crate as `phalanx::worker`. A worker program
+//! calls [`main`]; a program of your own starts a [`Worker`] with [`WorkerOptions`].
 //!
-//! A delivery goes from `intake` to a `slot` thread or to tokio, through `execution`, to `answer`,
-//! which publishes, waits for the broker's confirm and then acks. What takes longer, `lease` settles
-//! meanwhile; what may end a process, `isolated` runs in one of its own. `leaders` knows which jobs are dead, `watchdog` which elements run too long, `drain`
-//! how to end.
+//! # The way of a delivery
+//!
+//! 1. [`intake`] consumes a task from the queue of its pool, and triages it: the task is run,
+//!    returned or rejected. A delivery that owes its leader a reply is a `PendingReply`.
+//! 2. [`executor`] admits the task, and queues it for a slot thread ([`slots`]) or runs it on tokio.
+//! 3. [`execution`] drives it chunk by chunk through all steps, and records each outcome.
+//!    [`isolation`] does the same in a child process for tasks that may have killed a worker.
+//! 4. [`reply`] publishes the result, waits for the broker's confirm, and then acks the delivery.
+//!
+//! Meanwhile, [`lease`] settles deliveries whose tasks take long, [`leaders`] tracks which jobs are
+//! dead, and [`lifecycle`] holds the parts together: presence, timeouts and the drain. Modules import
+//! from those named before them in this order: `slots`, `reply`, `leaders`, `execution`, `isolation`,
+//! `executor`, `lease` and `intake`, `lifecycle`, `worker`, `cli`.
 
-mod answer;
-mod claim;
-mod control;
-mod drain;
-mod engine;
 mod execution;
-mod executions;
+mod executor;
+mod exit;
 mod intake;
 mod isolation;
 mod leaders;
 mod lease;
-mod lent;
-mod operations;
+mod lifecycle;
+mod lock;
 mod options;
-mod silence;
-mod slot;
-mod watchdog;
+mod process_kind;
+mod reply;
+mod shared;
+mod shutdown;
+mod slots;
 mod worker;
 
 #[cfg(feature = "cli")]
@@ -34,6 +42,7 @@ mod testing;
 
 #[cfg(feature = "cli")]
 pub use cli::main;
+pub use exit::Exit;
 pub use isolation::isolated;
 pub use options::WorkerOptions;
-pub use worker::{Exit, Worker};
+pub use worker::Worker;

@@ -1,44 +1,56 @@
-//! How a worker serves.
+//! The settings of a worker.
 
 use std::time::Duration;
 
 use phalanx_core::{broker::Pool, wire::timing::HOLD};
 
-/// How a worker serves.
+/// The settings of a [`Worker`](crate::Worker). Values outside of their range are clamped.
 ///
 /// ```
-/// use phalanx_worker::WorkerOptions;
+/// use std::time::Duration;
+///
+/// use phalanx::worker::WorkerOptions;
 ///
 /// let mut options = WorkerOptions::default();
+/// options.pools = vec!["gpu".parse().unwrap()];
 /// options.slots = 4;
+/// options.grace = Duration::from_secs(10);
+/// assert_eq!(options.async_slots, 256);
 /// ```
 #[derive(Debug, Clone, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct WorkerOptions {
-    /// The pools whose tasks it takes. Default: the pool `default`.
+    /// The pools that the worker consumes from. All of them share its slots. A pool listed twice is
+    /// consumed twice, which only halves its prefetch. Default: the pool `default`.
     pub pools: Vec<Pool>,
-    /// Blocking executions at once, each on a thread of its own; at least 1. Default: one for
-    /// each core.
+    /// Tasks that compute at the same time, each on a thread of its own. At least 1. Default: the
+    /// number of cores that are available to the process.
     pub slots: usize,
-    /// Elements of asynchronous stages at once; at least 1. More of them hide longer waits, and
-    /// hold more inputs and outputs in memory. Default: 256.
+    /// Elements of asynchronous operations that run at the same time. More of them hide longer waits,
+    /// and keep more inputs and outputs in memory. 1 to 65 535. Default: 256.
     pub async_slots: usize,
-    /// Within so long each delivery is settled, whatever happens, so that no acknowledgement timeout
-    /// of any operator fires: what has not begun by then is given back to its leader, and what runs
-    /// goes on under a lease. 100 ms to 30 s, which is what leaders reckon with. Default: 30 s.
+    /// The longest time that a delivery stays unsettled; keep it below the broker's acknowledgement
+    /// timeout. Near its end, a task that has not begun is returned to its leader, and one that runs
+    /// continues under a lease. 100 ms to 30 s. Default: 30 s.
+    ///
+    /// Leaders expect at most the `hold` of their `RuntimeBuilder`: if that is shorter than this,
+    /// some tasks run twice, but still count once.
     pub hold: Duration,
-    /// How long a drain may take. Running tasks may go on for most of it; its last 2.5 s, or half of
-    /// a shorter one, are for what was told to end, and for answers. Default: 30 s.
+    /// The longest time that a drain takes. Running tasks may continue for most of it. Its last
+    /// 2.5 s, or half of it if it is shorter than 5 s, are for cancelled operations and for
+    /// replies. At most a year. Default: 30 s.
     pub grace: Duration,
-    /// How long it listens for leaders before it takes tasks, after it has (re)connected: so it
-    /// hears which jobs are dead before it runs their tasks. Default: 1 s.
+    /// After it has connected or reconnected, the worker waits this long for the first message of a
+    /// leader before it accepts tasks, so that it learns which jobs are dead. At most a year. Default:
+    /// 1 s.
     pub listen: Duration,
-    /// Whether isolated tasks run in child processes. The leader asks for that when a task may have
-    /// ended the worker that had it: then it ends a child, and its element is named. A program that
-    /// sets it calls [`isolated`](crate::isolated) first of all in its `main`. Without it, such
-    /// tasks run like all others, in this process. Default: no; [`main`](crate::main) does both.
+    /// Whether isolated tasks run in child processes. A leader isolates a task that may have killed
+    /// a worker; in a child process it cannot do so again, and the element at fault is identified.
+    /// The program must call [`isolated`](crate::isolated) first in its `main`, as
+    /// [`main`](crate::main) does. If `false`, isolated tasks run in this process like all others.
+    /// Default: `false`; [`main`](crate::main) sets `true`.
     pub isolate: bool,
-    /// Its name, for people. Default: host name and process id.
+    /// The name of the worker in logs. Default: host name and process id, as `host/1234`.
     pub name: String,
 }
 

@@ -1,160 +1,144 @@
-//! A worker, from its start to its end.
+//! A worker, as the program that starts it sees it.
 
 use std::{fmt, sync::Arc, time::Duration};
 
 use phalanx_core::{
-    broker::{Broker, BrokerError},
+    broker::Broker,
     id::WorkerId,
-    registry::{Registry, RegistryError},
+    registry::Registry,
     wire::timing::{HOLD, SHORTEST_HOLD},
 };
-use tokio::{sync::watch, task::JoinSet};
+use tokio::sync::watch;
 
 use crate::{
-    WorkerOptions,
-    answer::publish_answers,
-    control::listen,
-    drain::drain,
-    engine::{Engine, Role},
-    intake::consume,
-    isolation::end_idle,
-    lease::keep,
-    operations::{Catalogue, Operations},
-    silence::listen_for_silence,
-    watchdog::watch,
+    Exit, WorkerOptions,
+    intake::Catalogue,
+    lifecycle::{Parts, serve},
+    process_kind::ProcessKind,
 };
 
-/// How a worker ended.
-#[derive(Debug, Clone, thiserror::Error)]
-#[non_exhaustive]
-pub enum Exit {
-    /// As asked for: what it held was finished or given back.
-    #[error("drained")]
-    Drained,
-    /// At once, as asked for: what it held goes back to the broker.
-    #[error("stopped at once")]
-    Stopped,
-    /// Drained, because as many threads as it has slots were given up: each runs an operation
-    /// that did not end.
-    #[error("gave up {threads} of its threads to operations that do not end")]
-    Abandoned {
-        /// How many.
-        threads: usize,
-    },
-    /// The operations of the program cannot be used.
-    #[error(transparent)]
-    Registry(#[from] RegistryError),
-    /// A queue cannot be used, or the broker was closed.
-    #[error(transparent)]
-    Broker(#[from] BrokerError),
-    /// The system gave no threads.
-    #[error("the system gives no threads: {reason}")]
-    Threads {
-        /// What it said.
-        reason: String,
-    },
-}
+/// The longest duration of an option: clocks can still add it.
+const LONGEST_DURATION: Duration = Duration::from_secs(366 * 24 * 3_600);
 
-/// A worker that serves. Dropping it stops it at once; see [`drain`](Self::drain).
+/// A worker: consumes tasks, and runs the operations of this program.
+///
+/// Dropping it stops it at once. To end it without losing work, [`drain`](Self::drain) it and wait
+/// until it has [`finished`](Self::finished):
+///
+/// ```
+/// use std::{sync::Arc, time::Duration};
+///
+/// use phalanx::{
+///     inmemory::InMemoryBroker,
+///     worker::{Exit, Worker, WorkerOptions},
+/// };
+///
+/// # let runtime = tokio::runtime::Runtime::new().unwrap();
+/// # runtime.block_on(async {
+/// let broker = InMemoryBroker::new();
+/// let mut options = WorkerOptions::default();
+/// options.grace = Duration::from_secs(5);
+/// let worker = Worker::start(Arc::new(broker.connect()), options);
+/// // … until the program is asked to end:
+/// worker.drain();
+/// assert!(matches!(worker.finished().await, Exit::Drained));
+/// # });
+/// ```
 pub struct Worker {
-    engine: Option<Arc<Engine>>,
+    /// `None` if the worker did not start.
+    parts: Option<Parts>,
     exit: watch::Receiver<Option<Exit>>,
 }
 
 impl Worker {
-    /// Starts a worker of all operations that are part of this program.
+    /// Starts a worker of all operations that are linked into this program.
     ///
-    /// The broker stays the caller's: it is not closed at the end. What goes wrong is told by
-    /// [`finished`](Self::finished).
+    /// The worker does not close the broker when it ends. Errors, including those of the start, are
+    /// reported by [`finished`](Self::finished). Options outside of their range are clamped.
     ///
     /// # Panics
     /// Outside of a tokio runtime.
     pub fn start(broker: Arc<dyn Broker>, options: WorkerOptions) -> Self {
         match Registry::global() {
-            Ok(registry) => Self::assemble(broker, options, Box::new(registry), Role::Worker),
-            Err(error) => Self::ended(Exit::Registry(error)),
+            Ok(registry) => {
+                Self::start_with(broker, options, Box::new(registry), ProcessKind::Worker)
+            }
+            Err(error) => Self::not_started(Exit::Registry(error)),
         }
     }
 
-    /// Starts a worker of these operations.
-    pub(crate) fn assemble(
+    /// Starts a worker of the operations in `catalogue`.
+    pub(crate) fn start_with(
         broker: Arc<dyn Broker>,
         mut options: WorkerOptions,
         catalogue: Box<dyn Catalogue>,
-        role: Role,
+        process: ProcessKind,
     ) -> Self {
-        // Clocks can still add it.
-        let year = Duration::from_secs(366 * 24 * 3600);
-        options.grace = options.grace.min(year);
-        options.listen = options.listen.min(year);
+        options.grace = options.grace.min(LONGEST_DURATION);
+        options.listen = options.listen.min(LONGEST_DURATION);
         options.hold = options.hold.clamp(SHORTEST_HOLD, HOLD);
         options.slots = options.slots.max(1);
         options.async_slots = options.async_slots.clamp(1, usize::from(u16::MAX));
-        let operations = Operations::new(catalogue);
-        match Engine::new(Arc::clone(&broker), options, operations, role) {
-            Ok((engine, outgoing)) => {
+        match Parts::new(broker, options, catalogue, process) {
+            Ok((parts, outgoing)) => {
                 let (ended, exit) = watch::channel(None);
-                let silenced = {
-                    let engine = Arc::clone(&engine);
-                    move |error: BrokerError| {
-                        tracing::error!(%error, "a worker cannot answer");
-                        engine.drain(error.into());
-                    }
-                };
-                let answers = tokio::spawn(publish_answers(broker, outgoing, silenced));
-                let serving = Arc::clone(&engine);
+                let serving = parts.clone();
                 tokio::spawn(async move {
-                    serve(&serving).await;
-                    answers.abort();
-                    let _ = ended.send(Some(serving.exit()));
+                    serve(&serving, outgoing).await;
+                    let _ = ended.send(Some(serving.shared.shutdown().exit()));
                 });
-                Self { engine: Some(engine), exit }
+                Self { parts: Some(parts), exit }
             }
-            Err(error) => Self::ended(Exit::Threads { reason: error.to_string() }),
+            Err(error) => Self::not_started(Exit::Threads { reason: error.to_string() }),
         }
     }
 
-    fn ended(exit: Exit) -> Self {
+    fn not_started(exit: Exit) -> Self {
         let (_, exit) = watch::channel(Some(exit));
-        Self { engine: None, exit }
+        Self { parts: None, exit }
     }
 
-    /// Who it is; `None` when it never started.
+    /// The identity of the worker, by which errors and events name it; `None` if it did not start.
     pub fn id(&self) -> Option<WorkerId> {
-        self.engine.as_ref().map(|engine| engine.worker)
+        self.parts.as_ref().map(|parts| parts.shared.worker())
     }
 
-    /// Takes no more tasks, gives back those that have not begun, lets the others end within the
-    /// grace period, and ends.
+    /// Ends the worker without losing work: it accepts no more tasks, returns those that have not
+    /// begun, and lets the others finish. Takes at most [`WorkerOptions::grace`]; near its end, running
+    /// operations are cancelled, and their elements returned.
     pub fn drain(&self) {
-        if let Some(engine) = &self.engine {
-            engine.drain(Exit::Drained);
+        if let Some(parts) = &self.parts {
+            parts.shared.shutdown().drain(Exit::Drained);
         }
     }
 
-    /// Ends at once; what it holds goes back to the broker.
+    /// Ends the worker at once. The broker requeues the deliveries that it holds, and their tasks
+    /// run again elsewhere.
     pub fn stop(&self) {
-        if let Some(engine) = &self.engine {
-            engine.stop();
+        if let Some(parts) = &self.parts {
+            parts.shared.shutdown().stop();
         }
     }
 
-    /// Whether it takes tasks of all its pools.
+    /// Whether the worker is connected, consumes from all its pools and does not drain.
     pub fn is_ready(&self) -> bool {
-        self.exit.borrow().is_none() && self.engine.as_ref().is_some_and(|engine| engine.is_ready())
+        let is_ready = |parts: &Parts| parts.intake.is_ready();
+        self.exit.borrow().is_none() && self.parts.as_ref().is_some_and(is_ready)
     }
 
-    /// Whether it takes no more tasks.
+    /// Whether the worker accepts no more tasks: it drains, was stopped, or has ended.
     pub fn is_draining(&self) -> bool {
-        self.engine.as_ref().is_none_or(|engine| engine.draining.is_cancelled())
+        let is_draining = |parts: &Parts| parts.shared.shutdown().is_draining();
+        self.parts.as_ref().is_none_or(is_draining)
     }
 
-    /// Resolves when it has ended, and says how. Cancel-safe.
+    /// Resolves when the worker has ended, with the reason. Cancel-safe; may be called several
+    /// times.
     pub async fn finished(&self) -> Exit {
         let mut exit = self.exit.clone();
         match exit.wait_for(Option::is_some).await {
             Ok(exit) => exit.clone().unwrap_or(Exit::Stopped),
-            // The runtime that it ran on is gone.
+            // The runtime that ran the worker has shut down.
             Err(_) => Exit::Stopped,
         }
     }
@@ -175,48 +159,6 @@ impl fmt::Debug for Worker {
     }
 }
 
-/// Runs all parts until the worker has ended.
-async fn serve(engine: &Arc<Engine>) {
-    let mut parts = JoinSet::new();
-    parts.spawn(watch(Arc::clone(engine)));
-    if !engine.is_child() {
-        parts.spawn(keep(Arc::clone(engine)));
-        parts.spawn(listen_for_silence(Arc::clone(engine)));
-    }
-    if let Some(crew) = &engine.crew {
-        parts.spawn(end_idle(Arc::clone(crew)));
-    }
-    parts.spawn(or_drain(Arc::clone(engine), listen(Arc::clone(engine))));
-    let mut intake = JoinSet::new();
-    for pool in engine.options.pools.clone() {
-        intake.spawn(or_drain(Arc::clone(engine), consume(Arc::clone(engine), pool)));
-    }
-    engine.draining.cancelled().await;
-    tokio::select! {
-        biased;
-        () = engine.stopping.cancelled() => {}
-        () = drain(engine, intake) => {}
-    }
-    // Whoever still runs is told to end, and what waits loses its ticket: its delivery goes back.
-    engine.stop_all();
-    drop(engine.slots.take_back());
-    for running in engine.executions.all() {
-        drop(running.hand_back());
-    }
-    if let Some(crew) = engine.crew.clone() {
-        // An error means that the runtime ends, and this process with it.
-        let _ = tokio::task::spawn_blocking(move || crew.end_all()).await;
-    }
-}
-
-/// A part that cannot go on takes the worker down with it.
-async fn or_drain(engine: Arc<Engine>, part: impl Future<Output = Result<(), BrokerError>>) {
-    if let Err(error) = part.await {
-        tracing::error!(%error, "a worker cannot go on");
-        engine.drain(error.into());
-    }
-}
-
 #[cfg(test)]
 mod tests {
     use phalanx_core::{
@@ -228,7 +170,7 @@ mod tests {
     use serde::{Deserialize, Serialize};
 
     use super::*;
-    use crate::testing::{Bench, Said};
+    use crate::testing::{SentReply, TestRig};
 
     #[operation(crate = phalanx_core)]
     fn words(line: &str) -> Vec<String> {
@@ -280,12 +222,12 @@ mod tests {
 
     #[tokio::test]
     async fn registered_operations_are_found_by_name_and_run_as_one_pass() {
-        let bench = Bench::of_registered();
+        let rig = TestRig::of_registered();
         let steps =
             vec![step(&Words, Verb::FlatMap), step(&Length, Verb::Map), step(&Sum, Verb::Fold)];
-        let number = bench.send_task(steps, &["one two", "a poison", "three", ""], |_| {});
-        let said = bench.answered(1).await;
-        let segments = bench.segments(number);
+        let number = rig.send_task(steps, &["one two", "a poison", "three", ""], |_| {});
+        let said = rig.after_settled(1).await;
+        let segments = rig.segments(number);
         let [
             Outcome::Done { outputs: 1, .. },
             Outcome::Failed { step: 1, error },
@@ -296,23 +238,23 @@ mod tests {
         };
         assert_eq!(error.kind(), ErrorKind::Panic);
         assert!(error.to_string().contains("poison at 1"), "{error}");
-        let Said::Result(result) = &said[0] else { panic!("{said:?}") };
+        let SentReply::Result(result) = &said[0] else { panic!("{said:?}") };
         let mut payload = &result.payload[..];
         assert_eq!(codec::decode_front::<u64>(&mut payload).unwrap(), 6);
         assert_eq!(codec::decode::<u64>(payload).unwrap(), 5);
-        bench.audit();
+        rig.assert_settled_once();
     }
 
     #[tokio::test]
     async fn asynchronous_operations_run_at_once_and_time_out_one_by_one() {
-        let bench = Bench::of_registered();
+        let rig = TestRig::of_registered();
         let steps = vec![step(&LookUp, Verb::Map), step(&Length, Verb::Map)];
         let words: Vec<String> = (0..200).map(|n| format!("w{n}")).collect();
         let mut words: Vec<&str> = words.iter().map(String::as_str).collect();
         words[100] = "everlasting";
-        let number = bench.send_task(steps, &words, |_| {});
-        bench.answered(1).await;
-        let segments = bench.segments(number);
+        let number = rig.send_task(steps, &words, |_| {});
+        rig.after_settled(1).await;
+        let segments = rig.segments(number);
         let [Outcome::Done { .. }, Outcome::Failed { step: 0, error }, Outcome::Done { .. }] =
             outcomes(&segments)[..]
         else {
@@ -320,21 +262,21 @@ mod tests {
         };
         assert_eq!(error.kind(), ErrorKind::Timeout);
         assert_eq!(segments[1].from, 100);
-        bench.audit();
+        rig.assert_settled_once();
     }
 
     #[tokio::test]
     async fn an_operation_that_is_built_differently_is_refused() {
-        let bench = Bench::of_registered();
+        let rig = TestRig::of_registered();
         let mut changed = step(&Length, Verb::Map);
         changed.fingerprint ^= 1;
-        let number = bench.send_task(vec![changed], &["a"], |_| {});
-        bench.answered(1).await;
-        let why = bench.why(number);
+        let number = rig.send_task(vec![changed], &["a"], |_| {});
+        rig.after_settled(1).await;
+        let why = rig.return_reason(number);
         assert!(matches!(
             why,
             ReturnReason::Refused(phalanx_core::registry::Refusal::Fingerprint { .. })
         ));
-        bench.audit();
+        rig.assert_settled_once();
     }
 }

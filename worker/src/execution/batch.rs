@@ -1,54 +1,57 @@
-//! The elements of a task that have not been handed out yet.
+//! Cuts the input of a task into chunks.
 
 use bytes::Bytes;
 use phalanx_core::registry::{Column, Refusal};
 
 use super::{Pipeline, chunk};
 
-/// The elements of a task that have not been handed out yet.
+/// The elements of a task that have not been decoded yet.
 pub(super) struct Batch {
     payload: Bytes,
     /// Bytes of the payload that have been decoded.
     read: usize,
     /// The offset of the next element.
-    next: u32,
+    next_offset: u32,
     count: u32,
 }
 
 impl Batch {
     pub(super) fn new(payload: Bytes, count: u32) -> Self {
-        Self { payload, read: 0, next: 0, count }
+        Self { payload, read: 0, next_offset: 0, count }
     }
 
     pub(super) fn is_empty(&self) -> bool {
-        self.next == self.count
+        self.next_offset == self.count
     }
 
     /// The offset of the next element.
-    pub(super) fn next(&self) -> u32 {
-        self.next
+    pub(super) fn next_offset(&self) -> u32 {
+        self.next_offset
     }
 
-    /// Decodes up to `max` elements. The last chunk must end with the payload: a batch of another
-    /// length is not the one that the task speaks of.
-    pub(super) fn chunk(&mut self, pipeline: &Pipeline, max: u32) -> Result<Column, Refusal> {
+    /// Decodes up to `max` elements. The last chunk must end with the payload: otherwise the batch
+    /// has another length than its header claims.
+    pub(super) fn next_chunk(&mut self, pipeline: &Pipeline, max: u32) -> Result<Column, Refusal> {
         let mut rest = &self.payload[self.read..];
         let before = rest.len();
-        let max = max.min(self.count - self.next);
-        let column = pipeline.decode(&mut rest, self.next, max, chunk::MAX_BYTES)?;
+        let max = max.min(self.count - self.next_offset);
+        let column = pipeline.decode(&mut rest, self.next_offset, max, chunk::MAX_BYTES)?;
         self.read += before - rest.len();
         let decoded = column.origins.len() as u32;
-        self.next += decoded.min(max);
+        self.next_offset += decoded.min(max);
         let undecodable = |reason: String| Refusal::Undecodable {
             name: pipeline.steps().first().map_or("", |step| step.name()).to_owned(),
-            offset: self.next,
+            offset: self.next_offset,
             reason,
         };
         if decoded == 0 || decoded > max {
-            return Err(undecodable(format!("{decoded} elements where {max} were asked for")));
+            return Err(undecodable(format!("decoded {decoded} elements instead of {max}")));
         }
         if self.is_empty() && !rest.is_empty() {
-            return Err(undecodable(format!("{} bytes behind the last element", rest.len())));
+            return Err(undecodable(format!(
+                "{} bytes left over after the last element",
+                rest.len()
+            )));
         }
         Ok(column)
     }

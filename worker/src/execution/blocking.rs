@@ -1,4 +1,4 @@
-//! Driving an execution on a slot thread.
+//! Drives an execution on a slot thread.
 
 use std::{
     any::Any,
@@ -16,44 +16,44 @@ use super::{
     Running, batch::Batch, folding::Folding, input::as_input, ledger::Ledger, pipeline::StepFailure,
 };
 
-/// Runs all steps on the thread that calls, and answers.
+/// Runs all steps on the calling thread, and replies.
 pub(crate) fn run_blocking(running: &Running) {
-    // Steps catch the panics of operations. What comes through them (a `Drop` that panics, a bug
-    // of ours) must still not leave the task without an answer.
+    // Steps catch the panics of operations. A panic that passes through them (in a `Drop`, or from
+    // a bug of Phalanx) must not leave the task without a reply either.
     if let Err(panic) = catch_unwind(AssertUnwindSafe(|| drive(running))) {
-        answer_panic(running, &*panic);
+        reply_panic(running, &*panic);
     }
 }
 
-/// Answers for an execution whose driver panicked.
-pub(super) fn answer_panic(running: &Running, panic: &(dyn Any + Send)) {
+/// Replies for an execution whose driver panicked.
+pub(super) fn reply_panic(running: &Running, panic: &(dyn Any + Send)) {
     let error = OperationError::new(ErrorKind::Panic, panic_message(panic).to_owned());
-    let blame = Some((running.last_place(), error));
+    let blamed = Some((running.last_mark(), error));
     let mut progress = running.progress();
-    running.interrupt(&mut progress, blame, NotRunReason::TimeSlice);
-    running.answer(progress);
+    running.mark_rest_not_run(&mut progress, blamed, NotRunReason::TimeSlice);
+    running.reply(progress);
 }
 
 fn drive(running: &Running) {
-    let started = running.begin();
+    let started = running.start();
     let pipeline = &*running.pipeline;
     if pipeline.steps().is_empty() {
         return running.pass_through();
     }
     let mut batch = Batch::new(running.task.payload.clone(), running.count());
     let mut folding = Folding::of(pipeline);
-    let mut size = running.chunks(1);
-    let (mut now, mut produced) = (started, 0);
+    let mut size = running.chunk_sizes(1);
+    let (mut now, mut output_bytes) = (started, 0);
     while !batch.is_empty() {
-        let first = batch.next();
-        if let Some(why) = running.cut(first, now - started, produced) {
+        let first = batch.next_offset();
+        if let Some(reason) = running.must_end(first, now - started, output_bytes) {
             let mut progress = running.progress();
-            close(&mut progress.ledger, &mut folding, first);
-            progress.ledger.not_run(running.count(), why);
-            return running.answer(progress);
+            finish_fold(&mut progress.ledger, &mut folding, first);
+            progress.ledger.not_run(running.count(), reason);
+            return running.reply(progress);
         }
-        running.chunk_begins(first);
-        let mut column = match batch.chunk(pipeline, size.elements()) {
+        running.report_chunk(first);
+        let mut column = match batch.next_chunk(pipeline, size.elements()) {
             Ok(column) => column,
             Err(refusal) => return running.refuse(refusal),
         };
@@ -67,48 +67,49 @@ fn drive(running: &Running) {
         let folded = match &mut folding {
             None => None,
             Some(folding) => {
-                running.step_begins(pipeline.last(), first);
-                let from = running.progress().ledger.at();
+                running.begin_step(pipeline.last(), first);
+                let from = running.progress().ledger.next_offset();
                 let failures = std::mem::take(&mut failures);
                 let column = std::mem::replace(&mut column, Column::empty());
                 let entries = folding.absorb(from, column, failures, &running.context);
-                running.step_ends();
+                running.end_step();
                 Some(entries)
             }
         };
         let failed = !failures.is_empty() || folded.as_ref().is_some_and(|all| !all.is_empty());
         let mut progress = running.progress();
-        if progress.is_taken() {
+        if progress.is_replied() {
             return;
         }
-        if running.ran_in_vain(failed) {
-            running.interrupt(&mut progress, running.timed_out(), running.why());
-            return running.answer(progress);
+        if running.must_discard_chunk(failed) {
+            let (blamed, reason) = (running.timed_out(), running.not_run_reason());
+            running.mark_rest_not_run(&mut progress, blamed, reason);
+            return running.reply(progress);
         }
         match folded {
-            Some(entries) => progress.ledger.fold_entries(entries),
-            None => progress.ledger.chunk(batch.next(), pipeline, &column, failures),
+            Some(entries) => progress.ledger.folded_all(entries),
+            None => progress.ledger.chunk(batch.next_offset(), pipeline, &column, failures),
         }
-        produced = progress.ledger.output_bytes();
+        output_bytes = progress.ledger.output_bytes();
         let before = std::mem::replace(&mut now, Instant::now());
         progress.busy = now - started;
         drop(progress);
-        size.learn(now - before);
+        size.adjust(now - before);
     }
     let mut progress = running.progress();
-    close(&mut progress.ledger, &mut folding, running.count());
-    running.answer(progress);
+    finish_fold(&mut progress.ledger, &mut folding, running.count());
+    running.reply(progress);
 }
 
-/// Ends the run of the fold, if the stage folds, before `to`.
-fn close(ledger: &mut Ledger, folding: &mut Option<Folding<'_>>, to: u32) {
+/// Ends the segment that the fold accumulates, if the stage folds, before the offset `to`.
+fn finish_fold(ledger: &mut Ledger, folding: &mut Option<Folding<'_>>, to: u32) {
     if let Some(folding) = folding {
-        let entries = folding.close(ledger.at(), to);
-        ledger.fold_entries(entries);
+        let entries = folding.finish(ledger.next_offset(), to);
+        ledger.folded_all(entries);
     }
 }
 
-/// Runs a blocking step on a chunk whose first element is `first`.
+/// Runs a blocking step on a chunk whose first element is at `first`.
 pub(super) fn run_step(
     running: &Running,
     step: usize,
@@ -121,9 +122,9 @@ pub(super) fn run_step(
         return column;
     }
     let mut failed = Vec::new();
-    running.step_begins(step, first);
+    running.begin_step(step, first);
     let outputs = running.pipeline.steps()[step].run(column, &running.context, &mut failed);
-    running.step_ends();
+    running.end_step();
     failures.extend(failed.into_iter().map(|failure| StepFailure::in_step(step, failure)));
     outputs
 }

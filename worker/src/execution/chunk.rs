@@ -1,20 +1,20 @@
-//! How many elements go through all steps at once.
+//! How many elements go through all steps in one chunk.
 
 use std::time::Duration;
 
 /// The largest chunk, in elements.
 pub(crate) const MAX_ELEMENTS: u32 = 1_024;
 
-/// The largest chunk, in bytes of encoded input (one element may be larger).
+/// The largest chunk, in bytes of encoded input. A chunk of one element may be larger.
 pub(crate) const MAX_BYTES: usize = 64 << 10;
 
-/// A chunk that takes less is followed by one of twice its size.
-const SHORT: Duration = Duration::from_micros(200);
+/// A chunk that takes less than this is followed by one of twice its size.
+const SHORT_CHUNK: Duration = Duration::from_micros(200);
 
-/// How many elements the next chunk has at most.
+/// The largest number of elements in the next chunk.
 ///
-/// It starts at one, because nothing is known of the first element's cost, and cancel, time slice
-/// and blame are only looked at between chunks.
+/// A blocking execution starts with one element: the cost of an element is unknown at first, and
+/// cancellation, time slice and output cap are only checked between chunks.
 #[derive(Debug, Clone, Copy)]
 pub(crate) struct ChunkSize {
     elements: u32,
@@ -23,10 +23,10 @@ pub(crate) struct ChunkSize {
 }
 
 impl ChunkSize {
-    /// One element each.
+    /// Chunks of one element each.
     pub(crate) const ONE: Self = Self { elements: 1, least: 1, most: 1 };
 
-    /// Sizes that begin with, and never fall below, `least`.
+    /// Sizes that start at `least`, and never fall below it.
     pub(crate) fn starting_at(least: u32) -> Self {
         let least = least.clamp(1, MAX_ELEMENTS);
         Self { elements: least, least, most: MAX_ELEMENTS }
@@ -36,12 +36,12 @@ impl ChunkSize {
         self.elements
     }
 
-    /// Learns from a chunk that took `took`. A long one halves the next, so that a slow part of a
-    /// batch is cut about as finely as a slow batch.
-    pub(crate) fn learn(&mut self, took: Duration) {
-        if took < SHORT {
+    /// Adjusts the size after a chunk that took `took`. A long chunk halves the next, so that slow
+    /// elements amid fast ones are cut about as finely as a slow batch.
+    pub(crate) fn adjust(&mut self, took: Duration) {
+        if took < SHORT_CHUNK {
             self.elements = (self.elements * 2).min(self.most);
-        } else if took > 4 * SHORT {
+        } else if took > 4 * SHORT_CHUNK {
             self.elements = (self.elements / 2).max(self.least);
         }
     }
@@ -55,13 +55,13 @@ mod tests {
     fn chunks_grow_while_they_are_short_and_shrink_when_they_are_long() {
         let mut size = ChunkSize::starting_at(1);
         for _ in 0..20 {
-            size.learn(Duration::from_micros(10));
+            size.adjust(Duration::from_micros(10));
         }
         assert_eq!(size.elements(), MAX_ELEMENTS);
-        size.learn(Duration::from_micros(300));
+        size.adjust(Duration::from_micros(300));
         assert_eq!(size.elements(), MAX_ELEMENTS);
         for _ in 0..20 {
-            size.learn(Duration::from_millis(5));
+            size.adjust(Duration::from_millis(5));
         }
         assert_eq!(size.elements(), 1);
     }

@@ -1,4 +1,4 @@
-//! A column as bytes: what can be cut anywhere, and read as another type of the same structure.
+//! The outputs of a step as bytes, to be read as another type of the same structure.
 
 use std::ops::Range;
 
@@ -9,17 +9,18 @@ use phalanx_core::{
 
 use super::{Pipeline, pipeline::StepFailure};
 
-/// The outputs of a step as bytes: what can be cut anywhere, and read as another type of the same
-/// structure. The slow way, taken only where a column cannot be handed on as it is.
+/// The outputs of a step as bytes. The slow way between two steps, taken only if the next step does
+/// not accept the column as it is.
 pub(super) struct Encoded {
     bytes: Vec<u8>,
+    /// The end of each value in `bytes`.
     ends: Vec<u32>,
     origins: Vec<u32>,
 }
 
 impl Encoded {
-    /// The outputs of step `step`; those of elements that are in `failures`, or that join them
-    /// because they do not serialize, are left out.
+    /// Encodes the outputs of step `step`. Values that do not serialize are left out, and their
+    /// elements added to `failures`.
     pub(super) fn new(
         pipeline: &Pipeline,
         step: usize,
@@ -27,23 +28,23 @@ impl Encoded {
         failures: &mut Vec<StepFailure>,
     ) -> Self {
         let mut encoded = Self { bytes: Vec::new(), ends: Vec::new(), origins: Vec::new() };
-        let mut at = 0;
-        while at < column.origins.len() {
-            let rest = at..column.origins.len();
+        let mut next = 0;
+        while next < column.origins.len() {
+            let rest = next..column.origins.len();
             let (bytes, ends) = (&mut encoded.bytes, Some(&mut encoded.ends));
-            let (behind, failure) = match pipeline.steps()[step].encode(column, rest, bytes, ends) {
+            let (end, failure) = match pipeline.steps()[step].encode(column, rest, bytes, ends) {
                 Ok(()) => (column.origins.len(), None),
-                Err((index, error)) => (at + index, Some(error)),
+                Err((index, error)) => (next + index, Some(error)),
             };
-            encoded.origins.extend_from_slice(&column.origins[at..behind]);
-            // What was written of the value that failed.
+            encoded.origins.extend_from_slice(&column.origins[next..end]);
+            // Removes what was written of the value that failed.
             encoded.ends.truncate(encoded.origins.len());
             encoded.bytes.truncate(encoded.ends.last().map_or(0, |end| *end as usize));
             if let Some(error) = failure {
-                let origin = column.origins[behind];
+                let origin = column.origins[end];
                 failures.push(StepFailure { origin, step: step as u32, error });
             }
-            at = behind + 1;
+            next = end + 1;
         }
         encoded
     }
@@ -52,7 +53,7 @@ impl Encoded {
         &self.origins
     }
 
-    /// The values `range` as input of step `step`.
+    /// Decodes the values in `range` as the input of step `step`.
     pub(super) fn column(
         &self,
         pipeline: &Pipeline,
@@ -65,13 +66,16 @@ impl Encoded {
         let target = &pipeline.steps()[step];
         let refused = |reason: String| {
             let name = target.name();
-            OperationError::new(ErrorKind::Codec, format!("no input of `{name}`: {reason}"))
+            OperationError::new(
+                ErrorKind::Codec,
+                format!("not a valid input of `{name}`: {reason}"),
+            )
         };
         let mut column = target
             .decode(&mut bytes, 0, range.len() as u32, usize::MAX)
             .map_err(|refusal| refused(refusal.to_string()))?;
         if column.origins.len() != range.len() || !bytes.is_empty() {
-            return Err(refused("another number of values".to_owned()));
+            return Err(refused("the number of values differs".to_owned()));
         }
         column.origins = self.origins[range].to_vec();
         Ok(column)

@@ -1,4 +1,4 @@
-//! The fold at the end of a stage, over gap-free runs of elements.
+//! The fold at the end of a stage, over gap-free segments of the batch.
 
 use phalanx_core::{
     operation::{ErrorKind, OperationError, TaskContext},
@@ -13,33 +13,26 @@ use super::{
     pipeline::StepFailure,
 };
 
-/// The fold at the end of a stage. It runs from the ledger's `at` up to `up_to`.
+/// The fold at the end of a stage. It accumulates the segment that begins at the next offset of
+/// the ledger.
 pub(super) struct Folding<'p> {
     pipeline: &'p Pipeline,
     fold: Box<dyn Fold + 'p>,
 }
 
-/// What a chunk adds to the ledger. Combining runs user code, so it happens before the ledger,
-/// which others look at, is locked.
-pub(super) enum Entry {
-    /// A run ends: its partial result, and how many there are (none when nothing was absorbed).
-    Folded {
-        to: u32,
-        outputs: u32,
-        partial: Vec<u8>,
-    },
-    Failed {
-        step: u32,
-        error: OperationError,
-    },
-    /// The accumulator is gone.
-    Broken {
-        to: u32,
-    },
+/// What a chunk adds to the ledger. Combining runs user code, so it happens before the ledger is
+/// locked.
+pub(super) enum LedgerEntry {
+    /// A segment ends at the offset `to` with a partial result; `outputs` is 0 if it is empty.
+    Folded { to: u32, outputs: u32, partial: Vec<u8> },
+    /// The next element failed.
+    Failed { step: u32, error: OperationError },
+    /// The accumulator of the segment that ends at `to` is lost.
+    Broken { to: u32 },
 }
 
-impl Entry {
-    /// Where it ends when it begins at `from`.
+impl LedgerEntry {
+    /// The offset at which the entry ends if it begins at `from`.
     pub(super) fn end(&self, from: u32) -> u32 {
         match self {
             Self::Folded { to, .. } | Self::Broken { to } => *to,
@@ -49,36 +42,36 @@ impl Entry {
 }
 
 impl<'p> Folding<'p> {
-    /// `None` when the stage does not fold.
+    /// `None` if the stage does not fold.
     pub(super) fn of(pipeline: &'p Pipeline) -> Option<Self> {
         Some(Self { pipeline, fold: pipeline.fold()? })
     }
 
-    /// Absorbs a chunk of a run that began at `from` (the ledger's `at`).
+    /// Absorbs a chunk into the segment that began at `from`.
     pub(super) fn absorb(
         &mut self,
         from: u32,
         column: Column,
         mut failures: Vec<StepFailure>,
         context: &TaskContext,
-    ) -> Vec<Entry> {
-        let mut run = Run { from, entries: Vec::new() };
+    ) -> Vec<LedgerEntry> {
+        let mut entries = Entries { next_offset: from, entries: Vec::new() };
         let mut column = as_input(self.pipeline, self.pipeline.last(), column, &mut failures);
         failures.sort_by_key(|failure| failure.origin);
         failures.dedup_by_key(|failure| failure.origin);
         for StepFailure { origin, step, error } in failures {
-            // A failed element ends a run, and takes all that it gave with it.
-            let behind = column.split_off(first_from(&column.origins, 0, origin));
-            self.absorb_run(&mut run, column, context);
-            self.close_run(&mut run, origin);
-            run.failed(step, error);
-            column = from_origin(behind, origin + 1);
+            // A failed element ends the segment, and all its outputs are dropped.
+            let rest = column.split_off(first_from(&column.origins, 0, origin));
+            self.absorb_values(&mut entries, column, context);
+            self.end_segment(&mut entries, origin);
+            entries.push_failed(step, error);
+            column = from_origin(rest, origin + 1);
         }
-        self.absorb_run(&mut run, column, context);
-        run.entries
+        self.absorb_values(&mut entries, column, context);
+        entries.entries
     }
 
-    /// Goes on with an accumulator that was suspended: as if what it holds had just been absorbed.
+    /// Continues with an accumulator that [`suspend`](Self::suspend) has returned.
     pub(super) fn resume(
         &mut self,
         from: u32,
@@ -89,103 +82,104 @@ impl<'p> Folding<'p> {
         let mut rest = accumulator;
         let column = self.pipeline.steps()[last].decode(&mut rest, from, 1, usize::MAX);
         let column = column.map_err(|refusal| {
-            OperationError::new(ErrorKind::Codec, format!("an accumulator was lost: {refusal}"))
+            let reason = format!("could not decode an accumulator: {refusal}");
+            OperationError::new(ErrorKind::Codec, reason)
         })?;
         self.fold.absorb(column, context).map_err(|failed| failed.0.error)
     }
 
-    /// The accumulator of the run that began at `from`, to be resumed elsewhere; `None` when
-    /// nothing was absorbed. Should it not serialize, `entries` say so.
+    /// Encodes the accumulator of the segment that began at `from`; `None` if it is empty. If it
+    /// does not serialize, the failure is added to `entries`.
     pub(super) fn suspend(
         &mut self,
         from: u32,
         to: u32,
-        entries: &mut Vec<Entry>,
+        entries: &mut Vec<LedgerEntry>,
     ) -> Option<Vec<u8>> {
-        for entry in self.close(from, to) {
+        for entry in self.finish(from, to) {
             match entry {
-                Entry::Folded { outputs: 1, partial, .. } => return Some(partial),
-                Entry::Folded { .. } => {}
+                LedgerEntry::Folded { outputs: 1, partial, .. } => return Some(partial),
+                LedgerEntry::Folded { .. } => {}
                 failed => entries.push(failed),
             }
         }
         None
     }
 
-    /// Ends the run that began at `from`.
-    pub(super) fn close(&mut self, from: u32, to: u32) -> Vec<Entry> {
-        let mut run = Run { from, entries: Vec::new() };
-        self.close_run(&mut run, to);
-        run.entries
+    /// Ends the segment that began at `from` at the offset `to`.
+    pub(super) fn finish(&mut self, from: u32, to: u32) -> Vec<LedgerEntry> {
+        let mut entries = Entries { next_offset: from, entries: Vec::new() };
+        self.end_segment(&mut entries, to);
+        entries.entries
     }
 
-    /// Absorbs values of elements that have not failed so far.
-    fn absorb_run(&mut self, run: &mut Run, mut column: Column, context: &TaskContext) {
+    /// Absorbs the values of elements that have not failed so far.
+    fn absorb_values(&mut self, entries: &mut Entries, mut column: Column, context: &TaskContext) {
         while !column.is_empty() {
             let Err(failed) = self.fold.absorb(column, context) else { return };
             let (failure, rest) = *failed;
-            self.fail(run, failure.origin, failure.error);
+            self.fail(entries, failure.origin, failure.error);
             column = from_origin(rest, failure.origin + 1);
         }
     }
 
-    /// The element at `origin` failed while it was folded: what was folded with it is lost.
-    fn fail(&mut self, run: &mut Run, origin: u32, error: OperationError) {
-        if origin > run.from {
-            run.push(Entry::Broken { to: origin });
+    /// The element at `origin` failed in the fold: the accumulator is lost.
+    fn fail(&mut self, entries: &mut Entries, origin: u32, error: OperationError) {
+        if origin > entries.next_offset {
+            entries.push(LedgerEntry::Broken { to: origin });
         }
-        if origin == run.from {
-            run.failed(self.pipeline.last() as u32, error);
+        if origin == entries.next_offset {
+            entries.push_failed(self.pipeline.last() as u32, error);
         }
         if let Some(fold) = self.pipeline.fold() {
             self.fold = fold;
         }
     }
 
-    fn close_run(&mut self, run: &mut Run, to: u32) {
-        if to <= run.from {
+    fn end_segment(&mut self, entries: &mut Entries, to: u32) {
+        if to <= entries.next_offset {
             return;
         }
         let mut partial = Vec::new();
         match self.fold.finish(&mut partial) {
-            Ok(any) => run.push(Entry::Folded { to, outputs: u32::from(any), partial }),
-            // Nobody can say which element made the accumulator unwritable: the last one answers
-            // for it, so that a run of one is blamed rightly.
-            Err(error) => self.fail(run, to - 1, error),
+            Ok(any) => entries.push(LedgerEntry::Folded { to, outputs: u32::from(any), partial }),
+            // Which element made the accumulator unserializable is unknown. The last one is blamed,
+            // so that the blame is right once the leader has split the segment down to one element.
+            Err(error) => self.fail(entries, to - 1, error),
         }
     }
 }
 
-/// The run in progress, and what has been said so far.
-struct Run {
-    from: u32,
-    entries: Vec<Entry>,
+/// Entries so far, and the offset at which the next one begins.
+struct Entries {
+    next_offset: u32,
+    entries: Vec<LedgerEntry>,
 }
 
-impl Run {
-    fn failed(&mut self, step: u32, error: OperationError) {
-        self.push(Entry::Failed { step, error });
+impl Entries {
+    fn push_failed(&mut self, step: u32, error: OperationError) {
+        self.push(LedgerEntry::Failed { step, error });
     }
 
-    fn push(&mut self, entry: Entry) {
-        self.from = entry.end(self.from);
+    fn push(&mut self, entry: LedgerEntry) {
+        self.next_offset = entry.end(self.next_offset);
         self.entries.push(entry);
     }
 }
 
-/// The values of elements from `origin` on.
+/// The values of the elements from `origin` on.
 fn from_origin(mut column: Column, origin: u32) -> Column {
     column.split_off(first_from(&column.origins, 0, origin))
 }
 
 impl Ledger {
-    /// Writes down what a fold said.
-    pub(super) fn fold_entries(&mut self, entries: Vec<Entry>) {
+    /// Records the entries of a fold.
+    pub(super) fn folded_all(&mut self, entries: Vec<LedgerEntry>) {
         for entry in entries {
             match entry {
-                Entry::Folded { to, outputs, partial } => self.folded(to, outputs, &partial),
-                Entry::Failed { step, error } => self.failed(step, error),
-                Entry::Broken { to } => self.not_run(to, NotRunReason::FoldBroken),
+                LedgerEntry::Folded { to, outputs, partial } => self.folded(to, outputs, &partial),
+                LedgerEntry::Failed { step, error } => self.failed(step, error),
+                LedgerEntry::Broken { to } => self.not_run(to, NotRunReason::FoldBroken),
             }
         }
     }

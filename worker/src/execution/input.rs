@@ -1,21 +1,22 @@
-//! What a step takes from the one before it.
+//! The outputs of one step as the input of the next.
 
 use phalanx_core::registry::{Column, Failure};
 
 use super::{Pipeline, encoded::Encoded, pipeline::StepFailure};
 
-/// The outputs of one step as inputs of the next, which may know their structure by another type.
+/// Converts the outputs of the step before `step` into its input, whose type may differ as long as it
+/// has the same structure.
 pub(super) fn as_input(
     pipeline: &Pipeline,
     step: usize,
     column: Column,
     failures: &mut Vec<StepFailure>,
 ) -> Column {
-    let Some(before) = step.checked_sub(1) else { return column };
+    let Some(previous) = step.checked_sub(1) else { return column };
     if pipeline.steps()[step].accepts(&column) {
         return column;
     }
-    let encoded = Encoded::new(pipeline, before, &column, failures);
+    let encoded = Encoded::new(pipeline, previous, &column, failures);
     if encoded.origins().is_empty() {
         return Column::empty();
     }

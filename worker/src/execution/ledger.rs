@@ -1,4 +1,4 @@
-//! What became of each element of a batch.
+//! The outcome of each element of a batch.
 
 use std::ops::Range;
 
@@ -10,17 +10,19 @@ use phalanx_core::{
 
 use super::{Pipeline, pipeline::StepFailure};
 
-/// What became of each element of a batch: segments that tile it up to `at`, and the outputs.
+/// The outcome of each element of a batch: segments that tile it up to `next_offset`, and the encoded
+/// outputs.
 #[derive(Debug, Default)]
 pub(crate) struct Ledger {
     segments: Vec<Segment>,
     payload: Vec<u8>,
-    /// The first offset that is not spoken of yet.
-    at: u32,
+    /// The first offset without an outcome.
+    next_offset: u32,
     /// Whether each `Done` element has exactly one output.
     one_to_one: bool,
+    /// Whether the length of each output is recorded.
     measured: bool,
-    /// Reused between chunks.
+    /// A buffer that is reused between chunks.
     ends: Vec<u32>,
 }
 
@@ -29,31 +31,31 @@ impl Ledger {
         Self { one_to_one, measured, ..Self::default() }
     }
 
-    /// The first offset that is not spoken of yet.
-    pub(super) fn at(&self) -> u32 {
-        self.at
+    /// The first offset without an outcome.
+    pub(super) fn next_offset(&self) -> u32 {
+        self.next_offset
     }
 
-    /// Bytes of output so far.
+    /// The encoded size of the outputs so far.
     pub(super) fn output_bytes(&self) -> usize {
         self.payload.len()
     }
 
-    /// The segments and the outputs.
+    /// The segments, and the encoded outputs.
     pub(super) fn into_parts(self) -> (Vec<Segment>, Vec<u8>) {
         (self.segments, self.payload)
     }
 
-    /// Elements up to `to` as they are: the stage has no steps.
-    pub(super) fn pass(&mut self, to: u32, payload: &[u8]) {
+    /// The elements up to `to` are outputs as they are: the stage has no steps.
+    pub(super) fn pass_through(&mut self, to: u32, payload: &[u8]) {
         self.payload.extend_from_slice(payload);
-        self.push_done(to, payload.len() as u64, to - self.at, None, None);
+        self.push_done(to, payload.len() as u64, to - self.next_offset, None, None);
     }
 
-    /// One partial result of a fold over the elements up to `to`; `outputs` is 0 when nothing was
-    /// absorbed. Never merged with its neighbours: the leader combines them.
+    /// A fold over the elements up to `to` gave one partial result, or none if `outputs` is 0.
+    /// Segments of a fold are not merged: the leader combines their partial results.
     pub(super) fn folded(&mut self, to: u32, outputs: u32, partial: &[u8]) {
-        if to == self.at {
+        if to == self.next_offset {
             return;
         }
         self.payload.extend_from_slice(partial);
@@ -63,21 +65,21 @@ impl Ledger {
         self.push(to, outcome);
     }
 
-    /// The element at `at` failed.
+    /// The next element failed.
     pub(super) fn failed(&mut self, step: u32, error: OperationError) {
-        self.push(self.at + 1, Outcome::Failed { step, error });
+        self.push(self.next_offset + 1, Outcome::Failed { step, error });
     }
 
-    /// The elements up to `to` were not run, or in vain.
+    /// The elements up to `to` were not run, or their outputs were discarded.
     pub(super) fn not_run(&mut self, to: u32, reason: NotRunReason) {
-        if to > self.at {
+        if to > self.next_offset {
             self.push(to, Outcome::NotRun { reason });
         }
     }
 
-    /// Elements up to `to` have been run: `column` holds the outputs of those that did not fail
-    /// (and perhaps some of those that did, which are dropped: an element succeeds with all its
-    /// outputs or none). `failures` may name an element several times; the first counts.
+    /// The elements up to `to` have been run. `column` holds the outputs of those that did not fail,
+    /// and perhaps some of those that did. The latter are dropped: an element has all its outputs or
+    /// none. `failures` may name an element several times; the first failure counts.
     pub(super) fn chunk(
         &mut self,
         to: u32,
@@ -89,19 +91,19 @@ impl Ledger {
         failures.dedup_by_key(|failure| failure.origin);
         let mut value = 0;
         for StepFailure { origin, step, error } in failures {
-            let behind = first_from(&column.origins, value, origin);
-            self.run(origin, pipeline, column, value..behind);
-            value = first_from(&column.origins, behind, origin + 1);
+            let end = first_from(&column.origins, value, origin);
+            self.encode_done(origin, pipeline, column, value..end);
+            value = first_from(&column.origins, end, origin + 1);
             self.failed(step, error);
         }
-        self.run(to, pipeline, column, value..column.origins.len());
+        self.encode_done(to, pipeline, column, value..column.origins.len());
     }
 
-    /// Elements up to `to`, none of which failed in a step, gave the values `range`. One that does
-    /// not serialize fails here.
-    fn run(&mut self, to: u32, pipeline: &Pipeline, column: &Column, range: Range<usize>) {
+    /// The elements up to `to`, none of which failed in a step, have the outputs in `range`. An
+    /// element fails here if one of its outputs does not serialize.
+    fn encode_done(&mut self, to: u32, pipeline: &Pipeline, column: &Column, range: Range<usize>) {
         let mut range = range;
-        while self.at < to {
+        while self.next_offset < to {
             let before = self.payload.len();
             if range.is_empty() {
                 return self.done(to, before, &[], &[]);
@@ -121,9 +123,9 @@ impl Ledger {
                     let origin = column.origins[range.start + index];
                     let first = first_from(&column.origins, range.start, origin);
                     if first < range.start + index {
-                        // Its earlier outputs are in the payload already: once more without them.
+                        // Its earlier outputs are in the payload already: encode again without them.
                         self.payload.truncate(before);
-                        self.run(origin, pipeline, column, range.start..first);
+                        self.encode_done(origin, pipeline, column, range.start..first);
                     } else {
                         self.done(origin, before, &column.origins[range.start..first], &ends);
                     }
@@ -135,15 +137,15 @@ impl Ledger {
         }
     }
 
-    /// Elements up to `to` are done; what they gave stands in the payload from `before` on.
+    /// The elements up to `to` are done; their outputs begin at `before` in the payload.
     fn done(&mut self, to: u32, before: usize, origins: &[u32], ends: &[u32]) {
-        if to == self.at {
+        if to == self.next_offset {
             return;
         }
         let counts = (!self.one_to_one).then(|| {
-            let mut counts = vec![0; (to - self.at) as usize];
+            let mut counts = vec![0; (to - self.next_offset) as usize];
             for origin in origins {
-                counts[(origin - self.at) as usize] += 1;
+                counts[(origin - self.next_offset) as usize] += 1;
             }
             counts
         });
@@ -155,7 +157,7 @@ impl Ledger {
         self.push_done(to, bytes, origins.len() as u32, counts, lengths);
     }
 
-    /// Adds to the last segment where that is `Done` too.
+    /// Extends the last segment if it is `Done`, and adds a segment otherwise.
     fn push_done(
         &mut self,
         to: u32,
@@ -176,7 +178,7 @@ impl Ledger {
             if let (Some(lengths), Some(more)) = (lengths, more_lengths) {
                 lengths.extend(more);
             }
-            self.at = to;
+            self.next_offset = to;
             return;
         }
         let outcome = Outcome::Done {
@@ -189,8 +191,8 @@ impl Ledger {
     }
 
     fn push(&mut self, to: u32, outcome: Outcome) {
-        self.segments.push(Segment { from: self.at, to, outcome });
-        self.at = to;
+        self.segments.push(Segment { from: self.next_offset, to, outcome });
+        self.next_offset = to;
     }
 }
 

@@ -1,11 +1,10 @@
-//! Running one copy of a task: chunk by chunk through all steps of its stage.
+//! Runs one copy of a task: chunk by chunk through all steps of its stage.
 //!
-//! [`Pipeline`] is the steps bound to their states, [`Batch`](batch::Batch) hands out chunks,
-//! [`Ledger`](ledger::Ledger) writes down what became of each element, [`Running`] is what one
-//! execution shares with those who watch it, and [`answering`] how it ends. [`blocking`] drives it
+//! A [`Pipeline`] holds the steps, bound to their states. A [`Batch`](batch::Batch) cuts the input
+//! into chunks, and a [`Ledger`](ledger::Ledger) records the outcome of each element. [`Running`] is
+//! the execution as other parts of the worker see it; [`replying`] ends it. [`blocking`] drives it
 //! on a slot thread, [`asynchronous`] on tokio.
 
-mod answering;
 mod asynchronous;
 mod batch;
 mod blocking;
@@ -15,12 +14,13 @@ mod folding;
 mod input;
 mod ledger;
 mod pipeline;
+mod replying;
 mod running;
 
 pub(crate) use asynchronous::run_async;
 pub(crate) use blocking::run_blocking;
 pub(crate) use pipeline::Pipeline;
-pub(crate) use running::{Overdue, Report, Running, Setting, Standing, Stop};
+pub(crate) use running::{ExecutionConfig, ProgressMark, RunState, Running, Stop};
 
 #[cfg(test)]
 mod tests;

@@ -7,9 +7,10 @@ use phalanx_core::{
     registry::{Column, CompiledStep, Failure, Fold, Refusal, StepReference, Verb},
 };
 
-use crate::lent::Kind;
+use crate::slots::SlotKind;
 
-/// The steps of a stage, bound to their states. The default is for executions that run elsewhere.
+/// The steps of a stage, bound to their states. The default, without steps, is for executions in a
+/// child process.
 #[derive(Default)]
 pub(crate) struct Pipeline {
     steps: Vec<Box<dyn CompiledStep>>,
@@ -54,22 +55,23 @@ impl Pipeline {
         &self.steps
     }
 
+    /// The timeout of one element in this step.
     pub(crate) fn timeout(&self, step: usize) -> Option<Duration> {
         self.timeouts.get(step).copied().flatten()
     }
 
-    /// The shortest timeout of a step that the watchdog must look after; asynchronous steps keep
-    /// theirs by themselves.
+    /// The shortest timeout of a blocking step, for the watchdog. Asynchronous steps enforce theirs
+    /// themselves.
     pub(crate) fn watched_timeout(&self) -> Option<Duration> {
         let blocking = self.steps.iter().zip(&self.timeouts).filter(|(step, _)| !step.is_async());
         blocking.filter_map(|(_, timeout)| *timeout).min()
     }
 
-    /// Where it runs.
-    pub(crate) fn kind(&self) -> Kind {
+    /// The kind of slots that an execution occupies.
+    pub(crate) fn kind(&self) -> SlotKind {
         match self.steps.iter().any(|step| step.is_async()) {
-            true => Kind::Asynchronous,
-            false => Kind::Blocking,
+            true => SlotKind::Asynchronous,
+            false => SlotKind::Blocking,
         }
     }
 
@@ -83,21 +85,23 @@ impl Pipeline {
         self.steps.iter().all(|step| step.is_one_to_one())
     }
 
-    /// The steps before the fold, or all.
+    /// The indexes of the steps before the fold, or of all steps.
     pub(crate) fn mapping(&self) -> Range<usize> {
         0..self.steps.len() - usize::from(self.folds)
     }
 
+    /// The index of the last step; 0 if there is none.
     pub(crate) fn last(&self) -> usize {
         self.steps.len().saturating_sub(1)
     }
 
-    /// A new fold; `None` when the last step is none.
+    /// A new fold; `None` if the last step does not fold.
     pub(crate) fn fold(&self) -> Option<Box<dyn Fold + '_>> {
         self.steps.last().and_then(|step| step.fold())
     }
 
-    /// Decodes the next chunk for the first step.
+    /// Decodes the next chunk for the first step: at most `max` elements and, but for the first
+    /// element, `max_bytes` bytes.
     pub(crate) fn decode(
         &self,
         bytes: &mut &[u8],
@@ -107,7 +111,9 @@ impl Pipeline {
     ) -> Result<Column, Refusal> {
         match self.steps.first() {
             Some(step) => step.decode(bytes, first, max, max_bytes),
-            None => Err(Refusal::Message { reason: "a batch without steps".to_owned() }),
+            None => Err(Refusal::Message {
+                reason: "a stage without steps decodes no elements".to_owned(),
+            }),
         }
     }
 }

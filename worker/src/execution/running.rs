@@ -1,9 +1,9 @@
-//! What one execution shares with those who watch it.
+//! One execution, as the parts of the worker that watch it share it.
 
 use std::{
     sync::{
-        Arc, Mutex, MutexGuard, OnceLock, PoisonError, Weak,
-        atomic::{AtomicU8, AtomicU64, AtomicUsize, Ordering},
+        Arc, Mutex, MutexGuard, OnceLock, Weak,
+        atomic::{AtomicU8, AtomicU64, AtomicUsize, Ordering, fence},
     },
     time::{Duration, Instant},
 };
@@ -16,7 +16,12 @@ use phalanx_core::{
 use tokio_util::sync::CancellationToken;
 
 use super::{Pipeline, chunk::ChunkSize, ledger::Ledger};
-use crate::{answer::Ticket, claim::Claim, lent::Kind, slot::Slot};
+use crate::{
+    lock::lock,
+    process_kind::ChunkReporter,
+    reply::{PendingReply, SharedDelivery},
+    slots::{SlotKind, SlotThread},
+};
 
 /// Why an execution ends before its batch does.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -24,7 +29,7 @@ use crate::{answer::Ticket, claim::Claim, lent::Kind, slot::Slot};
 pub(crate) enum Stop {
     /// The job is dead.
     Cancelled = 1,
-    /// The worker stops, and the grace period is over.
+    /// The worker drains, and the time for running tasks is over.
     Draining = 2,
 }
 
@@ -37,69 +42,69 @@ impl Stop {
     }
 }
 
-/// Where an execution is, for those who look at it from outside: it has not moved as long as this
-/// stays equal.
+/// How far an execution is. While two marks are equal, it runs the same element of the same step.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) struct Overdue {
-    /// Counts the steps begun.
+pub(crate) struct ProgressMark {
+    /// See [`Running::phase`].
     phase: u64,
     pub(crate) step: u32,
     pub(crate) offset: u32,
 }
 
-/// How far a task is, for those who see to its delivery.
+/// The state of a task, for the parts that settle its delivery.
 #[derive(Debug)]
-pub(crate) enum Standing {
-    /// It has not begun.
-    Waits,
-    /// It runs; the claim lives until its answer is with the broker.
-    Runs(Weak<Claim>),
-    /// The answer is on its way.
-    Answered,
+pub(crate) enum RunState {
+    /// The task has not begun.
+    Waiting,
+    /// The task runs. The delivery is gone when the reply is with the broker.
+    Running(Weak<SharedDelivery>),
+    /// The reply is on its way.
+    Replied,
 }
 
-/// Hears which chunk begins, by its first element.
-pub(crate) type Report = Arc<dyn Fn(u32) + Send + Sync>;
-
-/// Where an execution runs.
+/// How an execution runs.
 #[derive(Clone)]
-pub(crate) struct Setting {
+pub(crate) struct ExecutionConfig {
     pub(crate) worker: WorkerId,
-    pub(crate) kind: Kind,
-    /// In a child process: what begins is told of, so that it is known what ended the process.
-    pub(crate) report: Option<Report>,
+    pub(crate) kind: SlotKind,
+    /// Reports each chunk to the parent; `None` outside of child processes.
+    pub(crate) reporter: Option<ChunkReporter>,
 }
 
-/// One execution: what drives it, and what others may do to it meanwhile.
+/// One execution: a driver runs it, and other parts watch, stop or abandon it meanwhile.
 pub(crate) struct Running {
     pub(crate) task: TaskMessage,
     pub(crate) pipeline: Arc<Pipeline>,
     pub(crate) context: TaskContext,
-    pub(crate) kind: Kind,
-    report: Option<Report>,
+    pub(crate) kind: SlotKind,
+    reporter: Option<ChunkReporter>,
     pub(super) execution: ExecutionId,
     pub(super) count: u32,
     pub(super) arrived: tokio::time::Instant,
-    /// How many elements it runs at once.
+    /// How many elements run at once. Relaxed: a lease that reads an old value counts one slot.
     width: AtomicUsize,
-    /// Steps begun, times 2^16, plus the step that runs plus one; the low half is 0 between steps.
+    /// The number of steps begun, times 2^16, plus the index of the step that runs, plus 1. The low
+    /// half is 0 between steps. Only the driver writes it; see [`Running::mark`] for its ordering.
     phase: AtomicU64,
+    /// A [`Stop`], or 0. Relaxed: it is read between chunks, and no other memory depends on it.
     stop: AtomicU8,
-    /// The element that ran longer than it may, set before the token fires on its behalf.
-    timed_out: OnceLock<(Overdue, Duration)>,
-    /// Who answers takes the ticket out. So whoever drives an execution that was answered for
-    /// meanwhile (its thread was abandoned) finds nothing to answer.
+    /// The element that ran longer than its timeout. Set before the token is cancelled, so that
+    /// the driver finds it when the operation returns.
+    timed_out: OnceLock<(ProgressMark, Duration)>,
+    /// The part that replies takes the pending reply out. A driver whose execution was abandoned
+    /// finds none, and so cannot reply again.
     pub(super) progress: Mutex<Progress>,
-    /// The thread that runs a step of it; abandoned only under this lock.
-    pub(super) slot: Mutex<Option<Arc<Slot>>>,
-    /// Fires when somebody else has answered.
-    pub(crate) taken: CancellationToken,
+    /// The thread that runs a step of this execution. Abandoned only under this lock, so that a
+    /// thread that has left is never abandoned for an execution that is over.
+    pub(super) slot: Mutex<Option<Arc<SlotThread>>>,
+    /// Fires when a part other than the driver has replied.
+    pub(crate) replied: CancellationToken,
 }
 
-/// What has been done so far.
+/// What the driver has achieved so far.
 pub(super) struct Progress {
     pub(super) ledger: Ledger,
-    pub(super) ticket: Option<Ticket>,
+    pub(super) pending: Option<PendingReply>,
     pub(super) begun: bool,
     pub(super) started: Instant,
     pub(super) busy: Duration,
@@ -110,10 +115,10 @@ impl Running {
     pub(crate) fn new(
         task: TaskMessage,
         pipeline: Arc<Pipeline>,
-        setting: Setting,
-        ticket: Ticket,
+        config: ExecutionConfig,
+        pending: PendingReply,
     ) -> Arc<Self> {
-        let Setting { worker, kind, report } = setting;
+        let ExecutionConfig { worker, kind, reporter } = config;
         let header = &task.header;
         let execution = Execution {
             job: header.job,
@@ -123,11 +128,11 @@ impl Running {
             indexes: header.indexes.clone(),
             cancelled: CancellationToken::new(),
         };
-        // `TaskMessage::decode` has checked that the ranges can be counted.
+        // `TaskMessage::decode` has checked that the number of elements fits.
         let count = header.count().unwrap_or(0);
         let progress = Progress {
             ledger: Ledger::new(pipeline.is_one_to_one(), header.measured),
-            ticket: Some(ticket),
+            pending: Some(pending),
             begun: false,
             started: Instant::now(),
             busy: Duration::ZERO,
@@ -135,7 +140,7 @@ impl Running {
         Arc::new(Self {
             context: TaskContext::new(Arc::new(execution), 0),
             kind,
-            report,
+            reporter,
             execution: ExecutionId::new(),
             count,
             arrived: tokio::time::Instant::now(),
@@ -145,7 +150,7 @@ impl Running {
             timed_out: OnceLock::new(),
             progress: Mutex::new(progress),
             slot: Mutex::new(None),
-            taken: CancellationToken::new(),
+            replied: CancellationToken::new(),
             task,
             pipeline,
         })
@@ -155,16 +160,17 @@ impl Running {
         self.execution
     }
 
+    /// The number of elements in the batch.
     pub(crate) fn count(&self) -> u32 {
         self.count
     }
 
-    /// When its delivery came.
+    /// When the delivery arrived.
     pub(crate) fn arrived(&self) -> tokio::time::Instant {
         self.arrived
     }
 
-    /// How many elements it runs at once.
+    /// How many elements run at once.
     pub(crate) fn width(&self) -> usize {
         self.width.load(Ordering::Relaxed)
     }
@@ -173,10 +179,11 @@ impl Running {
         self.width.store(width, Ordering::Relaxed);
     }
 
-    /// From now on it is not handed back but run; `false` when it was handed back already.
-    pub(crate) fn claim_start(&self) -> bool {
+    /// Begins the execution, after which it is no longer returned; `false` if it was returned
+    /// already.
+    pub(crate) fn try_begin(&self) -> bool {
         let mut progress = self.progress();
-        progress.begun = progress.ticket.is_some();
+        progress.begun = progress.pending.is_some();
         progress.begun
     }
 
@@ -184,60 +191,60 @@ impl Running {
         self.progress().begun
     }
 
-    pub(crate) fn standing(&self) -> Standing {
+    pub(crate) fn state(&self) -> RunState {
         let progress = self.progress();
-        match &progress.ticket {
-            None => Standing::Answered,
-            Some(ticket) if progress.begun => Standing::Runs(Arc::downgrade(&ticket.claim)),
-            Some(_) => Standing::Waits,
+        match &progress.pending {
+            None => RunState::Replied,
+            Some(pending) if progress.begun => RunState::Running(pending.delivery()),
+            Some(_) => RunState::Waiting,
         }
     }
 
-    /// The offset that it is at.
-    pub(crate) fn position(&self) -> u32 {
-        self.progress().ledger.at().max(self.context.offset())
+    /// The batch offset of the element that runs.
+    pub(crate) fn offset(&self) -> u32 {
+        self.progress().ledger.next_offset().max(self.context.offset())
     }
 
-    /// Sizes of its chunks, `least` elements or more where they need not be told of one by one.
-    pub(super) fn chunks(&self, least: u32) -> ChunkSize {
-        if self.report.is_some() && self.task.header.isolated {
+    /// The sizes of its chunks: at least `least` elements, unless each element must be reported
+    /// separately.
+    pub(super) fn chunk_sizes(&self, least: u32) -> ChunkSize {
+        if self.reporter.is_some() && self.task.header.isolated {
             ChunkSize::ONE
         } else {
             ChunkSize::starting_at(least)
         }
     }
 
-    /// A chunk begins with the element `first`.
-    pub(super) fn chunk_begins(&self, first: u32) {
-        if let Some(report) = &self.report {
+    /// Reports that a chunk begins with the element at `first`.
+    pub(super) fn report_chunk(&self, first: u32) {
+        if let Some(report) = &self.reporter {
             report(first);
         }
     }
 
-    /// As [`chunk_begins`](Self::chunk_begins), where nothing must wait.
-    pub(super) async fn chunk_begins_soon(&self, first: u32) {
-        if let Some(report) = self.report.clone() {
-            // An error means that the runtime ends.
+    /// As [`report_chunk`](Self::report_chunk), without blocking a thread of tokio.
+    pub(super) async fn report_chunk_async(&self, first: u32) {
+        if let Some(report) = self.reporter.clone() {
+            // Fails only when the runtime shuts down.
             let _ = tokio::task::spawn_blocking(move || report(first)).await;
         }
     }
 
-    /// Marks the start.
-    pub(super) fn begin(&self) -> Instant {
+    /// Records the start of the driver.
+    pub(super) fn start(&self) -> Instant {
         let now = Instant::now();
         self.progress().started = now;
         now
     }
 
-    /// A panic while the lock was held leaves a ledger that ends before the chunk that panicked
-    /// or tiles it: both can be used.
+    /// Usable after a panic, too: the ledger then ends before or after the chunk that panicked.
     pub(super) fn progress(&self) -> MutexGuard<'_, Progress> {
-        self.progress.lock().unwrap_or_else(PoisonError::into_inner)
+        lock(&self.progress)
     }
 
-    /// Ends it early, at the next chunk; tells the operation so.
+    /// Ends the execution at its next chunk, and cancels the operation that runs.
     pub(crate) fn stop(&self, stop: Stop) {
-        // The first reason stays: a drain does not bring a dead job back.
+        // The first reason stays: a drain does not revive a dead job.
         let _ = self.stop.compare_exchange(0, stop as u8, Ordering::Relaxed, Ordering::Relaxed);
         self.context.execution().cancelled.cancel();
     }
@@ -250,63 +257,75 @@ impl Running {
         }
     }
 
-    /// The thread `slot` begins to run steps of it.
-    pub(crate) fn enter(&self, slot: &Arc<Slot>) {
-        *self.slot.lock().unwrap_or_else(PoisonError::into_inner) = Some(Arc::clone(slot));
+    /// The thread `slot` begins to run steps of this execution.
+    pub(crate) fn enter(&self, slot: &Arc<SlotThread>) {
+        *lock(&self.slot) = Some(Arc::clone(slot));
     }
 
-    /// The thread is done with it. From now on it cannot be abandoned on its behalf.
+    /// The thread is done. From now on it cannot be abandoned on behalf of this execution.
     pub(crate) fn leave(&self) {
-        self.phase.fetch_and(!0xffff, Ordering::Relaxed);
-        *self.slot.lock().unwrap_or_else(PoisonError::into_inner) = None;
+        self.end_step();
+        *lock(&self.slot) = None;
     }
 
-    /// Step `step` begins to run on a chunk whose first element is `first`.
-    pub(super) fn step_begins(&self, step: usize, first: u32) {
+    /// Step `step` begins to run on a chunk whose first element is at `first`.
+    pub(super) fn begin_step(&self, step: usize, first: u32) {
+        // Pairs with the fence in `mark`: a reader that sees an offset of this step also sees that
+        // the previous step has ended.
+        fence(Ordering::Release);
         self.context.set_offset(first);
         let begun = self.phase.load(Ordering::Relaxed) >> 16;
         self.phase.store((begun + 1) << 16 | (step as u64 + 1), Ordering::Relaxed);
     }
 
-    pub(super) fn step_ends(&self) {
+    pub(super) fn end_step(&self) {
         self.phase.fetch_and(!0xffff, Ordering::Relaxed);
     }
 
-    /// The element that runs, and its step; `None` between steps.
-    pub(crate) fn place(&self) -> Option<Overdue> {
+    /// How far the execution is; `None` between steps.
+    ///
+    /// Phase and offset are two atomics. The second look at the phase, after the fence, rules out
+    /// that the offset belongs to a later step than the phase: equal marks mean the same element. A
+    /// mark with an older offset is possible; it differs from the next one, which only restarts the
+    /// watchdog's clock.
+    pub(crate) fn mark(&self) -> Option<ProgressMark> {
         let phase = self.phase.load(Ordering::Relaxed);
         let step = (phase as u16).checked_sub(1)?;
-        Some(Overdue { phase, step: u32::from(step), offset: self.context.offset() })
+        let offset = self.context.offset();
+        fence(Ordering::Acquire);
+        let mark = ProgressMark { phase, step: u32::from(step), offset };
+        (self.phase.load(Ordering::Relaxed) == phase).then_some(mark)
     }
 
-    /// Where it is, or was last.
-    pub(super) fn last_place(&self) -> Overdue {
-        self.place().unwrap_or_else(|| Overdue {
+    /// How far the execution is, or was before it left its last step.
+    pub(super) fn last_mark(&self) -> ProgressMark {
+        self.mark().unwrap_or_else(|| ProgressMark {
             phase: 0,
             step: self.pipeline.last() as u32,
             offset: self.context.offset(),
         })
     }
 
-    /// The element at `place` ran longer than `timeout`: asks it to end.
-    pub(crate) fn time_out(&self, place: Overdue, timeout: Duration) {
-        let _ = self.timed_out.set((place, timeout));
+    /// Cancels the operation because its element has run for longer than `timeout`.
+    pub(crate) fn time_out(&self, mark: ProgressMark, timeout: Duration) {
+        let _ = self.timed_out.set((mark, timeout));
         self.context.execution().cancelled.cancel();
     }
 
-    pub(super) fn timed_out(&self) -> Option<(Overdue, OperationError)> {
-        let (place, timeout) = *self.timed_out.get()?;
+    /// The element that ran longer than its timeout, and its error.
+    pub(super) fn timed_out(&self) -> Option<(ProgressMark, OperationError)> {
+        let (mark, timeout) = *self.timed_out.get()?;
         let message = format!("ran longer than its timeout of {timeout:?}");
-        Some((place, OperationError::new(ErrorKind::Timeout, message)))
+        Some((mark, OperationError::new(ErrorKind::Timeout, message)))
     }
 
-    /// Why the rest is not to be run, at a chunk that begins at `first`. At least one chunk is
-    /// run, so that each copy of a task gets somewhere.
-    pub(super) fn cut(
+    /// Why the elements from `first` on must not be run. Unless the execution was stopped, at least
+    /// one chunk runs, so that every copy of a task makes progress.
+    pub(super) fn must_end(
         &self,
         first: u32,
         elapsed: Duration,
-        produced: usize,
+        output_bytes: usize,
     ) -> Option<NotRunReason> {
         let header = &self.task.header;
         if let Some(stop) = self.stopped() {
@@ -316,24 +335,24 @@ impl Running {
             return None;
         }
         let slice = (elapsed >= header.time_slice).then_some(NotRunReason::TimeSlice);
-        slice.or((produced as u64 >= header.output_cap).then_some(NotRunReason::OutputCap))
+        slice.or((output_bytes as u64 >= header.output_cap).then_some(NotRunReason::OutputCap))
     }
 
-    /// Whether what a chunk gave cannot be used: an element timed out, or some `failed`, perhaps
-    /// only because they were asked to end.
-    pub(super) fn ran_in_vain(&self, failed: bool) -> bool {
+    /// Whether the outputs of a chunk are unusable: an element timed out, or elements `failed`
+    /// after they were cancelled, perhaps only because of that.
+    pub(super) fn must_discard_chunk(&self, failed: bool) -> bool {
         self.timed_out.get().is_some() || (failed && self.stopped().is_some())
     }
 
-    /// Why elements that ran in vain are not run.
-    pub(super) fn why(&self) -> NotRunReason {
+    /// The reason for the elements that are not run, or whose outputs are discarded.
+    pub(super) fn not_run_reason(&self) -> NotRunReason {
         self.stopped().map_or(NotRunReason::TimeSlice, Stop::reason)
     }
 }
 
 impl Progress {
-    /// Whether somebody else has answered.
-    pub(super) fn is_taken(&self) -> bool {
-        self.ticket.is_none()
+    /// Whether another part has replied.
+    pub(super) fn is_replied(&self) -> bool {
+        self.pending.is_none()
     }
 }

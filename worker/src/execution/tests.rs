@@ -14,15 +14,12 @@ use phalanx_core::{
 };
 use proptest::prelude::*;
 use tokio::sync::mpsc;
-use tokio_util::task::TaskTracker;
 
-use super::{Pipeline, Running, Setting, Stop, run_async, run_blocking};
+use super::{ExecutionConfig, Pipeline, Running, Stop, run_async, run_blocking};
 use crate::{
-    answer::{Desk, Outgoing, ReturnAddress, Ticket},
-    claim::Claim,
-    intake::Refusing,
-    operations::Catalogue,
-    slot::Slots,
+    intake::Catalogue,
+    reply::{OutgoingReply, ReplyAddress, ReplySender},
+    slots::Slots,
     testing::{Steps, TestOp, reference},
 };
 
@@ -35,7 +32,7 @@ impl Settler for Nowhere {
 /// One execution, and where its answer goes.
 struct Trial {
     running: Arc<Running>,
-    answers: mpsc::UnboundedReceiver<Outgoing>,
+    replies: mpsc::UnboundedReceiver<OutgoingReply>,
 }
 
 impl Trial {
@@ -62,24 +59,21 @@ impl Trial {
         let task = TaskMessage { header, payload: payload.into() };
         let steps = Steps::default();
         let pipeline = Pipeline::new(&task.header.steps, |step| steps.compile(step)).unwrap();
-        let (desk, answers) = Desk::new(WorkerId::new());
+        let (sender, replies) = ReplySender::new(WorkerId::new());
         let message = Message { properties: Properties::default(), body: Default::default() };
-        let ticket = Ticket {
-            claim: Arc::new(Claim::new(Delivery::new(message, false, 1, Arc::new(Nowhere)))),
-            address: ReturnAddress { leader: task.header.leader, copy: Some(task.header.copy) },
-            desk,
-            refusing: Arc::new(Refusing::default()),
-            open: TaskTracker::new().token(),
-        };
-        let setting = Setting { worker: WorkerId::new(), kind: pipeline.kind(), report: None };
-        let running = Running::new(task, Arc::new(pipeline), setting, ticket);
-        Self { running, answers }
+        let delivery = Delivery::new(message, false, 1, Arc::new(Nowhere));
+        let address = ReplyAddress { leader: task.header.leader, copy: Some(task.header.copy) };
+        let pending = sender.pending(delivery, address, &Arc::default());
+        let config =
+            ExecutionConfig { worker: WorkerId::new(), kind: pipeline.kind(), reporter: None };
+        let running = Running::new(task, Arc::new(pipeline), config, pending);
+        Self { running, replies }
     }
 
     /// What it answered; decoding checks that the segments tile and fit the payload.
     fn result(&mut self) -> ResultMessage {
-        let outgoing = self.answers.try_recv().expect("answered");
-        assert!(self.answers.try_recv().is_err(), "answered once");
+        let outgoing = self.replies.try_recv().expect("replied");
+        assert!(self.replies.try_recv().is_err(), "replied once");
         assert_eq!(outgoing.kind, MessageKind::Result);
         let result = ResultMessage::decode(&outgoing.body).unwrap();
         let end = result.header.segments.last().map_or(0, |segment| segment.to);
@@ -88,7 +82,7 @@ impl Trial {
     }
 
     fn returned(&mut self) -> Return {
-        let outgoing = self.answers.try_recv().expect("answered");
+        let outgoing = self.replies.try_recv().expect("replied");
         assert_eq!(outgoing.kind, MessageKind::Return);
         Return::decode(&outgoing.body).unwrap()
     }
@@ -320,7 +314,7 @@ fn what_fails_because_it_was_told_to_end_is_not_run() {
     let mut trial = Trial::new(&[TestOp::WaitPolitelyOn('b')], &strings(&["a", "b", "c"]), |_| {});
     let running = Arc::clone(&trial.running);
     let thread = std::thread::spawn(move || run_blocking(&running));
-    while trial.running.place().is_none_or(|place| place.offset < 1) {
+    while trial.running.mark().is_none_or(|mark| mark.offset < 1) {
         std::thread::yield_now();
     }
     trial.running.stop(Stop::Draining);

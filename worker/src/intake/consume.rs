@@ -1,111 +1,124 @@
-//! Consuming the tasks of one pool.
+//! Consumes the tasks of one pool.
 
-use std::{
-    sync::{Arc, atomic::Ordering},
-    time::Duration,
-};
+use std::{sync::Arc, time::Duration};
 
 use phalanx_core::broker::{BrokerError, Consumer, Consumption, Pool, QueueSpec};
 use tokio::time::Instant;
 
 use super::{
-    Refusing,
-    pace::{Pace, Sample},
-    sort::sort,
+    TaskIntake,
+    prefetch::{Load, PrefetchController},
+    triage::triage,
 };
-use crate::engine::Engine;
+use crate::reply::RefusalBackoff;
 
-/// Deliveries taken in one go before others get their turn.
-const GO: usize = 64;
+/// Deliveries that are triaged before other events of the loop get their turn.
+const DELIVERIES_PER_TURN: usize = 64;
 
-/// How often the prefetch is thought over, at most.
-const PACE: Duration = Duration::from_millis(50);
+/// The shortest interval between two adjustments of the prefetch.
+const ADJUST_INTERVAL: Duration = Duration::from_millis(50);
+
+/// The pause before consuming is tried again after the connection was lost.
+const RETRY_PAUSE: Duration = Duration::from_millis(50);
+
+/// The same after the node of the queue has gone: it takes a while to return.
+const NODE_RETRY_PAUSE: Duration = Duration::from_secs(1);
 
 /// Consumes the tasks of `pool` until the worker drains.
 ///
 /// # Errors
 /// When the queue cannot be used, or the broker was closed.
-pub(crate) async fn consume(engine: Arc<Engine>, pool: Pool) -> Result<(), BrokerError> {
-    let refusing = Arc::new(Refusing::default());
-    let options = &engine.options;
-    let pace = Pace::new(options.slots, options.async_slots, options.pools.len());
-    let queue = QueueSpec::Task { pool };
-    let looked = Instant::now();
-    let generation = engine.generation();
-    let mut intake = Intake { engine: &engine, queue, refusing, pace, looked, generation };
+pub(crate) async fn consume(intake: Arc<TaskIntake>, pool: Pool) -> Result<(), BrokerError> {
+    let shutdown = intake.shared.shutdown();
+    let mut consumer = PoolConsumer::new(&intake, pool);
     tokio::select! {
-        () = engine.listened.cancelled() => {}
-        () = engine.draining.cancelled() => return Ok(()),
+        () = intake.leaders.introduced() => {}
+        () = shutdown.draining() => return Ok(()),
     }
-    while let Some(pause) = intake.serve().await? {
-        tracing::warn!(queue = ?intake.queue, ?pause, "staying away after refusals");
+    while let Some(pause) = consumer.consume_until_refusal().await? {
+        tracing::warn!(queue = ?consumer.queue, ?pause, "pausing consumption after refusals");
         tokio::select! {
             () = tokio::time::sleep(pause) => {}
-            () = engine.lent.relieved() => {}
-            () = engine.draining.cancelled() => return Ok(()),
+            () = intake.executor.leased().relieved() => {}
+            () = shutdown.draining() => return Ok(()),
         }
     }
     Ok(())
 }
 
-struct Intake<'e> {
-    engine: &'e Arc<Engine>,
+/// The consumer of one pool across pauses and reconnects.
+struct PoolConsumer<'i> {
+    intake: &'i TaskIntake,
     queue: QueueSpec,
-    refusing: Arc<Refusing>,
-    pace: Pace,
-    /// When the pace was looked at last.
-    looked: Instant,
-    /// The connection on which leaders have had the time to be heard.
+    backoff: Arc<RefusalBackoff>,
+    prefetch: PrefetchController,
+    /// When the prefetch was adjusted last.
+    adjusted: Instant,
+    /// The generation of the connection on which leaders have had the time to be heard.
     generation: u64,
 }
 
-impl Intake<'_> {
-    /// Takes what comes; returns how long to stay away, or `None` when the worker drains.
-    async fn serve(&mut self) -> Result<Option<Duration>, BrokerError> {
-        let Some(mut consumer) = self.attach().await? else { return Ok(None) };
-        // The connection may have been another when this worker last took tasks.
-        self.listen().await;
-        self.engine.attach();
-        let ended = self.take(&mut *consumer).await;
-        self.engine.detach();
-        // Nothing stays behind in the consumer while it is away.
+impl<'i> PoolConsumer<'i> {
+    fn new(intake: &'i TaskIntake, pool: Pool) -> Self {
+        let options = intake.shared.options();
+        let (slots, async_slots, pools) = (options.slots, options.async_slots, options.pools.len());
+        Self {
+            intake,
+            queue: QueueSpec::Task { pool },
+            backoff: Arc::new(RefusalBackoff::default()),
+            prefetch: PrefetchController::new(slots, async_slots, pools),
+            adjusted: Instant::now(),
+            generation: intake.shared.generation(),
+        }
+    }
+
+    /// Consumes until a task is refused. Returns how long to pause, or `None` when the worker
+    /// drains.
+    async fn consume_until_refusal(&mut self) -> Result<Option<Duration>, BrokerError> {
+        let Some(mut consumer) = self.subscribe().await? else { return Ok(None) };
+        // The connection may have changed since this worker last consumed.
+        self.await_leaders_on_new_connection().await;
+        self.intake.consumer_started();
+        let ended = self.receive(&mut *consumer).await;
+        self.intake.consumer_ended();
+        // No delivery must stay in the consumer during the pause.
         consumer.cancel().await;
         while let Some(consumption) = consumer.next().await {
             if let Consumption::Delivery(delivery) = consumption {
-                sort(self.engine, delivery, &self.refusing);
+                triage(self.intake, delivery, &self.backoff);
             }
         }
         ended?;
-        if self.engine.draining.is_cancelled() {
+        if self.intake.shared.shutdown().is_draining() {
             return Ok(None);
         }
-        // Nobody else could take the tasks of a child process.
-        let pause = self.refusing.take_pause().filter(|_| !self.engine.is_child());
+        // A child process never pauses: no other process could run its tasks.
+        let pause = self.backoff.take_pause().filter(|_| !self.intake.shared.is_child());
         Ok(pause.or(Some(Duration::ZERO)))
     }
 
-    /// `None` when the worker drains before a consumer came about.
-    async fn attach(&self) -> Result<Option<Box<dyn Consumer>>, BrokerError> {
-        // One at a time until something succeeds: each may be refused again.
-        let prefetch = if self.refusing.is_wary() { 1 } else { self.pace.prefetch() };
+    /// Starts a consumer; `None` if the worker drains first.
+    async fn subscribe(&self) -> Result<Option<Box<dyn Consumer>>, BrokerError> {
+        let shared = &self.intake.shared;
+        // After a refusal one at a time until a task succeeds: each may be refused again.
+        let prefetch = if self.backoff.is_cautious() { 1 } else { self.prefetch.prefetch() };
         loop {
             let consumer = tokio::select! {
-                () = self.engine.draining.cancelled() => return Ok(None),
-                consumer = self.engine.broker.consume(&self.queue, prefetch) => consumer,
+                () = shared.shutdown().draining() => return Ok(None),
+                consumer = shared.broker().consume(&self.queue, prefetch) => consumer,
             };
             match consumer {
                 Err(error @ (BrokerError::Lost { .. } | BrokerError::Away { .. })) => {
-                    tracing::debug!(%error, queue = ?self.queue, "consuming will be tried again");
-                    let mut health = self.engine.broker.health();
-                    // A node takes its time to come back.
-                    let is_away = matches!(error, BrokerError::Away { .. });
-                    let pause = if is_away { Duration::from_secs(1) } else { PACE };
+                    tracing::debug!(%error, queue = ?self.queue, "could not consume; trying again");
+                    let mut health = shared.broker().health();
+                    let is_node_away = matches!(error, BrokerError::Away { .. });
+                    let pause = if is_node_away { NODE_RETRY_PAUSE } else { RETRY_PAUSE };
                     tokio::select! {
-                        () = self.engine.draining.cancelled() => return Ok(None),
+                        () = shared.shutdown().draining() => return Ok(None),
                         () = tokio::time::sleep(pause) => {}
                     }
                     tokio::select! {
-                        () = self.engine.draining.cancelled() => return Ok(None),
+                        () = shared.shutdown().draining() => return Ok(None),
                         _ = health.wait_for(|health| health.connected) => {}
                     }
                 }
@@ -114,67 +127,73 @@ impl Intake<'_> {
         }
     }
 
-    /// Takes deliveries until something was refused or the worker drains.
-    async fn take(&mut self, consumer: &mut dyn Consumer) -> Result<(), BrokerError> {
-        let mut is_wary = self.refusing.is_wary();
+    /// Triages deliveries until a task is refused or the worker drains.
+    async fn receive(&mut self, consumer: &mut dyn Consumer) -> Result<(), BrokerError> {
+        let mut is_cautious = self.backoff.is_cautious();
         loop {
+            // Cancel-safe: `Consumer::next` loses no delivery when it is dropped.
             tokio::select! {
                 biased;
-                () = self.engine.draining.cancelled() => return Ok(()),
-                () = self.refusing.changed() => {}
+                () = self.intake.shared.shutdown().draining() => return Ok(()),
+                () = self.backoff.changed() => {}
                 consumption = consumer.next() => {
-                    // Gone for good: only this loop cancels the consumer, and only behind it.
+                    // Only the caller cancels the consumer, after this loop. If it ends by itself,
+                    // the broker was closed.
                     let mut next = Some(consumption.ok_or(BrokerError::Closed)?);
-                    for taken in 1.. {
+                    for triaged in 1.. {
                         match next {
                             Some(Consumption::Delivery(delivery)) => {
-                                sort(self.engine, delivery, &self.refusing);
+                                triage(self.intake, delivery, &self.backoff);
                             }
-                            Some(Consumption::Resumed { .. }) => self.listen().await,
+                            Some(Consumption::Resumed { .. }) => {
+                                self.await_leaders_on_new_connection().await;
+                            }
                             None => break,
                         }
-                        next = if taken < GO { consumer.try_next() } else { None };
+                        next = if triaged < DELIVERIES_PER_TURN { consumer.try_next() } else { None };
                     }
                 }
-                // When all that may be held is held and runs for long, nothing comes that would
-                // lead here: and just then asynchronous tasks want more of them.
-                () = tokio::time::sleep_until(self.looked + PACE),
-                    if !is_wary && !self.engine.open.is_empty() => {}
+                // When this worker holds as many tasks as it may and they run for long, no delivery
+                // wakes this loop, although asynchronous tasks may need a larger prefetch.
+                () = tokio::time::sleep_until(self.adjusted + ADJUST_INTERVAL),
+                    if !is_cautious && !self.intake.replies.is_idle() => {}
             }
-            if self.refusing.is_pending() {
+            if self.backoff.is_pause_due() {
                 return Ok(());
             }
-            if is_wary && !self.refusing.is_wary() {
-                is_wary = false;
-                consumer.set_prefetch(self.pace.prefetch()).await;
-            } else if !is_wary && self.looked.elapsed() >= PACE {
-                self.looked = Instant::now();
-                if self.pace.learn(self.sample()) {
-                    consumer.set_prefetch(self.pace.prefetch()).await;
+            if is_cautious && !self.backoff.is_cautious() {
+                is_cautious = false;
+                consumer.set_prefetch(self.prefetch.prefetch()).await;
+            } else if !is_cautious && self.adjusted.elapsed() >= ADJUST_INTERVAL {
+                self.adjusted = Instant::now();
+                if self.prefetch.adjust(self.load()) {
+                    consumer.set_prefetch(self.prefetch.prefetch()).await;
                 }
             }
         }
     }
 
-    /// On a new connection, leaders get the time to say which jobs are dead (rule 21).
-    async fn listen(&mut self) {
-        let generation = self.engine.generation();
+    /// On a new connection, gives leaders the time to announce which jobs are dead (rule 21).
+    async fn await_leaders_on_new_connection(&mut self) {
+        let shared = &self.intake.shared;
+        let generation = shared.generation();
         if std::mem::replace(&mut self.generation, generation) == generation {
             return;
         }
         tokio::select! {
-            () = tokio::time::sleep(self.engine.options.listen) => {}
-            () = self.engine.heard.notified() => {}
-            () = self.engine.draining.cancelled() => {}
+            () = tokio::time::sleep(shared.options().listen) => {}
+            () = self.intake.leaders.next_alive() => {}
+            () = shared.shutdown().draining() => {}
         }
     }
 
-    fn sample(&self) -> Sample {
-        Sample {
-            mean: self.engine.executions.mean(),
-            starved: self.engine.slots.take_starved() > 0,
-            lent: self.engine.lent.slots(),
-            running_async: self.engine.running_async.load(Ordering::Relaxed),
+    fn load(&self) -> Load {
+        let executor = &self.intake.executor;
+        Load {
+            mean_run_time: executor.executions().mean_run_time(),
+            starved: executor.take_starved(),
+            leased: executor.leased().blocking(),
+            running_async: executor.running_async(),
         }
     }
 }
@@ -187,81 +206,86 @@ mod tests {
     };
 
     use super::*;
-    use crate::testing::{Bench, TestOp, at_once, eventually};
+    use crate::testing::{TestOp, TestRig, at_once, eventually};
 
     /// Long enough for everything that is due to happen.
     const GLANCE: Duration = Duration::from_millis(20);
 
     #[tokio::test(start_paused = true)]
     async fn who_refuses_stays_away_longer_and_longer() {
-        let bench = Bench::start(|_| {});
+        let rig = TestRig::start(|_| {});
         for _ in 0..4 {
-            bench.send(&[TestOp::Unknown], &["a"]);
+            rig.send(&[TestOp::Unknown], &["a"]);
         }
         // Two slots' worth are held already and refused at once; the others wait for it.
         tokio::time::sleep(GLANCE).await;
-        assert_eq!((bench.said().len(), bench.broker.consumers()), (2, 0));
+        assert_eq!((rig.replies().len(), rig.broker.consumers()), (2, 0));
         for (pause, answers) in [(1, 3), (2, 4)] {
             tokio::time::sleep(Duration::from_secs(pause) - 2 * GLANCE).await;
-            assert_eq!(bench.said().len(), answers - 1);
+            assert_eq!(rig.replies().len(), answers - 1);
             tokio::time::sleep(3 * GLANCE).await;
-            assert_eq!(bench.said().len(), answers);
+            assert_eq!(rig.replies().len(), answers);
         }
         // Away for four seconds, back one at a time.
         tokio::time::sleep(Duration::from_secs(5)).await;
-        assert_eq!(bench.broker.consumers(), 1);
-        assert_eq!(bench.broker.prefetches(), [2, 1, 1, 1]);
-        bench.audit();
+        assert_eq!(rig.broker.consumers(), 1);
+        assert_eq!(rig.broker.prefetches(), [2, 1, 1, 1]);
+        rig.assert_settled_once();
     }
 
     #[tokio::test(start_paused = true)]
     async fn after_an_interruption_leaders_are_listened_to_before_tasks_are_taken() {
-        let bench = Bench::start(|options| options.listen = Duration::from_secs(1));
+        let rig = TestRig::start(|options| options.listen = Duration::from_secs(1));
         tokio::time::sleep(Duration::from_secs(2)).await;
         for heard in [false, true] {
-            let before = bench.broker.delivered();
-            bench.broker.interrupt();
-            bench.send(&[TestOp::Append('x')], &["a"]);
+            let before = rig.broker.delivered();
+            rig.broker.interrupt();
+            rig.send(&[TestOp::Append('x')], &["a"]);
             tokio::time::sleep(Duration::from_millis(980)).await;
-            assert_eq!(bench.broker.delivered(), before);
+            assert_eq!(rig.broker.delivered(), before);
             if heard {
-                let leader = bench.leader;
-                bench.say(&Control::Alive { leader, heartbeat: 1, up_to: None, live: vec![] });
-                at_once("it is taken", || bench.broker.delivered() > before).await;
+                let leader = rig.leader;
+                rig.send_control(&Control::Alive {
+                    leader,
+                    heartbeat: 1,
+                    up_to: None,
+                    live: vec![],
+                });
+                at_once("it is taken", || rig.broker.delivered() > before).await;
             } else {
                 tokio::time::sleep(2 * GLANCE).await;
-                at_once("it is taken", || bench.broker.delivered() > before).await;
+                at_once("it is taken", || rig.broker.delivered() > before).await;
             }
         }
-        let events = bench.broker.published(Exchange::Event);
+        let events = rig.broker.published(Exchange::Event);
         let hello = |event: &Message| matches!(Event::decode(&event.body), Ok(Event::Hello(_)));
         assert_eq!(events.iter().filter(|event| hello(event)).count(), 3);
-        bench.audit();
+        rig.assert_settled_once();
     }
 
     #[tokio::test]
     async fn a_success_brings_the_prefetch_back() {
-        let bench = Bench::start(|_| {});
-        bench.send(&[TestOp::Unknown], &["a"]);
-        bench.answered(1).await;
-        bench.send(&[TestOp::Append('x')], &["a"]);
-        bench.answered(2).await;
-        eventually("the prefetch is back", || bench.broker.prefetches().starts_with(&[2, 1, 2]))
+        let rig = TestRig::start(|_| {});
+        rig.send(&[TestOp::Unknown], &["a"]);
+        rig.after_settled(1).await;
+        rig.send(&[TestOp::Append('x')], &["a"]);
+        rig.after_settled(2).await;
+        eventually("the prefetch is back", || rig.broker.prefetches().starts_with(&[2, 1, 2]))
             .await;
-        bench.audit();
+        rig.assert_settled_once();
     }
 
     #[tokio::test]
     async fn asynchronous_tasks_do_not_wait_behind_blocking_ones() {
-        let bench = Bench::start(|_| {});
-        bench.send(&[TestOp::WaitOn('a')], &["a"]);
-        eventually("the slot is taken", || bench.steps.ran().len() == 1).await;
+        let rig = TestRig::start(|_| {});
+        rig.send(&[TestOp::WaitOn('a')], &["a"]);
+        eventually("the slot is taken", || rig.steps.ran().len() == 1).await;
         for _ in 0..10 {
-            bench.send(&[TestOp::AppendSoon('x')], &["b"]);
+            rig.send(&[TestOp::AppendSoon('x')], &["b"]);
         }
-        bench.answered(10).await;
-        bench.steps.open_gate();
-        bench.answered(11).await;
-        bench.audit();
+        rig.after_settled(10).await;
+        rig.steps.open_gate();
+        rig.after_settled(11).await;
+        rig.assert_settled_once();
     }
 }

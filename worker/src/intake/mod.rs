@@ -1,10 +1,12 @@
-//! Taking deliveries, and deciding what each of them is.
+//! Consumes tasks, and decides what happens to each delivery.
 
 mod consume;
-mod pace;
-mod refusing;
-mod sort;
+mod pipelines;
+mod prefetch;
+mod task_intake;
+mod triage;
 
 pub(crate) use consume::consume;
-pub(crate) use pace::Pace;
-pub(crate) use refusing::Refusing;
+pub(crate) use pipelines::{Catalogue, Pipelines};
+pub(crate) use prefetch::PrefetchController;
+pub(crate) use task_intake::TaskIntake;

@@ -1,4 +1,4 @@
-//! The child's side: what `main` of a worker becomes.
+//! The child's side: serves isolated tasks instead of running the program's `main`.
 
 use std::{
     env, fs, io,
@@ -13,71 +13,72 @@ use phalanx_core::{id::WorkerId, registry::Registry};
 use uuid::Uuid;
 
 use super::{
-    VARIABLE,
+    PARENT_VARIABLE,
     frame::{Frame, Frames},
-    parent::Parent,
-    says::Says,
+    parent_broker::ParentBroker,
+    parent_link::ParentLink,
 };
-use crate::{Worker, WorkerOptions, engine::Role};
+use crate::{Worker, WorkerOptions, process_kind::ProcessKind};
 
-/// Serves as a child process of a worker, where this process was started as one: then it takes
-/// isolated tasks until the worker ends, and gives the exit code of the program. `None` where it
-/// was not.
+/// Serves isolated tasks if this process was started for that, and returns its exit code when the
+/// worker has ended. Returns `None` at once in all other processes.
 ///
-/// [`main`](crate::main) does this by itself. Programs that start a [`Worker`] with
-/// [`contain`](WorkerOptions::contain) call it first of all: the child is the same executable,
-/// started with the same arguments.
+/// [`main`](crate::main) calls it itself. A program that starts a [`Worker`] with
+/// [`isolate`](WorkerOptions::isolate) calls it first in its `main`: each child process is the same
+/// executable, started with the same arguments, and runs everything that precedes the call.
 ///
 /// ```no_run
-/// # use std::process::ExitCode;
+/// use std::process::ExitCode;
+///
 /// #[tokio::main]
 /// async fn main() -> ExitCode {
-///     if let Some(code) = phalanx_worker::isolated().await {
+///     if let Some(code) = phalanx::worker::isolated().await {
 ///         return code;
 ///     }
-///     // Connect, start a worker, wait for its end.
-///     # ExitCode::SUCCESS
+///     // Connect, start a worker, and wait for its end.
+///     ExitCode::SUCCESS
 /// }
 /// ```
 pub async fn isolated() -> Option<ExitCode> {
-    let place = env::var(VARIABLE).ok()?;
-    Some(match serve(&place).await {
+    let parent = env::var(PARENT_VARIABLE).ok()?;
+    Some(match serve(&parent).await {
         Ok(()) => ExitCode::SUCCESS,
         Err(error) => {
-            tracing::error!(%error, "a child process of a worker cannot serve");
+            tracing::error!(%error, "could not serve isolated tasks; ending the child process");
             ExitCode::FAILURE
         }
     })
 }
 
-async fn serve(place: &str) -> io::Result<()> {
-    be_killed_first();
+async fn serve(parent: &str) -> io::Result<()> {
+    prefer_in_oom_kills();
+    // Signals to the process group are for the parent; the child ends with it.
     #[cfg(feature = "cli")]
-    let _deaf = crate::cli::Signals::listen()?;
-    let (address, token, worker) = parse(place).ok_or(io::ErrorKind::InvalidInput)?;
+    let _ignored = crate::cli::Signals::listen()?;
+    let (address, token, worker) = parse(parent).ok_or(io::ErrorKind::InvalidInput)?;
     let stream = TcpStream::connect(address)?;
     stream.set_nodelay(true)?;
-    let says = Arc::new(Says::new(stream.try_clone()?));
-    says.say(&Frame::Token(token.as_bytes().to_vec().into()))?;
-    let (parent, mut inbox) = Parent::new(Arc::clone(&says));
+    let link = Arc::new(ParentLink::new(stream.try_clone()?));
+    link.send(&Frame::Token(token.as_bytes().to_vec().into()))?;
+    let (broker, mut inbox) = ParentBroker::new(Arc::clone(&link));
     thread::Builder::new().name("phalanx-parent".to_owned()).spawn(move || {
         let mut frames = Frames::new(stream);
         while let Ok(frame) = frames.next() {
             if let Some(frame) = frame {
-                inbox.take(frame);
+                inbox.receive(frame);
             }
         }
-        // The parent is gone, whatever runs here.
+        // The parent is gone: nothing that runs here has a use.
         process::exit(0);
     })?;
     let registry = Registry::global().map_err(io::Error::other)?;
-    let report = Arc::new(move |offset| {
-        // A parent that is gone ends this process.
-        let _ = says.say(&Frame::At(offset));
+    let reporter = Arc::new(move |offset| {
+        // Fails only if the parent is gone, which ends this process.
+        let _ = link.send(&Frame::ChunkBegins(offset));
     });
-    let role = Role::Child { worker, report };
-    let worker = Worker::assemble(Arc::new(parent), options(), Box::new(registry), role);
-    // It ends when it has given up its thread, which has been answered for.
+    let process = ProcessKind::Child { parent: worker, reporter };
+    let worker = Worker::start_with(Arc::new(broker), options(), Box::new(registry), process);
+    // Ends when the worker has abandoned its only thread, and has replied for it.
     worker.finished().await;
     Ok(())
 }
@@ -86,15 +87,15 @@ fn options() -> WorkerOptions {
     WorkerOptions { slots: 1, listen: Duration::ZERO, ..WorkerOptions::default() }
 }
 
-/// The address, the token and the identity of the parent.
-fn parse(place: &str) -> Option<(SocketAddr, &str, WorkerId)> {
-    let mut parts = place.split('/');
+/// The address of the parent, the token to present there, and the identity of the parent.
+fn parse(parent: &str) -> Option<(SocketAddr, &str, WorkerId)> {
+    let mut parts = parent.split('/');
     let (address, token, worker) = (parts.next()?, parts.next()?, parts.next()?);
     Some((address.parse().ok()?, token, WorkerId(worker.parse::<Uuid>().ok()?)))
 }
 
-/// Where memory runs out, the child goes, and not its parent or anybody else.
-fn be_killed_first() {
-    // There is no such file but on Linux, and it is not always ours to write.
+/// Asks the kernel to kill this process first when memory runs out, rather than its parent.
+fn prefer_in_oom_kills() {
+    // The file exists on Linux only, and is not always writable.
     let _ = fs::write("/proc/self/oom_score_adj", "1000");
 }

@@ -1,23 +1,25 @@
-//! Isolated runs: tasks that may end the process which runs them (rule 7).
+//! Isolated runs: tasks that may end the process that runs them (rule 7).
 //!
-//! A worker keeps a [`Crew`] of child processes, the same executable started again. A slot thread
-//! that has a isolated task gives it to a child and waits ([`run`]); the two speak in [`frame`]s
-//! over a connection within the machine. A child is an ordinary worker of one slot, whose broker is
-//! its [`parent`]: so timeouts, panics and encoding are the same code. It says which chunk it begins;
-//! a task that ends it is run once more, element by element, so that the one at fault is known.
+//! A worker keeps a [`ChildPool`] of child processes: its own executable, started again. A slot
+//! thread that has an isolated task sends it to a child and waits ([`run`]). The two exchange
+//! [`frame`]s over a loopback connection. A child is an ordinary worker of one slot whose broker is
+//! a [`parent_broker`], so timeouts, panics and encoding are the same code. The child reports the
+//! first element of each chunk. A task that ends a child is run once more, element by element, so
+//! that the element at fault is known.
 
 mod child;
-mod crew;
+mod child_pool;
+mod child_process;
 mod frame;
-mod parent;
-mod process;
+mod parent_broker;
+mod parent_link;
 mod run;
-mod says;
 mod status;
 
 pub use child::isolated;
-pub(crate) use crew::{Crew, end_idle};
+pub(crate) use child_pool::{ChildPool, reap_idle};
 pub(crate) use run::run_isolated;
 
-/// Set for children: where the parent listens, the token to say there, and the parent's identity.
-const VARIABLE: &str = "PHALANX_ISOLATED";
+/// The environment variable that makes a process a child: the address of the parent, the token to
+/// present there, and the identity of the parent, with slashes between them.
+const PARENT_VARIABLE: &str = "PHALANX_ISOLATED";

@@ -7,142 +7,146 @@ use phalanx_core::{
     wire::{ResultMessage, Return, ReturnReason},
 };
 
-use super::{Crew, frame::Frame, process::Process};
+use super::{ChildPool, child_process::ChildProcess, frame::Frame};
 use crate::{
-    answer::{Answer, Ticket},
     execution::{Running, Stop},
+    reply::{PendingReply, Reply},
 };
 
-/// How long a child whose job is dead may take to hear of it.
-const FAREWELL: Duration = Duration::from_millis(500);
+/// How long a child may take to end its task after a cancel.
+const CANCEL_GRACE: Duration = Duration::from_millis(500);
 
-/// What came of a task that was given to a child.
-enum Ran {
-    /// It was answered, here or elsewhere.
-    Answered,
-    /// The child left it alone: nobody waits for it.
-    Forgotten,
+/// How a task ended that was sent to a child.
+enum ChildRun {
+    /// The worker has replied.
+    Replied,
+    /// The child has settled the task without a reply: the job is dead.
+    Discarded,
     /// The child ended before the first element began.
-    NotBegun { status: String },
-    /// The child ended in a chunk that begins at an element.
-    Died { status: String, position: u32 },
+    EndedBeforeStart { status: String },
+    /// The child ended in the chunk that begins at `offset`.
+    EndedInChunk { status: String, offset: u32 },
 }
 
-/// Runs a task in a child process, and answers. Waits for it: on a slot thread.
+/// Runs a task in a child process, replies, and blocks the slot thread meanwhile.
 ///
-/// In chunks at first, as most tasks that may have ended a worker have not: those that end the
-/// child are run once more, element by element, which takes longer.
-pub(crate) fn run_isolated(running: &Running, crew: &Crew) {
+/// The first run goes chunk by chunk, because most suspected tasks are innocent. If it ends the
+/// child, a second run goes element by element, which takes longer but identifies the one at fault.
+pub(crate) fn run_isolated(running: &Running, children: &ChildPool) {
     let mut one_by_one = running.count() == 1;
-    let mut warm = crew.warm();
+    let mut idle = children.take_idle();
     loop {
-        // A warm child may have ended since it was used last, or be about to: that is no crash. A
-        // fresh one that ends died of what comes before the elements.
-        let (child, is_warm) = match warm.take() {
+        // An idle child may have ended since its last task, or be about to: that is no crash. If a
+        // new child ends before the first element, then something that precedes the elements did it.
+        let (child, was_idle) = match idle.take() {
             Some(child) => (child, true),
-            None => match crew.fresh() {
+            None => match children.start_child() {
                 Ok(child) => (child, false),
                 Err(error) => {
-                    let reason = format!("no child process for a isolated run: {error}");
+                    let reason = format!("could not start a child process for the task: {error}");
                     return running.refuse(Refusal::Message { reason });
                 }
             },
         };
-        match run_in(running, crew, child, one_by_one) {
-            Ran::Answered => return,
-            Ran::Forgotten => return running.answer_by(Ticket::forget),
-            Ran::NotBegun { .. } if is_warm => {}
-            Ran::NotBegun { status } => {
-                return crashed(running, status, None);
-            }
-            Ran::Died { .. } if !one_by_one => one_by_one = true,
-            Ran::Died { status, position } => {
-                return crashed(running, status, Some(position));
+        match run_in(running, children, child, one_by_one) {
+            ChildRun::Replied => return,
+            ChildRun::Discarded => return running.reply_with(PendingReply::discard),
+            ChildRun::EndedBeforeStart { .. } if was_idle => {}
+            ChildRun::EndedBeforeStart { status } => return return_crashed(running, status, None),
+            ChildRun::EndedInChunk { .. } if !one_by_one => one_by_one = true,
+            ChildRun::EndedInChunk { status, offset } => {
+                return return_crashed(running, status, Some(offset));
             }
         }
     }
 }
 
-fn crashed(running: &Running, status: String, position: Option<u32>) {
+fn return_crashed(running: &Running, status: String, offset: Option<u32>) {
     let job = running.task.header.job;
-    tracing::error!(%job, position, status, "a child process ended while it ran a task");
-    running.answer_by(|ticket| ticket.give_back(ReturnReason::Crashed { status }, position));
+    tracing::error!(%job, offset, status, "a child process ended while it ran a task");
+    running.reply_with(|pending| pending.return_unrun(ReturnReason::Crashed { status }, offset));
 }
 
-fn run_in(running: &Running, crew: &Crew, mut child: Process, one_by_one: bool) -> Ran {
+fn run_in(
+    running: &Running,
+    children: &ChildPool,
+    mut child: ChildProcess,
+    one_by_one: bool,
+) -> ChildRun {
     let mut task = running.task.clone();
-    // What the child is to be told: it contains nothing itself.
+    // In a child, the flag asks for chunks of one element.
     task.header.isolated = one_by_one;
     let Ok(task) = task.encode() else {
-        running.refuse(Refusal::Message { reason: "the task does not encode".to_owned() });
-        return Ran::Answered;
+        let reason = "could not encode the task for a child process".to_owned();
+        running.refuse(Refusal::Message { reason });
+        return ChildRun::Replied;
     };
-    let mut position = None;
-    let mut answer = None;
-    let mut told: Option<Instant> = None;
-    let mut next = child.say(&Frame::Task(task)).map(|()| None);
+    let mut offset = None;
+    let mut reply = None;
+    let mut cancelled: Option<Instant> = None;
+    let mut next = child.send(&Frame::Task(task)).map(|()| None);
     loop {
         match next {
             Ok(None) => {}
-            Ok(Some(Frame::At(offset))) => {
-                position = Some(offset);
-                running.context.set_offset(offset);
+            Ok(Some(Frame::ChunkBegins(first))) => {
+                offset = Some(first);
+                running.context.set_offset(first);
             }
-            Ok(Some(said @ (Frame::Result(_) | Frame::Return(_)))) => answer = Some(said),
-            Ok(Some(Frame::Over)) => {
-                crew.take_back(child);
-                return relay(running, answer).unwrap_or(Ran::Forgotten);
+            Ok(Some(frame @ (Frame::Result(_) | Frame::Return(_)))) => reply = Some(frame),
+            Ok(Some(Frame::Settled)) => {
+                children.put_idle(child);
+                return relay(running, reply).unwrap_or(ChildRun::Discarded);
             }
-            // Gone, or out of its mind.
+            // The child is gone, or sends what no child sends.
             Ok(Some(_)) | Err(_) => {
-                if let Some(ran) = relay(running, answer) {
-                    return ran;
+                if let Some(replied) = relay(running, reply) {
+                    return replied;
                 }
-                let status = child.status();
-                return match position {
-                    Some(position) => Ran::Died { status, position },
-                    None => Ran::NotBegun { status },
+                let status = child.into_status();
+                return match offset {
+                    Some(offset) => ChildRun::EndedInChunk { status, offset },
+                    None => ChildRun::EndedBeforeStart { status },
                 };
             }
         }
-        if running.taken.is_cancelled() {
-            return Ran::Answered;
+        if running.replied.is_cancelled() {
+            return ChildRun::Replied;
         }
-        match (running.stopped(), told) {
+        match (running.stopped(), cancelled) {
             (None, _) => {}
             (Some(Stop::Cancelled), None) => {
-                told = Some(Instant::now());
-                // Should it be gone, the next look says so.
-                let _ = child.say(&Frame::Cancel);
+                cancelled = Some(Instant::now());
+                // If the child is gone, receiving fails next.
+                let _ = child.send(&Frame::Cancel);
             }
-            (Some(Stop::Cancelled), Some(since)) if since.elapsed() < FAREWELL => {}
+            (Some(Stop::Cancelled), Some(since)) if since.elapsed() < CANCEL_GRACE => {}
             (Some(_), _) => {
-                running.end_unrun();
-                return Ran::Answered;
+                running.reply_rest_not_run();
+                return ChildRun::Replied;
             }
         }
-        next = child.hear();
+        next = child.receive();
     }
 }
 
-/// Hands in what a child answered; `None` when it has not answered.
-fn relay(running: &Running, answer: Option<Frame>) -> Option<Ran> {
-    let decoded = match answer? {
+/// Replies as the child did; `None` if it did not.
+fn relay(running: &Running, reply: Option<Frame>) -> Option<ChildRun> {
+    let decoded = match reply? {
         Frame::Result(body) => ResultMessage::decode(&body).map(|message| {
             let last_step = running.task.header.steps.len().saturating_sub(1) as u32;
-            running.answer_by(|ticket| ticket.answer(Answer::Result { message, last_step }));
+            running.reply_with(|pending| pending.reply(Reply::Result { message, last_step }));
         }),
         Frame::Return(body) => Return::decode(&body).map(|returned| {
-            running.answer_by(|ticket| match returned.reason {
-                ReturnReason::Refused(refusal) => ticket.refuse(refusal),
-                why => ticket.give_back(why, returned.offset),
+            running.reply_with(|pending| match returned.reason {
+                ReturnReason::Refused(refusal) => pending.refuse(refusal),
+                reason => pending.return_unrun(reason, returned.offset),
             });
         }),
         _ => return None,
     };
     if let Err(error) = decoded {
-        let reason = format!("a child process answered what is no answer: {error}");
+        let reason = format!("could not decode the reply of a child process: {error}");
         running.refuse(Refusal::Message { reason });
     }
-    Some(Ran::Answered)
+    Some(ChildRun::Replied)
 }

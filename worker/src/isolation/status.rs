@@ -1,13 +1,13 @@
-//! How a process ended, in words.
+//! Describes how a process ended.
 
 use std::process::ExitStatus;
 
-/// How a process ended, in words.
-pub(super) fn in_words(status: ExitStatus) -> String {
+/// Describes how a process ended, as in "the child process …".
+pub(super) fn describe(status: ExitStatus) -> String {
     #[cfg(unix)]
     if let Some(signal) = std::os::unix::process::ExitStatusExt::signal(&status) {
         return match (signal, name(signal)) {
-            // Nobody else sends it to a child, and the kernel does so before anything else.
+            // The usual sender is the kernel, when memory runs out.
             (9, _) => "killed by SIGKILL (out of memory?)".to_owned(),
             (_, Some(name)) => format!("killed by {name}"),
             (signal, None) => format!("killed by signal {signal}"),
@@ -19,7 +19,7 @@ pub(super) fn in_words(status: ExitStatus) -> String {
     }
 }
 
-/// Signals that have the same number everywhere, and those that crashes raise.
+/// The name of a signal that crashes raise, or that has the same number on every Unix.
 #[cfg(unix)]
 fn name(signal: i32) -> Option<&'static str> {
     Some(match signal {
@@ -46,7 +46,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn ends_have_names() {
+    fn exit_codes_and_signals_are_described() {
         for (raw, words) in [
             (0, "exited with code 0"),
             (3 << 8, "exited with code 3"),
@@ -55,7 +55,7 @@ mod tests {
             (11 | 0x80, "killed by SIGSEGV"),
             (64, "killed by signal 64"),
         ] {
-            assert_eq!(in_words(ExitStatus::from_raw(raw)), words);
+            assert_eq!(describe(ExitStatus::from_raw(raw)), words);
         }
     }
 }

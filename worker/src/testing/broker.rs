@@ -81,7 +81,7 @@ impl TestBroker {
         self.change(|state| state.refusals.push_back(error));
     }
 
-    pub(crate) fn hold_answers(&self, holding: bool) {
+    pub(crate) fn hold_confirms(&self, holding: bool) {
         self.change(|state| state.holding = holding);
     }
 

@@ -1,9 +1,9 @@
-//! Steps and a broker for the tests of this crate, both under the test's thumb.
+//! A broker double, test operations, and a rig with a worker between them.
 
-mod bench;
 mod broker;
+mod rig;
 mod steps;
 
-pub(crate) use bench::{Bench, Said};
 pub(crate) use broker::{TestBroker, at_once, eventually};
+pub(crate) use rig::{SentReply, TestRig};
 pub(crate) use steps::{Steps, TestOp, reference};

@@ -15,7 +15,7 @@ use serde::{Deserialize, Serialize};
 use tokio::sync::Notify;
 use tokio_util::sync::CancellationToken;
 
-use crate::operations::Catalogue;
+use crate::intake::Catalogue;
 
 /// What a step of the tests does with a string.
 #[derive(Debug, Clone, Serialize, Deserialize)]
@@ -80,7 +80,7 @@ impl Steps {
     }
 
     /// Whether the last that waits at the gate was told to end.
-    pub(crate) fn is_told_to_end(&self) -> bool {
+    pub(crate) fn is_cancelled(&self) -> bool {
         self.gate.told.lock().expect("no panic holds it").is_cancelled()
     }
 

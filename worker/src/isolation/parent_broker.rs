@@ -1,4 +1,4 @@
-//! What a child process takes for a broker.
+//! The parent process as the broker of its child.
 
 use std::sync::Arc;
 
@@ -13,59 +13,59 @@ use phalanx_core::{
 };
 use tokio::sync::{Mutex, mpsc, watch};
 
-use super::{frame::Frame, says::Says};
+use super::{frame::Frame, parent_link::ParentLink};
 
-/// The parent of this process, as the broker that an ordinary worker needs: its tasks are
-/// deliveries, and answers go back to it.
+/// The parent process as the broker that an ordinary worker needs: its tasks arrive as deliveries,
+/// and replies are sent to it.
 #[derive(Debug)]
-pub(super) struct Parent {
+pub(super) struct ParentBroker {
     url: BrokerUrl,
     health: watch::Sender<Health>,
-    says: Arc<Says>,
+    link: Arc<ParentLink>,
     tasks: Queue,
     control: Queue,
 }
 
-/// What the parent sends, as it comes.
+/// Turns frames from the parent into deliveries.
 #[derive(Debug)]
 pub(super) struct Inbox {
-    says: Arc<Says>,
+    link: Arc<ParentLink>,
     tasks: mpsc::UnboundedSender<Consumption>,
     control: mpsc::UnboundedSender<Consumption>,
-    /// The job of the last task, as a message says that it is dead.
+    /// The message that cancels the job of the last task.
     cancel: Option<Control>,
 }
 
-/// Bounded by the parent, which gives one task at a time.
+/// Unbounded, but the parent sends one task at a time.
 type Queue = Arc<Mutex<mpsc::UnboundedReceiver<Consumption>>>;
 
-impl Parent {
-    pub(super) fn new(says: Arc<Says>) -> (Self, Inbox) {
+impl ParentBroker {
+    pub(super) fn new(link: Arc<ParentLink>) -> (Self, Inbox) {
         let mut health = Health::default();
         health.generation = 1;
         health.connected = true;
-        let (tasks, taken) = mpsc::unbounded_channel();
-        let (control, heard) = mpsc::unbounded_channel();
-        let inbox = Inbox { says: Arc::clone(&says), tasks, control, cancel: None };
+        let (tasks, task_queue) = mpsc::unbounded_channel();
+        let (control, control_queue) = mpsc::unbounded_channel();
+        let inbox = Inbox { link: Arc::clone(&link), tasks, control, cancel: None };
         let parent = Self {
             url: BrokerUrl::memory(),
             health: watch::channel(health).0,
-            says,
-            tasks: Arc::new(Mutex::new(taken)),
-            control: Arc::new(Mutex::new(heard)),
+            link,
+            tasks: Arc::new(Mutex::new(task_queue)),
+            control: Arc::new(Mutex::new(control_queue)),
         };
         (parent, inbox)
     }
 }
 
 impl Inbox {
-    /// Takes what the parent says. A worker that has ended takes nothing any more.
-    pub(super) fn take(&mut self, frame: Frame) {
+    /// Delivers a frame to the worker. If the worker has ended, the frame is dropped.
+    pub(super) fn receive(&mut self, frame: Frame) {
         match frame {
             Frame::Task(body) => {
                 let Ok(task) = TaskMessage::decode(&body) else {
-                    // The parent has decoded it before: it cannot be.
-                    return Over(Arc::clone(&self.says)).settle(0, Settle::Reject);
+                    // Does not happen: the parent has encoded the task itself.
+                    return SendSettled(Arc::clone(&self.link)).settle(0, Settle::Reject);
                 };
                 let header = task.header;
                 self.cancel = Some(Control::Cancel { leader: header.leader, job: header.job });
@@ -76,7 +76,7 @@ impl Inbox {
                     copy: Some(header.copy),
                     ..Properties::default()
                 };
-                let settler = Arc::new(Over(Arc::clone(&self.says)));
+                let settler = Arc::new(SendSettled(Arc::clone(&self.link)));
                 let delivery = Delivery::new(Message { properties, body }, false, 0, settler);
                 let _ = self.tasks.send(Consumption::Delivery(delivery));
             }
@@ -85,33 +85,34 @@ impl Inbox {
                 if let Some(body) = body {
                     let properties = Properties::default();
                     let delivery =
-                        Delivery::new(Message { properties, body }, false, 0, Arc::new(Nobody));
+                        Delivery::new(Message { properties, body }, false, 0, Arc::new(Ignore));
                     let _ = self.control.send(Consumption::Delivery(delivery));
                 }
             }
-            _ => tracing::warn!("the parent speaks like a child"),
+            _ => tracing::warn!("the parent sent a frame that only children send; ignoring it"),
         }
     }
 }
 
-/// Tells the parent that a task is settled: a few bytes, which never wait.
-struct Over(Arc<Says>);
+/// Sends `Settled` to the parent: a few bytes, which do not block.
+struct SendSettled(Arc<ParentLink>);
 
-impl Settler for Over {
+impl Settler for SendSettled {
     fn settle(&self, _: u64, _: Settle) {
-        // A parent that is gone ends this process.
-        let _ = self.0.say(&Frame::Over);
+        // Fails only if the parent is gone, which ends this process.
+        let _ = self.0.send(&Frame::Settled);
     }
 }
 
-struct Nobody;
+/// Control messages need no settling.
+struct Ignore;
 
-impl Settler for Nobody {
+impl Settler for Ignore {
     fn settle(&self, _: u64, _: Settle) {}
 }
 
 #[async_trait]
-impl Broker for Parent {
+impl Broker for ParentBroker {
     fn url(&self) -> &BrokerUrl {
         &self.url
     }
@@ -126,14 +127,14 @@ impl Broker for Parent {
             let (size, limit) = (size as u64, MAX_MESSAGE_BYTES as u64);
             return Err(PublishError::TooLarge { size, limit });
         }
-        let answer = message.properties.kind.filter(|_| address.exchange == Exchange::Reply);
-        // The parent speaks for itself of all else.
-        let Some(frame) = answer.and_then(|kind| Frame::answer(kind, message.body)) else {
+        let reply = message.properties.kind.filter(|_| address.exchange == Exchange::Reply);
+        // Everything else, such as presence, the parent publishes itself.
+        let Some(frame) = reply.and_then(|kind| Frame::reply(kind, message.body)) else {
             return Ok(());
         };
-        let says = Arc::clone(&self.says);
-        let said = tokio::task::spawn_blocking(move || says.say(&frame)).await;
-        said.ok().and_then(Result::ok).ok_or(PublishError::Closed)
+        let link = Arc::clone(&self.link);
+        let sent = tokio::task::spawn_blocking(move || link.send(&frame)).await;
+        sent.ok().and_then(Result::ok).ok_or(PublishError::Closed)
     }
 
     async fn publish_mandatory(
@@ -153,7 +154,7 @@ impl Broker for Parent {
             QueueSpec::Task { .. } => &self.tasks,
             _ => &self.control,
         };
-        Ok(Box::new(Taking { queue: Arc::clone(queue), is_over: false }))
+        Ok(Box::new(ParentConsumer { queue: Arc::clone(queue), is_cancelled: false }))
     }
 
     async fn delete(&self, _: &QueueSpec) -> Result<(), BrokerError> {
@@ -168,24 +169,24 @@ impl Broker for Parent {
 }
 
 #[derive(Debug)]
-struct Taking {
+struct ParentConsumer {
     queue: Queue,
-    is_over: bool,
+    is_cancelled: bool,
 }
 
 #[async_trait]
-impl Consumer for Taking {
+impl Consumer for ParentConsumer {
     async fn next(&mut self) -> Option<Consumption> {
-        if self.is_over { None } else { self.queue.lock().await.recv().await }
+        if self.is_cancelled { None } else { self.queue.lock().await.recv().await }
     }
 
     fn try_next(&mut self) -> Option<Consumption> {
-        if self.is_over { None } else { self.queue.try_lock().ok()?.try_recv().ok() }
+        if self.is_cancelled { None } else { self.queue.try_lock().ok()?.try_recv().ok() }
     }
 
     async fn set_prefetch(&mut self, _: u16) {}
 
     async fn cancel(&mut self) {
-        self.is_over = true;
+        self.is_cancelled = true;
     }
 }

@@ -22,10 +22,10 @@ use phalanx_core::{
 };
 
 use super::{Steps, TestBroker, TestOp, eventually, reference};
-use crate::{Worker, WorkerOptions, engine::Role};
+use crate::{Worker, WorkerOptions, process_kind::ProcessKind};
 
 /// A worker between a test broker and test steps, and the leader whose tasks it gets.
-pub(crate) struct Bench {
+pub(crate) struct TestRig {
     pub(crate) broker: TestBroker,
     pub(crate) steps: Steps,
     pub(crate) worker: Worker,
@@ -36,14 +36,14 @@ pub(crate) struct Bench {
 
 /// An answer, decoded.
 #[derive(Debug)]
-pub(crate) enum Said {
+pub(crate) enum SentReply {
     Result(ResultMessage),
     Return(Return),
     Lease(Lease),
     Other,
 }
 
-impl Bench {
+impl TestRig {
     /// A worker of one slot that takes tasks at once, but for what `change` changes.
     pub(crate) fn start(change: impl FnOnce(&mut WorkerOptions)) -> Self {
         let (broker, steps) = (TestBroker::new(), Steps::default());
@@ -51,7 +51,8 @@ impl Bench {
             WorkerOptions { slots: 1, listen: Duration::ZERO, ..WorkerOptions::default() };
         change(&mut options);
         let carried = Arc::new(broker.clone());
-        let worker = Worker::assemble(carried, options, Box::new(steps.clone()), Role::Worker);
+        let worker =
+            Worker::start_with(carried, options, Box::new(steps.clone()), ProcessKind::Worker);
         Self::with(broker, steps, worker)
     }
 
@@ -123,35 +124,35 @@ impl Bench {
         (task, Message { properties, body })
     }
 
-    pub(crate) fn say(&self, control: &Control) {
+    pub(crate) fn send_control(&self, control: &Control) {
         let properties = Properties { kind: Some(MessageKind::Control), ..Properties::default() };
         self.broker.send_control(Message { properties, body: control.encode().unwrap() });
     }
 
     /// What was answered so far.
-    pub(crate) fn said(&self) -> Vec<Said> {
+    pub(crate) fn replies(&self) -> Vec<SentReply> {
         let decode = |message: Message| match message.properties.kind {
             Some(MessageKind::Result) => {
-                Said::Result(ResultMessage::decode(&message.body).unwrap())
+                SentReply::Result(ResultMessage::decode(&message.body).unwrap())
             }
-            Some(MessageKind::Return) => Said::Return(Return::decode(&message.body).unwrap()),
-            Some(MessageKind::Lease) => Said::Lease(Lease::decode(&message.body).unwrap()),
-            _ => Said::Other,
+            Some(MessageKind::Return) => SentReply::Return(Return::decode(&message.body).unwrap()),
+            Some(MessageKind::Lease) => SentReply::Lease(Lease::decode(&message.body).unwrap()),
+            _ => SentReply::Other,
         };
         self.broker.published(Exchange::Reply).into_iter().map(decode).collect()
     }
 
     /// Waits until `settled` deliveries have been settled, and gives what was answered.
-    pub(crate) async fn answered(&self, settled: usize) -> Vec<Said> {
+    pub(crate) async fn after_settled(&self, settled: usize) -> Vec<SentReply> {
         let what = format!("{settled} settled deliveries");
         eventually(&what, || self.broker.settled().len() >= settled).await;
-        self.said()
+        self.replies()
     }
 
     /// The leases so far.
     pub(crate) fn leases(&self) -> Vec<Lease> {
-        let lease = |said| if let Said::Lease(lease) = said { Some(lease) } else { None };
-        self.said().into_iter().filter_map(lease).collect()
+        let lease = |said| if let SentReply::Lease(lease) = said { Some(lease) } else { None };
+        self.replies().into_iter().filter_map(lease).collect()
     }
 
     /// Waits for the result of task `number`: its segments.
@@ -167,33 +168,35 @@ impl Bench {
 
     /// The segments of the result of task `number`, when there is one.
     pub(crate) fn result_of(&self, number: TaskNumber) -> Option<Vec<Segment>> {
-        let of = |said: Said| match said {
-            Said::Result(result) if result.header.copy.task == number => {
+        let of = |said: SentReply| match said {
+            SentReply::Result(result) if result.header.copy.task == number => {
                 Some(result.header.segments)
             }
             _ => None,
         };
-        self.said().into_iter().find_map(of)
+        self.replies().into_iter().find_map(of)
     }
 
     /// Why task `number` was returned.
-    pub(crate) fn why(&self, number: TaskNumber) -> ReturnReason {
+    pub(crate) fn return_reason(&self, number: TaskNumber) -> ReturnReason {
         self.returned(number).expect("a return")
     }
 
     /// Why task `number` was returned, when it was.
     pub(crate) fn returned(&self, number: TaskNumber) -> Option<ReturnReason> {
-        let of = |said: Said| match said {
-            Said::Return(returned) if returned.copy.is_some_and(|copy| copy.task == number) => {
+        let of = |said: SentReply| match said {
+            SentReply::Return(returned)
+                if returned.copy.is_some_and(|copy| copy.task == number) =>
+            {
                 Some(returned.reason)
             }
             _ => None,
         };
-        self.said().into_iter().find_map(of)
+        self.replies().into_iter().find_map(of)
     }
 
     /// Asserts that each delivery was settled once, and none before its answer was confirmed.
-    pub(crate) fn audit(&self) {
+    pub(crate) fn assert_settled_once(&self) {
         let settled = self.broker.settled();
         let tags: HashSet<u64> = settled.iter().map(|(tag, _)| *tag).collect();
         assert_eq!(tags.len(), settled.len(), "each delivery is settled once: {settled:?}");

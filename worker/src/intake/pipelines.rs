@@ -1,17 +1,18 @@
-//! The operations of this program, and the pipelines made of them.
+//! The pipelines made of late, by their steps.
 
 use std::{
     collections::HashMap,
-    sync::{Arc, Mutex, PoisonError},
+    sync::{Arc, Mutex},
 };
 
 use phalanx_core::registry::{CompiledStep, Refusal, Registry, StepReference};
 
-use crate::execution::Pipeline;
+use crate::{execution::Pipeline, lock::lock};
 
-/// Where compiled steps come from.
+/// Binds a step to its state.
 pub(crate) trait Catalogue: Send + Sync {
-    /// Binds a step to its state.
+    /// # Errors
+    /// When this program does not have the operation, or was built differently.
     fn compile(&self, step: &StepReference) -> Result<Box<dyn CompiledStep>, Refusal>;
 }
 
@@ -21,44 +22,44 @@ impl Catalogue for &'static Registry {
     }
 }
 
-/// Half of the pipelines that are kept.
-const GENERATION: usize = 64;
+/// How many pipelines each generation of the cache holds.
+const GENERATION_SIZE: usize = 64;
 
-/// The operations of this program, and the pipelines made of them of late.
-pub(crate) struct Operations {
+/// Makes pipelines of the operations of this program, and keeps those that were used of late.
+pub(crate) struct Pipelines {
     catalogue: Box<dyn Catalogue>,
-    pipelines: Mutex<Pipelines>,
+    cache: Mutex<Cache>,
 }
 
-/// A cache of two generations: what was not asked for while the young one filled up is dropped.
+/// A cache of two generations. When the young one is full it becomes the old one; pipelines that
+/// were not used since the last change are dropped.
 #[derive(Default)]
-struct Pipelines {
+struct Cache {
     young: HashMap<Vec<StepReference>, Arc<Pipeline>>,
     old: HashMap<Vec<StepReference>, Arc<Pipeline>>,
 }
 
-impl Operations {
+impl Pipelines {
     pub(crate) fn new(catalogue: Box<dyn Catalogue>) -> Self {
-        Self { catalogue, pipelines: Mutex::default() }
+        Self { catalogue, cache: Mutex::default() }
     }
 
-    /// The steps bound to their states, made once for each distinct list of them.
-    pub(crate) fn pipeline(&self, steps: &[StepReference]) -> Result<Arc<Pipeline>, Refusal> {
-        if let Some(pipeline) = self.lock().get(steps) {
+    /// The steps bound to their states, from the cache or newly made.
+    ///
+    /// # Errors
+    /// When this program cannot run one of the steps.
+    pub(crate) fn get(&self, steps: &[StepReference]) -> Result<Arc<Pipeline>, Refusal> {
+        if let Some(pipeline) = lock(&self.cache).get(steps) {
             return Ok(pipeline);
         }
-        // Not under the lock: binding decodes a state, which is somebody's code.
+        // Not under the lock: binding decodes the state, which is user code.
         let pipeline = Arc::new(Pipeline::new(steps, |step| self.catalogue.compile(step))?);
-        self.lock().insert(steps.to_vec(), Arc::clone(&pipeline));
+        lock(&self.cache).insert(steps.to_vec(), Arc::clone(&pipeline));
         Ok(pipeline)
-    }
-
-    fn lock(&self) -> std::sync::MutexGuard<'_, Pipelines> {
-        self.pipelines.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 
-impl Pipelines {
+impl Cache {
     fn get(&mut self, steps: &[StepReference]) -> Option<Arc<Pipeline>> {
         if let Some(pipeline) = self.young.get(steps) {
             return Some(Arc::clone(pipeline));
@@ -69,7 +70,7 @@ impl Pipelines {
     }
 
     fn insert(&mut self, steps: Vec<StepReference>, pipeline: Arc<Pipeline>) {
-        if self.young.len() >= GENERATION {
+        if self.young.len() >= GENERATION_SIZE {
             self.old = std::mem::take(&mut self.young);
         }
         self.young.insert(steps, pipeline);

@@ -1,0 +1,126 @@
+//! How an execution ends: with one reply, from the first part that takes the pending reply.
+
+use std::{
+    sync::{MutexGuard, TryLockError},
+    time::Duration,
+};
+
+use phalanx_core::{
+    operation::OperationError,
+    registry::Refusal,
+    wire::{NotRunReason, ResultHeader, ResultMessage},
+};
+
+use super::{ProgressMark, Running, running::Progress};
+use crate::{
+    lock::lock,
+    reply::{PendingReply, Reply},
+};
+
+impl Running {
+    /// Replies to a task without steps: its elements are its outputs.
+    pub(super) fn pass_through(&self) {
+        if self.task.header.measured {
+            // The ends of the elements are known to the decoder of a first step only.
+            let reason = "the outputs of a stage without steps cannot be measured".to_owned();
+            return self.refuse(Refusal::Message { reason });
+        }
+        let mut progress = self.progress();
+        progress.ledger.pass_through(self.count, &self.task.payload);
+        self.reply(progress);
+    }
+
+    /// Replies on behalf of a thread that does not return, and abandons the thread. `false` if the
+    /// execution has ended, or is recording a chunk: then the caller tries again later.
+    pub(crate) fn abandon(&self) -> bool {
+        let slot = lock(&self.slot);
+        let mut progress = match self.progress.try_lock() {
+            Ok(progress) => progress,
+            Err(TryLockError::Poisoned(error)) => error.into_inner(),
+            Err(TryLockError::WouldBlock) => return false,
+        };
+        if progress.is_replied() {
+            return false;
+        }
+        self.mark_rest_not_run(&mut progress, self.timed_out(), self.not_run_reason());
+        self.reply(progress);
+        self.replied.cancel();
+        if let Some(slot) = &*slot {
+            slot.abandon();
+        }
+        true
+    }
+
+    /// Records that the elements without an outcome are not run, except that the element to blame,
+    /// if any, fails.
+    pub(super) fn mark_rest_not_run(
+        &self,
+        progress: &mut Progress,
+        blamed: Option<(ProgressMark, OperationError)>,
+        reason: NotRunReason,
+    ) {
+        let ledger = &mut progress.ledger;
+        if let Some((mark, error)) = blamed
+            && (ledger.next_offset()..self.count).contains(&mark.offset)
+        {
+            let folds = self.pipeline.folds();
+            ledger.not_run(mark.offset, if folds { NotRunReason::FoldBroken } else { reason });
+            ledger.failed(mark.step, error);
+        }
+        ledger.not_run(self.count, reason);
+    }
+
+    /// Replies with the outcomes in the ledger, unless another part has replied.
+    pub(super) fn reply(&self, mut progress: MutexGuard<'_, Progress>) {
+        let Some(pending) = progress.pending.take() else { return };
+        let (segments, payload) = std::mem::take(&mut progress.ledger).into_parts();
+        let (busy, waited) = (progress.busy, progress.started - self.arrived.into_std());
+        drop(progress);
+        let header = &self.task.header;
+        let header = ResultHeader {
+            leader: header.leader,
+            copy: header.copy,
+            execution: self.execution,
+            worker: self.context.worker(),
+            busy_us: micros(busy),
+            waited_us: micros(waited),
+            segments,
+        };
+        let message = ResultMessage { header, payload: payload.into() };
+        pending.reply(Reply::Result { message, last_step: self.pipeline.last() as u32 });
+    }
+
+    /// Refuses the task, unless another part has replied.
+    pub(crate) fn refuse(&self, refusal: Refusal) {
+        self.reply_with(|pending| pending.refuse(refusal));
+    }
+
+    /// Calls `reply` with the pending reply, unless another part has replied.
+    pub(crate) fn reply_with(&self, reply: impl FnOnce(PendingReply)) {
+        let pending = self.progress().pending.take();
+        if let Some(pending) = pending {
+            reply(pending);
+        }
+    }
+
+    /// Replies that the elements without an outcome are not run.
+    pub(crate) fn reply_rest_not_run(&self) {
+        let mut progress = self.progress();
+        self.mark_rest_not_run(&mut progress, None, self.not_run_reason());
+        self.reply(progress);
+    }
+
+    /// Takes the pending reply of an execution that has not begun, which then never begins. `None`
+    /// if it has begun, or another part has replied.
+    pub(crate) fn take_unbegun(&self) -> Option<PendingReply> {
+        let mut progress = self.progress();
+        let pending = if progress.begun { None } else { progress.pending.take() }?;
+        drop(progress);
+        self.replied.cancel();
+        Some(pending)
+    }
+}
+
+fn micros(duration: Duration) -> u64 {
+    u64::try_from(duration.as_micros()).unwrap_or(u64::MAX)
+}

@@ -1,0 +1,7 @@
+//! Runs tasks on slots, and tracks those that this worker holds.
+
+mod executions;
+mod run;
+
+pub(crate) use executions::Executions;
+pub(crate) use run::Executor;

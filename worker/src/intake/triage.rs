@@ -1,0 +1,205 @@
+//! Decides whether a delivery is run, returned or rejected.
+
+use std::sync::Arc;
+
+use phalanx_core::{
+    broker::{Delivery, MessageKind, Settle},
+    registry::Refusal,
+    wire::{
+        Probe, ProbeReply, ReturnReason, TaskMessage, WIRE_VERSION, WireError,
+        timing::LEADER_TIMEOUT,
+    },
+};
+
+use super::TaskIntake;
+use crate::reply::{RefusalBackoff, Reply, ReplyAddress};
+
+/// Runs, returns or rejects a delivery, or replies to a probe.
+pub(super) fn triage(intake: &TaskIntake, delivery: Delivery, backoff: &Arc<RefusalBackoff>) {
+    let Some(address) = ReplyAddress::of(&delivery.message.properties) else {
+        tracing::warn!("received a message without a reply address; rejecting it");
+        return delivery.settle(Settle::Reject);
+    };
+    // Not even decoded: the task may have killed the worker that held it before (rule 6).
+    if delivery.redelivered {
+        let pending = intake.replies.pending(delivery, address, backoff);
+        return pending.return_unrun(ReturnReason::Redelivered, None);
+    }
+    if delivery.message.properties.kind == Some(MessageKind::Probe) {
+        let probe = Probe::decode(&delivery.message.body).map_err(refusal);
+        let pending = intake.replies.pending(delivery, address, backoff);
+        return match probe {
+            Ok(Probe { pool, nonce, .. }) => {
+                pending.reply(Reply::Probe(ProbeReply { pool, nonce }));
+            }
+            Err(refusal) => pending.refuse(refusal),
+        };
+    }
+    let task = decode(&delivery, &address);
+    let pending = intake.replies.pending(delivery, address, backoff);
+    let task = match task {
+        Ok(task) => task,
+        Err(refusal) => return pending.refuse(refusal),
+    };
+    let header = &task.header;
+    match intake.leaders.task_arrived(header.leader, header.job) {
+        None => return pending.discard(),
+        Some(unheard) if unheard >= LEADER_TIMEOUT => {
+            return pending.return_unrun(ReturnReason::LeaderSilent, None);
+        }
+        Some(_) => {}
+    }
+    if intake.shared.shutdown().is_draining() {
+        return pending.return_unrun(ReturnReason::Draining, None);
+    }
+    if header.isolated
+        && let Some(children) = intake.executor.children()
+    {
+        return intake.executor.run_isolated(task, children, pending);
+    }
+    match intake.pipelines.get(&header.steps) {
+        Ok(pipeline) => intake.executor.run(task, pipeline, pending),
+        Err(refusal) => pending.refuse(refusal),
+    }
+}
+
+fn decode(delivery: &Delivery, address: &ReplyAddress) -> Result<TaskMessage, Refusal> {
+    let message = |reason: String| Refusal::Message { reason };
+    let properties = &delivery.message.properties;
+    if properties.kind.is_some_and(|kind| kind != MessageKind::Task) {
+        return Err(message("the message is not a task".to_owned()));
+    }
+    let task = TaskMessage::decode(&delivery.message.body).map_err(refusal)?;
+    let header = &task.header;
+    let expected = ReplyAddress { leader: header.leader, copy: Some(header.copy) };
+    if expected != *address {
+        return Err(message("its properties and its header name different tasks".to_owned()));
+    }
+    Ok(task)
+}
+
+fn refusal(error: WireError) -> Refusal {
+    match error {
+        WireError::Version { found } => Refusal::WireVersion { found, spoken: WIRE_VERSION },
+        other => Refusal::Message { reason: other.to_string() },
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use bytes::Bytes;
+    use phalanx_core::{
+        broker::{Message, Pool, Properties, Settle},
+        id::JobId,
+        wire::{Control, ReturnReason},
+    };
+
+    use super::*;
+    use crate::testing::{TestOp, TestRig, eventually, reference};
+
+    fn append() -> Vec<phalanx_core::registry::StepReference> {
+        vec![reference(TestOp::Append('x'), None)]
+    }
+
+    #[tokio::test]
+    async fn a_redelivered_task_is_returned_and_never_run() {
+        let rig = TestRig::start(|_| {});
+        let (number, message) = rig.message(append(), &["a"], |_| {});
+        rig.broker.send_task(message, true);
+        rig.after_settled(1).await;
+        assert_eq!(rig.return_reason(number), ReturnReason::Redelivered);
+        assert!(rig.steps.ran().is_empty());
+        assert_eq!(rig.broker.log(), ["confirm", "settle"]);
+    }
+
+    #[tokio::test]
+    async fn what_has_no_return_address_goes_to_the_dead_letters() {
+        let rig = TestRig::start(|_| {});
+        let garbage = Message { properties: Properties::default(), body: Bytes::from_static(b"?") };
+        rig.broker.send_task(garbage, false);
+        rig.after_settled(1).await;
+        assert_eq!(rig.broker.settled(), [(1, Settle::Reject)]);
+        assert!(rig.replies().is_empty());
+    }
+
+    #[tokio::test]
+    async fn garbage_with_a_return_address_is_refused() {
+        for (body, version) in [(&b"\x01\x00garbage"[..], false), (&b"\x09\x00"[..], true)] {
+            let rig = TestRig::start(|_| {});
+            let (number, mut message) = rig.message(append(), &["a"], |_| {});
+            message.body = Bytes::from_static(body);
+            rig.broker.send_task(message, false);
+            rig.after_settled(1).await;
+            match rig.return_reason(number) {
+                ReturnReason::Refused(Refusal::WireVersion { found: 9, .. }) => assert!(version),
+                ReturnReason::Refused(Refusal::Message { .. }) => assert!(!version),
+                other => panic!("{other:?}"),
+            }
+            rig.assert_settled_once();
+        }
+    }
+
+    #[tokio::test]
+    async fn a_probe_is_answered_without_running_anything() {
+        let rig = TestRig::start(|_| {});
+        let probe = Probe { leader: rig.leader, pool: Pool::default(), nonce: 7 };
+        let properties = Properties {
+            kind: Some(MessageKind::Probe),
+            wire_version: WIRE_VERSION,
+            reply_to: Some(rig.leader),
+            ..Properties::default()
+        };
+        let message = Message { properties, body: probe.encode().unwrap() };
+        rig.broker.send_task(message, false);
+        rig.after_settled(1).await;
+        let replies = rig.broker.published(phalanx_core::broker::Exchange::Reply);
+        assert_eq!(ProbeReply::decode(&replies[0].body).unwrap().nonce, 7);
+        rig.assert_settled_once();
+    }
+
+    #[tokio::test]
+    async fn a_task_of_a_dead_job_is_acked_without_an_answer() {
+        let rig = TestRig::start(|_| {});
+        let dead = JobId::new();
+        rig.send_control(&Control::Alive {
+            leader: rig.leader,
+            heartbeat: 1,
+            up_to: Some(dead),
+            live: vec![],
+        });
+        eventually("the leader is known", || {
+            let events = rig.broker.published(phalanx_core::broker::Exchange::Event);
+            events.len() >= 2
+        })
+        .await;
+        rig.send_task(append(), &["a"], |header| header.job = dead);
+        rig.after_settled(1).await;
+        assert_eq!(rig.broker.settled(), [(1, Settle::Ack)]);
+        assert!(rig.replies().is_empty() && rig.steps.ran().is_empty());
+    }
+
+    #[tokio::test]
+    async fn a_task_that_waited_while_its_job_died_is_not_run() {
+        let rig = TestRig::start(|_| {});
+        rig.send_task(vec![reference(TestOp::WaitOn('a'), None)], &["a"], |_| {});
+        let dead = JobId::new();
+        rig.send_task(append(), &["b"], |header| header.job = dead);
+        eventually("the first runs", || rig.steps.ran().len() == 1).await;
+        rig.send_control(&Control::Cancel { leader: rig.leader, job: dead });
+        rig.send_control(&Control::Alive {
+            leader: rig.leader,
+            heartbeat: 1,
+            up_to: None,
+            live: vec![],
+        });
+        eventually("the leader is known", || {
+            rig.broker.published(phalanx_core::broker::Exchange::Event).len() >= 2
+        })
+        .await;
+        rig.steps.open_gate();
+        rig.after_settled(2).await;
+        assert_eq!(rig.steps.ran(), ["a"]);
+        assert_eq!(rig.replies().len(), 1);
+        rig.assert_settled_once();
+    }
+}

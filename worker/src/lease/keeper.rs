@@ -1,0 +1,221 @@
+//! Settles each delivery within the hold: returns tasks that wait, and leases those that run.
+
+use std::{
+    collections::HashMap,
+    sync::{Arc, Weak},
+    time::Duration,
+};
+
+use futures::{StreamExt, future::BoxFuture, stream::FuturesUnordered};
+use phalanx_core::{
+    broker::{Address, Message, MessageKind, Properties, PublishError},
+    id::{ExecutionId, LeaderId},
+    wire::{Lease, LeasedTask, ReturnReason, WIRE_VERSION, timing::lease_interval},
+};
+use tokio::time::Instant;
+
+use crate::{
+    execution::{RunState, Running},
+    executor::Executor,
+    reply::SharedDelivery,
+    shared::Shared,
+    slots::SlotKind,
+};
+
+/// The pause before a lease that was lost is published again.
+const RETRY_PAUSE: Duration = Duration::from_millis(20);
+
+/// Settles each delivery within `hold` of its arrival for as long as the worker lives: returns tasks
+/// that have not begun, and leases those that run.
+pub(crate) async fn keep_leases(shared: Arc<Shared>, executor: Arc<Executor>) {
+    let hold = shared.options().hold;
+    let mut keeper = LeaseKeeper {
+        shared: &shared,
+        executor: &executor,
+        // The rest of the hold is for the broker's confirm.
+        settle_after: hold * 5 / 6,
+        interval: lease_interval(hold),
+        leaders: HashMap::new(),
+        publishing: FuturesUnordered::new(),
+        heartbeat: 0,
+    };
+    loop {
+        let next = keeper.settle_due();
+        // Cancel-safe: a dropped `next` leaves its futures in `publishing`.
+        tokio::select! {
+            () = tokio::time::sleep_until(next) => {}
+            Some(published) = keeper.publishing.next(), if !keeper.publishing.is_empty() => {
+                keeper.published(published);
+            }
+        }
+    }
+}
+
+struct LeaseKeeper<'a> {
+    shared: &'a Shared,
+    executor: &'a Executor,
+    /// The age at which a delivery is returned or leased.
+    settle_after: Duration,
+    /// The interval between two heartbeats to one leader.
+    interval: Duration,
+    leaders: HashMap<LeaderId, LeaderLeases>,
+    /// At most one heartbeat for each leader, so that its content is true when it is published.
+    publishing: FuturesUnordered<BoxFuture<'a, Published>>,
+    /// The number of the last heartbeat.
+    heartbeat: u64,
+}
+
+/// The tasks of one leader that are leased, or are about to be.
+struct LeaderLeases {
+    tasks: HashMap<ExecutionId, Leased>,
+    /// When the next heartbeat is due.
+    next: Instant,
+    is_publishing: bool,
+}
+
+struct Leased {
+    running: Arc<Running>,
+    /// Gone when the reply is with the broker.
+    delivery: Weak<SharedDelivery>,
+    /// Whether the broker has confirmed a lease of the task.
+    is_confirmed: bool,
+}
+
+/// A heartbeat that the broker has confirmed or refused.
+struct Published {
+    leader: LeaderId,
+    tasks: Vec<ExecutionId>,
+    result: Result<(), PublishError>,
+}
+
+impl LeaseKeeper<'_> {
+    /// Returns and leases what is due, and publishes heartbeats. Returns when to call again.
+    fn settle_due(&mut self) -> Instant {
+        let now = Instant::now();
+        // Deliveries that arrive from now on are not due earlier.
+        let mut next = now + self.settle_after;
+        for running in self.executor.executions().all() {
+            let due = running.arrived() + self.settle_after;
+            if due > now {
+                next = next.min(due);
+                continue;
+            }
+            match running.state() {
+                RunState::Waiting => {
+                    self.executor.return_unrun(&running, ReturnReason::NotStarted);
+                }
+                RunState::Running(delivery) => self.lease(running, delivery, now),
+                RunState::Replied => {}
+            }
+        }
+        self.leaders.retain(|_, leases| {
+            leases.tasks.retain(|_, task| task.delivery.strong_count() > 0);
+            leases.is_publishing || !leases.tasks.is_empty()
+        });
+        let due: Vec<LeaderId> = self
+            .leaders
+            .iter()
+            .filter(|(_, leases)| !leases.is_publishing && leases.next <= now)
+            .map(|(leader, _)| *leader)
+            .collect();
+        for leader in due {
+            self.publish(leader);
+        }
+        let waiting = self.leaders.values().filter(|leases| !leases.is_publishing);
+        waiting.map(|leases| leases.next).fold(next, Instant::min)
+    }
+
+    fn lease(&mut self, running: Arc<Running>, delivery: Weak<SharedDelivery>, now: Instant) {
+        let leader = running.task.header.leader;
+        let leases = self.leaders.entry(leader).or_insert_with(|| LeaderLeases {
+            tasks: HashMap::new(),
+            next: now,
+            is_publishing: false,
+        });
+        leases.tasks.entry(running.id()).or_insert_with(|| {
+            leases.next = now;
+            Leased { running, delivery, is_confirmed: false }
+        });
+    }
+
+    /// Publishes a heartbeat for all leased tasks of a leader.
+    fn publish(&mut self, leader: LeaderId) {
+        let Some(leases) = self.leaders.get_mut(&leader) else { return };
+        leases.is_publishing = true;
+        self.heartbeat += 1;
+        let tasks = leases.tasks.values().map(|leased| LeasedTask {
+            copy: leased.running.task.header.copy,
+            offset: leased.running.offset(),
+        });
+        let worker = self.shared.worker();
+        let lease = Lease { worker, heartbeat: self.heartbeat, tasks: tasks.collect() }.encode();
+        let properties = Properties {
+            kind: Some(MessageKind::Lease),
+            wire_version: WIRE_VERSION,
+            // A heartbeat that is repeated anyway need not reach the disk; one for which a delivery
+            // is acked must.
+            persistent: leases.tasks.values().any(|leased| !leased.is_confirmed),
+            ..Properties::default()
+        };
+        let tasks = leases.tasks.keys().copied().collect();
+        let broker = self.shared.broker();
+        self.publishing.push(Box::pin(async move {
+            let result = match lease {
+                Ok(body) => {
+                    let address = Address::replies(leader);
+                    broker.publish(&address, Message { properties, body }).await
+                }
+                Err(error) => Err(PublishError::Refused { reason: error.to_string() }),
+            };
+            if let Err(PublishError::Lost | PublishError::Nacked { .. }) = result {
+                tokio::time::sleep(RETRY_PAUSE).await;
+                // Fails when the broker object is gone; then publishing fails too.
+                let _ = broker.health().wait_for(|health| health.is_well()).await;
+            }
+            Published { leader, tasks, result }
+        }));
+    }
+
+    /// Acks the deliveries of a heartbeat that the broker has confirmed; otherwise publishes it
+    /// again.
+    fn published(&mut self, Published { leader, tasks, result }: Published) {
+        let Some(leases) = self.leaders.get_mut(&leader) else { return };
+        leases.is_publishing = false;
+        let now = Instant::now();
+        leases.next = match result {
+            Err(PublishError::Lost | PublishError::Nacked { .. }) => now,
+            _ => now + self.interval,
+        };
+        if let Err(error) = result {
+            return tracing::debug!(%leader, %error, "could not publish a lease; trying again");
+        }
+        for id in tasks {
+            let Some(leased) = leases.tasks.get_mut(&id).filter(|task| !task.is_confirmed) else {
+                continue;
+            };
+            leased.is_confirmed = true;
+            if let Some(delivery) = leased.delivery.upgrade() {
+                let (kind, width) = (leased.running.kind, leased.running.width());
+                delivery.lease(self.executor.leased().lease(kind, width));
+            }
+        }
+        // A task that became due meanwhile is not part of this heartbeat.
+        if leases.tasks.values().any(|leased| !leased.is_confirmed) {
+            leases.next = now;
+        }
+        self.return_waiting_if_exhausted();
+    }
+
+    /// If all slots of a kind are leased, returns the tasks that wait for one.
+    fn return_waiting_if_exhausted(&self) {
+        let is_exhausted = |kind: SlotKind| self.executor.leased().is_exhausted(kind);
+        if !is_exhausted(SlotKind::Blocking) && !is_exhausted(SlotKind::Asynchronous) {
+            return;
+        }
+        for running in self.executor.executions().all() {
+            if is_exhausted(running.kind) {
+                self.executor.return_unrun(&running, ReturnReason::NotStarted);
+            }
+        }
+    }
+}

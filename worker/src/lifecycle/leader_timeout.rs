@@ -1,0 +1,125 @@
+//! Leaders that have not been heard from for too long (rule 21).
+
+use std::{sync::Arc, time::Duration};
+
+use phalanx_core::wire::{
+    ReturnReason,
+    timing::{LEADER_TIMEOUT, REPLY_QUEUE_EXPIRES},
+};
+use tokio::time::Instant;
+
+use crate::{execution::Stop, executor::Executor, leaders::Leaders, shared::Shared};
+
+/// How often leaders are checked.
+const CHECK_INTERVAL: Duration = Duration::from_secs(5);
+
+/// The most time that counts between two checks. After a longer gap this process was suspended and
+/// could not hear leaders.
+const LONGEST_GAP: Duration = Duration::from_secs(10);
+
+/// For as long as the worker lives, returns the waiting tasks of leaders that exceed
+/// [`LEADER_TIMEOUT`], and cancels the running tasks of those that exceed [`REPLY_QUEUE_EXPIRES`].
+pub(super) async fn watch_leaders(
+    shared: Arc<Shared>,
+    leaders: Arc<Leaders>,
+    executor: Arc<Executor>,
+) {
+    let mut checked = Instant::now();
+    loop {
+        tokio::time::sleep(CHECK_INTERVAL).await;
+        let elapsed = checked.elapsed().min(LONGEST_GAP);
+        checked = Instant::now();
+        // A worker without a connection hears no leader, and a broker that accepts no messages
+        // silences all of them: such time does not count.
+        if !shared.is_broker_well() {
+            continue;
+        }
+        leaders.advance(elapsed);
+        for running in executor.executions().all() {
+            let unheard = leaders.unheard_for(running.task.header.leader);
+            if unheard >= REPLY_QUEUE_EXPIRES {
+                running.stop(Stop::Cancelled);
+            }
+            if unheard >= LEADER_TIMEOUT {
+                executor.return_unrun(&running, ReturnReason::LeaderSilent);
+            }
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use phalanx_core::wire::{Control, NotRunReason, Outcome};
+
+    use super::*;
+    use crate::testing::{TestOp, TestRig, at_once};
+
+    fn minutes(count: u64) -> Duration {
+        Duration::from_secs(60 * count)
+    }
+
+    async fn pass(time: Duration) {
+        tokio::time::sleep(time).await;
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn what_a_silent_leader_sent_goes_back_and_what_runs_goes_on() {
+        let rig = TestRig::start(|options| options.slots = 2);
+        let runs = rig.send(&[TestOp::WaitOn('a')], &["a"]);
+        at_once("it runs", || rig.steps.ran().len() == 1).await;
+        pass(Duration::from_secs(50)).await;
+        rig.send(&[TestOp::WaitOn('a')], &["a"]);
+        at_once("it runs too", || rig.steps.ran().len() == 2).await;
+        let waits = rig.send(&[TestOp::WaitOn('a')], &["a"]);
+        pass(Duration::from_secs(5)).await;
+        assert!(rig.returned(waits).is_none());
+        pass(Duration::from_secs(10)).await;
+        assert_eq!(rig.return_reason(waits), ReturnReason::LeaderSilent);
+        let late = rig.send(&[TestOp::Append('x')], &["b"]);
+        pass(Duration::from_secs(1)).await;
+        assert_eq!(rig.return_reason(late), ReturnReason::LeaderSilent);
+
+        rig.send_control(&Control::Alive {
+            leader: rig.leader,
+            heartbeat: 1,
+            up_to: None,
+            live: vec![],
+        });
+        pass(Duration::from_secs(1)).await;
+        rig.steps.open_gate();
+        at_once("a result", || rig.result_of(runs).is_some()).await;
+        let heard = rig.send(&[TestOp::Append('x')], &["b"]);
+        at_once("another", || rig.result_of(heard).is_some()).await;
+        rig.assert_settled_once();
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn what_runs_for_a_leader_that_is_gone_is_ended() {
+        let rig = TestRig::start(|_| {});
+        let number = rig.send(&[TestOp::WaitPolitelyOn('a')], &["a"]);
+        at_once("it runs", || rig.steps.ran().len() == 1).await;
+        pass(minutes(29)).await;
+        assert!(!rig.steps.is_cancelled());
+        pass(minutes(2)).await;
+        at_once("it is answered for", || rig.result_of(number).is_some()).await;
+        let reason = NotRunReason::Cancelled;
+        assert_eq!(rig.segments(number)[0].outcome, Outcome::NotRun { reason });
+        rig.assert_settled_once();
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn silence_counts_only_while_somebody_could_be_heard() {
+        let rig = TestRig::start(|_| {});
+        let number = rig.send(&[TestOp::WaitPolitelyOn('a')], &["a"]);
+        at_once("it runs", || rig.steps.ran().len() == 1).await;
+        rig.broker.set_connected(false);
+        pass(minutes(31)).await;
+        rig.broker.set_connected(true);
+        // Suspended, and then going on.
+        tokio::time::advance(minutes(60)).await;
+        pass(minutes(29)).await;
+        assert!(!rig.steps.is_cancelled());
+        rig.steps.open_gate();
+        at_once("a result", || rig.result_of(number).is_some()).await;
+    }
+}

@@ -1,0 +1,33 @@
+//! A worker of a fleet, or a child process of one.
+
+use std::{fmt, sync::Arc};
+
+use phalanx_core::id::WorkerId;
+
+/// Receives the offset of the first element of each chunk that begins.
+pub(crate) type ChunkReporter = Arc<dyn Fn(u32) + Send + Sync>;
+
+/// What kind of process a worker runs in.
+#[derive(Clone)]
+pub(crate) enum ProcessKind {
+    /// A worker of a fleet.
+    Worker,
+    /// A child process that runs isolated tasks for the worker `parent` and uses its identity. The
+    /// parent renews leases, watches leaders, and isolates nothing further.
+    Child {
+        parent: WorkerId,
+        /// Tells the parent how far a task is, so that the element that ends this process is known.
+        reporter: ChunkReporter,
+    },
+}
+
+impl fmt::Debug for ProcessKind {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Worker => f.write_str("Worker"),
+            Self::Child { parent, .. } => {
+                f.debug_struct("Child").field("parent", parent).finish_non_exhaustive()
+            }
+        }
+    }
+}

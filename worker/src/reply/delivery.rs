@@ -1,0 +1,39 @@
+//! A delivery that a reply or a lease settles.
+
+use std::sync::{Mutex, OnceLock};
+
+use phalanx_core::broker::{Delivery, Settle};
+
+use crate::{lock::lock, slots::SlotGuard};
+
+/// A delivery that is settled by the reply to its task or, earlier, by a lease. The first one
+/// settles it, and the other finds nothing left to do.
+///
+/// It lives until the reply is with the broker.
+#[derive(Debug)]
+pub(crate) struct SharedDelivery {
+    delivery: Mutex<Option<Delivery>>,
+    /// Set when a lease has settled the delivery.
+    leased: OnceLock<SlotGuard>,
+}
+
+impl SharedDelivery {
+    pub(super) fn new(delivery: Delivery) -> Self {
+        Self { delivery: Mutex::new(Some(delivery)), leased: OnceLock::new() }
+    }
+
+    /// Settles the delivery, unless it is settled already.
+    pub(super) fn settle(&self, settle: Settle) {
+        let delivery = lock(&self.delivery).take();
+        if let Some(delivery) = delivery {
+            delivery.settle(settle);
+        }
+    }
+
+    /// Acks a delivery whose lease the broker has confirmed. The slots of `guard` count as leased
+    /// until the reply is with the broker.
+    pub(crate) fn lease(&self, guard: SlotGuard) {
+        self.settle(Settle::Ack);
+        let _ = self.leased.set(guard);
+    }
+}

@@ -1,0 +1,13 @@
+//! Replies: every delivery owes its leader one, and is settled once the broker has it.
+
+mod address;
+mod delivery;
+mod pending;
+mod publish;
+mod refusal_backoff;
+
+pub(crate) use address::ReplyAddress;
+pub(crate) use delivery::SharedDelivery;
+pub(crate) use pending::{OutgoingReply, PendingReply, Reply, ReplySender};
+pub(crate) use publish::publish_replies;
+pub(crate) use refusal_backoff::RefusalBackoff;

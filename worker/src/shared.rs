@@ -1,0 +1,78 @@
+//! What every part of one worker needs: identity, settings, broker and shutdown.
+
+use std::sync::Arc;
+
+use phalanx_core::{broker::Broker, id::WorkerId};
+
+use crate::{
+    WorkerOptions,
+    process_kind::{ChunkReporter, ProcessKind},
+    shutdown::Shutdown,
+};
+
+/// What every part of one worker needs. The state of tasks, replies and leaders has owners of its
+/// own.
+#[derive(Debug)]
+pub(crate) struct Shared {
+    worker: WorkerId,
+    process: ProcessKind,
+    options: WorkerOptions,
+    broker: Arc<dyn Broker>,
+    shutdown: Shutdown,
+}
+
+impl Shared {
+    pub(crate) fn new(
+        broker: Arc<dyn Broker>,
+        options: WorkerOptions,
+        process: ProcessKind,
+    ) -> Self {
+        let worker = match &process {
+            ProcessKind::Worker => WorkerId::new(),
+            ProcessKind::Child { parent, .. } => *parent,
+        };
+        Self { worker, process, options, broker, shutdown: Shutdown::default() }
+    }
+
+    pub(crate) fn worker(&self) -> WorkerId {
+        self.worker
+    }
+
+    pub(crate) fn options(&self) -> &WorkerOptions {
+        &self.options
+    }
+
+    pub(crate) fn broker(&self) -> &Arc<dyn Broker> {
+        &self.broker
+    }
+
+    pub(crate) fn shutdown(&self) -> &Shutdown {
+        &self.shutdown
+    }
+
+    pub(crate) fn is_child(&self) -> bool {
+        self.reporter().is_some()
+    }
+
+    /// Reports chunks to the parent; `None` outside of child processes.
+    pub(crate) fn reporter(&self) -> Option<&ChunkReporter> {
+        match &self.process {
+            ProcessKind::Worker => None,
+            ProcessKind::Child { reporter, .. } => Some(reporter),
+        }
+    }
+
+    /// The generation of the connection to the broker: it increases with each reconnect.
+    pub(crate) fn generation(&self) -> u64 {
+        self.broker.health().borrow().generation
+    }
+
+    pub(crate) fn is_connected(&self) -> bool {
+        self.broker.health().borrow().connected
+    }
+
+    /// Whether the broker is connected and accepts messages.
+    pub(crate) fn is_broker_well(&self) -> bool {
+        self.broker.health().borrow().is_well()
+    }
+}

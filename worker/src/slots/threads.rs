@@ -1,0 +1,183 @@
+//! The threads that compute.
+
+use std::{
+    fmt, io,
+    panic::{AssertUnwindSafe, catch_unwind},
+    sync::{
+        Arc,
+        atomic::{AtomicBool, AtomicUsize, Ordering},
+    },
+    thread,
+};
+
+use crossbeam_channel::{Receiver, Sender, TrySendError};
+use phalanx_core::id::ExecutionId;
+
+/// Work for a slot thread, which passes itself.
+pub(crate) type SlotTask = Box<dyn FnOnce(&Arc<SlotThread>) + Send>;
+
+/// Work that waits for a slot thread.
+enum Queued {
+    /// All steps of a task; a drain removes it from the queue.
+    Task(ExecutionId, SlotTask),
+    /// One step of a task that runs on tokio.
+    Step(SlotTask),
+}
+
+/// One slot thread, as seen by the parts that may have to abandon it.
+pub(crate) struct SlotThread {
+    abandoned: AtomicBool,
+    pool: Arc<Pool>,
+}
+
+/// The threads that compute: always as many as slots, because each abandoned thread is replaced.
+pub(crate) struct Slots {
+    queue: Sender<Queued>,
+    pool: Arc<Pool>,
+}
+
+/// The counters are read for estimates and limits only, and no other memory is accessed on their
+/// account: relaxed operations suffice.
+struct Pool {
+    queue: Receiver<Queued>,
+    size: usize,
+    busy: AtomicUsize,
+    abandoned: AtomicUsize,
+    /// How often a thread found the queue empty.
+    starvations: AtomicUsize,
+    spawned: AtomicUsize,
+}
+
+impl Slots {
+    /// Starts `size` threads, with a queue for `capacity` pieces of work.
+    ///
+    /// # Errors
+    /// When the operating system creates no threads.
+    pub(crate) fn start(size: usize, capacity: usize) -> io::Result<Self> {
+        let (sender, queue) = crossbeam_channel::bounded(capacity);
+        let pool = Arc::new(Pool {
+            queue,
+            size,
+            busy: AtomicUsize::new(0),
+            abandoned: AtomicUsize::new(0),
+            starvations: AtomicUsize::new(0),
+            spawned: AtomicUsize::new(0),
+        });
+        for _ in 0..size {
+            Pool::spawn(&pool)?;
+        }
+        Ok(Self { queue: sender, pool })
+    }
+
+    /// Queues all steps of the execution `id`; `false` when the queue is full.
+    #[must_use = "a task that is not queued must be returned"]
+    pub(crate) fn queue_task(&self, id: ExecutionId, task: SlotTask) -> bool {
+        self.queue(Queued::Task(id, task)).is_ok()
+    }
+
+    /// Queues one step of a task that runs on tokio; `false` when the queue is full.
+    #[must_use = "a step that is not queued does not run"]
+    pub(crate) fn queue_step(&self, step: SlotTask) -> bool {
+        self.queue(Queued::Step(step)).is_ok()
+    }
+
+    fn queue(&self, work: Queued) -> Result<(), Queued> {
+        self.queue.try_send(work).map_err(TrySendError::into_inner)
+    }
+
+    /// Removes the tasks that have not begun from the queue.
+    pub(crate) fn remove_queued_tasks(&self) -> Vec<ExecutionId> {
+        let (mut tasks, mut steps) = (Vec::new(), Vec::new());
+        for work in self.pool.queue.try_iter() {
+            match work {
+                Queued::Task(id, _) => tasks.push(id),
+                step @ Queued::Step(_) => steps.push(step),
+            }
+        }
+        for step in steps {
+            // The steps leave room for one another. If others have used it meanwhile, the step is
+            // dropped, and its execution ends as if its thread had been lost.
+            let _ = self.queue(step);
+        }
+        tasks
+    }
+
+    /// Threads that have been abandoned since the start.
+    pub(crate) fn abandoned(&self) -> usize {
+        self.pool.abandoned.load(Ordering::Relaxed)
+    }
+
+    /// How often a thread found the queue empty since the last call.
+    pub(crate) fn take_starvations(&self) -> usize {
+        self.pool.starvations.swap(0, Ordering::Relaxed)
+    }
+
+    fn idle(&self) -> usize {
+        self.pool.size.saturating_sub(self.pool.busy.load(Ordering::Relaxed))
+    }
+}
+
+impl Pool {
+    fn spawn(pool: &Arc<Self>) -> io::Result<()> {
+        let number = pool.spawned.fetch_add(1, Ordering::Relaxed);
+        let slot =
+            Arc::new(SlotThread { abandoned: AtomicBool::new(false), pool: Arc::clone(pool) });
+        thread::Builder::new()
+            .name(format!("phalanx-slot-{number}"))
+            .spawn(move || slot.work())
+            .map(drop)
+    }
+}
+
+impl SlotThread {
+    /// Works until the queue is closed or the thread is abandoned.
+    fn work(self: Arc<Self>) {
+        let pool = &self.pool;
+        loop {
+            let work = match pool.queue.try_recv() {
+                Ok(work) => work,
+                Err(_) => {
+                    pool.starvations.fetch_add(1, Ordering::Relaxed);
+                    match pool.queue.recv() {
+                        Ok(work) => work,
+                        Err(_) => return,
+                    }
+                }
+            };
+            pool.busy.fetch_add(1, Ordering::Relaxed);
+            // Work replies for its own panics; this keeps the thread alive in any case.
+            let (Queued::Task(_, task) | Queued::Step(task)) = work;
+            let _ = catch_unwind(AssertUnwindSafe(|| task(&self)));
+            // Pairs with the swap in `abandon`. The work has left its execution under the
+            // execution's slot lock, and `abandon` is called under the same lock: the flag is final.
+            if self.abandoned.load(Ordering::Acquire) {
+                return;
+            }
+            pool.busy.fetch_sub(1, Ordering::Relaxed);
+        }
+    }
+
+    /// Starts another thread in place of this one, which ends when its work returns, if it ever
+    /// does. Called only while the thread works: see `Running::abandon`.
+    pub(crate) fn abandon(&self) {
+        // The swap lets one caller count; release orders it before the thread's last look.
+        if self.abandoned.swap(true, Ordering::AcqRel) {
+            return;
+        }
+        self.pool.abandoned.fetch_add(1, Ordering::Relaxed);
+        self.pool.busy.fetch_sub(1, Ordering::Relaxed);
+        if let Err(error) = Pool::spawn(&self.pool) {
+            tracing::error!(%error, "could not replace an abandoned slot thread");
+        }
+    }
+}
+
+impl fmt::Debug for Slots {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Slots")
+            .field("size", &self.pool.size)
+            .field("idle", &self.idle())
+            .field("abandoned", &self.abandoned())
+            .finish_non_exhaustive()
+    }
+}
