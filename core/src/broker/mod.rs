@@ -8,6 +8,7 @@ mod entry;
 mod error;
 mod health;
 mod message;
+mod pool;
 mod topology;
 mod url;
 
@@ -22,7 +23,8 @@ pub use entry::{BrokerEntry, BrokerFuture, ConnectOptions, QueueType, Role, conn
 pub use error::{BrokerError, ConnectError, PublishError};
 pub use health::Health;
 pub use message::{Address, Exchange, Message, MessageKind, Properties, Topic};
-pub use topology::{DeclaredQueue, Pool, PoolNameError, QueueSpec};
+pub use pool::{Pool, PoolNameError};
+pub use topology::{DeclaredQueue, QueueSpec};
 pub use url::BrokerUrl;
 
 /// A connection to a broker, which carries messages between leaders and workers.

@@ -341,7 +341,7 @@ mod tests {
         let (good, index, _) = decode_failure::<u32>(numbers(0..2), 3).await;
         assert_eq!((good, index), (2, 12));
         let (good, index, reason) = decode_failure::<u32>(numbers(0..3), 2).await;
-        assert_eq!((good, index, &reason[..]), (2, 11, "1 bytes too many"));
+        assert_eq!((good, index, &reason[..]), (2, 11, "1 bytes are left over"));
     }
 
     #[derive(serde::Serialize)]
