@@ -25,7 +25,7 @@ fn other_price(n: u64) -> u64 {
 }
 
 #[test]
-fn two_operations_of_one_name_are_refused_with_both_places() {
+fn two_operations_with_the_same_name_are_rejected_with_both_places() {
     let error = Registry::global().expect_err("nobody can tell them apart");
     let RegistryError::Duplicate { name, places } = &error else {
         panic!("{error}");

@@ -26,7 +26,7 @@ pub fn fib_at(n: u64) -> u64 {
 
 #[operation(crate = phalanx_core, type = "Scale", name = "test.scale", pool = "io", timeout = "5m", retries = 0)]
 fn scaled(
-    /// Both are multiplied by it.
+    /// The factor of both.
     #[state]
     factor: u64,
     a: u64,
@@ -107,7 +107,7 @@ fn is_short((a, b): (String, String), _: u8) -> bool {
     a.len() + b.len() < 3
 }
 
-/// Is looked at, never copied.
+/// Counts as a failure if it is cloned.
 #[derive(Serialize, Deserialize)]
 struct Heavy(Vec<u8>);
 
@@ -117,7 +117,7 @@ impl Clone for Heavy {
     }
 }
 
-/// Is not even `Clone`.
+/// Not `Clone`.
 #[derive(Serialize, Deserialize)]
 struct Unique(u8);
 
@@ -145,7 +145,7 @@ fn cx() -> TaskContext {
 }
 
 #[test]
-fn the_function_stays_callable_and_the_type_does_the_same() {
+fn the_function_stays_callable_and_the_operation_does_the_same() {
     assert_eq!(fib_at(10), 55);
     assert_eq!(FibAt.execute(10, &cx()), Ok(55));
 }
@@ -166,7 +166,7 @@ fn state_becomes_fields_and_parameters_a_tuple() {
 }
 
 #[test]
-fn references_are_owned_on_the_wire_and_looked_at_without_a_copy() {
+fn references_are_owned_on_the_wire_and_borrowed_without_a_copy() {
     let input = (vec!["a".to_owned(), "bcd".to_owned()], 2);
     assert_eq!(Longest.execute_ref(&input, &cx()), Ok(Some("bcd".to_owned())));
     assert_eq!(Longest.execute(input, &cx()), Ok(Some("bcd".to_owned())));
@@ -175,7 +175,7 @@ fn references_are_owned_on_the_wire_and_looked_at_without_a_copy() {
 }
 
 #[test]
-fn an_error_of_ones_own_travels_as_itself() {
+fn a_serializable_error_keeps_its_type() {
     assert_eq!(FailsWithOwn.execute(0, &cx()), Ok(0));
     let error = FailsWithOwn.execute(7, &cx()).unwrap_err();
     assert_eq!(error.downcast::<Own>(), Some(Own { code: 7 }));
@@ -183,7 +183,7 @@ fn an_error_of_ones_own_travels_as_itself() {
 }
 
 #[test]
-fn other_errors_travel_as_text() {
+fn other_errors_are_sent_as_text() {
     assert_eq!(ParseNumber.execute("12".to_owned(), &cx()), Ok(12));
     let error = ParseNumber.execute("x".to_owned(), &cx()).unwrap_err();
     assert_eq!(error.message(), "invalid digit found in string");
@@ -211,7 +211,7 @@ async fn an_async_function_becomes_an_async_operation() {
 }
 
 #[test]
-fn no_parameter_patterns_and_odd_names_work() {
+fn functions_without_parameters_with_patterns_and_with_odd_names_work() {
     assert_eq!(Nothing.execute((), &cx()), Ok(()));
     let pair = ("a".to_owned(), "b".to_owned());
     assert_eq!(IsShort.execute((pair, 0), &cx()), Ok(true));
@@ -222,7 +222,7 @@ fn no_parameter_patterns_and_odd_names_work() {
 }
 
 #[test]
-fn a_type_without_state_is_copied_and_shown() {
+fn an_operation_without_state_is_copy_and_debug() {
     fn is_copy<T: Copy + fmt::Debug + RemoteExecute>(_: T) {}
     is_copy(FibAt);
     assert_eq!(format!("{FibAt:?}"), "FibAt");

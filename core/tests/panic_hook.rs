@@ -21,7 +21,7 @@ fn explode(n: u32) -> u32 {
 }
 
 #[test]
-fn a_panic_inside_is_told_not_printed_and_all_others_are_printed_as_before() {
+fn a_panic_of_an_operation_is_reported_not_printed_and_others_are_printed_as_before() {
     std::panic::set_hook(Box::new(|_| {
         PRINTED.fetch_add(1, Ordering::Relaxed);
     }));

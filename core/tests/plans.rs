@@ -1,4 +1,4 @@
-//! Programs as users write them, and the plans that come of them.
+//! Programs as users write them, and the plans that are made of them.
 
 use std::time::Duration;
 

@@ -26,7 +26,7 @@ impl Operation for MultiplyBy {
     }
 }
 
-/// Fails at 3, panics at 5 and, with a payload that is no text, at 7.
+/// Fails at 3, panics at 5 and, with a payload that is not a string, at 7.
 #[derive(Serialize, Deserialize, RemoteExecute)]
 #[remote(crate = phalanx_core)]
 struct Touchy;
@@ -115,7 +115,7 @@ impl Operation for Largest {
     }
 }
 
-/// Waits until all others were started, so it ends only if they run at once.
+/// Waits until all others have started, so it ends only if they run concurrently.
 #[derive(Serialize, Deserialize, RemoteExecute)]
 #[remote(crate = phalanx_core)]
 struct Later;
@@ -205,7 +205,7 @@ fn a_map_decodes_runs_and_encodes() {
 }
 
 #[test]
-fn a_chunk_goes_on_behind_elements_that_fail_or_panic() {
+fn a_chunk_continues_after_elements_that_fail_or_panic() {
     let step = compiled(&Touchy, Verb::Map);
     let (output, failures) = run(&*step, &[1u64, 3, 2, 5, 7, 4]);
     assert_eq!(output.origins, [0, 2, 5]);
@@ -220,11 +220,11 @@ fn a_chunk_goes_on_behind_elements_that_fail_or_panic() {
             && text.ends_with(": five"),
         "{text}"
     );
-    assert!(failures[2].error.message().ends_with("with a value that is no text"));
+    assert!(failures[2].error.message().ends_with("with a value that is not a string"));
 }
 
 #[test]
-fn try_map_wraps_what_succeeds() {
+fn try_map_wraps_outputs_in_ok() {
     let step = compiled(&Touchy, Verb::TryMap);
     let (output, failures) = run(&*step, &[1u64, 3]);
     assert_eq!(failures.len(), 1);
@@ -246,7 +246,7 @@ fn a_filter_keeps_its_input() {
 }
 
 #[test]
-fn a_flat_map_gives_all_items_of_an_element_or_none() {
+fn a_flat_map_yields_all_items_of_an_element_or_none() {
     let step = compiled(&CountUp, Verb::FlatMap);
     let (output, failures) = run(&*step, &[2u64, 4, 0, 1]);
     assert_eq!(output.into_values::<u64>().unwrap(), (vec![0, 1, 0], vec![0, 0, 3]));
@@ -256,7 +256,7 @@ fn a_flat_map_gives_all_items_of_an_element_or_none() {
 }
 
 #[test]
-fn what_else_came_of_a_failed_element_is_taken_back_and_not_run() {
+fn other_items_of_a_failed_element_are_removed_and_not_run() {
     let step = compiled(&Touchy, Verb::Map);
     let mut failures = Vec::new();
     let siblings = Column::new(vec![1u64, 1, 3, 7, 1, 2], vec![0, 1, 1, 1, 1, 2]);
@@ -267,7 +267,7 @@ fn what_else_came_of_a_failed_element_is_taken_back_and_not_run() {
 }
 
 #[test]
-fn a_fold_keeps_order_and_goes_on_behind_a_failure() {
+fn a_fold_keeps_order_and_continues_after_a_failure() {
     let step = compiled(&Join, Verb::Fold);
     let cx = TaskContext::detached();
     let mut fold = step.fold().unwrap();
@@ -309,7 +309,7 @@ fn an_operation_on_pairs_reduces() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn asynchronous_elements_run_at_once_in_order_each_within_its_timeout() {
+async fn asynchronous_elements_run_concurrently_in_order_each_within_its_timeout() {
     let step = compiled(&Later, Verb::Map);
     assert!(step.is_async());
     let cx = TaskContext::detached();
@@ -329,7 +329,7 @@ async fn asynchronous_elements_run_at_once_in_order_each_within_its_timeout() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn no_more_asynchronous_elements_run_at_once_than_allowed() {
+async fn concurrent_asynchronous_elements_are_limited() {
     let step = compiled(&Later, Verb::Map);
     let cx = TaskContext::detached();
     let input = column(&*step, &[0u64, 0, 0, 0, 0]);
@@ -341,7 +341,7 @@ async fn no_more_asynchronous_elements_run_at_once_than_allowed() {
 }
 
 #[test]
-fn instances_of_a_generic_operation_are_told_apart() {
+fn instances_of_a_generic_operation_have_different_names() {
     assert!(registry().get("registry::Scale<f64>").is_some());
     let (output, _) = run(&*compiled(&Scale(0.5), Verb::Map), &[3.0]);
     assert_eq!(output.values::<f64>().unwrap(), [1.5]);
@@ -350,13 +350,13 @@ fn instances_of_a_generic_operation_are_told_apart() {
     let error = registry().reference(&Scale(1u8), Verb::Map).unwrap_err();
     assert_eq!(
         error.to_string(),
-        "`registry::Scale<u8>` is not registered: write \
-         `phalanx::register!(registry::Scale<u8>);` beside the type"
+        "`registry::Scale<u8>` is not registered; add \
+         `phalanx::register!(registry::Scale<u8>);` next to the type"
     );
 }
 
 #[test]
-fn a_verb_that_the_types_do_not_allow_is_refused() {
+fn a_verb_that_the_types_do_not_allow_is_rejected() {
     let error = registry().reference(&Touchy, Verb::Filter).map(drop).unwrap_err();
     assert!(matches!(error, RegistryError::Verb { verb: Verb::Filter, .. }), "{error}");
     for verb in [Verb::FlatMap, Verb::Fold, Verb::Reduce] {
@@ -429,7 +429,7 @@ impl Operation for Relabel {
 }
 
 #[test]
-fn a_state_that_would_be_corrupted_is_refused_when_it_is_planned() {
+fn a_state_that_would_be_corrupted_is_rejected_when_it_is_planned() {
     let error =
         registry().reference(&Relabel(Leaving { label: None }), Verb::Map).map(drop).unwrap_err();
     let text = error.to_string();
@@ -442,7 +442,7 @@ fn a_state_that_would_be_corrupted_is_refused_when_it_is_planned() {
 }
 
 #[test]
-fn an_output_that_does_not_serialize_is_named_and_what_came_before_it_stays() {
+fn an_output_that_does_not_serialize_is_named_and_those_before_it_stay() {
     let step = compiled(&Relabel(Leaving { label: Some(String::new()) }), Verb::Map);
     let (output, failures) = run(&*step, &[1u8, 1, 0, 1]);
     assert!(failures.is_empty());
@@ -473,11 +473,11 @@ fn area(shapes: &[Shape]) -> usize {
 }
 
 #[test]
-fn an_input_that_postcard_cannot_carry_is_refused_when_it_is_planned() {
+fn an_input_that_postcard_cannot_encode_is_rejected_when_it_is_planned() {
     let error = registry().reference(&Area, Verb::Map).map(drop).unwrap_err();
     let text = error.to_string();
     assert!(
-        text.starts_with("the input of operation `registry::Area` cannot travel: `")
+        text.starts_with("the input of operation `registry::Area` cannot be encoded: `")
             && text.contains("Shape>`, at `[]`, needs a format that describes itself"),
         "{text}"
     );
@@ -494,7 +494,7 @@ fn versioned_too(n: String) -> String {
 }
 
 #[test]
-fn a_fingerprint_of_the_version_leaves_the_types_out() {
+fn a_version_fingerprint_ignores_the_types() {
     let versioned = registry().get("registry::Versioned").unwrap();
     assert_eq!(versioned.structure(), "version 3");
     let too = registry().get("registry::VersionedToo").unwrap();
@@ -502,7 +502,7 @@ fn a_fingerprint_of_the_version_leaves_the_types_out() {
     assert_ne!(versioned.fingerprint(), registry().get("registry::IsEven").unwrap().fingerprint());
 }
 
-/// Panics when it is dropped, once it was looked at.
+/// Panics when it is dropped after it was read.
 #[derive(Clone, Serialize, Deserialize)]
 struct Bomb(bool);
 
@@ -523,7 +523,7 @@ fn arm(n: u8) -> Bomb {
 }
 
 #[test]
-fn values_that_panic_while_they_are_dropped_harm_nobody() {
+fn values_that_panic_while_they_are_dropped_are_contained() {
     let step = compiled(&KeepNone, Verb::Filter);
     let (output, failures) = run(&*step, &[false, true, false]);
     assert!(output.is_empty());

@@ -1,4 +1,4 @@
-//! Why bytes and values do not fit.
+//! Errors of encoding and decoding.
 
 use std::fmt;
 
@@ -16,9 +16,9 @@ impl CodecError {
         use postcard::Error;
         Self::new(match error {
             Error::SerializeSeqLengthUnknown => {
-                "a sequence or map does not tell its length beforehand (`serde(flatten)` does so)"
+                "a sequence or map has no length in advance (as with `serde(flatten)`)"
             }
-            Error::CollectStrError => "a value's `Display` failed",
+            Error::CollectStrError => "the `Display` of a value failed",
             _ => return Self::new(error.to_string()),
         })
     }
@@ -28,12 +28,12 @@ impl CodecError {
         use postcard::Error;
         Self::new(match error {
             Error::DeserializeUnexpectedEnd => "the bytes end early",
-            Error::DeserializeBadVarint => "an integer is out of range",
-            Error::DeserializeBadBool => "a `bool` is neither 0 nor 1",
-            Error::DeserializeBadChar => "a `char` is none",
-            Error::DeserializeBadUtf8 => "a string is not UTF-8",
-            Error::DeserializeBadOption => "an `Option` is neither 0 nor 1",
-            Error::SerdeDeCustom => "the type refuses the value",
+            Error::DeserializeBadVarint => "integer out of range",
+            Error::DeserializeBadBool => "invalid `bool`",
+            Error::DeserializeBadChar => "invalid `char`",
+            Error::DeserializeBadUtf8 => "a string is not valid UTF-8",
+            Error::DeserializeBadOption => "invalid `Option`",
+            Error::SerdeDeCustom => "the type rejects the value",
             Error::WontImplement => "the type needs a self-describing format",
             _ => return Self::new(error.to_string()),
         })

@@ -1,4 +1,5 @@
-//! Postcard behind our own names: strict where plain postcard would corrupt or ignore.
+//! Encoding and decoding of values with postcard, with errors where plain postcard would corrupt
+//! values or ignore bytes.
 
 mod error;
 mod serializer;
@@ -8,21 +9,20 @@ use serde::{Serialize, de::DeserializeOwned};
 pub use error::CodecError;
 use serializer::Guard;
 
-/// Encodes a value by itself.
+/// Encodes a value into a buffer of its own.
 ///
 /// # Errors
-/// As [`encode_into`].
+/// Those of [`encode_into`].
 pub fn encode<T: Serialize + ?Sized>(value: &T) -> Result<Vec<u8>, CodecError> {
     let mut bytes = Vec::new();
     encode_into(value, &mut bytes)?;
     Ok(bytes)
 }
 
-/// Appends the encoding of a value; on error `out` is as it was.
+/// Appends the encoding of a value to `out`, which is unchanged on error.
 ///
 /// # Errors
-/// When the type's own `Serialize` fails, or skips a field, or does not know the length of a
-/// sequence beforehand.
+/// If the `Serialize` of the type fails, skips a field, or starts a sequence without its length.
 #[inline]
 pub fn encode_into<T: Serialize + ?Sized>(value: &T, out: &mut Vec<u8>) -> Result<(), CodecError> {
     let before = out.len();
@@ -33,23 +33,24 @@ pub fn encode_into<T: Serialize + ?Sized>(value: &T, out: &mut Vec<u8>) -> Resul
     done
 }
 
-/// Decodes a value that fills `bytes` exactly.
+/// Decodes a value from all of `bytes`.
 ///
 /// # Errors
-/// When the bytes are none of this type, or go on behind it.
+/// If the bytes do not decode to `T`, or bytes are left over.
 pub fn decode<T: DeserializeOwned>(bytes: &[u8]) -> Result<T, CodecError> {
     let mut rest = bytes;
     let value = decode_front(&mut rest)?;
     match rest.len() {
         0 => Ok(value),
-        more => Err(CodecError::new(format!("{more} bytes too many"))),
+        more => Err(CodecError::new(format!("{more} bytes are left over"))),
     }
 }
 
-/// Decodes a value at the front of `bytes` and moves behind it; on error `bytes` stays.
+/// Decodes a value from the front of `bytes` and advances them past it. On error, `bytes` is
+/// unchanged.
 ///
 /// # Errors
-/// When the bytes are none of this type.
+/// If the bytes do not decode to `T`.
 #[inline]
 pub fn decode_front<T: DeserializeOwned>(bytes: &mut &[u8]) -> Result<T, CodecError> {
     let (value, rest) = postcard::take_from_bytes(bytes).map_err(CodecError::undecodable)?;

@@ -1,14 +1,15 @@
 //! Postcard's serializer, guarded against fields that are left out.
 //!
-//! Postcard writes no field names: a field that `skip_serializing_if` leaves out shifts all that
-//! follow, and the reader gets a wrong value without an error. So leaving out is an error here.
+//! Postcard writes no field names. A field that `skip_serializing_if` leaves out shifts all fields
+//! after it, and the decoder returns a wrong value without an error. So leaving out a field is an
+//! error here.
 
 use postcard::{Serializer, ser_flavors::Flavor};
 use serde::ser::{self, Serialize};
 
 use super::CodecError;
 
-/// Postcard's serializer over a buffer that it appends to.
+/// Postcard's serializer, which appends to a buffer.
 pub(super) struct Guard<'a> {
     postcard: Serializer<Appending<'a>>,
 }
@@ -23,8 +24,8 @@ impl<'a> Guard<'a> {
 struct Appending<'a>(&'a mut Vec<u8>);
 
 impl Appending<'_> {
-    /// Postcard's integers, which are most of what is ever written: seven bits in each byte, the
-    /// lowest first. (Postcard's own way costs a call of `memcpy` for each.)
+    /// Appends an integer as postcard does: seven bits in each byte, the lowest first. Most values
+    /// consist of integers, and postcard's own code calls `memcpy` for each.
     #[inline]
     fn push_varint(&mut self, number: u64) {
         const MORE: u8 = 0x80;
@@ -40,7 +41,7 @@ impl Appending<'_> {
                 break;
             }
         }
-        // Ten bytes are copied faster than a number that is not known beforehand.
+        // Copying ten bytes is faster than copying a number of bytes that varies.
         let end = self.0.len() + len;
         self.0.extend_from_slice(&bytes);
         self.0.truncate(end);
@@ -67,7 +68,7 @@ impl Flavor for Appending<'_> {
     }
 }
 
-/// One that has no nested values is handed to postcard as it is.
+/// Methods for values without nested values, which postcard serializes directly.
 macro_rules! leaves {
     ($($method:ident($($argument:ident: $type:ty),*);)*) => {$(
         #[inline]
@@ -88,7 +89,7 @@ macro_rules! varints {
     )*};
 }
 
-/// Small numbers of either sign become small numbers without one.
+/// Maps signed integers of small magnitude to small unsigned integers.
 #[inline]
 fn zigzag(number: i64) -> u64 {
     ((number << 1) ^ (number >> 63)) as u64
@@ -278,7 +279,7 @@ impl ser::SerializeMap for &mut Guard<'_> {
     }
 }
 
-/// The named fields of a struct or variant, none of which may be left out.
+/// Serializes the named fields of a struct or variant, none of which can be left out.
 pub(super) struct Fields<'g, 'a> {
     guard: &'g mut Guard<'a>,
     name: &'static str,
@@ -288,8 +289,8 @@ impl Fields<'_, '_> {
     #[cold]
     fn left_out(&self, field: &'static str) -> CodecError {
         CodecError::new(format!(
-            "`{}` leaves out its field `{field}`: `skip_serializing_if` would corrupt what \
-             follows it; remove the attribute",
+            "`{}` leaves out its field `{field}`: `skip_serializing_if` would corrupt the fields \
+             after it; remove the attribute",
             self.name
         ))
     }

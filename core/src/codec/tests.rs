@@ -33,14 +33,14 @@ type Everything = (
 );
 
 #[test]
-fn a_field_that_is_left_out_is_an_error_that_names_type_and_field() {
+fn a_left_out_field_is_an_error_that_names_type_and_field() {
     let error = encode(&Leaving { a: None, n: 7 }).unwrap_err().to_string();
     assert!(error.starts_with("`Leaving` leaves out its field `a`"), "{error}");
     assert_eq!(encode(&Leaving { a: Some(1), n: 7 }).unwrap(), [1, 1, 7]);
 }
 
 #[test]
-fn a_field_that_is_left_out_is_found_at_any_depth() {
+fn a_left_out_field_is_found_at_any_depth() {
     let inner = Leaving { a: None, n: 7 };
     let nested = BTreeMap::from([(1u8, vec![Some((Shape::Many(vec![inner]), 3))])]);
     assert!(encode(&nested).unwrap_err().to_string().contains("field `a`"));
@@ -49,7 +49,7 @@ fn a_field_that_is_left_out_is_found_at_any_depth() {
 }
 
 #[test]
-fn an_error_leaves_the_buffer_as_it_was() {
+fn an_error_leaves_the_buffer_unchanged() {
     let mut bytes = vec![1, 2];
     encode_into(&(1u8, "long", Leaving { a: None, n: 7 }), &mut bytes).unwrap_err();
     assert_eq!(bytes, [1, 2]);
@@ -58,7 +58,7 @@ fn an_error_leaves_the_buffer_as_it_was() {
 }
 
 #[test]
-fn a_failing_type_says_why_in_its_own_words() {
+fn the_message_of_a_failing_type_is_kept() {
     struct Stubborn;
     impl Serialize for Stubborn {
         fn serialize<S: serde::Serializer>(&self, _: S) -> Result<S::Ok, S::Error> {
@@ -69,8 +69,8 @@ fn a_failing_type_says_why_in_its_own_words() {
 }
 
 #[test]
-fn what_follows_a_value_is_refused_unless_asked_for() {
-    assert_eq!(decode::<u8>(&[1, 2]).unwrap_err().to_string(), "1 bytes too many");
+fn bytes_after_a_value_are_rejected_unless_asked_for() {
+    assert_eq!(decode::<u8>(&[1, 2]).unwrap_err().to_string(), "1 bytes are left over");
     let mut bytes: &[u8] = &[0xac, 0x02, 9];
     assert_eq!(decode_front::<u16>(&mut bytes).unwrap(), 300);
     assert_eq!(bytes, [9]);
@@ -99,7 +99,7 @@ fn the_bytes_are_those_of_postcard() {
 
 proptest! {
     #[test]
-    fn values_survive_the_trip_and_the_bytes_are_those_of_postcard(
+    fn values_survive_a_round_trip_and_the_bytes_are_those_of_postcard(
         scalars: (bool, char, u128, i64, f32),
         owned: (String, Vec<u8>, Option<Box<i8>>),
         map: BTreeMap<String, (u16, ())>,
@@ -112,7 +112,7 @@ proptest! {
     }
 
     #[test]
-    fn garbage_never_panics_and_what_decodes_is_no_longer_than_its_bytes(bytes: Vec<u8>) {
+    fn garbage_never_panics_and_decoded_values_are_no_longer_than_their_bytes(bytes: Vec<u8>) {
         let mut rest = bytes.as_slice();
         if decode_front::<Everything>(&mut rest).is_ok() {
             prop_assert!(rest.len() <= bytes.len());

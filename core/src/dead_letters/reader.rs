@@ -1,4 +1,4 @@
-//! Looks through the messages of one queue without taking them out of it.
+//! Reads the messages of one queue and puts them back.
 
 use std::{sync::Arc, time::Duration};
 
@@ -10,28 +10,28 @@ use crate::broker::{
     Broker, BrokerError, Consumer, Consumption, Delivery, Message, Pool, QueueSpec, Settle,
 };
 
-/// A message that the broker counts and does not hand out for so long is not there: it was too old,
-/// or somebody else looks at it.
-const SILENCE: Duration = Duration::from_secs(3);
-/// How many may come before they are looked at: each can be as large as a message.
+/// How long to wait for a message that the broker has counted. One that is not delivered by then has
+/// expired, or another program reads it.
+const DELIVERY_TIMEOUT: Duration = Duration::from_secs(3);
+/// The most messages that are delivered ahead: each can be as large as the broker accepts.
 const AHEAD: u16 = 64;
-/// How long to wait until the broker counts what was given back to it.
+/// How long to wait until the broker counts the messages that were put back.
 const COUNTING: Duration = Duration::from_secs(2);
 
-/// The messages of one queue, held one after the other.
+/// The messages of one queue, which are held unsettled while they are read.
 pub(super) struct Reader {
     broker: Arc<dyn Broker>,
     pool: Pool,
     consumer: Box<dyn Consumer>,
-    /// How many to look at.
+    /// The number of messages to read.
     left: u16,
-    /// How many the broker may hand out, those that are held among them.
+    /// The prefetch: the messages that are held, and those delivered ahead.
     prefetch: u16,
-    /// How many it counted and did not hand out.
+    /// The number of messages that the broker counted but did not deliver.
     unseen: u16,
-    /// How many there were.
+    /// The number of messages in the queue at the start.
     total: u64,
-    /// What was looked at and stays, without the bodies.
+    /// The deliveries that were read and stay in the queue, without their bodies.
     held: Vec<Delivery>,
     deleted: u64,
 }
@@ -64,7 +64,7 @@ impl Reader {
             self.prefetch = held.saturating_add(AHEAD);
             self.consumer.set_prefetch(self.prefetch).await;
         }
-        match timeout(SILENCE, self.consumer.next()).await {
+        match timeout(DELIVERY_TIMEOUT, self.consumer.next()).await {
             Err(_) => {
                 self.unseen = std::mem::take(&mut self.left);
                 Ok(None)
@@ -78,7 +78,7 @@ impl Reader {
                 Ok(Some((entry, message.body)))
             }
             Ok(other) => {
-                // What was held is the broker's again.
+                // The broker has requeued the messages that were held.
                 self.held.drain(..).for_each(|delivery| delivery.settle(Settle::Requeue));
                 let source = match other {
                     None => BrokerError::Closed,
@@ -92,7 +92,7 @@ impl Reader {
         }
     }
 
-    /// Takes the message that came last out of the queue.
+    /// Deletes the last message that was read.
     pub(super) fn delete_last(&mut self) {
         if let Some(delivery) = self.held.pop() {
             delivery.settle(Settle::Ack);
@@ -100,13 +100,13 @@ impl Reader {
         }
     }
 
-    /// Gives all back; says how many letters there were that the broker did not hand out.
+    /// Puts all messages back; returns the number of messages that the broker did not deliver.
     pub(super) async fn finish(mut self) -> u16 {
         self.give_back().await;
         self.unseen
     }
 
-    /// Gives all back but the message that came last.
+    /// Puts all messages back except the last one that was read.
     pub(super) async fn finish_but_last(mut self) -> LeasedTask {
         let last = self.held.pop();
         self.deleted += 1;
@@ -116,7 +116,7 @@ impl Reader {
 
     async fn give_back(&mut self) {
         self.consumer.cancel().await;
-        // What came last goes first, so that each comes to stand before those behind it.
+        // The last message first: each is requeued in front of those that came after it.
         while let Some(delivery) = self.held.pop() {
             delivery.settle(Settle::Requeue);
         }
@@ -124,7 +124,7 @@ impl Reader {
     }
 }
 
-/// Dropped half-way, it gives back what it holds.
+/// Puts the held messages back if the read is dropped half-way.
 impl Drop for Reader {
     fn drop(&mut self) {
         while let Some(delivery) = self.held.pop() {
@@ -133,7 +133,7 @@ impl Drop for Reader {
     }
 }
 
-/// A message that nobody else sees.
+/// A message that is held, so that other programs do not see it.
 pub(super) struct LeasedTask {
     last: Option<Delivery>,
     broker: Arc<dyn Broker>,
@@ -141,7 +141,7 @@ pub(super) struct LeasedTask {
 }
 
 impl LeasedTask {
-    /// Removes it or gives it back.
+    /// Deletes the message or puts it back.
     pub(super) async fn settle(mut self, remove: bool) {
         let Some(delivery) = self.last.take() else { return };
         if remove {
@@ -160,7 +160,7 @@ impl Drop for LeasedTask {
     }
 }
 
-/// Waits until the broker counts so many messages: whoever looks next finds what was given back.
+/// Waits until the broker counts this many messages, so that the next reader finds them.
 async fn counted(broker: &dyn Broker, pool: &Pool, messages: u64) {
     let queue = QueueSpec::Dead { pool: pool.clone() };
     let until = Instant::now() + COUNTING;
@@ -186,7 +186,7 @@ mod tests {
         Address, BrokerUrl, DeclaredQueue, Health, Properties, PublishError, Settler,
     };
 
-    /// Counts more messages than it hands out.
+    /// Counts more messages than it delivers.
     #[derive(Debug)]
     struct Secretive {
         url: BrokerUrl,

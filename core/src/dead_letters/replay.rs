@@ -1,4 +1,4 @@
-//! Runs the element of a dead letter again.
+//! Replays the element of a dead letter.
 
 use std::sync::Arc;
 
@@ -26,7 +26,8 @@ pub(super) async fn run(run_plan: &RunPlan, letter: DeadLetter) -> Result<u64, D
     outputs.map_err(|source| DeadLetterError::Replay { id, source: Box::new(source) })
 }
 
-/// One stage of the steps that are left. What a letter does not say, this program may know.
+/// A stage of the remaining steps. Settings that a dead letter lacks are those that this program
+/// declares.
 fn plan(header: &DeadLetterHeader) -> Result<Plan, PlanError> {
     let registry = Registry::global()?;
     let steps = header.steps.iter().map(|reference| {

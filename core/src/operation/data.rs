@@ -24,9 +24,9 @@ use serde::{Serialize, de::DeserializeOwned};
 /// `serde_json::Value` or types with `#[serde(untagged)]`, `#[serde(flatten)]` or
 /// `#[serde(skip_serializing_if)]`, are rejected when a program is planned or an element is encoded.
 #[diagnostic::on_unimplemented(
-    message = "`{Self}` cannot travel between leader and workers",
-    label = "not serializable, not deserializable, not `Send`, or it borrows",
-    note = "derive `serde::Serialize` and `serde::Deserialize` for it, and own what it holds"
+    message = "`{Self}` cannot be sent between leader and workers",
+    label = "not `Serialize`, not `Deserialize`, not `Send`, or it borrows",
+    note = "derive `serde::Serialize` and `serde::Deserialize` for it, and replace borrowed fields by owned ones"
 )]
 pub trait Data: Serialize + DeserializeOwned + Send + 'static {}
 

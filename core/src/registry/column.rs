@@ -1,4 +1,4 @@
-//! The values between two steps, with their type erased.
+//! Columns: the values between two steps, with their type erased.
 
 use std::{
     any::{Any, TypeId},
@@ -6,32 +6,32 @@ use std::{
     panic::{AssertUnwindSafe, catch_unwind},
 };
 
-/// Values between two steps: a `Vec<T>` and, for each value, the offset in the batch of the
-/// element that it comes from (never decreasing).
+/// Values between two steps: a `Vec<T>` and, for each value, the batch offset of the element from
+/// which it was made (never decreasing).
 pub struct Column {
     values: Values,
-    /// As many as there are values.
+    /// The batch offset of each value; as many as there are values.
     pub origins: Vec<u32>,
 }
 
 impl Column {
-    /// A column of these values; as many `origins` as values.
+    /// A column of these values; `origins` has one batch offset for each value.
     pub fn new<T: Send + 'static>(values: Vec<T>, origins: Vec<u32>) -> Self {
         debug_assert_eq!(values.len(), origins.len(), "each value has one origin");
         Self { values: Values::new(values), origins }
     }
 
-    /// A column of no values and no type: it goes through no step.
+    /// A column without values or type; no step accepts it.
     pub fn empty() -> Self {
         Self::new(Vec::<()>::new(), Vec::new())
     }
 
-    /// How many values it holds.
+    /// The number of values.
     pub fn len(&self) -> usize {
         self.origins.len()
     }
 
-    /// Whether it holds none.
+    /// Whether there are no values.
     pub fn is_empty(&self) -> bool {
         self.origins.is_empty()
     }
@@ -41,10 +41,10 @@ impl Column {
         self.values.vec.as_ref()?.downcast_ref::<Vec<T>>().map(Vec::as_slice)
     }
 
-    /// Values and origins, if the values are of type `T`.
+    /// The values and their batch offsets, if the values are of type `T`.
     ///
     /// # Errors
-    /// The column itself where they are not.
+    /// The column itself, if the values are of another type.
     pub fn into_values<T: 'static>(mut self) -> Result<(Vec<T>, Vec<u32>), Self> {
         match self.values.vec.take().map(|vec| vec.downcast::<Vec<T>>()) {
             Some(Ok(values)) => Ok((*values, self.origins)),
@@ -56,7 +56,7 @@ impl Column {
         }
     }
 
-    /// Takes the values from `at` on into a column of their own.
+    /// Splits off the values from number `at` on, into a column of their own.
     #[must_use]
     pub fn split_off(&mut self, at: usize) -> Self {
         let at = at.min(self.origins.len());
@@ -82,7 +82,7 @@ impl fmt::Debug for Column {
 
 type AnyVec = Box<dyn Any + Send>;
 
-/// A `Vec<T>`; `None` once it was taken.
+/// A `Vec<T>`; `None` after it was taken.
 struct Values {
     vec: Option<AnyVec>,
     release: fn(AnyVec),
@@ -114,15 +114,15 @@ impl Drop for Values {
     }
 }
 
-/// Drops values of a user's type, whose `drop` may panic: one by one, because a second panic in
-/// one sweep would abort the process.
+/// Drops values of a user's type one by one: their `drop` may panic, and a second panic while a `Vec`
+/// is dropped would abort the process.
 pub(super) fn drop_values<T>(values: Vec<T>) {
     if !std::mem::needs_drop::<T>() {
         return;
     }
     let mut values = values.into_iter();
     while let Err(payload) = catch_unwind(AssertUnwindSafe(|| values.by_ref().for_each(drop))) {
-        // The payload is a user's value as well.
+        // The payload is a value of the user, too: dropping it may panic.
         std::mem::forget(payload);
     }
 }
@@ -134,7 +134,7 @@ mod tests {
     use super::Column;
 
     #[test]
-    fn a_column_gives_its_values_to_their_type_only() {
+    fn a_column_returns_its_values_as_their_own_type_only() {
         let column = Column::new(vec![1u8, 2], vec![0, 5]);
         assert_eq!(column.values::<u16>(), None);
         let column = column.into_values::<u16>().unwrap_err();
@@ -142,7 +142,7 @@ mod tests {
     }
 
     #[test]
-    fn a_column_splits_with_its_origins() {
+    fn a_column_splits_together_with_its_offsets() {
         let mut head = Column::new(vec!["a", "b", "c"], vec![0, 1, 1]);
         let tail = head.split_off(1);
         assert_eq!(head.into_values::<&str>().unwrap(), (vec!["a"], vec![0]));

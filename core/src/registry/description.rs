@@ -1,4 +1,4 @@
-//! What can be done with an operation, as functions whose types are erased.
+//! Descriptions of operations: their kind, types and verbs, with the types erased.
 
 use std::{any::TypeId, ops::Range};
 
@@ -12,10 +12,10 @@ use crate::{
     operation::{Data, ErrorKind, OperationError, RemoteExecute},
 };
 
-/// What can be done with an operation. Made by probing its type.
+/// The kind, the types and the verbs of an operation. Made by probing its type.
 #[derive(Debug)]
 pub struct Description {
-    /// Which of the three traits it implements.
+    /// The trait that it implements.
     pub kind: OperationKind,
     pub(super) state: TypeRole,
     pub(super) input: TypeRole,
@@ -23,7 +23,21 @@ pub struct Description {
     pub(super) verbs: Vec<(Verb, VerbEntry)>,
 }
 
-/// Which trait an operation implements.
+/// The trait that an operation implements.
+///
+/// ```
+/// # use phalanx::prelude::*;
+/// use phalanx::registry::{OperationKind, Registry};
+///
+/// #[operation(name = "wait")]
+/// async fn wait(milliseconds: u64) {
+///     tokio::time::sleep(std::time::Duration::from_millis(milliseconds)).await;
+/// }
+///
+/// let registry = Registry::global()?;
+/// assert_eq!(registry.get("wait").unwrap().kind(), OperationKind::Asynchronous);
+/// # Ok::<(), phalanx::registry::RegistryError>(())
+/// ```
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 #[non_exhaustive]
 pub enum OperationKind {
@@ -36,7 +50,7 @@ pub enum OperationKind {
 }
 
 impl Description {
-    /// Adds a verb, where the probe found that its types allow it.
+    /// Adds a verb, if the probe found that the types of the operation allow it.
     #[must_use]
     pub fn with(mut self, verb: Verb, entry: Option<VerbEntry>) -> Self {
         self.verbs.extend(entry.map(|entry| (verb, entry)));
@@ -57,7 +71,7 @@ pub struct VerbEntry {
     pub(super) bind: fn(&[u8]) -> Result<Body, CodecError>,
 }
 
-/// A type whose structure counts for the fingerprint.
+/// The state, input or output type of an operation, whose structure is part of the fingerprint.
 #[derive(Debug, Clone, Copy)]
 pub(super) struct TypeRole {
     pub(super) type_name: fn() -> &'static str,
@@ -74,7 +88,7 @@ impl TypeRole {
     }
 }
 
-/// How columns of one type are read and written: one instance of each for a type.
+/// Decoding and encoding of columns of one type: one instance of each function for a type.
 #[derive(Debug, Clone, Copy)]
 pub(super) struct ColumnCodec {
     pub(super) vec_type: fn() -> TypeId,
@@ -82,9 +96,11 @@ pub(super) struct ColumnCodec {
     pub(super) encode: EncodeColumn,
 }
 
-/// Bytes, first origin, most values, most bytes; on error, at which origin and why.
+/// Takes the bytes, the offset of the first value, and the most values and bytes to decode. An error
+/// has the offset of the value and the reason.
 type DecodeColumn = fn(&mut &[u8], u32, u32, usize) -> Result<Column, (u32, String)>;
-/// Values, which of them, where to, and where each ends; on error, at which and why.
+/// Takes the values, their range, and the buffers for their encodings and ends. An error has the
+/// number of the value in the range and the reason.
 type EncodeColumn = fn(
     &Column,
     Range<usize>,
@@ -97,8 +113,8 @@ impl ColumnCodec {
         Self { vec_type: TypeId::of::<Vec<T>>, decode: decode::<T>, encode: encode::<T> }
     }
 
-    /// For the outputs of `try_map`, which are read by nobody in this form: a step that takes
-    /// `Result<T, OperationError>` brings its own.
+    /// For the outputs of `try_map`, which are never decoded by this codec: a step that takes
+    /// `Result<T, OperationError>` has its own.
     pub(super) fn of_results<T: Data>() -> Self {
         type Wrapped<T> = Result<T, OperationError>;
         Self {
@@ -109,7 +125,7 @@ impl ColumnCodec {
     }
 }
 
-/// No hint from outside reserves more than this many values at once.
+/// The most values for which memory is reserved in advance: the number comes from a message.
 const RESERVED: u32 = 1024;
 
 fn decode<T: Data>(
@@ -207,7 +223,7 @@ fn encode_values<T: serde::Serialize>(
         Ok(())
     });
     outcome.unwrap_or_else(|panic| Err(codec_error(panic.to_string()))).map_err(|error| {
-        // A panic leaves half a value behind.
+        // A panic can leave a half-written value.
         bytes.truncate(good);
         (done, error)
     })

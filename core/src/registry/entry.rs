@@ -1,4 +1,4 @@
-//! What the derive places for each operation: const data, and one function that describes it.
+//! Entries of the registry: what the derive places for each operation.
 
 use std::{any::TypeId, time::Duration};
 
@@ -6,57 +6,57 @@ use linkme::distributed_slice;
 
 use super::Description;
 
-/// The operations of this program, in no order.
+/// The operations that are linked into this program, in no particular order.
 #[distributed_slice]
 pub static PHALANX_OPERATIONS: [OperationEntry];
 
 /// One operation, or one registered instance of a generic one.
 #[derive(Debug)]
 pub struct OperationEntry {
-    /// By what it is found.
+    /// How the operation is named.
     pub name: EntryName,
-    /// File and line of the derive, or of `register!`.
+    /// The file and line of the derive, or of `register!`.
     pub place: &'static str,
-    /// What the type declares of itself.
+    /// The options that the type declares.
     pub declaration: Declaration,
-    /// The type.
+    /// The id of the type.
     pub type_id: fn() -> TypeId,
-    /// What can be done with it; `None` where it implements nothing.
+    /// The description of the type; `None` if it implements none of the traits.
     pub describe: fn() -> Option<Description>,
 }
 
 /// How an entry is named.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum EntryName {
-    /// As the type declares.
+    /// By the declared name.
     Declared,
-    /// As the type declares, with the arguments of this instance: the text of the type.
+    /// By the declared name with the arguments of this instance, whose type this text is.
     Instance(&'static str),
     /// By `register!(Type => "name")`.
     Given(&'static str),
-    /// Not an operation: some linkers do not take an empty slice, so the facade places one.
+    /// Not an operation. The facade places one, because some linkers reject an empty slice.
     Placeholder,
 }
 
-/// What `#[remote(…)]` says of a type.
+/// The options in `#[remote(…)]`.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Declaration {
-    /// `name`, or module path and identifier.
+    /// `name`; default: the module path and identifier of the type.
     pub name: &'static str,
-    /// `version`.
+    /// `version`; default: 0.
     pub version: u32,
-    /// `pool`.
+    /// `pool`; `None` is the pool `default`.
     pub pool: Option<&'static str>,
-    /// `timeout`, of one element.
+    /// `timeout`: how long one element may run.
     pub timeout: Option<Duration>,
-    /// `retries`, of one element.
+    /// `retries` of one element; `None` is 3.
     pub retries: Option<u32>,
-    /// `fingerprint`.
+    /// `fingerprint`; default: the structure of the types.
     pub fingerprint: FingerprintMode,
 }
 
 impl Declaration {
-    /// The defaults, under this name.
+    /// The default options, with this name.
     pub const fn new(name: &'static str) -> Self {
         Self {
             name,
@@ -69,18 +69,18 @@ impl Declaration {
     }
 }
 
-/// What tells two builds of an operation apart.
+/// What the fingerprint of an operation covers.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 #[non_exhaustive]
 pub enum FingerprintMode {
-    /// Version and structure of state, input and output.
+    /// The version, and the structure of state, input and output.
     Structure,
-    /// The version alone.
+    /// Only the version.
     Version,
 }
 
 impl OperationEntry {
-    /// What keeps the slice from being empty.
+    /// An entry without an operation, so that the slice is not empty.
     pub const PLACEHOLDER: Self = Self {
         name: EntryName::Placeholder,
         place: "",
@@ -90,13 +90,13 @@ impl OperationEntry {
     };
 }
 
-/// Implemented by the derive, beside the marker.
+/// A type with the options of `#[remote(…)]`. Implemented by the derive, together with the marker.
 #[diagnostic::on_unimplemented(
-    message = "`{Self}` is not made for remote execution",
+    message = "`{Self}` is not registered for remote execution",
     label = "missing `#[derive(RemoteExecute)]`",
     note = "add `#[derive(Serialize, Deserialize, RemoteExecute)]` to the type"
 )]
 pub trait HasDeclaration {
-    /// What `#[remote(…)]` says.
+    /// The options in `#[remote(…)]`, or their defaults.
     const DECLARATION: Declaration;
 }

@@ -1,66 +1,68 @@
-//! Why an operation cannot be used in a plan.
+//! Errors of the registry.
 
 use super::Verb;
 
-/// Why an operation cannot be used in a plan, or the registry not at all.
+/// Why an operation cannot be used in a program, or the registry of this program is invalid.
+///
+/// Returned by the end of a program as [`Error::Plan`](crate::Error::Plan).
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 #[non_exhaustive]
 pub enum RegistryError {
-    /// Two operations have one name.
+    /// Two operations have the same name.
     #[error(
-        "two operations are named `{name}`, at {} and at {}: give one of them another name with \
+        "two operations are named `{name}`, at {} and at {}; rename one of them with \
          `#[remote(name = \"…\")]`", places[0], places[1]
     )]
     Duplicate {
-        /// The name.
+        /// The name of the operation.
         name: String,
-        /// File and line of both.
+        /// The file and line of each.
         places: [String; 2],
     },
-    /// No operation can have this name.
-    #[error("`{name}`, at {place}, cannot name an operation: use 1 to 255 bytes without spaces")]
+    /// An operation has an invalid name.
+    #[error("invalid operation name `{name}` at {place}; use 1 to 255 bytes without spaces")]
     Name {
-        /// The name.
+        /// The name of the operation.
         name: String,
-        /// File and line.
+        /// The file and line of the operation.
         place: String,
     },
-    /// An instance of a generic operation that has no entry.
+    /// An instance of a generic operation is not registered.
     #[error(
-        "`{type_name}` is not registered: write `phalanx::register!({type_name});` beside the type"
+        "`{type_name}` is not registered; add `phalanx::register!({type_name});` next to the type"
     )]
     Unregistered {
-        /// The type.
+        /// The type of the instance.
         type_name: &'static str,
     },
-    /// A type of the operation cannot travel.
-    #[error("the {what} of operation `{name}` cannot travel: `{type_name}`{} {reason}", at(.path))]
+    /// Postcard cannot encode a type of the operation.
+    #[error("the {what} of operation `{name}` cannot be encoded: `{type_name}`{} {reason}", at(.path))]
     Unsupported {
-        /// The operation's name.
+        /// The name of the operation.
         name: String,
         /// `state`, `input` or `output`.
         what: &'static str,
-        /// The type.
+        /// The type of the state, input or output.
         type_name: &'static str,
-        /// From the type to the place in it that cannot: `.shapes[].kind`.
+        /// The path within the type to what cannot be encoded, for example `.shapes[].kind`.
         path: String,
-        /// Why.
+        /// The reason.
         reason: &'static str,
     },
-    /// An operation cannot be used in this way.
+    /// The types of the operation do not allow this directive.
     #[error("operation `{name}` cannot be used for {verb:?}: {}", needs(*.verb))]
     Verb {
-        /// The operation's name.
+        /// The name of the operation.
         name: String,
-        /// What was asked for.
+        /// The directive.
         verb: Verb,
     },
     /// The state of an operation does not serialize.
     #[error("the state of operation `{name}` does not serialize: {reason}")]
     State {
-        /// The operation's name.
+        /// The name of the operation.
         name: String,
-        /// What the encoder said.
+        /// The message of the encoder.
         reason: String,
     },
 }

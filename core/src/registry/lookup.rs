@@ -1,4 +1,4 @@
-//! The operations of this program, by name.
+//! Looking up the operations of this program by name.
 
 use std::{
     any::TypeId,
@@ -23,10 +23,32 @@ use crate::{codec, operation::RemoteExecute};
 /// nor the program sets a number.
 pub(crate) const DEFAULT_RETRIES: u32 = 3;
 
-/// A [`Refusal::UnknownOperation`] lists no more names than this.
+/// The most names in a [`Refusal::UnknownOperation`].
 const MOST_KNOWN: usize = 100;
 
-/// The operations of this program, by name.
+/// The operations that are linked into this program, by name.
+///
+/// Use it to list the operations that a program can run, or to check in a test that a name or a
+/// fingerprint has not changed.
+///
+/// ```
+/// # use phalanx::prelude::*;
+/// use phalanx::registry::Registry;
+///
+/// #[operation(name = "billing.price", version = 2, pool = "billing")]
+/// fn price(article: u32) -> u64 {
+///     u64::from(article) * 100
+/// }
+///
+/// let registry = Registry::global()?;
+/// let names: Vec<&str> = registry.iter().map(|operation| operation.name()).collect();
+/// assert_eq!(names, ["billing.price"]);
+///
+/// let price = registry.get("billing.price").unwrap();
+/// assert_eq!((price.version(), price.pool(), price.retries()), (2, Some("billing"), 3));
+/// assert_eq!(price.structure(), "version 2, state (), input u32, output u64");
+/// # Ok::<(), phalanx::registry::RegistryError>(())
+/// ```
 #[derive(Debug)]
 pub struct Registry {
     /// Sorted by name, no two of one name.
@@ -34,18 +56,18 @@ pub struct Registry {
     by_type: HashMap<TypeId, usize>,
 }
 
-/// One registered operation.
+/// A registered operation, with the options that it declares. From [`Registry`].
 #[derive(Debug)]
 pub struct Registered {
     name: String,
     entry: &'static OperationEntry,
-    /// Made at the first use: most programs use few of the operations that they know.
+    /// Made on first use: most programs use few of their operations.
     described: OnceLock<Described>,
 }
 
 #[derive(Debug)]
 struct Described {
-    /// `None` where the probes found nothing, which the derive rules out.
+    /// `None` if the probes found no trait, which the derive rules out.
     description: Option<Description>,
     fingerprint: u64,
     structure: String,
@@ -53,10 +75,17 @@ struct Described {
 }
 
 impl Registry {
-    /// The registry of this program; made at the first call.
+    /// The registry of this program. Built by the first call.
     ///
     /// # Errors
-    /// When two operations have one name, or one has a name that no operation can have.
+    /// If two operations have the same name, or a name is invalid.
+    ///
+    /// ```
+    /// # use phalanx::prelude::*;
+    /// use phalanx::registry::Registry;
+    ///
+    /// assert!(Registry::global().is_ok());
+    /// ```
     pub fn global() -> Result<&'static Self, RegistryError> {
         static GLOBAL: LazyLock<Result<Registry, RegistryError>> =
             LazyLock::new(|| Registry::of(PHALANX_OPERATIONS.iter()));
@@ -65,7 +94,7 @@ impl Registry {
 
     fn of(entries: impl Iterator<Item = &'static OperationEntry>) -> Result<Self, RegistryError> {
         let mut operations: Vec<Registered> = entries.filter_map(Registered::new).collect();
-        // The order of a slice of entries is not defined: places make errors repeatable.
+        // The order of the entries is undefined; sorting by place makes errors repeatable.
         operations.sort_by(|a, b| (&a.name, a.entry.place).cmp(&(&b.name, b.entry.place)));
         for pair in operations.windows(2) {
             if pair[0].name == pair[1].name {
@@ -81,7 +110,7 @@ impl Registry {
                 place: operation.place().to_owned(),
             });
         }
-        // A type may be registered under several names: plans take the first.
+        // A type can be registered under several names: plans use the first.
         let by_type = operations
             .iter()
             .enumerate()
@@ -91,23 +120,23 @@ impl Registry {
         Ok(Self { operations, by_type })
     }
 
-    /// The operation of this name.
+    /// The operation with this name, if there is one.
     pub fn get(&self, name: &str) -> Option<&Registered> {
         let index =
             self.operations.binary_search_by(|operation| operation.name.as_str().cmp(name)).ok()?;
         self.operations.get(index)
     }
 
-    /// All, sorted by name.
+    /// All operations, sorted by name.
     pub fn iter(&self) -> std::slice::Iter<'_, Registered> {
         self.operations.iter()
     }
 
-    /// What travels of an operation (found by its `TypeId`), checked to be usable for `verb`.
+    /// The reference to an operation that is sent to workers: its name, fingerprint and state.
     ///
     /// # Errors
-    /// When its type is not registered, postcard cannot carry its types, they do not allow the
-    /// verb, or its state does not serialize.
+    /// If the type is not registered, its types cannot be encoded or do not allow the verb, or its
+    /// state does not serialize.
     pub fn reference<O: RemoteExecute>(
         &self,
         operation: &O,
@@ -133,10 +162,10 @@ impl Registry {
         Ok((reference, registered))
     }
 
-    /// Binds a step to its state.
+    /// Decodes the state of a step, and returns the step ready to run.
     ///
     /// # Errors
-    /// When this program is built differently from the one that made the step.
+    /// If this program is built differently from the one that made the step.
     pub fn compile(&self, step: &StepReference) -> Result<Box<dyn CompiledStep>, Refusal> {
         let registered = self.get(&step.name).ok_or_else(|| self.unknown(&step.name))?;
         let described = registered.described();
@@ -185,52 +214,53 @@ impl Registered {
         Some(Self { name, entry, described: OnceLock::new() })
     }
 
-    /// Its name.
+    /// The name by which workers find the operation.
     pub fn name(&self) -> &str {
         &self.name
     }
 
-    /// The version that it declares; 0 if it declares none.
+    /// The declared version; default 0.
     pub fn version(&self) -> u32 {
         self.entry.declaration.version
     }
 
-    /// File and line of the derive, or of `register!`.
+    /// The file and line of the derive, of `#[operation]` or of `register!`.
     pub fn place(&self) -> &'static str {
         self.entry.place
     }
 
-    /// The pool that it asks for.
+    /// The declared pool; `None` is the pool `default`.
     pub fn pool(&self) -> Option<&'static str> {
         self.entry.declaration.pool
     }
 
-    /// The timeout of one element.
+    /// The declared timeout of one element; `None` is no limit.
     pub fn timeout(&self) -> Option<Duration> {
         self.entry.declaration.timeout
     }
 
-    /// Retries of one element after transient errors and timeouts (default 3).
+    /// The declared number of retries of one element after transient errors and timeouts; default 3.
     pub fn retries(&self) -> u32 {
         self.entry.declaration.retries.unwrap_or(DEFAULT_RETRIES)
     }
 
-    /// Which trait it implements.
+    /// The trait that the operation implements.
     pub fn kind(&self) -> OperationKind {
         self.described().description.as_ref().map_or(OperationKind::Blocking, |known| known.kind)
     }
 
-    /// Whether it is asynchronous.
+    /// Whether the operation is an [`AsyncOperation`](crate::operation::AsyncOperation).
     pub fn is_async(&self) -> bool {
         self.kind() == OperationKind::Asynchronous
     }
 
-    /// Hash of version and structure.
+    /// A hash of the version and the structure of the types. Workers refuse operations with another
+    /// fingerprint.
     pub fn fingerprint(&self) -> u64 {
         self.described().fingerprint
     }
 
-    /// Version and structure of state, input and output, for people.
+    /// The version, and the structure of state, input and output, as text.
     pub fn structure(&self) -> &str {
         &self.described().structure
     }
@@ -281,7 +311,7 @@ impl Registered {
     }
 }
 
-/// Names travel in message properties and are read by people.
+/// Whether a name is valid: it is sent in message properties and read by people.
 fn is_name(name: &str) -> bool {
     (1..=255).contains(&name.len()) && !name.chars().any(|c| c.is_whitespace() || c.is_control())
 }

@@ -1,4 +1,4 @@
-//! Operations by name: entries placed by the derive, erased execution, fingerprints.
+//! The registry: operations by name, their fingerprints, and their execution with types erased.
 
 mod column;
 mod description;
@@ -21,7 +21,7 @@ pub(crate) use lookup::DEFAULT_RETRIES;
 pub use lookup::{Registered, Registry};
 pub use step::{CompiledStep, Failure, Fold, Refusal, StepFuture, StepReference, Verb};
 
-/// What expansions of the macros name; not part of the public interface.
+/// Named by expansions of the macros; not part of the public interface.
 #[doc(hidden)]
 pub mod private {
     pub use super::{

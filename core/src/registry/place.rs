@@ -1,4 +1,4 @@
-//! The macros that place entries.
+//! The macros that place operations in the registry.
 
 /// Places the entry of a concrete type; not part of the public interface.
 #[doc(hidden)]
@@ -59,29 +59,35 @@ macro_rules! __assert_operation {
     };
 }
 
-/// Places an instance of a generic operation in the registry, under a name of its own.
+/// Registers an instance of a generic operation, under a name of its own.
 ///
-/// `#[derive(RemoteExecute)]` on a generic type cannot know its instances. Any crate can register
-/// them; the name is that of the type with its arguments as they are written here
-/// (`my_crate::Scale<f64>`), or the one that is given.
+/// `#[derive(RemoteExecute)]` on a generic type registers none of its instances. Any crate can
+/// register one; its name is the name of the type with the arguments as they are written here
+/// (`my_crate::Scale<f64>`), or the name that is given.
 ///
 /// ```
-/// use phalanx_core::{RemoteExecute, operation::{Operation, Result, TaskContext}, register};
-/// use serde::{Deserialize, Serialize};
-///
+/// # use phalanx::prelude::*;
 /// #[derive(Serialize, Deserialize, RemoteExecute)]
-/// #[remote(crate = phalanx_core)]
 /// struct Scale<T>(T);
 ///
 /// impl Operation for Scale<f64> {
 ///     type Input = f64;
 ///     type Output = f64;
-///     fn execute(&self, input: f64, _cx: &TaskContext) -> Result<f64> {
-///         Ok(self.0 * input)
+///
+///     fn execute(&self, length: f64, _cx: &TaskContext) -> Result<f64> {
+///         Ok(length * self.0)
 ///     }
 /// }
 ///
-/// register!(Scale<f64> => "scale.f64");
+/// phalanx::register!(Scale<f64> => "scale.f64");
+///
+/// # #[tokio::main(flavor = "current_thread")]
+/// # async fn main() -> Result<(), phalanx::Error> {
+/// # let runtime = Runtime::connect("memory://").await?;
+/// let scaled = IndexedStream::from([1.0, 2.5]).map(Scale(2.0)).collect(&runtime).await?;
+/// assert_eq!(scaled, [2.0, 5.0]);
+/// # Ok(())
+/// # }
 /// ```
 #[macro_export]
 macro_rules! register {

@@ -1,4 +1,4 @@
-//! The execution of one step, with its types erased.
+//! Steps: as they are sent, and as workers run them, with their types erased.
 
 use std::{future::Future, pin::Pin, sync::Arc, time::Duration};
 
@@ -8,106 +8,110 @@ use serde::{Deserialize, Serialize};
 use super::Column;
 use crate::operation::{Execution, OperationError, TaskContext};
 
-/// One step of a stage, as it travels: an operation by name, with its state.
+/// One step of a stage as it is sent to workers: an operation by name, with its state.
 #[derive(Debug, Clone, PartialEq, Eq, Hash, Serialize, Deserialize)]
 pub struct StepReference {
-    /// The operation's name.
+    /// The name of the operation.
     pub name: String,
-    /// The fingerprint of the operation where the plan was made.
+    /// The fingerprint of the operation at the leader.
     pub fingerprint: u64,
-    /// What to do with it.
+    /// The directive that applies the operation.
     pub verb: Verb,
-    /// How long it may run on one element.
+    /// How long the operation may run on one element; `None` is no limit.
     pub timeout: Option<Duration>,
-    /// The encoded operation.
+    /// The encoded operation value.
     pub state: Bytes,
 }
 
-/// What a step does with its operation.
+/// How a step applies its operation.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
 #[non_exhaustive]
 pub enum Verb {
-    /// One output for one input.
+    /// One output for each input.
     Map,
-    /// As `Map`, the output wrapped into `Ok`: the column is one of `Result<Output, OperationError>`.
+    /// Like `Map`, with outputs of type `Result<Output, OperationError>`: this step makes the `Ok`, the
+    /// leader the `Err`.
     TryMap,
-    /// Keeps its input where the output is `true`.
+    /// Keeps the inputs for which the output is `true`.
     Filter,
-    /// All items of the output.
+    /// All items of each output.
     FlatMap,
-    /// Combines all inputs, in order, with a monoid. Last step of a stage.
+    /// Combines all inputs in order, with a monoid. The last step of a stage.
     Fold,
-    /// As `Fold`, with an operation from `(T, T)` to `T`. Last step of a stage.
+    /// Like `Fold`, with an operation from `(T, T)` to `T`.
     Reduce,
 }
 
 /// An element that failed in a step.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Failure {
-    /// Its offset in the batch.
+    /// The batch offset of the element.
     pub origin: u32,
-    /// Why. Panics come as [`ErrorKind::Panic`](crate::operation::ErrorKind), with message and place.
+    /// The error. Panics are of kind [`ErrorKind::Panic`](crate::operation::ErrorKind), with their message
+    /// and location.
     pub error: OperationError,
 }
 
-/// Why a worker does not run a step: it is built differently.
+/// Why a worker refuses a task: it is built differently from the leader.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, thiserror::Error)]
 #[non_exhaustive]
 pub enum Refusal {
-    /// No operation of this name is part of the program.
+    /// The worker has no operation with this name.
     #[error("unknown operation `{name}`; known: {}; add `use my_operations as _;` to the worker", known.join(", "))]
     UnknownOperation {
-        /// The name asked for.
+        /// The name of the operation.
         name: String,
-        /// The names known, sorted; at most 100.
+        /// The names of the operations of the worker, sorted; at most 100.
         known: Vec<String>,
     },
-    /// An operation of this name has another version, or other types.
+    /// The operation has another version, or other types, than at the leader.
     #[error("operation `{name}` differs between leader and worker: the worker has {structure}")]
     Fingerprint {
-        /// The operation's name.
+        /// The name of the operation.
         name: String,
-        /// The worker's version and structure of state, input and output.
+        /// The version, and the structure of state, input and output, at the worker.
         structure: String,
     },
     /// The state of an operation does not decode.
     #[error("the state of operation `{name}` does not decode: {reason}")]
     State {
-        /// The operation's name.
+        /// The name of the operation.
         name: String,
-        /// What the decoder said.
+        /// The message of the decoder.
         reason: String,
     },
-    /// An operation cannot be used in this way.
+    /// The types of the operation at the worker do not allow the directive.
     #[error("operation `{name}` cannot be used for {verb:?}")]
     Verb {
-        /// The operation's name.
+        /// The name of the operation.
         name: String,
-        /// What was asked for.
+        /// The directive.
         verb: Verb,
     },
-    /// The batch does not decode as what the first step takes.
-    #[error("element {offset} of the batch is no input of operation `{name}`: {reason}")]
+    /// The batch does not decode as inputs of the first step.
+    #[error(
+        "element {offset} of the batch does not decode as the input of operation `{name}`: {reason}"
+    )]
     Undecodable {
-        /// The operation's name.
+        /// The name of the operation.
         name: String,
-        /// Where in the batch decoding stopped.
+        /// The batch offset of the element that does not decode.
         offset: u32,
-        /// What the decoder said.
+        /// The message of the decoder.
         reason: String,
     },
-    /// The message has a wire version that the worker does not speak.
-    #[error("wire version {found} where the worker speaks {spoken}")]
+    /// The message has another wire version than the worker supports.
+    #[error("unsupported wire version {found}; the worker supports version {supported}")]
     WireVersion {
-        /// What came.
+        /// The version of the message.
         found: u8,
-        /// What it speaks.
-        spoken: u8,
+        /// The version that the worker supports.
+        supported: u8,
     },
     /// The message does not decode.
-    #[error("undecodable task: {reason}")]
+    #[error("the task does not decode: {reason}")]
     Message {
-        /// What the decoder said.
+        /// The message of the decoder.
         reason: String,
     },
 }
@@ -115,8 +119,8 @@ pub enum Refusal {
 /// The future of an asynchronous step on one chunk.
 pub type StepFuture<'a> = Pin<Box<dyn Future<Output = (Column, Vec<Failure>)> + Send + 'a>>;
 
-/// One step, bound to its state, types erased. All methods work on chunks, and let no panic of
-/// somebody's operation or serialization through.
+/// One step with its state, with the types erased. All methods work on chunks, and catch panics of
+/// the operation and of serialization.
 pub trait CompiledStep: Send + Sync {
     /// The operation's name.
     fn name(&self) -> &str;
@@ -127,15 +131,15 @@ pub trait CompiledStep: Send + Sync {
     /// Whether each input gives exactly one output (`Map`, `TryMap`).
     fn is_one_to_one(&self) -> bool;
 
-    /// Whether `run` takes columns of this type: where it does not (two types of one structure in
-    /// one binary), the caller encodes with the step before and decodes with this one.
+    /// Whether `run` accepts columns of this type. If not (two types of the same structure in one
+    /// binary), the caller encodes the values with the previous step and decodes them with this one.
     fn accepts(&self, column: &Column) -> bool;
 
-    /// Decodes up to `max` values of this step's input from the front of `bytes`, stopping early
-    /// when `max_bytes` have been read (at least one value). Origins count from `first`.
+    /// Decodes up to `max` inputs of this step from the front of `bytes`, stopping early (after at
+    /// least one value) when `max_bytes` have been read. `first` is the batch offset of the first.
     ///
-    /// `max` must not exceed the number of values that are left: bytes that end before are
-    /// undecodable. (The end of the bytes is no sign: the encoding of `()` is empty.)
+    /// `max` must not exceed the number of remaining values: bytes that end before do not decode. (The
+    /// end of the bytes is not a sign, because the encoding of `()` is empty.)
     ///
     /// # Errors
     /// `Refusal::Undecodable` with the offset of the value that does not decode.
@@ -147,13 +151,13 @@ pub trait CompiledStep: Send + Sync {
         max_bytes: usize,
     ) -> Result<Column, Refusal>;
 
-    /// Runs a blocking step. Catches panics and goes on behind the element; sets the offset of
-    /// `cx` before each element. A column that does not hold this step's input is a bug of the
-    /// caller: every element fails with `ErrorKind::Codec`; see [`accepts`](Self::accepts).
+    /// Runs a blocking step. Catches panics, and continues after an element that fails; sets the
+    /// offset of `cx` before each element. If the caller passes a column that this step does not
+    /// [accept](Self::accepts), every element fails with `ErrorKind::Codec`.
     fn run(&self, input: Column, cx: &TaskContext, failures: &mut Vec<Failure>) -> Column;
 
-    /// Runs an asynchronous step: all elements concurrently, at most `concurrency` at once, each
-    /// with a context of its own, each within `timeout`. Results keep the order of the input.
+    /// Runs an asynchronous step on all elements, at most `concurrency` of them at once, each with a
+    /// context of its own and within `timeout`. Results keep the order of the input.
     fn run_async<'a>(
         &'a self,
         input: Column,
@@ -162,12 +166,12 @@ pub trait CompiledStep: Send + Sync {
         timeout: Option<Duration>,
     ) -> StepFuture<'a>;
 
-    /// Appends the encodings of this step's output values `range` to `bytes`, and their ends where
-    /// asked for. Not for folds.
+    /// Appends the encodings of the outputs `range` to `bytes`, and the end of each to `ends`. Not for
+    /// folds.
     ///
     /// # Errors
-    /// The index in `range` of the value that does not serialize, and why; what came before it has
-    /// been appended.
+    /// The number, within `range`, of the value that does not serialize, and the error. The values
+    /// before it have been appended.
     fn encode(
         &self,
         output: &Column,
@@ -180,15 +184,15 @@ pub trait CompiledStep: Send + Sync {
     fn fold(&self) -> Option<Box<dyn Fold + '_>>;
 }
 
-/// A fold in progress over a gap-free run of elements.
+/// A fold in progress over a gap-free range of elements.
 pub trait Fold: Send {
-    /// Combines the values into the accumulator, in order. On a failure at an element the
-    /// accumulator is gone: returns the failure, and the values behind it are left in the column.
+    /// Combines the values into the accumulator, in order. A failure at an element discards the
+    /// accumulator; returns the failure and a column of the values after it.
     fn absorb(&mut self, input: Column, cx: &TaskContext) -> Result<(), Box<(Failure, Column)>>;
 
-    /// Takes the accumulator and appends its encoding; `false` when nothing was absorbed.
+    /// Takes the accumulator and appends its encoding; returns `false` if nothing was absorbed.
     ///
     /// # Errors
-    /// When the accumulator does not serialize.
+    /// If the accumulator does not serialize.
     fn finish(&mut self, bytes: &mut Vec<u8>) -> Result<bool, OperationError>;
 }

@@ -1,4 +1,4 @@
-//! An element that failed for good, kept for a person to look at.
+//! Dead letters: elements that failed permanently.
 
 use bytes::Bytes;
 use serde::{Deserialize, Serialize};
@@ -11,39 +11,40 @@ use crate::{
     registry::StepReference,
 };
 
-/// An element that failed for good, with all that is needed to understand it and to run it again.
+/// An element that failed permanently, with everything that is needed to understand the failure and
+/// to replay the element.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct DeadLetter {
     /// Everything but the element.
     pub header: DeadLetterHeader,
-    /// The encoded element; the neighbouring partial results of a fold, one behind the other, where
-    /// they could not be combined. Empty where it was left out.
+    /// The encoded element; or the neighbouring partial results of a fold that could not be combined,
+    /// one after the other. Empty if it was too large to be kept.
     pub payload: Bytes,
 }
 
-/// What a dead letter says of its element.
+/// Everything in a dead letter but the element.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct DeadLetterHeader {
-    /// Its identity.
+    /// The id of the dead letter.
     pub id: DeadLetterId,
-    /// When it was written, in milliseconds since 1970: for people.
+    /// When the dead letter was written, in milliseconds since 1970, by the clock of the leader.
     pub written_ms: u64,
-    /// Who wrote it.
+    /// The leader that wrote it.
     pub leader: LeaderId,
     /// The pool whose workers ran the element.
     pub pool: Pool,
-    /// The element, where and how often it was tried, and its error.
+    /// The failure: the element, its attempts, and the error.
     pub error: ExecuteError,
-    /// What was still to be run on the element in its stage, in order.
+    /// The steps of its stage that remain to be run on the element, in order.
     pub steps: Vec<StepReference>,
-    /// The length of the encoded element; of each partial result where they could not be combined.
+    /// The length of the encoded element in bytes; or of each partial result of a fold.
     pub lengths: Vec<u32>,
-    /// Whether the payload was too large to be kept.
+    /// Whether the element was too large to be kept (more than 1 MiB, or than the broker accepts).
     pub left_out: bool,
 }
 
 impl DeadLetterHeader {
-    /// The encoded size of what failed, whether it was kept or not.
+    /// The encoded size of the element in bytes, whether it was kept or not.
     pub fn size(&self) -> u64 {
         self.lengths.iter().map(|length| u64::from(*length)).sum()
     }
@@ -53,15 +54,15 @@ impl DeadLetter {
     /// Encodes the message.
     ///
     /// # Errors
-    /// Never for letters written by a leader.
+    /// Never for dead letters made by a leader.
     pub fn encode(&self) -> Result<Bytes, WireError> {
         envelope::write(&self.header, &self.payload)
     }
 
-    /// The letter in these bytes.
+    /// Decodes the message.
     ///
     /// # Errors
-    /// When they are none, of another version, or contradict themselves.
+    /// If the bytes are not a dead letter, of another wire version, or contradict themselves.
     pub fn decode(bytes: &Bytes) -> Result<Self, WireError> {
         let (header, payload) = envelope::read::<DeadLetterHeader>(bytes)?;
         let expected = if header.left_out { 0 } else { header.size() };
@@ -76,7 +77,7 @@ impl DeadLetter {
     pub fn elements(&self) -> impl Iterator<Item = Bytes> {
         let mut from = 0;
         self.header.lengths.iter().map(move |length| {
-            // Nothing where the payload was left out.
+            // Empty if the payload was left out.
             let to = (from + *length as usize).min(self.payload.len());
             let element = self.payload.slice(from..to);
             from = to;
@@ -84,7 +85,7 @@ impl DeadLetter {
         })
     }
 
-    /// The same letter without the element.
+    /// The same dead letter without the element.
     #[must_use]
     pub fn without_payload(mut self) -> Self {
         self.header.left_out = true;

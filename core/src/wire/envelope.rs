@@ -1,4 +1,4 @@
-//! What all messages share: a version byte, a flag byte, a postcard header, opaque bytes.
+//! The format of all messages: a version byte, a compression byte, a postcard header, and a payload.
 
 use bytes::Bytes;
 use serde::{Serialize, de::DeserializeOwned};
@@ -8,38 +8,38 @@ use crate::codec;
 /// The version of the wire format, the first byte of every message.
 pub const WIRE_VERSION: u8 = 1;
 
-/// No message larger than this is decoded: twice the largest default limit of a RabbitMQ.
+/// The largest message that is decoded, in bytes: twice the largest default limit of RabbitMQ.
 pub const MAX_MESSAGE_BYTES: usize = 256 << 20;
 
-/// How the payload is compressed; the second byte of every message.
+/// The second byte of every message: the payload is not compressed.
 const UNCOMPRESSED: u8 = 0;
 
 /// Why a message does not decode.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 #[non_exhaustive]
 pub enum WireError {
-    /// Written by another version of Phalanx.
-    #[error("wire version {found} where this side speaks {WIRE_VERSION}")]
+    /// The message has another wire version.
+    #[error("unsupported wire version {found}; this side supports version {WIRE_VERSION}")]
     Version {
-        /// The version byte found.
+        /// The version byte of the message.
         found: u8,
     },
-    /// Compressed in a way that this side does not know.
+    /// The message has an unknown compression.
     #[error("unknown compression {found}")]
     Compression {
-        /// The flag byte found.
+        /// The compression byte of the message.
         found: u8,
     },
-    /// Larger than any message that Phalanx writes.
-    #[error("a message of {size} bytes is larger than {MAX_MESSAGE_BYTES}")]
+    /// The message is larger than [`MAX_MESSAGE_BYTES`].
+    #[error("the message of {size} bytes exceeds the limit of {MAX_MESSAGE_BYTES} bytes")]
     TooLarge {
-        /// Its size.
+        /// The size of the message in bytes.
         size: usize,
     },
-    /// Cut off, or not a message at all.
-    #[error("not a message: {reason}")]
+    /// The message is cut off, or not a message of Phalanx.
+    #[error("malformed message: {reason}")]
     Malformed {
-        /// What the decoder said.
+        /// The message of the decoder.
         reason: String,
     },
 }
@@ -57,7 +57,7 @@ pub(super) fn write<H: Serialize>(header: &H, payload: &[u8]) -> Result<Bytes, W
     Ok(out.into())
 }
 
-/// Reads a message; what stands behind the header is the payload.
+/// Reads a message; the bytes after the header are the payload.
 pub(super) fn read<H: DeserializeOwned>(message: &Bytes) -> Result<(H, Bytes), WireError> {
     if message.len() > MAX_MESSAGE_BYTES {
         return Err(WireError::TooLarge { size: message.len() });
@@ -78,7 +78,9 @@ pub(super) fn read<H: DeserializeOwned>(message: &Bytes) -> Result<(H, Bytes), W
 pub(super) fn read_whole<H: DeserializeOwned>(message: &Bytes) -> Result<H, WireError> {
     match read(message)? {
         (header, rest) if rest.is_empty() => Ok(header),
-        (_, rest) => Err(WireError::Malformed { reason: format!("{} bytes too many", rest.len()) }),
+        (_, rest) => {
+            Err(WireError::Malformed { reason: format!("{} bytes are left over", rest.len()) })
+        }
     }
 }
 

@@ -114,7 +114,7 @@ fn returned(copy: Option<CopyId>, reason: ReturnReason) -> Return {
 
 /// Every kind of message, by name.
 fn messages() -> Vec<(&'static str, Bytes)> {
-    let refusal = Refusal::WireVersion { found: 9, spoken: 1 };
+    let refusal = Refusal::WireVersion { found: 9, supported: 1 };
     let leased = LeasedTask { copy: COPY, offset: 1 };
     let leader = LeaderId(uuid(0xaa));
     let (job, worker) = (JobId(uuid(0xbb)), WorkerId(uuid(0xdd)));
@@ -138,14 +138,14 @@ fn messages() -> Vec<(&'static str, Bytes)> {
 }
 
 #[test]
-fn each_message_has_the_bytes_that_are_written_down() {
+fn each_message_has_the_bytes_of_the_snapshot() {
     let text: Vec<String> =
         messages().iter().map(|(name, bytes)| format!("{name}: {}", hex(bytes))).collect();
     insta::assert_snapshot!(text.join("\n"));
 }
 
 #[test]
-fn what_was_encoded_decodes_as_it_was() {
+fn an_encoded_message_decodes_to_itself() {
     assert_eq!(TaskMessage::decode(&task().encode().unwrap()).unwrap(), task());
     assert_eq!(ResultMessage::decode(&result().encode().unwrap()).unwrap(), result());
     assert_eq!(DeadLetter::decode(&dead_letter().encode().unwrap()).unwrap(), dead_letter());
@@ -154,7 +154,7 @@ fn what_was_encoded_decodes_as_it_was() {
 }
 
 #[test]
-fn another_version_is_named_and_a_cut_message_refused() {
+fn another_version_is_named_and_a_truncated_message_is_rejected() {
     let bytes = task().encode().unwrap();
     let mut other = bytes.to_vec();
     other[0] = 9;
@@ -167,11 +167,11 @@ fn another_version_is_named_and_a_cut_message_refused() {
         assert!(TaskMessage::decode(&bytes.slice(..end)).is_err(), "cut at {end}");
     }
     let bye = Event::Bye { worker: WorkerId(uuid(1)) }.encode().unwrap();
-    assert!(Event::decode(&[&bye[..], &[0]].concat().into()).is_err(), "a byte too many");
+    assert!(Event::decode(&[&bye[..], &[0]].concat().into()).is_err(), "one byte left over");
 }
 
 #[test]
-fn a_result_that_contradicts_itself_is_refused() {
+fn a_result_that_contradicts_itself_is_rejected() {
     let broken: [fn(&mut ResultMessage); 5] = [
         |result| result.header.segments[1].from = 2,
         |result| result.header.segments[0].to = 0,
@@ -191,7 +191,7 @@ fn a_result_that_contradicts_itself_is_refused() {
 }
 
 #[test]
-fn impossible_ranges_are_refused() {
+fn impossible_ranges_are_rejected() {
     for (from, to) in [(8, 5), (0, 1 << 40)] {
         let mut task = task();
         task.header.ranges = vec![ElementRange { from, to, tries: 1 }];
@@ -211,7 +211,7 @@ fn indexes_are_listed_for_all_elements_or_for_none() {
 }
 
 #[test]
-fn a_letter_and_its_lengths_must_agree() {
+fn a_dead_letter_and_its_lengths_must_agree() {
     let broken: [fn(&mut DeadLetter); 3] = [
         |letter| letter.header.lengths = vec![2],
         |letter| letter.header.lengths = vec![u32::MAX, 3],

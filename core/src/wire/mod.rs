@@ -1,4 +1,4 @@
-//! The messages of the protocol: versioned, bounded, snapshot-tested.
+//! The messages between leaders and workers: versioned, bounded in size, and pinned by snapshots.
 
 mod control;
 mod dead_letter;

@@ -147,7 +147,7 @@ async fn watch(job: Job, tally: Tally, last_stall: Arc<Mutex<String>>) {
     let mut events = job.events();
     while let Some(event) = events.next().await {
         match event {
-            JobEvent::TaskReturned { why, .. } => {
+            JobEvent::TaskReturned { reason: why, .. } => {
                 let why = format!("{why:?}");
                 let end = why.find(|c: char| !c.is_alphanumeric()).unwrap_or(why.len());
                 add(&tally, &format!("tasks returned: {}", &why[..end]), 1);

@@ -31,7 +31,7 @@ pub fn fail_for_now(#[state] at: u64, n: u64) -> Result<u64> {
     Ok(n)
 }
 
-/// Panics with a value that is no text.
+/// Panics with a value that is not a string.
 #[operation]
 pub fn panic_with_a_number(#[state] at: u64, n: u64) -> u64 {
     if n == at {

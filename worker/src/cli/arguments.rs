@@ -148,7 +148,7 @@ mod tests {
         let given: Vec<&str> = given.iter().map(Pool::as_str).collect();
         assert_eq!(given, ["gpu", "io"]);
         let error = parse(&["w", "--pool", "Big Ones"]).unwrap_err().to_string();
-        assert!(error.contains("cannot name a pool"), "{error}");
+        assert!(error.contains("invalid pool name"), "{error}");
     }
 
     #[test]

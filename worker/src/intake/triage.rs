@@ -80,7 +80,7 @@ fn decode(delivery: &Delivery, address: &ReplyAddress) -> Result<TaskMessage, Re
 
 fn refusal(error: WireError) -> Refusal {
     match error {
-        WireError::Version { found } => Refusal::WireVersion { found, spoken: WIRE_VERSION },
+        WireError::Version { found } => Refusal::WireVersion { found, supported: WIRE_VERSION },
         other => Refusal::Message { reason: other.to_string() },
     }
 }

@@ -1,4 +1,4 @@
-//! Dead letters on their way to the broker (rule 25). No job waits for them.
+//! Writes dead letters to the broker (rule 25). Jobs do not wait for it.
 
 #[cfg(test)]
 mod tests;
@@ -25,32 +25,34 @@ use crate::{
     wire::{DeadLetter, DeadLetterHeader, WIRE_VERSION, WireError},
 };
 
-/// A larger element is left out of its letter.
+/// The largest element, in bytes, that is kept in its dead letter.
 const MAX_PAYLOAD: usize = 1 << 20;
-/// Letters that the broker has not confirmed, at most; further ones are only counted. A letter takes
-/// one place for each begun [`PLACE`] of its element, so that their bytes are bounded too.
-const PLACES: usize = 256;
-const PLACE: usize = 64 << 10;
-/// How long to wait before a letter that the broker did not take is published again.
-const AGAIN: Duration = Duration::from_secs(1);
+/// The permits for dead letters that are not confirmed yet; without a permit, dead letters are only
+/// counted. One takes a permit for each begun [`BYTES_PER_PERMIT`] of its element, so that their
+/// bytes are bounded, too.
+const PERMITS: usize = 256;
+const BYTES_PER_PERMIT: usize = 64 << 10;
+/// The delay before a dead letter that the broker did not take is published again.
+const RETRY_DELAY: Duration = Duration::from_secs(1);
 
-/// Dead letters on their way to the broker.
+/// Writes dead letters to the broker, in the background.
 pub(crate) struct DeadLetterWriter {
     sender: Arc<Sender>,
-    room: Arc<Semaphore>,
-    /// One task for each letter that is on its way.
+    permits: Arc<Semaphore>,
+    /// One task for each dead letter that is not confirmed yet.
     publishing: JoinSet<()>,
-    /// Letters that were not written for want of room.
+    /// The dead letters that were not written for lack of permits.
     dropped: u64,
 }
 
-/// What all letters share.
+/// Publishes dead letters; shared by the tasks of a writer.
 struct Sender {
     broker: Arc<dyn Broker>,
     leader: LeaderId,
-    /// The queues of this connection: a letter for a queue that does not exist would vanish.
+    /// The queues that were declared over this connection: the broker drops messages to a queue that
+    /// does not exist.
     declared: Mutex<HashMap<Pool, Arc<OnceCell<()>>>>,
-    /// Pools whose letters the broker does not take.
+    /// The pools whose dead letters the broker refuses.
     refused: Mutex<HashSet<Pool>>,
 }
 
@@ -59,24 +61,24 @@ impl DeadLetterWriter {
         let (declared, refused) = (Mutex::default(), Mutex::default());
         Self {
             sender: Arc::new(Sender { broker, leader, declared, refused }),
-            room: Arc::new(Semaphore::new(PLACES)),
+            permits: Arc::new(Semaphore::new(PERMITS)),
             publishing: JoinSet::new(),
             dropped: 0,
         }
     }
 
-    /// Writes a letter about an element, and sends it when the broker takes it.
+    /// Starts to write a dead letter. Does nothing if the broker refuses those of the pool.
     pub(crate) fn write(&mut self, element: DeadElement) {
         while self.publishing.try_join_next().is_some() {}
         if lock(&self.sender.refused).contains(&element.pool) {
             return;
         }
         let letter = letter(self.sender.leader, element);
-        let places = 1 + letter.payload.len() / PLACE;
-        let room = Arc::clone(&self.room).try_acquire_many_owned(places as u32);
-        let Ok(room) = room else {
+        let permits = 1 + letter.payload.len() / BYTES_PER_PERMIT;
+        let permit = Arc::clone(&self.permits).try_acquire_many_owned(permits as u32);
+        let Ok(permit) = permit else {
             if self.dropped == 0 {
-                tracing::warn!(job = %letter.header.error.job, "more elements fail than letters can be written about");
+                tracing::warn!(job = %letter.header.error.job, "elements fail faster than dead letters can be written; dropping some");
             }
             self.dropped += 1;
             return;
@@ -84,21 +86,21 @@ impl DeadLetterWriter {
         let sender = Arc::clone(&self.sender);
         self.publishing.spawn(async move {
             sender.send(letter).await;
-            drop(room);
+            drop(permit);
         });
     }
 
-    /// Queues may have gone with the connection.
+    /// Forgets the declared queues: they may have been deleted while the connection was lost.
     pub(crate) fn reconnected(&mut self) {
         lock(&self.sender.declared).clear();
         lock(&self.sender.refused).clear();
     }
 
-    /// Resolves when nothing is on its way any more.
+    /// Resolves when all dead letters are confirmed or dropped.
     pub(crate) async fn flush(&mut self) {
         while self.publishing.join_next().await.is_some() {}
         if self.dropped > 0 {
-            tracing::warn!(letters = self.dropped, "dead letters were not written");
+            tracing::warn!(letters = self.dropped, "dead letters were dropped");
         }
     }
 }
@@ -110,7 +112,7 @@ impl Sender {
             match self.publish(&letter).await {
                 Ok(()) => return,
                 Err(PublishError::Lost | PublishError::Nacked { .. }) => {
-                    tokio::time::sleep(AGAIN).await;
+                    tokio::time::sleep(RETRY_DELAY).await;
                 }
                 Err(PublishError::TooLarge { .. }) if !letter.header.left_out => {
                     letter = letter.without_payload();
@@ -118,7 +120,7 @@ impl Sender {
                 Err(PublishError::Closed) => return,
                 Err(error) => {
                     if lock(&self.refused).insert(pool.clone()) {
-                        tracing::warn!(%pool, %error, "no dead letters are written for this pool");
+                        tracing::warn!(%pool, %error, "the broker refuses the dead letters of this pool; they are dropped");
                     }
                     return;
                 }
@@ -136,12 +138,12 @@ impl Sender {
         self.broker.publish(&address, message).await
     }
 
-    /// A queue that this leader may neither declare nor see may be there all the same.
+    /// Declares the queue of a pool. If the user lacks the permission, the queue may exist nevertheless.
     async fn declare(&self, pool: &Pool) -> Result<(), PublishError> {
         match self.broker.declare(&QueueSpec::Dead { pool: pool.clone() }).await {
             Ok(_) => Ok(()),
             Err(error @ (BrokerError::Denied { .. } | BrokerError::Unusable { .. })) => {
-                tracing::warn!(%pool, %error, "dead letters of this pool may be lost");
+                tracing::warn!(%pool, %error, "cannot declare the dead-letter queue of this pool; its dead letters may be lost");
                 Ok(())
             }
             Err(error) => Err(error.into()),
@@ -165,11 +167,11 @@ fn letter(leader: LeaderId, element: DeadElement) -> DeadLetter {
     if payload.len() > MAX_PAYLOAD {
         return DeadLetter { header, payload: Bytes::new() }.without_payload();
     }
-    // A copy: the batch that it is a slice of is much larger.
+    // Copied: a slice would keep the whole batch in memory.
     DeadLetter { header, payload: Bytes::copy_from_slice(&payload) }
 }
 
-/// What a person sees in the broker's own user interface is in the headers.
+/// The message of a dead letter; its headers are readable in the management UI of RabbitMQ.
 fn message(letter: &DeadLetter) -> Result<Message, WireError> {
     let (id, error) = (letter.header.id, &letter.header.error);
     let mut headers = vec![
@@ -193,7 +195,7 @@ fn message(letter: &DeadLetter) -> Result<Message, WireError> {
     Ok(Message { properties, body: letter.encode()? })
 }
 
-/// What is behind it is whole after a panic, too: nothing is done to it but look-ups.
+/// Safe to ignore poisoning: holders only perform single map operations.
 fn lock<T>(mutex: &Mutex<T>) -> std::sync::MutexGuard<'_, T> {
     mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }

@@ -1,4 +1,4 @@
-//! Against a broker that confirms when it is told to.
+//! Tests with a broker that confirms on demand.
 
 use std::collections::VecDeque;
 
@@ -14,7 +14,7 @@ use crate::{
     operation::OperationError,
 };
 
-/// Takes as many letters as it is allowed to, and refuses as it is told to.
+/// Confirms as many messages as it has permits, and refuses the next ones with the given errors.
 #[derive(Debug)]
 struct Slow {
     url: BrokerUrl,
@@ -103,35 +103,35 @@ fn element(index: u64, size: usize) -> DeadElement {
 }
 
 #[tokio::test]
-async fn writing_waits_for_no_broker_and_no_more_than_so_many_are_on_their_way() {
+async fn writing_does_not_wait_for_the_broker_and_unconfirmed_dead_letters_are_bounded() {
     let broker = Slow::new(0, []);
     let mut letters = letters(&broker);
     for index in 0..300 {
         letters.write(element(index, 10));
     }
-    assert_eq!(letters.dropped, 300 - PLACES as u64);
+    assert_eq!(letters.dropped, 300 - PERMITS as u64);
     broker.allowed.add_permits(1_000);
     letters.flush().await;
-    assert_eq!(broker.indexes().len(), PLACES);
+    assert_eq!(broker.indexes().len(), PERMITS);
     letters.write(element(7_000, 10));
     letters.flush().await;
-    assert_eq!(broker.indexes().last(), Some(&7_000), "there is room again");
+    assert_eq!(broker.indexes().last(), Some(&7_000), "permits are released");
 }
 
 #[tokio::test]
-async fn the_bytes_on_their_way_are_bounded_too() {
+async fn the_bytes_of_unconfirmed_dead_letters_are_bounded() {
     let broker = Slow::new(0, []);
     let mut letters = letters(&broker);
     for index in 0..100 {
         letters.write(element(index, MAX_PAYLOAD));
     }
     let on_their_way = letters.publishing.len();
-    assert!(on_their_way * MAX_PAYLOAD <= PLACES * PLACE, "{on_their_way}");
+    assert!(on_their_way * MAX_PAYLOAD <= PERMITS * BYTES_PER_PERMIT, "{on_their_way}");
     assert!(on_their_way > 10, "{on_their_way}");
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_letter_is_published_again_until_the_broker_has_it() {
+async fn a_dead_letter_is_published_again_until_the_broker_confirms_it() {
     let nacked = PublishError::Nacked { reason: "full".to_owned() };
     let broker = Slow::new(9, [PublishError::Lost, nacked, PublishError::Lost]);
     let mut letters = letters(&broker);
@@ -141,7 +141,7 @@ async fn a_letter_is_published_again_until_the_broker_has_it() {
 }
 
 #[tokio::test]
-async fn what_is_too_large_for_us_or_for_the_broker_goes_without_its_element() {
+async fn a_dead_letter_that_is_too_large_is_written_without_its_element() {
     let broker = Slow::new(9, [PublishError::TooLarge { size: 2_000, limit: 1_000 }]);
     let mut letters = letters(&broker);
     letters.write(element(1, 2_000));
@@ -157,7 +157,7 @@ async fn what_is_too_large_for_us_or_for_the_broker_goes_without_its_element() {
 }
 
 #[tokio::test]
-async fn who_is_refused_writes_no_more_until_the_connection_is_another() {
+async fn no_more_dead_letters_are_written_after_a_refusal_until_the_next_connection() {
     let broker = Slow::new(9, [PublishError::Refused { reason: "no".to_owned() }]);
     let mut letters = letters(&broker);
     for (index, reconnects) in [(1, false), (2, true), (3, false)] {

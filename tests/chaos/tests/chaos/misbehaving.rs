@@ -73,9 +73,9 @@ async fn errors_and_panics_of_any_kind_fail_one_element() {
     let ended = on_a_fleet(async |runtime: &Runtime| {
         fails_alone!(runtime, Fail, ErrorKind::Fatal, "it will not do");
         fails_alone!(runtime, FailForNow, ErrorKind::Transient, "not now");
-        fails_alone!(runtime, PanicWithANumber, ErrorKind::Panic, "a value that is no text");
+        fails_alone!(runtime, PanicWithANumber, ErrorKind::Panic, "a value that is not a string");
         fails_alone!(runtime, DropBadly, ErrorKind::Panic, "dropped and broken");
-        fails_alone!(runtime, PanicBadly, ErrorKind::Panic, "a value that is no text");
+        fails_alone!(runtime, PanicBadly, ErrorKind::Panic, "a value that is not a string");
     })
     .await;
     assert_eq!(ended, 0, "no worker ends of an error or a panic");

@@ -248,7 +248,7 @@ async fn what_a_worker_cannot_use_is_told_by_its_exit_code() {
     let taken = taken.local_addr().unwrap().to_string();
     for (flags, expected, words) in [
         (&["--slots", "0"][..], 2, "--slots"),
-        (&["--pool", "No Pool"], 2, "cannot name a pool"),
+        (&["--pool", "No Pool"], 2, "invalid pool name"),
         (&["--health", &taken], 6, &taken[..]),
     ] {
         let (code, said) = fleet.worker(flags).code().await;
