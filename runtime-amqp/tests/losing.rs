@@ -14,7 +14,7 @@ use phalanx_core::{
     },
     id::{LeaderId, WorkerId},
 };
-use phalanx_test_proxy::{Parts, Proxy, Way};
+use phalanx_test_proxy::{Parts, Proxy, Traffic};
 use tokio::task::JoinHandle;
 
 /// A leader whose connections go through a proxy.
@@ -101,10 +101,10 @@ async fn what_is_in_flight_when_the_connection_is_cut_is_lost_or_taken_and_never
     // So the channel is open.
     broker.publish(&to_tasks(), message(publish(u32::MAX))).await.unwrap();
     let publishes: Vec<_> = (0..400).map(|number| publishing(&broker, publish(number))).collect();
-    let mut swallowed = proxy.swallowed();
-    proxy.set(Way::Silent);
+    let mut swallowed = proxy.discarded();
+    proxy.set(Traffic::Discard);
     soon("to be sent", swallowed.wait_for(|bytes| *bytes > 10_000)).await.unwrap();
-    proxy.set(Way::Open);
+    proxy.set(Traffic::Forward);
     proxy.cut();
     let outcomes = soon("all outcomes", join_all(publishes)).await;
     let mut taken = std::collections::BTreeSet::new();
@@ -132,12 +132,12 @@ async fn an_unconfirmed_message_is_lost_with_its_connection() {
     broker.declare(&tasks()).await.unwrap();
     // So the channel is open.
     broker.publish(&to_tasks(), message("first")).await.unwrap();
-    let mut swallowed = proxy.swallowed();
-    proxy.set(Way::Silent);
+    let mut swallowed = proxy.discarded();
+    proxy.set(Traffic::Discard);
     let unconfirmed = publishing(&broker, "x");
     soon("to be sent", swallowed.wait_for(|bytes| *bytes > 0)).await.unwrap();
     assert!(!unconfirmed.is_finished());
-    proxy.set(Way::Open);
+    proxy.set(Traffic::Forward);
     proxy.cut();
     assert!(matches!(soon("the loss", unconfirmed).await.unwrap(), Err(PublishError::Lost)));
     broker.close().await;
@@ -151,9 +151,9 @@ async fn a_connection_that_falls_silent_is_given_up_and_replaced() {
     let url = format!("{}?heartbeat=1", proxy.url());
     let broker = connect_to(&url, &scratch.0, Role::Leader).await.unwrap();
     let mut consumer = broker.consume(&tasks(), 1).await.unwrap();
-    proxy.set(Way::Silent);
+    proxy.set(Traffic::Discard);
     healthy(&broker, "to notice", |health| !health.connected).await;
-    proxy.set(Way::Open);
+    proxy.set(Traffic::Forward);
     resumed(&mut *consumer).await;
     healthy(&broker, "both to be back", |health| health.is_well()).await;
     broker.publish(&to_tasks(), message("x")).await.unwrap();
@@ -319,7 +319,7 @@ async fn the_next_host_of_the_url_is_taken_when_one_does_not_answer() {
 async fn a_consumer_that_the_broker_has_forgotten_begins_anew() {
     let (proxy, broker, scratch) = connect_through().await;
     let mut consumer = broker.consume(&tasks(), 10).await.unwrap();
-    proxy.hush(true);
+    proxy.hide_cancels(true);
     let channel = raw().await.create_channel().await.unwrap();
     let queue = format!("{}.task.default", scratch.0);
     channel.queue_delete(queue.into(), Default::default()).await.unwrap();

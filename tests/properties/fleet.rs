@@ -1,4 +1,4 @@
-//! Where programs run: a broker in memory and some workers, each on a connection of its own.
+//! The fleets that run the programs: a broker in memory, and workers that connect to it.
 
 use std::{
     collections::VecDeque,
@@ -7,9 +7,10 @@ use std::{
 };
 
 use phalanx::{Error, Runtime};
-use phalanx_conformance::{DeliveryAudit, Violation, within_a_minute};
+use phalanx_conformance::{DeliveryAudit, Violation};
 use phalanx_core::broker::{Broker, MessageKind, Pool};
 use phalanx_inmemory::{Faults, InMemoryBroker};
+use phalanx_test_support::soon;
 use phalanx_worker::{Worker, WorkerOptions};
 use proptest::{collection::vec, prelude::*};
 
@@ -18,9 +19,9 @@ use crate::program::{Outcome, Program};
 /// A broker and its workers.
 #[derive(Debug, Clone)]
 pub(crate) struct Fleet {
-    /// The slots of each worker.
+    /// The number of slots of each worker.
     slots: Vec<usize>,
-    /// After each of these times the oldest worker dies and another one comes.
+    /// After each of these times the oldest worker dies and a new one starts.
     deaths: Vec<Duration>,
     faults: Faults,
 }
@@ -29,20 +30,20 @@ fn slots() -> impl Strategy<Value = Vec<usize>> {
     vec(1..4usize, 1..4)
 }
 
-/// Fleets whose broker delivers once and in order.
-pub(crate) fn well() -> impl Strategy<Value = Fleet> {
+/// Fleets whose broker delivers every message once and in order.
+pub(crate) fn healthy() -> impl Strategy<Value = Fleet> {
     slots().prop_map(|slots| Fleet { slots, deaths: Vec::new(), faults: Faults::none(0) })
 }
 
 /// Fleets whose workers die.
 pub(crate) fn dying() -> impl Strategy<Value = Fleet> {
     let deaths = vec((0..3_000u64).prop_map(Duration::from_micros), 1..5);
-    (well(), deaths).prop_map(|(fleet, deaths)| Fleet { deaths, ..fleet })
+    (healthy(), deaths).prop_map(|(fleet, deaths)| Fleet { deaths, ..fleet })
 }
 
-/// Fleets whose broker does all that a broker may do.
-pub(crate) fn misbehaving() -> impl Strategy<Value = Fleet> {
-    // An element that ten broken connections in a row have hit fails its job: few of them.
+/// Fleets whose broker duplicates, reorders and delays messages, and drops connections.
+pub(crate) fn faulty() -> impl Strategy<Value = Fleet> {
+    // An element fails its job after ten lost connections in a row, so they are rare.
     let rates = (0.0..0.3f64, 0.0..0.9f64, 0.0..0.5f64, 0.0..0.005f64);
     (slots(), any::<u64>(), rates).prop_map(|(slots, seed, rates)| {
         let (duplicate, reorder, delay, disconnect) = rates;
@@ -59,17 +60,17 @@ impl Fleet {
     /// Runs a program from the start of the fleet to its end.
     ///
     /// # Panics
-    /// When it takes a minute, or a worker does to a delivery what must not be done.
+    /// When the program hangs, or a worker breaks a rule for the settling of deliveries.
     pub(crate) fn run(&self, program: &Program) -> Result<Outcome, Error> {
         static RUNTIME: LazyLock<tokio::runtime::Runtime> =
             LazyLock::new(|| tokio::runtime::Runtime::new().expect("threads"));
-        RUNTIME.block_on(within_a_minute(self.run_within(program)))
+        RUNTIME.block_on(soon("the program", self.run_within(program)))
     }
 
     async fn run_within(&self, program: &Program) -> Result<Outcome, Error> {
         let broker = InMemoryBroker::with_faults(self.faults.clone());
-        let mut workers: VecDeque<Serving> =
-            self.slots.iter().map(|slots| Serving::start(&broker, *slots)).collect();
+        let mut workers: VecDeque<AuditedWorker> =
+            self.slots.iter().map(|slots| AuditedWorker::start(&broker, *slots)).collect();
         let runtime = Runtime::builder().lead(Arc::new(broker.connect())).await?;
         let mut dead = Vec::new();
         let deaths = async {
@@ -77,7 +78,7 @@ impl Fleet {
                 tokio::time::sleep(*after).await;
                 let Some(oldest) = workers.pop_front() else { break };
                 oldest.audit.close().await;
-                workers.push_back(Serving::start(&broker, oldest.slots));
+                workers.push_back(AuditedWorker::start(&broker, oldest.slots));
                 dead.push(oldest);
             }
             std::future::pending().await
@@ -87,13 +88,13 @@ impl Fleet {
             never = deaths => never,
         };
         runtime.close().await;
-        for serving in workers {
-            let violations = serving.drained().await;
+        for worker in workers {
+            let violations = worker.drained().await;
             assert!(violations.is_empty(), "{violations:?}");
         }
-        for serving in dead {
-            // It may hold what its operations still work at.
-            let mut violations = serving.drained().await;
+        for worker in dead {
+            // A worker that died may have held deliveries of running operations.
+            let mut violations = worker.drained().await;
             violations.retain(|violation| !matches!(violation, Violation::Unsettled(_)));
             assert!(violations.is_empty(), "{violations:?}");
         }
@@ -101,16 +102,16 @@ impl Fleet {
     }
 }
 
-/// A worker, and what is known of it.
-struct Serving {
+/// A worker, and the audit of its deliveries.
+struct AuditedWorker {
     slots: usize,
     worker: Worker,
     audit: Arc<DeliveryAudit>,
 }
 
-impl Serving {
+impl AuditedWorker {
     fn start(broker: &InMemoryBroker, slots: usize) -> Self {
-        // A program that has what it wants ends its job; tasks that are still out are then dead.
+        // A program that needs no more results ends its job; workers ack its tasks without a reply.
         let audit = Arc::new(DeliveryAudit::with_dead_jobs(Arc::new(broker.connect())));
         let mut options = WorkerOptions::default();
         options.pools.push(Pool::new("elsewhere").expect("a name"));
@@ -121,12 +122,12 @@ impl Serving {
         Self { slots, worker: Worker::start(broker, options), audit }
     }
 
-    /// What it did wrong in its life.
+    /// Drains the worker, and returns the rules that it has broken.
     async fn drained(self) -> Vec<Violation> {
         self.worker.drain();
         self.worker.finished().await;
         let mut violations = self.audit.report().violations;
-        // It stops listening in the midst of what it hears: control is state that is said again.
+        // A worker may stop in the middle of the control messages: leaders repeat their state.
         violations.retain(|violation| match violation {
             Violation::Unsettled(properties) => properties.kind != Some(MessageKind::Control),
             _ => true,

@@ -1,5 +1,5 @@
-//! Whatever the input, the chain, the batches, the fleet and the broker's mood: a program gives what
-//! the same program over plain iterators gives.
+//! Random programs, on random fleets and faulty brokers, yield what the same programs over plain
+//! iterators yield.
 
 mod fleet;
 mod operations;
@@ -9,7 +9,7 @@ use proptest::{prelude::*, test_runner::Config};
 
 use crate::{fleet::Fleet, program::Program};
 
-/// Each case starts workers, so they are few; `PROPTEST_CASES` asks for more.
+/// Each case starts workers, so the default is low; `PROPTEST_CASES` sets another number.
 fn cases(few: u32) -> Config {
     let cases = match std::env::var_os("PROPTEST_CASES") {
         Some(_) => Config::default().cases,
@@ -22,9 +22,9 @@ proptest! {
     #![proptest_config(cases(64))]
 
     #[test]
-    fn a_program_gives_what_plain_iterators_give(
+    fn a_program_yields_what_plain_iterators_yield(
         program in program::programs(3_000),
-        fleet in fleet::well(),
+        fleet in fleet::healthy(),
     ) {
         check(&program, &fleet)?;
     }
@@ -34,9 +34,9 @@ proptest! {
     #![proptest_config(cases(64))]
 
     #[test]
-    fn a_broker_that_misbehaves_changes_no_result(
+    fn a_faulty_broker_changes_no_result(
         program in program::programs(400),
-        fleet in fleet::misbehaving(),
+        fleet in fleet::faulty(),
     ) {
         check(&program, &fleet)?;
     }
@@ -46,7 +46,7 @@ proptest! {
     #![proptest_config(cases(64))]
 
     #[test]
-    fn workers_that_die_change_no_result(
+    fn dying_workers_change_no_result(
         program in program::programs(3_000),
         fleet in fleet::dying(),
     ) {

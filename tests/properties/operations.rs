@@ -1,10 +1,10 @@
-//! What the programs are made of. Each operation is a function of its input alone, so that plain
-//! iterators can say what must come out.
+//! The operations of the programs. Each is a pure function, so that plain iterators give the expected
+//! results.
 
 use phalanx::prelude::*;
 use serde::{Deserialize, Serialize};
 
-/// Spreads neighbouring numbers, so that no result is right by chance.
+/// Scatters neighbouring numbers, so that no result is correct by coincidence.
 pub(crate) fn mix(n: u64) -> u64 {
     let n = (n ^ (n >> 31)).wrapping_mul(0x9e37_79b9_7f4a_7c15);
     n ^ (n >> 29)
@@ -17,7 +17,7 @@ pub(crate) fn add(#[state] amount: u64, n: u64) -> u64 {
 
 #[operation]
 pub(crate) async fn add_later(#[state] amount: u64, n: u64) -> u64 {
-    // Others run in between, on this worker and on others.
+    // Other elements run in between, on this worker and on others.
     tokio::task::yield_now().await;
     add(amount, n)
 }
@@ -32,7 +32,7 @@ pub(crate) fn spread(#[state] most: u64, n: u64) -> Vec<u64> {
     (0..mix(n) % (most + 1)).map(|copy| mix(n ^ copy)).collect()
 }
 
-/// Fails for some elements on their first try, and never again.
+/// Fails transiently for some elements, on their first attempt.
 #[operation]
 pub(crate) fn stumble(#[state] one_in: u64, n: u64, cx: &TaskContext) -> Result<u64> {
     if cx.attempt() == 1 && mix(n).is_multiple_of(one_in) {
@@ -41,7 +41,7 @@ pub(crate) fn stumble(#[state] one_in: u64, n: u64, cx: &TaskContext) -> Result<
     Ok(add(1, n))
 }
 
-/// Fails for good for some elements, in one way or another.
+/// Fails permanently for some elements, by an error or by a panic.
 #[operation]
 pub(crate) fn refuse(#[state] one_in: u64, n: u64) -> Result<u64> {
     match refused(one_in, n) {
@@ -51,7 +51,7 @@ pub(crate) fn refuse(#[state] one_in: u64, n: u64) -> Result<u64> {
     }
 }
 
-/// Whether [`refuse`] refuses, and whether by a panic.
+/// Whether [`refuse`] fails for `n`: `Some(true)` by a panic, `Some(false)` by an error.
 pub(crate) fn refused(one_in: u64, n: u64) -> Option<bool> {
     mix(n).is_multiple_of(one_in).then(|| mix(n ^ 1).is_multiple_of(2))
 }
@@ -104,7 +104,7 @@ impl Monoid for Compose {
     }
 }
 
-/// A word for each number: sums of them grow, unlike those of [`Compose`].
+/// A word for each number: concatenations grow, unlike the values of [`Compose`].
 #[operation]
 pub(crate) fn word(n: u64) -> String {
     format!("{:x} ", n % 4_096)
@@ -126,7 +126,7 @@ impl Monoid for Concatenate {
     }
 }
 
-/// Keeps the left one: associative, not commutative, and without an identity.
+/// Returns its left operand: associative, not commutative, and without an identity.
 #[operation]
 pub(crate) fn leftmost(a: u64, b: u64) -> u64 {
     let _ = b;

@@ -1,4 +1,4 @@
-//! Programs to run, and what must come out of them.
+//! Random programs, and their expected results.
 
 use std::collections::BTreeMap;
 
@@ -11,10 +11,10 @@ use crate::operations::{
     Stumble, Word, add, affine, keep, mix, refused, settled, spread, word,
 };
 
-/// A program.
+/// A program: a source, a chain of directives and an end.
 #[derive(Debug, Clone)]
 pub(crate) struct Program {
-    /// Its numbers come from here.
+    /// Determines the numbers of the source.
     seed: u64,
     length: u64,
     chain: Vec<Link>,
@@ -22,23 +22,23 @@ pub(crate) struct Program {
     end: End,
 }
 
-/// A directive, or some that belong together.
+/// A directive, or several that belong together.
 #[derive(Debug, Clone, Copy)]
 pub(crate) enum Link {
     Add(u64),
     AddLater(u64),
-    /// In a pool of its own: ends the stage.
+    /// In another pool, so the stage ends before it.
     AddElsewhere(u64),
     Keep(u64),
     Spread(u64),
     Stumble(u64),
     /// `try_map`: failures become values.
     TryRefuse(u64),
-    /// Failing elements are left out.
+    /// Failing elements are skipped.
     SkipRefused(u64),
 }
 
-/// How a program ends.
+/// The end of a program.
 #[derive(Debug, Clone, Copy)]
 pub(crate) enum End {
     Collect,
@@ -52,7 +52,7 @@ pub(crate) enum End {
     Leftmost,
 }
 
-/// What came out of a program.
+/// The results of a program.
 #[derive(Debug)]
 pub(crate) enum Outcome {
     /// In input order.
@@ -92,7 +92,7 @@ fn ends() -> impl Strategy<Value = End> {
     ]
 }
 
-/// Programs over `longest` elements at most.
+/// Programs over at most `longest` elements.
 pub(crate) fn programs(longest: u64) -> impl Strategy<Value = Program> {
     let length = prop_oneof![1 => Just(0), 6 => 1..200u64, 1 => 200..=longest];
     let batch = prop_oneof![2 => Just(None), 3 => (1..60u32).prop_map(Some)];
@@ -114,7 +114,8 @@ impl Link {
         }
     }
 
-    /// What becomes of the values that one element of a stage has come to: all of them, or none.
+    /// Applies the directive to the values that one element of a stage has so far: a failure removes
+    /// all of them.
     fn plainly(self, values: Vec<u64>) -> Vec<u64> {
         let values = values.into_iter();
         match self {
@@ -139,7 +140,7 @@ impl Link {
         matches!(self, Self::AddElsewhere(_))
     }
 
-    fn begins_a_stage_behind(self, stage: &[Self]) -> bool {
+    fn begins_a_stage_after(self, stage: &[Self]) -> bool {
         let splits = stage.iter().any(|link| matches!(link, Self::Spread(_)));
         stage.iter().any(|link| link.is_elsewhere() != self.is_elsewhere())
             || (splits && matches!(self, Self::TryRefuse(_)))
@@ -152,20 +153,20 @@ impl Program {
         (0..self.length).map(move |n| mix(seed.wrapping_add(n)))
     }
 
-    /// The chain, cut where elements pass through the leader: from here on each of them fails for
-    /// itself.
+    /// The chain, cut into stages. Elements pass through the leader between two stages, so each output
+    /// of one stage fails by itself in the next.
     fn stages(&self) -> Vec<Vec<Link>> {
         let mut stages: Vec<Vec<Link>> = Vec::new();
         for link in &self.chain {
             match stages.last_mut() {
-                Some(stage) if !link.begins_a_stage_behind(stage) => stage.push(*link),
+                Some(stage) if !link.begins_a_stage_after(stage) => stage.push(*link),
                 _ => stages.push(vec![*link]),
             }
         }
         stages
     }
 
-    /// What must come out, each with the index of the input element that it comes from.
+    /// The expected results, each with its source index.
     fn expected(&self) -> Vec<(u64, u64)> {
         let input: Vec<(u64, u64)> = (0..).zip(self.input()).collect();
         self.stages().into_iter().fold(input, |elements, stage| {
@@ -186,7 +187,7 @@ impl Program {
         }
     }
 
-    /// Runs it.
+    /// Runs the program.
     pub(crate) async fn run(&self, runtime: &Runtime) -> Result<Outcome, phalanx::Error> {
         let stream = self.stream();
         Ok(match self.end {
@@ -208,7 +209,7 @@ impl Program {
         })
     }
 
-    /// The outputs of one element stay together and in order, as long as one stage makes them.
+    /// The outputs of one element are in order if a single stage yields them.
     fn check_order(&self, actual: &[(u64, u64)], expected: &[(u64, u64)]) -> Result<(), String> {
         match self.stages().len() {
             2.. => Ok(()),
@@ -216,7 +217,7 @@ impl Program {
         }
     }
 
-    /// Compares what came out with what must.
+    /// Compares the results with the expected ones.
     pub(crate) fn check(&self, actual: Outcome) -> Result<(), String> {
         let expected = self.expected();
         let values = || expected.iter().map(|(_, n)| *n);
@@ -240,7 +241,7 @@ impl Program {
                 same(actual, values().map(affine).fold(Affine::IDENTITY, Affine::then))
             }
             (End::Concatenate, Outcome::Text(actual)) => same(actual, values().map(word).collect()),
-            (end, actual) => Err(format!("{end:?} gave {actual:?}")),
+            (end, actual) => Err(format!("{end:?} returned {actual:?}")),
         }
     }
 }
@@ -257,16 +258,16 @@ fn sorted(mut elements: Vec<(u64, u64)>) -> Vec<(u64, u64)> {
     elements
 }
 
-/// Each of `actual` is one of `expected`; both are sorted.
+/// Whether `actual` is a subset of `expected`; both are sorted.
 fn included(actual: Vec<(u64, u64)>, expected: Vec<(u64, u64)>) -> Result<(), String> {
     let mut expected = expected.into_iter();
     match actual.into_iter().find(|wanted| !expected.any(|element| element == *wanted)) {
         None => Ok(()),
-        Some(surplus) => Err(format!("{surplus:?} must not be")),
+        Some(surplus) => Err(format!("{surplus:?} is not expected")),
     }
 }
 
-/// The outputs of each element are a beginning of those that it must have.
+/// Whether the outputs of each element are a prefix of the expected ones.
 fn in_order_of_each_element(actual: &[(u64, u64)], expected: &[(u64, u64)]) -> Result<(), String> {
     let mut outputs = BTreeMap::<u64, Vec<u64>>::new();
     for (index, n) in expected {
@@ -274,11 +275,11 @@ fn in_order_of_each_element(actual: &[(u64, u64)], expected: &[(u64, u64)]) -> R
     }
     let mut seen = BTreeMap::<u64, usize>::new();
     for (index, n) in actual {
-        let at = seen.entry(*index).or_default();
-        if outputs.get(index).and_then(|outputs| outputs.get(*at)) != Some(n) {
-            return Err(format!("output {at} of element {index} must not be {n}"));
+        let nth = seen.entry(*index).or_default();
+        if outputs.get(index).and_then(|outputs| outputs.get(*nth)) != Some(n) {
+            return Err(format!("output {nth} of element {index} is not expected to be {n}"));
         }
-        *at += 1;
+        *nth += 1;
     }
     Ok(())
 }

@@ -175,7 +175,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_death_is_read_as_it_is_written() {
+    fn a_death_parses_from_what_it_displays() {
         for (point, _) in Point::ALL {
             let death = Death { point, nth: 7 };
             assert_eq!(death.to_string().parse(), Ok(death));

@@ -99,13 +99,13 @@ mod tests {
     }
 
     #[test]
-    fn a_seed_decides_all_that_goes_wrong() {
+    fn a_seed_determines_the_whole_schedule() {
         assert_eq!(Schedule::new(1, &bounds()), Schedule::new(1, &bounds()));
         assert_ne!(Schedule::new(1, &bounds()), Schedule::new(2, &bounds()));
     }
 
     #[test]
-    fn each_kind_comes_before_any_comes_twice() {
+    fn every_kind_occurs_before_any_occurs_twice() {
         let schedule = Schedule::new(3, &bounds());
         let kinds = FaultKind::value_variants();
         for kind in kinds {

@@ -15,7 +15,7 @@ pub fn hold(#[state] directory: String, n: u64, cx: &TaskContext) -> Result<u64>
     let runs = directory.join(format!("runs-{n}"));
     fs::OpenOptions::new().create(true).append(true).open(runs)?.write_all(b"x")?;
     note(directory, "started", n)?;
-    while !directory.join("open").exists() {
+    while !directory.join("released").exists() {
         if cx.is_cancelled() {
             note(directory, "cancelled", n)?;
             return Err(OperationError::fatal("cancelled"));
@@ -30,7 +30,7 @@ pub fn hold(#[state] directory: String, n: u64, cx: &TaskContext) -> Result<u64>
 pub async fn hold_later(#[state] directory: String, n: u64, cx: &TaskContext) -> Result<u64> {
     let directory = Path::new(&directory);
     note(directory, "started", n)?;
-    while !directory.join("open").exists() {
+    while !directory.join("released").exists() {
         tokio::select! {
             () = cx.cancelled() => {
                 note(directory, "cancelled", n)?;

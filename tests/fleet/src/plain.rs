@@ -93,3 +93,36 @@ impl Monoid for Concatenate {
         Ok(a)
     }
 }
+
+/// Each number three times.
+#[operation]
+pub fn thrice(n: u64) -> Vec<u64> {
+    vec![n; 3]
+}
+
+/// The numbers by which an operation knows its element.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Located {
+    /// The stage of the plan, from 0.
+    pub stage: u32,
+    /// The index of the element in the source, from 0.
+    pub index: u64,
+    /// The position of the element in the input of its stage, from 0.
+    pub position: u64,
+}
+
+/// Returns the numbers of its element.
+#[operation]
+pub fn locate(_n: u64, cx: &TaskContext) -> Located {
+    Located { stage: cx.stage(), index: cx.index(), position: cx.position() }
+}
+
+/// Fails at one position of its stage, with the numbers of that element.
+#[operation]
+pub fn fail_at_position(#[state] unwanted: u64, n: u64, cx: &TaskContext) -> Result<u64> {
+    if cx.position() == unwanted {
+        let (index, position) = (cx.index(), cx.position());
+        return Err(OperationError::fatal(format!("index {index}, position {position}")));
+    }
+    Ok(n)
+}

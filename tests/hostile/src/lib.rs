@@ -1,7 +1,7 @@
-//! Everything of Phalanx that reads bytes which somebody else wrote, as plain functions: driven by
-//! `tests/decoders.rs` on any compiler, and by `cargo fuzz` (see `fuzz/README.md`).
+//! Every decoder of untrusted bytes in Phalanx, as a plain function: `tests/decoders.rs` runs them on
+//! any compiler, and `cargo fuzz` on nightly (see `fuzz/README.md`).
 //!
-//! They must come back whatever they are given. What they say of it is of no interest.
+//! They must return for every input, with any outcome.
 
 mod messages;
 mod operations;
@@ -9,16 +9,16 @@ mod operations;
 pub use messages::*;
 pub use operations::{elements, state, steps};
 
-/// One decoder.
+/// A decoder to test.
 #[derive(Debug, Clone, Copy)]
 pub struct Target {
-    /// Its name, and that of its corpus.
+    /// The name of the decoder, and of the folder of its corpus.
     pub name: &'static str,
-    /// Decodes, and drops what comes of it.
+    /// Decodes the bytes and discards the outcome.
     pub decode: fn(&[u8]),
 }
 
-/// All of them.
+/// All decoders of untrusted bytes.
 pub const TARGETS: [Target; 10] = [
     Target { name: "task", decode: task },
     Target { name: "result", decode: result },
@@ -32,10 +32,10 @@ pub const TARGETS: [Target; 10] = [
     Target { name: "state", decode: state },
 ];
 
-/// What decoding so many bytes may hold of the memory at any one time.
+/// The most memory, in bytes, that decoding an input of this length may hold at any one time.
 ///
-/// The shortest things that a message can hold several of are empty strings: one byte on the wire,
-/// 24 in memory, up to three times that while their list grows.
+/// The worst case are empty strings: one byte each on the wire, 24 in memory, and up to three times
+/// that while their list grows.
 pub const fn bound(bytes: usize) -> usize {
     96 * bytes + (64 << 10)
 }

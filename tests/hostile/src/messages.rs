@@ -15,23 +15,23 @@ macro_rules! decoders {
 }
 
 decoders! {
-    /// What workers read from a task queue.
+    /// A task, which workers read from a task queue.
     task: TaskMessage,
-    /// What leaders read from workers.
+    /// The result of a task, which leaders read from their reply queue.
     result: ResultMessage,
-    /// What leaders read from workers.
+    /// A returned task, which leaders read from their reply queue.
     returned: Return,
-    /// What leaders read from workers.
+    /// A lease, which leaders read from their reply queue.
     lease: Lease,
-    /// What leaders read from workers.
+    /// A reply to a probe, which leaders read from their reply queue.
     probe_reply: ProbeReply,
-    /// What workers read from leaders.
+    /// A control message, which workers read from their control queue.
     control: Control,
-    /// What leaders read of workers.
+    /// An event, which leaders read from their event queue.
     event: Event,
 }
 
-/// What people read.
+/// A dead letter, which leaders and the command line read.
 pub fn dead_letter(bytes: &[u8]) {
     if let Ok(letter) = DeadLetter::decode(&Bytes::copy_from_slice(bytes)) {
         letter.elements().for_each(drop);

@@ -1,4 +1,4 @@
-//! What operations read: their elements and their state.
+//! The elements and the state of operations.
 
 use std::{collections::BTreeMap, sync::LazyLock, time::Duration};
 
@@ -9,26 +9,16 @@ use phalanx_core::{
 };
 use serde::{Deserialize, Serialize};
 
-/// As many elements as a chunk has.
+/// The elements and bytes of a worker's chunk.
 const CHUNK: u32 = 1_024;
 const CHUNK_BYTES: usize = 64 << 10;
 
-/// A bit of everything that a user's type is made of.
+/// A type with one of everything: unit, newtype and struct variants, lists, maps, options.
 #[derive(Debug, Clone, Serialize, Deserialize)]
 enum Shape {
-    /// Nothing.
     Point,
-    /// A type around another.
     Circle(f64),
-    /// Fields.
-    Polygon {
-        /// In a list.
-        corners: Vec<(i32, i32)>,
-        /// Or not.
-        name: Option<String>,
-        /// Other lists.
-        tags: BTreeMap<String, Vec<u8>>,
-    },
+    Polygon { corners: Vec<(i32, i32)>, name: Option<String>, tags: BTreeMap<String, Vec<u8>> },
 }
 
 #[operation(crate = phalanx_core)]
@@ -56,7 +46,7 @@ fn unit(#[state] table: BTreeMap<u64, Option<bool>>, _nothing: ()) -> bool {
     table.is_empty()
 }
 
-/// The steps whose elements and states are read.
+/// The operations whose elements and states are decoded.
 pub fn steps() -> &'static [StepReference] {
     static STEPS: LazyLock<Vec<StepReference>> = LazyLock::new(|| {
         let registry = Registry::global().expect("five operations of five names");
@@ -77,7 +67,7 @@ fn compile(step: &StepReference, state: &[u8]) -> Option<Box<dyn CompiledStep>> 
     Registry::global().ok()?.compile(&step).ok()
 }
 
-/// States that decode, in the order of [`steps`].
+/// A valid state for each of the [`steps`], in their order.
 fn states() -> &'static [Option<Vec<u8>>] {
     static STATES: LazyLock<Vec<Option<Vec<u8>>>> = LazyLock::new(|| {
         let zeros = |step| (0..64).map(|len| vec![0; len]).find(|s| compile(step, s).is_some());
@@ -86,8 +76,8 @@ fn states() -> &'static [Option<Vec<u8>>] {
     &STATES
 }
 
-/// A batch of elements of one of the operations, which the first byte chooses; the second and third
-/// say how many there are.
+/// A batch of elements of one operation. The first byte chooses the operation; the second and third
+/// are the number of elements.
 pub fn elements(bytes: &[u8]) {
     let [which, low, high, elements @ ..] = bytes else { return };
     let which = usize::from(*which) % steps().len();
@@ -108,7 +98,7 @@ pub fn elements(bytes: &[u8]) {
     }
 }
 
-/// The state of one of the operations, which the first byte chooses.
+/// The state of one operation, which the first byte chooses.
 pub fn state(bytes: &[u8]) {
     if let [which, state @ ..] = bytes {
         drop(compile(&steps()[usize::from(*which) % steps().len()], state));

@@ -1,6 +1,6 @@
-//! Decoders come back from whatever bytes, within a bound of memory and on a small stack.
+//! Decoders return for every input, within a bound of memory and on a small stack.
 //!
-//! One test in a binary of its own: the memory that is counted is that of the whole process.
+//! One test in a binary of its own, because it counts the memory of the whole process.
 
 use std::{
     fs,
@@ -15,35 +15,35 @@ use phalanx_hostile_tests::{TARGETS, Target, bound, steps};
 #[global_allocator]
 static MEMORY: PeakAlloc = PeakAlloc;
 
-/// Far less than any thread of ours has.
+/// Far smaller than the stack of any thread that decodes messages.
 const STACK: usize = 256 << 10;
-/// Inputs made up for each decoder. `PHALANX_HOSTILE_INPUTS` asks for more.
+/// Random inputs for each decoder. `PHALANX_HOSTILE_INPUTS` sets another number.
 const INPUTS: u64 = 5_000;
-/// `PHALANX_HOSTILE_SEED` chooses another.
+/// `PHALANX_HOSTILE_SEED` sets another seed.
 const SEED: u64 = 4;
 
-fn asked(name: &str, otherwise: u64) -> u64 {
-    std::env::var(name).map_or(otherwise, |text| text.parse().expect("a number"))
+fn variable(name: &str, default: u64) -> u64 {
+    std::env::var(name).map_or(default, |text| text.parse().expect("a number"))
 }
 
-/// What messages look like: each kind of them, and what was found to be of interest.
+/// Valid messages of each kind, and inputs that once caused failures.
 fn corpus(target: &Target) -> Vec<Vec<u8>> {
     let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../fuzz/corpus").join(target.name);
     let mut files: Vec<_> = fs::read_dir(&path)
         .unwrap_or_else(|error| panic!("{}: {error}", path.display()))
         .map(|entry| entry.unwrap().path())
         .collect();
-    // So that a seed means the same on each machine.
+    // Sorted, so that a seed yields the same inputs on every machine.
     files.sort();
     assert!(!files.is_empty(), "{} has no corpus", target.name);
     files.iter().map(|file| fs::read(file).unwrap()).collect()
 }
 
 #[test]
-fn no_bytes_cost_more_than_they_may() {
+fn no_input_makes_a_decoder_panic_or_exceed_its_memory_bound() {
     let (seed, inputs) =
-        (asked("PHALANX_HOSTILE_SEED", SEED), asked("PHALANX_HOSTILE_INPUTS", INPUTS));
-    // What is made once is not the price of a message.
+        (variable("PHALANX_HOSTILE_SEED", SEED), variable("PHALANX_HOSTILE_INPUTS", INPUTS));
+    // Built before the first measurement: the registry is not part of the cost of a message.
     assert_eq!(steps().len(), 5);
     let mut worst = Vec::new();
     for target in TARGETS {
@@ -58,14 +58,14 @@ fn no_bytes_cost_more_than_they_may() {
         let thread = thread::Builder::new().stack_size(STACK).spawn(run).unwrap();
         worst.push((target.name, thread.join().unwrap()));
     }
-    // Bytes held for each byte of a message, beyond the constant part.
+    // Bytes of memory for each byte of a message, beyond the constant part.
     #[expect(clippy::print_stdout, reason = "it is captured")]
     {
         println!("{worst:.1?}");
     }
 }
 
-/// Fails when the input costs too much; what it cost for each of its bytes.
+/// Decodes an input within its bound, and returns the bytes of memory for each of its bytes.
 fn check(target: &Target, input: &[u8]) -> f64 {
     let before = MEMORY.current_usage();
     MEMORY.reset_peak_usage();
@@ -73,17 +73,17 @@ fn check(target: &Target, input: &[u8]) -> f64 {
     let held = MEMORY.peak_usage().saturating_sub(before);
     let (name, hex) =
         (target.name, || input.iter().map(|b| format!("{b:02x}")).collect::<String>());
-    assert!(decoded.is_ok(), "{name} panics at {}", hex());
-    assert!(held <= bound(input.len()), "{name} takes {held} bytes for {}", hex());
+    assert!(decoded.is_ok(), "{name} panics for {}", hex());
+    assert!(held <= bound(input.len()), "{name} holds {held} bytes for {}", hex());
     held.saturating_sub(bound(0)) as f64 / input.len().max(1) as f64
 }
 
-/// A message of the corpus with something wrong, or nothing but noise.
+/// A damaged message of the corpus, or random bytes.
 fn damage(corpus: &[Vec<u8>], random: &mut fastrand::Rng) -> Vec<u8> {
     let mut bytes = corpus[random.usize(..corpus.len())].clone();
     if random.u8(..16) == 0 {
         bytes = (0..random.usize(..300)).map(|_| random.u8(..)).collect();
-        // Past the version: what follows is read.
+        // A valid version, so that the rest is decoded.
         bytes.splice(..0, [1, 0]);
     }
     for _ in 0..=random.u8(..4) {
@@ -92,14 +92,14 @@ fn damage(corpus: &[Vec<u8>], random: &mut fastrand::Rng) -> Vec<u8> {
         match random.u8(..8) {
             0 => bytes.truncate(at),
             1 => drop(bytes.drain(at..until)),
-            // Varints from small to impossible.
+            // A varint of any length, also of an invalid one.
             2 => drop(bytes.splice(at..until.min(at + 1), long(random))),
             3 => {
                 let other = &corpus[random.usize(..corpus.len())];
                 let from = random.usize(..=other.len());
                 bytes.splice(at..until, other[from..].iter().copied());
             }
-            // Many of what is there once.
+            // A part repeated many times.
             4 => {
                 let some = bytes[at..until].repeat(random.usize(..200));
                 bytes.splice(at..until, some);
@@ -115,7 +115,7 @@ fn damage(corpus: &[Vec<u8>], random: &mut fastrand::Rng) -> Vec<u8> {
     bytes
 }
 
-/// A length that nobody has.
+/// A varint that is far too large.
 fn long(random: &mut fastrand::Rng) -> Vec<u8> {
     let mut bytes = vec![0xff; random.usize(..10)];
     bytes.push(random.u8(..0x80));

@@ -11,7 +11,7 @@ const NAME: &str = "rabbitmq";
 const TAG_VARIABLE: &str = "PHALANX_TEST_RABBITMQ_TAG";
 const DEFAULT_TAG: &str = "4.3-management";
 /// Starts and removes the container. Outside the workspace, so it is named by its file.
-const HELPER: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/../tests/container/Cargo.toml");
+const HELPER: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/../tests/support/container/Cargo.toml");
 
 /// A container that is removed when this is dropped, or when this process ends.
 #[derive(Debug)]

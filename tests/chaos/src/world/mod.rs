@@ -40,14 +40,14 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_seed_decides_the_jobs_of_a_round() {
+    fn a_seed_determines_the_jobs_of_a_round() {
         assert_eq!(round(1, 2, 4, 6), round(1, 2, 4, 6));
         assert_ne!(round(1, 2, 4, 6), round(2, 2, 4, 6));
         assert_ne!(round(1, 2, 4, 6), round(1, 3, 4, 6));
     }
 
     #[tokio::test]
-    async fn jobs_of_all_kinds_are_right_where_nothing_goes_wrong() {
+    async fn jobs_of_every_kind_are_correct_without_faults() {
         let runtime = Runtime::builder().url("memory://").slots(2).connect().await.unwrap();
         for kind in Kind::ALL {
             for batch in [None, Some(1), Some(100)] {
@@ -61,7 +61,7 @@ mod tests {
     }
 
     #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-    async fn jobs_at_once_are_right_over_a_broker_that_misbehaves() {
+    async fn concurrent_jobs_are_correct_over_a_faulty_broker() {
         for seed in 0..4 {
             let broker = InMemoryBroker::with_faults(Faults::seeded(seed));
             broker.start_workers(4);

@@ -69,7 +69,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn what_is_lost_doubled_or_moved_is_seen() {
+    fn lost_duplicated_and_reordered_values_are_detected() {
         let of = |found: &[u64]| Verdict::of_order(&[1, 2, 2, 3], found);
         assert!(of(&[1, 2, 2, 3]).is_right());
         assert_eq!(of(&[1, 2, 3]), Verdict { lost: 1, ..Verdict::default() });

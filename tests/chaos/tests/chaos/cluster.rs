@@ -18,18 +18,18 @@ fn of_each_node(seed: u64, kind: FaultKind) -> Schedule {
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 #[ignore = "needs Docker"]
-async fn the_loss_of_any_node_of_a_cluster_costs_no_element() {
+async fn the_loss_of_any_cluster_node_costs_no_element() {
     survived(of_each_node(21, FaultKind::LoseNode), Place::Cluster).await;
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 #[ignore = "needs Docker"]
-async fn a_node_of_a_cluster_that_hangs_costs_no_element() {
+async fn a_hanging_cluster_node_costs_no_element() {
     survived(of_each_node(22, FaultKind::FreezeNode), Place::Cluster).await;
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 #[ignore = "needs Docker"]
-async fn a_node_that_is_cut_off_from_its_cluster_costs_no_element() {
+async fn a_partitioned_cluster_node_costs_no_element() {
     survived(of_each_node(23, FaultKind::PartNode), Place::Cluster).await;
 }

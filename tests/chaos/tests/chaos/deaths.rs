@@ -5,7 +5,7 @@ use phalanx_chaos::{Death, FaultKind, Point};
 use crate::{schedule, shared, survived};
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn a_worker_that_dies_at_any_point_costs_no_element() {
+async fn a_worker_killed_at_any_point_of_the_protocol_costs_no_element() {
     let mut schedule = schedule(1, &[FaultKind::KillWorker]);
     for nth in [1, 7] {
         let deaths = Point::COMMON.iter().map(|point| Death { point: *point, nth });
@@ -20,7 +20,7 @@ async fn a_worker_that_dies_at_any_point_costs_no_element() {
 /// Each of these comes only after another worker was lost: that one died too, with a task that now
 /// nobody has run.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn a_worker_that_dies_of_what_a_dead_one_left_costs_no_element() {
+async fn a_worker_killed_while_it_handles_a_redelivered_task_costs_no_element() {
     let mut schedule = schedule(2, &[FaultKind::KillWorker]);
     for point in [Point::Redelivered, Point::Returning, Point::Returned] {
         schedule.deaths.push(Death { point: Point::Operating, nth: 20 });
@@ -34,7 +34,7 @@ async fn a_worker_that_dies_of_what_a_dead_one_left_costs_no_element() {
 /// Some of its elements take longer than a worker may hold a delivery: nobody has them any more but
 /// who runs them.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn a_worker_that_dies_or_hangs_with_a_lease_costs_no_element() {
+async fn a_worker_that_dies_or_hangs_while_it_holds_a_lease_costs_no_element() {
     let mut schedule = schedule(4, &[FaultKind::SuspendWorker, FaultKind::KillWorkers]);
     schedule.deaths = (1..=3).map(|nth| Death { point: Point::Leasing, nth }).collect();
     let report = survived(schedule, shared()).await;

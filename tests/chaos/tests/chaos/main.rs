@@ -3,8 +3,8 @@
 mod brokers;
 mod cluster;
 mod deaths;
+mod faulty_operations;
 mod messages;
-mod misbehaving;
 mod network;
 mod processes;
 

@@ -5,7 +5,7 @@ use phalanx_chaos::FaultKind;
 use crate::{schedule, shared, survived};
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn what_is_said_twice_and_late_counts_once() {
+async fn duplicated_and_late_messages_count_once() {
     let mut schedule = schedule(8, &[FaultKind::Cut, FaultKind::KillWorker]);
     (schedule.echo, schedule.late) = (0.2, 0.1);
     let report = survived(schedule, shared()).await;

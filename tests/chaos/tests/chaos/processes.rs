@@ -7,7 +7,7 @@ use phalanx_chaos::{Fault, FaultKind, Party, Place, Schedule};
 use crate::{schedule, shared, survived};
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn workers_come_and_go_and_hang_and_no_element_is_lost() {
+async fn workers_that_die_drain_and_hang_cost_no_element() {
     let kinds = [
         FaultKind::KillWorker,
         FaultKind::KillWorkers,
@@ -19,7 +19,7 @@ async fn workers_come_and_go_and_hang_and_no_element_is_lost() {
 
 /// Each for longer than its connections live.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn leader_and_workers_that_hang_longer_than_heartbeats_lose_nothing() {
+async fn leaders_and_workers_suspended_longer_than_their_heartbeats_lose_no_element() {
     let mut schedule = schedule(4, &[FaultKind::SuspendLeader, FaultKind::SuspendWorker]);
     for (_, fault) in &mut schedule.faults {
         fault.length = Duration::from_secs(4 * crate::HEARTBEAT);
@@ -36,18 +36,18 @@ fn hangs(seed: u64, kind: FaultKind, party: Party) -> Schedule {
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 #[ignore = "takes minutes"]
-async fn a_leader_that_hangs_longer_than_every_timeout_loses_nothing() {
+async fn a_leader_suspended_longer_than_every_timeout_loses_no_element() {
     survived(hangs(24, FaultKind::SuspendLeader, Party::Leader), shared()).await;
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 #[ignore = "takes minutes"]
-async fn a_worker_that_hangs_longer_than_every_timeout_loses_nothing() {
+async fn a_worker_suspended_longer_than_every_timeout_loses_no_element() {
     survived(hangs(25, FaultKind::SuspendWorker, Party::Worker(0)), shared()).await;
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 #[ignore = "takes minutes"]
-async fn a_broker_that_hangs_longer_than_every_timeout_loses_nothing() {
+async fn a_broker_suspended_longer_than_every_timeout_loses_no_element() {
     survived(hangs(26, FaultKind::SuspendBroker, Party::Leader), Place::Own).await;
 }

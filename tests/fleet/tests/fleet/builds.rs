@@ -1,4 +1,4 @@
-//! Operations of several crates, and workers that are built differently from the leader.
+//! Operations of several crates, and workers of another build than the leader.
 
 use std::time::{Duration, Instant};
 
@@ -6,16 +6,13 @@ use phalanx::{Error, JobEvent, Runtime, Stall, error::Refusal, prelude::*};
 use phalanx_fixture_ops_a as ops_a;
 use phalanx_fixture_ops_b as ops_b;
 use phalanx_fleet_tests::*;
+use phalanx_test_support::soon;
 
-use crate::{
-    fleet::{AMBIGUOUS_WORKER, Fleet, OLDER_WORKER},
-    places::{assert_usable, everywhere},
-    soon,
-};
+use crate::support::{AMBIGUOUS_WORKER, Fleet, OLDER_WORKER, assert_usable, on_every_runtime};
 
 #[tokio::test]
-async fn operations_of_one_name_in_two_crates_are_not_mixed_up() {
-    everywhere(async |runtime: &Runtime| {
+async fn operations_with_the_same_name_in_two_crates_are_distinguished() {
+    on_every_runtime(async |runtime: &Runtime| {
         let a = IndexedStream::from(1..=3u64).map(ops_a::AddMillion).collect(runtime);
         let b = IndexedStream::from(1..=3u64).map(ops_b::AddMillion).collect(runtime);
         let (a, b) = tokio::join!(a, b);
@@ -27,9 +24,9 @@ async fn operations_of_one_name_in_two_crates_are_not_mixed_up() {
     .await;
 }
 
-/// What all workers refuse fails by name, after about ten seconds; what one of them can do is done.
+/// An operation that every worker refuses fails with the reason, after about ten seconds.
 #[tokio::test]
-async fn workers_of_another_build_refuse_what_they_do_not_have() {
+async fn workers_of_another_build_refuse_operations_that_they_lack() {
     let fleet = Fleet::new();
     let mut older = fleet.program(OLDER_WORKER, &[]);
     let line = older.started().await;
@@ -64,17 +61,17 @@ async fn workers_of_another_build_refuse_what_they_do_not_have() {
 }
 
 #[tokio::test]
-async fn a_job_that_is_refused_says_so_and_is_done_by_who_comes_in_time() {
+async fn a_refused_job_reports_a_stall_and_runs_once_a_suitable_worker_starts() {
     let fleet = Fleet::new();
     let mut older = fleet.program(OLDER_WORKER, &[]);
     older.started().await;
     let impatient = fleet.builder().stall_after(Duration::from_secs(1));
-    let runtime = soon("to connect", impatient.connect()).await.unwrap();
+    let runtime = soon("the connection", impatient.connect()).await.unwrap();
     let (job, sum) = IndexedStream::from(0..10u64).map(Triple).fold(Sum).start(&runtime).unwrap();
     let mut events = job.events();
     let stall = async {
         loop {
-            let event = events.next().await.expect("it is not over");
+            let event = events.next().await.expect("the job is running");
             if let JobEvent::Stalled(Stall::Refused { operation, .. }) = event {
                 return operation;
             }
@@ -90,12 +87,12 @@ async fn a_job_that_is_refused_says_so_and_is_done_by_who_comes_in_time() {
 }
 
 #[tokio::test]
-async fn a_worker_with_two_operations_of_one_name_serves_neither_and_names_both() {
+async fn a_worker_with_two_operations_of_one_name_exits_and_names_both() {
     let fleet = Fleet::new();
-    let (code, said) = fleet.program(AMBIGUOUS_WORKER, &[]).code().await;
-    assert_eq!(code, 3, "{said}");
-    assert!(said.contains("`fleet.twin`"), "{said}");
-    assert_eq!(said.matches("ambiguous-worker.rs:").count(), 2, "{said}");
-    assert_eq!(fleet.consumers(&fleet.task_queue()).await, None, "it made no queue");
+    let (code, stderr) = fleet.program(AMBIGUOUS_WORKER, &[]).exit().await;
+    assert_eq!(code, 3, "{stderr}");
+    assert!(stderr.contains("`fleet.twin`"), "{stderr}");
+    assert_eq!(stderr.matches("ambiguous-worker.rs:").count(), 2, "{stderr}");
+    assert_eq!(fleet.consumers(&fleet.task_queue()).await, None, "the worker declared no queue");
     fleet.end(Vec::new()).await;
 }

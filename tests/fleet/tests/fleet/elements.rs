@@ -1,4 +1,5 @@
-//! Elements and operations that fail, in memory and on a fleet: one clear error, or a value.
+//! Elements and operations that fail, in memory and on a fleet: each yields one clear error, or a
+//! value.
 
 use std::io;
 
@@ -9,19 +10,19 @@ use phalanx::{
 };
 use phalanx_fleet_tests::*;
 
-use crate::places::everywhere;
+use crate::support::on_every_runtime;
 
-/// The failure of an element that must have failed: operation, index, and what was said.
+/// The failed element of a job: operation, source index and error.
 fn failure(error: &Error) -> (&str, u64, &OperationError) {
     match error {
         Error::Execute(failure) => (&failure.operation, failure.index, &failure.error),
-        other => panic!("an element failed, but the error is {other:?}"),
+        other => panic!("expected the failure of an element, got {other:?}"),
     }
 }
 
 #[tokio::test]
-async fn nothing_comes_of_nothing() {
-    everywhere(async |runtime: &Runtime| {
+async fn an_empty_input_yields_empty_results() {
+    on_every_runtime(async |runtime: &Runtime| {
         let nothing = || IndexedStream::from(Vec::<u64>::new()).map(Triple);
         assert!(nothing().collect(runtime).await.unwrap().is_empty());
         assert_eq!(nothing().fold(Sum).run(runtime).await.unwrap(), 0);
@@ -34,8 +35,8 @@ async fn nothing_comes_of_nothing() {
 }
 
 #[tokio::test]
-async fn an_input_that_fails_midway_is_named_with_its_place() {
-    everywhere(async |runtime: &Runtime| {
+async fn an_input_error_is_reported_with_its_source_index() {
+    on_every_runtime(async |runtime: &Runtime| {
         let input = || {
             (0..1_000u64)
                 .map(|n| if n == 700 { Err(io::Error::other("disk on fire")) } else { Ok(n) })
@@ -53,15 +54,15 @@ async fn an_input_that_fails_midway_is_named_with_its_place() {
 }
 
 #[tokio::test]
-async fn an_element_that_does_not_serialize_is_named() {
-    everywhere(async |runtime: &Runtime| {
-        // As an input, on the leader.
+async fn an_element_that_fails_to_serialize_is_reported_with_its_source_index() {
+    on_every_runtime(async |runtime: &Runtime| {
+        // An input, on the leader.
         let input = IndexedStream::from((0..20).map(Superstitious)).map(TakeIn);
         let error = input.collect(runtime).await.unwrap_err();
         let Error::Input { index: 13, source, .. } = &error else { panic!("{error:?}") };
         assert!(source.to_string().contains("there is no 13"), "{source}");
 
-        // As an output, on a worker; all others are there.
+        // An output, on a worker; all other outputs arrive.
         let outputs = IndexedStream::from(0..20u64).map(GiveOut);
         let error = outputs.collect(runtime).await.unwrap_err();
         let (operation, index, reason) = failure(&error);
@@ -78,10 +79,10 @@ async fn an_element_that_does_not_serialize_is_named() {
     .await;
 }
 
-/// Each is refused by the worker that has it; none of the workers stays away for that.
+/// The worker that has the element refuses it, and does not back off.
 #[tokio::test]
-async fn an_element_that_does_not_deserialize_fails_alone_and_at_once() {
-    everywhere(async |runtime: &Runtime| {
+async fn an_element_that_fails_to_deserialize_fails_alone_and_without_delay() {
+    on_every_runtime(async |runtime: &Runtime| {
         let choices = || IndexedStream::from((0..200).map(Choosy)).map(Choose);
         let error = choices().collect(runtime).await.unwrap_err();
         let (operation, index, reason) = failure(&error);
@@ -95,8 +96,8 @@ async fn an_element_that_does_not_deserialize_fails_alone_and_at_once() {
 }
 
 #[tokio::test]
-async fn an_element_that_leaves_a_field_out_is_refused_and_never_corrupted() {
-    everywhere(async |runtime: &Runtime| {
+async fn an_element_with_a_skipped_field_is_refused_and_never_corrupted() {
+    on_every_runtime(async |runtime: &Runtime| {
         let input = IndexedStream::from((0..20).map(Gappy::new)).map(CloseGap);
         let error = input.collect(runtime).await.unwrap_err();
         let Error::Input { index: 13, source, .. } = &error else { panic!("{error:?}") };
@@ -125,8 +126,8 @@ async fn an_element_that_leaves_a_field_out_is_refused_and_never_corrupted() {
 }
 
 #[tokio::test]
-async fn an_error_of_an_operation_travels_as_itself() {
-    everywhere(async |runtime: &Runtime| {
+async fn an_error_of_an_operation_reaches_the_leader_with_its_type() {
+    on_every_runtime(async |runtime: &Runtime| {
         let error =
             IndexedStream::from(0..200u64).map(Decline { unwanted: 150 }).collect(runtime).await;
         let error = error.unwrap_err();
@@ -158,8 +159,8 @@ async fn an_error_of_an_operation_travels_as_itself() {
 }
 
 #[tokio::test]
-async fn a_panic_of_an_operation_fails_its_element_alone() {
-    everywhere(async |runtime: &Runtime| {
+async fn a_panic_in_an_operation_fails_only_its_element() {
+    on_every_runtime(async |runtime: &Runtime| {
         let error = IndexedStream::from(0..200u64).map(BlowUp { unwanted: 150 }).collect(runtime);
         let error = error.await.unwrap_err();
         let (operation, index, reason) = failure(&error);
@@ -180,8 +181,8 @@ async fn a_panic_of_an_operation_fails_its_element_alone() {
 }
 
 #[tokio::test]
-async fn what_is_transient_is_tried_again_and_succeeds() {
-    everywhere(async |runtime: &Runtime| {
+async fn a_transient_failure_is_retried_and_succeeds() {
+    on_every_runtime(async |runtime: &Runtime| {
         let all = IndexedStream::from(0..50u64).map(Stumble).collect(runtime).await.unwrap();
         assert_eq!(all, (0..50).collect::<Vec<_>>());
     })
@@ -189,8 +190,8 @@ async fn what_is_transient_is_tried_again_and_succeeds() {
 }
 
 #[tokio::test]
-async fn an_operation_past_its_timeout_fails_by_name() {
-    everywhere(async |runtime: &Runtime| {
+async fn an_operation_that_exceeds_its_timeout_fails_its_element() {
+    on_every_runtime(async |runtime: &Runtime| {
         let blocking =
             IndexedStream::from(0..20u64).map(NeverEnd { unwanted: 9 }).collect(runtime).await;
         let asynchronous =

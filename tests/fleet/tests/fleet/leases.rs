@@ -5,61 +5,59 @@ use std::time::Duration;
 use phalanx::{Job, JobEvent, Results, Runtime, prelude::*};
 use phalanx_fleet_tests::*;
 use phalanx_test_node::NodeOptions;
-
+use phalanx_test_support::soon;
 use rustix::process::Signal;
 
-use crate::{fleet::Fleet, meeting::Meeting, node, places::assert_usable, soon};
+use crate::support::{Fleet, Rendezvous, assert_usable, start_node};
 
-/// What the broker waits for an acknowledgement, and how often it looks: far less than it is made
-/// for.
+/// The broker's acknowledgement timeout, and how often the broker checks it. Its defaults are half
+/// an hour and a minute.
 const TIMEOUT: Duration = Duration::from_secs(2);
-const LOOKS: Duration = Duration::from_millis(500);
+const CHECK_INTERVAL: Duration = Duration::from_millis(500);
 
-fn impatient() -> NodeOptions {
+fn short_timeout() -> NodeOptions {
     NodeOptions::new()
         .config(format!("consumer_timeout = {}", TIMEOUT.as_millis()))
-        .advanced(format!("{{channel_tick_interval, {}}}", LOOKS.as_millis()))
+        .advanced(format!("{{channel_tick_interval, {}}}", CHECK_INTERVAL.as_millis()))
 }
 
 #[tokio::test]
-async fn an_operation_longer_than_the_acknowledgement_timeout_runs_once_and_nothing_waits_for_it() {
-    let node = node::start(impatient()).await;
+async fn an_operation_longer_than_the_acknowledgement_timeout_runs_once_and_blocks_no_other() {
+    let node = start_node(short_timeout()).await;
     let fleet = Fleet::at(node.url());
     let mut first = fleet.worker(&["--hold", "600ms"]);
     first.started().await;
-    let (runtime, meeting) = (fleet.lead().await, Meeting::new());
+    let (runtime, rendezvous) = (fleet.lead().await, Rendezvous::new());
     // One for each slot.
-    let long = IndexedStream::from(0..2u64).map(Hold { directory: meeting.place() }).batch(1);
-    let (_job, long) = long.ordered().start(&runtime).unwrap();
-    meeting.said("started", 2).await;
+    let (_job, long) = rendezvous.hold(&runtime, 2);
+    rendezvous.started(2).await;
 
-    // Behind them, at the only worker there is; then there is another.
+    // These are queued after them, at the only worker; then a second worker starts.
     let (_other, short) =
         IndexedStream::from(0..50u64).map(Triple).ordered().start(&runtime).unwrap();
     let mut second = fleet.worker(&["--hold", "600ms"]);
     second.started().await;
     let short: Vec<u64> =
-        soon("the short ones", short.map_ok(|(_, value)| value).try_collect()).await.unwrap();
+        soon("the short elements", short.map_ok(|(_, value)| value).try_collect()).await.unwrap();
     assert_eq!(short, (0..50).map(|n| 3 * n).collect::<Vec<_>>());
 
-    // The time is what is tried here: several times what the broker waits for.
+    // Not a wait for a condition: the operations must outlast the timeout several times.
     tokio::time::sleep(4 * TIMEOUT).await;
     assert_usable(&runtime).await;
-    meeting.open();
+    rendezvous.release();
     let long: Vec<u64> =
-        soon("the long ones", long.map_ok(|(_, value)| value).try_collect()).await.unwrap();
+        soon("the long elements", long.map_ok(|(_, value)| value).try_collect()).await.unwrap();
     assert_eq!(long, [0, 3]);
-    assert_eq!((meeting.runs(0), meeting.runs(1)), (1, 1));
+    assert_eq!((rendezvous.runs(0), rendezvous.runs(1)), (1, 1));
     runtime.close().await;
     fleet.end(vec![first, second]).await;
 }
 
-/// A leader whose workers hold nothing for long, and one element that a worker has leased.
-async fn leased(fleet: &Fleet, meeting: &Meeting) -> (Runtime, Job, Results<u64>) {
+/// A leader with a short hold, and a job of one element that a worker has leased.
+async fn leased(fleet: &Fleet, rendezvous: &Rendezvous) -> (Runtime, Job, Results<u64>) {
     let builder = fleet.builder().hold(Duration::from_secs(1));
-    let runtime = soon("to connect", builder.connect()).await.unwrap();
-    let held = IndexedStream::from(0..1u64).map(Hold { directory: meeting.place() });
-    let (job, results) = held.start(&runtime).unwrap();
+    let runtime = soon("the connection", builder.connect()).await.unwrap();
+    let (job, results) = rendezvous.hold(&runtime, 1);
     let mut events = job.events();
     let leased =
         async { while !matches!(events.next().await.unwrap(), JobEvent::TaskLeased { .. }) {} };
@@ -68,41 +66,41 @@ async fn leased(fleet: &Fleet, meeting: &Meeting) -> (Runtime, Job, Results<u64>
 }
 
 #[tokio::test]
-async fn what_a_worker_had_leased_is_done_by_others_when_it_dies() {
+async fn a_leased_task_is_reissued_when_its_worker_dies() {
     let fleet = Fleet::new();
     let mut worker = fleet.worker(&["--hold", "1s"]);
     worker.started().await;
-    let meeting = Meeting::new();
-    let (runtime, _job, results) = leased(&fleet, &meeting).await;
+    let rendezvous = Rendezvous::new();
+    let (runtime, _job, results) = leased(&fleet, &rendezvous).await;
     worker.signal(Signal::KILL);
     worker.ended().await;
     let mut other = fleet.worker(&["--hold", "1s"]);
     other.started().await;
-    meeting.ran(0, 2).await;
-    meeting.open();
-    let values: Vec<_> = soon("it", results.try_collect()).await.unwrap();
+    rendezvous.ran(0, 2).await;
+    rendezvous.release();
+    let values: Vec<_> = soon("the result", results.try_collect()).await.unwrap();
     assert_eq!(values, [(0, 0)]);
     runtime.close().await;
     fleet.end(vec![worker, other]).await;
 }
 
-/// It goes on as if nothing had been: what it answers counts, or what another did meanwhile.
+/// After it resumes, the worker sends its result; that one counts, or the one of the reissued copy.
 #[tokio::test]
-async fn what_a_worker_had_leased_counts_once_when_it_is_suspended_and_resumed() {
+async fn a_leased_task_counts_once_when_its_worker_is_suspended_and_resumed() {
     let fleet = Fleet::new();
     let mut worker = fleet.worker(&["--hold", "1s"]);
     worker.started().await;
-    let meeting = Meeting::new();
-    let (runtime, job, results) = leased(&fleet, &meeting).await;
+    let rendezvous = Rendezvous::new();
+    let (runtime, job, results) = leased(&fleet, &rendezvous).await;
     let mut events = job.events();
     worker.signal(Signal::STOP);
-    let given_up = async {
+    let reissued = async {
         while !matches!(events.next().await.unwrap(), JobEvent::TaskRepublished { .. }) {}
     };
-    soon("to be given up", given_up).await;
+    soon("the task to be reissued", reissued).await;
     worker.signal(Signal::CONT);
-    meeting.open();
-    let values: Vec<_> = soon("it", results.try_collect()).await.unwrap();
+    rendezvous.release();
+    let values: Vec<_> = soon("the result", results.try_collect()).await.unwrap();
     assert_eq!(values, [(0, 0)]);
     assert_usable(&runtime).await;
     runtime.close().await;

@@ -1,4 +1,4 @@
-//! Messages that nobody should have sent, and messages that the broker does not take.
+//! Garbage that strangers publish, and messages that are too large for the broker.
 
 use futures::future::join_all;
 use lapin::{BasicProperties, options::BasicPublishOptions, types::ShortString};
@@ -9,10 +9,11 @@ use phalanx::{
 };
 use phalanx_fleet_tests::*;
 use phalanx_test_node::NodeOptions;
+use phalanx_test_support::soon;
 
-use crate::{fleet::Fleet, meeting::Meeting, node, places::assert_usable, soon};
+use crate::support::{Fleet, Rendezvous, assert_usable, start_node};
 
-/// Nothing, noise, what begins like a message, and what is long.
+/// Empty, short and long bodies, some of which begin like a message.
 fn garbage() -> Vec<Vec<u8>> {
     let noise = (0..4_000u32).map(|n| (n.wrapping_mul(2_654_435_761) >> 13) as u8).collect();
     vec![
@@ -25,7 +26,7 @@ fn garbage() -> Vec<Vec<u8>> {
     ]
 }
 
-/// As strangers send it, and as if it came from one of us.
+/// Properties as strangers send them, and as leaders and workers do.
 fn disguises(leader: &str) -> Vec<BasicProperties> {
     let typed = |kind: &str| {
         BasicProperties::default()
@@ -43,14 +44,14 @@ fn disguises(leader: &str) -> Vec<BasicProperties> {
 }
 
 #[tokio::test]
-async fn garbage_harms_nobody() {
+async fn garbage_messages_affect_no_job() {
     let (fleet, mut workers) = Fleet::with_workers(2).await;
     let runtime = fleet.lead().await;
-    let meeting = Meeting::new();
+    let rendezvous = Rendezvous::new();
     let leader = runtime.leader().to_string();
-    let held = IndexedStream::from(0..20u64).map(Hold { directory: meeting.place() });
+    let held = IndexedStream::from(0..20u64).map(Hold { directory: rendezvous.directory() });
     let (_job, results) = held.ordered().start(&runtime).unwrap();
-    meeting.said("started", 2).await;
+    rendezvous.started(2).await;
 
     let channel = fleet.raw().await.create_channel().await.unwrap();
     let targets = [
@@ -76,34 +77,33 @@ async fn garbage_harms_nobody() {
             }
         }
     }
-    meeting.open();
+    rendezvous.release();
     let values: Vec<u64> =
         soon("all", results.map_ok(|(_, value)| value).try_collect()).await.unwrap();
     assert_eq!(values, (0..20).map(|n| 3 * n).collect::<Vec<_>>());
     assert_usable(&runtime).await;
     for worker in &mut workers {
         worker.signal(rustix::process::Signal::TERM);
-        let (code, said) = worker.code().await;
-        assert_eq!(code, 0, "{said}");
+        worker.exited_cleanly().await;
     }
     runtime.close().await;
     fleet.end(workers).await;
 }
 
-/// The limit is far below the size of a batch, and an element is above it.
+/// The broker's limit is far below the size of a batch, and one element exceeds it.
 #[tokio::test]
-async fn only_what_is_itself_too_large_for_the_broker_fails() {
+async fn only_an_element_that_is_itself_too_large_for_the_broker_fails() {
     const LIMIT: u64 = 65_536;
-    let node = node::start(NodeOptions::new().config(format!("max_message_size = {LIMIT}"))).await;
+    let node = start_node(NodeOptions::new().config(format!("max_message_size = {LIMIT}"))).await;
     let fleet = Fleet::at(node.url());
     let mut worker = fleet.worker(&[]);
     worker.started().await;
     let runtime = fleet.lead().await;
 
-    // Inputs: 200 of 1 KB fit each, all together do not; one never does.
+    // Inputs: each of 1 kB fits, 200 of them do not fit together, and one never fits.
     let text = |n: u64| "x".repeat(if n == 77 { 100_000 } else { 1_000 });
     let texts = move || IndexedStream::from((0..200u64).map(text)).map(Measure);
-    let error = soon("the large one", texts().collect(&runtime)).await.unwrap_err();
+    let error = soon("the failure", texts().collect(&runtime)).await.unwrap_err();
     match &error {
         Error::Execute(failure) => {
             assert_eq!((failure.index, failure.error.kind()), (77, ErrorKind::TooLarge), "{error}");
@@ -119,12 +119,12 @@ async fn only_what_is_itself_too_large_for_the_broker_fails() {
     let whole = texts().batch(200).on_failure(OnFailure::Skip).collect(&runtime);
     assert_eq!(soon("the rest of large tasks", whole).await.unwrap(), [1_000; 199]);
 
-    // Outputs: the same.
+    // Outputs of the same sizes.
     let lengths = || {
         let lengths = (0..200u64).map(|n| if n == 77 { 100_000 } else { 1_000 });
         IndexedStream::from(lengths).map(Inflate)
     };
-    let error = soon("the large one", lengths().collect(&runtime)).await.unwrap_err();
+    let error = soon("the failure", lengths().collect(&runtime)).await.unwrap_err();
     let Error::Execute(failure) = &error else { panic!("{error:?}") };
     assert_eq!((failure.index, failure.error.kind()), (77, ErrorKind::TooLarge), "{error}");
     assert!(failure.error.to_string().contains("65536"), "{error}");
@@ -132,14 +132,14 @@ async fn only_what_is_itself_too_large_for_the_broker_fails() {
     let rest = soon("the rest", rest).await.unwrap();
     assert_eq!(rest.iter().map(String::len).collect::<Vec<_>>(), [1_000; 199]);
 
-    // A fold whose value is too large for a message, but not for the leader.
+    // The value of this fold is too large for a message; the leader combines it.
     let words = IndexedStream::from(0..20_000u64).map(Word).fold(Concatenate).run(&runtime);
     let expected: String = (0..20_000).map(|n| format!("{n},")).collect();
     assert!(expected.len() as u64 > LIMIT);
     assert!(soon("the words", words).await.unwrap() == expected);
 
     let usable = (0..2).map(|_| assert_usable(&runtime));
-    soon("others", join_all(usable)).await;
+    soon("other jobs", join_all(usable)).await;
     runtime.close().await;
     fleet.end(vec![worker]).await;
 }

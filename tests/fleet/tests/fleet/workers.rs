@@ -1,66 +1,68 @@
-//! Workers that die, end, and come.
+//! Workers that are killed, crash, drain and start.
 
 use std::time::Duration;
 
-use phalanx::{Error, Job, Runtime, error::ErrorKind, prelude::*};
+use phalanx::{Error, Results, error::ErrorKind, prelude::*};
 use phalanx_fleet_tests::*;
 use phalanx_test_node::NodeOptions;
+use phalanx_test_support::soon;
 use rustix::process::Signal;
 use tokio::time::Instant;
 
-use crate::{fleet::Fleet, meeting::Meeting, node, places::assert_usable, soon};
+use crate::support::{Fleet, Rendezvous, assert_usable, start_node, with_node};
 
-/// Elements that are held, one to a task.
-fn held(runtime: &Runtime, meeting: &Meeting, count: u64) -> (Job, phalanx::Results<u64>) {
-    let held = IndexedStream::from(0..count).map(Hold { directory: meeting.place() });
-    held.batch(1).ordered().start(runtime).unwrap()
-}
-
-/// Whether all of them came, each once and in order.
-async fn assert_all(results: phalanx::Results<u64>, count: u64) {
+/// Fails unless the job of [`Rendezvous::hold`] yields every result once and in order.
+async fn assert_all(results: Results<u64>, count: u64) {
     let values: Vec<u64> =
-        soon("all", results.map_ok(|(_, value)| value).try_collect()).await.unwrap();
+        soon("all results", results.map_ok(|(_, value)| value).try_collect()).await.unwrap();
     assert_eq!(values, (0..count).map(|n| 3 * n).collect::<Vec<_>>());
 }
 
 #[tokio::test]
-async fn what_a_killed_worker_held_is_done_by_others() {
+async fn tasks_of_a_killed_worker_run_on_other_workers() {
     let (fleet, mut workers) = Fleet::with_workers(2).await;
-    let (runtime, meeting) = (fleet.lead().await, Meeting::new());
-    let (_job, results) = held(&runtime, &meeting, 20);
-    meeting.said_by("started", &workers[0].id()).await;
-    meeting.said_by("started", &workers[1].id()).await;
+    let (runtime, rendezvous) = (fleet.lead().await, Rendezvous::new());
+    let (_job, results) = rendezvous.hold(&runtime, 20);
+    rendezvous.started_in(&workers[0].id()).await;
+    rendezvous.started_in(&workers[1].id()).await;
     workers[0].signal(Signal::KILL);
     workers[0].ended().await;
-    meeting.open();
+    rendezvous.release();
     assert_all(results, 20).await;
     runtime.close().await;
     fleet.end(workers).await;
 }
 
 #[tokio::test]
-async fn when_all_workers_are_killed_others_go_on() {
+async fn a_job_continues_on_new_workers_after_all_were_killed() {
     let (fleet, mut workers) = Fleet::with_workers(2).await;
-    let (runtime, meeting) = (fleet.lead().await, Meeting::new());
-    let (_job, results) = held(&runtime, &meeting, 20);
-    meeting.said("started", 4).await;
+    let (runtime, rendezvous) = (fleet.lead().await, Rendezvous::new());
+    let (_job, results) = rendezvous.hold(&runtime, 20);
+    rendezvous.started(4).await;
     for worker in &mut workers {
         worker.signal(Signal::KILL);
         worker.ended().await;
     }
     let newcomers = [fleet.worker(&[]), fleet.worker(&[])];
-    // In all their slots; what the dead had is run by children of theirs.
-    meeting.begun(4 + 4).await;
-    meeting.open();
+    // In all four slots; tasks of the killed workers run isolated, in child processes.
+    rendezvous.started_times(4 + 4).await;
+    rendezvous.release();
     assert_all(results, 20).await;
     workers.extend(newcomers);
     runtime.close().await;
     fleet.end(workers).await;
 }
 
-/// In the midst of large batches and of combinations, again and again.
-#[tokio::test]
-async fn a_fold_is_exact_while_workers_die_and_come() {
+/// How a test ends a worker that runs tasks.
+#[derive(Clone, Copy)]
+enum End {
+    Kill,
+    Drain,
+}
+
+/// Ends workers in the middle of large batches and of combinations. The order of the words shows in
+/// the value of the fold.
+async fn assert_fold_survives(end: End) {
     const COUNT: u64 = 6_000;
     let (fleet, mut workers) = Fleet::with_workers(2).await;
     let runtime = fleet.lead().await;
@@ -70,30 +72,52 @@ async fn a_fold_is_exact_while_workers_die_and_come() {
     for (victim, done) in [(0, 300), (1, 1_500), (0, 3_000)] {
         let moved = progress.wait_for(|progress| progress.done >= done);
         soon("progress", moved).await.unwrap();
-        workers[victim].signal(Signal::KILL);
-        workers[victim].ended().await;
-        workers[victim] = fleet.worker(&[]);
+        let mut ending = std::mem::replace(&mut workers[victim], fleet.worker(&[]));
+        match end {
+            End::Kill => {
+                ending.signal(Signal::KILL);
+                ending.ended().await;
+            }
+            End::Drain => {
+                ending.signal(Signal::TERM);
+                let signalled = Instant::now();
+                ending.exited_cleanly().await;
+                // Far below the grace period of 30 seconds, far above the length of a task.
+                let took = signalled.elapsed();
+                assert!(took < Duration::from_secs(20), "the worker drained for {took:?}");
+            }
+        }
     }
     let expected: String = (0..COUNT).map(|n| format!("{},", 3 * n)).collect();
-    assert!(soon("the words", folded).await.unwrap() == expected, "words were lost or moved");
+    let folded = soon("the words", folded).await.unwrap();
+    assert!(folded == expected, "words are missing or out of order");
     runtime.close().await;
     fleet.end(workers).await;
 }
 
 #[tokio::test]
-async fn a_worker_that_is_told_to_end_finishes_what_runs_and_gives_back_the_rest() {
+async fn a_fold_is_exact_while_workers_are_killed_and_replaced() {
+    assert_fold_survives(End::Kill).await;
+}
+
+#[tokio::test]
+async fn a_fold_is_exact_while_workers_drain_and_are_replaced() {
+    assert_fold_survives(End::Drain).await;
+}
+
+#[tokio::test]
+async fn a_draining_worker_finishes_running_tasks_and_returns_the_rest() {
     let (fleet, mut workers) = Fleet::with_workers(1).await;
-    let (runtime, meeting) = (fleet.lead().await, Meeting::new());
-    let (_job, results) = held(&runtime, &meeting, 20);
-    meeting.said("started", 2).await;
+    let (runtime, rendezvous) = (fleet.lead().await, Rendezvous::new());
+    let (_job, results) = rendezvous.hold(&runtime, 20);
+    rendezvous.started(2).await;
     workers[0].signal(Signal::TERM);
     assert!(workers[0].line().await.unwrap().contains("draining"));
     let newcomer = fleet.worker(&[]);
-    // Those that the first one held back, and gave back.
-    meeting.said_by("started", &newcomer.id()).await;
-    meeting.open();
-    let (code, said) = workers[0].code().await;
-    assert_eq!(code, 0, "{said}");
+    // Tasks that the draining worker had prefetched and has returned.
+    rendezvous.started_in(&newcomer.id()).await;
+    rendezvous.release();
+    workers[0].exited_cleanly().await;
     assert_all(results, 20).await;
     workers.push(newcomer);
     runtime.close().await;
@@ -101,51 +125,50 @@ async fn a_worker_that_is_told_to_end_finishes_what_runs_and_gives_back_the_rest
 }
 
 #[tokio::test]
-async fn what_outlasts_the_grace_period_is_told_to_end_and_run_elsewhere() {
+async fn tasks_that_outlast_the_grace_period_are_cancelled_and_run_elsewhere() {
     let fleet = Fleet::new();
     let mut brief = fleet.worker(&["--grace", "300ms"]);
     brief.started().await;
-    let (runtime, meeting) = (fleet.lead().await, Meeting::new());
-    let (_job, results) = held(&runtime, &meeting, 6);
-    meeting.said("started", 2).await;
+    let (runtime, rendezvous) = (fleet.lead().await, Rendezvous::new());
+    let (_job, results) = rendezvous.hold(&runtime, 6);
+    rendezvous.started(2).await;
     brief.signal(Signal::TERM);
-    meeting.said("cancelled", 2).await;
-    let (code, said) = brief.code().await;
-    assert_eq!(code, 0, "{said}");
+    rendezvous.cancelled(2).await;
+    brief.exited_cleanly().await;
     let newcomer = fleet.worker(&[]);
-    meeting.said_by("started", &newcomer.id()).await;
-    meeting.open();
+    rendezvous.started_in(&newcomer.id()).await;
+    rendezvous.release();
     assert_all(results, 6).await;
     runtime.close().await;
     fleet.end(vec![brief, newcomer]).await;
 }
 
 #[tokio::test]
-async fn an_element_that_ends_its_process_costs_one_worker_and_is_named() {
+async fn an_element_that_crashes_its_process_costs_one_worker_and_is_reported() {
     let (fleet, mut workers) = Fleet::with_workers(3).await;
     let runtime = fleet.lead().await;
-    for (how, said) in [("abort", "SIGABRT"), ("overflow", "SIG"), ("exit", "code 7")] {
+    for (how, reason) in [("abort", "SIGABRT"), ("overflow", "SIG"), ("exit", "code 7")] {
         let perish = Perish { how: how.to_owned(), unwanted: 613 };
         let numbers = IndexedStream::from(0..1_000u64).try_map(perish).batch(200);
-        let numbers = soon("all", numbers.collect(&runtime)).await.unwrap();
+        let numbers = soon("all results", numbers.collect(&runtime)).await.unwrap();
         for (n, number) in (0..).zip(numbers) {
             match number {
                 Ok(number) => assert_eq!(number, n),
                 Err(error) => {
                     assert_eq!((n, error.kind()), (613, ErrorKind::Crash), "{error}");
-                    assert!(error.to_string().contains(said), "{error}");
+                    assert!(error.to_string().contains(reason), "{error}");
                 }
             }
         }
         let mut ended = 0;
         for worker in &mut workers {
-            if worker.is_over() {
+            if worker.has_ended() {
                 ended += 1;
                 *worker = fleet.worker(&[]);
                 worker.started().await;
             }
         }
-        assert!(ended <= 1, "{ended} workers ended by {how}");
+        assert!(ended <= 1, "{how} ended {ended} workers");
     }
     assert_usable(&runtime).await;
     runtime.close().await;
@@ -153,51 +176,26 @@ async fn an_element_that_ends_its_process_costs_one_worker_and_is_named() {
 }
 
 #[tokio::test]
-async fn workers_that_are_told_to_end_under_load_lose_nothing_and_run_nothing_twice() {
-    const COUNT: u64 = 6_000;
-    let (fleet, mut workers) = Fleet::with_workers(2).await;
-    let runtime = fleet.lead().await;
-    let words = IndexedStream::from(0..COUNT).map(Dawdle { micros: 400 }).map(Word);
-    let (job, folded) = words.fold(Concatenate).start(&runtime).unwrap();
-    let mut progress = job.progress();
-    for (victim, done) in [(0, 300), (1, 1_500), (0, 3_000)] {
-        let moved = progress.wait_for(|progress| progress.done >= done);
-        soon("progress", moved).await.unwrap();
-        let newcomer = fleet.worker(&[]);
-        let mut ends = std::mem::replace(&mut workers[victim], newcomer);
-        ends.signal(Signal::TERM);
-        let told = Instant::now();
-        let (code, said) = ends.code().await;
-        assert_eq!(code, 0, "{said}");
-        assert!(told.elapsed() < Duration::from_secs(10), "it waited for more than what ran");
-    }
-    let expected: String = (0..COUNT).map(|n| format!("{},", 3 * n)).collect();
-    assert!(soon("the words", folded).await.unwrap() == expected, "words were lost or moved");
-    runtime.close().await;
-    fleet.end(workers).await;
-}
-
-#[tokio::test]
-async fn a_worker_ends_within_its_grace_period_while_its_broker_is_down() {
+async fn a_worker_exits_within_its_grace_period_while_the_broker_is_down() {
     const GRACE: Duration = Duration::from_secs(6);
-    let node = node::start(NodeOptions::new()).await;
+    let node = start_node(NodeOptions::new()).await;
     let fleet = Fleet::at(node.url());
     let mut worker = fleet.worker(&["--grace", "6s"]);
     worker.started().await;
-    let (runtime, meeting) = (fleet.lead().await, Meeting::new());
-    let (_job, results) = held(&runtime, &meeting, 10);
-    meeting.said("started", 2).await;
-    // Until the queue is safe: see the restarts of brokers.
+    let (runtime, rendezvous) = (fleet.lead().await, Rendezvous::new());
+    let (_job, results) = rendezvous.hold(&runtime, 10);
+    rendezvous.started(2).await;
+    // The broker may lose a queue that was declared less than five seconds ago: see `brokers`.
     tokio::time::sleep(Duration::from_secs(5)).await;
-    let (node, ()) = node::with(node, |node| node.kill().unwrap()).await;
+    let (node, ()) = with_node(node, |node| node.kill().unwrap()).await;
     worker.signal(Signal::TERM);
-    let told = Instant::now();
-    let (code, said) = worker.code().await;
-    assert_eq!(code, 0, "{said}");
+    let signalled = Instant::now();
+    worker.exited_cleanly().await;
     // The slack is for a busy machine.
-    assert!(told.elapsed() < GRACE + Duration::from_secs(2), "it took {:?}", told.elapsed());
-    let (_node, ()) = node::with(node, |node| node.restart().unwrap()).await;
-    meeting.open();
+    let took = signalled.elapsed();
+    assert!(took < GRACE + Duration::from_secs(5), "the worker drained for {took:?}");
+    let (_node, ()) = with_node(node, |node| node.restart().unwrap()).await;
+    rendezvous.release();
     let newcomer = fleet.worker(&[]);
     assert_all(results, 10).await;
     runtime.close().await;
@@ -205,17 +203,17 @@ async fn a_worker_ends_within_its_grace_period_while_its_broker_is_down() {
 }
 
 #[tokio::test]
-async fn a_second_signal_ends_a_worker_at_once() {
+async fn a_second_signal_ends_a_draining_worker_immediately() {
     let (fleet, mut workers) = Fleet::with_workers(1).await;
-    let (runtime, meeting) = (fleet.lead().await, Meeting::new());
-    let (_job, results) = held(&runtime, &meeting, 6);
-    meeting.said("started", 2).await;
+    let (runtime, rendezvous) = (fleet.lead().await, Rendezvous::new());
+    let (_job, results) = rendezvous.hold(&runtime, 6);
+    rendezvous.started(2).await;
     workers[0].signal(Signal::TERM);
     assert!(workers[0].line().await.unwrap().contains("draining"));
     workers[0].signal(Signal::TERM);
-    let (code, said) = workers[0].code().await;
-    assert_eq!(code, 5, "{said}");
-    meeting.open();
+    let (code, stderr) = workers[0].exit().await;
+    assert_eq!(code, 5, "{stderr}");
+    rendezvous.release();
     workers.push(fleet.worker(&[]));
     assert_all(results, 6).await;
     runtime.close().await;
@@ -223,7 +221,7 @@ async fn a_second_signal_ends_a_worker_at_once() {
 }
 
 #[tokio::test]
-async fn a_worker_whose_threads_all_hang_ends_and_its_elements_fail_by_name() {
+async fn a_worker_whose_threads_all_hang_exits_and_its_elements_fail() {
     let (fleet, mut workers) = Fleet::with_workers(1).await;
     let runtime = fleet.lead().await;
     for _ in 0..2 {
@@ -232,9 +230,9 @@ async fn a_worker_whose_threads_all_hang_ends_and_its_elements_fail_by_name() {
         let Error::Execute(failure) = &error else { panic!("{error:?}") };
         assert_eq!((failure.index, failure.error.kind()), (1, ErrorKind::Timeout), "{error}");
     }
-    let (code, said) = workers[0].code().await;
-    assert_eq!(code, 4, "{said}");
-    assert!(said.contains("gave up 2 of its threads"), "{said}");
+    let (code, stderr) = workers[0].exit().await;
+    assert_eq!(code, 4, "{stderr}");
+    assert!(stderr.contains("gave up 2 of its threads"), "{stderr}");
     workers.push(fleet.worker(&[]));
     assert_usable(&runtime).await;
     runtime.close().await;
@@ -242,7 +240,7 @@ async fn a_worker_whose_threads_all_hang_ends_and_its_elements_fail_by_name() {
 }
 
 #[tokio::test]
-async fn what_a_worker_cannot_use_is_told_by_its_exit_code() {
+async fn unusable_worker_arguments_have_exit_codes_of_their_own() {
     let fleet = Fleet::new();
     let taken = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
     let taken = taken.local_addr().unwrap().to_string();
@@ -251,23 +249,24 @@ async fn what_a_worker_cannot_use_is_told_by_its_exit_code() {
         (&["--pool", "No Pool"], 2, "invalid pool name"),
         (&["--health", &taken], 6, &taken[..]),
     ] {
-        let (code, said) = fleet.worker(flags).code().await;
-        assert_eq!(code, expected, "{said}");
-        assert!(said.contains(words), "{said}");
+        let (code, stderr) = fleet.worker(flags).exit().await;
+        assert_eq!(code, expected, "{stderr}");
+        assert!(stderr.contains(words), "{stderr}");
     }
     fleet.end(Vec::new()).await;
 }
 
 #[tokio::test]
-async fn a_job_without_workers_says_so_and_is_done_when_they_come() {
+async fn a_job_without_workers_reports_a_stall_and_runs_once_one_starts() {
     let fleet = Fleet::new();
     let impatient = fleet.builder().stall_after(Duration::from_secs(1));
-    let runtime = soon("to connect", impatient.connect()).await.unwrap();
+    let runtime = soon("the connection", impatient.connect()).await.unwrap();
     let (job, sum) = IndexedStream::from(0..10u64).fold(Sum).start(&runtime).unwrap();
     let mut events = job.events();
     let stall = async {
         loop {
-            if let phalanx::JobEvent::Stalled(stall) = events.next().await.expect("it is not over")
+            if let phalanx::JobEvent::Stalled(stall) =
+                events.next().await.expect("the job is running")
             {
                 return stall.to_string();
             }

@@ -1,0 +1,199 @@
+//! Operations that misbehave at one element: it fails by its name, and no other is lost, neither of
+//! its batch nor of another job.
+
+use std::{ops::AsyncFn, time::Duration};
+
+use phalanx::{
+    Error, Runtime,
+    error::{ErrorKind, ExecuteError},
+    prelude::*,
+};
+use phalanx_chaos::{MemoryLimit, Workers, misbehaving::*};
+
+use crate::test_url;
+
+/// Most are in one batch with the one at fault.
+const COUNT: u64 = 300;
+const AT: u64 = 137;
+/// Nothing here takes so long on any machine.
+const PATIENCE: Duration = Duration::from_secs(300);
+
+/// Runs a test on a fleet of two workers; returns how many of them ended by themselves.
+async fn on_a_fleet(test: impl AsyncFn(&Runtime)) -> usize {
+    let workers = Workers::start(env!("CARGO_BIN_EXE_chaos").into(), test_url(), 2).await.unwrap();
+    on_these(&workers, test).await
+}
+
+async fn on_these(workers: &Workers, test: impl AsyncFn(&Runtime)) -> usize {
+    let builder = Runtime::builder().url(test_url()).namespace(workers.namespace());
+    let runtime = builder.connect().await.unwrap();
+    let neighbour = IndexedStream::from(0..COUNT).map(Fail { at: u64::MAX }).batch(1);
+    let (_job, neighbour) = neighbour.count().start(&runtime).unwrap();
+    tokio::time::timeout(PATIENCE, test(&runtime)).await.expect("it takes too long");
+    assert_eq!(neighbour.await.unwrap(), COUNT);
+    runtime.close().await;
+    workers.end().await;
+    workers.sweep().await.unwrap();
+    workers.report().problems().len()
+}
+
+fn numbers() -> IndexedStream<u64> {
+    IndexedStream::from(0..COUNT).batch(100)
+}
+
+fn all_but_one() -> Vec<u64> {
+    (0..COUNT).filter(|n| *n != AT).collect()
+}
+
+/// What is said of the element at fault.
+fn at_fault(error: Error) -> ExecuteError {
+    let Error::Execute(failure) = error else { panic!("{error:?}") };
+    assert_eq!(failure.index, AT, "{failure:?}");
+    *failure
+}
+
+/// The element at fault fails the job by its name, or is left out, or becomes a value.
+macro_rules! fails_alone {
+    ($runtime:expr, $operation:ident, $kind:pat, $says:expr) => {{
+        let failing = || numbers().map($operation { at: AT });
+        let failure = at_fault(failing().collect($runtime).await.unwrap_err());
+        assert!(matches!(failure.error.kind(), $kind), "{failure:?}");
+        assert!(failure.error.to_string().contains($says), "{failure:?}");
+        assert!(failure.operation.ends_with(stringify!($operation)), "{failure:?}");
+        let rest = failing().on_failure(OnFailure::Skip).collect($runtime).await.unwrap();
+        assert_eq!(rest, all_but_one());
+        let values = numbers().try_map($operation { at: AT }).collect($runtime).await.unwrap();
+        let failed = values.iter().enumerate().filter(|(_, value)| value.is_err());
+        assert_eq!(failed.map(|(index, _)| index as u64).collect::<Vec<_>>(), [AT]);
+    }};
+}
+
+#[tokio::test]
+async fn errors_and_panics_of_any_kind_fail_one_element() {
+    let ended = on_a_fleet(async |runtime: &Runtime| {
+        fails_alone!(runtime, Fail, ErrorKind::Fatal, "it will not do");
+        fails_alone!(runtime, FailForNow, ErrorKind::Transient, "not now");
+        fails_alone!(runtime, PanicWithANumber, ErrorKind::Panic, "a value that is not a string");
+        fails_alone!(runtime, DropBadly, ErrorKind::Panic, "dropped and broken");
+        fails_alone!(runtime, PanicBadly, ErrorKind::Panic, "a value that is not a string");
+    })
+    .await;
+    assert_eq!(ended, 0, "no worker ends of an error or a panic");
+}
+
+#[tokio::test]
+async fn an_output_that_fails_to_serialize_fails_alone() {
+    let ended = on_a_fleet(async |runtime: &Runtime| {
+        let hiding = || numbers().map(Hide { at: AT });
+        let failure = at_fault(hiding().collect(runtime).await.unwrap_err());
+        assert!(failure.error.to_string().contains("it hides"), "{failure:?}");
+        let rest = hiding().on_failure(OnFailure::Skip).collect(runtime).await.unwrap();
+        assert_eq!(rest.into_iter().map(|shy| shy.number).collect::<Vec<_>>(), all_but_one());
+    })
+    .await;
+    assert_eq!(ended, 0);
+}
+
+/// Whoever understands an element runs it; who does not names it.
+#[tokio::test]
+async fn an_input_that_only_some_workers_can_decode_affects_no_other_element() {
+    let ended = on_a_fleet(async |runtime: &Runtime| {
+        let foreign = IndexedStream::from((0..COUNT).map(Foreign)).batch(20).map(Understand);
+        let values = foreign.on_failure(OnFailure::Skip).collect(runtime).await.unwrap();
+        let clear: Vec<u64> = (0..COUNT).filter(|n| n % 10 != 0).collect();
+        let found: Vec<u64> = values.into_iter().filter(|n| n % 10 != 0).collect();
+        assert_eq!(found, clear);
+        let foreign = IndexedStream::from((0..COUNT).map(Foreign)).batch(20).try_map(Understand);
+        for (n, value) in (0..).zip(foreign.collect(runtime).await.unwrap()) {
+            match value {
+                Ok(value) => assert_eq!(value, n),
+                Err(error) => {
+                    assert_eq!((n % 10, error.kind()), (0, ErrorKind::Codec), "{n}: {error}");
+                }
+            }
+        }
+    })
+    .await;
+    assert_eq!(ended, 0);
+}
+
+/// Its thread is given up; a worker that has no others left ends in an orderly way.
+#[tokio::test]
+async fn an_operation_that_never_returns_fails_one_element() {
+    let ended = on_a_fleet(async |runtime: &Runtime| {
+        fails_alone!(runtime, Spin, ErrorKind::Timeout, "");
+    })
+    .await;
+    assert!(ended <= 1, "{ended} workers ended for three threads");
+}
+
+/// Runs a test whose operation ends its process, on a fleet of two workers.
+///
+/// One worker at most runs the element itself, and it ends of it. All other runs of the element are
+/// in child processes. (If the broker delivers the first copy twice, although its worker lives, then
+/// already the first run is in a child, and no worker ends.)
+async fn on_a_fleet_that_loses_one_worker_at_most(
+    memory: Option<MemoryLimit>,
+    test: impl AsyncFn(&Runtime, &Victims),
+) -> Workers {
+    let folder = tempfile::tempdir().unwrap();
+    let victims = Victims::in_file(folder.path().join("victims"));
+    let program = env!("CARGO_BIN_EXE_chaos").into();
+    let workers = Workers::within(memory, program, test_url(), 2).await.unwrap();
+    let ended = on_these(&workers, async |runtime: &Runtime| {
+        test(runtime, &victims).await;
+        // A worker that was too busy to renew its lease can still be on the way to its end when the
+        // job is done without it.
+        while workers.report().problems().len() < victims.workers() {
+            tokio::time::sleep(Duration::from_millis(50)).await;
+        }
+    })
+    .await;
+    assert!(victims.workers() <= 1, "{} workers ran the element", victims.workers());
+    assert_eq!(ended, victims.workers(), "{}", workers.report());
+    assert!(victims.children() >= 1, "no child process ran the element");
+    workers
+}
+
+#[tokio::test]
+async fn an_element_that_crashes_its_process_takes_down_one_worker_and_is_reported() {
+    on_a_fleet_that_loses_one_worker_at_most(None, async |runtime: &Runtime, victims: &Victims| {
+        let aborting = numbers().map(Abort { at: AT, victims: victims.clone() });
+        let rest = aborting.on_failure(OnFailure::Skip).collect(runtime).await.unwrap();
+        assert_eq!(rest, all_but_one());
+    })
+    .await;
+    on_a_fleet_that_loses_one_worker_at_most(None, async |runtime: &Runtime, victims: &Victims| {
+        let overflowing = numbers().map(Overflow { at: AT, victims: victims.clone() });
+        let failure = at_fault(overflowing.collect(runtime).await.unwrap_err());
+        assert_eq!(failure.error.kind(), ErrorKind::Crash, "{failure:?}");
+        assert!(failure.operation.ends_with("Overflow"), "{failure:?}");
+    })
+    .await;
+}
+
+/// The kernel kills the process that runs the element: a worker, and then the child of another.
+#[tokio::test]
+async fn an_element_that_exhausts_memory_takes_down_one_worker_and_is_reported() {
+    const LIMIT: u64 = 256 << 20;
+    const BATCH: u32 = 5_000;
+    let memory = MemoryLimit::new(LIMIT);
+    // Without a limit, it would take the memory of others. It then kills itself at once.
+    let most = if memory.is_some() { 2 * LIMIT } else { 0 };
+    let test = async |runtime: &Runtime, victims: &Victims| {
+        // In one batch with all others.
+        let numbers = IndexedStream::from(0..u64::from(BATCH)).batch(BATCH);
+        let hog = TakeAllMemory { at: AT, most, victims: victims.clone() };
+        let values = numbers.try_map(hog).collect(runtime).await.unwrap();
+        assert_eq!(values.len(), BATCH as usize);
+        for (n, value) in (0..).zip(values) {
+            match value {
+                Ok(value) => assert_eq!(value, n),
+                Err(error) => assert_eq!((n, error.kind()), (AT, ErrorKind::Crash), "{error}"),
+            }
+        }
+    };
+    let workers = on_a_fleet_that_loses_one_worker_at_most(memory, test).await;
+    let killed = workers.memory().map(MemoryLimit::killed);
+    assert!(killed.is_none_or(|killed| killed >= 2), "the kernel killed {killed:?}");
+}

@@ -1,0 +1,5 @@
+//! Programs written against the facade, run by workers in memory.
+#![cfg(feature = "inmemory")]
+
+mod operation_crates;
+mod programs;

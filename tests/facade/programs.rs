@@ -1,0 +1,291 @@
+//! Sources, directives and ends, on workers in memory.
+
+use std::{
+    future::Future,
+    sync::{
+        Arc, Mutex,
+        atomic::{AtomicU64, Ordering},
+        mpsc,
+    },
+};
+
+use futures::{StreamExt, stream};
+use phalanx::{Error, prelude::*};
+use phalanx_test_support::soon;
+
+#[operation]
+fn double(n: u64) -> u64 {
+    2 * n
+}
+
+#[operation]
+fn is_even(n: &u64) -> bool {
+    n.is_multiple_of(2)
+}
+
+#[operation]
+fn up_to(n: u64) -> Vec<u64> {
+    (0..n).collect()
+}
+
+#[operation]
+fn below_five(n: u64) -> Result<u64> {
+    if n < 5 { Ok(n) } else { Err(format!("{n} is too large").into()) }
+}
+
+/// The element and its key, at each run of [`SucceedOnTheSecondAttempt`].
+static KEYS: Mutex<Vec<(u64, String)>> = Mutex::new(Vec::new());
+
+#[operation]
+fn succeed_on_the_second_attempt(n: u64, cx: &TaskContext) -> Result<u64> {
+    KEYS.lock().unwrap().push((n, cx.element_key().to_string()));
+    match cx.attempt() {
+        1 => Err(OperationError::fatal("busy").with_retry_delay(Duration::from_millis(1))),
+        _ => Ok(n),
+    }
+}
+
+#[operation]
+fn add(a: u64, b: u64) -> u64 {
+    a + b
+}
+
+#[operation]
+async fn double_slowly(n: u64) -> u64 {
+    tokio::task::yield_now().await;
+    2 * n
+}
+
+#[operation]
+fn nothing(_n: u64) {}
+
+#[operation]
+fn shown(outcome: Result<u64, OperationError>) -> String {
+    outcome.map_or_else(|error| error.to_string(), |n| n.to_string())
+}
+
+#[derive(Serialize, Deserialize, RemoteExecute)]
+struct Concat;
+
+impl Monoid for Concat {
+    type Elem = String;
+
+    fn empty(&self) -> String {
+        String::new()
+    }
+
+    fn combine(&self, a: String, b: String, _cx: &TaskContext) -> Result<String> {
+        Ok(a + &b)
+    }
+}
+
+/// Runs a test on workers of its own.
+fn test<F: Future<Output = ()>>(body: impl FnOnce(Runtime) -> F) {
+    let tokio = tokio::runtime::Runtime::new().unwrap();
+    tokio.block_on(async {
+        let runtime = Runtime::connect("memory://").await.unwrap();
+        soon("the test", body(runtime)).await;
+    });
+    // A source that still blocks a thread must not delay the end of the test.
+    tokio.shutdown_background();
+}
+
+async fn sorted<T: Ord>(results: Results<T>) -> Vec<(u64, T)> {
+    let mut items: Vec<_> = results.map(Result::unwrap).collect().await;
+    items.sort();
+    items
+}
+
+#[test]
+fn results_carry_their_source_index() {
+    test(async |runtime| {
+        let program = IndexedStream::from(0..6u64).filter(IsEven).map(Double);
+        let results = program.run(&runtime).await.unwrap();
+        assert_eq!(sorted(results).await, [(0, 0), (2, 4), (4, 8)]);
+        let results = IndexedStream::from([2u64, 0, 1]).flat_map(UpTo).ordered();
+        let results: Vec<_> =
+            results.run(&runtime).await.unwrap().map(Result::unwrap).collect().await;
+        assert_eq!(results, [(0, 0), (0, 1), (2, 0)]);
+    });
+}
+
+#[test]
+fn collected_outputs_are_in_input_order() {
+    test(async |runtime| {
+        let program = IndexedStream::from(0..10_000u64).map(Double).map(DoubleSlowly);
+        let expected: Vec<u64> = (0..10_000).map(|n| 4 * n).collect();
+        assert_eq!(program.collect(&runtime).await.unwrap(), expected);
+    });
+}
+
+#[test]
+fn every_end_yields_a_value_for_an_empty_input() {
+    test(async |runtime| {
+        let none = || IndexedStream::from(Vec::<u64>::new()).map(Double);
+        assert!(none().collect(&runtime).await.unwrap().is_empty());
+        assert_eq!(none().reduce(Add).run(&runtime).await.unwrap(), None);
+        assert_eq!(none().count().run(&runtime).await.unwrap(), 0);
+        assert_eq!(none().first().run(&runtime).await.unwrap(), None);
+        none().for_each(Nothing).run(&runtime).await.unwrap();
+        let none = IndexedStream::from(Vec::<String>::new());
+        assert_eq!(none.fold(Concat).run(&runtime).await.unwrap(), "");
+    });
+}
+
+#[test]
+fn every_end_yields_its_value() {
+    test(async |runtime| {
+        let some = || IndexedStream::from(0..1000u64).map(Double);
+        assert_eq!(some().reduce(Add).run(&runtime).await.unwrap(), Some(999_000));
+        assert_eq!(some().filter(IsEven).count().run(&runtime).await.unwrap(), 1000);
+        assert_eq!(some().first().run(&runtime).await.unwrap(), Some(0));
+        some().for_each(Nothing).run(&runtime).await.unwrap();
+        let letters = || IndexedStream::from(('a'..='z').map(String::from));
+        let alphabet: String = ('a'..='z').collect();
+        assert_eq!(letters().fold(Concat).run(&runtime).await.unwrap(), alphabet);
+        let fixed = letters().batch(1).fold(Concat).deterministic();
+        assert_eq!(fixed.run(&runtime).await.unwrap(), alphabet);
+    });
+}
+
+#[test]
+fn a_program_without_steps_yields_its_input() {
+    test(async |runtime| {
+        let input = || IndexedStream::from(0..3u64);
+        assert_eq!(input().collect(&runtime).await.unwrap(), [0, 1, 2]);
+        assert_eq!(input().count().run(&runtime).await.unwrap(), 3);
+        assert_eq!(input().first().run(&runtime).await.unwrap(), Some(0));
+    });
+}
+
+#[test]
+fn an_endless_input_is_read_only_as_far_as_needed() {
+    test(async |runtime| {
+        let endless = || IndexedStream::from(0u64..).map(Double);
+        assert_eq!(endless().first().run(&runtime).await.unwrap(), Some(0));
+        assert_eq!(endless().take(3).collect(&runtime).await.unwrap(), [0, 2, 4]);
+        let any = endless().take(100).run(&runtime).await.unwrap();
+        assert_eq!(any.map(Result::unwrap).count().await, 100);
+        let cut = IndexedStream::from_stream(stream::repeat(7u64)).take(4).map(Double).reduce(Add);
+        assert_eq!(cut.run(&runtime).await.unwrap(), Some(56));
+        assert!(endless().take(0).collect(&runtime).await.unwrap().is_empty());
+    });
+}
+
+#[test]
+fn an_input_error_fails_the_job_with_its_source_index() {
+    test(async |runtime| {
+        let input = || (0..100u64).map(|n| if n < 60 { Ok(n) } else { Err("disk on fire") });
+        for program in [
+            IndexedStream::try_from_iter(input()),
+            IndexedStream::try_from_stream(stream::iter(input())),
+        ] {
+            match program.map(Double).count().run(&runtime).await {
+                Err(Error::Input { index: 60, source, .. }) => {
+                    assert_eq!(source.to_string(), "disk on fire");
+                }
+                other => panic!("{other:?}"),
+            }
+        }
+        let panicking = (0..9u64).map(|n| if n < 3 { n } else { panic!("at {n}") });
+        match IndexedStream::from(panicking).map(Double).collect(&runtime).await {
+            Err(Error::Input { index: 3, source, .. }) => {
+                assert_eq!(source.to_string(), "the input panicked: at 3");
+            }
+            other => panic!("{other:?}"),
+        }
+    });
+}
+
+#[test]
+fn an_input_that_pauses_still_yields_its_results() {
+    test(async |runtime| {
+        let (feed, fed) = mpsc::channel::<u64>();
+        let program = IndexedStream::from(fed).map(Double);
+        let mut results = program.run(&runtime).await.unwrap();
+        for n in 0..5 {
+            feed.send(n).unwrap();
+            assert_eq!(results.next().await.unwrap().unwrap(), (n, 2 * n));
+        }
+        drop(feed);
+        assert!(results.next().await.is_none());
+    });
+}
+
+#[test]
+fn dropping_the_results_cancels_the_job_and_drops_its_input() {
+    test(async |runtime| {
+        let (held, dropped) = tokio::sync::oneshot::channel::<()>();
+        let endless = (0u64..).inspect(move |_| {
+            let _held = &held;
+        });
+        let mut results = IndexedStream::from(endless).map(Double).run(&runtime).await.unwrap();
+        results.next().await.unwrap().unwrap();
+        drop(results);
+        assert!(dropped.await.is_err());
+    });
+}
+
+#[test]
+fn a_job_can_be_cancelled_by_its_handle() {
+    test(async |runtime| {
+        let program = IndexedStream::from_stream(stream::pending::<u64>()).map(Double);
+        let (job, mut results) = program.start(&runtime).unwrap();
+        job.cancel();
+        assert!(matches!(results.next().await, Some(Err(Error::Cancelled { .. }))));
+        assert!(results.next().await.is_none());
+    });
+}
+
+#[test]
+fn a_failed_element_fails_the_job_or_is_skipped_or_becomes_a_value() {
+    test(async |runtime| {
+        let input = || IndexedStream::from([1u64, 7, 3]);
+        match input().map(Double).map(BelowFive).batch(3).collect(&runtime).await {
+            Err(Error::Execute(error)) => {
+                assert_eq!((error.index, error.tries), (1, 1));
+                assert!(error.operation.ends_with("BelowFive"), "{error}");
+                assert_eq!(error.error.message(), "14 is too large");
+            }
+            other => panic!("{other:?}"),
+        }
+        let skipping = input().map(BelowFive).on_failure(OnFailure::Skip);
+        assert_eq!(skipping.collect(&runtime).await.unwrap(), [1, 3]);
+        let shown = input().try_map(BelowFive).map(Shown).collect(&runtime).await.unwrap();
+        assert_eq!(shown, ["1", "7 is too large", "3"]);
+    });
+}
+
+#[test]
+fn unread_results_are_bounded_and_starve_no_other_job() {
+    test(async |runtime| {
+        let pulled = Arc::new(AtomicU64::new(0));
+        let count = pulled.clone();
+        let endless = (0u64..).map(move |n| {
+            count.fetch_add(1, Ordering::Relaxed);
+            vec![n; 1000]
+        });
+        let mut unread = IndexedStream::from(endless).run(&runtime).await.unwrap();
+        unread.next().await.unwrap().unwrap();
+        for _ in 0..10 {
+            let program = IndexedStream::from(0..10_000u64).map(Double);
+            assert_eq!(program.count().run(&runtime).await.unwrap(), 10_000);
+        }
+        // A job may hold 32 MiB; each element has at least 1 kB. Twice that allows for decoded results.
+        assert!(pulled.load(Ordering::Relaxed) < 2 * 32 * 1024);
+    });
+}
+
+#[test]
+fn every_attempt_of_an_element_has_the_same_key_and_no_other_element_has_it() {
+    test(async |runtime| {
+        let program = IndexedStream::from(0..3u64).map(SucceedOnTheSecondAttempt);
+        assert_eq!(program.collect(&runtime).await.unwrap(), [0, 1, 2]);
+        let mut keys = KEYS.lock().unwrap().clone();
+        keys.sort();
+        assert_eq!(keys.len(), 6, "each element runs twice");
+        assert!(keys.chunks(2).all(|attempts| attempts[0] == attempts[1]), "{keys:?}");
+        keys.dedup_by(|one, other| one.1 == other.1);
+        assert_eq!(keys.len(), 3, "{keys:?}");
+    });
+}

@@ -1,0 +1,11 @@
+//! A TCP proxy between a broker and its clients, which cuts connections, delays, stalls and discards
+//! bytes, and sends frames as if it were the broker.
+
+mod pipe;
+mod proxy;
+mod traffic;
+mod url;
+
+pub use proxy::Proxy;
+pub use traffic::Traffic;
+pub use url::Parts;
