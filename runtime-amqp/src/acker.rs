@@ -31,8 +31,8 @@ pub(crate) struct AckPolicy {
 }
 
 impl AckPolicy {
-    /// A worker's acks make room for its next tasks, so they are sent at once. A leader acks results in
-    /// streams, so it waits for batches.
+    /// A worker's acks make room for its next tasks, so they are sent at once. A leader acks
+    /// results in streams, so it waits for batches.
     pub(crate) fn of(role: Role) -> Self {
         match role {
             Role::Leader => Self { batch: 64, linger: Some(Duration::from_millis(2)) },
@@ -43,8 +43,8 @@ impl AckPolicy {
 
 /// Settles the deliveries of one channel, as long as one of them is held.
 ///
-/// A new channel gets a new settler. Settling a delivery of a channel that is gone does nothing, and
-/// needs to do nothing: the broker has requeued that delivery.
+/// A new channel gets a new settler. Settling a delivery of a channel that is gone does nothing,
+/// and needs to do nothing: the broker has requeued that delivery.
 pub(crate) struct ChannelSettler {
     /// Bounded by the prefetch: each delivery is settled once.
     commands: mpsc::UnboundedSender<Command>,

@@ -55,10 +55,11 @@ const CLOSE_TIMEOUT: Duration = Duration::from_secs(10);
 ///
 /// `amqp[s]://[user[:password]@]host[:port][,host[:port]…][/vhost][?parameter=value&…]`
 ///
-/// - The user and the password default to `guest`, the port to 5672 (`amqps`: 5671), the virtual host
-///   to `/`.
-/// - For a cluster, list every node: a process starts with a random one and moves on when a node fails.
-/// - `heartbeat`: the interval in seconds, default 10, 0 for none. A connection is lost after two
+/// - The user and the password default to `guest`, the port to 5672 (`amqps`: 5671), the virtual
+///   host to `/`.
+/// - For a cluster, list every node: a process starts with a random one and moves on when a node
+///   fails.
+/// - `heartbeat`: the interval in seconds, default 10. A connection is lost after two
 ///   intervals without data from the broker.
 /// - `connection_timeout`: the limit of one attempt to connect to one host in milliseconds, default
 ///   10,000.
@@ -68,9 +69,9 @@ const CLOSE_TIMEOUT: Duration = Duration::from_secs(10);
 ///
 /// A process opens two connections: one to publish, one to consume and declare. So acks and
 /// declarations work while the broker blocks publishers because it is short of memory or disk. Both
-/// reconnect by themselves, after 0.1 s to 2 s, until the broker is closed on this side; operations wait
-/// for that. Up to 512 messages or 32 MiB are unconfirmed at once; a confirm that takes longer than 30 s
-/// on an unblocked connection makes the broker reconnect.
+/// reconnect by themselves, after 0.1 s to 2 s, until the broker is closed on this side; operations
+/// wait for that. Up to 512 messages or 32 MiB are unconfirmed at once; a confirm that takes longer
+/// than 30 s on an unblocked connection makes the broker reconnect.
 pub struct AmqpBroker {
     url: BrokerUrl,
     namespace: Namespace,
@@ -95,8 +96,8 @@ impl AmqpBroker {
     /// (`connection_timeout` in the URL). If no host can be reached, it retries for 5 s.
     ///
     /// # Errors
-    /// If the URL is malformed, if no host can be reached, if TLS fails, or if the broker refuses the
-    /// user, the virtual host or the exchanges.
+    /// If the URL is malformed, if no host can be reached, if TLS fails, or if the broker refuses
+    /// the user, the virtual host or the exchanges.
     pub async fn connect(url: BrokerUrl, options: ConnectOptions) -> Result<Self, ConnectError> {
         let display_url = url.to_string();
         let namespace = Namespace::new(&options)
@@ -226,8 +227,8 @@ impl AmqpBroker {
 }
 
 impl Drop for AmqpBroker {
-    /// Waits for nothing: messages that are not confirmed and acks that are not sent may be lost. Use
-    /// [`close`](Broker::close) to wait for them.
+    /// Waits for nothing: messages that are not confirmed and acks that are not sent may be lost.
+    /// Use [`close`](Broker::close) to wait for them.
     fn drop(&mut self) {
         self.closing.cancel();
         self.supervisor.closing.cancel();

@@ -84,8 +84,8 @@ impl Supervisor {
 
     /// Tries each host once, and declares the exchanges on the first that accepts.
     ///
-    /// Starts with the host after the one used last: a node that is cut off from its cluster accepts
-    /// connections, and serves none of them.
+    /// Starts with the host after the one used last: a node that is cut off from its cluster
+    /// accepts connections, and serves none of them.
     async fn try_hosts(&self, purpose: Purpose) -> Result<Dialed, ConnectError> {
         let name = match purpose {
             Purpose::Publishing => format!("phalanx {} publishing", self.role),

@@ -127,8 +127,8 @@ impl Consumer for AmqpConsumer {
 }
 
 impl Drop for AmqpConsumer {
-    /// Requeues the deliveries in the buffer. Unless the consumer was cancelled, the deliveries that it
-    /// has handed out are requeued too, when the task closes the channel.
+    /// Requeues the deliveries in the buffer. Unless the consumer was cancelled, the deliveries
+    /// that it has handed out are requeued too, when the task closes the channel.
     fn drop(&mut self) {
         while let Ok(item) = self.items.try_recv() {
             if let Item::Delivery { settler, tag, .. } = item {

@@ -15,8 +15,8 @@ use crate::{acker::ChannelSettler, consumer::Item, declare, properties, session:
 /// A channel that consumes from one queue.
 ///
 /// RabbitMQ fixes the prefetch of a consumer when it starts. To change it, the channel cancels its
-/// consumers and starts new ones, for which the broker does not count the deliveries of the old ones.
-/// The channel counts them itself, see [`consume_up_to`](Self::consume_up_to).
+/// consumers and starts new ones, for which the broker does not count the deliveries of the old
+/// ones. The channel counts them itself, see [`consume_up_to`](Self::consume_up_to).
 pub(crate) struct ConsumerChannel {
     pub(crate) session: Arc<Session>,
     pub(crate) queue: String,
@@ -56,9 +56,9 @@ impl ConsumerChannel {
     /// Starts a consumer with what is left of `prefetch`, given that `held` deliveries of earlier
     /// streams are unsettled.
     ///
-    /// Arranges that [`room`](Self::room) is freed when there is more to use: if nothing is left, as
-    /// soon as one delivery more may be out; otherwise when all `held` deliveries are settled, so that
-    /// one further consumer takes their whole part.
+    /// Arranges that [`room`](Self::room) is freed when there is more to use: if nothing is left,
+    /// as soon as one delivery more may be out; otherwise when all `held` deliveries are settled,
+    /// so that one further consumer takes their whole part.
     pub(crate) async fn consume_up_to(
         &mut self,
         prefetch: u16,
@@ -162,8 +162,8 @@ impl Streams {
 pub(crate) struct Room(Option<oneshot::Receiver<usize>>);
 
 impl Room {
-    /// Resolves when room is free, with the number of those deliveries that are still unsettled; `None`
-    /// if the settler has ended with its channel. Never resolves if no room is to be freed.
+    /// Resolves when room is free, with the number of those deliveries that are still unsettled;
+    /// `None` if the settler has ended with its channel. Never resolves if no room is to be freed.
     ///
     /// Cancel-safe: the receiver stays until it has resolved.
     pub(crate) async fn freed(&mut self) -> Option<usize> {

@@ -17,12 +17,16 @@ use tokio::time::timeout;
 
 use crate::{
     error::{ACCESS_REFUSED, Failure, NOT_FOUND, PRECONDITION_FAILED, Refusal, refused},
+    session::Session,
     topology::{ExchangeShape, Namespace, QueueShape},
 };
 
-/// How long the declaration of a dead-letter queue may delay the use of its task queue: the node of the
-/// dead-letter queue may be down.
+/// How long the declaration of a dead-letter queue may delay the use of its task queue: the node of
+/// the dead-letter queue may be down.
 const DEAD_LETTER_QUEUE_TIMEOUT: Duration = Duration::from_secs(3);
+
+/// After this long, a leader abandons a reply queue whose node is down, with the replies in it.
+const REPLY_QUEUE_TIMEOUT: Duration = Duration::from_secs(10);
 
 /// Declares all exchanges of the protocol.
 ///
@@ -90,8 +94,9 @@ pub(crate) async fn queue(
     Ok(DeclaredQueue::new(queue.message_count().into(), queue.consumer_count(), as_found || !bound))
 }
 
-/// Declares and binds a queue that the caller can do without: after `limit` it counts as away, provided
-/// that the broker replies to other requests. (RabbitMQ itself waits a minute for the node of a queue.)
+/// Declares and binds a queue that the caller can do without: after `limit` it counts as away,
+/// provided that the broker replies to other requests. (RabbitMQ itself waits a minute for the node
+/// of a queue.)
 pub(crate) async fn queue_within(
     connection: &Connection,
     shape: &QueueShape,
@@ -102,8 +107,8 @@ pub(crate) async fn queue_within(
         return outcome.map(drop);
     }
     let reply = async { connection.create_channel().await?.close(200, "probe".into()).await };
-    // Cancel-safe: a declaration that is dropped may still take effect, and is repeated later with the
-    // same outcome.
+    // Cancel-safe: a declaration that is dropped may still take effect, and is repeated later with
+    // the same outcome.
     tokio::select! {
         biased;
         outcome = &mut declared => outcome.map(drop),
@@ -118,8 +123,8 @@ pub(crate) async fn queue_within(
 
 /// Declares the dead-letter queue of a task queue; does nothing for other queues.
 ///
-/// Without it, tasks that workers reject are dropped by the dead-letter exchange. The task queue works
-/// all the same, so a refusal is logged and is no error.
+/// Without it, tasks that workers reject are dropped by the dead-letter exchange. The task queue
+/// works all the same, so a refusal is logged and is no error.
 pub(crate) async fn ensure_dead_letter_queue(
     connection: &Connection,
     generation: u64,
@@ -131,11 +136,48 @@ pub(crate) async fn ensure_dead_letter_queue(
     let shape = namespace.queue(&dead_letters, generation).map_err(Failure::Refused)?;
     match queue_within(connection, &shape, DEAD_LETTER_QUEUE_TIMEOUT).await {
         Err(Failure::Refused(error) | Failure::Away(error)) => {
-            tracing::warn!(%pool, %error, "no dead-letter queue: rejected tasks of this pool are dropped");
+            tracing::warn!(%pool, %error, "no dead-letter queue: rejected tasks are dropped");
             Ok(())
         }
         other => other,
     }
+}
+
+/// Declares a queue that is to be consumed from. A reply queue on a node that is down is abandoned
+/// for a new one.
+pub(crate) async fn for_consumer(
+    session: &Session,
+    namespace: &Namespace,
+    spec: &QueueSpec,
+) -> Result<QueueShape, Failure> {
+    let (connection, generation) = (&session.connection, session.generation);
+    ensure_dead_letter_queue(connection, generation, namespace, spec).await?;
+    let replaceable = matches!(spec, QueueSpec::Reply { .. });
+    let limit = if replaceable { REPLY_QUEUE_TIMEOUT } else { Duration::MAX };
+    let mut abandoned = None;
+    let shape = loop {
+        let shape = namespace.queue(spec, generation).map_err(Failure::Refused)?;
+        match queue_within(connection, &shape, limit).await {
+            Ok(()) => break shape,
+            Err(Failure::Away(error)) if replaceable => {
+                tracing::warn!(
+                    queue = shape.name,
+                    %error,
+                    "abandoning a reply queue whose node is down"
+                );
+                namespace.abandon_reply_queue();
+                abandoned = Some(shape);
+            }
+            Err(failure) => return Err(failure),
+        }
+    };
+    if let Some(abandoned) = abandoned {
+        // Once its node is back, the abandoned queue would receive a copy of every reply. If it
+        // cannot be unbound in time, it does so until it expires.
+        let unbound = timeout(limit, unbind(connection, &abandoned)).await;
+        unbound.unwrap_or(Ok(()))?;
+    }
+    Ok(shape)
 }
 
 /// Binds the queue; `false` if the user may not, and must rely on bindings made by others.
@@ -187,8 +229,8 @@ pub(crate) async fn unbind(connection: &Connection, shape: &QueueShape) -> Resul
     Ok(())
 }
 
-/// Sets the prefetch of consumers that start on this channel from now on; 0 counts as 1, because AMQP's
-/// 0 means unlimited.
+/// Sets the prefetch of consumers that start on this channel from now on; 0 counts as 1, because
+/// AMQP's 0 means unlimited.
 pub(crate) async fn set_prefetch(channel: &Channel, prefetch: u16) -> Result<(), lapin::Error> {
     channel.basic_qos(prefetch.max(1), BasicQosOptions::default()).await
 }
@@ -211,7 +253,8 @@ fn is(error: &lapin::Error, code: u16) -> bool {
     Refusal::on_channel(error).is_some_and(|refusal| refusal.code == code)
 }
 
-/// The refusal, if an existing exchange or queue may still be usable after it; otherwise the failure.
+/// The refusal, if an existing exchange or queue may still be usable after it; otherwise the
+/// failure.
 fn unless_fatal(what: &str, error: lapin::Error) -> Result<Refusal, Failure> {
     match Refusal::on_channel(&error) {
         Some(refusal) if [ACCESS_REFUSED, PRECONDITION_FAILED].contains(&refusal.code) => {
@@ -222,8 +265,8 @@ fn unless_fatal(what: &str, error: lapin::Error) -> Result<Refusal, Failure> {
     }
 }
 
-/// The failure if `what` can be neither declared nor used as found. Has the code of the first refusal,
-/// which is the one to act on.
+/// The failure if `what` can be neither declared nor used as found. Has the code of the first
+/// refusal, which is the one to act on.
 fn missing(what: &str, first: Refusal, error: lapin::Error) -> Failure {
     match Refusal::on_channel(&error) {
         Some(second) => {

@@ -32,8 +32,8 @@ pub(crate) struct Dialed {
 
 /// Connects to one host, within the connection timeout of `url`.
 ///
-/// Errors name the broker by `display_url`, which has no password. The broker's user interface shows the
-/// connection as `name`.
+/// Errors name the broker by `display_url`, which has no password. The broker's user interface
+/// shows the connection as `name`.
 pub(crate) async fn dial(
     url: &AmqpUrl,
     display_url: &str,
@@ -62,8 +62,8 @@ pub(crate) async fn dial(
         Connection::connector(
             uri(url, host),
             runtime,
-            // Runs in lapin's own thread and goes on there if `dial` is dropped or times out: hence a
-            // timeout for each of its steps.
+            // Runs in lapin's own thread and goes on there if `dial` is dropped or times out: hence
+            // a timeout for each of its steps.
             async move |_, runtime| {
                 let mut last = io::Error::from(io::ErrorKind::AddrNotAvailable);
                 for address in &addresses {
@@ -93,8 +93,8 @@ pub(crate) async fn dial(
             let in_handshake = handshaking.load(Ordering::Acquire);
             match (Refusal::of(&error), io_error(&error)) {
                 (Some(refusal), _) => refused(url, display_url, refusal),
-                // `InvalidData` is a certificate or a protocol that rustls rejects. A peer that ends the
-                // connection during the handshake is unreachable instead.
+                // `InvalidData` is a certificate or a protocol that rustls rejects. A peer that
+                // ends the connection during the handshake is unreachable instead.
                 (None, Some(io)) if in_handshake && io.kind() == io::ErrorKind::InvalidData => {
                     ConnectError::Tls {
                         url: display_url.to_owned(),

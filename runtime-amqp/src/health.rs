@@ -43,8 +43,8 @@ impl CombinedHealth {
         self.combined.subscribe()
     }
 
-    /// The combined generation: 0 until both connections are up, then 1, plus one for each reconnect
-    /// of either.
+    /// The combined generation: 0 until both connections are up, then 1, plus one for each
+    /// reconnect of either.
     pub(crate) fn generation(&self) -> u64 {
         self.combined.borrow().generation
     }

@@ -19,7 +19,8 @@ pub(crate) struct Sent {
     pub(crate) size: usize,
     /// The value of [`InFlight::now`] at which it was published.
     pub(crate) tick: u64,
-    /// Receives whether a queue got the message. Dropped unused, it counts as [`PublishError::Lost`].
+    /// Receives whether a queue got the message. Dropped unused, it counts as
+    /// [`PublishError::Lost`].
     pub(crate) done: oneshot::Sender<Result<bool, PublishError>>,
 }
 
@@ -46,8 +47,8 @@ pub(crate) struct InFlight {
     pub(crate) bytes: usize,
     /// Healthy ticks since the channel was opened.
     pub(crate) now: u64,
-    /// The number of unconfirmed messages by the tick in which they were published; the current tick
-    /// is the last. At most [`CONFIRM_TIMEOUT_TICKS`] of them between two ticks.
+    /// The number of unconfirmed messages by the tick in which they were published; the current
+    /// tick is the last. At most [`CONFIRM_TIMEOUT_TICKS`] of them between two ticks.
     by_tick: VecDeque<usize>,
 }
 

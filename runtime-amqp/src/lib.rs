@@ -1,16 +1,16 @@
 //! The RabbitMQ broker of Phalanx, from RabbitMQ 3.10 on.
 //!
-//! Depend on the facade crate `phalanx` with the feature `amqp`, not on this crate. URLs with the scheme
-//! `amqp://` (and `amqps://` with the feature `tls`) then connect to RabbitMQ; [`AmqpBroker`] describes
-//! them.
+//! Depend on the facade crate `phalanx` with the feature `amqp`, not on this crate. URLs with the
+//! scheme `amqp://` (and `amqps://` with the feature `tls`) then connect to RabbitMQ;
+//! [`AmqpBroker`] describes them.
 
 // The broker, and how a URL finds it.
 mod broker;
 mod entry;
 mod url;
 
-// The two connections of a process. `connection` reconnects, `session` is one connection until it is
-// lost, `dial` opens it.
+// The two connections of a process. `connection` reconnects, `session` is one connection until it
+// is lost, `dial` opens it.
 mod backoff;
 mod connection;
 mod dial;
@@ -31,8 +31,8 @@ mod publish_task;
 mod publisher;
 mod verdict;
 
-// Consuming: `consumer` yields deliveries, `subscription` is its task, `consumer_channel` one channel
-// of it. `acker` settles, `unacked` decides which acks can be sent as one.
+// Consuming: `consumer` yields deliveries, `subscription` is its task, `consumer_channel` one
+// channel of it. `acker` settles, `unacked` decides which acks can be sent as one.
 mod acker;
 mod consumer;
 mod consumer_channel;

@@ -21,8 +21,8 @@ pub(crate) struct Window {
 
 impl Window {
     pub(crate) const PIPELINED: Self = Self { messages: 512, bytes: 32 << 20, mandatory: false };
-    /// One message at a time: lapin attaches a returned message to the next confirm that arrives, which
-    /// is the right one only if there is no other.
+    /// One message at a time: lapin attaches a returned message to the next confirm that arrives,
+    /// which is the right one only if there is no other.
     pub(crate) const MANDATORY: Self = Self { messages: 1, bytes: 0, mandatory: true };
 }
 
@@ -37,12 +37,12 @@ pub(crate) struct Outgoing {
 }
 
 impl Outgoing {
-    /// Counts the message as in flight, and returns the future that publishes it and resolves with its
-    /// confirm.
+    /// Counts the message as in flight, and returns the future that publishes it and resolves with
+    /// its confirm.
     ///
-    /// lapin numbers a message and queues its frames in the first poll, under two separate locks. One
-    /// task alone polls all these futures, in the order in which they were made, so no other message
-    /// comes between number and frames.
+    /// lapin numbers a message and queues its frames in the first poll, under two separate locks.
+    /// One task alone polls all these futures, in the order in which they were made, so no other
+    /// message comes between number and frames.
     pub(crate) fn publish(
         self,
         channel: Arc<Channel>,

@@ -38,8 +38,8 @@ pub(crate) struct PublishTask {
     pub(crate) queue: mpsc::Receiver<Outgoing>,
     /// A message taken from the queue that does not fit into the window yet.
     pub(crate) deferred: Option<Outgoing>,
-    /// How many messages to publish one at a time: the broker has closed the channel for one of them
-    /// without identifying it, and next time there must be no doubt.
+    /// How many messages to publish one at a time: the broker has closed the channel for one of
+    /// them without identifying it, and next time there must be no doubt.
     pub(crate) one_by_one: usize,
     /// Shared with the [`Publisher`](crate::publisher::Publisher), which argues its ordering.
     pub(crate) size_limit: Arc<AtomicU64>,
@@ -82,8 +82,8 @@ impl PublishTask {
         }
     }
 
-    /// Opens a channel and publishes on it until it fails, or until everything is confirmed after the
-    /// broker was closed on this side.
+    /// Opens a channel and publishes on it until it fails, or until everything is confirmed after
+    /// the broker was closed on this side.
     async fn use_channel(&mut self, session: &Session) -> Result<ChannelEnd, lapin::Error> {
         let Some(channel) = session.rpc(open(session)).await else {
             return Ok(ChannelEnd::Failed);
@@ -97,8 +97,8 @@ impl PublishTask {
         Ok(end)
     }
 
-    /// Publishes and resolves confirms. Also returns the message whose confirm revealed the failure, if
-    /// one did.
+    /// Publishes and resolves confirms. Also returns the message whose confirm revealed the
+    /// failure, if one did.
     async fn pump(
         &mut self,
         session: &Session,
@@ -110,8 +110,8 @@ impl PublishTask {
         loop {
             let closing = drain_deadline.is_some();
             let has_room = self.has_room(in_flight);
-            // Cancel-safe: a confirm stays in its set, `tick` keeps its deadline, and `next_outgoing`
-            // takes nothing before it returns.
+            // Cancel-safe: a confirm stays in its set, `tick` keeps its deadline, and
+            // `next_outgoing` takes nothing before it returns.
             tokio::select! {
                 biased;
                 Some(resolved) = in_flight.confirms.next(), if !in_flight.confirms.is_empty() => {
@@ -225,8 +225,8 @@ impl PublishTask {
             }
         };
         first.into_iter().for_each(&mut resolve);
-        // lapin fails all of them at once. Should it leave one out, dropping that one resolves it as
-        // `Lost`.
+        // lapin fails all of them at once. Should it leave one out, dropping that one resolves it
+        // as `Lost`.
         let deadline = Instant::now() + TICK;
         while let Ok(Some(resolved)) = timeout_at(deadline, in_flight.confirms.next()).await {
             resolve(resolved);
@@ -283,8 +283,8 @@ async fn open(session: &Session) -> Result<Channel, lapin::Error> {
     Ok(channel)
 }
 
-/// The deferred message if there is one, otherwise the next of the queue; `None` when that is closed
-/// and empty.
+/// The deferred message if there is one, otherwise the next of the queue; `None` when that is
+/// closed and empty.
 ///
 /// Cancel-safe: `recv` is, and the deferred message is returned without an await.
 async fn next_outgoing(

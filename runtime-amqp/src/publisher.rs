@@ -21,16 +21,16 @@ use crate::{
     topology::Namespace,
 };
 
-/// How many messages can queue up for the window, each owned by a caller that waits for its confirm.
-/// Further callers wait for room, in no particular order.
+/// How many messages can queue up for the window, each owned by a caller that waits for its
+/// confirm. Further callers wait for room, in no particular order.
 const QUEUE_CAPACITY: usize = 16_384;
 
 /// Publishes messages with confirms on a channel of its own.
 pub(crate) struct Publisher {
     namespace: Namespace,
     outgoing: mpsc::Sender<Outgoing>,
-    /// The broker's message size limit in bytes; `u64::MAX` until the broker has refused a message for
-    /// its size. Relaxed: a stale value costs one refusal, and the limit guards no other data.
+    /// The broker's message size limit in bytes; `u64::MAX` until the broker has refused a message
+    /// for its size. Relaxed: a stale value costs one refusal, and the limit guards no other data.
     size_limit: Arc<AtomicU64>,
     closing: CancellationToken,
 }
@@ -82,7 +82,8 @@ impl Publisher {
         let outgoing =
             Outgoing { exchange: exchange.into(), key, properties, body: message.body, done };
         // The first poll takes a place in the queue. Without `unconstrained`, tokio's cooperative
-        // scheduling would sometimes return pending instead, and later calls would overtake this one.
+        // scheduling would sometimes return pending instead, and later calls would overtake this
+        // one.
         let queued = unconstrained(self.outgoing.send(outgoing)).await;
         queued.map_err(|_| PublishError::Closed)?;
         // The sender is dropped unused if the message is lost with its connection.

@@ -21,7 +21,8 @@ pub(crate) struct Session {
     /// The number of this connection among those of its link, from 1.
     pub(crate) generation: u64,
     pub(crate) connection: Connection,
-    /// Cancelled when the connection is lost; cancelling it makes the supervisor drop the connection.
+    /// Cancelled when the connection is lost; cancelling it makes the supervisor drop the
+    /// connection.
     pub(crate) lost: CancellationToken,
     pub(crate) socket: SocketHandle,
 }
@@ -52,8 +53,8 @@ impl Session {
         }
     }
 
-    /// Runs `work` to its end; `None` if the connection is lost first. lapin's own futures may never
-    /// resolve if the connection dies while they wait.
+    /// Runs `work` to its end; `None` if the connection is lost first. lapin's own futures may
+    /// never resolve if the connection dies while they wait.
     ///
     /// As cancel-safe as `work`, which is dropped when the connection is lost.
     pub(crate) async fn unless_lost<T>(&self, work: impl Future<Output = T>) -> Option<T> {
@@ -71,13 +72,14 @@ pub(crate) struct Link {
 }
 
 impl Link {
-    /// A link that follows the sessions sent on `sessions`; it is closed when the sender is dropped.
+    /// A link that follows the sessions sent on `sessions`; it is closed when the sender is
+    /// dropped.
     pub(crate) fn new(sessions: watch::Receiver<Option<Arc<Session>>>) -> Self {
         Self { sessions }
     }
 
-    /// The current session, or the next one if there is none; `None` if the broker was closed on this
-    /// side.
+    /// The current session, or the next one if there is none; `None` if the broker was closed on
+    /// this side.
     pub(crate) async fn session(&self) -> Option<Arc<Session>> {
         let mut sessions = self.sessions.clone();
         let session = sessions.wait_for(|session| {
@@ -86,8 +88,8 @@ impl Link {
         session.await.ok().and_then(|session| session.clone())
     }
 
-    /// Runs `attempt` on the current connection until it succeeds or the broker refuses it; repeats it
-    /// after every lost channel or connection.
+    /// Runs `attempt` on the current connection until it succeeds or the broker refuses it; repeats
+    /// it after every lost channel or connection.
     ///
     /// # Errors
     /// If the broker refuses, if it was closed on this side, or if the attempt itself makes the

@@ -12,7 +12,7 @@ use futures::FutureExt;
 use phalanx_core::broker::{BrokerError, QueueSpec};
 use tokio::{
     sync::mpsc,
-    time::{Instant, sleep, sleep_until, timeout},
+    time::{Instant, sleep, sleep_until},
 };
 use tokio_util::{sync::CancellationToken, task::TaskTracker};
 
@@ -25,14 +25,12 @@ use crate::{
     declare,
     error::{Failure, Refusal, refused},
     session::{Link, Session},
-    topology::QueueShape,
 };
 
-/// A subscription that has received nothing for this long restarts its consumers: if a queue is deleted
-/// and declared again within a moment, the broker may forget a consumer without cancelling it.
+/// A subscription that has received nothing for this long restarts its consumers: if a queue is
+/// deleted and declared again within a moment, the broker may forget a consumer without cancelling
+/// it.
 const IDLE_TIMEOUT: Duration = Duration::from_secs(30);
-/// After this long, a leader abandons a reply queue whose node is down, with the replies in it.
-const REPLY_QUEUE_TIMEOUT: Duration = Duration::from_secs(10);
 
 /// Declares the queue, consumes from it, and spawns the task that keeps doing so on `tasks`.
 pub(crate) async fn subscribe(
@@ -68,8 +66,8 @@ pub(crate) async fn subscribe(
 struct Subscription {
     supervisor: Arc<Supervisor>,
     spec: QueueSpec,
-    /// The prefetch that the consumer asks for. Relaxed: written by this task alone; the settlers of
-    /// its channels read it as a hint for the size of batches.
+    /// The prefetch that the consumer asks for. Relaxed: written by this task alone; the settlers
+    /// of its channels read it as a hint for the size of batches.
     prefetch: Arc<AtomicU16>,
     policy: AckPolicy,
     items: mpsc::UnboundedSender<Item>,
@@ -138,8 +136,9 @@ impl Subscription {
                     // From here on, no buffered delivery of the old channel is handed out.
                     self.current.advance();
                     let old = channel.channel.clone();
-                    // If only the consumer was cancelled, the channel is still open. Closing it makes
-                    // the broker requeue what it delivered, so that a stale settlement finds nothing.
+                    // If only the consumer was cancelled, the channel is still open. Closing it
+                    // makes the broker requeue what it delivered, so that a stale settlement finds
+                    // nothing.
                     tokio::spawn(async move { old.close(200, "consumer lost".into()).await });
                     match self.reopen(&link, &mut commands, &stop).await {
                         Some(reopened) => channel = reopened,
@@ -155,9 +154,11 @@ impl Subscription {
 
     /// Declares the queue and consumes from it on a new channel.
     async fn open(&self, session: Arc<Session>) -> Result<ConsumerChannel, Failure> {
-        let shape = self.declare(&session).await?;
+        let namespace = &self.supervisor.namespace;
+        let shape = declare::for_consumer(&session, namespace, &self.spec).await?;
         let channel = session.connection.create_channel().await?;
-        // If this future is dropped from here on, a consumer without a reader would swallow messages.
+        // If this future is dropped from here on, a consumer without a reader would swallow
+        // messages.
         let unless_opened = CloseOnDrop::new(channel.clone());
         let prefetch = self.prefetch.clone();
         let settler = ChannelSettler::spawn(channel.clone(), self.policy, prefetch);
@@ -171,39 +172,6 @@ impl Subscription {
         })?;
         unless_opened.keep();
         Ok(channel)
-    }
-
-    /// Declares the queue. A reply queue that is on a node that is down is replaced by a new one.
-    async fn declare(&self, session: &Session) -> Result<QueueShape, Failure> {
-        let namespace = &self.supervisor.namespace;
-        let (connection, generation) = (&session.connection, session.generation);
-        declare::ensure_dead_letter_queue(connection, generation, namespace, &self.spec).await?;
-        let replaceable = matches!(self.spec, QueueSpec::Reply { .. });
-        let limit = if replaceable { REPLY_QUEUE_TIMEOUT } else { Duration::MAX };
-        let mut abandoned = None;
-        let shape = loop {
-            let shape = namespace.queue(&self.spec, generation).map_err(Failure::Refused)?;
-            match declare::queue_within(connection, &shape, limit).await {
-                Ok(()) => break shape,
-                Err(Failure::Away(error)) if replaceable => {
-                    tracing::warn!(
-                        queue = shape.name,
-                        %error,
-                        "abandoning a reply queue whose node is down"
-                    );
-                    namespace.abandon_reply_queue();
-                    abandoned = Some(shape);
-                }
-                Err(failure) => return Err(failure),
-            }
-        };
-        if let Some(abandoned) = abandoned {
-            // Once its node is back, the abandoned queue would receive a copy of every reply. If it
-            // cannot be unbound in time, it does so until it expires.
-            let unbound = timeout(limit, declare::unbind(connection, &abandoned)).await;
-            unbound.unwrap_or(Ok(()))?;
-        }
-        Ok(shape)
     }
 
     /// Opens a new channel, and retries until that succeeds; `None` if the subscription ends first.
@@ -233,8 +201,8 @@ impl Subscription {
         };
         tokio::pin!(reopen);
         loop {
-            // Cancel-safe: `reopen` is pinned outside and goes on in the next turn; dropped for good,
-            // it closes its channel. `recv` is cancel-safe.
+            // Cancel-safe: `reopen` is pinned outside and continues in the next turn; when it is
+            // dropped in the end, it closes its channel. `recv` is cancel-safe.
             tokio::select! {
                 channel = &mut reopen => return channel,
                 () = stop.any() => return None,
@@ -265,8 +233,8 @@ impl Subscription {
         let pass = |item| drop(self.items.send(item));
         let mut idle_since = Instant::now();
         loop {
-            // Cancel-safe: `next`, `freed` and `recv` are, the others hold no state. Everything that
-            // is not cancel-safe runs in the handlers.
+            // Cancel-safe: `next`, `freed` and `recv` are, the others hold no state. Everything
+            // that is not cancel-safe runs in the handlers.
             tokio::select! {
                 delivery = channel.streams.next() => {
                     idle_since = Instant::now();

@@ -12,8 +12,8 @@ use lapin::{
 };
 use phalanx_core::broker::{BrokerError, ConnectOptions, Exchange, QueueSpec, QueueType, Role};
 
-/// Redeliveries of a message after which a quorum queue dead-letters it. The protocol stays far below.
-/// It is set because the default differs: none in RabbitMQ 3.10, 20 in 4.x.
+/// Redeliveries of a message after which a quorum queue dead-letters it. The protocol stays far
+/// below. It is set because the default differs: none in RabbitMQ 3.10, 20 in 4.x.
 const DELIVERY_LIMIT: i64 = 1_000;
 /// Beyond these, the oldest messages are dropped. Only a worker or leader that hangs falls so far
 /// behind; what it misses is repeated every few seconds.
@@ -39,8 +39,8 @@ pub(crate) struct Namespace {
 pub(crate) struct ExchangeShape {
     pub(crate) name: String,
     pub(crate) kind: ExchangeKind,
-    /// Whether this process can do without it: a worker never publishes tasks or dead letters, so its
-    /// user needs no right to those exchanges.
+    /// Whether this process can do without it: a worker never publishes tasks or dead letters, so
+    /// its user needs no right to those exchanges.
     pub(crate) optional: bool,
 }
 
@@ -79,8 +79,8 @@ impl Namespace {
 
     /// All exchanges of the protocol.
     ///
-    /// Each namespace has its own, and nothing is published to the default exchange: a right to that
-    /// one is a right to publish into any queue.
+    /// Each namespace has its own, and nothing is published to the default exchange: a right to
+    /// that one is a right to publish into any queue.
     pub(crate) fn exchanges(&self) -> impl Iterator<Item = ExchangeShape> {
         [Exchange::Task, Exchange::Reply, Exchange::Control, Exchange::Event, Exchange::Dead]
             .into_iter()
@@ -108,8 +108,8 @@ impl Namespace {
         Some(format!("{}.{last}", self.name))
     }
 
-    /// Names another reply queue from now on, because the node of the present one is down. The leader
-    /// detects the loss of the replies in the abandoned queue (protocol rule 12).
+    /// Names another reply queue from now on, because the node of the present one is down. The
+    /// leader detects the loss of the replies in the abandoned queue (protocol rule 12).
     pub(crate) fn abandon_reply_queue(&self) {
         // Relaxed: the counter publishes no other data.
         self.abandoned_reply_queues.fetch_add(1, Ordering::Relaxed);
@@ -117,15 +117,24 @@ impl Namespace {
 
     /// The queue's name and arguments at the broker.
     ///
-    /// Exclusive queues have the generation of their connection in their name: the broker may not have
-    /// noticed yet that the previous connection is gone, and would refuse its queue's name (rule 24).
+    /// Exclusive queues have the generation of their connection in their name: the broker may not
+    /// have noticed yet that the previous connection is gone, and would refuse its queue's name
+    /// (rule 24).
     pub(crate) fn queue(
         &self,
         queue: &QueueSpec,
         generation: u64,
     ) -> Result<QueueShape, BrokerError> {
         let namespace = &self.name;
-        let durable = QueueDeclareOptions { durable: true, ..Default::default() };
+        // The common shape is durable and not shared; the arms below set what differs.
+        let shape = |kind: &str, suffix: String, bindings, arguments| QueueShape {
+            name: format!("{namespace}.{kind}.{suffix}"),
+            options: QueueDeclareOptions { durable: true, ..Default::default() },
+            arguments,
+            exchange: format!("{namespace}.{kind}"),
+            bindings,
+            shared: false,
+        };
         let exclusive = QueueDeclareOptions { exclusive: true, ..Default::default() };
         Ok(match queue {
             QueueSpec::Task { pool } => {
@@ -136,69 +145,40 @@ impl Namespace {
                 }
                 set_text(&mut arguments, "x-dead-letter-exchange", &format!("{namespace}.dead"));
                 set_text(&mut arguments, "x-dead-letter-routing-key", pool.as_str());
-                QueueShape {
-                    name: format!("{namespace}.task.{pool}"),
-                    options: durable,
-                    arguments,
-                    exchange: format!("{namespace}.task"),
-                    bindings: vec![pool.to_string()],
-                    shared: true,
-                }
+                let bindings = vec![pool.to_string()];
+                QueueShape { shared: true, ..shape("task", pool.to_string(), bindings, arguments) }
             }
             QueueSpec::Reply { leader, expires } => {
                 let mut arguments = arguments_of_type("classic");
                 let expires = expires.as_millis().clamp(1, MAX_EXPIRES_MS);
                 set(&mut arguments, "x-expires", expires as i64);
-                let name = match self.abandoned_reply_queues.load(Ordering::Relaxed) {
-                    0 => format!("{namespace}.reply.{leader}"),
-                    left => format!("{namespace}.reply.{leader}-{left}"),
+                let suffix = match self.abandoned_reply_queues.load(Ordering::Relaxed) {
+                    0 => leader.to_string(),
+                    abandoned => format!("{leader}-{abandoned}"),
                 };
-                QueueShape {
-                    name,
-                    options: durable,
-                    arguments,
-                    exchange: format!("{namespace}.reply"),
-                    bindings: vec![leader.to_string()],
-                    shared: false,
-                }
+                shape("reply", suffix, vec![leader.to_string()], arguments)
             }
             QueueSpec::Control { worker, topics } => {
                 let mut arguments = arguments_of_type("classic");
                 set(&mut arguments, "x-max-length", MAX_CONTROL_MESSAGES);
-                QueueShape {
-                    name: format!("{namespace}.control.{worker}-{generation}"),
-                    options: exclusive,
-                    arguments,
-                    exchange: format!("{namespace}.control"),
-                    bindings: topics.clone(),
-                    shared: false,
-                }
+                let suffix = format!("{worker}-{generation}");
+                let shape = shape("control", suffix, topics.clone(), arguments);
+                QueueShape { options: exclusive, ..shape }
             }
             QueueSpec::Event { leader } => {
                 let mut arguments = arguments_of_type("classic");
                 set(&mut arguments, "x-max-length", MAX_EVENT_MESSAGES);
-                QueueShape {
-                    name: format!("{namespace}.event.{leader}-{generation}"),
-                    options: exclusive,
-                    arguments,
-                    exchange: format!("{namespace}.event"),
-                    bindings: vec!["#".to_owned()],
-                    shared: false,
-                }
+                let suffix = format!("{leader}-{generation}");
+                let shape = shape("event", suffix, vec!["#".to_owned()], arguments);
+                QueueShape { options: exclusive, ..shape }
             }
             QueueSpec::Dead { pool } => {
                 let mut arguments = arguments_of_type("classic");
                 set(&mut arguments, "x-max-length", MAX_DEAD_MESSAGES);
                 set(&mut arguments, "x-max-length-bytes", MAX_DEAD_BYTES);
                 set(&mut arguments, "x-message-ttl", MAX_DEAD_AGE_MS);
-                QueueShape {
-                    name: format!("{namespace}.dead.{pool}"),
-                    options: durable,
-                    arguments,
-                    exchange: format!("{namespace}.dead"),
-                    bindings: vec![pool.to_string()],
-                    shared: true,
-                }
+                let bindings = vec![pool.to_string()];
+                QueueShape { shared: true, ..shape("dead", pool.to_string(), bindings, arguments) }
             }
             unknown => {
                 return Err(BrokerError::Unusable {

@@ -4,8 +4,8 @@ use std::collections::BTreeSet;
 
 /// Which deliveries of a channel are settled, and which of their acks are still to be sent.
 ///
-/// Delivery tags count from 1 without gaps. So `unsettled` holds at most a prefetch of tags, even if
-/// one delivery stays unsettled while thousands after it come and go.
+/// Delivery tags count from 1 without gaps. So `unsettled` holds at most a prefetch of tags, even
+/// if one delivery stays unsettled while thousands after it come and go.
 #[derive(Debug, Default)]
 pub(crate) struct Unacked {
     /// The highest settled tag.
@@ -150,7 +150,8 @@ mod tests {
     }
 
     /// Every order of settling six deliveries, with flushes anywhere and some rejected: the broker
-    /// receives an ack of each acked delivery exactly once, and none of an unsettled or rejected one.
+    /// receives an ack of each acked delivery exactly once, and none of an unsettled or rejected
+    /// one.
     #[test]
     fn every_order_acks_each_delivery_exactly_once() {
         fn permutations(rest: Vec<u64>, order: Vec<u64>, visit: &mut impl FnMut(&[u64])) {

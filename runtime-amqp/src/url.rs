@@ -4,7 +4,8 @@ use std::{path::PathBuf, time::Duration};
 
 use phalanx_core::broker::{BrokerUrl, ConnectError};
 
-/// A parsed `amqp://` or `amqps://` URL. Deliberately without `Debug`, because it holds the password.
+/// A parsed `amqp://` or `amqps://` URL. Deliberately without `Debug`, because it holds the
+/// password.
 pub(crate) struct AmqpUrl {
     /// The nodes of the cluster, tried in turn; at least one.
     pub(crate) hosts: Vec<Host>,
@@ -41,8 +42,8 @@ impl AmqpUrl {
     }
 }
 
-/// Errors never quote the URL: one unescaped `/` or `@` in the password puts a part of it anywhere in
-/// the URL.
+/// Errors never quote the URL: one unescaped `/` or `@` in the password puts a part of it anywhere
+/// in the URL.
 fn parse(url: &str) -> Result<AmqpUrl, String> {
     let (scheme, rest) = url.split_once("://").ok_or("it has no scheme")?;
     let tls = match scheme {
@@ -64,8 +65,8 @@ fn parse(url: &str) -> Result<AmqpUrl, String> {
     };
     let (hosts, vhost) = location.split_once('/').unwrap_or((location, ""));
     let vhost = match decode(vhost, "virtual host")? {
-        // `amqp://host/` means the default virtual host to most people; strictly it is one without a
-        // name.
+        // `amqp://host/` means the default virtual host to most people; strictly it is one without
+        // a name.
         empty if empty.is_empty() => "/".to_owned(),
         vhost if vhost.len() > MAX_VHOST_BYTES => {
             return Err(format!("the virtual host is longer than {MAX_VHOST_BYTES} bytes"));

@@ -21,11 +21,12 @@ use crate::{
 /// connections.
 ///
 /// Closing or dropping a connection has the same effect as with RabbitMQ: its consumers end, their
-/// unsettled messages are delivered to others, and its exclusive queues are deleted. Queues are bounded
-/// by the flow control of the leader, and otherwise only by memory; nothing is written to disk.
+/// unsettled messages are delivered to others, and its exclusive queues are deleted. Queues are
+/// bounded by the flow control of the leader, and otherwise only by memory; nothing is written to
+/// disk.
 ///
-/// For a single leader, the URL `memory://` is enough. Create the broker yourself for several leaders,
-/// or to inject [`Faults`]:
+/// For a single leader, the URL `memory://` is enough. Create the broker yourself for several
+/// leaders, or to inject [`Faults`]:
 ///
 /// ```
 /// use std::sync::Arc;
@@ -84,22 +85,23 @@ impl InMemoryBroker {
 
     /// Breaks this connection, as a network failure would; it reconnects at once.
     ///
-    /// Its consumers are interrupted and resume, their unsettled messages are delivered again, and its
-    /// exclusive queues are deleted and declared again. Does nothing after `close`.
+    /// Its consumers are interrupted and resume, their unsettled messages are delivered again, and
+    /// its exclusive queues are deleted and declared again. Does nothing after `close`.
     pub fn interrupt(&self) {
         self.connection.interrupt();
     }
 
-    /// Starts a worker with `slots` concurrent blocking executions in this process, on a connection of
-    /// its own. It stops with this connection.
+    /// Starts a worker with `slots` concurrent blocking executions in this process, on a connection
+    /// of its own. It stops with this connection.
     ///
-    /// The worker serves the pool `default` and all pools that operations of this program name. When
-    /// this connection declares the task queue of another pool, as a leader does before it uses one, a
-    /// further worker with as many slots is started for that pool.
+    /// The worker serves the pool `default` and all pools that operations of this program name.
+    /// When this connection declares the task queue of another pool, as a leader does before it
+    /// uses one, a further worker with as many slots is started for that pool.
     ///
-    /// If an operation exceeds its timeout and does not return, its thread is abandoned and lasts until
-    /// the process ends. A worker that has abandoned as many threads as it has slots is replaced. After
-    /// 1,000 abandoned threads, it is not replaced any more and its pools have no worker.
+    /// If an operation exceeds its timeout and does not return, its thread is abandoned and lasts
+    /// until the process ends. A worker that has abandoned as many threads as it has slots is
+    /// replaced. After 1,000 abandoned threads, it is not replaced any more and its pools have no
+    /// worker.
     ///
     /// # Panics
     /// If called outside of a tokio runtime.
@@ -190,197 +192,4 @@ impl Broker for InMemoryBroker {
 }
 
 #[cfg(test)]
-mod tests {
-    use std::{collections::BTreeMap, time::Duration};
-
-    use bytes::Bytes;
-    use phalanx_core::{
-        broker::{Consumption, Delivery, Pool, Properties, Settle, Topic},
-        id::{LeaderId, WorkerId},
-    };
-    use tokio::time::{Instant, advance};
-
-    use super::*;
-
-    fn tasks() -> QueueSpec {
-        QueueSpec::Task { pool: Pool::default() }
-    }
-
-    fn to_tasks() -> Address {
-        Address::tasks(&Pool::default())
-    }
-
-    fn message(body: impl Into<Bytes>) -> Message {
-        Message { properties: Properties::default(), body: body.into() }
-    }
-
-    async fn delivery(consumer: &mut Box<dyn Consumer>) -> Delivery {
-        match consumer.next().await {
-            Some(Consumption::Delivery(delivery)) => delivery,
-            other => panic!("expected a delivery, got {other:?}"),
-        }
-    }
-
-    #[tokio::test]
-    async fn an_interrupted_consumer_resumes_and_receives_its_unsettled_messages_again() {
-        let broker = InMemoryBroker::new();
-        let mut consumer = broker.consume(&tasks(), 4).await.unwrap();
-        for body in ["a", "b", "c"] {
-            broker.publish(&to_tasks(), message(body)).await.unwrap();
-        }
-        delivery(&mut consumer).await.settle(Settle::Ack);
-        let held = delivery(&mut consumer).await;
-
-        broker.interrupt();
-        let Some(Consumption::Resumed { generation }) = consumer.next().await else {
-            panic!("the consumer does not report that it was interrupted")
-        };
-        assert_eq!(generation, 2);
-        assert_eq!(broker.health().borrow().generation, 2);
-        let again = delivery(&mut consumer).await;
-        assert_eq!((&again.message.body[..], again.redelivered), (&b"b"[..], true));
-        let fresh = delivery(&mut consumer).await;
-        assert_eq!((&fresh.message.body[..], fresh.redelivered), (&b"c"[..], false));
-
-        // Settling a delivery of the earlier connection does not settle one of the new connection.
-        held.settle(Settle::Ack);
-        assert_eq!(broker.declare(&tasks()).await.unwrap().messages, 0);
-        broker.interrupt();
-        assert_eq!(broker.declare(&tasks()).await.unwrap().messages, 2);
-        again.settle(Settle::Ack);
-        fresh.settle(Settle::Ack);
-    }
-
-    #[tokio::test]
-    async fn an_exclusive_queue_is_declared_again_after_an_interruption() {
-        let broker = InMemoryBroker::new();
-        let spec = QueueSpec::control(WorkerId::new());
-        let all = Address::control(Topic::AllWorkers);
-        let mut consumer = broker.consume(&spec, 1).await.unwrap();
-        broker.interrupt();
-        assert!(!broker.publish_mandatory(&all, message("before")).await.unwrap());
-        assert!(matches!(consumer.next().await, Some(Consumption::Resumed { .. })));
-        assert!(broker.publish_mandatory(&all, message("after")).await.unwrap());
-        let received = delivery(&mut consumer).await;
-        assert_eq!(received.message.body, "after");
-        received.settle(Settle::Ack);
-    }
-
-    #[tokio::test]
-    async fn a_deleted_queue_is_declared_again_by_its_consumer() {
-        let broker = InMemoryBroker::new();
-        let mut consumer = broker.consume(&tasks(), 1).await.unwrap();
-        broker.connect().delete(&tasks()).await.unwrap();
-        assert!(matches!(consumer.next().await, Some(Consumption::Resumed { .. })));
-        assert!(broker.publish_mandatory(&to_tasks(), message("x")).await.unwrap());
-        delivery(&mut consumer).await.settle(Settle::Ack);
-    }
-
-    #[tokio::test(start_paused = true)]
-    async fn a_reply_queue_expires_only_while_it_has_no_consumer() {
-        let broker = InMemoryBroker::new();
-        let leader = LeaderId::new();
-        let expires = Duration::from_secs(60);
-        let spec = QueueSpec::Reply { leader, expires };
-        let address = Address::replies(leader);
-        let reachable = || broker.publish_mandatory(&address, message("x"));
-
-        let consumer = broker.consume(&spec, 1).await.unwrap();
-        advance(expires * 2).await;
-        assert!(reachable().await.unwrap(), "it has a consumer");
-        drop(consumer);
-        advance(expires / 2).await;
-        assert!(reachable().await.unwrap(), "it has not expired yet");
-        broker.declare(&spec).await.unwrap();
-        advance(expires / 2).await;
-        assert!(reachable().await.unwrap(), "a declaration restarts the expiry");
-        advance(expires).await;
-        assert!(!reachable().await.unwrap());
-        assert_eq!(broker.declare(&spec).await.unwrap().messages, 0, "it is a new queue");
-    }
-
-    #[tokio::test]
-    async fn a_task_that_is_requeued_too_often_becomes_a_dead_letter() {
-        let broker = InMemoryBroker::new();
-        let mut consumer = broker.consume(&tasks(), 1).await.unwrap();
-        broker.publish(&to_tasks(), message("poison")).await.unwrap();
-        let mut deliveries = 0;
-        while let Some(Consumption::Delivery(delivery)) = consumer.try_next() {
-            deliveries += 1;
-            delivery.settle(Settle::Requeue);
-        }
-        assert_eq!(deliveries, 1_001);
-        let dead_letters = QueueSpec::Dead { pool: Pool::default() };
-        assert_eq!(broker.declare(&dead_letters).await.unwrap().messages, 1);
-    }
-
-    #[tokio::test]
-    async fn a_broken_connection_leaves_unknown_whether_the_broker_has_the_message() {
-        let messages = async |seed| {
-            let broker = InMemoryBroker::with_faults(Faults::none(seed).disconnect(1.0));
-            broker.declare(&tasks()).await.unwrap();
-            let lost = broker.publish(&to_tasks(), message("x")).await;
-            assert!(matches!(lost, Err(PublishError::Lost)), "{lost:?}");
-            broker.declare(&tasks()).await.unwrap().messages
-        };
-        let mut seen = [false; 2];
-        for seed in 0..64 {
-            seen[messages(seed).await as usize] = true;
-        }
-        assert_eq!(seen, [true, true], "some are queued, some are not");
-    }
-
-    #[tokio::test]
-    async fn duplicates_reordering_delays_and_broken_connections_lose_no_message() {
-        for seed in 0..20 {
-            let broker = InMemoryBroker::with_faults(Faults::seeded(seed));
-            let publisher = broker.connect();
-            let mut consumer = broker.consume(&tasks(), 8).await.unwrap();
-            let mut unsettled = Vec::new();
-            for n in 0u32..200 {
-                let body = Bytes::copy_from_slice(&n.to_le_bytes());
-                // A publisher that does not know whether the broker has the message publishes it again.
-                while publisher.publish(&to_tasks(), message(body.clone())).await.is_err() {}
-            }
-            let mut seen = BTreeMap::<u32, usize>::new();
-            while seen.len() < 200 {
-                match consumer.next().await.unwrap() {
-                    Consumption::Delivery(delivery) => {
-                        let n = delivery.message.body[..].try_into().unwrap();
-                        *seen.entry(u32::from_le_bytes(n)).or_default() += 1;
-                        unsettled.push(delivery);
-                        if unsettled.len() == 8 {
-                            unsettled.drain(..).for_each(|held| held.settle(Settle::Ack));
-                        }
-                    }
-                    Consumption::Resumed { .. } => {
-                        unsettled.drain(..).for_each(|held| held.settle(Settle::Ack));
-                    }
-                }
-            }
-            assert!(seen.values().any(|times| *times > 1), "seed {seed} duplicates nothing");
-            unsettled.drain(..).for_each(|held| held.settle(Settle::Ack));
-        }
-    }
-
-    #[tokio::test(start_paused = true)]
-    async fn a_delayed_message_arrives_within_the_longest_delay() {
-        let longest = Duration::from_secs(10);
-        let broker = InMemoryBroker::with_faults(Faults::none(1).delay(1.0, longest));
-        let mut consumer = broker.consume(&tasks(), 1).await.unwrap();
-        let start = Instant::now();
-        broker.publish(&to_tasks(), message("late")).await.unwrap();
-        assert!(consumer.try_next().is_none());
-        delivery(&mut consumer).await.settle(Settle::Ack);
-        let waited = start.elapsed();
-        assert!(waited > Duration::ZERO && waited <= longest, "{waited:?}");
-    }
-
-    #[tokio::test]
-    async fn a_lost_message_is_confirmed_all_the_same() {
-        let broker = InMemoryBroker::with_faults(Faults::none(1).lose(1.0));
-        broker.declare(&tasks()).await.unwrap();
-        broker.publish(&to_tasks(), message("x")).await.unwrap();
-        assert_eq!(broker.declare(&tasks()).await.unwrap().messages, 0);
-    }
-}
+mod tests;

@@ -58,8 +58,8 @@ impl Connection {
         consumers.retain(|known| known.strong_count() > 0);
         consumers.push(Arc::downgrade(consumer));
         drop(consumers);
-        // `close` sets the flag before it locks the list. Either it finds this consumer in the list, or
-        // it locked the list first, and this load sees the flag.
+        // `close` sets the flag before it locks the list. Either it finds this consumer in the
+        // list, or it locked the list first, and this load sees the flag.
         if self.is_closed() {
             consumer.end();
         }

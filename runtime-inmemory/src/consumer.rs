@@ -47,7 +47,7 @@ impl InMemoryConsumer {
             let queue = match self.connection.topology.declare(&self.spec, self.connection.id) {
                 Ok(queue) => queue,
                 Err(error) => {
-                    tracing::error!(queue = ?self.spec, %error, "cannot consume again; the consumer ends");
+                    tracing::error!(queue = ?self.spec, %error, "cannot consume again; ending");
                     self.subscription.end();
                     return None;
                 }

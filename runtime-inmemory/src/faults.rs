@@ -8,8 +8,8 @@ use std::time::Duration;
 /// program that produces the right result with [`seeded`](Self::seeded) for a few hundred seeds is
 /// ready for that. Rates are probabilities per message, from 0 to 1.
 ///
-/// The same seed makes the same decisions for the same sequence of messages. The sequence itself still
-/// depends on the threads of the program.
+/// The same seed makes the same decisions for the same sequence of messages. The sequence itself
+/// still depends on the threads of the program.
 ///
 /// ```
 /// use std::sync::Arc;
@@ -48,12 +48,12 @@ pub struct Faults {
     pub delay: f64,
     /// The longest delay; each is drawn uniformly up to it. Default: 5 ms.
     pub longest_delay: Duration,
-    /// The rate of messages at which the publishing or the consuming connection breaks: its consumers
-    /// are interrupted, their unsettled messages are delivered again, and the publisher cannot tell
-    /// whether the broker has its message.
+    /// The rate of messages at which the publishing or the consuming connection breaks: its
+    /// consumers are interrupted, their unsettled messages are delivered again, and the publisher
+    /// cannot tell whether the broker has its message.
     ///
-    /// Each break requeues everything that the connection holds. At a rate above 0.01 almost nothing
-    /// is settled any more, and jobs fail.
+    /// Each break requeues everything that the connection holds. At a rate above 0.01 almost
+    /// nothing is settled any more, and jobs fail.
     pub disconnect: f64,
     /// The rate of messages that are confirmed and lost.
     ///
@@ -76,8 +76,8 @@ impl Faults {
         }
     }
 
-    /// All faults that a healthy broker shows on a network: 10 % of the messages are duplicated, 20 %
-    /// reordered, 10 % delayed by up to 5 ms, and 0.2 % break a connection. None is lost.
+    /// All faults that a healthy broker shows on a network: 10 % of the messages are duplicated, 20
+    /// % reordered, 10 % delayed by up to 5 ms, and 0.2 % break a connection. None is lost.
     pub fn seeded(seed: u64) -> Self {
         Self { duplicate: 0.1, reorder: 0.2, delay: 0.1, disconnect: 0.002, ..Self::none(seed) }
     }

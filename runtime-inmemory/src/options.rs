@@ -15,8 +15,8 @@ use crate::Faults;
 #[derive(Debug, Clone)]
 #[non_exhaustive]
 pub struct InMemoryOptions {
-    /// The largest message body that the broker accepts, in bytes; publishing a larger one fails with
-    /// `PublishError::TooLarge`. Default: 128 MiB, as RabbitMQ 3.10.
+    /// The largest message body that the broker accepts, in bytes; publishing a larger one fails
+    /// with `PublishError::TooLarge`. Default: 128 MiB, as RabbitMQ 3.10.
     pub message_limit: u64,
     /// The faults that the broker injects. Default: none.
     pub faults: Option<Faults>,

@@ -61,7 +61,8 @@ impl Publisher {
         Ok(routed)
     }
 
-    /// Routes a message after `delay`. Returns `false` outside of a tokio runtime, which has no timer.
+    /// Routes a message after `delay`. Returns `false` outside of a tokio runtime, which has no
+    /// timer.
     fn route_later(
         &self,
         delay: Duration,

@@ -26,13 +26,13 @@ pub(crate) struct Queued {
 /// The properties of a queue, fixed when it is declared.
 #[derive(Debug, Clone, Default)]
 pub(crate) struct QueueKind {
-    /// The connection that the queue is exclusive to: no other may use it, and it is deleted with that
-    /// connection. `None` for shared queues.
+    /// The connection that the queue is exclusive to: no other may use it, and it is deleted with
+    /// that connection. `None` for shared queues.
     pub(crate) owner: Option<u64>,
     /// How long the queue exists without a consumer; `None` is forever.
     pub(crate) expires: Option<Duration>,
-    /// The most that the queue holds before it drops the oldest messages. `None` if flow control bounds
-    /// it: a leader never has more tasks in a queue than its credit allows.
+    /// The most that the queue holds before it drops the oldest messages. `None` if flow control
+    /// bounds it: a leader never has more tasks in a queue than its credit allows.
     pub(crate) capacity: Option<Capacity>,
     /// The pool whose dead-letter queue receives rejected messages; `None` drops them.
     pub(crate) dead_letters: Option<Pool>,
@@ -47,8 +47,8 @@ pub(crate) struct Capacity {
 
 /// A consumer, as its queue sees it.
 pub(crate) trait Subscriber: Send + Sync {
-    /// Requeues the unsettled messages of the consumer, because its connection is lost or its queue is
-    /// deleted.
+    /// Requeues the unsettled messages of the consumer, because its connection is lost or its queue
+    /// is deleted.
     fn interrupt(&self);
 }
 
@@ -103,9 +103,9 @@ impl Queue {
             }
             self.drop_oldest(&mut state);
         }
-        // Each message wakes one consumer. A consumer whose future is dropped after it was woken passes
-        // the wake-up on (`Notified` does). So no message waits beside an idle consumer, and none
-        // wakes all of them.
+        // Each message wakes one consumer. A consumer whose future is dropped after it was woken
+        // passes the wake-up on (`Notified` does). So no message waits beside an idle consumer, and
+        // none wakes all of them.
         self.arrived.notify_one();
         true
     }
@@ -141,8 +141,8 @@ impl Queue {
         lock(&self.state).ready.is_empty()
     }
 
-    /// Resolves when a message may have arrived for the caller. Cancel-safe: dropped after it was woken,
-    /// it wakes another waiter.
+    /// Resolves when a message may have arrived for the caller. Cancel-safe: dropped after it was
+    /// woken, it wakes another waiter.
     pub(crate) fn arrived(&self) -> Notified<'_> {
         self.arrived.notified()
     }

@@ -12,8 +12,8 @@ use crate::{
     unsettled::Unsettled,
 };
 
-/// A task that is requeued more often than this becomes a dead letter, as with the `x-delivery-limit` of
-/// a quorum queue.
+/// A task that is requeued more often than this becomes a dead letter, as with the
+/// `x-delivery-limit` of a quorum queue.
 const DELIVERY_LIMIT: u32 = 1_000;
 
 /// The broker's side of a consumer.

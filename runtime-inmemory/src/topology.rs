@@ -22,8 +22,8 @@ pub(crate) struct Topology {
     pub(crate) faults: Option<FaultInjector>,
     /// How many connections there have been.
     connections: AtomicU64,
-    /// Lock order: this, then the lock of a queue. Neither is held while a consumer is interrupted: a
-    /// consumer takes its own lock before that of its queue.
+    /// Lock order: this, then the lock of a queue. Neither is held while a consumer is interrupted:
+    /// a consumer takes its own lock before that of its queue.
     routes: RwLock<Routes>,
 }
 
@@ -91,8 +91,8 @@ impl Topology {
         }
     }
 
-    /// Adds a message to each queue that `address` reaches; returns whether there is one. `position` is
-    /// that of [`Queue::push`].
+    /// Adds a message to each queue that `address` reaches; returns whether there is one.
+    /// `position` is that of [`Queue::push`].
     pub(crate) fn route(
         &self,
         address: &Address,

@@ -2,14 +2,14 @@
 
 use crate::queue::Queued;
 
-/// The low bits of a delivery tag are the slot that holds the delivery; the others count deliveries. A
-/// prefetch is a `u16`, so that many bits are enough.
+/// The low bits of a delivery tag are the slot that holds the delivery; the others count
+/// deliveries. A prefetch is a `u16`, so that many bits are enough.
 const SLOT_BITS: u32 = 16;
 
 /// The deliveries of one consumer that are not settled yet.
 ///
-/// Adding and taking one costs constant time in any order of settling; the memory is that of the most
-/// that were unsettled at once.
+/// Adding and taking one costs constant time in any order of settling; the memory is that of the
+/// most that were unsettled at once.
 #[derive(Debug, Default)]
 pub(crate) struct Unsettled {
     slots: Vec<Option<(u64, Queued)>>,

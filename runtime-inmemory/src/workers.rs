@@ -15,8 +15,8 @@ use tokio_util::{sync::CancellationToken, task::TaskTracker};
 
 use crate::lock::lock;
 
-/// How many threads the workers of the same pools may abandon before they are no longer replaced. An
-/// abandoned thread exists until the process ends, which on a fleet it would do with its worker.
+/// How many threads the workers of the same pools may abandon before they are no longer replaced.
+/// An abandoned thread exists until the process ends, which on a fleet it would do with its worker.
 const MAX_ABANDONED_THREADS: usize = 1_000;
 
 /// The workers that a connection has started; they stop with it.
@@ -48,8 +48,8 @@ impl Workers {
         lock(&self.groups).push(Group { slots, pools });
     }
 
-    /// Starts a worker for `pool` in each group that does not serve it yet. On a fleet, operators start
-    /// workers for further pools; in memory no one else can.
+    /// Starts a worker for `pool` in each group that does not serve it yet. On a fleet, operators
+    /// start workers for further pools; in memory no one else can.
     pub(crate) fn serve(&self, pool: &Pool, connect: impl Fn() -> Arc<dyn Broker>) {
         for group in &mut *lock(&self.groups) {
             if group.pools.insert(pool.clone()) {
@@ -80,16 +80,16 @@ impl Drop for Workers {
     }
 }
 
-/// Runs a worker until `stopping` is cancelled, and replaces it when it has abandoned as many threads as
-/// it has slots, as the operator of a fleet would.
+/// Runs a worker until `stopping` is cancelled, and replaces it when it has abandoned as many
+/// threads as it has slots, as the operator of a fleet would.
 async fn keep_running(
     connection: Arc<dyn Broker>,
     mut options: WorkerOptions,
     stopping: CancellationToken,
 ) {
     let mut abandoned = 0;
-    // The first worker need not listen for dead jobs before it takes tasks: no leader was here before
-    // it.
+    // The first worker need not listen for dead jobs before it takes tasks: no leader was here
+    // before it.
     let listen = std::mem::replace(&mut options.listen, Duration::ZERO);
     loop {
         let worker = Worker::start(Arc::clone(&connection), options.clone());
