@@ -1,4 +1,4 @@
-//! What a process does whose cluster loses a node.
+//! A cluster that loses a node.
 
 mod common;
 
@@ -19,18 +19,18 @@ async fn connect_quorum(url: &str, namespace: &str, role: Role) -> AmqpBroker {
     AmqpBroker::connect(BrokerUrl::parse(url).unwrap(), options).await.unwrap()
 }
 
-/// The queue of its replies, which is no quorum queue, is lost with the node: there must be another.
-/// The net beneath the tasks is lost too: nobody may wait for it.
+/// The reply queue is a classic queue and lost with the node, so the leader must declare another.
+/// The dead-letter queue is lost too, and must not delay the use of the task queue.
 #[tokio::test]
 #[ignore = "needs Docker"]
-async fn a_fleet_goes_on_whose_cluster_has_lost_a_node_for_good() {
+async fn a_fleet_goes_on_when_its_cluster_loses_a_node_permanently() {
     let cluster = tokio::task::spawn_blocking(Cluster::start).await.unwrap().unwrap();
     let cluster = Arc::new(cluster);
-    let way = async |node| {
+    let proxy_to = async |node| {
         let url = format!("amqp://guest:guest@{}/%2f", cluster.address(node));
         Proxy::to(&url).await.unwrap()
     };
-    let (first, second) = (way(0).await, way(1).await);
+    let (first, second) = (proxy_to(0).await, proxy_to(1).await);
     second.refuse(true);
     let hosts = format!("{},{}", first.address(), second.address());
     let url = format!("amqp://guest:guest@{hosts}/%2f?heartbeat=2");
@@ -42,15 +42,16 @@ async fn a_fleet_goes_on_whose_cluster_has_lost_a_node_for_good() {
     let mut consumer = leader.consume(&replies, 10).await.unwrap();
     second.refuse(false);
 
-    // It stays away: a classic queue that it held is nowhere else.
+    // The node stays down: a classic queue on it exists nowhere else.
     let lost = Arc::clone(&cluster);
     tokio::task::spawn_blocking(move || lost.kill(0)).await.unwrap().unwrap();
     resumed(&mut *consumer).await;
 
     leader.publish(&to_tasks(), message("do")).await.unwrap();
     let worker = connect_quorum(&second.url(), &namespace, Role::Worker).await;
-    let mut serving = soon("to serve", worker.consume(&tasks(), 1)).await.unwrap();
-    let task = delivery(&mut *serving).await;
+    let mut tasks_consumer =
+        within_a_minute("the consumer", worker.consume(&tasks(), 1)).await.unwrap();
+    let task = delivery(&mut *tasks_consumer).await;
     assert_eq!(task.message.body.as_ref(), b"do");
     task.settle(Settle::Ack);
     let to_leader = Address::replies(id);
@@ -59,7 +60,7 @@ async fn a_fleet_goes_on_whose_cluster_has_lost_a_node_for_good() {
     assert_eq!(reply.message.body.as_ref(), b"done");
     reply.settle(Settle::Ack);
 
-    // And so it does when the node is back, which has the old queue yet.
+    // Replies still arrive after the node has returned, with the abandoned queue on it.
     let found = Arc::clone(&cluster);
     tokio::task::spawn_blocking(move || found.revive(0)).await.unwrap().unwrap();
     worker.publish(&to_leader, message("more")).await.unwrap();

@@ -1,4 +1,4 @@
-//! The promises that every broker makes, kept by a real one.
+//! RabbitMQ keeps all promises of the `Broker` trait.
 
 mod common;
 
@@ -28,20 +28,20 @@ impl RabbitUnderTest {
     }
 }
 
-/// From the properties with which the broker greets.
+/// The broker's version, from the server properties that it sends first.
 async fn version() -> String {
     let (_, host, _) = parts(&test_url());
     let mut stream = TcpStream::connect(host).await.unwrap();
     stream.write_all(b"AMQP\0\0\x09\x01").await.unwrap();
-    let mut greeting = vec![0; 7];
-    stream.read_exact(&mut greeting).await.unwrap();
-    let length = u32::from_be_bytes(greeting[3..7].try_into().unwrap());
-    greeting.resize(length as usize, 0);
-    stream.read_exact(&mut greeting).await.unwrap();
+    let mut start = vec![0; 7];
+    stream.read_exact(&mut start).await.unwrap();
+    let length = u32::from_be_bytes(start[3..7].try_into().unwrap());
+    start.resize(length as usize, 0);
+    stream.read_exact(&mut start).await.unwrap();
     let name = b"\x07versionS";
-    let at = greeting.windows(name.len()).position(|window| window == name).unwrap() + name.len();
-    let length = u32::from_be_bytes(greeting[at..at + 4].try_into().unwrap()) as usize;
-    String::from_utf8(greeting[at + 4..at + 4 + length].to_vec()).unwrap()
+    let at = start.windows(name.len()).position(|window| window == name).unwrap() + name.len();
+    let length = u32::from_be_bytes(start[at..at + 4].try_into().unwrap()) as usize;
+    String::from_utf8(start[at + 4..at + 4 + length].to_vec()).unwrap()
 }
 
 #[async_trait::async_trait]
@@ -59,7 +59,7 @@ impl BrokerUnderTest for RabbitUnderTest {
     }
 
     async fn clean_up(self) {
-        self.scratch.sweep().await;
+        self.scratch.clean_up().await;
     }
 }
 

@@ -27,11 +27,11 @@ async fn a_message_arrives_as_it_was_sent() {
     assert_eq!(delivery.message.body, sent.body);
     delivery.settle(Settle::Ack);
     broker.close().await;
-    scratch.sweep().await;
+    scratch.clean_up().await;
 }
 
 #[tokio::test]
-async fn acks_given_before_closing_are_heard() {
+async fn acks_before_a_close_reach_the_broker() {
     let (broker, scratch) = connect().await;
     broker.declare(&tasks()).await.unwrap();
     for number in 0..100u8 {
@@ -44,7 +44,7 @@ async fn acks_given_before_closing_are_heard() {
     let unsettled = delivery(&mut *consumer).await;
     broker.close().await;
     assert!(consumer.next().await.is_none());
-    unsettled.settle(Settle::Ack); // In vain: its channel is gone.
+    unsettled.settle(Settle::Ack); // Without effect: its channel is gone.
 
     let again = connect_to(&test_url(), &scratch.0, Role::Worker).await.unwrap();
     let mut consumer = again.consume(&tasks(), 10).await.unwrap();
@@ -56,27 +56,27 @@ async fn acks_given_before_closing_are_heard() {
     let third = connect_to(&test_url(), &scratch.0, Role::Worker).await.unwrap();
     assert_eq!(third.declare(&tasks()).await.unwrap().messages, 0);
     third.close().await;
-    scratch.sweep().await;
+    scratch.clean_up().await;
 }
 
 #[tokio::test]
-async fn a_rejected_task_falls_into_the_net() {
+async fn a_rejected_task_becomes_a_dead_letter() {
     let (broker, scratch) = connect().await;
     broker.declare(&tasks()).await.unwrap();
     broker.publish(&to_tasks(), message("poison")).await.unwrap();
     let mut consumer = broker.consume(&tasks(), 1).await.unwrap();
     delivery(&mut *consumer).await.settle(Settle::Reject);
-    let dead = QueueSpec::Dead { pool: Pool::default() };
-    let mut dead = broker.consume(&dead, 1).await.unwrap();
-    let delivery = delivery(&mut *dead).await;
+    let dead_letters = QueueSpec::Dead { pool: Pool::default() };
+    let mut dead_letters = broker.consume(&dead_letters, 1).await.unwrap();
+    let delivery = delivery(&mut *dead_letters).await;
     assert_eq!(delivery.message.body.as_ref(), b"poison");
     delivery.settle(Settle::Ack);
     broker.close().await;
-    scratch.sweep().await;
+    scratch.clean_up().await;
 }
 
 #[tokio::test]
-async fn a_requeued_or_dropped_delivery_comes_again_and_says_so() {
+async fn a_requeued_or_dropped_delivery_is_redelivered_and_flagged() {
     let (broker, scratch) = connect().await;
     broker.declare(&tasks()).await.unwrap();
     broker.publish(&to_tasks(), message("x")).await.unwrap();
@@ -89,44 +89,45 @@ async fn a_requeued_or_dropped_delivery_comes_again_and_says_so() {
     assert!(third.redelivered);
     third.settle(Settle::Ack);
     broker.close().await;
-    scratch.sweep().await;
+    scratch.clean_up().await;
 }
 
 #[tokio::test]
-async fn the_prefetch_bounds_what_is_out_and_can_change() {
+async fn the_prefetch_bounds_unsettled_deliveries_and_can_change() {
     let (broker, scratch) = connect().await;
     broker.declare(&tasks()).await.unwrap();
     for number in 0..20u8 {
         broker.publish(&to_tasks(), message([number])).await.unwrap();
     }
     let mut consumer = broker.consume(&tasks(), 2).await.unwrap();
-    let mut out = vec![delivery(&mut *consumer).await, delivery(&mut *consumer).await];
-    // A broker that would send a third has done so before it answers a later question.
+    let mut unsettled = vec![delivery(&mut *consumer).await, delivery(&mut *consumer).await];
+    // A broker that sends a third delivery does so before it replies to a later request.
     broker.declare(&tasks()).await.unwrap();
     assert!(consumer.try_next().is_none());
     consumer.set_prefetch(5).await;
-    while out.len() < 5 {
-        out.push(delivery(&mut *consumer).await);
+    while unsettled.len() < 5 {
+        unsettled.push(delivery(&mut *consumer).await);
     }
     broker.declare(&tasks()).await.unwrap();
     assert!(consumer.try_next().is_none());
-    // Lower than what is out: nothing comes before enough of it is settled, all on one channel.
+    // Lower than the number of unsettled deliveries: none is delivered until enough of them are
+    // settled, all on one channel.
     consumer.set_prefetch(2).await;
-    out.drain(1..4).for_each(|delivery| delivery.settle(Settle::Ack));
+    unsettled.drain(1..4).for_each(|delivery| delivery.settle(Settle::Ack));
     broker.declare(&tasks()).await.unwrap();
     assert!(consumer.try_next().is_none());
-    out.remove(0).settle(Settle::Ack);
-    out.push(delivery(&mut *consumer).await);
-    out.remove(0).settle(Settle::Ack);
-    out.push(delivery(&mut *consumer).await);
-    let bodies: Vec<u8> = out.iter().map(|delivery| delivery.message.body[0]).collect();
+    unsettled.remove(0).settle(Settle::Ack);
+    unsettled.push(delivery(&mut *consumer).await);
+    unsettled.remove(0).settle(Settle::Ack);
+    unsettled.push(delivery(&mut *consumer).await);
+    let bodies: Vec<u8> = unsettled.iter().map(|delivery| delivery.message.body[0]).collect();
     assert_eq!(bodies, [5, 6]);
-    out.into_iter().rev().for_each(|delivery| delivery.settle(Settle::Ack));
+    unsettled.into_iter().rev().for_each(|delivery| delivery.settle(Settle::Ack));
     for _ in 7..20 {
         delivery(&mut *consumer).await.settle(Settle::Ack);
     }
     broker.close().await;
-    scratch.sweep().await;
+    scratch.clean_up().await;
 }
 
 #[tokio::test]
@@ -138,9 +139,9 @@ async fn a_cancelled_consumer_yields_what_it_has_and_then_ends() {
     }
     let mut consumer = broker.consume(&tasks(), 4).await.unwrap();
     let first = delivery(&mut *consumer).await;
-    soon("to cancel", consumer.cancel()).await;
+    within_a_minute("the cancellation", consumer.cancel()).await;
     let mut rest = 0;
-    while let Some(consumption) = soon("the rest", consumer.next()).await {
+    while let Some(consumption) = within_a_minute("the rest", consumer.next()).await {
         let Consumption::Delivery(delivery) = consumption else { panic!("{consumption:?}") };
         delivery.settle(Settle::Ack);
         rest += 1;
@@ -157,19 +158,20 @@ async fn a_cancelled_consumer_yields_what_it_has_and_then_ends() {
     let again = connect_to(&test_url(), &scratch.0, Role::Leader).await.unwrap();
     assert_eq!(again.declare(&tasks()).await.unwrap().messages, 0);
     again.close().await;
-    scratch.sweep().await;
+    scratch.clean_up().await;
 }
 
 #[tokio::test]
-async fn a_mandatory_message_says_whether_a_queue_got_it() {
+async fn a_mandatory_publish_returns_whether_a_queue_got_the_message() {
     let (broker, scratch) = connect().await;
     assert!(!broker.publish_mandatory(&to_tasks(), message("probe")).await.unwrap());
-    // Unroutable and not mandatory: taken, and gone.
+    // Unroutable and not mandatory: confirmed, and gone.
     broker.publish(&to_tasks(), message("lost")).await.unwrap();
     broker.declare(&tasks()).await.unwrap();
     let many: Vec<bool> = futures::future::try_join_all((0..50).map(|number| {
-        let pool = if number % 2 == 0 { Pool::DEFAULT } else { "nobody" };
-        let (broker, address) = (&broker, Address::new(Exchange::Task, pool));
+        let pool =
+            Pool::new(if number % 2 == 0 { Pool::DEFAULT } else { "without-queue" }).unwrap();
+        let (broker, address) = (&broker, Address::tasks(&pool));
         async move { broker.publish_mandatory(&address, message("probe")).await }
     }))
     .await
@@ -179,11 +181,11 @@ async fn a_mandatory_message_says_whether_a_queue_got_it() {
         "{many:?}"
     );
     broker.close().await;
-    scratch.sweep().await;
+    scratch.clean_up().await;
 }
 
 #[tokio::test]
-async fn control_and_events_reach_everybody_by_topic() {
+async fn control_and_events_reach_every_queue_whose_topics_match() {
     let (leader, scratch) = connect().await;
     let worker = connect_to(&test_url(), &scratch.0, Role::Worker).await.unwrap();
     let control = |topics: &[&str]| QueueSpec::Control {
@@ -215,11 +217,11 @@ async fn control_and_events_reach_everybody_by_topic() {
     }
     leader.close().await;
     worker.close().await;
-    scratch.sweep().await;
+    scratch.clean_up().await;
 }
 
 #[tokio::test]
-async fn many_publishers_share_one_window_and_nothing_is_lost() {
+async fn many_publishers_share_one_window_without_losing_a_message() {
     let (broker, scratch) = connect().await;
     let broker = Arc::new(broker);
     broker.declare(&tasks()).await.unwrap();
@@ -237,7 +239,7 @@ async fn many_publishers_share_one_window_and_nothing_is_lost() {
             }
         }
     });
-    soon("to publish", futures::future::join_all(publishers)).await;
+    within_a_minute("the publish", futures::future::join_all(publishers)).await;
     let mut consumer = broker.consume(&tasks(), 200).await.unwrap();
     let mut seen = std::collections::BTreeSet::new();
     for _ in 0..2_000 {
@@ -246,11 +248,11 @@ async fn many_publishers_share_one_window_and_nothing_is_lost() {
         delivery.settle(Settle::Ack);
     }
     broker.close().await;
-    scratch.sweep().await;
+    scratch.clean_up().await;
 }
 
 #[tokio::test]
-async fn the_order_of_one_publisher_is_kept() {
+async fn messages_keep_the_order_in_which_they_are_published() {
     let (broker, scratch) = connect().await;
     broker.declare(&tasks()).await.unwrap();
     let confirms = (0..1_000u32).map(|number| {
@@ -265,11 +267,11 @@ async fn the_order_of_one_publisher_is_kept() {
         delivery.settle(Settle::Ack);
     }
     broker.close().await;
-    scratch.sweep().await;
+    scratch.clean_up().await;
 }
 
 #[tokio::test]
-async fn a_queue_is_deleted_once_and_no_more() {
+async fn deleting_a_queue_twice_is_no_error() {
     let (broker, scratch) = connect().await;
     broker.declare(&tasks()).await.unwrap();
     assert!(broker.publish_mandatory(&to_tasks(), message("x")).await.unwrap());
@@ -277,5 +279,5 @@ async fn a_queue_is_deleted_once_and_no_more() {
     assert!(!broker.publish_mandatory(&to_tasks(), message("x")).await.unwrap());
     broker.delete(&tasks()).await.unwrap();
     broker.close().await;
-    scratch.sweep().await;
+    scratch.clean_up().await;
 }

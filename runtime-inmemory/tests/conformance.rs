@@ -1,4 +1,4 @@
-//! The in-memory broker keeps every promise of the broker trait.
+//! The in-memory broker keeps all promises of the `Broker` trait.
 
 use std::sync::Arc;
 
@@ -6,20 +6,20 @@ use phalanx_conformance::{BrokerUnderTest, conformance};
 use phalanx_core::broker::Broker;
 use phalanx_inmemory::{InMemoryBroker, InMemoryOptions};
 
-struct Memory {
+struct InMemoryUnderTest {
     broker: InMemoryBroker,
 }
 
 const MESSAGE_LIMIT: u64 = 2 << 20;
 
-async fn memory_broker(_test: &str) -> Memory {
+async fn memory_broker(_test: &str) -> InMemoryUnderTest {
     let mut options = InMemoryOptions::default();
     options.message_limit = MESSAGE_LIMIT;
-    Memory { broker: InMemoryBroker::with_options(options) }
+    InMemoryUnderTest { broker: InMemoryBroker::with_options(options) }
 }
 
 #[async_trait::async_trait]
-impl BrokerUnderTest for Memory {
+impl BrokerUnderTest for InMemoryUnderTest {
     async fn connect(&self) -> Arc<dyn Broker> {
         Arc::new(self.broker.connect())
     }

@@ -1,11 +1,11 @@
-//! The workers that `memory://` brings along.
+//! The workers that the in-memory broker starts.
 
 use std::{sync::Arc, time::Duration};
 
 use phalanx_conformance::within_a_minute;
 use phalanx_core::{
     RemoteExecute,
-    broker::{Address, Broker, Exchange, Message, Pool, Properties},
+    broker::{Address, Broker, Message, Pool, Properties},
     leader::Runtime,
     operation::{Operation, Result, TaskContext},
     plan::IndexedStream,
@@ -14,7 +14,7 @@ use phalanx_inmemory::{Faults, InMemoryBroker};
 use phalanx_worker::{Worker, WorkerOptions};
 use serde::{Deserialize, Serialize};
 
-/// Names a pool, and is run elsewhere where the program says so.
+/// Names a pool that a program can override.
 #[derive(Serialize, Deserialize, RemoteExecute)]
 #[remote(crate = phalanx_core, pool = "named-by-an-operation")]
 struct Double;
@@ -28,7 +28,7 @@ impl Operation for Double {
     }
 }
 
-/// Never ends, and is given up after its timeout.
+/// Never returns, so its thread is abandoned after its timeout.
 #[derive(Serialize, Deserialize, RemoteExecute)]
 #[remote(crate = phalanx_core, timeout = "20ms", retries = 0)]
 struct Hang;
@@ -58,7 +58,7 @@ async fn double(runtime: &Runtime, pool: Option<&str>) -> Vec<u64> {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_program_needs_nothing_but_the_url() {
+async fn a_program_needs_only_the_url() {
     let runtime = Runtime::builder().url("memory://").slots(2).connect().await.unwrap();
     assert_eq!(double(&runtime, None).await, doubled());
     within_a_minute(runtime.close()).await;
@@ -72,9 +72,9 @@ async fn a_pool_that_only_the_program_names_is_served() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_worker_that_gave_up_all_its_threads_is_replaced() {
+async fn a_worker_that_has_abandoned_all_its_threads_is_replaced() {
     let runtime = Runtime::builder().url("memory://").slots(2).connect().await.unwrap();
-    // The first worker and the one that takes its place end, each after two of these.
+    // Two of these end the first worker, and two more its replacement.
     for _ in 0..4 {
         let hanging = IndexedStream::from([1]).map(Hang).collect(&runtime);
         let error = within_a_minute(hanging).await.unwrap_err();
@@ -85,21 +85,22 @@ async fn a_worker_that_gave_up_all_its_threads_is_replaced() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_leader_may_come_before_the_first_worker() {
+async fn a_leader_may_connect_before_the_first_worker() {
     let broker = InMemoryBroker::new();
     let leading = Arc::new(broker.connect());
     let runtime = Runtime::builder().lead(leading).await.unwrap();
     let program = IndexedStream::from(0..100u64).map(Double).collect(&runtime);
     let worker = async {
-        // The queue is there before anybody serves it. What it takes is no task: to be survived.
-        let address = Address::new(Exchange::Task, "named-by-an-operation");
+        // The queue exists before a worker serves it. The worker must survive the garbage in it.
+        let pool = Pool::new("named-by-an-operation").unwrap();
+        let address = Address::tasks(&pool);
         let garbage = || Message { properties: Properties::default(), body: "garbage".into() };
         while !broker.publish_mandatory(&address, garbage()).await.unwrap() {
             tokio::time::sleep(Duration::from_millis(1)).await;
         }
         let mut options = WorkerOptions::default();
         options.listen = Duration::ZERO;
-        options.pools = vec![Pool::new("named-by-an-operation").unwrap()];
+        options.pools = vec![pool];
         Worker::start(Arc::new(broker.connect()), options)
     };
     let (collected, _worker) = within_a_minute(async { tokio::join!(program, worker) }).await;
@@ -108,7 +109,7 @@ async fn a_leader_may_come_before_the_first_worker() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn workers_are_brought_along_to_a_broker_that_misbehaves() {
+async fn injected_faults_do_not_change_the_result() {
     let broker = InMemoryBroker::with_faults(Faults::seeded(1));
     broker.start_workers(2);
     let runtime = Runtime::builder().lead(Arc::new(broker)).await.unwrap();

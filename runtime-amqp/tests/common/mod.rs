@@ -1,5 +1,5 @@
-//! What the tests against a real broker share.
-#![allow(dead_code, unreachable_pub, reason = "each test binary uses its own part of it")]
+//! Helpers for tests against a real broker.
+#![allow(dead_code, unreachable_pub, reason = "each test binary uses only some of them")]
 
 use std::{future::Future, time::Duration};
 
@@ -13,10 +13,13 @@ use phalanx_core::{
 };
 use phalanx_test_proxy::Parts;
 
-/// No condition of these tests takes so long on any machine.
-pub const PATIENCE: Duration = Duration::from_secs(60);
+/// The limit of each wait in these tests, ample on a busy machine.
+pub const TIMEOUT: Duration = Duration::from_secs(60);
 
-/// The broker that the developer's chores provide.
+/// The broker that `cargo xtask test` provides.
+///
+/// # Panics
+/// If there is none.
 pub fn test_url() -> String {
     std::env::var("PHALANX_TEST_AMQP_URL").unwrap_or_else(|_| {
         panic!(
@@ -26,7 +29,7 @@ pub fn test_url() -> String {
     })
 }
 
-/// The parts of the URL: credentials, host and port, the rest with its slash.
+/// The parts of a URL: credentials, host with port, and the rest from its slash on.
 pub fn parts(url: &str) -> (String, String, String) {
     let Parts { credentials, host, rest } = Parts::of(url);
     (credentials, host, rest)
@@ -40,7 +43,7 @@ pub fn namespace() -> String {
 pub fn options(namespace: &str, role: Role) -> ConnectOptions {
     let mut options = ConnectOptions::new(role);
     options.namespace = namespace.to_owned();
-    // Classic queues: made and dropped by the hundred, which quorum queues are not for.
+    // These tests declare and delete queues by the hundred, which quorum queues are not made for.
     options.queue_type = QueueType::Classic;
     options
 }
@@ -53,21 +56,21 @@ pub async fn connect_to(
     AmqpBroker::connect(BrokerUrl::parse(url)?, options(namespace, role)).await
 }
 
-/// A leader in a namespace of its own, which is cleaned up at the end of the test.
+/// Connects as a leader, in a namespace of its own that the test cleans up at its end.
 pub async fn connect() -> (AmqpBroker, Scratch) {
     let scratch = Scratch(namespace());
     (connect_to(&test_url(), &scratch.0, Role::Leader).await.unwrap(), scratch)
 }
 
-/// A namespace whose exchanges and task queues are deleted when the test is over.
+/// A namespace whose exchanges and durable queues `clean_up` deletes.
 pub struct Scratch(pub String);
 
 impl Scratch {
-    pub async fn sweep(self) {
-        let connection = raw().await;
-        for last in ["task", "reply", "control", "event", "dead"] {
+    pub async fn clean_up(self) {
+        let connection = raw_connection().await;
+        for exchange in ["task", "reply", "control", "event", "dead"] {
             let channel = connection.create_channel().await.unwrap();
-            let name = format!("{}.{last}", self.0);
+            let name = format!("{}.{exchange}", self.0);
             let _ = channel.exchange_delete(name.into(), Default::default()).await;
         }
         for kind in ["task", "dead"] {
@@ -80,10 +83,10 @@ impl Scratch {
     }
 }
 
-/// A connection that knows nothing of Phalanx.
-pub async fn raw() -> lapin::Connection {
+/// A connection that bypasses Phalanx.
+pub async fn raw_connection() -> lapin::Connection {
     let mut parts = Parts::of(&test_url());
-    // lapin takes a slash at the end for a virtual host without a name.
+    // lapin parses a trailing slash as a virtual host with an empty name.
     if parts.rest.trim_matches('/').is_empty() {
         parts.rest = "/%2f".to_owned();
     }
@@ -109,22 +112,22 @@ pub fn message(body: impl Into<Vec<u8>>) -> Message {
     Message { properties, body: body.into().into() }
 }
 
-/// Fails the test rather than hang.
-pub async fn soon<T>(what: &str, future: impl Future<Output = T>) -> T {
-    tokio::time::timeout(PATIENCE, future)
+/// Awaits `future`; panics after a minute, naming `what` it waited for.
+pub async fn within_a_minute<T>(what: &str, future: impl Future<Output = T>) -> T {
+    tokio::time::timeout(TIMEOUT, future)
         .await
-        .unwrap_or_else(|_| panic!("{what}: it takes too long"))
+        .unwrap_or_else(|_| panic!("timed out waiting for {what}"))
 }
 
-/// The next consumption, which must be a delivery.
+/// The next delivery; panics if the consumer yields anything else.
 pub async fn delivery(consumer: &mut dyn Consumer) -> Delivery {
-    match soon("a delivery", consumer.next()).await {
+    match within_a_minute("a delivery", consumer.next()).await {
         Some(Consumption::Delivery(delivery)) => delivery,
-        other => panic!("no delivery but {other:?}"),
+        other => panic!("expected a delivery, got {other:?}"),
     }
 }
 
-/// Skips deliveries until the consumer says that it is back.
+/// Requeues deliveries until the consumer has resumed; returns the generation of the connection.
 pub async fn resumed(consumer: &mut dyn Consumer) -> u64 {
     let resumed = async {
         loop {
@@ -135,17 +138,22 @@ pub async fn resumed(consumer: &mut dyn Consumer) -> u64 {
             }
         }
     };
-    soon("to resume", resumed).await
+    within_a_minute("the consumer to resume", resumed).await
 }
 
-pub async fn healthy(broker: &AmqpBroker, what: &str, wanted: impl Fn(&Health) -> bool) -> Health {
+/// Waits until `wanted` holds for the health of the broker.
+pub async fn wait_for_health(
+    broker: &AmqpBroker,
+    what: &str,
+    wanted: impl Fn(&Health) -> bool,
+) -> Health {
     let mut health = broker.health();
-    let found = soon(what, health.wait_for(wanted)).await;
+    let found = within_a_minute(what, health.wait_for(wanted)).await;
     found.unwrap().clone()
 }
 
-/// All that an error shows, through its sources, in both forms.
-pub fn shown(error: &(dyn std::error::Error + 'static)) -> String {
+/// The `Display` and `Debug` texts of an error and all its sources.
+pub fn error_text(error: &(dyn std::error::Error + 'static)) -> String {
     let mut text = format!("{error} {error:?}");
     let mut source = error.source();
     while let Some(error) = source {

@@ -1,4 +1,4 @@
-//! What the broker refuses, and what is said of it.
+//! What the broker refuses, and the errors that report it.
 
 mod common;
 
@@ -14,22 +14,24 @@ use lapin::{
 use phalanx_amqp::AmqpBroker;
 use phalanx_core::{
     broker::{
-        Address, Broker, BrokerError, ConnectError, Exchange, PublishError, QueueSpec, Role, Settle,
+        Address, Broker, BrokerError, ConnectError, Exchange, Pool, PublishError, QueueSpec, Role,
+        Settle,
     },
     id::WorkerId,
 };
 
-/// The error of a connection that must not come about; none of what it shows holds the secret.
+/// The error of a connection that must fail; no text of it contains `secret`.
 async fn refused(url: &str, secret: &str) -> ConnectError {
     let scratch = namespace();
-    let error = soon("a refusal", connect_to(url, &scratch, Role::Worker)).await.unwrap_err();
-    let text = shown(&error);
+    let error =
+        within_a_minute("the refusal", connect_to(url, &scratch, Role::Worker)).await.unwrap_err();
+    let text = error_text(&error);
     assert!(!text.contains(secret), "{text}");
     error
 }
 
 #[tokio::test]
-async fn a_wrong_password_is_named_and_not_shown() {
+async fn a_wrong_password_is_reported_without_showing_it() {
     let (credentials, host, rest) = parts(&test_url());
     let user = credentials.split_once(':').unwrap().0;
     let url = format!("amqp://{user}:hunter2@{host}{rest}");
@@ -43,7 +45,7 @@ async fn a_wrong_password_is_named_and_not_shown() {
 }
 
 #[tokio::test]
-async fn a_missing_virtual_host_is_named() {
+async fn the_error_for_a_missing_virtual_host_names_it() {
     let (credentials, host, _) = parts(&test_url());
     let url = format!("amqp://{credentials}@{host}/no-such-host");
     let error = refused(&url, &credentials).await;
@@ -54,7 +56,7 @@ async fn a_missing_virtual_host_is_named() {
 }
 
 #[tokio::test]
-async fn an_absent_broker_is_unreachable_after_a_while() {
+async fn a_broker_that_is_not_running_is_unreachable() {
     let absent = std::net::TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap();
     let started = std::time::Instant::now();
     match refused(&format!("amqp://ann:hunter2@{absent}/v"), "hunter2").await {
@@ -69,7 +71,7 @@ async fn an_absent_broker_is_unreachable_after_a_while() {
 }
 
 #[tokio::test]
-async fn a_host_that_takes_connections_and_says_nothing_is_unreachable() {
+async fn a_host_that_accepts_connections_and_sends_nothing_is_unreachable() {
     let silent = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
     let address = silent.local_addr().unwrap();
     let accepted = tokio::spawn(async move {
@@ -85,7 +87,7 @@ async fn a_host_that_takes_connections_and_says_nothing_is_unreachable() {
 }
 
 #[tokio::test]
-async fn what_is_no_broker_is_unreachable() {
+async fn a_server_that_is_no_broker_is_unreachable() {
     let (listener, text) = (
         tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap(),
         b"HTTP/1.1 400 Bad Request\r\n\r\n",
@@ -102,7 +104,7 @@ async fn what_is_no_broker_is_unreachable() {
 }
 
 #[tokio::test]
-async fn a_url_that_is_none_is_refused_without_its_password() {
+async fn a_malformed_url_is_refused_without_showing_its_password() {
     for url in [
         "amqp://ann:hunter2@/v",
         "amqp://ann:hunter2@host:x/v",
@@ -116,7 +118,7 @@ async fn a_url_that_is_none_is_refused_without_its_password() {
 
 #[cfg(not(feature = "tls"))]
 #[tokio::test]
-async fn tls_without_its_feature_is_refused_by_name() {
+async fn the_error_for_tls_without_its_feature_names_the_feature() {
     let url = phalanx_core::broker::BrokerUrl::parse("amqps://ann:hunter2@127.0.0.1/v").unwrap();
     let options = options(&namespace(), Role::Leader);
     let error = phalanx_core::broker::connect(url, options).await.unwrap_err();
@@ -125,7 +127,7 @@ async fn tls_without_its_feature_is_refused_by_name() {
 }
 
 #[tokio::test]
-async fn exchanges_that_may_not_be_made_are_named() {
+async fn the_error_names_the_exchange_that_must_not_be_declared() {
     let error = connect_to(&test_url(), "amq.phalanx", Role::Leader).await.unwrap_err();
     let ConnectError::Setup { source: BrokerError::Denied { what, reason }, .. } = error else {
         panic!("{error:?}")
@@ -137,7 +139,7 @@ async fn exchanges_that_may_not_be_made_are_named() {
 #[tokio::test]
 async fn a_queue_in_another_shape_is_used_as_found() {
     let (broker, scratch) = connect().await;
-    let channel = raw().await.create_channel().await.unwrap();
+    let channel = raw_connection().await.create_channel().await.unwrap();
     let mut arguments = FieldTable::default();
     arguments.insert("x-max-length".into(), AMQPValue::LongInt(5));
     let name = format!("{}.task.default", scratch.0);
@@ -149,13 +151,13 @@ async fn a_queue_in_another_shape_is_used_as_found() {
     broker.delete(&tasks()).await.unwrap();
     assert!(!broker.declare(&tasks()).await.unwrap().as_found);
     broker.close().await;
-    scratch.sweep().await;
+    scratch.clean_up().await;
 }
 
 #[tokio::test]
 async fn a_queue_that_belongs_to_another_connection_is_unusable() {
     let (broker, scratch) = connect().await;
-    let other = raw().await;
+    let other = raw_connection().await;
     let channel = other.create_channel().await.unwrap();
     let worker = WorkerId::new();
     let name = format!("{}.control.{worker}-1", scratch.0);
@@ -164,17 +166,17 @@ async fn a_queue_that_belongs_to_another_connection_is_unusable() {
     let control = QueueSpec::Control { worker, topics: Vec::new() };
     let refused = broker.consume(&control, 1).await;
     assert!(matches!(refused, Err(BrokerError::Unusable { .. })), "{refused:?}");
-    // Whatever was refused, the connection is as good as before.
+    // The refusal leaves the connection open.
     assert_eq!(broker.health().borrow().generation, 1);
     broker.declare(&tasks()).await.unwrap();
     broker.close().await;
-    scratch.sweep().await;
+    scratch.clean_up().await;
 }
 
-/// A broker whose exchange for tasks takes no messages from clients.
+/// A broker whose task exchange is internal, so it refuses messages from clients.
 async fn with_an_internal_exchange() -> (Arc<AmqpBroker>, Scratch) {
     let scratch = Scratch(namespace());
-    let channel = raw().await.create_channel().await.unwrap();
+    let channel = raw_connection().await.create_channel().await.unwrap();
     let options = ExchangeDeclareOptions { durable: true, internal: true, ..Default::default() };
     let name = format!("{}.task", scratch.0);
     let arguments = FieldTable::default();
@@ -184,38 +186,38 @@ async fn with_an_internal_exchange() -> (Arc<AmqpBroker>, Scratch) {
 }
 
 #[tokio::test]
-async fn publishing_that_is_refused_is_refused_each_time_and_harms_no_other() {
+async fn a_refused_publish_fails_each_time_and_does_not_disturb_others() {
     let (broker, scratch) = with_an_internal_exchange().await;
-    let dead = QueueSpec::Dead { pool: Default::default() };
-    broker.declare(&dead).await.unwrap();
-    let publish = |exchange| {
+    let dead_letters = QueueSpec::Dead { pool: Pool::default() };
+    broker.declare(&dead_letters).await.unwrap();
+    let publish = |address: Address| {
         let broker = broker.clone();
-        tokio::spawn(async move {
-            let address = Address::new(exchange, "default");
-            broker.publish(&address, message("x")).await
-        })
+        tokio::spawn(async move { broker.publish(&address, message("x")).await })
     };
+    let to_dead_letters = || Address::dead_letters(&Pool::default());
     for _ in 0..3 {
-        let refused = soon("a refusal", publish(Exchange::Task)).await.unwrap();
+        let refused = within_a_minute("the refusal", publish(to_tasks())).await.unwrap();
         assert!(matches!(refused, Err(PublishError::Refused { .. })), "{refused:?}");
     }
-    // Both at once: the innocent are lost at worst, and get through when tried again.
-    let both = (0..40).map(|n| publish(if n % 4 == 0 { Exchange::Task } else { Exchange::Dead }));
-    for (n, outcome) in soon("all outcomes", join_all(both)).await.into_iter().enumerate() {
+    // Both at once: the acceptable messages are lost at worst, and accepted when repeated.
+    let both = (0..40).map(|n| publish(if n % 4 == 0 { to_tasks() } else { to_dead_letters() }));
+    for (n, outcome) in
+        within_a_minute("all outcomes", join_all(both)).await.into_iter().enumerate()
+    {
         match (n % 4, outcome.unwrap()) {
             (0, Err(PublishError::Refused { .. } | PublishError::Lost)) => {}
             (1.., Ok(()) | Err(PublishError::Lost)) => {}
             (_, other) => panic!("{n}: {other:?}"),
         }
     }
-    soon("to publish", publish(Exchange::Dead)).await.unwrap().unwrap();
+    within_a_minute("the publish", publish(to_dead_letters())).await.unwrap().unwrap();
     assert_eq!(broker.health().borrow().generation, 1);
     broker.close().await;
-    scratch.sweep().await;
+    scratch.clean_up().await;
 }
 
 #[tokio::test]
-async fn a_message_too_large_is_named_and_its_neighbours_are_not() {
+async fn only_the_message_that_is_too_large_is_refused() {
     let (broker, scratch) = connect().await;
     broker.declare(&tasks()).await.unwrap();
     // Larger than the default limit of any version.
@@ -226,7 +228,7 @@ async fn a_message_too_large_is_named_and_its_neighbours_are_not() {
         broker.publish(&to_tasks(), sent).await
     };
     let bodies = (0..20).map(|n| if n == 10 { large.clone() } else { "small".into() });
-    let outcomes = soon("all outcomes", join_all(bodies.map(publish))).await;
+    let outcomes = within_a_minute("all outcomes", join_all(bodies.map(publish))).await;
     let mut known = None;
     for (n, outcome) in outcomes.into_iter().enumerate() {
         match outcome {
@@ -238,11 +240,11 @@ async fn a_message_too_large_is_named_and_its_neighbours_are_not() {
             other => panic!("{n}: {other:?}"),
         }
     }
-    // From now on such a one is refused without being sent: its neighbours do not notice. (Where the
-    // limit is low enough to have any: what is larger than the window travels alone.)
+    // From now on, such a message is refused without being sent, so the others are confirmed. (With
+    // a limit above the window there are no others: such a message is published alone.)
     let large = large.slice(..known.unwrap() as usize + 1);
     let bodies = (0..20).map(|n| if n == 10 { large.clone() } else { "small".into() });
-    for outcome in soon("all outcomes", join_all(bodies.map(publish))).await {
+    for outcome in within_a_minute("all outcomes", join_all(bodies.map(publish))).await {
         match outcome {
             Ok(()) => {}
             Err(PublishError::TooLarge { limit, .. }) => assert_eq!(Some(limit), known),
@@ -250,11 +252,11 @@ async fn a_message_too_large_is_named_and_its_neighbours_are_not() {
         }
     }
     broker.close().await;
-    scratch.sweep().await;
+    scratch.clean_up().await;
 }
 
 #[tokio::test]
-async fn what_amqp_cannot_carry_is_refused_without_harm() {
+async fn what_amqp_cannot_carry_is_refused_and_the_connection_stays_open() {
     let (broker, scratch) = connect().await;
     broker.declare(&tasks()).await.unwrap();
     let long = Address::new(Exchange::Task, "x".repeat(256));
@@ -265,5 +267,5 @@ async fn what_amqp_cannot_carry_is_refused_without_harm() {
     broker.publish(&to_tasks(), sent).await.unwrap();
     assert_eq!(broker.health().borrow().generation, 1);
     broker.close().await;
-    scratch.sweep().await;
+    scratch.clean_up().await;
 }

@@ -1,4 +1,4 @@
-//! No message waits beside a consumer that could take it.
+//! Each message wakes a consumer that can take it.
 
 use std::sync::Arc;
 
@@ -6,13 +6,13 @@ use bytes::Bytes;
 use futures::{future::join_all, poll};
 use phalanx_conformance::within_a_minute;
 use phalanx_core::broker::{
-    Address, Broker, Consumer, Consumption, Exchange, Message, Pool, Properties, QueueSpec, Settle,
+    Address, Broker, Consumer, Consumption, Message, Pool, Properties, QueueSpec, Settle,
 };
 use phalanx_inmemory::InMemoryBroker;
 use tokio::sync::Barrier;
 
 fn to_tasks() -> Address {
-    Address::new(Exchange::Task, Pool::DEFAULT)
+    Address::tasks(&Pool::default())
 }
 
 fn message() -> Message {
@@ -23,9 +23,9 @@ async fn consume(broker: &InMemoryBroker) -> Box<dyn Consumer> {
     broker.consume(&QueueSpec::Task { pool: Pool::default() }, 1).await.unwrap()
 }
 
-/// Nobody settles before each of them has a message: one that is not called stops them all.
+/// No consumer settles before each has a message: one that is not woken blocks all of them.
 #[tokio::test(flavor = "multi_thread", worker_threads = 4)]
-async fn each_message_calls_a_consumer_of_its_own() {
+async fn each_message_wakes_a_consumer_of_its_own() {
     const ROUNDS: usize = 3_000;
     const CONSUMERS: usize = 4;
     let broker = Arc::new(InMemoryBroker::new());
@@ -56,9 +56,9 @@ async fn each_message_calls_a_consumer_of_its_own() {
     .await;
 }
 
-/// As in a `select!` whose other branch wins just when a message comes.
+/// As in a `select!` in which another branch completes just when a message arrives.
 #[tokio::test]
-async fn a_consumer_that_was_called_and_looks_away_passes_the_call_on() {
+async fn a_woken_consumer_that_stops_waiting_wakes_another() {
     let broker = InMemoryBroker::new();
     let (mut one, mut two) = (consume(&broker).await, consume(&broker).await);
     let (mut first, mut second) = (one.next(), two.next());
@@ -72,9 +72,9 @@ async fn a_consumer_that_was_called_and_looks_away_passes_the_call_on() {
     delivery.settle(Settle::Ack);
 }
 
-/// One that comes back from a lost connection counts as a new message.
+/// A message that a lost connection held wakes a consumer as a new message does.
 #[tokio::test]
-async fn what_a_lost_consumer_held_calls_the_others() {
+async fn a_message_that_a_lost_consumer_held_wakes_another_consumer() {
     let broker = InMemoryBroker::new();
     let dying = broker.connect();
     let mut consumer = consume(&dying).await;

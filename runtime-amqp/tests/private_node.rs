@@ -1,4 +1,4 @@
-//! What needs a broker of the test's own: users, alarms, certificates, and its death.
+//! Tests that need a broker of their own: users, alarms, certificates, restarts and crashes.
 
 mod common;
 
@@ -9,8 +9,8 @@ use futures::future::join_all;
 use phalanx_amqp::AmqpBroker;
 use phalanx_core::{
     broker::{
-        Address, Broker, BrokerError, BrokerUrl, ConnectError, Exchange, Pool, PublishError,
-        QueueSpec, QueueType, Role, Settle,
+        Address, Broker, BrokerError, BrokerUrl, ConnectError, Pool, PublishError, QueueSpec,
+        QueueType, Role, Settle, Topic,
     },
     id::{LeaderId, WorkerId},
 };
@@ -21,8 +21,8 @@ async fn start(options: NodeOptions) -> PrivateNode {
     started.await.unwrap().unwrap()
 }
 
-/// Does something that takes its time with the node.
-async fn with<T: Send + 'static>(
+/// Runs blocking `work` on the node.
+async fn with_node<T: Send + 'static>(
     mut node: PrivateNode,
     work: impl FnOnce(&mut PrivateNode) -> T + Send + 'static,
 ) -> (PrivateNode, T) {
@@ -39,14 +39,14 @@ async fn connect_with_quorum(url: &str, role: Role) -> Result<AmqpBroker, Connec
     AmqpBroker::connect(BrokerUrl::parse(url)?, options).await
 }
 
-/// Stopped in an orderly way, and then killed: each time all that was confirmed is there again.
+/// Once after an orderly restart, once after a crash.
 #[tokio::test]
-async fn what_was_confirmed_survives_the_broker() {
+async fn confirmed_messages_survive_a_restart_and_a_crash_of_the_broker() {
     let node = start(NodeOptions::new()).await;
     let quorum = Arc::new(connect_with_quorum(&node.url(), Role::Leader).await.unwrap());
     let leader = LeaderId::new();
-    let replies = QueueSpec::Reply { leader, expires: PATIENCE * 10 };
-    let to_replies = Address::new(Exchange::Reply, leader.to_string());
+    let replies = QueueSpec::Reply { leader, expires: TIMEOUT * 10 };
+    let to_replies = Address::replies(leader);
     quorum.declare(&tasks()).await.unwrap();
     quorum.declare(&replies).await.unwrap();
     for number in 0..50u8 {
@@ -55,41 +55,41 @@ async fn what_was_confirmed_survives_the_broker() {
     }
     let mut results = quorum.consume(&replies, 1).await.unwrap();
 
-    let (node, stopped) = with(node, PrivateNode::restart).await;
+    let (node, stopped) = with_node(node, PrivateNode::restart).await;
     stopped.unwrap();
     resumed(&mut *results).await;
     let mut consumer = quorum.consume(&tasks(), 50).await.unwrap();
     for _ in 0..50 {
         delivery(&mut *consumer).await.settle(Settle::Ack);
     }
-    // The second half after the broker's death.
+    // The second half follows after the crash.
     for _ in 0..25 {
         delivery(&mut *results).await.settle(Settle::Ack);
     }
     results.cancel().await;
     drop(results);
     quorum.declare(&replies).await.unwrap();
-    let (node, killed) = with(node, |node| node.kill().and_then(|()| node.restart())).await;
+    let (node, killed) = with_node(node, |node| node.kill().and_then(|()| node.restart())).await;
     killed.unwrap();
     resumed(&mut *consumer).await;
     let mut results = quorum.consume(&replies, 50).await.unwrap();
-    let mut left: Vec<u8> = Vec::new();
-    while left.last() != Some(&49) {
+    let mut remaining: Vec<u8> = Vec::new();
+    while remaining.last() != Some(&49) {
         let delivery = delivery(&mut *results).await;
-        left.push(delivery.message.body[0]);
+        remaining.push(delivery.message.body[0]);
         delivery.settle(Settle::Ack);
     }
-    assert!(left.ends_with(&(25..50).collect::<Vec<u8>>()), "{left:?}");
+    assert!(remaining.ends_with(&(25..50).collect::<Vec<u8>>()), "{remaining:?}");
 
-    healthy(&quorum, "to be well", |health| health.is_well()).await;
+    wait_for_health(&quorum, "a healthy connection", |health| health.is_well()).await;
     let publishes = (0..50u8).map(|number| {
         let broker = quorum.clone();
         async move {
-            // A loss only says that nobody knows: it is for the publisher to try again.
+            // A lost confirm leaves the outcome unknown, so the publisher repeats the message.
             while broker.publish(&to_tasks(), message([number])).await.is_err() {}
         }
     });
-    soon("to publish", join_all(publishes)).await;
+    within_a_minute("the publish", join_all(publishes)).await;
     delivery(&mut *consumer).await.settle(Settle::Ack);
     quorum.close().await;
     drop(node);
@@ -100,8 +100,9 @@ const LEADER: &str = "leader";
 const WORKER: &str = "worker";
 const STRANGER: &str = "stranger";
 
-/// The least that leaders and workers need. From 4.3 on nobody sees a queue to which he has no
-/// right: hence the leader's right to write to task queues, which only lets it bind them.
+/// The least permissions that leaders and workers need. From 4.3 on, a user cannot see a queue
+/// without any right to it: hence the leader's write permission on task queues, which only allows
+/// binding.
 fn least_privilege() -> NodeOptions {
     let leader = Permissions {
         configure: r"^ns\.(reply|event)\.[0-9a-f-]+$",
@@ -123,14 +124,14 @@ fn least_privilege() -> NodeOptions {
 }
 
 #[tokio::test]
-async fn users_of_least_privilege_use_what_was_provisioned() {
+async fn users_with_least_privilege_use_provisioned_queues() {
     let node = start(least_privilege()).await;
     let url = |user| node.url_for(user, "hunter2", "%2f");
 
-    // Nothing is there yet, and neither may make it.
+    // Nothing is provisioned yet, and none of them may declare it.
     for user in [LEADER, WORKER, STRANGER] {
         let error = connect_with_quorum(&url(user), Role::Leader).await.unwrap_err();
-        let text = shown(&error);
+        let text = error_text(&error);
         assert!(!text.contains("hunter2"), "{text}");
         let ConnectError::Setup { source: BrokerError::Denied { what, .. }, .. } = error else {
             panic!("{text}")
@@ -156,29 +157,31 @@ async fn users_of_least_privilege_use_what_was_provisioned() {
         assert!(matches!(missing, Err(BrokerError::Denied { .. })), "{missing:?}");
     }
 
-    // A task and its answer, control and events: all that the protocol needs.
+    // A task and its reply, control and events: all that the protocol needs.
     let id = LeaderId::new();
-    let replies = QueueSpec::Reply { leader: id, expires: PATIENCE };
-    let control = QueueSpec::Control { worker: WorkerId::new(), topics: vec!["all".to_owned()] };
+    let replies = QueueSpec::Reply { leader: id, expires: TIMEOUT };
+    let worker_id = WorkerId::new();
+    let control = QueueSpec::control(worker_id);
     let mut replies = leader.consume(&replies, 10).await.unwrap();
     let mut events = leader.consume(&QueueSpec::Event { leader: id }, 10).await.unwrap();
     let mut tasks_taken = worker.consume(&tasks(), 1).await.unwrap();
     let mut control = worker.consume(&control, 10).await.unwrap();
-    let to_replies = Address::new(Exchange::Reply, id.to_string());
+    let to_replies = Address::replies(id);
     for (from, address, to) in [
         (&leader, to_tasks(), &mut tasks_taken),
-        (&leader, Address::new(Exchange::Control, "all"), &mut control),
+        (&leader, Address::control(Topic::AllWorkers), &mut control),
         (&worker, to_replies, &mut replies),
-        (&worker, Address::new(Exchange::Event, "hello"), &mut events),
+        (&worker, Address::events(worker_id), &mut events),
     ] {
         from.publish(&address, message("x")).await.unwrap();
         delivery(&mut **to).await.settle(Settle::Ack);
     }
-    leader.publish(&Address::new(Exchange::Dead, "default"), message("x")).await.unwrap();
+    leader.publish(&Address::dead_letters(&Pool::default()), message("x")).await.unwrap();
 
-    // And nothing beyond: a worker gives no orders, a leader takes no tasks.
-    for address in [to_tasks(), Address::new(Exchange::Control, "all")] {
-        let refused = soon("a refusal", worker.publish(&address, message("x"))).await;
+    // Nothing beyond that: a worker may not publish tasks or control, a leader may not consume
+    // tasks.
+    for address in [to_tasks(), Address::control(Topic::AllWorkers)] {
+        let refused = within_a_minute("the refusal", worker.publish(&address, message("x"))).await;
         assert!(matches!(refused, Err(PublishError::Refused { .. })), "{refused:?}");
     }
     let refused = leader.consume(&tasks(), 1).await;
@@ -191,7 +194,7 @@ async fn users_of_least_privilege_use_what_was_provisioned() {
 }
 
 #[tokio::test]
-async fn an_alarm_of_the_broker_is_named_and_outlived() {
+async fn an_alarm_of_the_broker_is_reported_and_publishing_resumes_after_it() {
     const ALARM: &str = "vm_memory_high_watermark.absolute = 1MB";
     let node = start(NodeOptions::new().config(ALARM)).await;
     let broker = Arc::new(connect_to(&node.url(), "ns", Role::Leader).await.unwrap());
@@ -204,23 +207,23 @@ async fn an_alarm_of_the_broker_is_named_and_outlived() {
             }
         })
     };
-    let health = healthy(&broker, "to be blocked", |health| health.blocked.is_some()).await;
+    let health = wait_for_health(&broker, "the alarm", |health| health.blocked.is_some()).await;
     assert_eq!(health.blocked.as_deref(), Some("low on memory"));
     assert!(!publish.is_finished());
-    let (node, restarted) = with(node, |node| {
+    let (node, restarted) = with_node(node, |node| {
         let path = node.data().join("rabbitmq.conf");
         let text = std::fs::read_to_string(&path).unwrap();
         assert!(text.contains(ALARM));
         std::fs::write(&path, text.replace(ALARM, "")).unwrap();
-        // The alarm keeps it from ending in an orderly way before long.
+        // While the alarm lasts, an orderly stop would take long.
         node.kill().and_then(|()| node.restart())
     })
     .await;
     restarted.unwrap();
-    soon("to publish", publish).await.unwrap();
+    within_a_minute("the publish", publish).await.unwrap();
     resumed(&mut *consumer).await;
     delivery(&mut *consumer).await.settle(Settle::Ack);
-    healthy(&broker, "to be well", |health| health.is_well()).await;
+    wait_for_health(&broker, "a healthy connection", |health| health.is_well()).await;
     broker.close().await;
     drop(node);
 }
@@ -233,9 +236,9 @@ async fn closing_does_not_wait_for_a_broker_that_blocks() {
         let broker = broker.clone();
         tokio::spawn(async move { broker.publish(&to_tasks(), message("x")).await })
     };
-    healthy(&broker, "to be blocked", |health| health.blocked.is_some()).await;
-    soon("to close", broker.close()).await;
-    assert!(soon("an answer", publish).await.unwrap().is_err());
+    wait_for_health(&broker, "the alarm", |health| health.blocked.is_some()).await;
+    within_a_minute("the close", broker.close()).await;
+    assert!(within_a_minute("the outcome", publish).await.unwrap().is_err());
 }
 
 #[cfg(feature = "tls")]
@@ -244,8 +247,9 @@ mod tls {
 
     use super::*;
 
-    /// Another address of the same listener, one that its certificate does not name.
-    async fn nameless(port: u16) -> u16 {
+    /// Forwards an address that the certificate does not name to the same listener; returns its
+    /// port.
+    async fn unnamed_address(port: u16) -> u16 {
         let listener = tokio::net::TcpListener::bind("127.0.0.2:0").await.unwrap();
         let address = listener.local_addr().unwrap();
         tokio::spawn(async move {
@@ -258,7 +262,7 @@ mod tls {
     }
 
     #[tokio::test]
-    async fn tls_is_spoken_with_the_broker_that_the_certificate_names_and_no_other() {
+    async fn tls_connects_only_to_the_broker_that_a_trusted_certificate_names() {
         let identity = TlsIdentity::generate().unwrap();
         let node = start(NodeOptions::new().tls(identity.clone())).await;
         let authority = node.data().join("authority.pem");
@@ -280,8 +284,8 @@ mod tls {
 
         let (_, host, _) = parts(&url);
         let port = host.rsplit_once(':').unwrap().1.parse().unwrap();
-        let misnamed =
-            trusting(&authority).replace(&host, &format!("127.0.0.2:{}", nameless(port).await));
+        let misnamed = trusting(&authority)
+            .replace(&host, &format!("127.0.0.2:{}", unnamed_address(port).await));
         let plain = trusting(&authority).replace(&host, &node.address().to_string());
         let absent = node.data().join("absent.pem");
         for url in
@@ -293,11 +297,12 @@ mod tls {
     }
 
     #[tokio::test]
-    async fn a_broker_without_tls_is_not_reached_without_it() {
+    async fn amqps_does_not_fall_back_to_a_broker_without_tls() {
         let url = test_url();
         let (credentials, host, rest) = parts(&url);
         let url = format!("amqps://{credentials}@{host}{rest}");
-        let error = soon("a refusal", connect_to(&url, "ns", Role::Leader)).await.unwrap_err();
+        let error =
+            within_a_minute("the refusal", connect_to(&url, "ns", Role::Leader)).await.unwrap_err();
         assert!(matches!(error, ConnectError::Tls { .. }), "{error:?}");
     }
 }

@@ -1,4 +1,4 @@
-//! Connections that are cut, fall silent or are blocked, and consumers that are cancelled.
+//! Connections that are cut, fall silent or are blocked, and consumers whose queues are deleted.
 
 mod common;
 
@@ -9,15 +9,14 @@ use futures::future::join_all;
 use phalanx_amqp::AmqpBroker;
 use phalanx_core::{
     broker::{
-        Address, Broker, Consumption, DeclaredQueue, Exchange, PublishError, QueueSpec, Role,
-        Settle,
+        Address, Broker, Consumption, DeclaredQueue, PublishError, QueueSpec, Role, Settle, Topic,
     },
     id::{LeaderId, WorkerId},
 };
 use phalanx_test_proxy::{Parts, Proxy, Traffic};
 use tokio::task::JoinHandle;
 
-/// A leader whose connections go through a proxy.
+/// Connects as a leader through a proxy.
 async fn connect_through() -> (Proxy, Arc<AmqpBroker>, Scratch) {
     let proxy = Proxy::to(&test_url()).await.unwrap();
     let scratch = Scratch(namespace());
@@ -34,7 +33,7 @@ fn publishing(
 }
 
 #[tokio::test]
-async fn a_cut_connection_comes_back_and_says_so() {
+async fn a_cut_connection_reconnects_and_its_consumer_reports_that_it_resumed() {
     let (proxy, broker, scratch) = connect_through().await;
     let before = broker.health().borrow().clone();
     assert_eq!((before.generation, before.connected), (1, true));
@@ -45,34 +44,37 @@ async fn a_cut_connection_comes_back_and_says_so() {
     proxy.cut();
     let generation = resumed(&mut *consumer).await;
     assert!(generation > 1);
-    held.settle(Settle::Ack); // Stale: the broker has taken it back.
+    held.settle(Settle::Ack); // Stale: the broker has requeued it.
     let again = delivery(&mut *consumer).await;
     assert!(again.redelivered);
     assert_eq!(again.message.body.as_ref(), b"one");
     again.settle(Settle::Ack);
 
-    healthy(&broker, "both to be back", |health| health.generation == 3 && health.is_well()).await;
+    wait_for_health(&broker, "both connections", |health| {
+        health.generation == 3 && health.is_well()
+    })
+    .await;
     broker.publish(&to_tasks(), message("two")).await.unwrap();
     let two = delivery(&mut *consumer).await;
     assert!(!two.redelivered);
     two.settle(Settle::Ack);
     broker.close().await;
-    scratch.sweep().await;
+    scratch.clean_up().await;
 }
 
 #[tokio::test]
-async fn publishing_waits_for_the_connection_to_come_back() {
+async fn publishing_waits_until_the_connection_is_back() {
     let (proxy, broker, scratch) = connect_through().await;
     broker.declare(&tasks()).await.unwrap();
     proxy.refuse(true);
     proxy.cut();
-    healthy(&broker, "to be cut off", |health| !health.connected).await;
+    wait_for_health(&broker, "the loss of the connection", |health| !health.connected).await;
     let waiting = {
         let broker = broker.clone();
         tokio::spawn(async move {
             loop {
                 match broker.publish(&to_tasks(), message("patient")).await {
-                    // Of two connections the publishing one may be cut last.
+                    // The publishing connection may be cut after the other.
                     Err(PublishError::Lost) => {}
                     outcome => return outcome,
                 }
@@ -83,115 +85,117 @@ async fn publishing_waits_for_the_connection_to_come_back() {
         let broker = broker.clone();
         tokio::spawn(async move { broker.declare(&tasks()).await })
     };
-    // A reconnection that is refused has been tried by the time that one succeeds.
+    // At least one reconnect was refused before one succeeds.
     proxy.refuse(false);
-    soon("to publish", waiting).await.unwrap().unwrap();
-    soon("to declare", declaring).await.unwrap().unwrap();
+    within_a_minute("the publish", waiting).await.unwrap().unwrap();
+    within_a_minute("the declaration", declaring).await.unwrap().unwrap();
     let mut consumer = broker.consume(&tasks(), 1).await.unwrap();
     assert_eq!(delivery(&mut *consumer).await.message.body.as_ref(), b"patient");
     broker.close().await;
-    scratch.sweep().await;
+    scratch.clean_up().await;
 }
 
 #[tokio::test]
-async fn what_is_in_flight_when_the_connection_is_cut_is_lost_or_taken_and_never_hangs() {
+async fn each_message_in_flight_on_a_cut_connection_is_confirmed_or_lost_and_none_hangs() {
     let (proxy, broker, scratch) = connect_through().await;
     broker.declare(&tasks()).await.unwrap();
     let publish = |number: u32| [&number.to_be_bytes()[..], &[0; 1_000]].concat();
-    // So the channel is open.
+    // Opens the channel.
     broker.publish(&to_tasks(), message(publish(u32::MAX))).await.unwrap();
     let publishes: Vec<_> = (0..400).map(|number| publishing(&broker, publish(number))).collect();
-    let mut swallowed = proxy.discarded();
+    let mut discarded = proxy.discarded();
     proxy.set(Traffic::Discard);
-    soon("to be sent", swallowed.wait_for(|bytes| *bytes > 10_000)).await.unwrap();
+    within_a_minute("the bytes to be sent", discarded.wait_for(|bytes| *bytes > 10_000))
+        .await
+        .unwrap();
     proxy.set(Traffic::Forward);
     proxy.cut();
-    let outcomes = soon("all outcomes", join_all(publishes)).await;
-    let mut taken = std::collections::BTreeSet::new();
+    let outcomes = within_a_minute("all outcomes", join_all(publishes)).await;
+    let mut confirmed = std::collections::BTreeSet::new();
     for (number, outcome) in outcomes.into_iter().enumerate() {
         match outcome.unwrap() {
-            Ok(()) => assert!(taken.insert(number as u32)),
+            Ok(()) => assert!(confirmed.insert(number as u32)),
             Err(PublishError::Lost) => {}
             Err(error) => panic!("{number}: {error}"),
         }
     }
-    // What was confirmed is there.
+    // All that were confirmed are in the queue.
     let mut consumer = broker.consume(&tasks(), 500).await.unwrap();
-    while !taken.is_empty() {
+    while !confirmed.is_empty() {
         let delivery = delivery(&mut *consumer).await;
-        taken.remove(&u32::from_be_bytes(delivery.message.body[..4].try_into().unwrap()));
+        confirmed.remove(&u32::from_be_bytes(delivery.message.body[..4].try_into().unwrap()));
         delivery.settle(Settle::Ack);
     }
     broker.close().await;
-    scratch.sweep().await;
+    scratch.clean_up().await;
 }
 
 #[tokio::test]
 async fn an_unconfirmed_message_is_lost_with_its_connection() {
     let (proxy, broker, scratch) = connect_through().await;
     broker.declare(&tasks()).await.unwrap();
-    // So the channel is open.
+    // Opens the channel.
     broker.publish(&to_tasks(), message("first")).await.unwrap();
-    let mut swallowed = proxy.discarded();
+    let mut discarded = proxy.discarded();
     proxy.set(Traffic::Discard);
     let unconfirmed = publishing(&broker, "x");
-    soon("to be sent", swallowed.wait_for(|bytes| *bytes > 0)).await.unwrap();
+    within_a_minute("the bytes to be sent", discarded.wait_for(|bytes| *bytes > 0)).await.unwrap();
     assert!(!unconfirmed.is_finished());
     proxy.set(Traffic::Forward);
     proxy.cut();
-    assert!(matches!(soon("the loss", unconfirmed).await.unwrap(), Err(PublishError::Lost)));
+    assert!(matches!(
+        within_a_minute("the loss", unconfirmed).await.unwrap(),
+        Err(PublishError::Lost)
+    ));
     broker.close().await;
-    scratch.sweep().await;
+    scratch.clean_up().await;
 }
 
 #[tokio::test]
-async fn a_connection_that_falls_silent_is_given_up_and_replaced() {
+async fn a_connection_that_falls_silent_is_dropped_and_replaced() {
     let proxy = Proxy::to(&test_url()).await.unwrap();
     let scratch = Scratch(namespace());
     let url = format!("{}?heartbeat=1", proxy.url());
     let broker = connect_to(&url, &scratch.0, Role::Leader).await.unwrap();
     let mut consumer = broker.consume(&tasks(), 1).await.unwrap();
     proxy.set(Traffic::Discard);
-    healthy(&broker, "to notice", |health| !health.connected).await;
+    wait_for_health(&broker, "the loss of the connection", |health| !health.connected).await;
     proxy.set(Traffic::Forward);
     resumed(&mut *consumer).await;
-    healthy(&broker, "both to be back", |health| health.is_well()).await;
+    wait_for_health(&broker, "both connections", |health| health.is_well()).await;
     broker.publish(&to_tasks(), message("x")).await.unwrap();
     delivery(&mut *consumer).await.settle(Settle::Ack);
     broker.close().await;
-    scratch.sweep().await;
+    scratch.clean_up().await;
 }
 
 #[tokio::test]
-async fn queues_of_a_lost_connection_are_made_anew() {
+async fn exclusive_queues_of_a_lost_connection_are_declared_again() {
     let (proxy, broker, scratch) = connect_through().await;
-    let control = QueueSpec::Control { worker: WorkerId::new(), topics: vec!["all".to_owned()] };
-    let mut control = broker.consume(&control, 10).await.unwrap();
+    let worker = WorkerId::new();
+    let mut control = broker.consume(&QueueSpec::control(worker), 10).await.unwrap();
     let mut events =
         broker.consume(&QueueSpec::Event { leader: LeaderId::new() }, 10).await.unwrap();
     for _ in 0..2 {
         proxy.cut();
         resumed(&mut *control).await;
         resumed(&mut *events).await;
-        for (exchange, consumer) in
-            [(Exchange::Control, &mut control), (Exchange::Event, &mut events)]
-        {
+        for (address, consumer) in [
+            (Address::control(Topic::AllWorkers), &mut control),
+            (Address::events(worker), &mut events),
+        ] {
             let published = async {
-                // Whoever publishes learns of the cut by a loss.
-                while broker
-                    .publish(&Address::new(exchange, "all"), message("heard"))
-                    .await
-                    .is_err()
-                {}
+                // The first publish after the cut may be lost.
+                while broker.publish(&address, message("again")).await.is_err() {}
             };
-            soon("to publish", published).await;
-            let heard = delivery(&mut **consumer).await;
-            assert_eq!(heard.message.body.as_ref(), b"heard");
-            heard.settle(Settle::Ack);
+            within_a_minute("the publish", published).await;
+            let received = delivery(&mut **consumer).await;
+            assert_eq!(received.message.body.as_ref(), b"again");
+            received.settle(Settle::Ack);
         }
     }
     broker.close().await;
-    scratch.sweep().await;
+    scratch.clean_up().await;
 }
 
 #[tokio::test]
@@ -199,7 +203,7 @@ async fn a_consumer_whose_queue_is_deleted_declares_and_consumes_again() {
     let (broker, scratch) = connect().await;
     let leader = LeaderId::new();
     let replies = QueueSpec::Reply { leader, expires: Duration::from_secs(600) };
-    let address = Address::new(Exchange::Reply, leader.to_string());
+    let address = Address::replies(leader);
     let mut consumer = broker.consume(&replies, 10).await.unwrap();
     broker.publish(&address, message("before")).await.unwrap();
     let held = delivery(&mut *consumer).await;
@@ -211,13 +215,13 @@ async fn a_consumer_whose_queue_is_deleted_declares_and_consumes_again() {
     assert_eq!(after.message.body.as_ref(), b"after");
     after.settle(Settle::Ack);
     broker.close().await;
-    scratch.sweep().await;
+    scratch.clean_up().await;
 }
 
 #[tokio::test]
-async fn a_deleted_exchange_is_made_again() {
+async fn a_deleted_exchange_is_declared_again() {
     let (broker, scratch) = connect().await;
-    let channel = raw().await.create_channel().await.unwrap();
+    let channel = raw_connection().await.create_channel().await.unwrap();
     let exchange = format!("{}.task", scratch.0);
     channel.exchange_delete(exchange.into(), Default::default()).await.unwrap();
     let lost = broker.publish(&to_tasks(), message("x")).await;
@@ -225,34 +229,34 @@ async fn a_deleted_exchange_is_made_again() {
     broker.declare(&tasks()).await.unwrap();
     assert!(broker.publish_mandatory(&to_tasks(), message("x")).await.unwrap());
     broker.close().await;
-    scratch.sweep().await;
+    scratch.clean_up().await;
 }
 
 #[tokio::test]
-async fn a_blocked_broker_is_waited_for_and_named_and_acks_still_go() {
+async fn a_blocked_broker_delays_publishing_but_not_acks_and_its_reason_is_reported() {
     let (proxy, broker, scratch) = connect_through().await;
     let mut consumer = broker.consume(&tasks(), 1).await.unwrap();
     broker.publish(&to_tasks(), message("one")).await.unwrap();
     broker.publish(&to_tasks(), message("two")).await.unwrap();
     let one = delivery(&mut *consumer).await;
     proxy.block_publishing("low on memory");
-    let health = healthy(&broker, "to be blocked", |health| health.blocked.is_some()).await;
+    let health = wait_for_health(&broker, "the alarm", |health| health.blocked.is_some()).await;
     assert_eq!(health.blocked.as_deref(), Some("low on memory"));
     assert!(health.connected && !health.is_well());
     let blocked = publishing(&broker, "three");
-    // The ack of the first lets the second come, on the other connection.
+    // The ack of the first travels on the other connection, and makes room for the second.
     one.settle(Settle::Ack);
     let two = delivery(&mut *consumer).await;
     assert_eq!(two.message.body.as_ref(), b"two");
     assert_eq!(broker.declare(&tasks()).await.unwrap(), DeclaredQueue::new(0, 1, false));
     assert!(!blocked.is_finished());
     proxy.unblock();
-    soon("to publish", blocked).await.unwrap().unwrap();
-    healthy(&broker, "to be well", |health| health.is_well()).await;
+    within_a_minute("the publish", blocked).await.unwrap().unwrap();
+    wait_for_health(&broker, "a healthy connection", |health| health.is_well()).await;
     two.settle(Settle::Ack);
     assert_eq!(delivery(&mut *consumer).await.message.body.as_ref(), b"three");
     broker.close().await;
-    scratch.sweep().await;
+    scratch.clean_up().await;
 }
 
 #[tokio::test]
@@ -261,22 +265,25 @@ async fn closing_does_not_wait_for_a_broker_that_is_gone() {
     let mut consumer = broker.consume(&tasks(), 1).await.unwrap();
     proxy.refuse(true);
     proxy.cut();
-    healthy(&broker, "to be cut off", |health| !health.connected).await;
+    wait_for_health(&broker, "the loss of the connection", |health| !health.connected).await;
     let publish = publishing(&broker, "x");
-    soon("to close", broker.close()).await;
-    assert!(matches!(soon("an answer", publish).await.unwrap(), Err(PublishError::Closed)));
-    assert!(soon("the end", consumer.next()).await.is_none());
-    scratch.sweep().await;
+    within_a_minute("the close", broker.close()).await;
+    assert!(matches!(
+        within_a_minute("the outcome", publish).await.unwrap(),
+        Err(PublishError::Closed)
+    ));
+    assert!(within_a_minute("the end", consumer.next()).await.is_none());
+    scratch.clean_up().await;
 }
 
 #[tokio::test]
-async fn no_delivery_is_lost_by_a_future_that_is_dropped() {
+async fn dropping_the_future_of_a_delivery_loses_no_delivery() {
     let (broker, scratch) = connect().await;
     let broker = Arc::new(broker);
     let mut consumer = broker.consume(&tasks(), 1).await.unwrap();
     for number in 0..50u8 {
         let published = publishing(&broker, [number]);
-        // Polled and dropped in all states of the delivery's way.
+        // Polls and drops `next` while the delivery is anywhere on its way.
         let received = async {
             loop {
                 tokio::select! {
@@ -286,18 +293,18 @@ async fn no_delivery_is_lost_by_a_future_that_is_dropped() {
                 }
             }
         };
-        let received = soon("a delivery", received).await;
+        let received = within_a_minute("a delivery", received).await;
         let Some(Consumption::Delivery(received)) = received else { panic!("{received:?}") };
         assert_eq!(received.message.body.as_ref(), [number]);
         received.settle(Settle::Ack);
         published.await.unwrap().unwrap();
     }
     broker.close().await;
-    scratch.sweep().await;
+    scratch.clean_up().await;
 }
 
 #[tokio::test]
-async fn the_next_host_of_the_url_is_taken_when_one_does_not_answer() {
+async fn the_next_host_of_the_url_is_used_when_one_is_unreachable() {
     let url = test_url();
     let (first, second) = (Proxy::to(&url).await.unwrap(), Proxy::to(&url).await.unwrap());
     first.refuse(true);
@@ -307,20 +314,22 @@ async fn the_next_host_of_the_url_is_taken_when_one_does_not_answer() {
     first.refuse(false);
     second.refuse(true);
     second.cut();
-    healthy(&broker, "to move", |health| health.generation == 3 && health.is_well()).await;
+    wait_for_health(&broker, "the other host", |health| health.generation == 3 && health.is_well())
+        .await;
     broker.declare(&tasks()).await.unwrap();
     broker.publish(&to_tasks(), message("x")).await.unwrap();
     broker.close().await;
-    scratch.sweep().await;
+    scratch.clean_up().await;
 }
 
-/// Its queue was deleted and made again, and nobody said so: it takes half a minute to doubt it.
+/// Its queue is deleted and declared again, and the proxy drops the broker's notification: the
+/// consumer restarts after 30 idle seconds.
 #[tokio::test]
-async fn a_consumer_that_the_broker_has_forgotten_begins_anew() {
+async fn a_consumer_that_the_broker_has_forgotten_consumes_again() {
     let (proxy, broker, scratch) = connect_through().await;
     let mut consumer = broker.consume(&tasks(), 10).await.unwrap();
-    proxy.hide_cancels(true);
-    let channel = raw().await.create_channel().await.unwrap();
+    proxy.hush(true);
+    let channel = raw_connection().await.create_channel().await.unwrap();
     let queue = format!("{}.task.default", scratch.0);
     channel.queue_delete(queue.into(), Default::default()).await.unwrap();
     let other = connect_to(&test_url(), &scratch.0, Role::Leader).await.unwrap();
@@ -331,5 +340,5 @@ async fn a_consumer_that_the_broker_has_forgotten_begins_anew() {
     found.settle(Settle::Ack);
     other.close().await;
     broker.close().await;
-    scratch.sweep().await;
+    scratch.clean_up().await;
 }
