@@ -49,8 +49,7 @@ async fn a_fleet_goes_on_when_its_cluster_loses_a_node_permanently() {
 
     leader.publish(&to_tasks(), message("do")).await.unwrap();
     let worker = connect_quorum(&second.url(), &namespace, Role::Worker).await;
-    let mut tasks_consumer =
-        within_a_minute("the consumer", worker.consume(&tasks(), 1)).await.unwrap();
+    let mut tasks_consumer = soon("the consumer", worker.consume(&tasks(), 1)).await.unwrap();
     let task = delivery(&mut *tasks_consumer).await;
     assert_eq!(task.message.body.as_ref(), b"do");
     task.settle(Settle::Ack);

@@ -87,8 +87,8 @@ async fn publishing_waits_until_the_connection_is_back() {
     };
     // At least one reconnect was refused before one succeeds.
     proxy.refuse(false);
-    within_a_minute("the publish", waiting).await.unwrap().unwrap();
-    within_a_minute("the declaration", declaring).await.unwrap().unwrap();
+    soon("the publish", waiting).await.unwrap().unwrap();
+    soon("the declaration", declaring).await.unwrap().unwrap();
     let mut consumer = broker.consume(&tasks(), 1).await.unwrap();
     assert_eq!(delivery(&mut *consumer).await.message.body.as_ref(), b"patient");
     broker.close().await;
@@ -105,12 +105,10 @@ async fn each_message_in_flight_on_a_cut_connection_is_confirmed_or_lost_and_non
     let publishes: Vec<_> = (0..400).map(|number| publishing(&broker, publish(number))).collect();
     let mut discarded = proxy.discarded();
     proxy.set(Traffic::Discard);
-    within_a_minute("the bytes to be sent", discarded.wait_for(|bytes| *bytes > 10_000))
-        .await
-        .unwrap();
+    soon("the bytes to be sent", discarded.wait_for(|bytes| *bytes > 10_000)).await.unwrap();
     proxy.set(Traffic::Forward);
     proxy.cut();
-    let outcomes = within_a_minute("all outcomes", join_all(publishes)).await;
+    let outcomes = soon("all outcomes", join_all(publishes)).await;
     let mut confirmed = std::collections::BTreeSet::new();
     for (number, outcome) in outcomes.into_iter().enumerate() {
         match outcome.unwrap() {
@@ -139,14 +137,11 @@ async fn an_unconfirmed_message_is_lost_with_its_connection() {
     let mut discarded = proxy.discarded();
     proxy.set(Traffic::Discard);
     let unconfirmed = publishing(&broker, "x");
-    within_a_minute("the bytes to be sent", discarded.wait_for(|bytes| *bytes > 0)).await.unwrap();
+    soon("the bytes to be sent", discarded.wait_for(|bytes| *bytes > 0)).await.unwrap();
     assert!(!unconfirmed.is_finished());
     proxy.set(Traffic::Forward);
     proxy.cut();
-    assert!(matches!(
-        within_a_minute("the loss", unconfirmed).await.unwrap(),
-        Err(PublishError::Lost)
-    ));
+    assert!(matches!(soon("the loss", unconfirmed).await.unwrap(), Err(PublishError::Lost)));
     broker.close().await;
     scratch.clean_up().await;
 }
@@ -188,7 +183,7 @@ async fn exclusive_queues_of_a_lost_connection_are_declared_again() {
                 // The first publish after the cut may be lost.
                 while broker.publish(&address, message("again")).await.is_err() {}
             };
-            within_a_minute("the publish", published).await;
+            soon("the publish", published).await;
             let received = delivery(&mut **consumer).await;
             assert_eq!(received.message.body.as_ref(), b"again");
             received.settle(Settle::Ack);
@@ -251,7 +246,7 @@ async fn a_blocked_broker_delays_publishing_but_not_acks_and_its_reason_is_repor
     assert_eq!(broker.declare(&tasks()).await.unwrap(), DeclaredQueue::new(0, 1, false));
     assert!(!blocked.is_finished());
     proxy.unblock();
-    within_a_minute("the publish", blocked).await.unwrap().unwrap();
+    soon("the publish", blocked).await.unwrap().unwrap();
     wait_for_health(&broker, "a healthy connection", |health| health.is_well()).await;
     two.settle(Settle::Ack);
     assert_eq!(delivery(&mut *consumer).await.message.body.as_ref(), b"three");
@@ -267,12 +262,9 @@ async fn closing_does_not_wait_for_a_broker_that_is_gone() {
     proxy.cut();
     wait_for_health(&broker, "the loss of the connection", |health| !health.connected).await;
     let publish = publishing(&broker, "x");
-    within_a_minute("the close", broker.close()).await;
-    assert!(matches!(
-        within_a_minute("the outcome", publish).await.unwrap(),
-        Err(PublishError::Closed)
-    ));
-    assert!(within_a_minute("the end", consumer.next()).await.is_none());
+    soon("the close", broker.close()).await;
+    assert!(matches!(soon("the outcome", publish).await.unwrap(), Err(PublishError::Closed)));
+    assert!(soon("the end", consumer.next()).await.is_none());
     scratch.clean_up().await;
 }
 
@@ -293,7 +285,7 @@ async fn dropping_the_future_of_a_delivery_loses_no_delivery() {
                 }
             }
         };
-        let received = within_a_minute("a delivery", received).await;
+        let received = soon("a delivery", received).await;
         let Some(Consumption::Delivery(received)) = received else { panic!("{received:?}") };
         assert_eq!(received.message.body.as_ref(), [number]);
         received.settle(Settle::Ack);
@@ -328,7 +320,7 @@ async fn the_next_host_of_the_url_is_used_when_one_is_unreachable() {
 async fn a_consumer_that_the_broker_has_forgotten_consumes_again() {
     let (proxy, broker, scratch) = connect_through().await;
     let mut consumer = broker.consume(&tasks(), 10).await.unwrap();
-    proxy.hush(true);
+    proxy.hide_cancels(true);
     let channel = raw_connection().await.create_channel().await.unwrap();
     let queue = format!("{}.task.default", scratch.0);
     channel.queue_delete(queue.into(), Default::default()).await.unwrap();

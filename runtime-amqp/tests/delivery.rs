@@ -139,9 +139,9 @@ async fn a_cancelled_consumer_yields_what_it_has_and_then_ends() {
     }
     let mut consumer = broker.consume(&tasks(), 4).await.unwrap();
     let first = delivery(&mut *consumer).await;
-    within_a_minute("the cancellation", consumer.cancel()).await;
+    soon("the cancellation", consumer.cancel()).await;
     let mut rest = 0;
-    while let Some(consumption) = within_a_minute("the rest", consumer.next()).await {
+    while let Some(consumption) = soon("the rest", consumer.next()).await {
         let Consumption::Delivery(delivery) = consumption else { panic!("{consumption:?}") };
         delivery.settle(Settle::Ack);
         rest += 1;
@@ -239,7 +239,7 @@ async fn many_publishers_share_one_window_without_losing_a_message() {
             }
         }
     });
-    within_a_minute("the publish", futures::future::join_all(publishers)).await;
+    soon("the publish", futures::future::join_all(publishers)).await;
     let mut consumer = broker.consume(&tasks(), 200).await.unwrap();
     let mut seen = std::collections::BTreeSet::new();
     for _ in 0..2_000 {

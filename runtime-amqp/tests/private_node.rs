@@ -15,6 +15,7 @@ use phalanx_core::{
     id::{LeaderId, WorkerId},
 };
 use phalanx_test_node::{NodeOptions, Permissions, PrivateNode};
+use phalanx_test_support::{PATIENCE, full_text};
 
 async fn start(options: NodeOptions) -> PrivateNode {
     let started = tokio::task::spawn_blocking(move || PrivateNode::start(&options));
@@ -45,7 +46,7 @@ async fn confirmed_messages_survive_a_restart_and_a_crash_of_the_broker() {
     let node = start(NodeOptions::new()).await;
     let quorum = Arc::new(connect_with_quorum(&node.url(), Role::Leader).await.unwrap());
     let leader = LeaderId::new();
-    let replies = QueueSpec::Reply { leader, expires: TIMEOUT * 10 };
+    let replies = QueueSpec::Reply { leader, expires: PATIENCE * 10 };
     let to_replies = Address::replies(leader);
     quorum.declare(&tasks()).await.unwrap();
     quorum.declare(&replies).await.unwrap();
@@ -89,7 +90,7 @@ async fn confirmed_messages_survive_a_restart_and_a_crash_of_the_broker() {
             while broker.publish(&to_tasks(), message([number])).await.is_err() {}
         }
     });
-    within_a_minute("the publish", join_all(publishes)).await;
+    soon("the publish", join_all(publishes)).await;
     delivery(&mut *consumer).await.settle(Settle::Ack);
     quorum.close().await;
     drop(node);
@@ -131,7 +132,7 @@ async fn users_with_least_privilege_use_provisioned_queues() {
     // Nothing is provisioned yet, and none of them may declare it.
     for user in [LEADER, WORKER, STRANGER] {
         let error = connect_with_quorum(&url(user), Role::Leader).await.unwrap_err();
-        let text = error_text(&error);
+        let text = full_text(&error);
         assert!(!text.contains("hunter2"), "{text}");
         let ConnectError::Setup { source: BrokerError::Denied { what, .. }, .. } = error else {
             panic!("{text}")
@@ -159,7 +160,7 @@ async fn users_with_least_privilege_use_provisioned_queues() {
 
     // A task and its reply, control and events: all that the protocol needs.
     let id = LeaderId::new();
-    let replies = QueueSpec::Reply { leader: id, expires: TIMEOUT };
+    let replies = QueueSpec::Reply { leader: id, expires: PATIENCE };
     let worker_id = WorkerId::new();
     let control = QueueSpec::control(worker_id);
     let mut replies = leader.consume(&replies, 10).await.unwrap();
@@ -181,7 +182,7 @@ async fn users_with_least_privilege_use_provisioned_queues() {
     // Nothing beyond that: a worker may not publish tasks or control, a leader may not consume
     // tasks.
     for address in [to_tasks(), Address::control(Topic::AllWorkers)] {
-        let refused = within_a_minute("the refusal", worker.publish(&address, message("x"))).await;
+        let refused = soon("the refusal", worker.publish(&address, message("x"))).await;
         assert!(matches!(refused, Err(PublishError::Refused { .. })), "{refused:?}");
     }
     let refused = leader.consume(&tasks(), 1).await;
@@ -220,7 +221,7 @@ async fn an_alarm_of_the_broker_is_reported_and_publishing_resumes_after_it() {
     })
     .await;
     restarted.unwrap();
-    within_a_minute("the publish", publish).await.unwrap();
+    soon("the publish", publish).await.unwrap();
     resumed(&mut *consumer).await;
     delivery(&mut *consumer).await.settle(Settle::Ack);
     wait_for_health(&broker, "a healthy connection", |health| health.is_well()).await;
@@ -237,8 +238,8 @@ async fn closing_does_not_wait_for_a_broker_that_blocks() {
         tokio::spawn(async move { broker.publish(&to_tasks(), message("x")).await })
     };
     wait_for_health(&broker, "the alarm", |health| health.blocked.is_some()).await;
-    within_a_minute("the close", broker.close()).await;
-    assert!(within_a_minute("the outcome", publish).await.unwrap().is_err());
+    soon("the close", broker.close()).await;
+    assert!(soon("the outcome", publish).await.unwrap().is_err());
 }
 
 #[cfg(feature = "tls")]
@@ -301,8 +302,7 @@ mod tls {
         let url = test_url();
         let (credentials, host, rest) = parts(&url);
         let url = format!("amqps://{credentials}@{host}{rest}");
-        let error =
-            within_a_minute("the refusal", connect_to(&url, "ns", Role::Leader)).await.unwrap_err();
+        let error = soon("the refusal", connect_to(&url, "ns", Role::Leader)).await.unwrap_err();
         assert!(matches!(error, ConnectError::Tls { .. }), "{error:?}");
     }
 }

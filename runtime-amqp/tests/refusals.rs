@@ -19,13 +19,13 @@ use phalanx_core::{
     },
     id::WorkerId,
 };
+use phalanx_test_support::full_text;
 
 /// The error of a connection that must fail; no text of it contains `secret`.
 async fn refused(url: &str, secret: &str) -> ConnectError {
     let scratch = namespace();
-    let error =
-        within_a_minute("the refusal", connect_to(url, &scratch, Role::Worker)).await.unwrap_err();
-    let text = error_text(&error);
+    let error = soon("the refusal", connect_to(url, &scratch, Role::Worker)).await.unwrap_err();
+    let text = full_text(&error);
     assert!(!text.contains(secret), "{text}");
     error
 }
@@ -196,21 +196,19 @@ async fn a_refused_publish_fails_each_time_and_does_not_disturb_others() {
     };
     let to_dead_letters = || Address::dead_letters(&Pool::default());
     for _ in 0..3 {
-        let refused = within_a_minute("the refusal", publish(to_tasks())).await.unwrap();
+        let refused = soon("the refusal", publish(to_tasks())).await.unwrap();
         assert!(matches!(refused, Err(PublishError::Refused { .. })), "{refused:?}");
     }
     // Both at once: the acceptable messages are lost at worst, and accepted when repeated.
     let both = (0..40).map(|n| publish(if n % 4 == 0 { to_tasks() } else { to_dead_letters() }));
-    for (n, outcome) in
-        within_a_minute("all outcomes", join_all(both)).await.into_iter().enumerate()
-    {
+    for (n, outcome) in soon("all outcomes", join_all(both)).await.into_iter().enumerate() {
         match (n % 4, outcome.unwrap()) {
             (0, Err(PublishError::Refused { .. } | PublishError::Lost)) => {}
             (1.., Ok(()) | Err(PublishError::Lost)) => {}
             (_, other) => panic!("{n}: {other:?}"),
         }
     }
-    within_a_minute("the publish", publish(to_dead_letters())).await.unwrap().unwrap();
+    soon("the publish", publish(to_dead_letters())).await.unwrap().unwrap();
     assert_eq!(broker.health().borrow().generation, 1);
     broker.close().await;
     scratch.clean_up().await;
@@ -228,7 +226,7 @@ async fn only_the_message_that_is_too_large_is_refused() {
         broker.publish(&to_tasks(), sent).await
     };
     let bodies = (0..20).map(|n| if n == 10 { large.clone() } else { "small".into() });
-    let outcomes = within_a_minute("all outcomes", join_all(bodies.map(publish))).await;
+    let outcomes = soon("all outcomes", join_all(bodies.map(publish))).await;
     let mut known = None;
     for (n, outcome) in outcomes.into_iter().enumerate() {
         match outcome {
@@ -244,7 +242,7 @@ async fn only_the_message_that_is_too_large_is_refused() {
     // a limit above the window there are no others: such a message is published alone.)
     let large = large.slice(..known.unwrap() as usize + 1);
     let bodies = (0..20).map(|n| if n == 10 { large.clone() } else { "small".into() });
-    for outcome in within_a_minute("all outcomes", join_all(bodies.map(publish))).await {
+    for outcome in soon("all outcomes", join_all(bodies.map(publish))).await {
         match outcome {
             Ok(()) => {}
             Err(PublishError::TooLarge { limit, .. }) => assert_eq!(Some(limit), known),

@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use bytes::Bytes;
 use futures::{future::join_all, poll};
-use phalanx_conformance::within_a_minute;
+use phalanx_conformance::soon;
 use phalanx_core::broker::{
     Address, Broker, Consumer, Consumption, Message, Pool, Properties, QueueSpec, Settle,
 };
@@ -42,7 +42,7 @@ async fn each_message_wakes_a_consumer_of_its_own() {
             }
         }));
     }
-    within_a_minute(async {
+    soon("all rounds", async {
         for _ in 0..ROUNDS {
             let publishers = (0..CONSUMERS).map(|_| {
                 let broker = broker.clone();
@@ -66,7 +66,7 @@ async fn a_woken_consumer_that_stops_waiting_wakes_another() {
     assert!(poll!(&mut second).is_pending());
     broker.publish(&to_tasks(), message()).await.unwrap();
     drop(first);
-    let Some(Consumption::Delivery(delivery)) = within_a_minute(second).await else {
+    let Some(Consumption::Delivery(delivery)) = soon("the other consumer", second).await else {
         panic!("expected a delivery")
     };
     delivery.settle(Settle::Ack);
@@ -84,7 +84,7 @@ async fn a_message_that_a_lost_consumer_held_wakes_another_consumer() {
     let mut next = living.next();
     assert!(poll!(&mut next).is_pending());
     dying.close().await;
-    let Some(Consumption::Delivery(again)) = within_a_minute(next).await else {
+    let Some(Consumption::Delivery(again)) = soon("the other consumer", next).await else {
         panic!("expected a delivery")
     };
     assert!(again.redelivered);

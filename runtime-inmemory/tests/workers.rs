@@ -2,7 +2,7 @@
 
 use std::{sync::Arc, time::Duration};
 
-use phalanx_conformance::within_a_minute;
+use phalanx_conformance::soon;
 use phalanx_core::{
     RemoteExecute,
     broker::{Address, Broker, Message, Pool, Properties},
@@ -54,21 +54,21 @@ async fn double(runtime: &Runtime, pool: Option<&str>) -> Vec<u64> {
         Some(pool) => program.pool(pool),
         None => program,
     };
-    within_a_minute(program.collect(runtime)).await.unwrap()
+    soon("the result", program.collect(runtime)).await.unwrap()
 }
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_program_needs_only_the_url() {
     let runtime = Runtime::builder().url("memory://").slots(2).connect().await.unwrap();
     assert_eq!(double(&runtime, None).await, doubled());
-    within_a_minute(runtime.close()).await;
+    soon("the close", runtime.close()).await;
 }
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_pool_that_only_the_program_names_is_served() {
     let runtime = Runtime::builder().url("memory://").slots(1).connect().await.unwrap();
     assert_eq!(double(&runtime, Some("named-by-the-program")).await, doubled());
-    within_a_minute(runtime.close()).await;
+    soon("the close", runtime.close()).await;
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -77,11 +77,11 @@ async fn a_worker_that_has_abandoned_all_its_threads_is_replaced() {
     // Two of these end the first worker, and two more its replacement.
     for _ in 0..4 {
         let hanging = IndexedStream::from([1]).map(Hang).collect(&runtime);
-        let error = within_a_minute(hanging).await.unwrap_err();
+        let error = soon("the timeout", hanging).await.unwrap_err();
         assert!(error.to_string().contains("20ms"), "{error}");
     }
     assert_eq!(double(&runtime, None).await, doubled());
-    within_a_minute(runtime.close()).await;
+    soon("the close", runtime.close()).await;
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -103,7 +103,7 @@ async fn a_leader_may_connect_before_the_first_worker() {
         options.pools = vec![pool];
         Worker::start(Arc::new(broker.connect()), options)
     };
-    let (collected, _worker) = within_a_minute(async { tokio::join!(program, worker) }).await;
+    let (collected, _worker) = soon("the result", async { tokio::join!(program, worker) }).await;
     assert_eq!(collected.unwrap(), doubled());
     runtime.close().await;
 }
@@ -114,5 +114,5 @@ async fn injected_faults_do_not_change_the_result() {
     broker.start_workers(2);
     let runtime = Runtime::builder().lead(Arc::new(broker)).await.unwrap();
     assert_eq!(double(&runtime, None).await, doubled());
-    within_a_minute(runtime.close()).await;
+    soon("the close", runtime.close()).await;
 }

@@ -1,8 +1,6 @@
 //! Helpers for tests against a real broker.
 #![allow(dead_code, unreachable_pub, reason = "each test binary uses only some of them")]
 
-use std::{future::Future, time::Duration};
-
 use phalanx_amqp::AmqpBroker;
 use phalanx_core::{
     broker::{
@@ -12,22 +10,8 @@ use phalanx_core::{
     id::LeaderId,
 };
 use phalanx_test_proxy::Parts;
-
-/// The limit of each wait in these tests, ample on a busy machine.
-pub const TIMEOUT: Duration = Duration::from_secs(60);
-
-/// The broker that `cargo xtask test` provides.
-///
-/// # Panics
-/// If there is none.
-pub fn test_url() -> String {
-    std::env::var("PHALANX_TEST_AMQP_URL").unwrap_or_else(|_| {
-        panic!(
-            "PHALANX_TEST_AMQP_URL is not set: run `cargo xtask test`, which provides a broker, \
-             or set it to the URL of one, such as amqp://guest:guest@127.0.0.1:5672/"
-        )
-    })
-}
+use phalanx_test_support::remove_namespace;
+pub use phalanx_test_support::{soon, test_url};
 
 /// The parts of a URL: credentials, host with port, and the rest from its slash on.
 pub fn parts(url: &str) -> (String, String, String) {
@@ -67,31 +51,13 @@ pub struct Scratch(pub String);
 
 impl Scratch {
     pub async fn clean_up(self) {
-        let connection = raw_connection().await;
-        for exchange in ["task", "reply", "control", "event", "dead"] {
-            let channel = connection.create_channel().await.unwrap();
-            let name = format!("{}.{exchange}", self.0);
-            let _ = channel.exchange_delete(name.into(), Default::default()).await;
-        }
-        for kind in ["task", "dead"] {
-            for pool in ["default", "other"] {
-                let channel = connection.create_channel().await.unwrap();
-                let name = format!("{}.{kind}.{pool}", self.0);
-                let _ = channel.queue_delete(name.into(), Default::default()).await;
-            }
-        }
+        remove_namespace(&raw_connection().await, &self.0).await.unwrap();
     }
 }
 
 /// A connection that bypasses Phalanx.
 pub async fn raw_connection() -> lapin::Connection {
-    let mut parts = Parts::of(&test_url());
-    // lapin parses a trailing slash as a virtual host with an empty name.
-    if parts.rest.trim_matches('/').is_empty() {
-        parts.rest = "/%2f".to_owned();
-    }
-    let url = parts.at(&parts.host);
-    lapin::Connection::connect(&url, Default::default()).await.unwrap()
+    phalanx_test_support::connect(&test_url()).await.unwrap()
 }
 
 pub fn tasks() -> QueueSpec {
@@ -112,16 +78,9 @@ pub fn message(body: impl Into<Vec<u8>>) -> Message {
     Message { properties, body: body.into().into() }
 }
 
-/// Awaits `future`; panics after a minute, naming `what` it waited for.
-pub async fn within_a_minute<T>(what: &str, future: impl Future<Output = T>) -> T {
-    tokio::time::timeout(TIMEOUT, future)
-        .await
-        .unwrap_or_else(|_| panic!("timed out waiting for {what}"))
-}
-
 /// The next delivery; panics if the consumer yields anything else.
 pub async fn delivery(consumer: &mut dyn Consumer) -> Delivery {
-    match within_a_minute("a delivery", consumer.next()).await {
+    match soon("a delivery", consumer.next()).await {
         Some(Consumption::Delivery(delivery)) => delivery,
         other => panic!("expected a delivery, got {other:?}"),
     }
@@ -138,7 +97,7 @@ pub async fn resumed(consumer: &mut dyn Consumer) -> u64 {
             }
         }
     };
-    within_a_minute("the consumer to resume", resumed).await
+    soon("the consumer to resume", resumed).await
 }
 
 /// Waits until `wanted` holds for the health of the broker.
@@ -148,17 +107,6 @@ pub async fn wait_for_health(
     wanted: impl Fn(&Health) -> bool,
 ) -> Health {
     let mut health = broker.health();
-    let found = within_a_minute(what, health.wait_for(wanted)).await;
+    let found = soon(what, health.wait_for(wanted)).await;
     found.unwrap().clone()
-}
-
-/// The `Display` and `Debug` texts of an error and all its sources.
-pub fn error_text(error: &(dyn std::error::Error + 'static)) -> String {
-    let mut text = format!("{error} {error:?}");
-    let mut source = error.source();
-    while let Some(error) = source {
-        text += &format!(" {error} {error:?}");
-        source = error.source();
-    }
-    text
 }
