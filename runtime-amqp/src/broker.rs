@@ -59,8 +59,8 @@ const CLOSE_TIMEOUT: Duration = Duration::from_secs(10);
 ///   host to `/`.
 /// - For a cluster, list every node: a process starts with a random one and moves on when a node
 ///   fails.
-/// - `heartbeat`: the interval in seconds, default 10. A connection is lost after two
-///   intervals without data from the broker.
+/// - `heartbeat`: the interval in seconds, default 10. A connection is lost after two intervals
+///   without data from the broker.
 /// - `connection_timeout`: the limit of one attempt to connect to one host in milliseconds, default
 ///   10,000.
 /// - `cacertfile`: a PEM file of certificates to trust instead of the system's (`amqps` only).
@@ -71,7 +71,7 @@ const CLOSE_TIMEOUT: Duration = Duration::from_secs(10);
 /// declarations work while the broker blocks publishers because it is short of memory or disk. Both
 /// reconnect by themselves, after 0.1 s to 2 s, until the broker is closed on this side; operations
 /// wait for that. Up to 512 messages or 32 MiB are unconfirmed at once; a confirm that takes longer
-/// than 30 s on an unblocked connection makes the broker reconnect.
+/// than 30 s drops the connection. Time for which the broker blocks publishing does not count.
 pub struct AmqpBroker {
     url: BrokerUrl,
     namespace: Namespace,

@@ -227,6 +227,7 @@ impl Supervisor {
                 () = self.closing.cancelled() => return None,
                 () = sleep(delay) => {}
             }
+            // Cancel-safe: `dial` limits how long a dropped attempt goes on in lapin's thread.
             let attempt = tokio::select! {
                 () = self.closing.cancelled() => return None,
                 attempt = self.try_hosts(purpose) => attempt,

@@ -138,7 +138,7 @@ mod tests {
         delivery.properties = BasicProperties::default()
             .with_content_type("text/plain".into())
             .with_type("greeting".into())
-            .with_reply_to("nobody".into())
+            .with_reply_to("not-a-leader".into())
             .with_correlation_id("many/words".into());
         let message = message(delivery);
         assert_eq!(message.properties, Properties::default());

@@ -57,6 +57,7 @@ enum ChannelEnd {
 impl PublishTask {
     pub(crate) async fn run(mut self) {
         loop {
+            // Cancel-safe: both only observe.
             let session = tokio::select! {
                 session = self.link.session() => session,
                 () = self.closing.cancelled() => None,
@@ -262,6 +263,7 @@ impl PublishTask {
 
     /// Declares the exchanges again after one was deleted; `false` if the broker refuses.
     async fn redeclare_exchanges(&self, session: &Session) -> bool {
+        // Cancel-safe: the next connection repeats a declaration that is dropped half-way.
         let declared = tokio::select! {
             declared = declare::exchanges(&session.connection, &self.namespace) => declared,
             () = session.lost.cancelled() => return true,

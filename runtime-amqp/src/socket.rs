@@ -10,7 +10,7 @@ use crate::lock::lock;
 
 /// A second handle of the TCP socket of a connection, once there is one.
 ///
-/// lapin closes a connection by a handshake only. A peer that has fallen silent never completes it,
+/// lapin closes a connection by a handshake only. A peer that does not respond never completes it,
 /// and lapin's I/O thread would wait forever; shutting the socket down ends that thread at once.
 #[derive(Clone, Default)]
 pub(crate) struct SocketHandle(Arc<Mutex<Option<TcpStream>>>);

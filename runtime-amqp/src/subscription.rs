@@ -117,7 +117,7 @@ impl Subscription {
                     drop(self);
                     let lost = channel.session.lost.clone();
                     // The channel stays open until everything handed out is settled, even if the
-                    // consumer is dropped meanwhile.
+                    // consumer is dropped meanwhile. Cancel-safe: all three only observe.
                     tokio::select! {
                         () = channel.all_settled() => {}
                         () = stop.closing.cancelled() => {}

@@ -15,8 +15,8 @@ use phalanx_core::broker::{BrokerError, ConnectOptions, Exchange, QueueSpec, Que
 /// Redeliveries of a message after which a quorum queue dead-letters it. The protocol stays far
 /// below. It is set because the default differs: none in RabbitMQ 3.10, 20 in 4.x.
 const DELIVERY_LIMIT: i64 = 1_000;
-/// Beyond these, the oldest messages are dropped. Only a worker or leader that hangs falls so far
-/// behind; what it misses is repeated every few seconds.
+/// Beyond these, the oldest messages are dropped. Only a worker or leader that hangs has so
+/// many; what it misses is repeated every few seconds.
 const MAX_CONTROL_MESSAGES: i64 = 1_000;
 const MAX_EVENT_MESSAGES: i64 = 10_000;
 const MAX_DEAD_MESSAGES: i64 = 10_000;

@@ -52,7 +52,7 @@ impl Connection {
         self.closed.load(Ordering::Acquire)
     }
 
-    /// Makes the consumer share the fate of the connection.
+    /// Interrupts and ends the consumer with the connection from now on.
     pub(crate) fn add(&self, consumer: &Arc<Subscription>) {
         let mut consumers = lock(&self.consumers);
         consumers.retain(|known| known.strong_count() > 0);

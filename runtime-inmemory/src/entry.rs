@@ -23,8 +23,8 @@ fn connect(url: &BrokerUrl, options: &ConnectOptions) -> Result<Arc<dyn Broker>,
             source: BrokerError::Unusable {
                 what: "the in-memory broker".to_owned(),
                 reason: "it exists only within its own process, so a separate worker cannot reach \
-                         any leader. A leader with `memory://` starts its own workers; for workers in \
-                         other processes, give leader and workers the URL of a RabbitMQ broker: \
+                         any leader. A leader with `memory://` starts its own workers; for workers \
+                         in other processes, give leader and workers the URL of a RabbitMQ broker: \
                          `amqp://user:password@host/vhost`"
                     .to_owned(),
             },

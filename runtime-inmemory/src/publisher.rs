@@ -18,7 +18,8 @@ impl Publisher {
         Self { connection }
     }
 
-    /// Queues a message; returns whether a queue got it. An injected fault may lie about that.
+    /// Queues a message; returns whether a queue got it. A message that is delayed or lost by an
+    /// injected fault counts as queued.
     pub(crate) fn publish(
         &self,
         address: &Address,

@@ -18,6 +18,7 @@ use crate::lock::lock;
 /// A message that waits in a queue or is held by a consumer.
 #[derive(Debug, Clone)]
 pub(crate) struct Queued {
+    /// Shared with the copies in other queues.
     pub(crate) message: Arc<Message>,
     /// How often it was delivered and requeued.
     pub(crate) returns: u32,
@@ -57,6 +58,7 @@ pub(crate) trait Subscriber: Send + Sync {
 pub(crate) struct Queue {
     pub(crate) kind: QueueKind,
     state: Mutex<State>,
+    /// Notified once for each message.
     arrived: Notify,
 }
 
@@ -85,7 +87,7 @@ impl Queue {
     }
 
     /// Appends a message, or inserts it at the index `position` modulo the number of possible ones.
-    /// Returns `false` if the queue was deleted.
+    /// Returns `false` if the queue was deleted or has expired.
     pub(crate) fn push(&self, message: Arc<Message>, position: Option<u64>) -> bool {
         {
             let mut state = lock(&self.state);

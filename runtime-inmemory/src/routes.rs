@@ -194,7 +194,7 @@ fn binding_of(spec: &QueueSpec) -> Result<Binding, BrokerError> {
     })
 }
 
-/// What RabbitMQ sets by the arguments of a queue.
+/// The properties of a queue of the protocol, which RabbitMQ has as arguments of the queue.
 fn kind_of(spec: &QueueSpec, connection: u64) -> QueueKind {
     let shared = QueueKind::default();
     match spec {

@@ -110,6 +110,8 @@ impl Subscription {
         self.changed.notified()
     }
 
+    /// Takes effect at the next attempt to take. No consumer needs to be woken: it is mutably
+    /// borrowed for this call, so it is not waiting.
     pub(crate) fn set_prefetch(&self, prefetch: u16) {
         lock(&self.state).prefetch = usize::from(prefetch.max(1));
     }

@@ -49,7 +49,7 @@ impl Topology {
         connection: u64,
     ) -> Result<Arc<Queue>, BrokerError> {
         let mut routes = write(&self.routes);
-        // Everyone declares something when it arrives, so expired queues do not pile up.
+        // Each new leader and worker declares queues, so expired ones do not pile up.
         routes.remove_expired();
         if let QueueSpec::Task { pool } = spec {
             // Tasks that a worker rejects must not be dropped for want of a dead-letter queue.

@@ -113,8 +113,8 @@ async fn keep_running(
             tracing::error!(
                 ?pools,
                 abandoned,
-                "too many threads are stuck in operations that do not return; these pools have no worker \
-                 any more"
+                "too many threads are stuck in operations that do not return; \
+                 these pools have no worker any more"
             );
             return;
         }
