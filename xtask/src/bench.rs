@@ -1,4 +1,4 @@
-//! `cargo xtask bench`: Phalanx beside its peers.
+//! `cargo xtask bench`: measures Phalanx beside its peers.
 
 use std::path::Path;
 use std::process::{Command, ExitCode};
@@ -10,8 +10,7 @@ use crate::broker::{self, Choice};
 
 /// Measure Phalanx beside its peers, and print a table.
 ///
-/// The broker is found as `cargo xtask test` finds one. What the figures mean stands in
-/// bench/README.md.
+/// The broker is chosen as for `cargo xtask test`. bench/README.md explains the figures.
 #[derive(Debug, Args)]
 pub(crate) struct Bench {
     #[command(flatten)]

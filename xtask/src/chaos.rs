@@ -1,4 +1,4 @@
-//! `cargo xtask chaos`: whole fleets under faults.
+//! `cargo xtask chaos`: runs whole fleets under faults.
 
 use std::process::{Command, ExitCode};
 
@@ -7,12 +7,13 @@ use clap::Args;
 use crate::Outcome;
 use crate::broker::{self, Consent};
 
-/// Break fleets as a seed says, and compare the answers of their jobs.
+/// Run fleets under faults that a seed determines, and check the results of their jobs.
 ///
-/// `cargo xtask chaos --seed 7 --minutes 5` for a run that can be repeated, `--soak` for a million
-/// tasks, `--cluster` for three nodes in containers, `-- --help` for all there is. The broker is a private node: of the tree that
-/// PHALANX_TEST_RABBITMQ_ROOT names, else of the image that PHALANX_TEST_RABBITMQ_IMAGE names, else
-/// of this machine's rabbitmq-server, which is installed if need be.
+/// `cargo xtask chaos --seed 7 --minutes 5` makes a run that can be repeated, `--soak` runs a
+/// million tasks, `--cluster` uses three nodes in containers, and `-- --help` lists all options.
+/// The broker is a private node: of the directory tree that PHALANX_TEST_RABBITMQ_ROOT names, else
+/// of the image that PHALANX_TEST_RABBITMQ_IMAGE names, else of the installed rabbitmq-server, which
+/// is installed first if it is missing.
 #[derive(Debug, Args)]
 pub(crate) struct Chaos {
     #[command(flatten)]
@@ -26,7 +27,7 @@ impl Chaos {
     pub(crate) fn run(self) -> Outcome {
         let mut cargo = Command::new(env!("CARGO"));
         cargo.args(["run", "--quiet", "--release", "--package", "phalanx-chaos", "--", "run"]);
-        // It finds the broker itself; here it is made sure that there is one.
+        // The run starts its own nodes; this only makes sure that a RabbitMQ is installed.
         broker::installation(self.consent)?;
         let status = cargo.args(&self.arguments).status()?;
         Ok(if status.success() { ExitCode::SUCCESS } else { ExitCode::FAILURE })
@@ -46,10 +47,12 @@ mod tests {
     }
 
     #[test]
-    fn what_stands_behind_it_goes_to_the_run() {
-        for line in
-            [&["xtask", "--seed", "7", "--soak"][..], &["xtask", "--", "--seed", "7", "--soak"]]
-        {
+    fn arguments_are_passed_on_to_the_run() {
+        for line in [
+            &["xtask", "--seed", "7", "--soak"][..],
+            &["xtask", "--", "--seed", "7", "--soak"],
+            &["xtask", "--yes", "--seed", "7", "--soak"],
+        ] {
             assert_eq!(Line::parse_from(line).chaos.arguments, ["--seed", "7", "--soak"]);
         }
     }

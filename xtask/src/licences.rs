@@ -1,4 +1,4 @@
-//! `cargo xtask licences`: what the dependencies ask of users.
+//! `cargo xtask licences`: checks the licences of all dependencies.
 
 use std::collections::BTreeSet;
 use std::fs;
@@ -11,7 +11,7 @@ use crate::Outcome;
 
 /// Check the licence of every dependency against the list in deny.toml.
 ///
-/// The part of `cargo deny check` that needs no network and nothing to install.
+/// This part of `cargo deny check` needs neither a network nor an installed tool.
 #[derive(Debug, Args)]
 pub(crate) struct Licences {}
 
@@ -63,17 +63,17 @@ fn satisfied(expression: &str, allowed: &BTreeSet<String>) -> bool {
     let expression = expression.replace('/', " OR ").replace('(', " ( ").replace(')', " ) ");
     let mut words = expression.split_whitespace().peekable();
     let holds = alternatives(&mut words, allowed);
-    // What is left over was not understood.
+    // Words that are left over did not parse.
     holds == Some(true) && words.next().is_none()
 }
 
 type Words<'a> = std::iter::Peekable<std::str::SplitWhitespace<'a>>;
 
-/// Whether it holds; `None` is not an expression.
+/// Whether the expression holds; `None` if it does not parse.
 fn alternatives(words: &mut Words<'_>, allowed: &BTreeSet<String>) -> Option<bool> {
     let mut holds = conjunction(words, allowed)?;
     while words.next_if_eq(&"OR").is_some() {
-        // Both sides are read, whichever decides.
+        // Both sides are parsed, even if the first decides.
         holds |= conjunction(words, allowed)?;
     }
     Some(holds)
@@ -123,7 +123,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_not_understood_is_refused() {
+    fn an_expression_that_does_not_parse_is_refused() {
         for expression in ["", "(MIT", "MIT)", "MIT ISC", "AND MIT", "MIT OR ISC AND", "MIT OR"] {
             assert!(!with(&["MIT", "ISC"], expression), "{expression}");
         }

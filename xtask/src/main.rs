@@ -15,7 +15,7 @@ use std::process::ExitCode;
 
 use clap::Parser;
 
-/// What a chore ends with: the exit code of the run, or why there was none.
+/// The exit code of what a chore ran, or why it could not run it.
 type Outcome = Result<ExitCode, Box<dyn Error>>;
 
 /// The chores of a Phalanx developer.

@@ -1,4 +1,4 @@
-//! `cargo xtask node`: a broker to play with.
+//! `cargo xtask node`: runs a broker to experiment with.
 
 use std::process::{Command, ExitCode};
 use std::thread;
@@ -8,14 +8,14 @@ use clap::Args;
 use crate::Outcome;
 use crate::broker::{self, Choice};
 
-/// Run a broker of your own until Ctrl-C, or for as long as a command runs.
+/// Run a broker until Ctrl-C, or for as long as a command runs.
 ///
-/// It is found as `cargo xtask test` finds one.
+/// The broker is chosen as for `cargo xtask test`.
 #[derive(Debug, Args)]
 pub(crate) struct Node {
     #[command(flatten)]
     choice: Choice,
-    /// Where it listens on 127.0.0.1. Default: any free port.
+    /// Port on 127.0.0.1. Default: any free port.
     #[arg(long)]
     port: Option<u16>,
     /// A command to run with PHALANX_URL set to the broker.
@@ -32,7 +32,7 @@ impl Node {
             return Ok(if status.success() { ExitCode::SUCCESS } else { ExitCode::FAILURE });
         }
         println!("export PHALANX_URL={}", broker.url());
-        println!("Ctrl-C ends it.");
+        println!("Press Ctrl-C to stop the broker.");
         loop {
             thread::park();
         }

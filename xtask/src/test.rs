@@ -1,4 +1,4 @@
-//! `cargo xtask test`: the whole suite, with a real broker.
+//! `cargo xtask test`: runs all tests against a real broker.
 
 use std::process::{Command, ExitCode};
 
@@ -9,9 +9,11 @@ use crate::broker::{self, Choice, URL_VARIABLE};
 
 /// Run all tests against a real broker.
 ///
-/// The broker is the one that PHALANX_TEST_AMQP_URL names, else RabbitMQ in a container where
-/// Docker answers (image tag: PHALANX_TEST_RABBITMQ_TAG), else a private node of this machine's
-/// rabbitmq-server, or of the tree that PHALANX_TEST_RABBITMQ_ROOT names. It is gone afterwards.
+/// The broker is the one that PHALANX_TEST_AMQP_URL names. If it is not set, RabbitMQ runs in a
+/// container, provided that Docker answers and has the image or can pull it
+/// (PHALANX_TEST_RABBITMQ_TAG sets the tag). Otherwise a private node of the installed
+/// rabbitmq-server runs, which is installed first if it is missing (PHALANX_TEST_RABBITMQ_ROOT
+/// names a directory tree with another one). The broker is stopped afterwards.
 #[derive(Debug, Args)]
 pub(crate) struct Test {
     #[command(flatten)]
@@ -31,7 +33,7 @@ impl Test {
         }
         cargo.args(&self.arguments).env(URL_VARIABLE, broker.url());
         if let Some(image) = broker.image() {
-            // Tests that kill a broker make theirs of the same image.
+            // Tests that kill a broker start one of their own from the same image.
             cargo.env(phalanx_test_node::IMAGE_VARIABLE, image);
         }
         let status = cargo.status()?;
@@ -39,7 +41,7 @@ impl Test {
     }
 }
 
-/// Whether the arguments say themselves what is tested.
+/// Whether the arguments name the packages to test.
 fn names_packages(arguments: &[String]) -> bool {
     arguments
         .iter()
@@ -64,7 +66,7 @@ mod tests {
     }
 
     #[test]
-    fn what_a_test_program_is_told_names_no_package() {
+    fn arguments_of_the_test_programs_name_no_package() {
         assert!(!names(&["--", "-p"]));
     }
 }

@@ -10,7 +10,7 @@ use super::engine::{Engine, shorten};
 const NAME: &str = "rabbitmq";
 const TAG_VARIABLE: &str = "PHALANX_TEST_RABBITMQ_TAG";
 const DEFAULT_TAG: &str = "4.3-management";
-/// Starts and removes the container. Outside the workspace, so it is named by its file.
+/// The program that starts and removes the container. It is outside the workspace.
 const HELPER: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/../tests/support/container/Cargo.toml");
 
 /// A container that is removed when this is dropped, or when this process ends.
@@ -18,12 +18,15 @@ const HELPER: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/../tests/support/cont
 pub(crate) struct Container {
     pub(crate) url: String,
     pub(crate) image: String,
-    /// Holds the container for as long as its standard input is open.
+    /// Removes the container when its standard input ends.
     helper: Child,
 }
 
 impl Container {
-    /// Starts one, or says why it cannot.
+    /// Starts a container, and pulls its image first if the engine does not have it.
+    ///
+    /// # Errors
+    /// The reason in one short line.
     pub(super) fn start(port: Option<u16>) -> Result<Self, String> {
         let engine = Engine::find().ok_or("Docker does not answer")?;
         let tag = env::var(TAG_VARIABLE).unwrap_or_else(|_| DEFAULT_TAG.to_owned());
@@ -44,15 +47,15 @@ impl Container {
         let mut helper = command
             .stdin(Stdio::piped())
             .stdout(Stdio::piped())
-            // Ctrl-C must end the tests, and not the one who removes the container.
+            // Ctrl-C must end the tests, but not the helper, which removes the container.
             .process_group(0)
             .spawn()
             .map_err(|error| error.to_string())?;
-        let mut said = String::new();
+        let mut line = String::new();
         if let Some(output) = helper.stdout.take() {
-            BufReader::new(output).read_line(&mut said).map_err(|error| error.to_string())?;
+            BufReader::new(output).read_line(&mut line).map_err(|error| error.to_string())?;
         }
-        let url = said.trim().to_owned();
+        let url = line.trim().to_owned();
         let container = Self { url, image, helper };
         match container.url.starts_with("amqp://") {
             true => Ok(container),
@@ -64,7 +67,7 @@ impl Container {
 impl Drop for Container {
     fn drop(&mut self) {
         drop(self.helper.stdin.take());
-        // It says itself what went wrong.
+        // The helper prints what went wrong.
         let _ = self.helper.wait();
     }
 }
@@ -72,7 +75,7 @@ impl Drop for Container {
 fn cargo(command: &str) -> Command {
     let mut cargo = Command::new(env!("CARGO"));
     cargo.args([command, "--quiet", "--locked", "--manifest-path", HELPER]);
-    // It shares the directory that this program was built to: `target/debug/xtask`.
+    // Build into the directory that this program is in: `target/debug/xtask`.
     if let Some(target) = env::current_exe().ok().as_deref().and_then(|exe| exe.ancestors().nth(2))
     {
         cargo.arg("--target-dir").arg(target);

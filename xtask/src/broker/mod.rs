@@ -1,4 +1,4 @@
-//! The broker that tests and examples run against.
+//! Provides the broker that tests, examples and benchmarks run against.
 
 mod container;
 mod engine;
@@ -12,7 +12,7 @@ use phalanx_test_node::{Installation, NodeError, NodeOptions, PrivateNode};
 
 use container::Container;
 
-/// Names a broker that runs already; the tests read it.
+/// The URL of a running broker. The tests read it, too.
 pub(crate) const URL_VARIABLE: &str = "PHALANX_TEST_AMQP_URL";
 
 /// The kinds of broker, in the order in which they are tried.
@@ -46,7 +46,7 @@ pub(crate) struct Consent {
     yes: bool,
 }
 
-/// A broker that is there until this is dropped.
+/// A broker. One that was started here is stopped on drop.
 #[derive(Debug)]
 pub(crate) enum Broker {
     Url(String),
@@ -63,7 +63,7 @@ impl Broker {
         }
     }
 
-    /// The image of a broker in a container.
+    /// The image, if the broker runs in a container.
     pub(crate) fn image(&self) -> Option<&str> {
         match self {
             Self::Docker(container) => Some(&container.image),
@@ -102,11 +102,11 @@ pub(crate) fn find(choice: &Choice, port: Option<u16>) -> Result<Broker, Box<dyn
     .into())
 }
 
-/// A broker and what it is, or why there is none of this kind.
+/// A broker of this kind and its description, or why there is none.
 fn try_kind(kind: Kind, port: Option<u16>, consent: Consent) -> Result<(Broker, String), String> {
     match kind {
         Kind::Url => match env::var(URL_VARIABLE) {
-            // The URL is not shown: it holds a password.
+            // The URL is not printed: it contains a password.
             Ok(url) if !url.is_empty() => {
                 Ok((Broker::Url(url), format!("the one that {URL_VARIABLE} names")))
             }

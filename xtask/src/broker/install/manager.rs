@@ -9,6 +9,8 @@ pub(super) struct Manager {
     /// Arguments that fetch the package lists. Empty: `install` fetches them itself.
     pub(super) refresh: &'static [&'static str],
     pub(super) install: &'static [&'static str],
+    /// What a person would type instead, without options that silence questions.
+    pub(super) by_hand: &'static [&'static str],
     /// Homebrew refuses to run as root; all others need it.
     pub(super) needs_root: bool,
     /// Debian's packages start their services when they are installed; no others do.
@@ -30,23 +32,35 @@ const MANAGERS: [Manager; 6] = [
             "DPkg::Lock::Timeout=600",
             "rabbitmq-server",
         ],
+        by_hand: &["apt-get update", "apt-get install rabbitmq-server"],
         needs_root: true,
         starts_services: true,
     },
-    Manager::plain("dnf", &["install", "-y", "rabbitmq-server"], true),
-    Manager::plain("zypper", &["--non-interactive", "install", "rabbitmq-server"], true),
-    Manager::plain("pacman", &["-Sy", "--noconfirm", "rabbitmq"], true),
-    Manager::plain("apk", &["add", "rabbitmq-server"], true),
-    Manager::plain("brew", &["install", "rabbitmq"], false),
+    Manager::plain(
+        "dnf",
+        &["install", "-y", "rabbitmq-server"],
+        &["dnf install rabbitmq-server"],
+        true,
+    ),
+    Manager::plain(
+        "zypper",
+        &["--non-interactive", "install", "rabbitmq-server"],
+        &["zypper install rabbitmq-server"],
+        true,
+    ),
+    Manager::plain("pacman", &["-Sy", "--noconfirm", "rabbitmq"], &["pacman -Sy rabbitmq"], true),
+    Manager::plain("apk", &["add", "rabbitmq-server"], &["apk add rabbitmq-server"], true),
+    Manager::plain("brew", &["install", "rabbitmq"], &["brew install rabbitmq"], false),
 ];
 
 impl Manager {
     const fn plain(
         program: &'static str,
         install: &'static [&'static str],
+        by_hand: &'static [&'static str],
         needs_root: bool,
     ) -> Self {
-        Self { program, refresh: &[], install, needs_root, starts_services: false }
+        Self { program, refresh: &[], install, by_hand, needs_root, starts_services: false }
     }
 
     /// The package manager of this machine.
