@@ -12,7 +12,6 @@ use tokio::sync::watch;
 
 use crate::{
     Exit, WorkerOptions,
-    intake::Catalogue,
     lifecycle::{Parts, serve},
     process_kind::ProcessKind,
 };
@@ -59,27 +58,25 @@ impl Worker {
     /// # Panics
     /// Outside of a tokio runtime.
     pub fn start(broker: Arc<dyn Broker>, options: WorkerOptions) -> Self {
-        match Registry::global() {
-            Ok(registry) => {
-                Self::start_with(broker, options, Box::new(registry), ProcessKind::Worker)
-            }
-            Err(error) => Self::not_started(Exit::Registry(error)),
-        }
+        Self::start_in(broker, options, ProcessKind::Worker)
     }
 
-    /// Starts a worker of the operations in `catalogue`.
-    pub(crate) fn start_with(
+    /// Starts a worker in a process of this kind.
+    pub(crate) fn start_in(
         broker: Arc<dyn Broker>,
         mut options: WorkerOptions,
-        catalogue: Box<dyn Catalogue>,
         process: ProcessKind,
     ) -> Self {
+        let registry = match Registry::global() {
+            Ok(registry) => registry,
+            Err(error) => return Self::not_started(Exit::Registry(error)),
+        };
         options.grace = options.grace.min(LONGEST_DURATION);
         options.listen = options.listen.min(LONGEST_DURATION);
         options.hold = options.hold.clamp(SHORTEST_HOLD, HOLD);
         options.slots = options.slots.max(1);
         options.async_slots = options.async_slots.clamp(1, usize::from(u16::MAX));
-        match Parts::new(broker, options, catalogue, process) {
+        match Parts::new(broker, options, registry, process) {
             Ok((parts, outgoing)) => {
                 let (ended, exit) = watch::channel(None);
                 let serving = parts.clone();
@@ -222,7 +219,7 @@ mod tests {
 
     #[tokio::test]
     async fn registered_operations_are_found_by_name_and_run_as_one_pass() {
-        let rig = TestRig::of_registered();
+        let rig = TestRig::start(|_| {});
         let steps =
             vec![step(&Words, Verb::FlatMap), step(&Length, Verb::Map), step(&Sum, Verb::Fold)];
         let number = rig.send_task(steps, &["one two", "a poison", "three", ""], |_| {});
@@ -247,7 +244,7 @@ mod tests {
 
     #[tokio::test]
     async fn asynchronous_operations_run_at_once_and_time_out_one_by_one() {
-        let rig = TestRig::of_registered();
+        let rig = TestRig::start(|_| {});
         let steps = vec![step(&LookUp, Verb::Map), step(&Length, Verb::Map)];
         let words: Vec<String> = (0..200).map(|n| format!("w{n}")).collect();
         let mut words: Vec<&str> = words.iter().map(String::as_str).collect();
@@ -267,7 +264,7 @@ mod tests {
 
     #[tokio::test]
     async fn an_operation_that_is_built_differently_is_refused() {
-        let rig = TestRig::of_registered();
+        let rig = TestRig::start(|_| {});
         let mut changed = step(&Length, Verb::Map);
         changed.fingerprint ^= 1;
         let number = rig.send_task(vec![changed], &["a"], |_| {});

@@ -1,4 +1,4 @@
-//! Executions against the obvious interpretation: each element by itself, one step after another.
+//! Executions compared with the obvious interpretation: each element by itself, step after step.
 
 use std::{sync::Arc, time::Duration};
 
@@ -7,6 +7,7 @@ use phalanx_core::{
     codec,
     id::{CopyId, JobId, LeaderId, TaskNumber, WorkerId},
     operation::ElementRange,
+    registry::Registry,
     wire::{
         NotRunReason, Outcome, ResultMessage, Return, ReturnReason, TaskHeader, TaskKind,
         TaskMessage,
@@ -17,10 +18,9 @@ use tokio::sync::mpsc;
 
 use super::{ExecutionConfig, Pipeline, Running, Stop, run_async, run_blocking};
 use crate::{
-    intake::Catalogue,
     reply::{OutgoingReply, ReplyAddress, ReplySender},
     slots::Slots,
-    testing::{Steps, TestOp, reference},
+    testing::{TestOp, TestOperations},
 };
 
 struct Nowhere;
@@ -46,7 +46,7 @@ impl Trial {
             isolated: false,
             ranges: vec![ElementRange { from: 100, to: 100 + inputs.len() as u64, tries: 1 }],
             indexes: Vec::new(),
-            steps: ops.iter().map(|op| reference(op.clone(), None)).collect(),
+            steps: TestOperations::new().steps(ops),
             time_slice: Duration::from_secs(3_600),
             output_cap: u64::MAX,
             measured: false,
@@ -57,8 +57,8 @@ impl Trial {
             codec::encode_into(input, &mut payload).unwrap();
         }
         let task = TaskMessage { header, payload: payload.into() };
-        let steps = Steps::default();
-        let pipeline = Pipeline::new(&task.header.steps, |step| steps.compile(step)).unwrap();
+        let registry = Registry::global().unwrap();
+        let pipeline = Pipeline::new(&task.header.steps, |step| registry.compile(step)).unwrap();
         let (sender, replies) = ReplySender::new(WorkerId::new());
         let message = Message { properties: Properties::default(), body: Default::default() };
         let delivery = Delivery::new(message, false, 1, Arc::new(Nowhere));
@@ -88,7 +88,7 @@ impl Trial {
     }
 }
 
-/// What an element gives: its outputs, or the step in which it fails.
+/// The outputs of an element before the fold, if there is one, or the step in which it fails.
 fn interpret(ops: &[TestOp], input: &str) -> Result<Vec<String>, u32> {
     let mut values = vec![input.to_owned()];
     for (step, op) in ops.iter().enumerate() {
@@ -96,18 +96,18 @@ fn interpret(ops: &[TestOp], input: &str) -> Result<Vec<String>, u32> {
         for value in values {
             let has = |c: &char| value.contains(*c);
             match op {
-                TestOp::FailOn(c) | TestOp::PanicOn(c) | TestOp::ConcatUnless(c) if has(c) => {
+                TestOp::FailOn(c) | TestOp::PanicOn(c) if has(c) => {
                     return Err(step as u32);
                 }
-                TestOp::Drop(c) if has(c) => {}
-                TestOp::Append(c) | TestOp::AppendSoon(c) => outputs.push(format!("{value}{c}")),
+                TestOp::Without(c) if has(c) => {}
+                TestOp::Append(c) | TestOp::AppendAsync(c) => outputs.push(format!("{value}{c}")),
                 TestOp::Chars => outputs.extend(value.chars().map(String::from)),
                 _ => outputs.push(value),
             }
         }
-        // Written when they leave the stage, or where the next step has another type for them.
-        if let TestOp::UnwritableOn(c) = op
-            && (step + 1 == ops.len() || matches!(ops[step + 1], TestOp::Rewrap))
+        // Serialized when they leave the stage, or when the next step has another type for them.
+        if let TestOp::UnserializableOn(c) = op
+            && !matches!(ops.get(step + 1), Some(TestOp::Rewrap))
             && outputs.iter().any(|value| value.contains(*c))
         {
             return Err(step as u32);
@@ -117,7 +117,11 @@ fn interpret(ops: &[TestOp], input: &str) -> Result<Vec<String>, u32> {
     Ok(values)
 }
 
-/// Holds a result against the interpretation. `cut` says whether elements may be not run.
+fn fails_to_combine(ops: &[TestOp], value: &str) -> bool {
+    matches!(ops.last(), Some(TestOp::ConcatUnless(c)) if value.contains(*c))
+}
+
+/// Compares a result with the interpretation. If `cut` is set, elements may be not run.
 fn check(ops: &[TestOp], inputs: &[String], measured: bool, cut: bool, result: &ResultMessage) {
     let folds = matches!(ops.last(), Some(TestOp::Concat | TestOp::ConcatUnless(_)));
     let mut payload = &result.payload[..];
@@ -143,11 +147,14 @@ fn check(ops: &[TestOp], inputs: &[String], measured: bool, cut: bool, result: &
                 if folds {
                     assert_eq!(*outputs, u32::from(!flat.is_empty()));
                     assert_eq!(found.concat(), flat.concat());
+                    // The first value of a segment is not combined with any before it.
+                    let mut combined = flat.iter().skip(1);
+                    assert!(!combined.any(|value| fails_to_combine(ops, value)), "{flat:?}");
                     continue;
                 }
                 assert_eq!(found, flat);
                 let one_to_one =
-                    !ops.iter().any(|op| matches!(op, TestOp::Chars | TestOp::Drop(_)));
+                    !ops.iter().any(|op| matches!(op, TestOp::Chars | TestOp::Without(_)));
                 let expected: Vec<u32> = expected.iter().map(|some| some.len() as u32).collect();
                 assert_eq!(counts.as_ref(), (!one_to_one).then_some(&expected));
                 let next = result.header.segments.get(index + 1);
@@ -156,9 +163,13 @@ fn check(ops: &[TestOp], inputs: &[String], measured: bool, cut: bool, result: &
                     "adjacent done elements are one segment"
                 );
             }
-            Outcome::Failed { step, .. } => {
-                assert_eq!(interpret(ops, &elements[0]), Err(*step), "{:?}", elements[0]);
-            }
+            Outcome::Failed { step, .. } => match interpret(ops, &elements[0]) {
+                Ok(values) => {
+                    assert_eq!(*step as usize, ops.len() - 1);
+                    assert!(values.iter().any(|value| fails_to_combine(ops, value)));
+                }
+                Err(expected) => assert_eq!(expected, *step, "{:?}", elements[0]),
+            },
             Outcome::NotRun { reason: NotRunReason::FoldBroken } => {
                 assert!(folds);
                 // By a failure of the fold itself, right behind.
@@ -179,8 +190,8 @@ fn ops() -> impl Strategy<Value = Vec<TestOp>> {
         0 => TestOp::Append(c),
         1 => TestOp::FailOn(c),
         2 => TestOp::PanicOn(c),
-        3 => TestOp::UnwritableOn(c),
-        4 => TestOp::Drop(c),
+        3 => TestOp::UnserializableOn(c),
+        4 => TestOp::Without(c),
         5 => TestOp::Rewrap,
         6 => TestOp::Append('x'),
         _ => TestOp::Chars,
@@ -200,21 +211,6 @@ fn inputs() -> impl Strategy<Value = Vec<String>> {
     prop::collection::vec("[abcdefgh]{0,3}", 1..60)
 }
 
-/// Silences the panics that tests provoke; failed assertions still say what they are.
-fn hush() {
-    use std::sync::Once;
-    static HUSH: Once = Once::new();
-    HUSH.call_once(|| {
-        let usual = std::panic::take_hook();
-        std::panic::set_hook(Box::new(move |info| {
-            let provoked = info.payload_as_str().is_some_and(|text| text.contains("panicked on"));
-            if !provoked {
-                usual(info);
-            }
-        }));
-    });
-}
-
 proptest! {
     #![proptest_config(ProptestConfig { cases: 512, ..ProptestConfig::default() })]
 
@@ -222,7 +218,6 @@ proptest! {
     fn a_batch_gives_what_its_elements_give_one_by_one(
         ops in ops(), inputs in inputs(), measured: bool,
     ) {
-        hush();
         let mut trial = Trial::new(&ops, &inputs, |header| header.measured = measured);
         run_blocking(&trial.running);
         check(&ops, &inputs, measured, false, &trial.result());
@@ -232,7 +227,6 @@ proptest! {
     fn a_batch_that_is_cut_is_right_as_far_as_it_goes(
         ops in ops(), inputs in inputs(), slice: bool, cap in 0u64..40,
     ) {
-        hush();
         let mut trial = Trial::new(&ops, &inputs, |header| {
             header.output_cap = cap;
             if slice {
@@ -251,10 +245,9 @@ proptest! {
 
     #[test]
     fn on_tokio_a_batch_gives_the_same(ops in ops(), inputs in inputs(), at in 0usize..4) {
-        hush();
         let mut ops = ops;
         let at = at.min(ops.len() - 1);
-        ops.insert(at, TestOp::AppendSoon('a'));
+        ops.insert(at, TestOp::AppendAsync('a'));
         let runtime = tokio::runtime::Builder::new_current_thread().enable_time().build().unwrap();
         let mut trial = Trial::new(&ops, &inputs, |_| {});
         let slots = Slots::start(1, 16).unwrap();

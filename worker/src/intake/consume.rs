@@ -279,12 +279,12 @@ mod tests {
     async fn asynchronous_tasks_do_not_wait_behind_blocking_ones() {
         let rig = TestRig::start(|_| {});
         rig.send(&[TestOp::WaitOn('a')], &["a"]);
-        eventually("the slot is taken", || rig.steps.ran().len() == 1).await;
+        eventually("the slot is taken", || rig.operations.ran().len() == 1).await;
         for _ in 0..10 {
-            rig.send(&[TestOp::AppendSoon('x')], &["b"]);
+            rig.send(&[TestOp::AppendAsync('x')], &["b"]);
         }
         rig.after_settled(10).await;
-        rig.steps.open_gate();
+        rig.operations.open_gate();
         rig.after_settled(11).await;
         rig.assert_settled_once();
     }

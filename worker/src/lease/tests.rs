@@ -11,7 +11,7 @@ use phalanx_core::{
 
 use crate::{
     Exit, WorkerOptions,
-    testing::{TestOp, TestRig, at_once, eventually, reference},
+    testing::{TestOp, TestRig, at_once, eventually},
 };
 
 /// With a hold so short that tests can wait for it.
@@ -28,7 +28,7 @@ fn is_done(outcome: &Outcome) -> bool {
 
 #[tokio::test]
 async fn what_runs_for_long_is_acked_when_its_lease_is_confirmed_and_answered_later() {
-    for op in [TestOp::WaitOn('b'), TestOp::WaitSoonOn('b')] {
+    for op in [TestOp::WaitOn('b'), TestOp::WaitAsyncOn('b')] {
         let rig = brief(|_| {});
         let number = rig.send(&[op], &["a", "b"]);
         rig.after_settled(1).await;
@@ -40,7 +40,7 @@ async fn what_runs_for_long_is_acked_when_its_lease_is_confirmed_and_answered_la
             let [held] = &lease.tasks[..] else { panic!("{lease:?}") };
             assert_eq!(held.copy, CopyId::new(number, 1));
         }
-        rig.steps.open_gate();
+        rig.operations.open_gate();
         assert!(is_done(&rig.result(number).await[0].outcome));
         // And then nothing is held any more.
         let beats = rig.leases().len();
@@ -55,7 +55,7 @@ async fn what_runs_for_long_is_acked_when_its_lease_is_confirmed_and_answered_la
 async fn a_lease_is_out_before_thirty_seconds_are_over_and_then_every_five() {
     let rig = TestRig::start(|options| options.slots = 2);
     rig.send(&[TestOp::WaitOn('a')], &["a"]);
-    eventually("it runs", || rig.steps.ran().len() == 1).await;
+    eventually("it runs", || rig.operations.ran().len() == 1).await;
     tokio::time::pause();
     tokio::time::sleep(Duration::from_secs(24)).await;
     assert!(rig.replies().is_empty());
@@ -64,7 +64,7 @@ async fn a_lease_is_out_before_thirty_seconds_are_over_and_then_every_five() {
     tokio::time::sleep(Duration::from_secs(15)).await;
     assert_eq!(rig.leases().len(), 4);
     tokio::time::resume();
-    rig.steps.open_gate();
+    rig.operations.open_gate();
 }
 
 #[tokio::test]
@@ -80,17 +80,17 @@ async fn a_lease_says_where_each_of_its_tasks_is() {
         let held = both.tasks.iter().find(|held| held.copy.task == number).unwrap();
         assert_eq!(held.offset, offset);
     }
-    rig.steps.open_gate();
+    rig.operations.open_gate();
     rig.result(second).await;
     rig.assert_settled_once();
 }
 
 #[tokio::test]
 async fn what_waits_behind_leased_tasks_goes_back_and_nothing_more_is_kept_waiting() {
-    for op in [TestOp::WaitOn('a'), TestOp::WaitSoonOn('a')] {
+    for op in [TestOp::WaitOn('a'), TestOp::WaitAsyncOn('a')] {
         let rig = brief(|options| options.async_slots = 1);
         rig.send(std::slice::from_ref(&op), &["a"]);
-        eventually("it runs", || rig.steps.ran().len() == 1).await;
+        eventually("it runs", || rig.operations.ran().len() == 1).await;
         let behind = rig.send(std::slice::from_ref(&op), &["b"]);
         rig.after_settled(2).await;
         assert_eq!(rig.return_reason(behind), ReturnReason::NotStarted);
@@ -101,7 +101,7 @@ async fn what_waits_behind_leased_tasks_goes_back_and_nothing_more_is_kept_waiti
         let waiting = rig.send(&[op], &["b"]);
         // Back as soon as the slot is: time stands still, so its pause is not over.
         tokio::time::pause();
-        rig.steps.open_gate();
+        rig.operations.open_gate();
         at_once("it is back", || rig.broker.consumers() == 1).await;
         tokio::time::resume();
         assert!(is_done(&rig.result(waiting).await[0].outcome));
@@ -118,9 +118,9 @@ async fn other_slots_go_on_beside_a_leased_one() {
         let number = rig.send(&[TestOp::Append('x')], &["b"]);
         assert!(is_done(&rig.result(number).await[0].outcome));
     }
-    let soon = rig.send(&[TestOp::AppendSoon('x')], &["b"]);
+    let soon = rig.send(&[TestOp::AppendAsync('x')], &["b"]);
     assert!(is_done(&rig.result(soon).await[0].outcome));
-    rig.steps.open_gate();
+    rig.operations.open_gate();
     rig.assert_settled_once();
 }
 
@@ -131,7 +131,7 @@ async fn an_answer_and_a_lease_on_their_way_at_once_settle_once() {
     let number = rig.send(&[TestOp::WaitOn('a')], &["a"]);
     eventually("the lease is on its way", || rig.broker.waiting() == 1).await;
     assert!(rig.broker.settled().is_empty());
-    rig.steps.open_gate();
+    rig.operations.open_gate();
     eventually("so is the answer", || rig.broker.waiting() == 2).await;
     assert!(rig.broker.settled().is_empty());
     rig.broker.hold_confirms(false);
@@ -153,7 +153,7 @@ async fn a_lease_that_was_lost_is_published_again_and_nothing_is_acked_before() 
     rig.broker.set_connected(true);
     rig.after_settled(1).await;
     assert_eq!(rig.broker.log()[..2], ["confirm", "settle"]);
-    rig.steps.open_gate();
+    rig.operations.open_gate();
     rig.assert_settled_once();
 }
 
@@ -167,7 +167,7 @@ async fn a_drain_answers_for_what_is_leased() {
     let segments = rig.segments(number);
     assert!(is_done(&segments[0].outcome));
     assert_eq!(segments[1].outcome, Outcome::NotRun { reason: NotRunReason::Draining });
-    rig.steps.open_gate();
+    rig.operations.open_gate();
     rig.assert_settled_once();
 }
 
@@ -186,7 +186,7 @@ async fn a_cancel_reaches_what_is_leased_and_takes_what_waits() {
 async fn a_thread_that_is_given_up_ends_its_lease() {
     let rig = brief(|options| options.slots = 2);
     let timeout = Some(Duration::from_millis(300));
-    let steps = vec![reference(TestOp::WaitOn('a'), timeout)];
+    let steps = vec![rig.operations.step(&TestOp::WaitOn('a'), timeout)];
     let number = rig.send_task(steps, &["a"], |_| {});
     rig.after_settled(1).await;
     assert!(!rig.leases().is_empty());
@@ -197,6 +197,6 @@ async fn a_thread_that_is_given_up_ends_its_lease() {
     let next = rig.send(&[TestOp::Append('x')], &["b"]);
     rig.result(next).await;
     assert!(rig.leases().len() <= beats + 1);
-    rig.steps.open_gate();
+    rig.operations.open_gate();
     rig.assert_settled_once();
 }

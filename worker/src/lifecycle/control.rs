@@ -187,17 +187,16 @@ mod tests {
         let rig = TestRig::start(|options| options.slots = 2);
         let ended = rig.send(&[TestOp::WaitPolitelyOn('a')], &["a"]);
         let other = JobId::new();
-        let goes_on = rig.send_task(
-            vec![crate::testing::reference(TestOp::WaitPolitelyOn('b'), None)],
-            &["b"],
-            |header| header.job = other,
-        );
-        eventually("both run", || rig.steps.ran().len() == 2).await;
+        let goes_on =
+            rig.send_task(vec![rig.step(&TestOp::WaitPolitelyOn('b'))], &["b"], |header| {
+                header.job = other
+            });
+        eventually("both run", || rig.operations.ran().len() == 2).await;
         rig.send_control(&Control::Cancel { leader: rig.leader, job: rig.job });
         rig.after_settled(1).await;
         let reason = NotRunReason::Cancelled;
         assert_eq!(rig.segments(ended)[0].outcome, Outcome::NotRun { reason });
-        rig.steps.open_gate();
+        rig.operations.open_gate();
         rig.after_settled(2).await;
         assert!(matches!(rig.segments(goes_on)[0].outcome, Outcome::Done { .. }));
         rig.assert_settled_once();

@@ -57,17 +57,17 @@ mod tests {
     async fn a_drain_lets_running_tasks_end_and_gives_the_others_back() {
         let rig = TestRig::start(|_| {});
         let runs = rig.send(&[TestOp::WaitOn('a')], &["a"]);
-        eventually("the first runs", || rig.steps.ran().len() == 1).await;
+        eventually("the first runs", || rig.operations.ran().len() == 1).await;
         let waits = rig.send(&[TestOp::Append('x')], &["b"]);
         eventually("the second was taken", || rig.broker.delivered() == 2).await;
         rig.worker.drain();
         rig.after_settled(1).await;
         assert_eq!(rig.return_reason(waits), ReturnReason::Draining);
         let late = rig.send(&[TestOp::Append('x')], &["c"]);
-        rig.steps.open_gate();
+        rig.operations.open_gate();
         assert!(matches!(rig.worker.finished().await, Exit::Drained));
         assert!(matches!(rig.segments(runs)[0].outcome, Outcome::Done { .. }));
-        assert!(!rig.steps.ran().contains(&"c".to_owned()), "{late} was left in the queue");
+        assert!(!rig.operations.ran().contains(&"c".to_owned()), "{late} was left in the queue");
         let bye = rig.broker.published(Exchange::Event).pop().unwrap();
         assert!(matches!(Event::decode(&bye.body).unwrap(), Event::Bye { .. }));
         rig.assert_settled_once();
@@ -81,7 +81,7 @@ mod tests {
         });
         let polite = rig.send(&[TestOp::WaitPolitelyOn('b')], &["a", "b"]);
         let stubborn = rig.send(&[TestOp::WaitOn('b')], &["a", "b"]);
-        eventually("both run", || rig.steps.ran().len() == 4).await;
+        eventually("both run", || rig.operations.ran().len() == 4).await;
         rig.worker.drain();
         assert!(matches!(rig.worker.finished().await, Exit::Drained));
         for number in [polite, stubborn] {
@@ -89,7 +89,7 @@ mod tests {
             assert!(matches!(segments[0].outcome, Outcome::Done { .. }));
             assert_eq!(segments[1].outcome, Outcome::NotRun { reason: NotRunReason::Draining });
         }
-        rig.steps.open_gate();
+        rig.operations.open_gate();
         rig.assert_settled_once();
     }
 
@@ -99,7 +99,7 @@ mod tests {
         rig.broker.set_connected(false);
         rig.broker.refuse_next(PublishError::Lost);
         rig.send(&[TestOp::Append('x')], &["a"]);
-        eventually("the task ran", || rig.steps.ran().len() == 1).await;
+        eventually("the task ran", || rig.operations.ran().len() == 1).await;
         rig.worker.drain();
         assert!(matches!(rig.worker.finished().await, Exit::Drained));
         assert!(rig.replies().is_empty());
@@ -112,7 +112,7 @@ mod tests {
             rig.broker.refuse_next(PublishError::Lost);
             rig.broker.set_connected(false);
             rig.send(&[op], &["a"]);
-            eventually("the task began", || rig.steps.ran().len() == 1).await;
+            eventually("the task began", || rig.operations.ran().len() == 1).await;
             tokio::time::pause();
             let began = Instant::now();
             rig.worker.drain();
@@ -120,7 +120,7 @@ mod tests {
             let slack = Duration::from_millis(100);
             assert!(began.elapsed() < Duration::from_secs(30) + slack, "{:?}", began.elapsed());
             tokio::time::resume();
-            rig.steps.open_gate();
+            rig.operations.open_gate();
         }
     }
 
@@ -129,12 +129,12 @@ mod tests {
         let rig = TestRig::start(|_| {});
         rig.send(&[TestOp::WaitPolitelyOn('a')], &["a"]);
         rig.send(&[TestOp::Append('x')], &["b"]);
-        eventually("the first runs", || rig.steps.ran().len() == 1).await;
+        eventually("the first runs", || rig.operations.ran().len() == 1).await;
         eventually("the second was taken", || rig.broker.delivered() == 2).await;
         rig.worker.stop();
         assert!(matches!(rig.worker.finished().await, Exit::Stopped));
         eventually("both are back", || rig.broker.settled().len() == 2).await;
         assert!(rig.replies().is_empty());
-        assert_eq!(rig.steps.ran(), ["a"]);
+        assert_eq!(rig.operations.ran(), ["a"]);
     }
 }

@@ -128,7 +128,7 @@ mod tests {
         let rig = TestRig::start(|_| {});
         rig.broker.hold_confirms(true);
         rig.send(&[TestOp::Append('x')], &["a"]);
-        eventually("the task ran", || rig.steps.ran().len() == 1).await;
+        eventually("the task ran", || rig.operations.ran().len() == 1).await;
         assert!(rig.broker.settled().is_empty());
         rig.broker.hold_confirms(false);
         rig.after_settled(1).await;
@@ -143,7 +143,7 @@ mod tests {
         rig.broker.refuse_next(PublishError::Nacked { reason: "full".to_owned() });
         rig.send(&[TestOp::Append('x')], &["a"]);
         let said = rig.after_settled(1).await;
-        assert_eq!((said.len(), rig.steps.ran().len()), (1, 1));
+        assert_eq!((said.len(), rig.operations.ran().len()), (1, 1));
         rig.assert_settled_once();
     }
 
@@ -153,7 +153,7 @@ mod tests {
         rig.broker.refuse_next(PublishError::Lost);
         rig.broker.set_connected(false);
         rig.send(&[TestOp::Append('x')], &["a"]);
-        eventually("the task ran", || rig.steps.ran().len() == 1).await;
+        eventually("the task ran", || rig.operations.ran().len() == 1).await;
         rig.broker.set_connected(true);
         assert_eq!(rig.after_settled(1).await.len(), 1);
         rig.assert_settled_once();

@@ -21,13 +21,13 @@ use phalanx_core::{
     },
 };
 
-use super::{Steps, TestBroker, TestOp, eventually, reference};
-use crate::{Worker, WorkerOptions, process_kind::ProcessKind};
+use super::{TestBroker, TestOp, TestOperations, eventually};
+use crate::{Worker, WorkerOptions};
 
 /// A worker between a test broker and test steps, and the leader whose tasks it gets.
 pub(crate) struct TestRig {
     pub(crate) broker: TestBroker,
-    pub(crate) steps: Steps,
+    pub(crate) operations: TestOperations,
     pub(crate) worker: Worker,
     pub(crate) leader: LeaderId,
     pub(crate) job: JobId,
@@ -44,34 +44,29 @@ pub(crate) enum SentReply {
 }
 
 impl TestRig {
-    /// A worker of one slot that takes tasks at once, but for what `change` changes.
+    /// A worker with one slot that accepts tasks at once, unless `change` sets other options.
     pub(crate) fn start(change: impl FnOnce(&mut WorkerOptions)) -> Self {
-        let (broker, steps) = (TestBroker::new(), Steps::default());
+        let broker = TestBroker::new();
         let mut options =
             WorkerOptions { slots: 1, listen: Duration::ZERO, ..WorkerOptions::default() };
         change(&mut options);
-        let carried = Arc::new(broker.clone());
-        let worker =
-            Worker::start_with(carried, options, Box::new(steps.clone()), ProcessKind::Worker);
-        Self::with(broker, steps, worker)
+        Self {
+            worker: Worker::start(Arc::new(broker.clone()), options),
+            broker,
+            operations: TestOperations::new(),
+            leader: LeaderId::new(),
+            job: JobId::new(),
+            sent: AtomicU64::new(0),
+        }
     }
 
-    /// A worker of the operations that are registered in this program.
-    pub(crate) fn of_registered() -> Self {
-        let broker = TestBroker::new();
-        let options = WorkerOptions { listen: Duration::ZERO, ..WorkerOptions::default() };
-        let worker = Worker::start(Arc::new(broker.clone()), options);
-        Self::with(broker, Steps::default(), worker)
-    }
-
-    fn with(broker: TestBroker, steps: Steps, worker: Worker) -> Self {
-        let (leader, job) = (LeaderId::new(), JobId::new());
-        Self { broker, steps, worker, leader, job, sent: AtomicU64::new(0) }
+    /// A step without a timeout.
+    pub(crate) fn step(&self, op: &TestOp) -> StepReference {
+        self.operations.step(op, None)
     }
 
     pub(crate) fn send(&self, ops: &[TestOp], inputs: &[&str]) -> TaskNumber {
-        let steps = ops.iter().map(|op| reference(op.clone(), None)).collect();
-        self.send_task(steps, inputs, |_| {})
+        self.send_task(self.operations.steps(ops), inputs, |_| {})
     }
 
     pub(crate) fn send_task(
