@@ -218,12 +218,12 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn registered_operations_are_found_by_name_and_run_as_one_pass() {
+    async fn the_steps_of_a_stage_are_found_by_name_and_run_in_one_pass() {
         let rig = TestRig::start(|_| {});
         let steps =
             vec![step(&Words, Verb::FlatMap), step(&Length, Verb::Map), step(&Sum, Verb::Fold)];
         let number = rig.send_task(steps, &["one two", "a poison", "three", ""], |_| {});
-        let said = rig.after_settled(1).await;
+        let replies = rig.after_settled(1).await;
         let segments = rig.segments(number);
         let [
             Outcome::Done { outputs: 1, .. },
@@ -235,7 +235,7 @@ mod tests {
         };
         assert_eq!(error.kind(), ErrorKind::Panic);
         assert!(error.to_string().contains("poison at 1"), "{error}");
-        let SentReply::Result(result) = &said[0] else { panic!("{said:?}") };
+        let SentReply::Result(result) = &replies[0] else { panic!("{replies:?}") };
         let mut payload = &result.payload[..];
         assert_eq!(codec::decode_front::<u64>(&mut payload).unwrap(), 6);
         assert_eq!(codec::decode::<u64>(payload).unwrap(), 5);
@@ -243,7 +243,7 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn asynchronous_operations_run_at_once_and_time_out_one_by_one() {
+    async fn asynchronous_elements_run_concurrently_and_time_out_one_by_one() {
         let rig = TestRig::start(|_| {});
         let steps = vec![step(&LookUp, Verb::Map), step(&Length, Verb::Map)];
         let words: Vec<String> = (0..200).map(|n| format!("w{n}")).collect();
@@ -263,7 +263,7 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn an_operation_that_is_built_differently_is_refused() {
+    async fn an_operation_of_another_build_is_refused() {
         let rig = TestRig::start(|_| {});
         let mut changed = step(&Length, Verb::Map);
         changed.fingerprint ^= 1;

@@ -70,7 +70,7 @@ fn id(process: &str) -> Pid {
 fn eventually(what: &str, condition: impl Fn() -> bool) {
     let began = Instant::now();
     while !condition() {
-        assert!(began.elapsed() < Duration::from_secs(30), "timed out waiting until {what}");
+        assert!(began.elapsed() < Duration::from_secs(30), "timed out waiting for: {what}");
         std::thread::sleep(Duration::from_millis(5));
     }
 }

@@ -23,19 +23,19 @@ use crate::{
     testing::{TestOp, TestOperations},
 };
 
-struct Nowhere;
+struct NoSettler;
 
-impl Settler for Nowhere {
+impl Settler for NoSettler {
     fn settle(&self, _: u64, _: Settle) {}
 }
 
-/// One execution, and where its answer goes.
-struct Trial {
+/// One execution, and its replies.
+struct TestExecution {
     running: Arc<Running>,
     replies: mpsc::UnboundedReceiver<OutgoingReply>,
 }
 
-impl Trial {
+impl TestExecution {
     fn new(ops: &[TestOp], inputs: &[String], change: impl FnOnce(&mut TaskHeader)) -> Self {
         let mut header = TaskHeader {
             leader: LeaderId::new(),
@@ -61,7 +61,7 @@ impl Trial {
         let pipeline = Pipeline::new(&task.header.steps, |step| registry.compile(step)).unwrap();
         let (sender, replies) = ReplySender::new(WorkerId::new());
         let message = Message { properties: Properties::default(), body: Default::default() };
-        let delivery = Delivery::new(message, false, 1, Arc::new(Nowhere));
+        let delivery = Delivery::new(message, false, 1, Arc::new(NoSettler));
         let address = ReplyAddress { leader: task.header.leader, copy: Some(task.header.copy) };
         let pending = sender.pending(delivery, address, &Arc::default());
         let config =
@@ -70,7 +70,7 @@ impl Trial {
         Self { running, replies }
     }
 
-    /// What it answered; decoding checks that the segments tile and fit the payload.
+    /// The result. Decoding checks that the segments tile the batch and fit the payload.
     fn result(&mut self) -> ResultMessage {
         let outgoing = self.replies.try_recv().expect("replied");
         assert!(self.replies.try_recv().is_err(), "replied once");
@@ -172,7 +172,7 @@ fn check(ops: &[TestOp], inputs: &[String], measured: bool, cut: bool, result: &
             },
             Outcome::NotRun { reason: NotRunReason::FoldBroken } => {
                 assert!(folds);
-                // By a failure of the fold itself, right behind.
+                // By a failure of the fold itself, which follows.
                 let next = &result.header.segments[index + 1].outcome;
                 let fold = ops.len() as u32 - 1;
                 assert!(matches!(next, Outcome::Failed { step, .. } if *step == fold));
@@ -215,50 +215,50 @@ proptest! {
     #![proptest_config(ProptestConfig { cases: 512, ..ProptestConfig::default() })]
 
     #[test]
-    fn a_batch_gives_what_its_elements_give_one_by_one(
+    fn a_batch_has_the_outputs_of_its_elements_run_one_by_one(
         ops in ops(), inputs in inputs(), measured: bool,
     ) {
-        let mut trial = Trial::new(&ops, &inputs, |header| header.measured = measured);
-        run_blocking(&trial.running);
-        check(&ops, &inputs, measured, false, &trial.result());
+        let mut execution = TestExecution::new(&ops, &inputs, |header| header.measured = measured);
+        run_blocking(&execution.running);
+        check(&ops, &inputs, measured, false, &execution.result());
     }
 
     #[test]
-    fn a_batch_that_is_cut_is_right_as_far_as_it_goes(
+    fn a_batch_that_ends_early_has_the_right_outputs_up_to_there(
         ops in ops(), inputs in inputs(), slice: bool, cap in 0u64..40,
     ) {
-        let mut trial = Trial::new(&ops, &inputs, |header| {
+        let mut execution = TestExecution::new(&ops, &inputs, |header| {
             header.output_cap = cap;
             if slice {
                 header.time_slice = Duration::ZERO;
             }
         });
-        run_blocking(&trial.running);
-        let result = trial.result();
+        run_blocking(&execution.running);
+        let result = execution.result();
         check(&ops, &inputs, false, true, &result);
         let first = &result.header.segments[0].outcome;
         prop_assert!(
             !matches!(first, Outcome::NotRun { reason } if *reason != NotRunReason::FoldBroken),
-            "each copy gets somewhere"
+            "each copy makes progress"
         );
     }
 
     #[test]
-    fn on_tokio_a_batch_gives_the_same(ops in ops(), inputs in inputs(), at in 0usize..4) {
+    fn an_asynchronous_batch_has_the_same_outputs(ops in ops(), inputs in inputs(), at in 0usize..4) {
         let mut ops = ops;
         let at = at.min(ops.len() - 1);
         ops.insert(at, TestOp::AppendAsync('a'));
         let runtime = tokio::runtime::Builder::new_current_thread().enable_time().build().unwrap();
-        let mut trial = Trial::new(&ops, &inputs, |_| {});
+        let mut execution = TestExecution::new(&ops, &inputs, |_| {});
         let slots = Slots::start(1, 16).unwrap();
-        runtime.block_on(run_async(&trial.running, &slots, 4));
-        let result = trial.result();
+        runtime.block_on(run_async(&execution.running, &slots, 4));
+        let result = execution.result();
         check(&ops, &inputs, false, false, &result);
         let done = |segment: &phalanx_core::wire::Segment| {
             matches!(segment.outcome, Outcome::Done { .. })
         };
         for pair in result.header.segments.windows(2) {
-            prop_assert!(!pair.iter().all(done), "a run gives one segment, folded or not");
+            prop_assert!(!pair.iter().all(done), "adjacent done elements are one segment, folded or not");
         }
     }
 }
@@ -268,12 +268,13 @@ fn strings(inputs: &[&str]) -> Vec<String> {
 }
 
 #[test]
-fn a_batch_with_a_tail_is_refused_by_its_position() {
-    let mut trial = Trial::new(&[TestOp::Append('x')], &strings(&["a", "b"]), |header| {
-        header.ranges[0].to -= 1;
-    });
-    run_blocking(&trial.running);
-    let returned = trial.returned();
+fn a_batch_with_bytes_left_over_is_refused_with_the_offset() {
+    let mut execution =
+        TestExecution::new(&[TestOp::Append('x')], &strings(&["a", "b"]), |header| {
+            header.ranges[0].to -= 1;
+        });
+    run_blocking(&execution.running);
+    let returned = execution.returned();
     assert_eq!(returned.offset, Some(1));
     assert!(matches!(returned.reason, ReturnReason::Refused(_)));
 }
@@ -281,10 +282,10 @@ fn a_batch_with_a_tail_is_refused_by_its_position() {
 #[test]
 fn a_stage_without_steps_passes_its_elements_through() {
     let inputs = strings(&["a", "bc"]);
-    let mut trial = Trial::new(&[], &inputs, |_| {});
-    run_blocking(&trial.running);
-    let result = trial.result();
-    assert_eq!(result.payload, trial.running.task.payload);
+    let mut execution = TestExecution::new(&[], &inputs, |_| {});
+    run_blocking(&execution.running);
+    let result = execution.result();
+    assert_eq!(result.payload, execution.running.task.payload);
     assert!(matches!(result.header.segments[..], [ref all] if all.to == 2));
 }
 
@@ -293,26 +294,28 @@ fn a_stopped_execution_runs_nothing_more() {
     for (stop, reason) in
         [(Stop::Cancelled, NotRunReason::Cancelled), (Stop::Draining, NotRunReason::Draining)]
     {
-        let mut trial = Trial::new(&[TestOp::Append('x')], &strings(&["a", "b"]), |_| {});
-        trial.running.stop(stop);
-        run_blocking(&trial.running);
-        let segments = trial.result().header.segments;
+        let mut execution =
+            TestExecution::new(&[TestOp::Append('x')], &strings(&["a", "b"]), |_| {});
+        execution.running.stop(stop);
+        run_blocking(&execution.running);
+        let segments = execution.result().header.segments;
         assert_eq!(segments.len(), 1);
         assert_eq!(segments[0].outcome, Outcome::NotRun { reason });
     }
 }
 
 #[test]
-fn what_fails_because_it_was_told_to_end_is_not_run() {
-    let mut trial = Trial::new(&[TestOp::WaitPolitelyOn('b')], &strings(&["a", "b", "c"]), |_| {});
-    let running = Arc::clone(&trial.running);
+fn an_element_that_fails_because_it_was_cancelled_counts_as_not_run() {
+    let mut execution =
+        TestExecution::new(&[TestOp::WaitPolitelyOn('b')], &strings(&["a", "b", "c"]), |_| {});
+    let running = Arc::clone(&execution.running);
     let thread = std::thread::spawn(move || run_blocking(&running));
-    while trial.running.mark().is_none_or(|mark| mark.offset < 1) {
+    while execution.running.mark().is_none_or(|mark| mark.offset < 1) {
         std::thread::yield_now();
     }
-    trial.running.stop(Stop::Draining);
+    execution.running.stop(Stop::Draining);
     thread.join().unwrap();
-    let segments = trial.result().header.segments;
+    let segments = execution.result().header.segments;
     let outcomes: Vec<_> = segments.iter().map(|segment| (segment.to, &segment.outcome)).collect();
     assert!(matches!(
         outcomes[..],

@@ -113,7 +113,7 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn what_has_no_return_address_goes_to_the_dead_letters() {
+    async fn a_message_without_a_reply_address_is_rejected() {
         let rig = TestRig::start(|_| {});
         let garbage = Message { properties: Properties::default(), body: Bytes::from_static(b"?") };
         rig.broker.send_task(garbage, false);
@@ -123,7 +123,7 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn garbage_with_a_return_address_is_refused() {
+    async fn an_invalid_message_with_a_reply_address_is_refused() {
         for (body, version) in [(&b"\x01\x00garbage"[..], false), (&b"\x09\x00"[..], true)] {
             let rig = TestRig::start(|_| {});
             let (number, mut message) = rig.message(append(&rig), &["a"], |_| {});
@@ -140,7 +140,7 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn a_probe_is_answered_without_running_anything() {
+    async fn a_probe_gets_a_reply_and_runs_nothing() {
         let rig = TestRig::start(|_| {});
         let probe = Probe { leader: rig.leader, pool: Pool::default(), nonce: 7 };
         let properties = Properties {
@@ -158,7 +158,7 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn a_task_of_a_dead_job_is_acked_without_an_answer() {
+    async fn a_task_of_a_dead_job_is_acked_without_a_reply() {
         let rig = TestRig::start(|_| {});
         let dead = JobId::new();
         rig.send_control(&Control::Alive {

@@ -54,7 +54,7 @@ mod tests {
     };
 
     #[tokio::test]
-    async fn a_drain_lets_running_tasks_end_and_gives_the_others_back() {
+    async fn a_drain_lets_running_tasks_finish_and_returns_the_others() {
         let rig = TestRig::start(|_| {});
         let runs = rig.send(&[TestOp::WaitOn('a')], &["a"]);
         eventually("the first runs", || rig.operations.ran().len() == 1).await;
@@ -74,7 +74,7 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn after_the_grace_period_what_runs_is_stopped_and_answered_for() {
+    async fn after_the_grace_period_running_tasks_are_stopped_with_a_reply() {
         let rig = TestRig::start(|options| {
             options.slots = 2;
             options.grace = Duration::from_millis(50);
@@ -94,7 +94,7 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn a_drain_ends_while_the_broker_is_away() {
+    async fn a_drain_ends_without_a_connection() {
         let rig = TestRig::start(|options| options.grace = Duration::from_millis(50));
         rig.broker.set_connected(false);
         rig.broker.refuse_next(PublishError::Lost);
@@ -106,7 +106,7 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn neither_a_broker_that_is_away_nor_an_operation_that_hangs_outlasts_the_grace_period() {
+    async fn a_drain_never_exceeds_the_grace_period() {
         for op in [TestOp::Append('x'), TestOp::WaitOn('a')] {
             let rig = TestRig::start(|_| {});
             rig.broker.refuse_next(PublishError::Lost);
@@ -125,7 +125,7 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn a_stop_puts_everything_back() {
+    async fn a_stop_requeues_everything() {
         let rig = TestRig::start(|_| {});
         rig.send(&[TestOp::WaitPolitelyOn('a')], &["a"]);
         rig.send(&[TestOp::Append('x')], &["b"]);

@@ -112,7 +112,7 @@ mod tests {
     #[test]
     fn bytes_are_shown_in_hexadecimal_and_as_text() {
         let mut text = String::new();
-        dump(&mut text, "grüße\0\u{1b}[2J, and what goes on".as_bytes());
+        dump(&mut text, "grüße\0\u{1b}[2J, and the rest".as_bytes());
         let lines: Vec<&str> = text.lines().collect();
         assert!(lines[0].starts_with("  0000  67 72 c3 bc c3 9f 65 00 1b"), "{text}");
         assert!(lines[0].ends_with("|grüße..[2J, an|"), "{text}");
