@@ -1,7 +1,7 @@
 //! The execution engine of a Phalanx worker, and its command line.
 //!
-//! Depend on the facade crate `phalanx`, which has this crate as `phalanx::worker`. A worker program
-//! calls [`main`]; a program of your own starts a [`Worker`] with [`WorkerOptions`].
+//! Depend on the facade crate `phalanx`, which has this crate as `phalanx::worker`. A worker
+//! program calls [`main`]; a program of your own starts a [`Worker`] with [`WorkerOptions`].
 //!
 //! # The way of a delivery
 //!
@@ -14,8 +14,8 @@
 //!
 //! Meanwhile, `lease` settles deliveries whose tasks take long, `leaders` tracks which jobs are
 //! dead, and `lifecycle` holds the parts together: presence, timeouts and the drain. Modules import
-//! from those named before them in this order: `slots`, `reply`, `leaders`, `execution`, `isolation`,
-//! `executor`, `lease` and `intake`, `lifecycle`, `worker`, `cli`.
+//! from those named before them in this order: `slots`, `reply`, `leaders`, `execution`,
+//! `isolation`, `executor`, `lease` and `intake`, `lifecycle`, `worker`, `cli`.
 
 mod execution;
 mod executor;

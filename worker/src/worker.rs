@@ -101,8 +101,8 @@ impl Worker {
     }
 
     /// Ends the worker without losing work: it accepts no more tasks, returns those that have not
-    /// begun, and lets the others finish. Takes at most [`WorkerOptions::grace`]; near its end, running
-    /// operations are cancelled, and their elements returned.
+    /// begun, and lets the others finish. Takes at most [`WorkerOptions::grace`]; near its end,
+    /// running operations are cancelled, and their elements returned.
     pub fn drain(&self) {
         if let Some(parts) = &self.parts {
             parts.shared.shutdown().drain(Exit::Drained);

@@ -50,8 +50,8 @@ pub(super) struct Arguments {
     )]
     async_slots: u16,
 
-    /// Longest time that a delivery stays unacknowledged, 100ms to 30s; longer tasks continue under a
-    /// lease
+    /// Longest time that a delivery stays unacknowledged, 100ms to 30s; longer tasks continue under
+    /// a lease
     #[arg(long, env = "PHALANX_HOLD", default_value = "30s", value_parser = duration::parse_hold)]
     hold: Duration,
 

@@ -14,7 +14,8 @@ use std::{io::Write, process::ExitCode};
 use arguments::{Arguments, Command};
 pub(crate) use signals::Signals;
 
-/// Serves the operations of this program until SIGTERM or Ctrl-C. Call it in the `main` of a worker.
+/// Serves the operations of this program until SIGTERM or Ctrl-C. Call it in the `main` of a
+/// worker.
 ///
 /// Flags and environment variables configure it; `--help` lists them and the exit codes. A first
 /// argument `worker` is skipped, so that one program can be both leader and worker. The subcommand

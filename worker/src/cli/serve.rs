@@ -41,10 +41,8 @@ pub(super) async fn serve(arguments: Arguments, log: impl Fn(&str)) -> Code {
         }
     };
     if url.scheme() == "memory" {
-        log(
-            "error: workers of memory:// live in the leader's process; set PHALANX_URL=amqp://… (or \
-             --url), or just run the program",
-        );
+        log("error: workers of memory:// live in the leader's process; set PHALANX_URL=amqp://… \
+             (or --url), or just run the program");
         return Code::Usage;
     }
     let registry = match Registry::global() {
@@ -106,8 +104,8 @@ pub(super) async fn serve(arguments: Arguments, log: impl Fn(&str)) -> Code {
     Code::from(&exit)
 }
 
-/// Connects. While the broker is unreachable, tries again until the time is over; other errors, which
-/// do not go away by themselves, are returned at once.
+/// Connects. While the broker is unreachable, tries again until the time is over; other errors,
+/// which do not go away by themselves, are returned at once.
 async fn connect(
     arguments: &Arguments,
     url: &BrokerUrl,

@@ -244,7 +244,9 @@ proptest! {
     }
 
     #[test]
-    fn an_asynchronous_batch_has_the_same_outputs(ops in ops(), inputs in inputs(), at in 0usize..4) {
+    fn an_asynchronous_batch_has_the_same_outputs(
+        ops in ops(), inputs in inputs(), at in 0usize..4,
+    ) {
         let mut ops = ops;
         let at = at.min(ops.len() - 1);
         ops.insert(at, TestOp::AppendAsync('a'));
@@ -258,7 +260,7 @@ proptest! {
             matches!(segment.outcome, Outcome::Done { .. })
         };
         for pair in result.header.segments.windows(2) {
-            prop_assert!(!pair.iter().all(done), "adjacent done elements are one segment, folded or not");
+            prop_assert!(!pair.iter().all(done), "adjacent done elements are one segment");
         }
     }
 }

@@ -150,7 +150,8 @@ impl<'i> PoolConsumer<'i> {
                             }
                             None => break,
                         }
-                        next = if triaged < DELIVERIES_PER_TURN { consumer.try_next() } else { None };
+                        let has_turn = triaged < DELIVERIES_PER_TURN;
+                        next = if has_turn { consumer.try_next() } else { None };
                     }
                 }
                 // When this worker holds as many tasks as it may and they run for long, no delivery

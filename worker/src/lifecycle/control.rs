@@ -58,7 +58,7 @@ pub(super) async fn listen(
                             }
                         }
                         Err(error) => {
-                            tracing::warn!(%error, "could not decode a control message; ignoring it");
+                            tracing::warn!(%error, "ignoring an undecodable control message");
                         }
                     }
                 }

@@ -13,8 +13,9 @@ const CANCEL_GRACE: Duration = Duration::from_millis(500);
 /// How long the broker may take to confirm the last replies.
 const LAST_REPLIES: Duration = Duration::from_secs(2);
 
-/// Ends a worker that accepts no more tasks: returns the tasks that wait, lets those that run finish,
-/// cancels them near the end of the grace period, publishes the replies, and takes leave with `Bye`.
+/// Ends a worker that accepts no more tasks: returns the tasks that wait, lets those that run
+/// finish, cancels them near the end of the grace period, publishes the replies, and takes leave
+/// with `Bye`.
 ///
 /// It ends within the grace period, connected or not. The last 2.5 s of the period, or half of a
 /// shorter one, are for cancelled operations and for replies.

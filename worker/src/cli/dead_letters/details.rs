@@ -116,7 +116,7 @@ mod tests {
         let lines: Vec<&str> = text.lines().collect();
         assert!(lines[0].starts_with("  0000  67 72 c3 bc c3 9f 65 00 1b"), "{text}");
         assert!(lines[0].ends_with("|grüße..[2J, an|"), "{text}");
-        assert!(lines[1].starts_with("  0010  64 20 77"), "{text}");
+        assert!(lines[1].starts_with("  0010  64 20 74"), "{text}");
         let mut text = String::new();
         dump(&mut text, &[0; 300]);
         assert_eq!(text.lines().count(), 17);
