@@ -14,8 +14,7 @@ const CANCEL_GRACE: Duration = Duration::from_millis(500);
 const LAST_REPLIES: Duration = Duration::from_secs(2);
 
 /// Ends a worker that accepts no more tasks: returns the tasks that wait, lets those that run
-/// finish, cancels them near the end of the grace period, publishes the replies, and takes leave
-/// with `Bye`.
+/// finish, cancels them near the end of the grace period, and publishes their replies and a `Bye`.
 ///
 /// It ends within the grace period, connected or not. The last 2.5 s of the period, or half of a
 /// shorter one, are for cancelled operations and for replies.
@@ -24,7 +23,7 @@ pub(super) async fn drain(parts: &Parts, mut consumers: JoinSet<()>) {
     let grace = shared.options().grace;
     let until = Instant::now() + grace.saturating_sub(CANCEL_GRACE + LAST_REPLIES).max(grace / 2);
     executor.return_queued(&ReturnReason::Draining);
-    // The consumers end at once, but for a broker that is away.
+    // The consumers end at once, unless the broker is away.
     let all_ended = async { while consumers.join_next().await.is_some() {} };
     let _ = tokio::time::timeout_at(until, all_ended).await;
     consumers.abort_all();
