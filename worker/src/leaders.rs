@@ -194,10 +194,10 @@ mod tests {
     }
 
     #[test]
-    fn a_job_is_dead_when_its_leader_speaks_of_its_time_and_not_of_it() {
+    fn a_job_is_dead_if_the_newest_alive_covers_but_does_not_list_it() {
         let (leader, jobs) = (LeaderId::new(), jobs(3));
         let mut table = LeaderTable::default();
-        assert!(!table.is_dead(leader, jobs[0]), "silence kills nobody");
+        assert!(!table.is_dead(leader, jobs[0]), "no leader was heard");
         assert!(table.update(alive(leader, 1, jobs[1], &jobs[1..2])));
         assert!(table.is_dead(leader, jobs[0]));
         assert!(!table.is_dead(leader, jobs[1]), "live");
@@ -206,7 +206,7 @@ mod tests {
     }
 
     #[test]
-    fn an_older_beat_changes_nothing() {
+    fn an_older_heartbeat_changes_nothing() {
         let (leader, jobs) = (LeaderId::new(), jobs(2));
         let mut table = LeaderTable::default();
         table.update(alive(leader, 2, jobs[1], &[]));
@@ -215,31 +215,31 @@ mod tests {
     }
 
     #[test]
-    fn hints_count_and_are_bounded() {
+    fn cancel_hints_are_honoured_and_bounded() {
         let (leader, jobs) = (LeaderId::new(), jobs(MAX_HINTS + 1));
         let mut table = LeaderTable::default();
         for job in &jobs {
             table.update(Control::Cancel { leader, job: *job });
         }
-        assert!(!table.is_dead(leader, jobs[0]), "the oldest is forgotten");
+        assert!(!table.is_dead(leader, jobs[0]), "the oldest is dropped");
         assert!(table.is_dead(leader, jobs[1]));
         assert_eq!(table.cancelled.len(), MAX_HINTS);
     }
 
     #[test]
-    fn silence_counts_from_the_last_word_or_the_first_task() {
-        let (spoke, met, unknown) = (LeaderId::new(), LeaderId::new(), LeaderId::new());
+    fn the_leader_timeout_counts_from_the_last_alive_or_the_first_task() {
+        let (heard, met, unknown) = (LeaderId::new(), LeaderId::new(), LeaderId::new());
         let (mut table, job) = (LeaderTable::default(), JobId::new());
-        table.update(alive(spoke, 1, job, &[]));
+        table.update(alive(heard, 1, job, &[]));
         table.advance(Duration::from_secs(50));
         table.track(met);
-        table.track(spoke);
+        table.track(heard);
         table.advance(Duration::from_secs(10));
-        let silences = [spoke, met, unknown].map(|leader| table.unheard_for(leader).as_secs());
-        assert_eq!(silences, [60, 10, 0]);
-        assert!(table.update(alive(met, 1, job, &[])), "its first word");
-        table.update(alive(spoke, 0, job, &[]));
-        assert_eq!(table.unheard_for(spoke), Duration::ZERO, "an old heartbeat is a word too");
+        let unheard = [heard, met, unknown].map(|leader| table.unheard_for(leader).as_secs());
+        assert_eq!(unheard, [60, 10, 0]);
+        assert!(table.update(alive(met, 1, job, &[])), "its first alive");
+        table.update(alive(heard, 0, job, &[]));
+        assert_eq!(table.unheard_for(heard), Duration::ZERO, "an old heartbeat counts, too");
     }
 
     #[test]

@@ -1,21 +1,21 @@
 //! The execution engine of a Phalanx worker, and its command line.
 //!
-//! Depend on the facade crate `phalanx`, which has this crate as `phalanx::worker`. A worker program
-//! calls [`main`]; a program of your own starts a [`Worker`] with [`WorkerOptions`].
+//! Depend on the facade crate `phalanx`, which has this crate as `phalanx::worker`. A worker
+//! program calls [`main`]; a program of your own starts a [`Worker`] with [`WorkerOptions`].
 //!
 //! # The way of a delivery
 //!
-//! 1. [`intake`] consumes a task from the queue of its pool, and triages it: the task is run,
+//! 1. `intake` consumes a task from the queue of its pool, and triages it: the task is run,
 //!    returned or rejected. A delivery that owes its leader a reply is a `PendingReply`.
-//! 2. [`executor`] admits the task, and queues it for a slot thread ([`slots`]) or runs it on tokio.
-//! 3. [`execution`] drives it chunk by chunk through all steps, and records each outcome.
-//!    [`isolation`] does the same in a child process for tasks that may have killed a worker.
-//! 4. [`reply`] publishes the result, waits for the broker's confirm, and then acks the delivery.
+//! 2. `executor` admits the task, and queues it for a slot thread (`slots`) or runs it on tokio.
+//! 3. `execution` drives it chunk by chunk through all steps, and records each outcome.
+//!    `isolation` does the same in a child process for tasks that may have killed a worker.
+//! 4. `reply` publishes the result, waits for the broker's confirm, and then acks the delivery.
 //!
-//! Meanwhile, [`lease`] settles deliveries whose tasks take long, [`leaders`] tracks which jobs are
-//! dead, and [`lifecycle`] holds the parts together: presence, timeouts and the drain. Modules import
-//! from those named before them in this order: `slots`, `reply`, `leaders`, `execution`, `isolation`,
-//! `executor`, `lease` and `intake`, `lifecycle`, `worker`, `cli`.
+//! Meanwhile, `lease` settles deliveries whose tasks take long, `leaders` tracks which jobs are
+//! dead, and `lifecycle` holds the parts together: presence, timeouts and the drain. Modules import
+//! from those named before them in this order: `slots`, `reply`, `leaders`, `execution`,
+//! `isolation`, `executor`, `lease` and `intake`, `lifecycle`, `worker`, `cli`.
 
 mod execution;
 mod executor;

@@ -26,12 +26,12 @@ pub struct WorkerOptions {
     /// Tasks that compute at the same time, each on a thread of its own. At least 1. Default: the
     /// number of cores that are available to the process.
     pub slots: usize,
-    /// Elements of asynchronous operations that run at the same time. More of them hide longer waits,
-    /// and keep more inputs and outputs in memory. 1 to 65 535. Default: 256.
+    /// Elements of asynchronous operations that run at the same time. More of them hide longer
+    /// waits, and keep more inputs and outputs in memory. 1 to 65 535. Default: 256.
     pub async_slots: usize,
     /// The longest time that a delivery stays unsettled; keep it below the broker's acknowledgement
-    /// timeout. Near its end, a task that has not begun is returned to its leader, and one that runs
-    /// continues under a lease. 100 ms to 30 s. Default: 30 s.
+    /// timeout. Near its end, a task that has not begun is returned to its leader, and one that
+    /// runs continues under a lease. 100 ms to 30 s. Default: 30 s.
     ///
     /// Leaders expect at most the `hold` of their `RuntimeBuilder`: if that is shorter than this,
     /// some tasks run twice, but still count once.
@@ -41,8 +41,8 @@ pub struct WorkerOptions {
     /// replies. At most a year. Default: 30 s.
     pub grace: Duration,
     /// After it has connected or reconnected, the worker waits this long for the first message of a
-    /// leader before it accepts tasks, so that it learns which jobs are dead. At most a year. Default:
-    /// 1 s.
+    /// leader before it accepts tasks, so that it learns which jobs are dead. At most a year.
+    /// Default: 1 s.
     pub listen: Duration,
     /// Whether isolated tasks run in child processes. A leader isolates a task that may have killed
     /// a worker; in a child process it cannot do so again, and the element at fault is identified.

@@ -12,7 +12,6 @@ use tokio::sync::watch;
 
 use crate::{
     Exit, WorkerOptions,
-    intake::Catalogue,
     lifecycle::{Parts, serve},
     process_kind::ProcessKind,
 };
@@ -59,27 +58,25 @@ impl Worker {
     /// # Panics
     /// Outside of a tokio runtime.
     pub fn start(broker: Arc<dyn Broker>, options: WorkerOptions) -> Self {
-        match Registry::global() {
-            Ok(registry) => {
-                Self::start_with(broker, options, Box::new(registry), ProcessKind::Worker)
-            }
-            Err(error) => Self::not_started(Exit::Registry(error)),
-        }
+        Self::start_in(broker, options, ProcessKind::Worker)
     }
 
-    /// Starts a worker of the operations in `catalogue`.
-    pub(crate) fn start_with(
+    /// Starts a worker in a process of this kind.
+    pub(crate) fn start_in(
         broker: Arc<dyn Broker>,
         mut options: WorkerOptions,
-        catalogue: Box<dyn Catalogue>,
         process: ProcessKind,
     ) -> Self {
+        let registry = match Registry::global() {
+            Ok(registry) => registry,
+            Err(error) => return Self::not_started(Exit::Registry(error)),
+        };
         options.grace = options.grace.min(LONGEST_DURATION);
         options.listen = options.listen.min(LONGEST_DURATION);
         options.hold = options.hold.clamp(SHORTEST_HOLD, HOLD);
         options.slots = options.slots.max(1);
         options.async_slots = options.async_slots.clamp(1, usize::from(u16::MAX));
-        match Parts::new(broker, options, catalogue, process) {
+        match Parts::new(broker, options, registry, process) {
             Ok((parts, outgoing)) => {
                 let (ended, exit) = watch::channel(None);
                 let serving = parts.clone();
@@ -104,8 +101,8 @@ impl Worker {
     }
 
     /// Ends the worker without losing work: it accepts no more tasks, returns those that have not
-    /// begun, and lets the others finish. Takes at most [`WorkerOptions::grace`]; near its end, running
-    /// operations are cancelled, and their elements returned.
+    /// begun, and lets the others finish. Takes at most [`WorkerOptions::grace`]; near its end,
+    /// running operations are cancelled, and their elements returned.
     pub fn drain(&self) {
         if let Some(parts) = &self.parts {
             parts.shared.shutdown().drain(Exit::Drained);
@@ -221,12 +218,12 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn registered_operations_are_found_by_name_and_run_as_one_pass() {
-        let rig = TestRig::of_registered();
+    async fn the_steps_of_a_stage_are_found_by_name_and_run_in_one_pass() {
+        let rig = TestRig::start(|_| {});
         let steps =
             vec![step(&Words, Verb::FlatMap), step(&Length, Verb::Map), step(&Sum, Verb::Fold)];
         let number = rig.send_task(steps, &["one two", "a poison", "three", ""], |_| {});
-        let said = rig.after_settled(1).await;
+        let replies = rig.after_settled(1).await;
         let segments = rig.segments(number);
         let [
             Outcome::Done { outputs: 1, .. },
@@ -238,7 +235,7 @@ mod tests {
         };
         assert_eq!(error.kind(), ErrorKind::Panic);
         assert!(error.to_string().contains("poison at 1"), "{error}");
-        let SentReply::Result(result) = &said[0] else { panic!("{said:?}") };
+        let SentReply::Result(result) = &replies[0] else { panic!("{replies:?}") };
         let mut payload = &result.payload[..];
         assert_eq!(codec::decode_front::<u64>(&mut payload).unwrap(), 6);
         assert_eq!(codec::decode::<u64>(payload).unwrap(), 5);
@@ -246,8 +243,8 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn asynchronous_operations_run_at_once_and_time_out_one_by_one() {
-        let rig = TestRig::of_registered();
+    async fn asynchronous_elements_run_concurrently_and_time_out_one_by_one() {
+        let rig = TestRig::start(|_| {});
         let steps = vec![step(&LookUp, Verb::Map), step(&Length, Verb::Map)];
         let words: Vec<String> = (0..200).map(|n| format!("w{n}")).collect();
         let mut words: Vec<&str> = words.iter().map(String::as_str).collect();
@@ -266,8 +263,8 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn an_operation_that_is_built_differently_is_refused() {
-        let rig = TestRig::of_registered();
+    async fn an_operation_of_another_build_is_refused() {
+        let rig = TestRig::start(|_| {});
         let mut changed = step(&Length, Verb::Map);
         changed.fingerprint ^= 1;
         let number = rig.send_task(vec![changed], &["a"], |_| {});

@@ -1,4 +1,4 @@
-//! As much of a leader as is needed to send isolated tasks one by one.
+//! A minimal leader that sends isolated tasks one by one.
 
 use std::{fmt::Write, time::Duration};
 
@@ -23,19 +23,19 @@ pub(crate) struct Leader {
     id: LeaderId,
     job: JobId,
     sent: u64,
-    answers: Box<dyn Consumer>,
+    replies: Box<dyn Consumer>,
 }
 
 impl Leader {
-    pub(crate) async fn of(broker: InMemoryBroker) -> Self {
+    pub(crate) async fn new(broker: InMemoryBroker) -> Self {
         let id = LeaderId::new();
         broker.declare(&QueueSpec::Task { pool: Pool::default() }).await.expect("a queue");
         let queue = QueueSpec::Reply { leader: id, expires: Duration::from_secs(60) };
-        let answers = broker.consume(&queue, 100).await.expect("a queue");
-        Self { broker, id, job: JobId::new(), sent: 0, answers }
+        let replies = broker.consume(&queue, 100).await.expect("a queue");
+        Self { broker, id, job: JobId::new(), sent: 0, replies }
     }
 
-    /// Sends `operation:input,input`.
+    /// Sends a task, written as `operation:input,input`.
     pub(crate) async fn send(&mut self, task: &str) {
         let (name, inputs) = task.split_once(':').expect("an operation and its inputs");
         let inputs: Vec<&str> = inputs.split(',').collect();
@@ -82,7 +82,7 @@ impl Leader {
         self.broker.publish(&to, Message { properties, body }).await.expect("memory takes it");
     }
 
-    /// Says that the job is dead; later tasks are of another.
+    /// Cancels the job. Later tasks belong to another one.
     pub(crate) async fn cancel(&mut self) {
         let body = Control::Cancel { leader: self.id, job: self.job }.encode().expect("plain data");
         let to = Address::new(Exchange::Control, "all");
@@ -91,59 +91,59 @@ impl Leader {
         self.job = JobId::new();
     }
 
-    /// The next message, in words.
-    pub(crate) async fn heard(&mut self) -> String {
+    /// The next message from the worker, as one line.
+    pub(crate) async fn next_message(&mut self) -> String {
         loop {
-            let Some(Consumption::Delivery(delivery)) = self.answers.next().await else { continue };
+            let Some(Consumption::Delivery(delivery)) = self.replies.next().await else { continue };
             let body = delivery.message.body.clone();
             let kind = delivery.message.properties.kind;
             delivery.settle(Settle::Ack);
             return match kind {
-                Some(MessageKind::Result) => in_words(&ResultMessage::decode(&body).expect("one")),
+                Some(MessageKind::Result) => describe(&ResultMessage::decode(&body).expect("one")),
                 Some(MessageKind::Return) => {
                     let returned = Return::decode(&body).expect("one");
                     format!("returned {:?} at {:?}", returned.reason, returned.offset)
                 }
                 Some(MessageKind::Lease) => {
                     let lease = Lease::decode(&body).expect("one");
-                    let at: Vec<u32> = lease.tasks.iter().map(|task| task.offset).collect();
-                    format!("leased at {at:?}")
+                    let offsets: Vec<u32> = lease.tasks.iter().map(|task| task.offset).collect();
+                    format!("leased at {offsets:?}")
                 }
                 other => format!("{other:?}"),
             };
         }
     }
 
-    /// The next answer, in words.
-    pub(crate) async fn answer(&mut self) -> String {
+    /// The next result or return, as one line.
+    pub(crate) async fn next_reply(&mut self) -> String {
         loop {
-            let heard = self.heard().await;
-            if !heard.starts_with("leased") {
-                return heard;
+            let message = self.next_message().await;
+            if !message.starts_with("leased") {
+                return message;
             }
         }
     }
 }
 
-fn in_words(result: &ResultMessage) -> String {
-    let mut said = String::from("result");
+fn describe(result: &ResultMessage) -> String {
+    let mut text = String::from("result");
     let mut payload = &result.payload[..];
     for segment in &result.header.segments {
         match &segment.outcome {
             Outcome::Done { outputs, .. } => {
                 for _ in 0..*outputs {
                     let value: u64 = codec::decode_front(&mut payload).expect("a number");
-                    let _ = write!(said, " {value}");
+                    let _ = write!(text, " {value}");
                 }
             }
             Outcome::Failed { error, .. } => {
-                let _ = write!(said, " failed:{:?}", error.kind());
+                let _ = write!(text, " failed:{:?}", error.kind());
             }
-            Outcome::NotRun { reason: why } => {
-                let _ = write!(said, " {}x{why:?}", segment.to - segment.from);
+            Outcome::NotRun { reason } => {
+                let _ = write!(text, " {}x{reason:?}", segment.to - segment.from);
             }
-            _ => said.push_str(" ?"),
+            _ => text.push_str(" ?"),
         }
     }
-    said
+    text
 }

@@ -1,8 +1,9 @@
-//! A worker in memory that contains, and the leader of its tasks, which says what comes back.
+//! An in-memory worker that isolates tasks, and their leader, which prints the replies.
 //!
 //! Each argument is a task: the name of an operation, a colon, and the inputs with commas between
-//! them. The next one is sent when the last was answered, or behind an `&` at once when anything is
-//! heard of it. `cancel` and `drain` do that, `pause` waits for a line, `stay` for ever.
+//! them. The next task is sent after the reply or, if the argument ends with `&`, after the first
+//! message about the task. `cancel` and `drain` do what they are called, `pause` waits for a line
+//! on the standard input, and `stay` waits forever.
 
 mod leader;
 mod operations;
@@ -28,7 +29,7 @@ async fn main() -> ExitCode {
     options.hold = Duration::from_millis(500);
     options.grace = Duration::from_millis(200);
     options.isolate = true;
-    let mut leader = Leader::of(broker.connect()).await;
+    let mut leader = Leader::new(broker.connect()).await;
     let worker = Worker::start(Arc::new(broker.connect()), options);
     println!("worker {}", std::process::id());
     for task in std::env::args().skip(1) {
@@ -42,15 +43,16 @@ async fn main() -> ExitCode {
                 continue;
             }
             task => {
-                let (task, waits) = task.strip_suffix('&').map_or((task, true), |t| (t, false));
+                let (task, awaits_reply) =
+                    task.strip_suffix('&').map_or((task, true), |task| (task, false));
                 leader.send(task).await;
-                if !waits {
-                    println!("{}", leader.heard().await);
+                if !awaits_reply {
+                    println!("{}", leader.next_message().await);
                     continue;
                 }
             }
         }
-        println!("{}", leader.answer().await);
+        println!("{}", leader.next_reply().await);
     }
     worker.drain();
     println!("{}", worker.finished().await);

@@ -1,19 +1,19 @@
-//! Operations that misbehave when they are told to.
+//! Operations that misbehave on demand.
 
 use std::{hint::black_box, process, thread, time::Duration};
 
 use phalanx::prelude::*;
 
-/// Does what it is told, most of which ends its process.
+/// Does what the input names, most of which ends the process. Returns the id of the process.
 #[operation]
-fn obey(order: String, cx: &TaskContext) -> u64 {
-    match order.as_str() {
+fn act(action: String, cx: &TaskContext) -> u64 {
+    match action.as_str() {
         "abort" => process::abort(),
         "overflow" => {
             let _ = overflow(u64::from(process::id()));
         }
         "exit" => process::exit(3),
-        "panic" => panic!("as told"),
+        "panic" => panic!("on demand"),
         "kill" => {
             let _ = rustix::process::kill_process(
                 rustix::process::getpid(),
@@ -36,20 +36,20 @@ fn obey(order: String, cx: &TaskContext) -> u64 {
     u64::from(process::id())
 }
 
-/// Does the same, asynchronously.
+/// Aborts on demand, asynchronously.
 #[operation]
-async fn obey_soon(order: String) -> u64 {
+async fn act_async(action: String) -> u64 {
     tokio::task::yield_now().await;
-    if order == "abort" {
+    if action == "abort" {
         process::abort();
     }
     u64::from(process::id())
 }
 
-/// Hangs when it is told to.
+/// Hangs on demand, with a timeout.
 #[operation(timeout = "300ms", retries = 0)]
-fn hurry(order: String) -> u64 {
-    if order == "hang" {
+fn hurry(action: String) -> u64 {
+    if action == "hang" {
         loop {
             thread::park();
         }
@@ -57,7 +57,7 @@ fn hurry(order: String) -> u64 {
     u64::from(process::id())
 }
 
-/// Panics when it is dropped, if it says so.
+/// Panics when it is dropped, if `true`.
 struct Fragile(bool);
 
 impl Drop for Fragile {
@@ -66,15 +66,15 @@ impl Drop for Fragile {
     }
 }
 
-/// Makes something that panics when it is dropped, and drops it.
+/// Drops a value that panics on demand.
 #[operation]
-fn shatter(order: String) -> u64 {
-    drop(Fragile(order == "drop"));
+fn shatter(action: String) -> u64 {
+    drop(Fragile(action == "drop"));
     u64::from(process::id())
 }
 
 fn overflow(n: u64) -> u64 {
     let deep = black_box([n; 512]);
-    // A bound that the stack does not reach.
+    // The stack ends long before this bound.
     if n == u64::MAX { n } else { overflow(black_box(n + 1)) + deep[n as usize % 512] }
 }

@@ -1,4 +1,4 @@
-//! Operations that end their process cost a child of the worker, and are named.
+//! Operations that end their process end a child of the worker, and the element is reported.
 
 use std::{
     io::{BufRead, BufReader, Lines, Write},
@@ -8,56 +8,57 @@ use std::{
 
 use rustix::process::{Pid, Signal, kill_process, test_kill_process};
 
-/// The program of this crate at work: a worker, and the leader of the tasks that are its arguments.
-struct Trial {
+/// The program of this crate: a worker, and the leader of the tasks that are its arguments.
+struct IsolatedWorker {
     child: Child,
     lines: Lines<BufReader<ChildStdout>>,
-    worker: String,
+    process: String,
 }
 
-impl Trial {
-    fn of(tasks: &[&str]) -> Self {
-        let mut command = Command::new(env!("CARGO_BIN_EXE_trial"));
+impl IsolatedWorker {
+    fn start(tasks: &[&str]) -> Self {
+        let mut command = Command::new(env!("CARGO_BIN_EXE_isolated-worker"));
         command.args(tasks);
         let mut child = command.stdin(Stdio::piped()).stdout(Stdio::piped()).spawn().unwrap();
         let mut lines = BufReader::new(child.stdout.take().unwrap()).lines();
         let first = lines.next().unwrap().unwrap();
-        let worker = first.strip_prefix("worker ").unwrap().to_owned();
-        Self { child, lines, worker }
+        let process = first.strip_prefix("worker ").unwrap().to_owned();
+        Self { child, lines, process }
     }
 
     fn line(&mut self) -> String {
-        self.lines.next().expect("more to be said").unwrap()
+        self.lines.next().expect("another line").unwrap()
     }
 
-    /// What became of a task of one element that gives the process which ran it.
-    fn process(&mut self) -> String {
+    /// The process that ran the next task, from the result of its only element.
+    fn task_process(&mut self) -> String {
         let line = self.line();
         let process = line.strip_prefix("result ").unwrap_or_else(|| panic!("{line}")).to_owned();
         assert!(process.parse::<u32>().is_ok(), "{line}");
-        assert_ne!(process, self.worker, "not in a process of its own");
+        assert_ne!(process, self.process, "not in a child process");
         process
     }
 
-    fn go_on(&mut self) {
+    /// Ends a `pause`.
+    fn resume(&mut self) {
         self.child.stdin.as_mut().unwrap().write_all(b"\n").unwrap();
     }
 
-    fn ends_well(mut self) {
+    fn assert_drained(mut self) {
         assert_eq!(self.line(), "drained");
         assert!(self.child.wait().unwrap().success());
     }
 }
 
-impl Drop for Trial {
+impl Drop for IsolatedWorker {
     fn drop(&mut self) {
         let _ = self.child.kill();
         let _ = self.child.wait();
     }
 }
 
-/// Whether it runs: one that nobody has asked about after its end does not.
-fn is_there(process: &str) -> bool {
+/// Whether the process runs; a zombie does not.
+fn is_running(process: &str) -> bool {
     let state = std::fs::read_to_string(format!("/proc/{process}/stat"));
     test_kill_process(id(process)).is_ok() && !state.is_ok_and(|state| state.contains(") Z "))
 }
@@ -69,105 +70,111 @@ fn id(process: &str) -> Pid {
 fn eventually(what: &str, condition: impl Fn() -> bool) {
     let began = Instant::now();
     while !condition() {
-        assert!(began.elapsed() < Duration::from_secs(30), "never came about: {what}");
+        assert!(began.elapsed() < Duration::from_secs(30), "timed out waiting for: {what}");
         std::thread::sleep(Duration::from_millis(5));
     }
 }
 
 #[test]
-fn what_ends_a_process_is_named_and_the_worker_goes_on() {
+fn an_operation_that_ends_its_process_is_reported_and_the_worker_continues() {
     let fatal = ["abort", "overflow", "exit", "kill"];
-    let tasks: Vec<String> = fatal.iter().map(|order| format!("Obey:a,b,{order},c")).collect();
+    let tasks: Vec<String> = fatal.iter().map(|action| format!("Act:a,b,{action},c")).collect();
     let mut tasks: Vec<&str> = tasks.iter().map(String::as_str).collect();
-    tasks.extend(["ObeySoon:a,abort,c", "Obey:a"]);
-    let mut trial = Trial::of(&tasks);
-    for (said, position) in [
+    tasks.extend(["ActAsync:a,abort,c", "Act:a"]);
+    let mut worker = IsolatedWorker::start(&tasks);
+    for (status, offset) in [
         ("killed by SIGABRT", 2),
         ("killed by SIG", 2),
         ("exited with code 3", 2),
         ("killed by SIGKILL (out of memory?)", 2),
         ("killed by SIGABRT", 1),
     ] {
-        let line = trial.line();
-        assert!(line.starts_with(&format!("returned Crashed {{ status: \"{said}")), "{line}");
-        assert!(line.ends_with(&format!("at Some({position})")), "{line}");
+        let line = worker.line();
+        assert!(line.starts_with(&format!("returned Crashed {{ status: \"{status}")), "{line}");
+        assert!(line.ends_with(&format!("at Some({offset})")), "{line}");
     }
-    trial.process();
-    trial.ends_well();
+    worker.task_process();
+    worker.assert_drained();
 }
 
 #[test]
-fn tasks_that_do_no_harm_share_a_child() {
-    let mut trial = Trial::of(&["Obey:a", "ObeySoon:a", "Obey:panic", "Shatter:drop", "Obey:a"]);
-    let first = trial.process();
-    assert_eq!(trial.process(), first);
-    assert_eq!(trial.line(), "result failed:Panic");
-    assert_eq!(trial.line(), "result failed:Panic");
-    assert_eq!(trial.process(), first);
-    trial.ends_well();
-    eventually("the child is gone", || !is_there(&first));
+fn harmless_tasks_share_a_child() {
+    let mut worker =
+        IsolatedWorker::start(&["Act:a", "ActAsync:a", "Act:panic", "Shatter:drop", "Act:a"]);
+    let first = worker.task_process();
+    assert_eq!(worker.task_process(), first);
+    assert_eq!(worker.line(), "result failed:Panic");
+    assert_eq!(worker.line(), "result failed:Panic");
+    assert_eq!(worker.task_process(), first);
+    worker.assert_drained();
+    eventually("the child is gone", || !is_running(&first));
 }
 
 #[test]
-fn an_operation_that_does_not_end_costs_its_child_and_no_thread_of_the_worker() {
-    // Three of them, where two threads would be all that the worker has.
-    let mut trial =
-        Trial::of(&["Hurry:a", "Hurry:b,hang,c", "Hurry:hang", "Hurry:hang", "Hurry:a"]);
-    let first = trial.process();
-    let line = trial.line();
+fn an_operation_that_does_not_return_ends_its_child_and_occupies_no_thread_of_the_worker() {
+    // Three of them, although the worker has two threads only.
+    let mut worker = IsolatedWorker::start(&[
+        "Hurry:a",
+        "Hurry:b,hang,c",
+        "Hurry:hang",
+        "Hurry:hang",
+        "Hurry:a",
+    ]);
+    let first = worker.task_process();
+    let line = worker.line();
     assert!(line.starts_with("result ") && line.ends_with(" failed:Timeout 1xTimeSlice"), "{line}");
-    assert_eq!(trial.line(), "result failed:Timeout");
-    assert_eq!(trial.line(), "result failed:Timeout");
-    assert_ne!(trial.process(), first);
-    trial.ends_well();
+    assert_eq!(worker.line(), "result failed:Timeout");
+    assert_eq!(worker.line(), "result failed:Timeout");
+    assert_ne!(worker.task_process(), first);
+    worker.assert_drained();
 }
 
 #[test]
-fn a_isolated_run_is_leased_and_says_where_it_is() {
-    let mut trial = Trial::of(&["Obey:a,b,wait&", "cancel", "Obey:a"]);
-    // The chunk that it is in begins there, or one element earlier.
-    let leased = trial.line();
+fn an_isolated_run_is_leased_with_its_offset() {
+    let mut worker = IsolatedWorker::start(&["Act:a,b,wait&", "cancel", "Act:a"]);
+    // The chunk begins at the element that waits, or at the one before it.
+    let leased = worker.line();
     assert!(["leased at [1]", "leased at [2]"].contains(&leased.as_str()), "{leased}");
-    let line = trial.line();
-    assert_eq!(line.split(' ').count(), 4, "three that are done: {line}");
-    trial.process();
-    trial.ends_well();
+    let line = worker.line();
+    assert_eq!(line.split(' ').count(), 4, "three elements are done: {line}");
+    worker.task_process();
+    worker.assert_drained();
 }
 
 #[test]
-fn a_child_that_does_not_hear_of_a_cancel_is_ended() {
-    let mut trial = Trial::of(&["Obey:hang&", "cancel", "Obey:a"]);
-    assert_eq!(trial.line(), "leased at [0]");
-    assert_eq!(trial.line(), "result 1xCancelled");
-    trial.process();
-    trial.ends_well();
+fn a_child_that_ignores_a_cancel_is_killed() {
+    let mut worker = IsolatedWorker::start(&["Act:hang&", "cancel", "Act:a"]);
+    assert_eq!(worker.line(), "leased at [0]");
+    assert_eq!(worker.line(), "result 1xCancelled");
+    worker.task_process();
+    worker.assert_drained();
 }
 
 #[test]
-fn a_drain_ends_children_after_the_grace_period() {
-    let mut trial = Trial::of(&["Obey:hang&", "drain"]);
-    assert_eq!(trial.line(), "leased at [0]");
-    assert_eq!(trial.line(), "result 1xDraining");
-    trial.ends_well();
+fn a_drain_kills_busy_children_after_the_grace_period() {
+    let mut worker = IsolatedWorker::start(&["Act:hang&", "drain"]);
+    assert_eq!(worker.line(), "leased at [0]");
+    assert_eq!(worker.line(), "result 1xDraining");
+    worker.assert_drained();
 }
 
 #[test]
-fn a_child_that_was_killed_while_it_had_nothing_to_do_is_replaced() {
-    let mut trial = Trial::of(&["Obey:a", "pause", "Obey:a"]);
-    let first = trial.process();
+fn an_idle_child_that_was_killed_is_replaced() {
+    let mut worker = IsolatedWorker::start(&["Act:a", "pause", "Act:a"]);
+    let first = worker.task_process();
     kill_process(id(&first), Signal::KILL).unwrap();
-    trial.go_on();
-    assert_ne!(trial.process(), first);
-    trial.ends_well();
+    worker.resume();
+    assert_ne!(worker.task_process(), first);
+    worker.assert_drained();
 }
 
 #[test]
-fn children_do_not_outlive_a_worker_that_is_killed() {
-    let mut trial = Trial::of(&["Obey:a", "Obey:hang&", "stay"]);
-    let child = trial.process();
-    assert_eq!(trial.line(), "leased at [0]");
-    assert!(is_there(&child));
-    kill_process(id(&trial.worker), Signal::KILL).unwrap();
-    trial.child.wait().unwrap();
-    eventually("the child is gone", || !is_there(&child));
+fn children_do_not_outlive_a_killed_worker() {
+    let mut worker = IsolatedWorker::start(&["Act:a", "Act:hang&", "stay"]);
+    let child = worker.task_process();
+    assert_eq!(worker.line(), "leased at [0]");
+    assert!(is_running(&child));
+    kill_process(id(&worker.process), Signal::KILL).unwrap();
+    worker.child.wait().unwrap();
+    eventually("the child is gone", || !is_running(&child));
 }

@@ -1,19 +1,19 @@
-//! Flags and environment.
+//! The command line and its environment variables.
 
 use std::{ffi::OsString, fmt, net::SocketAddr, time::Duration};
 
 use clap::{CommandFactory, FromArgMatches, Parser, Subcommand};
 use phalanx_core::broker::{BrokerUrl, Pool};
 
-use super::{code, dead_letters, duration};
+use super::{dead_letters, duration, exit_code};
 use crate::WorkerOptions;
 
-/// Takes tasks from a broker and runs the operations of this program.
+/// Consumes tasks from a broker and runs the operations of this program.
 #[derive(Clone, Parser)]
-#[command(after_help = code::HELP)]
+#[command(after_help = exit_code::HELP)]
 pub(super) struct Arguments {
-    /// Where the broker is, as amqp://user:password@host/vhost
-    // Environment values are hidden in the help: this one holds a password.
+    /// URL of the broker: amqp://user:password@host/vhost
+    // The help hides the values of environment variables: this one has a password.
     #[arg(
         long,
         global = true,
@@ -23,11 +23,11 @@ pub(super) struct Arguments {
     )]
     pub(super) url: String,
 
-    /// The prefix of all queues and exchanges; the same for leaders and workers
+    /// Prefix of all queues and exchanges; leaders and workers must use the same
     #[arg(long, global = true, env = "PHALANX_NAMESPACE", default_value = "phalanx")]
     pub(super) namespace: String,
 
-    /// A pool to serve; several times, or several with commas
+    /// Pool to serve; repeat the flag or separate with commas
     #[arg(
         long = "pool",
         env = "PHALANX_POOL",
@@ -37,11 +37,11 @@ pub(super) struct Arguments {
     )]
     pools: Vec<Pool>,
 
-    /// Tasks that compute at once [default: one for each core]
+    /// Tasks that compute at the same time [default: number of cores]
     #[arg(long, env = "PHALANX_SLOTS", value_parser = clap::value_parser!(u16).range(1..))]
     slots: Option<u16>,
 
-    /// Elements of asynchronous operations at once
+    /// Elements of asynchronous operations that run at the same time
     #[arg(
         long,
         env = "PHALANX_ASYNC_SLOTS",
@@ -50,15 +50,16 @@ pub(super) struct Arguments {
     )]
     async_slots: u16,
 
-    /// How long a task may go unacknowledged: longer ones run on under a lease; 100ms to 30s
-    #[arg(long, env = "PHALANX_HOLD", default_value = "30s", value_parser = duration::hold)]
+    /// Longest time that a delivery stays unacknowledged, 100ms to 30s; longer tasks continue under
+    /// a lease
+    #[arg(long, env = "PHALANX_HOLD", default_value = "30s", value_parser = duration::parse_hold)]
     hold: Duration,
 
-    /// How long a worker may take to end after SIGTERM or ctrl-c; a second signal ends it at once
+    /// Longest time to drain after SIGTERM or Ctrl-C; a second signal ends the worker at once
     #[arg(long, env = "PHALANX_GRACE", default_value = "30s", value_parser = duration::parse)]
     grace: Duration,
 
-    /// How long to wait at the start for a broker that does not answer
+    /// Longest time to wait for the broker at the start
     #[arg(
         long,
         env = "PHALANX_CONNECT_TIMEOUT",
@@ -67,29 +68,29 @@ pub(super) struct Arguments {
     )]
     pub(super) connect_timeout: Duration,
 
-    /// Answer GET /livez and GET /readyz there, for example at 0.0.0.0:8080
+    /// Serve GET /livez and GET /readyz at this address, for example 0.0.0.0:8080
     #[arg(long, env = "PHALANX_HEALTH", value_name = "ADDRESS")]
     pub(super) health: Option<SocketAddr>,
 
     #[command(subcommand)]
-    pub(super) errand: Option<Errand>,
+    pub(super) command: Option<Command>,
 }
 
-/// What else than serving there is to do.
+/// What to do instead of serving.
 #[derive(Clone, Subcommand)]
-pub(super) enum Errand {
-    /// Look at elements that failed for good, run them again, drop them
+pub(super) enum Command {
+    /// List, show, replay or delete elements that failed permanently
     DeadLetters(dead_letters::Arguments),
 }
 
 impl Arguments {
-    /// Reads a command line: the program, perhaps the word `worker`, flags.
+    /// Parses a command line: the program, optionally the word `worker`, and flags.
     pub(super) fn parse(line: impl IntoIterator<Item = OsString>) -> Result<Self, clap::Error> {
         let mut line = line.into_iter();
         let mut program = line.next().unwrap_or_else(|| "worker".into());
         let mut flags = line.peekable();
         if let Some(word) = flags.next_if(|first| first == "worker") {
-            // As it was called, so that the usage can be copied.
+            // The usage shows the program as it was called, ready to be copied.
             program = std::path::Path::new(&program).file_name().unwrap_or(&program).to_owned();
             program.push(" ");
             program.push(word);
@@ -118,7 +119,7 @@ impl Arguments {
     }
 }
 
-/// The URL holds a password, which nobody must print by chance.
+/// Shows no fields: the URL has a password.
 impl fmt::Debug for Arguments {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("Arguments").finish_non_exhaustive()
@@ -134,7 +135,7 @@ mod tests {
     }
 
     #[test]
-    fn the_word_worker_is_skipped_once_and_only_in_front() {
+    fn the_word_worker_is_skipped_only_as_the_first_argument() {
         for line in [&["wordcount", "worker", "--slots", "4"][..], &["worker", "--slots", "4"]] {
             assert_eq!(parse(line).unwrap().options().slots, 4);
         }
@@ -143,7 +144,7 @@ mod tests {
     }
 
     #[test]
-    fn pools_may_be_given_in_several_ways() {
+    fn pools_are_repeated_or_separated_by_commas() {
         let given = parse(&["w", "--pool", "gpu,io", "--pool", "gpu"]).unwrap().options().pools;
         let given: Vec<&str> = given.iter().map(Pool::as_str).collect();
         assert_eq!(given, ["gpu", "io"]);
@@ -152,7 +153,7 @@ mod tests {
     }
 
     #[test]
-    fn what_cannot_be_is_refused_with_a_reason() {
+    fn invalid_values_are_refused_with_a_reason() {
         for line in [
             &["w", "--slots", "0"][..],
             &["w", "--grace", "soon"],
@@ -164,7 +165,7 @@ mod tests {
     }
 
     #[test]
-    fn the_help_lists_the_exit_codes_and_shows_how_it_was_called() {
+    fn the_help_lists_the_exit_codes_and_shows_the_call() {
         let help = parse(&["target/wordcount", "worker", "--help"]).unwrap_err();
         assert!(!help.use_stderr());
         let help = help.to_string();

@@ -1,13 +1,13 @@
-//! Durations as people write them.
+//! Durations on the command line.
 
 use std::time::Duration;
 
 use phalanx_core::wire::timing::{HOLD, SHORTEST_HOLD};
 
-/// Nothing waits longer; and clocks can still add it.
-const LONGEST: Duration = Duration::from_secs(366 * 24 * 3600);
+/// The longest duration: clocks can still add it.
+const LONGEST: Duration = Duration::from_secs(366 * 24 * 3_600);
 
-/// `500ms`, `30s`, `1.5m`, `2h`; a bare number is seconds.
+/// Parses `500ms`, `30s`, `1.5m` or `2h`; a number without a unit is in seconds.
 pub(super) fn parse(text: &str) -> Result<Duration, String> {
     let text = text.trim();
     let digits = text.find(|c: char| !c.is_ascii_digit() && c != '.').unwrap_or(text.len());
@@ -17,18 +17,18 @@ pub(super) fn parse(text: &str) -> Result<Duration, String> {
         "" | "s" => 1.0,
         "m" | "min" => 60.0,
         "h" => 3_600.0,
-        _ => return Err(advice(text)),
+        _ => return Err(invalid(text)),
     };
-    let number: f64 = number.parse().map_err(|_| advice(text))?;
-    let duration = Duration::try_from_secs_f64(number * seconds).map_err(|_| advice(text))?;
+    let number: f64 = number.parse().map_err(|_| invalid(text))?;
+    let duration = Duration::try_from_secs_f64(number * seconds).map_err(|_| invalid(text))?;
     if duration > LONGEST {
         return Err(format!("`{text}` is longer than a year"));
     }
     Ok(duration)
 }
 
-/// A duration that deliveries may be held for.
-pub(super) fn hold(text: &str) -> Result<Duration, String> {
+/// Parses a hold, which has a range.
+pub(super) fn parse_hold(text: &str) -> Result<Duration, String> {
     let hold = parse(text)?;
     if !(SHORTEST_HOLD..=HOLD).contains(&hold) {
         return Err(format!("`{text}` is not between {SHORTEST_HOLD:?} and {HOLD:?}"));
@@ -36,8 +36,8 @@ pub(super) fn hold(text: &str) -> Result<Duration, String> {
     Ok(hold)
 }
 
-fn advice(text: &str) -> String {
-    format!("`{text}` is no duration: write it like 500ms, 30s, 2m or 1h")
+fn invalid(text: &str) -> String {
+    format!("`{text}` is not a duration; write it like 500ms, 30s, 2m or 1h")
 }
 
 #[cfg(test)]
@@ -45,7 +45,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn durations_are_read_as_people_write_them() {
+    fn durations_have_units_and_default_to_seconds() {
         for (text, millis) in [
             ("500ms", 500),
             ("30s", 30_000),

@@ -1,4 +1,4 @@
-//! Health over HTTP, for those who run fleets.
+//! Liveness and readiness over HTTP, for orchestrators.
 
 use std::{io, net::SocketAddr, sync::Arc, time::Duration};
 
@@ -9,16 +9,16 @@ use tokio::{
     task::JoinHandle,
 };
 
-/// Connections at once; further ones wait.
-const CONNECTIONS: usize = 16;
+/// Connections that are served at the same time; more of them wait.
+const MAX_CONNECTIONS: usize = 16;
 
-/// How long a connection may take.
-const DEADLINE: Duration = Duration::from_secs(2);
+/// The longest time that one connection takes.
+const CONNECTION_TIMEOUT: Duration = Duration::from_secs(2);
 
-/// The first line of a request is no longer.
-const LINE: usize = 1_024;
+/// Bytes of a request that are read at most: only its first line matters.
+const MAX_REQUEST_BYTES: usize = 1_024;
 
-/// Answers `/livez`, and `/readyz` by `is_ready`, until it is dropped.
+/// Answers `GET /livez` with 200, and `GET /readyz` with 200 or 503, until it is dropped.
 pub(super) struct Health {
     serving: JoinHandle<()>,
     #[cfg(test)]
@@ -27,7 +27,7 @@ pub(super) struct Health {
 
 impl Health {
     /// # Errors
-    /// When the address cannot be listened at.
+    /// When the process cannot listen at the address.
     pub(super) async fn serve(
         address: SocketAddr,
         is_ready: impl Fn() -> bool + Send + Sync + 'static,
@@ -36,17 +36,18 @@ impl Health {
         #[cfg(test)]
         let address = listener.local_addr()?;
         let is_ready = Arc::new(is_ready);
-        let room = Arc::new(Semaphore::new(CONNECTIONS));
+        let connections = Arc::new(Semaphore::new(MAX_CONNECTIONS));
         let serving = tokio::spawn(async move {
-            while let Ok(permit) = Arc::clone(&room).acquire_owned().await {
+            while let Ok(permit) = Arc::clone(&connections).acquire_owned().await {
                 let Ok((stream, _)) = listener.accept().await else {
-                    // Out of descriptors, most likely: others will give some back.
-                    tokio::time::sleep(DEADLINE).await;
+                    // Most likely out of file descriptors, until other connections are closed.
+                    tokio::time::sleep(CONNECTION_TIMEOUT).await;
                     continue;
                 };
                 let is_ready = Arc::clone(&is_ready);
                 tokio::spawn(async move {
-                    let _ = tokio::time::timeout(DEADLINE, answer(stream, &*is_ready)).await;
+                    let response = respond(stream, &*is_ready);
+                    let _ = tokio::time::timeout(CONNECTION_TIMEOUT, response).await;
                     drop(permit);
                 });
             }
@@ -65,9 +66,9 @@ impl Drop for Health {
     }
 }
 
-async fn answer(mut stream: TcpStream, is_ready: &(dyn Fn() -> bool + Sync)) -> io::Result<()> {
+async fn respond(mut stream: TcpStream, is_ready: &(dyn Fn() -> bool + Sync)) -> io::Result<()> {
     let mut request = Vec::new();
-    while !request.contains(&b'\n') && request.len() < LINE {
+    while !request.contains(&b'\n') && request.len() < MAX_REQUEST_BYTES {
         if stream.read_buf(&mut request).await? == 0 {
             break;
         }
@@ -78,10 +79,10 @@ async fn answer(mut stream: TcpStream, is_ready: &(dyn Fn() -> bool + Sync)) -> 
         (Some("GET" | "HEAD"), Some("/livez")) => ("200 OK", "alive\n"),
         (Some("GET" | "HEAD"), Some("/readyz")) if is_ready() => ("200 OK", "ready\n"),
         (Some("GET" | "HEAD"), Some("/readyz")) => {
-            ("503 Service Unavailable", "not connected, not consuming or draining\n")
+            ("503 Service Unavailable", "not connected, not consuming, or draining\n")
         }
-        (Some("GET" | "HEAD"), Some(_)) => ("404 Not Found", "there are /livez and /readyz\n"),
-        _ => ("400 Bad Request", "GET /livez or GET /readyz\n"),
+        (Some("GET" | "HEAD"), Some(_)) => ("404 Not Found", "use /livez or /readyz\n"),
+        _ => ("400 Bad Request", "use GET /livez or GET /readyz\n"),
     };
     let length = body.len();
     let body = if line.starts_with("HEAD") { "" } else { body };
@@ -110,8 +111,8 @@ mod tests {
     #[tokio::test]
     async fn readiness_follows_the_worker_and_liveness_does_not() {
         let ready = Arc::new(AtomicBool::new(false));
-        let (asked, local) = (Arc::clone(&ready), SocketAddr::from(([127, 0, 0, 1], 0)));
-        let health = Health::serve(local, move || asked.load(Ordering::SeqCst)).await.unwrap();
+        let (checked, local) = (Arc::clone(&ready), SocketAddr::from(([127, 0, 0, 1], 0)));
+        let health = Health::serve(local, move || checked.load(Ordering::SeqCst)).await.unwrap();
         let readyz = "GET /readyz HTTP/1.1\r\nHost: x\r\n\r\n";
         assert!(get(health.address, readyz).await.contains("503"));
         assert!(get(health.address, "GET /livez HTTP/1.0\r\n\r\n").await.contains("200"));

@@ -1,62 +1,67 @@
 //! The command line of a worker.
 
 mod arguments;
-mod causes;
-mod code;
 mod dead_letters;
 mod duration;
+mod error_chain;
+mod exit_code;
 mod health;
 mod serve;
 mod signals;
 
 use std::{io::Write, process::ExitCode};
 
-use arguments::{Arguments, Errand};
+use arguments::{Arguments, Command};
 pub(crate) use signals::Signals;
 
-/// Serves operations until it is told to drain: what the `main` of a worker calls.
+/// Serves the operations of this program until SIGTERM or Ctrl-C. Call it in the `main` of a
+/// worker.
 ///
-/// Flags and environment say where and how; `--help` lists them, and the exit codes. A leading
-/// argument `worker` is skipped, so that one program can be leader and worker. `dead-letters` lists,
-/// shows, runs again and drops the elements that failed for good.
+/// Flags and environment variables configure it; `--help` lists them and the exit codes. A first
+/// argument `worker` is skipped, so that one program can be both leader and worker. The subcommand
+/// `dead-letters` lists, shows, replays and deletes the elements that failed permanently.
 ///
-/// Tasks that may end the process which runs them run in child processes: the same program, started
-/// again with the same arguments, comes here too. What happens before that happens in each of them.
+/// Tasks that may have killed a worker run in child processes. Each of them is this program again,
+/// with the same arguments, and runs everything that precedes this call.
 ///
 /// ```no_run
+/// // The operations must be linked into the program:
 /// // use my_operations as _;
 ///
 /// #[tokio::main]
 /// async fn main() -> std::process::ExitCode {
-///     phalanx_worker::main().await
+///     phalanx::worker::main().await
 /// }
 /// ```
-#[expect(clippy::print_stderr, reason = "a command line talks to people")]
+#[expect(clippy::print_stderr, reason = "this is a command line")]
 pub async fn main() -> ExitCode {
     if let Some(code) = crate::isolated().await {
         return code;
     }
     let code = match Arguments::parse(std::env::args_os()) {
         Ok(mut arguments) => {
-            let say = |line: &str| eprintln!("{line}");
-            match arguments.errand.take() {
-                None => serve::serve(arguments, say).await,
-                Some(Errand::DeadLetters(errand)) => {
+            let log = |line: &str| eprintln!("{line}");
+            match arguments.command.take() {
+                None => serve::serve(arguments, log).await,
+                Some(Command::DeadLetters(command)) => {
                     let Arguments { url, namespace, .. } = &arguments;
-                    dead_letters::run(errand, url, namespace, say, print).await
+                    dead_letters::run(command, url, namespace, log, print).await
                 }
             }
         }
         Err(error) => {
-            // Help and version are asked for, and go to the standard output.
+            // The user has asked for help and version; clap prints them to the standard output.
             let _ = error.print();
-            if error.use_stderr() { code::Code::Usage } else { code::Code::Drained }
+            match error.use_stderr() {
+                true => exit_code::Code::Usage,
+                false => exit_code::Code::Success,
+            }
         }
     };
     code.into()
 }
 
-/// To the standard output; whoever closes it wants no more.
+/// Prints to the standard output. A reader that has closed it wants no more.
 fn print(text: &str) {
     let _ = std::io::stdout().lock().write_all(text.as_bytes());
 }

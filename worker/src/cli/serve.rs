@@ -1,4 +1,4 @@
-//! From a command line to an exit code.
+//! Serves as the command line asks, and turns the end into an exit code.
 
 use std::{fmt::Write, sync::Arc, time::Duration};
 
@@ -9,52 +9,57 @@ use phalanx_core::{
 use tokio::time::Instant;
 
 use super::{
-    arguments::Arguments, causes::with_causes, code::Code, health::Health, signals::Signals,
+    arguments::Arguments, error_chain::with_causes, exit_code::Code, health::Health,
+    signals::Signals,
 };
 use crate::{Worker, WorkerOptions};
 
 /// How many operations the first line names.
-const NAMED: usize = 8;
+const MAX_NAMED_OPERATIONS: usize = 8;
 
-/// How long the broker may take to say good-bye.
-const CLOSING: Duration = Duration::from_secs(3);
+/// How long closing the connection may take, with the last acks on their way.
+const CLOSE_TIMEOUT: Duration = Duration::from_secs(3);
 
-/// Serves as the command line says, and tells people about it by `say`.
-pub(super) async fn serve(arguments: Arguments, say: impl Fn(&str)) -> Code {
+/// The first pause before connecting is tried again. Each further one is twice as long.
+const FIRST_RETRY_PAUSE: Duration = Duration::from_millis(100);
+const LONGEST_RETRY_PAUSE: Duration = Duration::from_secs(2);
+
+/// Serves until a signal or a failure ends the worker. `log` receives lines for the user.
+pub(super) async fn serve(arguments: Arguments, log: impl Fn(&str)) -> Code {
     let mut signals = match Signals::listen() {
         Ok(signals) => signals,
         Err(error) => {
-            say(&format!("error: signals cannot be heard: {error}"));
+            log(&format!("error: cannot listen for signals: {error}"));
             return Code::System;
         }
     };
     let url = match BrokerUrl::parse(&arguments.url) {
         Ok(url) => url,
         Err(error) => {
-            say(&format!("error: {}", with_causes(&error)));
+            log(&format!("error: {}", with_causes(&error)));
             return Code::Usage;
         }
     };
     if url.scheme() == "memory" {
-        say("error: workers of memory:// live in the leader's process: set \
-             PHALANX_URL=amqp://… (or --url), or just run the program");
+        log("error: workers of memory:// live in the leader's process; set PHALANX_URL=amqp://… \
+             (or --url), or just run the program");
         return Code::Usage;
     }
     let registry = match Registry::global() {
         Ok(registry) => registry,
         Err(error) => {
-            say(&format!("error: {}", with_causes(&error)));
+            log(&format!("error: {}", with_causes(&error)));
             return Code::Registry;
         }
     };
     let broker = tokio::select! {
-        broker = connect(&arguments, &url, &say) => broker,
-        () = signals.next() => return Code::Drained,
+        broker = connect(&arguments, &url, &log) => broker,
+        () = signals.next() => return Code::Success,
     };
     let broker = match broker {
         Ok(broker) => broker,
         Err(error) => {
-            say(&format!("error: {}{}", with_causes(&error), advice(&error)));
+            log(&format!("error: {}{}", with_causes(&error), advice(&error)));
             return match error {
                 ConnectError::Url { .. } | ConnectError::Scheme { .. } => Code::Usage,
                 _ => Code::Broker,
@@ -62,83 +67,81 @@ pub(super) async fn serve(arguments: Arguments, say: impl Fn(&str)) -> Code {
         }
     };
     let options = arguments.options();
-    say(&first_line(&options, registry, &*broker));
+    log(&first_line(&options, registry, &*broker));
     let worker = Arc::new(Worker::start(Arc::clone(&broker), options));
-    let looked_at = Arc::clone(&worker);
+    let checked = Arc::clone(&worker);
     let health = match arguments.health {
         None => None,
-        Some(address) => match Health::serve(address, move || looked_at.is_ready()).await {
+        Some(address) => match Health::serve(address, move || checked.is_ready()).await {
             Ok(health) => Some(health),
             Err(error) => {
-                say(&format!("error: --health {address}: {error}"));
+                log(&format!("error: cannot listen at --health {address}: {error}"));
                 return Code::System;
             }
         },
     };
-    let mut told = false;
+    let mut is_draining = false;
     let exit = loop {
         tokio::select! {
             exit = worker.finished() => break exit,
             () = signals.next() => {
-                if told {
-                    // What it holds goes back to the broker with the connection.
-                    say("phalanx worker: stopped by a second signal");
+                if is_draining {
+                    // Without a connection, the broker requeues what the worker holds.
+                    log("phalanx worker: stopped by a second signal");
                     return Code::Stopped;
                 }
-                told = true;
-                say("phalanx worker: draining; a second signal ends at once");
+                is_draining = true;
+                log("phalanx worker: draining; a second signal ends it at once");
                 worker.drain();
             }
         }
     };
     drop(health);
-    // Acks that are still on their way must get there; a broker that is away must not hold us up.
-    let closing = if broker.health().borrow().connected { CLOSING } else { Duration::ZERO };
-    let _ = tokio::time::timeout(closing, broker.close()).await;
-    say(&format!("phalanx worker: {}", with_causes(&exit)));
+    // The last acks must reach the broker; a broker that is away must not delay the end.
+    let timeout = if broker.health().borrow().connected { CLOSE_TIMEOUT } else { Duration::ZERO };
+    let _ = tokio::time::timeout(timeout, broker.close()).await;
+    log(&format!("phalanx worker: {}", with_causes(&exit)));
     Code::from(&exit)
 }
 
-/// Tries until the broker answers or the time is over; what will not change by itself ends it at
-/// once.
+/// Connects. While the broker is unreachable, tries again until the time is over; other errors,
+/// which do not go away by themselves, are returned at once.
 async fn connect(
     arguments: &Arguments,
     url: &BrokerUrl,
-    say: &impl Fn(&str),
+    log: &impl Fn(&str),
 ) -> Result<Arc<dyn Broker>, ConnectError> {
-    const FIRST: Duration = Duration::from_millis(100);
-    const LONGEST: Duration = Duration::from_secs(2);
     let until = Instant::now() + arguments.connect_timeout;
-    let mut pause = FIRST;
+    let mut pause = FIRST_RETRY_PAUSE;
     loop {
         let mut options = ConnectOptions::new(Role::Worker);
         options.namespace.clone_from(&arguments.namespace);
         match broker::connect(url.clone(), options).await {
             Err(error @ ConnectError::Unreachable { .. }) if Instant::now() + pause < until => {
-                if pause == FIRST {
-                    say(&format!("phalanx worker: waiting: {}", with_causes(&error)));
+                if pause == FIRST_RETRY_PAUSE {
+                    log(&format!("phalanx worker: waiting: {}", with_causes(&error)));
                 }
                 tokio::time::sleep(pause).await;
-                pause = (pause * 2).min(LONGEST);
+                pause = (pause * 2).min(LONGEST_RETRY_PAUSE);
             }
             other => return other,
         }
     }
 }
 
-/// What to do about it, where the error does not say so itself.
+/// What the user can do, if the error does not include it.
 fn advice(error: &ConnectError) -> &'static str {
     match error {
         ConnectError::Unreachable { .. } => "; start a broker there, or correct --url",
         ConnectError::Credentials { .. } => "; correct the user and password of --url",
         ConnectError::VirtualHost { .. } => {
-            "; create it, allow the user in, or correct the path of --url"
+            "; create it, give the user access, or correct the path of --url"
         }
         _ => "",
     }
 }
 
-/// What it serves, in one line.
+/// What the worker serves, in one line.
 fn first_line(options: &WorkerOptions, registry: &Registry, broker: &dyn Broker) -> String {
     let pools: Vec<&str> = options.pools.iter().map(|pool| pool.as_str()).collect();
     let names: Vec<&str> = registry.iter().map(|operation| operation.name()).collect();
@@ -150,7 +153,7 @@ fn first_line(options: &WorkerOptions, registry: &Registry, broker: &dyn Broker)
         options.async_slots,
         names.len(),
     );
-    let more = names.len().saturating_sub(NAMED);
+    let more = names.len().saturating_sub(MAX_NAMED_OPERATIONS);
     let named = names[..names.len() - more].join(", ");
     let _ = match (names.is_empty(), more) {
         (true, _) => write!(line, " (add `use my_operations as _;`)"),
@@ -167,26 +170,26 @@ mod tests {
 
     use super::*;
 
-    async fn told(line: &[&str]) -> (Code, String) {
+    async fn logged(line: &[&str]) -> (Code, String) {
         let arguments = Arguments::parse(line.iter().map(OsString::from)).unwrap();
-        let said = Mutex::new(String::new());
-        let code = serve(arguments, |line| said.lock().unwrap().push_str(line)).await;
-        (code, said.into_inner().unwrap())
+        let lines = Mutex::new(String::new());
+        let code = serve(arguments, |line| lines.lock().unwrap().push_str(line)).await;
+        (code, lines.into_inner().unwrap())
     }
 
     #[tokio::test]
-    async fn memory_is_no_place_for_a_worker_of_its_own() {
-        let (code, said) = told(&["w", "--url", "memory://"]).await;
+    async fn memory_urls_are_refused_with_advice() {
+        let (code, text) = logged(&["w", "--url", "memory://"]).await;
         assert_eq!(code, Code::Usage);
-        assert!(said.contains("live in the leader's process"), "{said}");
+        assert!(text.contains("live in the leader's process"), "{text}");
     }
 
     #[tokio::test]
-    async fn a_url_that_names_no_broker_is_refused_without_its_password() {
+    async fn invalid_urls_are_refused_without_showing_the_password() {
         for url in ["ann:secret@host", "carrier-pigeon://ann:secret@host"] {
-            let (code, said) = told(&["w", "--url", url]).await;
-            assert_eq!(code, Code::Usage, "{said}");
-            assert!(!said.contains("secret"), "{said}");
+            let (code, text) = logged(&["w", "--url", url]).await;
+            assert_eq!(code, Code::Usage, "{text}");
+            assert!(!text.contains("secret"), "{text}");
         }
     }
 }

@@ -1,15 +1,15 @@
-//! Being told to end.
+//! The signals that end a worker.
 
 use std::io;
 
-/// SIGTERM and ctrl-c, as they come.
+/// SIGTERM and Ctrl-C.
 pub(crate) struct Signals {
     #[cfg(unix)]
     terminate: tokio::signal::unix::Signal,
 }
 
 impl Signals {
-    /// Listens from now on; the system's own reaction is switched off.
+    /// Listens from now on, which disables the default reaction of ending the process.
     pub(crate) fn listen() -> io::Result<Self> {
         #[cfg(unix)]
         {
@@ -20,7 +20,7 @@ impl Signals {
         Ok(Self {})
     }
 
-    /// Resolves when the next signal comes. Cancel-safe.
+    /// Resolves at the next signal. Cancel-safe.
     pub(crate) async fn next(&mut self) {
         #[cfg(unix)]
         tokio::select! {

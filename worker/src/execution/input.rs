@@ -4,8 +4,8 @@ use phalanx_core::registry::{Column, Failure};
 
 use super::{Pipeline, encoded::Encoded, pipeline::StepFailure};
 
-/// Converts the outputs of the step before `step` into its input, whose type may differ as long as it
-/// has the same structure.
+/// Converts the outputs of the step before `step` into its input, whose type may differ as long as
+/// it has the same structure.
 pub(super) fn as_input(
     pipeline: &Pipeline,
     step: usize,

@@ -10,8 +10,8 @@ use phalanx_core::{
 
 use super::{Pipeline, pipeline::StepFailure};
 
-/// The outcome of each element of a batch: segments that tile it up to `next_offset`, and the encoded
-/// outputs.
+/// The outcome of each element of a batch: segments that tile it up to `next_offset`, and the
+/// encoded outputs.
 #[derive(Debug, Default)]
 pub(crate) struct Ledger {
     segments: Vec<Segment>,
@@ -77,9 +77,9 @@ impl Ledger {
         }
     }
 
-    /// The elements up to `to` have been run. `column` holds the outputs of those that did not fail,
-    /// and perhaps some of those that did. The latter are dropped: an element has all its outputs or
-    /// none. `failures` may name an element several times; the first failure counts.
+    /// The elements up to `to` have been run. `column` holds the outputs of those that did not
+    /// fail, and perhaps some of those that did. The latter are dropped: an element has all its
+    /// outputs or none. `failures` may name an element several times; the first failure counts.
     pub(super) fn chunk(
         &mut self,
         to: u32,
@@ -123,7 +123,8 @@ impl Ledger {
                     let origin = column.origins[range.start + index];
                     let first = first_from(&column.origins, range.start, origin);
                     if first < range.start + index {
-                        // Its earlier outputs are in the payload already: encode again without them.
+                        // Its earlier outputs are in the payload already: encode again without
+                        // them.
                         self.payload.truncate(before);
                         self.encode_done(origin, pipeline, column, range.start..first);
                     } else {

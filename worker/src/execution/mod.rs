@@ -1,9 +1,9 @@
 //! Runs one copy of a task: chunk by chunk through all steps of its stage.
 //!
 //! A [`Pipeline`] holds the steps, bound to their states. A [`Batch`](batch::Batch) cuts the input
-//! into chunks, and a [`Ledger`](ledger::Ledger) records the outcome of each element. [`Running`] is
-//! the execution as other parts of the worker see it; [`replying`] ends it. [`blocking`] drives it
-//! on a slot thread, [`asynchronous`] on tokio.
+//! into chunks, and a [`Ledger`](ledger::Ledger) records the outcome of each element. [`Running`]
+//! is the execution as other parts of the worker see it; [`replying`] ends it. [`blocking`] drives
+//! it on a slot thread, [`asynchronous`] on tokio.
 
 mod asynchronous;
 mod batch;
@@ -14,13 +14,17 @@ mod folding;
 mod input;
 mod ledger;
 mod pipeline;
+mod progress_mark;
 mod replying;
 mod running;
+mod stop;
 
 pub(crate) use asynchronous::run_async;
 pub(crate) use blocking::run_blocking;
 pub(crate) use pipeline::Pipeline;
-pub(crate) use running::{ExecutionConfig, ProgressMark, RunState, Running, Stop};
+pub(crate) use progress_mark::ProgressMark;
+pub(crate) use running::{ExecutionConfig, RunState, Running};
+pub(crate) use stop::Stop;
 
 #[cfg(test)]
 mod tests;

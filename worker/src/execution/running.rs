@@ -3,7 +3,7 @@
 use std::{
     sync::{
         Arc, Mutex, MutexGuard, OnceLock, Weak,
-        atomic::{AtomicU8, AtomicU64, AtomicUsize, Ordering, fence},
+        atomic::{AtomicUsize, Ordering},
     },
     time::{Duration, Instant},
 };
@@ -15,41 +15,19 @@ use phalanx_core::{
 };
 use tokio_util::sync::CancellationToken;
 
-use super::{Pipeline, chunk::ChunkSize, ledger::Ledger};
+use super::{
+    Pipeline,
+    chunk::ChunkSize,
+    ledger::Ledger,
+    progress_mark::{ProgressMark, StepPhase},
+    stop::{Stop, StopFlag},
+};
 use crate::{
     lock::lock,
     process_kind::ChunkReporter,
     reply::{PendingReply, SharedDelivery},
     slots::{SlotKind, SlotThread},
 };
-
-/// Why an execution ends before its batch does.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-#[repr(u8)]
-pub(crate) enum Stop {
-    /// The job is dead.
-    Cancelled = 1,
-    /// The worker drains, and the time for running tasks is over.
-    Draining = 2,
-}
-
-impl Stop {
-    fn reason(self) -> NotRunReason {
-        match self {
-            Self::Cancelled => NotRunReason::Cancelled,
-            Self::Draining => NotRunReason::Draining,
-        }
-    }
-}
-
-/// How far an execution is. While two marks are equal, it runs the same element of the same step.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) struct ProgressMark {
-    /// See [`Running::phase`].
-    phase: u64,
-    pub(crate) step: u32,
-    pub(crate) offset: u32,
-}
 
 /// The state of a task, for the parts that settle its delivery.
 #[derive(Debug)]
@@ -83,11 +61,8 @@ pub(crate) struct Running {
     pub(super) arrived: tokio::time::Instant,
     /// How many elements run at once. Relaxed: a lease that reads an old value counts one slot.
     width: AtomicUsize,
-    /// The number of steps begun, times 2^16, plus the index of the step that runs, plus 1. The low
-    /// half is 0 between steps. Only the driver writes it; see [`Running::mark`] for its ordering.
-    phase: AtomicU64,
-    /// A [`Stop`], or 0. Relaxed: it is read between chunks, and no other memory depends on it.
-    stop: AtomicU8,
+    phase: StepPhase,
+    stop: StopFlag,
     /// The element that ran longer than its timeout. Set before the token is cancelled, so that
     /// the driver finds it when the operation returns.
     timed_out: OnceLock<(ProgressMark, Duration)>,
@@ -145,8 +120,8 @@ impl Running {
             count,
             arrived: tokio::time::Instant::now(),
             width: AtomicUsize::new(1),
-            phase: AtomicU64::new(0),
-            stop: AtomicU8::new(0),
+            phase: StepPhase::default(),
+            stop: StopFlag::default(),
             timed_out: OnceLock::new(),
             progress: Mutex::new(progress),
             slot: Mutex::new(None),
@@ -244,17 +219,12 @@ impl Running {
 
     /// Ends the execution at its next chunk, and cancels the operation that runs.
     pub(crate) fn stop(&self, stop: Stop) {
-        // The first reason stays: a drain does not revive a dead job.
-        let _ = self.stop.compare_exchange(0, stop as u8, Ordering::Relaxed, Ordering::Relaxed);
+        self.stop.set(stop);
         self.context.execution().cancelled.cancel();
     }
 
     pub(crate) fn stopped(&self) -> Option<Stop> {
-        match self.stop.load(Ordering::Relaxed) {
-            1 => Some(Stop::Cancelled),
-            2 => Some(Stop::Draining),
-            _ => None,
-        }
+        self.stop.get()
     }
 
     /// The thread `slot` begins to run steps of this execution.
@@ -270,31 +240,16 @@ impl Running {
 
     /// Step `step` begins to run on a chunk whose first element is at `first`.
     pub(super) fn begin_step(&self, step: usize, first: u32) {
-        // Pairs with the fence in `mark`: a reader that sees an offset of this step also sees that
-        // the previous step has ended.
-        fence(Ordering::Release);
-        self.context.set_offset(first);
-        let begun = self.phase.load(Ordering::Relaxed) >> 16;
-        self.phase.store((begun + 1) << 16 | (step as u64 + 1), Ordering::Relaxed);
+        self.phase.begin(step, first, &self.context);
     }
 
     pub(super) fn end_step(&self) {
-        self.phase.fetch_and(!0xffff, Ordering::Relaxed);
+        self.phase.end();
     }
 
     /// How far the execution is; `None` between steps.
-    ///
-    /// Phase and offset are two atomics. The second look at the phase, after the fence, rules out
-    /// that the offset belongs to a later step than the phase: equal marks mean the same element. A
-    /// mark with an older offset is possible; it differs from the next one, which only restarts the
-    /// watchdog's clock.
     pub(crate) fn mark(&self) -> Option<ProgressMark> {
-        let phase = self.phase.load(Ordering::Relaxed);
-        let step = (phase as u16).checked_sub(1)?;
-        let offset = self.context.offset();
-        fence(Ordering::Acquire);
-        let mark = ProgressMark { phase, step: u32::from(step), offset };
-        (self.phase.load(Ordering::Relaxed) == phase).then_some(mark)
+        self.phase.mark(&self.context)
     }
 
     /// How far the execution is, or was before it left its last step.

@@ -1,4 +1,4 @@
-//! Executions against the obvious interpretation: each element by itself, one step after another.
+//! Executions compared with the obvious interpretation: each element by itself, step after step.
 
 use std::{sync::Arc, time::Duration};
 
@@ -7,6 +7,7 @@ use phalanx_core::{
     codec,
     id::{CopyId, JobId, LeaderId, TaskNumber, WorkerId},
     operation::ElementRange,
+    registry::Registry,
     wire::{
         NotRunReason, Outcome, ResultMessage, Return, ReturnReason, TaskHeader, TaskKind,
         TaskMessage,
@@ -17,25 +18,24 @@ use tokio::sync::mpsc;
 
 use super::{ExecutionConfig, Pipeline, Running, Stop, run_async, run_blocking};
 use crate::{
-    intake::Catalogue,
     reply::{OutgoingReply, ReplyAddress, ReplySender},
     slots::Slots,
-    testing::{Steps, TestOp, reference},
+    testing::{TestOp, TestOperations},
 };
 
-struct Nowhere;
+struct NoSettler;
 
-impl Settler for Nowhere {
+impl Settler for NoSettler {
     fn settle(&self, _: u64, _: Settle) {}
 }
 
-/// One execution, and where its answer goes.
-struct Trial {
+/// One execution, and its replies.
+struct TestExecution {
     running: Arc<Running>,
     replies: mpsc::UnboundedReceiver<OutgoingReply>,
 }
 
-impl Trial {
+impl TestExecution {
     fn new(ops: &[TestOp], inputs: &[String], change: impl FnOnce(&mut TaskHeader)) -> Self {
         let mut header = TaskHeader {
             leader: LeaderId::new(),
@@ -46,7 +46,7 @@ impl Trial {
             isolated: false,
             ranges: vec![ElementRange { from: 100, to: 100 + inputs.len() as u64, tries: 1 }],
             indexes: Vec::new(),
-            steps: ops.iter().map(|op| reference(op.clone(), None)).collect(),
+            steps: TestOperations::new().steps(ops),
             time_slice: Duration::from_secs(3_600),
             output_cap: u64::MAX,
             measured: false,
@@ -57,11 +57,11 @@ impl Trial {
             codec::encode_into(input, &mut payload).unwrap();
         }
         let task = TaskMessage { header, payload: payload.into() };
-        let steps = Steps::default();
-        let pipeline = Pipeline::new(&task.header.steps, |step| steps.compile(step)).unwrap();
+        let registry = Registry::global().unwrap();
+        let pipeline = Pipeline::new(&task.header.steps, |step| registry.compile(step)).unwrap();
         let (sender, replies) = ReplySender::new(WorkerId::new());
         let message = Message { properties: Properties::default(), body: Default::default() };
-        let delivery = Delivery::new(message, false, 1, Arc::new(Nowhere));
+        let delivery = Delivery::new(message, false, 1, Arc::new(NoSettler));
         let address = ReplyAddress { leader: task.header.leader, copy: Some(task.header.copy) };
         let pending = sender.pending(delivery, address, &Arc::default());
         let config =
@@ -70,7 +70,7 @@ impl Trial {
         Self { running, replies }
     }
 
-    /// What it answered; decoding checks that the segments tile and fit the payload.
+    /// The result. Decoding checks that the segments tile the batch and fit the payload.
     fn result(&mut self) -> ResultMessage {
         let outgoing = self.replies.try_recv().expect("replied");
         assert!(self.replies.try_recv().is_err(), "replied once");
@@ -88,7 +88,7 @@ impl Trial {
     }
 }
 
-/// What an element gives: its outputs, or the step in which it fails.
+/// The outputs of an element before the fold, if there is one, or the step in which it fails.
 fn interpret(ops: &[TestOp], input: &str) -> Result<Vec<String>, u32> {
     let mut values = vec![input.to_owned()];
     for (step, op) in ops.iter().enumerate() {
@@ -96,18 +96,18 @@ fn interpret(ops: &[TestOp], input: &str) -> Result<Vec<String>, u32> {
         for value in values {
             let has = |c: &char| value.contains(*c);
             match op {
-                TestOp::FailOn(c) | TestOp::PanicOn(c) | TestOp::ConcatUnless(c) if has(c) => {
+                TestOp::FailOn(c) | TestOp::PanicOn(c) if has(c) => {
                     return Err(step as u32);
                 }
-                TestOp::Drop(c) if has(c) => {}
-                TestOp::Append(c) | TestOp::AppendSoon(c) => outputs.push(format!("{value}{c}")),
+                TestOp::Without(c) if has(c) => {}
+                TestOp::Append(c) | TestOp::AppendAsync(c) => outputs.push(format!("{value}{c}")),
                 TestOp::Chars => outputs.extend(value.chars().map(String::from)),
                 _ => outputs.push(value),
             }
         }
-        // Written when they leave the stage, or where the next step has another type for them.
-        if let TestOp::UnwritableOn(c) = op
-            && (step + 1 == ops.len() || matches!(ops[step + 1], TestOp::Rewrap))
+        // Serialized when they leave the stage, or when the next step has another type for them.
+        if let TestOp::UnserializableOn(c) = op
+            && !matches!(ops.get(step + 1), Some(TestOp::Rewrap))
             && outputs.iter().any(|value| value.contains(*c))
         {
             return Err(step as u32);
@@ -117,7 +117,11 @@ fn interpret(ops: &[TestOp], input: &str) -> Result<Vec<String>, u32> {
     Ok(values)
 }
 
-/// Holds a result against the interpretation. `cut` says whether elements may be not run.
+fn fails_to_combine(ops: &[TestOp], value: &str) -> bool {
+    matches!(ops.last(), Some(TestOp::ConcatUnless(c)) if value.contains(*c))
+}
+
+/// Compares a result with the interpretation. If `cut` is set, elements may be not run.
 fn check(ops: &[TestOp], inputs: &[String], measured: bool, cut: bool, result: &ResultMessage) {
     let folds = matches!(ops.last(), Some(TestOp::Concat | TestOp::ConcatUnless(_)));
     let mut payload = &result.payload[..];
@@ -143,11 +147,14 @@ fn check(ops: &[TestOp], inputs: &[String], measured: bool, cut: bool, result: &
                 if folds {
                     assert_eq!(*outputs, u32::from(!flat.is_empty()));
                     assert_eq!(found.concat(), flat.concat());
+                    // The first value of a segment is not combined with any before it.
+                    let mut combined = flat.iter().skip(1);
+                    assert!(!combined.any(|value| fails_to_combine(ops, value)), "{flat:?}");
                     continue;
                 }
                 assert_eq!(found, flat);
                 let one_to_one =
-                    !ops.iter().any(|op| matches!(op, TestOp::Chars | TestOp::Drop(_)));
+                    !ops.iter().any(|op| matches!(op, TestOp::Chars | TestOp::Without(_)));
                 let expected: Vec<u32> = expected.iter().map(|some| some.len() as u32).collect();
                 assert_eq!(counts.as_ref(), (!one_to_one).then_some(&expected));
                 let next = result.header.segments.get(index + 1);
@@ -156,12 +163,16 @@ fn check(ops: &[TestOp], inputs: &[String], measured: bool, cut: bool, result: &
                     "adjacent done elements are one segment"
                 );
             }
-            Outcome::Failed { step, .. } => {
-                assert_eq!(interpret(ops, &elements[0]), Err(*step), "{:?}", elements[0]);
-            }
+            Outcome::Failed { step, .. } => match interpret(ops, &elements[0]) {
+                Ok(values) => {
+                    assert_eq!(*step as usize, ops.len() - 1);
+                    assert!(values.iter().any(|value| fails_to_combine(ops, value)));
+                }
+                Err(expected) => assert_eq!(expected, *step, "{:?}", elements[0]),
+            },
             Outcome::NotRun { reason: NotRunReason::FoldBroken } => {
                 assert!(folds);
-                // By a failure of the fold itself, right behind.
+                // By a failure of the fold itself, which follows.
                 let next = &result.header.segments[index + 1].outcome;
                 let fold = ops.len() as u32 - 1;
                 assert!(matches!(next, Outcome::Failed { step, .. } if *step == fold));
@@ -179,8 +190,8 @@ fn ops() -> impl Strategy<Value = Vec<TestOp>> {
         0 => TestOp::Append(c),
         1 => TestOp::FailOn(c),
         2 => TestOp::PanicOn(c),
-        3 => TestOp::UnwritableOn(c),
-        4 => TestOp::Drop(c),
+        3 => TestOp::UnserializableOn(c),
+        4 => TestOp::Without(c),
         5 => TestOp::Rewrap,
         6 => TestOp::Append('x'),
         _ => TestOp::Chars,
@@ -200,72 +211,56 @@ fn inputs() -> impl Strategy<Value = Vec<String>> {
     prop::collection::vec("[abcdefgh]{0,3}", 1..60)
 }
 
-/// Silences the panics that tests provoke; failed assertions still say what they are.
-fn hush() {
-    use std::sync::Once;
-    static HUSH: Once = Once::new();
-    HUSH.call_once(|| {
-        let usual = std::panic::take_hook();
-        std::panic::set_hook(Box::new(move |info| {
-            let provoked = info.payload_as_str().is_some_and(|text| text.contains("panicked on"));
-            if !provoked {
-                usual(info);
-            }
-        }));
-    });
-}
-
 proptest! {
     #![proptest_config(ProptestConfig { cases: 512, ..ProptestConfig::default() })]
 
     #[test]
-    fn a_batch_gives_what_its_elements_give_one_by_one(
+    fn a_batch_has_the_outputs_of_its_elements_run_one_by_one(
         ops in ops(), inputs in inputs(), measured: bool,
     ) {
-        hush();
-        let mut trial = Trial::new(&ops, &inputs, |header| header.measured = measured);
-        run_blocking(&trial.running);
-        check(&ops, &inputs, measured, false, &trial.result());
+        let mut execution = TestExecution::new(&ops, &inputs, |header| header.measured = measured);
+        run_blocking(&execution.running);
+        check(&ops, &inputs, measured, false, &execution.result());
     }
 
     #[test]
-    fn a_batch_that_is_cut_is_right_as_far_as_it_goes(
+    fn a_batch_that_ends_early_has_the_right_outputs_up_to_there(
         ops in ops(), inputs in inputs(), slice: bool, cap in 0u64..40,
     ) {
-        hush();
-        let mut trial = Trial::new(&ops, &inputs, |header| {
+        let mut execution = TestExecution::new(&ops, &inputs, |header| {
             header.output_cap = cap;
             if slice {
                 header.time_slice = Duration::ZERO;
             }
         });
-        run_blocking(&trial.running);
-        let result = trial.result();
+        run_blocking(&execution.running);
+        let result = execution.result();
         check(&ops, &inputs, false, true, &result);
         let first = &result.header.segments[0].outcome;
         prop_assert!(
             !matches!(first, Outcome::NotRun { reason } if *reason != NotRunReason::FoldBroken),
-            "each copy gets somewhere"
+            "each copy makes progress"
         );
     }
 
     #[test]
-    fn on_tokio_a_batch_gives_the_same(ops in ops(), inputs in inputs(), at in 0usize..4) {
-        hush();
+    fn an_asynchronous_batch_has_the_same_outputs(
+        ops in ops(), inputs in inputs(), at in 0usize..4,
+    ) {
         let mut ops = ops;
         let at = at.min(ops.len() - 1);
-        ops.insert(at, TestOp::AppendSoon('a'));
+        ops.insert(at, TestOp::AppendAsync('a'));
         let runtime = tokio::runtime::Builder::new_current_thread().enable_time().build().unwrap();
-        let mut trial = Trial::new(&ops, &inputs, |_| {});
+        let mut execution = TestExecution::new(&ops, &inputs, |_| {});
         let slots = Slots::start(1, 16).unwrap();
-        runtime.block_on(run_async(&trial.running, &slots, 4));
-        let result = trial.result();
+        runtime.block_on(run_async(&execution.running, &slots, 4));
+        let result = execution.result();
         check(&ops, &inputs, false, false, &result);
         let done = |segment: &phalanx_core::wire::Segment| {
             matches!(segment.outcome, Outcome::Done { .. })
         };
         for pair in result.header.segments.windows(2) {
-            prop_assert!(!pair.iter().all(done), "a run gives one segment, folded or not");
+            prop_assert!(!pair.iter().all(done), "adjacent done elements are one segment");
         }
     }
 }
@@ -275,12 +270,13 @@ fn strings(inputs: &[&str]) -> Vec<String> {
 }
 
 #[test]
-fn a_batch_with_a_tail_is_refused_by_its_position() {
-    let mut trial = Trial::new(&[TestOp::Append('x')], &strings(&["a", "b"]), |header| {
-        header.ranges[0].to -= 1;
-    });
-    run_blocking(&trial.running);
-    let returned = trial.returned();
+fn a_batch_with_bytes_left_over_is_refused_with_the_offset() {
+    let mut execution =
+        TestExecution::new(&[TestOp::Append('x')], &strings(&["a", "b"]), |header| {
+            header.ranges[0].to -= 1;
+        });
+    run_blocking(&execution.running);
+    let returned = execution.returned();
     assert_eq!(returned.offset, Some(1));
     assert!(matches!(returned.reason, ReturnReason::Refused(_)));
 }
@@ -288,10 +284,10 @@ fn a_batch_with_a_tail_is_refused_by_its_position() {
 #[test]
 fn a_stage_without_steps_passes_its_elements_through() {
     let inputs = strings(&["a", "bc"]);
-    let mut trial = Trial::new(&[], &inputs, |_| {});
-    run_blocking(&trial.running);
-    let result = trial.result();
-    assert_eq!(result.payload, trial.running.task.payload);
+    let mut execution = TestExecution::new(&[], &inputs, |_| {});
+    run_blocking(&execution.running);
+    let result = execution.result();
+    assert_eq!(result.payload, execution.running.task.payload);
     assert!(matches!(result.header.segments[..], [ref all] if all.to == 2));
 }
 
@@ -300,26 +296,28 @@ fn a_stopped_execution_runs_nothing_more() {
     for (stop, reason) in
         [(Stop::Cancelled, NotRunReason::Cancelled), (Stop::Draining, NotRunReason::Draining)]
     {
-        let mut trial = Trial::new(&[TestOp::Append('x')], &strings(&["a", "b"]), |_| {});
-        trial.running.stop(stop);
-        run_blocking(&trial.running);
-        let segments = trial.result().header.segments;
+        let mut execution =
+            TestExecution::new(&[TestOp::Append('x')], &strings(&["a", "b"]), |_| {});
+        execution.running.stop(stop);
+        run_blocking(&execution.running);
+        let segments = execution.result().header.segments;
         assert_eq!(segments.len(), 1);
         assert_eq!(segments[0].outcome, Outcome::NotRun { reason });
     }
 }
 
 #[test]
-fn what_fails_because_it_was_told_to_end_is_not_run() {
-    let mut trial = Trial::new(&[TestOp::WaitPolitelyOn('b')], &strings(&["a", "b", "c"]), |_| {});
-    let running = Arc::clone(&trial.running);
+fn an_element_that_fails_because_it_was_cancelled_counts_as_not_run() {
+    let mut execution =
+        TestExecution::new(&[TestOp::WaitPolitelyOn('b')], &strings(&["a", "b", "c"]), |_| {});
+    let running = Arc::clone(&execution.running);
     let thread = std::thread::spawn(move || run_blocking(&running));
-    while trial.running.mark().is_none_or(|mark| mark.offset < 1) {
+    while execution.running.mark().is_none_or(|mark| mark.offset < 1) {
         std::thread::yield_now();
     }
-    trial.running.stop(Stop::Draining);
+    execution.running.stop(Stop::Draining);
     thread.join().unwrap();
-    let segments = trial.result().header.segments;
+    let segments = execution.result().header.segments;
     let outcomes: Vec<_> = segments.iter().map(|segment| (segment.to, &segment.outcome)).collect();
     assert!(matches!(
         outcomes[..],

@@ -150,7 +150,8 @@ impl<'i> PoolConsumer<'i> {
                             }
                             None => break,
                         }
-                        next = if triaged < DELIVERIES_PER_TURN { consumer.try_next() } else { None };
+                        let has_turn = triaged < DELIVERIES_PER_TURN;
+                        next = if has_turn { consumer.try_next() } else { None };
                     }
                 }
                 // When this worker holds as many tasks as it may and they run for long, no delivery
@@ -208,25 +209,25 @@ mod tests {
     use super::*;
     use crate::testing::{TestOp, TestRig, at_once, eventually};
 
-    /// Long enough for everything that is due to happen.
-    const GLANCE: Duration = Duration::from_millis(20);
+    /// Longer than everything takes that is due.
+    const MOMENT: Duration = Duration::from_millis(20);
 
     #[tokio::test(start_paused = true)]
-    async fn who_refuses_stays_away_longer_and_longer() {
+    async fn consumption_pauses_for_longer_after_each_refusal() {
         let rig = TestRig::start(|_| {});
         for _ in 0..4 {
             rig.send(&[TestOp::Unknown], &["a"]);
         }
-        // Two slots' worth are held already and refused at once; the others wait for it.
-        tokio::time::sleep(GLANCE).await;
+        // The prefetch is two: two tasks are refused at once, and the others stay in the queue.
+        tokio::time::sleep(MOMENT).await;
         assert_eq!((rig.replies().len(), rig.broker.consumers()), (2, 0));
-        for (pause, answers) in [(1, 3), (2, 4)] {
-            tokio::time::sleep(Duration::from_secs(pause) - 2 * GLANCE).await;
-            assert_eq!(rig.replies().len(), answers - 1);
-            tokio::time::sleep(3 * GLANCE).await;
-            assert_eq!(rig.replies().len(), answers);
+        for (pause, replies) in [(1, 3), (2, 4)] {
+            tokio::time::sleep(Duration::from_secs(pause) - 2 * MOMENT).await;
+            assert_eq!(rig.replies().len(), replies - 1);
+            tokio::time::sleep(3 * MOMENT).await;
+            assert_eq!(rig.replies().len(), replies);
         }
-        // Away for four seconds, back one at a time.
+        // After a pause of four seconds, consumption resumes with a prefetch of one.
         tokio::time::sleep(Duration::from_secs(5)).await;
         assert_eq!(rig.broker.consumers(), 1);
         assert_eq!(rig.broker.prefetches(), [2, 1, 1, 1]);
@@ -234,12 +235,12 @@ mod tests {
     }
 
     #[tokio::test(start_paused = true)]
-    async fn after_an_interruption_leaders_are_listened_to_before_tasks_are_taken() {
+    async fn after_a_reconnect_leaders_are_heard_before_tasks_are_consumed() {
         let rig = TestRig::start(|options| options.listen = Duration::from_secs(1));
         tokio::time::sleep(Duration::from_secs(2)).await;
         for heard in [false, true] {
             let before = rig.broker.delivered();
-            rig.broker.interrupt();
+            rig.broker.reconnect();
             rig.send(&[TestOp::Append('x')], &["a"]);
             tokio::time::sleep(Duration::from_millis(980)).await;
             assert_eq!(rig.broker.delivered(), before);
@@ -251,40 +252,40 @@ mod tests {
                     up_to: None,
                     live: vec![],
                 });
-                at_once("it is taken", || rig.broker.delivered() > before).await;
+                at_once("it is consumed", || rig.broker.delivered() > before).await;
             } else {
-                tokio::time::sleep(2 * GLANCE).await;
-                at_once("it is taken", || rig.broker.delivered() > before).await;
+                tokio::time::sleep(2 * MOMENT).await;
+                at_once("it is consumed", || rig.broker.delivered() > before).await;
             }
         }
         let events = rig.broker.published(Exchange::Event);
-        let hello = |event: &Message| matches!(Event::decode(&event.body), Ok(Event::Hello(_)));
-        assert_eq!(events.iter().filter(|event| hello(event)).count(), 3);
+        let is_hello = |event: &Message| matches!(Event::decode(&event.body), Ok(Event::Hello(_)));
+        assert_eq!(events.iter().filter(|event| is_hello(event)).count(), 3);
         rig.assert_settled_once();
     }
 
     #[tokio::test]
-    async fn a_success_brings_the_prefetch_back() {
+    async fn a_success_restores_the_prefetch() {
         let rig = TestRig::start(|_| {});
         rig.send(&[TestOp::Unknown], &["a"]);
         rig.after_settled(1).await;
         rig.send(&[TestOp::Append('x')], &["a"]);
         rig.after_settled(2).await;
-        eventually("the prefetch is back", || rig.broker.prefetches().starts_with(&[2, 1, 2]))
+        eventually("the prefetch is restored", || rig.broker.prefetches().starts_with(&[2, 1, 2]))
             .await;
         rig.assert_settled_once();
     }
 
     #[tokio::test]
-    async fn asynchronous_tasks_do_not_wait_behind_blocking_ones() {
+    async fn asynchronous_tasks_do_not_wait_for_blocking_ones() {
         let rig = TestRig::start(|_| {});
         rig.send(&[TestOp::WaitOn('a')], &["a"]);
-        eventually("the slot is taken", || rig.steps.ran().len() == 1).await;
+        eventually("the slot is busy", || rig.operations.ran().len() == 1).await;
         for _ in 0..10 {
-            rig.send(&[TestOp::AppendSoon('x')], &["b"]);
+            rig.send(&[TestOp::AppendAsync('x')], &["b"]);
         }
         rig.after_settled(10).await;
-        rig.steps.open_gate();
+        rig.operations.open_gate();
         rig.after_settled(11).await;
         rig.assert_settled_once();
     }

@@ -7,6 +7,6 @@ mod task_intake;
 mod triage;
 
 pub(crate) use consume::consume;
-pub(crate) use pipelines::{Catalogue, Pipelines};
+pub(crate) use pipelines::Pipelines;
 pub(crate) use prefetch::PrefetchController;
 pub(crate) use task_intake::TaskIntake;

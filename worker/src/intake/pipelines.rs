@@ -5,29 +5,16 @@ use std::{
     sync::{Arc, Mutex},
 };
 
-use phalanx_core::registry::{CompiledStep, Refusal, Registry, StepReference};
+use phalanx_core::registry::{Refusal, Registry, StepReference};
 
 use crate::{execution::Pipeline, lock::lock};
-
-/// Binds a step to its state.
-pub(crate) trait Catalogue: Send + Sync {
-    /// # Errors
-    /// When this program does not have the operation, or was built differently.
-    fn compile(&self, step: &StepReference) -> Result<Box<dyn CompiledStep>, Refusal>;
-}
-
-impl Catalogue for &'static Registry {
-    fn compile(&self, step: &StepReference) -> Result<Box<dyn CompiledStep>, Refusal> {
-        Registry::compile(self, step)
-    }
-}
 
 /// How many pipelines each generation of the cache holds.
 const GENERATION_SIZE: usize = 64;
 
 /// Makes pipelines of the operations of this program, and keeps those that were used of late.
 pub(crate) struct Pipelines {
-    catalogue: Box<dyn Catalogue>,
+    registry: &'static Registry,
     cache: Mutex<Cache>,
 }
 
@@ -40,8 +27,8 @@ struct Cache {
 }
 
 impl Pipelines {
-    pub(crate) fn new(catalogue: Box<dyn Catalogue>) -> Self {
-        Self { catalogue, cache: Mutex::default() }
+    pub(crate) fn new(registry: &'static Registry) -> Self {
+        Self { registry, cache: Mutex::default() }
     }
 
     /// The steps bound to their states, from the cache or newly made.
@@ -53,7 +40,7 @@ impl Pipelines {
             return Ok(pipeline);
         }
         // Not under the lock: binding decodes the state, which is user code.
-        let pipeline = Arc::new(Pipeline::new(steps, |step| self.catalogue.compile(step))?);
+        let pipeline = Arc::new(Pipeline::new(steps, |step| self.registry.compile(step))?);
         lock(&self.cache).insert(steps.to_vec(), Arc::clone(&pipeline));
         Ok(pipeline)
     }

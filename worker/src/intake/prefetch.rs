@@ -93,14 +93,14 @@ mod tests {
     }
 
     #[test]
-    fn a_worker_holds_twice_its_slots() {
+    fn the_prefetch_is_twice_the_slots() {
         assert_eq!(PrefetchController::new(4, 256, 1).prefetch(), 8);
         assert_eq!(PrefetchController::new(4, 256, 2).prefetch(), 4);
         assert_eq!(PrefetchController::new(1, 256, 3).prefetch(), 1);
     }
 
     #[test]
-    fn what_is_lent_is_not_held_for() {
+    fn leased_slots_do_not_count() {
         let mut controller = PrefetchController::new(4, 256, 1);
         for (leased, held) in [(1, 6), (3, 2), (4, 1), (0, 8)] {
             assert!(controller.adjust(Load { leased, ..Load::default() }));
@@ -109,7 +109,7 @@ mod tests {
     }
 
     #[test]
-    fn short_tasks_that_leave_slots_idle_are_held_in_large_numbers() {
+    fn the_prefetch_is_large_for_short_tasks_that_leave_slots_idle() {
         let mut controller = PrefetchController::new(4, 256, 1);
         assert!(!controller.adjust(blocking(Duration::from_millis(1), false)));
         assert!(controller.adjust(blocking(Duration::from_millis(1), true)));
@@ -121,7 +121,7 @@ mod tests {
     }
 
     #[test]
-    fn asynchronous_tasks_come_on_top_and_grow_to_their_slots() {
+    fn asynchronous_tasks_are_added_and_grow_up_to_their_slots() {
         let mut controller = PrefetchController::new(2, 256, 1);
         let mut changes = 0;
         for _ in 0..20 {

@@ -95,25 +95,25 @@ mod tests {
     };
 
     use super::*;
-    use crate::testing::{TestOp, TestRig, eventually, reference};
+    use crate::testing::{TestOp, TestRig, eventually};
 
-    fn append() -> Vec<phalanx_core::registry::StepReference> {
-        vec![reference(TestOp::Append('x'), None)]
+    fn append(rig: &TestRig) -> Vec<phalanx_core::registry::StepReference> {
+        vec![rig.step(&TestOp::Append('x'))]
     }
 
     #[tokio::test]
     async fn a_redelivered_task_is_returned_and_never_run() {
         let rig = TestRig::start(|_| {});
-        let (number, message) = rig.message(append(), &["a"], |_| {});
+        let (number, message) = rig.message(append(&rig), &["a"], |_| {});
         rig.broker.send_task(message, true);
         rig.after_settled(1).await;
         assert_eq!(rig.return_reason(number), ReturnReason::Redelivered);
-        assert!(rig.steps.ran().is_empty());
+        assert!(rig.operations.ran().is_empty());
         assert_eq!(rig.broker.log(), ["confirm", "settle"]);
     }
 
     #[tokio::test]
-    async fn what_has_no_return_address_goes_to_the_dead_letters() {
+    async fn a_message_without_a_reply_address_is_rejected() {
         let rig = TestRig::start(|_| {});
         let garbage = Message { properties: Properties::default(), body: Bytes::from_static(b"?") };
         rig.broker.send_task(garbage, false);
@@ -123,10 +123,10 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn garbage_with_a_return_address_is_refused() {
+    async fn an_invalid_message_with_a_reply_address_is_refused() {
         for (body, version) in [(&b"\x01\x00garbage"[..], false), (&b"\x09\x00"[..], true)] {
             let rig = TestRig::start(|_| {});
-            let (number, mut message) = rig.message(append(), &["a"], |_| {});
+            let (number, mut message) = rig.message(append(&rig), &["a"], |_| {});
             message.body = Bytes::from_static(body);
             rig.broker.send_task(message, false);
             rig.after_settled(1).await;
@@ -140,7 +140,7 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn a_probe_is_answered_without_running_anything() {
+    async fn a_probe_gets_a_reply_and_runs_nothing() {
         let rig = TestRig::start(|_| {});
         let probe = Probe { leader: rig.leader, pool: Pool::default(), nonce: 7 };
         let properties = Properties {
@@ -158,7 +158,7 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn a_task_of_a_dead_job_is_acked_without_an_answer() {
+    async fn a_task_of_a_dead_job_is_acked_without_a_reply() {
         let rig = TestRig::start(|_| {});
         let dead = JobId::new();
         rig.send_control(&Control::Alive {
@@ -172,19 +172,19 @@ mod tests {
             events.len() >= 2
         })
         .await;
-        rig.send_task(append(), &["a"], |header| header.job = dead);
+        rig.send_task(append(&rig), &["a"], |header| header.job = dead);
         rig.after_settled(1).await;
         assert_eq!(rig.broker.settled(), [(1, Settle::Ack)]);
-        assert!(rig.replies().is_empty() && rig.steps.ran().is_empty());
+        assert!(rig.replies().is_empty() && rig.operations.ran().is_empty());
     }
 
     #[tokio::test]
     async fn a_task_that_waited_while_its_job_died_is_not_run() {
         let rig = TestRig::start(|_| {});
-        rig.send_task(vec![reference(TestOp::WaitOn('a'), None)], &["a"], |_| {});
+        rig.send_task(vec![rig.step(&TestOp::WaitOn('a'))], &["a"], |_| {});
         let dead = JobId::new();
-        rig.send_task(append(), &["b"], |header| header.job = dead);
-        eventually("the first runs", || rig.steps.ran().len() == 1).await;
+        rig.send_task(append(&rig), &["b"], |header| header.job = dead);
+        eventually("the first runs", || rig.operations.ran().len() == 1).await;
         rig.send_control(&Control::Cancel { leader: rig.leader, job: dead });
         rig.send_control(&Control::Alive {
             leader: rig.leader,
@@ -196,9 +196,9 @@ mod tests {
             rig.broker.published(phalanx_core::broker::Exchange::Event).len() >= 2
         })
         .await;
-        rig.steps.open_gate();
+        rig.operations.open_gate();
         rig.after_settled(2).await;
-        assert_eq!(rig.steps.ran(), ["a"]);
+        assert_eq!(rig.operations.ran(), ["a"]);
         assert_eq!(rig.replies().len(), 1);
         rig.assert_settled_once();
     }

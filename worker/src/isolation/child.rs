@@ -9,7 +9,7 @@ use std::{
     time::Duration,
 };
 
-use phalanx_core::{id::WorkerId, registry::Registry};
+use phalanx_core::id::WorkerId;
 use uuid::Uuid;
 
 use super::{
@@ -18,7 +18,7 @@ use super::{
     parent_broker::ParentBroker,
     parent_link::ParentLink,
 };
-use crate::{Worker, WorkerOptions, process_kind::ProcessKind};
+use crate::{Exit, Worker, WorkerOptions, process_kind::ProcessKind};
 
 /// Serves isolated tasks if this process was started for that, and returns its exit code when the
 /// worker has ended. Returns `None` at once in all other processes.
@@ -71,16 +71,17 @@ async fn serve(parent: &str) -> io::Result<()> {
         // The parent is gone: nothing that runs here has a use.
         process::exit(0);
     })?;
-    let registry = Registry::global().map_err(io::Error::other)?;
     let reporter = Arc::new(move |offset| {
         // Fails only if the parent is gone, which ends this process.
         let _ = link.send(&Frame::ChunkBegins(offset));
     });
     let process = ProcessKind::Child { parent: worker, reporter };
-    let worker = Worker::start_with(Arc::new(broker), options(), Box::new(registry), process);
-    // Ends when the worker has abandoned its only thread, and has replied for it.
-    worker.finished().await;
-    Ok(())
+    let worker = Worker::start_in(Arc::new(broker), options(), process);
+    match worker.finished().await {
+        Exit::Registry(error) => Err(io::Error::other(error)),
+        // The worker has abandoned its only thread, and has replied for it.
+        _ => Ok(()),
+    }
 }
 
 fn options() -> WorkerOptions {

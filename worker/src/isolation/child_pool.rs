@@ -27,8 +27,8 @@ pub(crate) async fn reap_idle(children: Arc<ChildPool>) {
     }
 }
 
-/// The idle child processes of a worker. Each busy one belongs to the slot thread that waits for it,
-/// so there are at most as many children as slots.
+/// The idle child processes of a worker. Each busy one belongs to the slot thread that waits for
+/// it, so there are at most as many children as slots.
 #[derive(Debug)]
 pub(crate) struct ChildPool {
     worker: WorkerId,

@@ -105,7 +105,8 @@ fn kill(child: &mut Child) {
 
 /// This program with its own arguments: the child reaches `isolated` in the same way as the parent.
 fn command() -> io::Result<Command> {
-    // The file at the path of the executable may have been replaced; this link leads to the original.
+    // The file at the path of the executable may have been replaced; this link leads to the
+    // original.
     let running = "/proc/self/exe";
     let mut command = match cfg!(target_os = "linux") {
         true => Command::new(running),
@@ -153,8 +154,8 @@ fn accept(
         }
     }
     let reason = format!(
-        "it did not connect within {CHILD_START_TIMEOUT:?}; call `phalanx::worker::isolated` first in \
-         `main`"
+        "it did not connect within {CHILD_START_TIMEOUT:?}; call `phalanx::worker::isolated` first \
+         in `main`"
     );
     Err(io::Error::new(io::ErrorKind::TimedOut, reason))
 }

@@ -68,7 +68,8 @@ impl Frame {
         let mut head = [0; 5];
         head[..4].copy_from_slice(&length.to_le_bytes());
         head[4] = tag;
-        // Short frames in one write: half a frame would wait for the acknowledgement of the other half.
+        // Short frames in one write: half a frame would wait for the acknowledgement of the other
+        // half.
         if body.len() <= READ_BYTES {
             return stream.write_all(&[&head, body].concat());
         }

@@ -25,8 +25,8 @@ use crate::{
 /// The pause before a lease that was lost is published again.
 const RETRY_PAUSE: Duration = Duration::from_millis(20);
 
-/// Settles each delivery within `hold` of its arrival for as long as the worker lives: returns tasks
-/// that have not begun, and leases those that run.
+/// Settles each delivery within `hold` of its arrival for as long as the worker lives: returns
+/// tasks that have not begun, and leases those that run.
 pub(crate) async fn keep_leases(shared: Arc<Shared>, executor: Arc<Executor>) {
     let hold = shared.options().hold;
     let mut keeper = LeaseKeeper {

@@ -58,7 +58,7 @@ pub(super) async fn listen(
                             }
                         }
                         Err(error) => {
-                            tracing::warn!(%error, "could not decode a control message; ignoring it");
+                            tracing::warn!(%error, "ignoring an undecodable control message");
                         }
                     }
                 }
@@ -136,12 +136,12 @@ mod tests {
     use crate::testing::{TestOp, TestRig, eventually};
 
     fn events(rig: &TestRig) -> Vec<Event> {
-        let said = rig.broker.published(Exchange::Event);
-        said.iter().map(|message| Event::decode(&message.body).unwrap()).collect()
+        let events = rig.broker.published(Exchange::Event);
+        events.iter().map(|message| Event::decode(&message.body).unwrap()).collect()
     }
 
     #[tokio::test(start_paused = true)]
-    async fn a_worker_says_hello_and_then_that_it_is_there_every_five_seconds() {
+    async fn a_worker_publishes_hello_and_then_its_presence_every_five_seconds() {
         let rig = TestRig::start(|_| {});
         tokio::time::sleep(2 * HEARTBEAT + HEARTBEAT / 2).await;
         let events = events(&rig);
@@ -149,7 +149,7 @@ mod tests {
     }
 
     #[tokio::test(start_paused = true)]
-    async fn a_leader_that_was_not_known_is_told_at_once() {
+    async fn the_first_alive_of_a_leader_is_replied_to_with_a_presence() {
         let rig = TestRig::start(|_| {});
         let leader = LeaderId::new();
         for heartbeat in 1..4 {
@@ -160,7 +160,7 @@ mod tests {
     }
 
     #[tokio::test(start_paused = true)]
-    async fn tasks_are_taken_after_leaders_had_time_to_say_what_is_dead() {
+    async fn tasks_are_consumed_after_leaders_had_time_to_announce_dead_jobs() {
         let rig = TestRig::start(|options| options.listen = Duration::from_secs(1));
         tokio::time::sleep(Duration::from_millis(990)).await;
         assert_eq!(rig.broker.consumers(), 0);
@@ -170,7 +170,7 @@ mod tests {
     }
 
     #[tokio::test(start_paused = true)]
-    async fn after_the_first_leader_spoke_tasks_are_taken_at_once() {
+    async fn tasks_are_consumed_as_soon_as_the_first_leader_was_heard() {
         let rig = TestRig::start(|options| options.listen = Duration::from_secs(1));
         rig.send_control(&Control::Alive {
             leader: rig.leader,
@@ -183,21 +183,20 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn a_cancelled_job_ends_while_others_go_on() {
+    async fn a_cancelled_job_ends_while_others_continue() {
         let rig = TestRig::start(|options| options.slots = 2);
         let ended = rig.send(&[TestOp::WaitPolitelyOn('a')], &["a"]);
         let other = JobId::new();
-        let goes_on = rig.send_task(
-            vec![crate::testing::reference(TestOp::WaitPolitelyOn('b'), None)],
-            &["b"],
-            |header| header.job = other,
-        );
-        eventually("both run", || rig.steps.ran().len() == 2).await;
+        let goes_on =
+            rig.send_task(vec![rig.step(&TestOp::WaitPolitelyOn('b'))], &["b"], |header| {
+                header.job = other
+            });
+        eventually("both run", || rig.operations.ran().len() == 2).await;
         rig.send_control(&Control::Cancel { leader: rig.leader, job: rig.job });
         rig.after_settled(1).await;
         let reason = NotRunReason::Cancelled;
         assert_eq!(rig.segments(ended)[0].outcome, Outcome::NotRun { reason });
-        rig.steps.open_gate();
+        rig.operations.open_gate();
         rig.after_settled(2).await;
         assert!(matches!(rig.segments(goes_on)[0].outcome, Outcome::Done { .. }));
         rig.assert_settled_once();

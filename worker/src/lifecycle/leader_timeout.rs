@@ -63,13 +63,13 @@ mod tests {
     }
 
     #[tokio::test(start_paused = true)]
-    async fn what_a_silent_leader_sent_goes_back_and_what_runs_goes_on() {
+    async fn waiting_tasks_of_a_timed_out_leader_are_returned_and_running_ones_continue() {
         let rig = TestRig::start(|options| options.slots = 2);
         let runs = rig.send(&[TestOp::WaitOn('a')], &["a"]);
-        at_once("it runs", || rig.steps.ran().len() == 1).await;
+        at_once("it runs", || rig.operations.ran().len() == 1).await;
         pass(Duration::from_secs(50)).await;
         rig.send(&[TestOp::WaitOn('a')], &["a"]);
-        at_once("it runs too", || rig.steps.ran().len() == 2).await;
+        at_once("it runs too", || rig.operations.ran().len() == 2).await;
         let waits = rig.send(&[TestOp::WaitOn('a')], &["a"]);
         pass(Duration::from_secs(5)).await;
         assert!(rig.returned(waits).is_none());
@@ -86,7 +86,7 @@ mod tests {
             live: vec![],
         });
         pass(Duration::from_secs(1)).await;
-        rig.steps.open_gate();
+        rig.operations.open_gate();
         at_once("a result", || rig.result_of(runs).is_some()).await;
         let heard = rig.send(&[TestOp::Append('x')], &["b"]);
         at_once("another", || rig.result_of(heard).is_some()).await;
@@ -94,32 +94,32 @@ mod tests {
     }
 
     #[tokio::test(start_paused = true)]
-    async fn what_runs_for_a_leader_that_is_gone_is_ended() {
+    async fn running_tasks_of_a_leader_that_is_gone_are_cancelled() {
         let rig = TestRig::start(|_| {});
         let number = rig.send(&[TestOp::WaitPolitelyOn('a')], &["a"]);
-        at_once("it runs", || rig.steps.ran().len() == 1).await;
+        at_once("it runs", || rig.operations.ran().len() == 1).await;
         pass(minutes(29)).await;
-        assert!(!rig.steps.is_cancelled());
+        assert!(!rig.operations.is_cancelled());
         pass(minutes(2)).await;
-        at_once("it is answered for", || rig.result_of(number).is_some()).await;
+        at_once("it is replied to", || rig.result_of(number).is_some()).await;
         let reason = NotRunReason::Cancelled;
         assert_eq!(rig.segments(number)[0].outcome, Outcome::NotRun { reason });
         rig.assert_settled_once();
     }
 
     #[tokio::test(start_paused = true)]
-    async fn silence_counts_only_while_somebody_could_be_heard() {
+    async fn the_leader_timeout_counts_only_time_in_which_leaders_could_be_heard() {
         let rig = TestRig::start(|_| {});
         let number = rig.send(&[TestOp::WaitPolitelyOn('a')], &["a"]);
-        at_once("it runs", || rig.steps.ran().len() == 1).await;
+        at_once("it runs", || rig.operations.ran().len() == 1).await;
         rig.broker.set_connected(false);
         pass(minutes(31)).await;
         rig.broker.set_connected(true);
-        // Suspended, and then going on.
+        // As if the process had been suspended.
         tokio::time::advance(minutes(60)).await;
         pass(minutes(29)).await;
-        assert!(!rig.steps.is_cancelled());
-        rig.steps.open_gate();
+        assert!(!rig.operations.is_cancelled());
+        rig.operations.open_gate();
         at_once("a result", || rig.result_of(number).is_some()).await;
     }
 }

@@ -2,13 +2,13 @@
 
 use std::{io, sync::Arc};
 
-use phalanx_core::broker::Broker;
+use phalanx_core::{broker::Broker, registry::Registry};
 use tokio::sync::mpsc;
 
 use crate::{
     WorkerOptions,
     executor::Executor,
-    intake::{Catalogue, Pipelines, PrefetchController, TaskIntake},
+    intake::{Pipelines, PrefetchController, TaskIntake},
     leaders::Leaders,
     process_kind::ProcessKind,
     reply::{OutgoingReply, ReplySender},
@@ -33,7 +33,7 @@ impl Parts {
     pub(crate) fn new(
         broker: Arc<dyn Broker>,
         options: WorkerOptions,
-        catalogue: Box<dyn Catalogue>,
+        registry: &'static Registry,
         process: ProcessKind,
     ) -> io::Result<(Self, mpsc::UnboundedReceiver<OutgoingReply>)> {
         // What the consumers of all pools may hold, twice because some brokers count from zero when
@@ -44,7 +44,7 @@ impl Parts {
         let leaders = Arc::new(Leaders::default());
         let (replies, outgoing) = ReplySender::new(shared.worker());
         let executor = Executor::start(&shared, &leaders, max_queued)?;
-        let pipelines = Pipelines::new(catalogue);
+        let pipelines = Pipelines::new(registry);
         let intake = Arc::new(TaskIntake::new(&shared, &leaders, &replies, &executor, pipelines));
         Ok((Self { shared, leaders, replies, executor, intake }, outgoing))
     }

@@ -103,7 +103,7 @@ mod tests {
     };
 
     use super::*;
-    use crate::testing::{TestOp, TestRig, at_once, eventually, reference};
+    use crate::testing::{TestOp, TestRig, at_once, eventually};
 
     const TIMEOUT: Option<Duration> = Some(Duration::from_millis(50));
 
@@ -119,9 +119,9 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn a_thread_past_its_timeout_is_given_up_and_what_it_did_is_kept() {
+    async fn a_thread_past_its_timeout_is_abandoned_and_its_outcomes_are_kept() {
         let rig = TestRig::start(|options| options.slots = 2);
-        let steps = vec![reference(TestOp::WaitOn('c'), TIMEOUT)];
+        let steps = vec![rig.operations.step(&TestOp::WaitOn('c'), TIMEOUT)];
         let number = rig.send_task(steps, &["a", "c", "b", "d"], |_| {});
         rig.after_settled(1).await;
         assert_eq!(shape(&rig.segments(number)), [(1, "done"), (2, "timeout"), (4, "not run")]);
@@ -130,28 +130,32 @@ mod tests {
             rig.send(&[TestOp::Append('x')], &["a"]);
         }
         rig.after_settled(5).await;
-        // It comes back at last, and nobody listens.
-        rig.steps.open_gate();
+        // The abandoned thread returns at last, and does not reply.
+        rig.operations.open_gate();
         rig.send(&[TestOp::Append('x')], &["a"]);
         assert_eq!(rig.after_settled(6).await.len(), 6);
-        assert!(!rig.steps.ran().contains(&"d".to_owned()), "its batch is not run on");
+        assert!(
+            !rig.operations.ran().contains(&"d".to_owned()),
+            "the rest of its batch does not run"
+        );
         rig.assert_settled_once();
     }
 
     #[tokio::test(start_paused = true)]
-    async fn an_operation_that_ends_when_it_is_told_to_costs_no_thread() {
+    async fn an_operation_that_returns_when_cancelled_costs_no_thread() {
         let rig = TestRig::start(|_| {});
-        let steps = vec![reference(TestOp::WaitPolitelyOn('c'), Some(Duration::from_secs(9)))];
+        let steps =
+            vec![rig.operations.step(&TestOp::WaitPolitelyOn('c'), Some(Duration::from_secs(9)))];
         let number = rig.send_task(steps, &["a", "c", "b"], |_| {});
-        at_once("it runs", || rig.steps.ran().len() == 2).await;
-        while !rig.steps.is_cancelled() {
+        at_once("it runs", || rig.operations.ran().len() == 2).await;
+        while !rig.operations.is_cancelled() {
             tokio::time::advance(LONGEST_CHECK_INTERVAL).await;
             for _ in 0..10 {
                 tokio::task::yield_now().await;
             }
         }
-        // However long the thread takes to notice: for the watchdog it is no time.
-        at_once("it is answered", || rig.broker.settled().len() == 1).await;
+        // For the watchdog no time passes until the thread notices the cancellation.
+        at_once("it is replied to", || rig.broker.settled().len() == 1).await;
         assert_eq!(shape(&rig.segments(number)), [(1, "done"), (2, "timeout"), (3, "not run")]);
         rig.send(&[TestOp::Append('x')], &["a"]);
         at_once("the slot works", || rig.broker.settled().len() == 2).await;
@@ -159,10 +163,12 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn a_blocking_step_of_an_asynchronous_stage_is_watched_too() {
+    async fn a_blocking_step_of_an_asynchronous_stage_is_timed_too() {
         let rig = TestRig::start(|options| options.slots = 2);
-        let steps =
-            vec![reference(TestOp::AppendSoon('x'), None), reference(TestOp::WaitOn('c'), TIMEOUT)];
+        let steps = vec![
+            rig.step(&TestOp::AppendAsync('x')),
+            rig.operations.step(&TestOp::WaitOn('c'), TIMEOUT),
+        ];
         let number = rig.send_task(steps, &["c"], |_| {});
         rig.after_settled(1).await;
         assert_eq!(shape(&rig.segments(number)), [(1, "timeout")]);
@@ -174,23 +180,23 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn elements_that_each_keep_to_the_timeout_may_take_longer_together() {
+    async fn the_timeout_applies_to_each_element_not_to_their_sum() {
         let rig = TestRig::start(|_| {});
-        let steps = vec![reference(TestOp::Nap(20), TIMEOUT)];
+        let steps = vec![rig.operations.step(&TestOp::Nap(20), TIMEOUT)];
         let number = rig.send_task(steps, &["a"; 8], |_| {});
         rig.after_settled(1).await;
         assert_eq!(shape(&rig.segments(number)), [(8, "done")]);
     }
 
     #[tokio::test]
-    async fn after_as_many_threads_as_slots_the_worker_drains_and_says_why() {
+    async fn a_worker_that_has_abandoned_one_thread_per_slot_drains_with_that_reason() {
         let rig = TestRig::start(|options| options.slots = 2);
         for _ in 0..2 {
-            rig.send_task(vec![reference(TestOp::WaitOn('c'), TIMEOUT)], &["c"], |_| {});
+            rig.send_task(vec![rig.operations.step(&TestOp::WaitOn('c'), TIMEOUT)], &["c"], |_| {});
         }
         let exit = rig.worker.finished().await;
         assert!(matches!(exit, Exit::Abandoned { threads: 2 }), "{exit:?}");
-        eventually("both are answered", || rig.replies().len() == 2).await;
+        eventually("both are replied to", || rig.replies().len() == 2).await;
         rig.assert_settled_once();
     }
 }

@@ -84,7 +84,8 @@ impl ReplySender {
         self.unpublished.is_empty()
     }
 
-    /// Resolves when no reply is owed any more; call it when no more deliveries arrive. Cancel-safe.
+    /// Resolves when no reply is owed any more; call it when no more deliveries arrive.
+    /// Cancel-safe.
     pub(crate) async fn all_published(&self) {
         self.unpublished.close();
         self.unpublished.wait().await;

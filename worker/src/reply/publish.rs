@@ -124,11 +124,11 @@ mod tests {
     };
 
     #[tokio::test]
-    async fn a_delivery_is_acked_after_its_answer_was_confirmed_and_not_before() {
+    async fn a_delivery_is_acked_after_its_reply_was_confirmed_and_not_before() {
         let rig = TestRig::start(|_| {});
         rig.broker.hold_confirms(true);
         rig.send(&[TestOp::Append('x')], &["a"]);
-        eventually("the task ran", || rig.steps.ran().len() == 1).await;
+        eventually("the task ran", || rig.operations.ran().len() == 1).await;
         assert!(rig.broker.settled().is_empty());
         rig.broker.hold_confirms(false);
         rig.after_settled(1).await;
@@ -137,30 +137,30 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn an_answer_that_was_lost_is_published_again_and_the_task_is_not_run_again() {
+    async fn a_lost_reply_is_published_again_and_the_task_is_not_run_again() {
         let rig = TestRig::start(|_| {});
         rig.broker.refuse_next(PublishError::Lost);
         rig.broker.refuse_next(PublishError::Nacked { reason: "full".to_owned() });
         rig.send(&[TestOp::Append('x')], &["a"]);
-        let said = rig.after_settled(1).await;
-        assert_eq!((said.len(), rig.steps.ran().len()), (1, 1));
+        let replies = rig.after_settled(1).await;
+        assert_eq!((replies.len(), rig.operations.ran().len()), (1, 1));
         rig.assert_settled_once();
     }
 
     #[tokio::test]
-    async fn an_answer_waits_for_a_broker_that_is_away() {
+    async fn a_reply_waits_until_the_broker_is_connected() {
         let rig = TestRig::start(|_| {});
         rig.broker.refuse_next(PublishError::Lost);
         rig.broker.set_connected(false);
         rig.send(&[TestOp::Append('x')], &["a"]);
-        eventually("the task ran", || rig.steps.ran().len() == 1).await;
+        eventually("the task ran", || rig.operations.ran().len() == 1).await;
         rig.broker.set_connected(true);
         assert_eq!(rig.after_settled(1).await.len(), 1);
         rig.assert_settled_once();
     }
 
     #[tokio::test]
-    async fn a_worker_that_may_not_answer_ends_and_says_why() {
+    async fn a_worker_whose_replies_are_denied_drains_with_that_reason() {
         let rig = TestRig::start(|_| {});
         let reason = "no write access".to_owned();
         rig.broker.refuse_next(PublishError::Refused { reason });

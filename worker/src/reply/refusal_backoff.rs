@@ -83,7 +83,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn pauses_double_up_to_thirty_seconds_and_start_anew_after_a_success() {
+    fn pauses_double_up_to_thirty_seconds_and_restart_after_a_success() {
         let backoff = RefusalBackoff::default();
         let mut pauses = Vec::new();
         for _ in 0..7 {

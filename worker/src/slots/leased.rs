@@ -105,7 +105,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn relief_comes_when_a_slot_does_and_not_where_none_was_missed() {
+    fn relief_comes_when_a_slot_is_free_again_and_only_if_all_were_leased() {
         let leased = LeasedSlots::new(1, 4);
         assert!(leased.relieved().now_or_never().is_none(), "nothing is missed");
         let slot = leased.lease(SlotKind::Blocking, 1);

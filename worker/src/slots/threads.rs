@@ -149,7 +149,8 @@ impl SlotThread {
             let (Queued::Task(_, task) | Queued::Step(task)) = work;
             let _ = catch_unwind(AssertUnwindSafe(|| task(&self)));
             // Pairs with the swap in `abandon`. The work has left its execution under the
-            // execution's slot lock, and `abandon` is called under the same lock: the flag is final.
+            // execution's slot lock, and `abandon` is called under the same lock: the flag is
+            // final.
             if self.abandoned.load(Ordering::Acquire) {
                 return;
             }

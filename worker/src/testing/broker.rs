@@ -1,4 +1,4 @@
-//! A broker whose every answer is the test's.
+//! A broker double with a script: confirm, hold confirms, refuse, lose, redeliver, reconnect.
 
 use std::{
     collections::VecDeque,
@@ -16,7 +16,8 @@ use phalanx_core::broker::{
 };
 use tokio::sync::{Notify, watch};
 
-/// A broker whose every answer is the test's.
+/// A broker double. By default it confirms every message and delivers every task once; the test
+/// scripts everything else.
 #[derive(Debug, Clone)]
 pub(crate) struct TestBroker {
     inner: Arc<Inner>,
@@ -35,19 +36,21 @@ struct Inner {
 struct State {
     tasks: VecDeque<(Message, bool)>,
     control: VecDeque<Message>,
-    /// What was published and confirmed, in order.
+    /// Confirmed messages, in order.
     published: Vec<(Address, Message)>,
-    /// Deliveries as they were settled.
+    /// Settled deliveries of tasks, in order.
     settled: Vec<(u64, Settle)>,
-    /// Answers to the next publishes on the reply exchange; then they succeed.
+    /// The errors of the next publishes on the reply exchange; later ones are confirmed.
     refusals: VecDeque<PublishError>,
-    /// Publishes on the reply exchange wait while this is so.
-    holding: bool,
-    /// How many of them do.
+    /// Whether publishes on the reply exchange wait for their confirms.
+    holds_confirms: bool,
+    /// Publishes on the reply exchange that wait.
     waiting: usize,
+    /// Publishes on the reply exchange that have failed.
     refused: usize,
-    /// Prefetches asked for on task queues, in order.
+    /// The prefetches of consumers of task queues, in order.
     prefetches: Vec<u16>,
+    /// Consumers of task queues.
     consumers: usize,
     log: Vec<&'static str>,
     closed: bool,
@@ -69,6 +72,7 @@ impl TestBroker {
         }
     }
 
+    /// Puts a task into the queue; one that is `redelivered` is flagged so.
     pub(crate) fn send_task(&self, message: Message, redelivered: bool) {
         self.change(|state| state.tasks.push_back((message, redelivered)));
     }
@@ -77,16 +81,18 @@ impl TestBroker {
         self.change(|state| state.control.push_back(message));
     }
 
+    /// Makes the next publish on the reply exchange fail.
     pub(crate) fn refuse_next(&self, error: PublishError) {
         self.change(|state| state.refusals.push_back(error));
     }
 
-    pub(crate) fn hold_confirms(&self, holding: bool) {
-        self.change(|state| state.holding = holding);
+    /// Holds the confirms of the reply exchange, or releases them.
+    pub(crate) fn hold_confirms(&self, hold: bool) {
+        self.change(|state| state.holds_confirms = hold);
     }
 
-    /// Breaks the connection, and makes a new one at once.
-    pub(crate) fn interrupt(&self) {
+    /// Loses the connection, and connects again at once.
+    pub(crate) fn reconnect(&self) {
         self.inner.health.send_modify(|health| health.generation += 1);
         self.inner.changed.notify_waiters();
     }
@@ -95,62 +101,65 @@ impl TestBroker {
         self.inner.health.send_modify(|health| health.connected = connected);
     }
 
-    /// What was published on `exchange`.
+    /// The messages that were published on `exchange`, in order.
     pub(crate) fn published(&self, exchange: Exchange) -> Vec<Message> {
-        self.look(|state| {
+        self.inspect(|state| {
             let on = state.published.iter().filter(|(address, _)| address.exchange == exchange);
             on.map(|(_, message)| message.clone()).collect()
         })
     }
 
-    /// How many answers wait to be taken.
+    /// Replies and leases that wait for their confirms.
     pub(crate) fn waiting(&self) -> usize {
-        self.look(|state| state.waiting)
+        self.inspect(|state| state.waiting)
     }
 
-    /// How many answers were not taken.
+    /// Replies and leases that were refused.
     pub(crate) fn refused(&self) -> usize {
-        self.look(|state| state.refused)
+        self.inspect(|state| state.refused)
     }
 
     pub(crate) fn settled(&self) -> Vec<(u64, Settle)> {
-        self.look(|state| state.settled.clone())
+        self.inspect(|state| state.settled.clone())
     }
 
-    /// How many deliveries were handed out.
+    /// Tasks that were delivered.
     pub(crate) fn delivered(&self) -> u64 {
         self.inner.next_tag.load(Ordering::SeqCst) - 1
     }
 
     pub(crate) fn prefetches(&self) -> Vec<u16> {
-        self.look(|state| state.prefetches.clone())
+        self.inspect(|state| state.prefetches.clone())
     }
 
     pub(crate) fn consumers(&self) -> usize {
-        self.look(|state| state.consumers)
+        self.inspect(|state| state.consumers)
     }
 
-    /// What happened to answers and deliveries, in order: `confirm` or `settle`.
+    /// The order of `confirm`s of replies and `settle`s of deliveries.
     pub(crate) fn log(&self) -> Vec<&'static str> {
-        self.look(|state| state.log.clone())
+        self.inspect(|state| state.log.clone())
     }
 
-    fn look<R>(&self, look: impl FnOnce(&State) -> R) -> R {
-        look(&self.inner.state.lock().expect("no panic holds it"))
+    fn inspect<R>(&self, inspect: impl FnOnce(&State) -> R) -> R {
+        inspect(&self.inner.state.lock().expect("no panic poisons it"))
     }
 
     fn change<R>(&self, change: impl FnOnce(&mut State) -> R) -> R {
-        let result = change(&mut self.inner.state.lock().expect("no panic holds it"));
+        let result = change(&mut self.inner.state.lock().expect("no panic poisons it"));
         self.inner.changed.notify_waiters();
         result
     }
 
-    async fn when<R>(&self, mut look: impl FnMut(&mut State) -> Option<R>) -> R {
+    /// Waits until `attempt` returns a value.
+    async fn when<R>(&self, mut attempt: impl FnMut(&mut State) -> Option<R>) -> R {
         loop {
             let changed = self.inner.changed.notified();
             tokio::pin!(changed);
             changed.as_mut().enable();
-            if let Some(result) = look(&mut self.inner.state.lock().expect("no panic holds it")) {
+            if let Some(result) =
+                attempt(&mut self.inner.state.lock().expect("no panic poisons it"))
+            {
                 return result;
             }
             changed.await;
@@ -158,23 +167,23 @@ impl TestBroker {
     }
 }
 
-/// Waits until `condition` holds; for conditions that threads outside of tokio bring about.
+/// Waits until `condition` holds, which threads outside of tokio may bring about.
 pub(crate) async fn eventually(what: &str, condition: impl Fn() -> bool) {
-    let looking = async {
+    let polling = async {
         while !condition() {
             tokio::time::sleep(Duration::from_millis(1)).await;
         }
     };
-    let patience = tokio::time::timeout(Duration::from_secs(30), looking);
-    assert!(patience.await.is_ok(), "never came about: {what}");
+    let polled = tokio::time::timeout(Duration::from_secs(30), polling);
+    assert!(polled.await.is_ok(), "timed out waiting for: {what}");
 }
 
-/// Waits until `condition` holds, and lets no time pass meanwhile where the test's clock is paused:
-/// it moves on when there is nothing to do, and here there always is.
+/// Waits until `condition` holds, without letting time pass if the clock of the test is paused: a
+/// paused clock advances only when the runtime is idle, and this keeps it busy.
 pub(crate) async fn at_once(what: &str, condition: impl Fn() -> bool) {
     let began = std::time::Instant::now();
     while !condition() {
-        assert!(began.elapsed() < Duration::from_secs(30), "never came about: {what}");
+        assert!(began.elapsed() < Duration::from_secs(30), "timed out waiting for: {what}");
         tokio::task::yield_now().await;
     }
 }
@@ -190,16 +199,16 @@ impl Broker for TestBroker {
     }
 
     async fn publish(&self, address: &Address, message: Message) -> Result<(), PublishError> {
-        let is_answer = address.exchange == Exchange::Reply;
-        self.change(|state| state.waiting += usize::from(is_answer));
-        self.when(|state| (!is_answer || !state.holding).then_some(())).await;
+        let is_reply = address.exchange == Exchange::Reply;
+        self.change(|state| state.waiting += usize::from(is_reply));
+        self.when(|state| (!is_reply || !state.holds_confirms).then_some(())).await;
         self.change(|state| {
-            state.waiting -= usize::from(is_answer);
-            if is_answer && let Some(error) = state.refusals.pop_front() {
+            state.waiting -= usize::from(is_reply);
+            if is_reply && let Some(error) = state.refusals.pop_front() {
                 state.refused += 1;
                 return Err(error);
             }
-            if is_answer {
+            if is_reply {
                 state.log.push("confirm");
             }
             state.published.push((address.clone(), message));
@@ -230,7 +239,14 @@ impl Broker for TestBroker {
         let (broker, prefetch) = (self.clone(), usize::from(prefetch));
         let generation = self.inner.health.borrow().generation;
         let held = Arc::default();
-        Ok(Box::new(TestConsumer { broker, is_task, prefetch, held, generation, over: false }))
+        Ok(Box::new(TestConsumer {
+            broker,
+            is_task,
+            prefetch,
+            held,
+            generation,
+            is_cancelled: false,
+        }))
     }
 
     async fn delete(&self, _: &QueueSpec) -> Result<(), BrokerError> {
@@ -253,7 +269,7 @@ struct TestConsumer {
     prefetch: usize,
     held: Arc<AtomicU64>,
     generation: u64,
-    over: bool,
+    is_cancelled: bool,
 }
 
 struct TestSettler {
@@ -276,7 +292,7 @@ impl Settler for TestSettler {
 
 impl TestConsumer {
     fn take(&mut self, state: &mut State) -> Option<Option<Consumption>> {
-        if self.over || state.closed {
+        if self.is_cancelled || state.closed {
             return Some(None);
         }
         let generation = self.broker.inner.health.borrow().generation;
@@ -311,7 +327,7 @@ impl Consumer for TestConsumer {
 
     fn try_next(&mut self) -> Option<Consumption> {
         let broker = self.broker.clone();
-        let mut state = broker.inner.state.lock().expect("no panic holds it");
+        let mut state = broker.inner.state.lock().expect("no panic poisons it");
         self.take(&mut state).flatten()
     }
 
@@ -321,7 +337,7 @@ impl Consumer for TestConsumer {
     }
 
     async fn cancel(&mut self) {
-        self.over = true;
+        self.is_cancelled = true;
         let is_task = self.is_task;
         self.broker.change(|state| state.consumers -= usize::from(is_task));
     }

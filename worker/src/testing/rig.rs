@@ -1,4 +1,4 @@
-//! A worker between a test broker and test steps.
+//! A worker between a broker double and test operations.
 
 use std::{
     collections::HashSet,
@@ -21,20 +21,20 @@ use phalanx_core::{
     },
 };
 
-use super::{Steps, TestBroker, TestOp, eventually, reference};
-use crate::{Worker, WorkerOptions, process_kind::ProcessKind};
+use super::{TestBroker, TestOp, TestOperations, eventually};
+use crate::{Worker, WorkerOptions};
 
-/// A worker between a test broker and test steps, and the leader whose tasks it gets.
+/// A worker between a broker double and test operations, and the identity of its only leader.
 pub(crate) struct TestRig {
     pub(crate) broker: TestBroker,
-    pub(crate) steps: Steps,
+    pub(crate) operations: TestOperations,
     pub(crate) worker: Worker,
     pub(crate) leader: LeaderId,
     pub(crate) job: JobId,
     sent: AtomicU64,
 }
 
-/// An answer, decoded.
+/// A decoded reply.
 #[derive(Debug)]
 pub(crate) enum SentReply {
     Result(ResultMessage),
@@ -44,36 +44,33 @@ pub(crate) enum SentReply {
 }
 
 impl TestRig {
-    /// A worker of one slot that takes tasks at once, but for what `change` changes.
+    /// A worker with one slot that accepts tasks at once, unless `change` sets other options.
     pub(crate) fn start(change: impl FnOnce(&mut WorkerOptions)) -> Self {
-        let (broker, steps) = (TestBroker::new(), Steps::default());
+        let broker = TestBroker::new();
         let mut options =
             WorkerOptions { slots: 1, listen: Duration::ZERO, ..WorkerOptions::default() };
         change(&mut options);
-        let carried = Arc::new(broker.clone());
-        let worker =
-            Worker::start_with(carried, options, Box::new(steps.clone()), ProcessKind::Worker);
-        Self::with(broker, steps, worker)
+        Self {
+            worker: Worker::start(Arc::new(broker.clone()), options),
+            broker,
+            operations: TestOperations::new(),
+            leader: LeaderId::new(),
+            job: JobId::new(),
+            sent: AtomicU64::new(0),
+        }
     }
 
-    /// A worker of the operations that are registered in this program.
-    pub(crate) fn of_registered() -> Self {
-        let broker = TestBroker::new();
-        let options = WorkerOptions { listen: Duration::ZERO, ..WorkerOptions::default() };
-        let worker = Worker::start(Arc::new(broker.clone()), options);
-        Self::with(broker, Steps::default(), worker)
+    /// A step without a timeout.
+    pub(crate) fn step(&self, op: &TestOp) -> StepReference {
+        self.operations.step(op, None)
     }
 
-    fn with(broker: TestBroker, steps: Steps, worker: Worker) -> Self {
-        let (leader, job) = (LeaderId::new(), JobId::new());
-        Self { broker, steps, worker, leader, job, sent: AtomicU64::new(0) }
-    }
-
+    /// Sends a task whose steps have no timeout.
     pub(crate) fn send(&self, ops: &[TestOp], inputs: &[&str]) -> TaskNumber {
-        let steps = ops.iter().map(|op| reference(op.clone(), None)).collect();
-        self.send_task(steps, inputs, |_| {})
+        self.send_task(self.operations.steps(ops), inputs, |_| {})
     }
 
+    /// Sends a task whose header `change` changes.
     pub(crate) fn send_task(
         &self,
         steps: Vec<StepReference>,
@@ -85,7 +82,7 @@ impl TestRig {
         number
     }
 
-    /// A task that has not been sent.
+    /// A task that is not sent.
     pub(crate) fn message(
         &self,
         steps: Vec<StepReference>,
@@ -129,7 +126,7 @@ impl TestRig {
         self.broker.send_control(Message { properties, body: control.encode().unwrap() });
     }
 
-    /// What was answered so far.
+    /// The replies so far.
     pub(crate) fn replies(&self) -> Vec<SentReply> {
         let decode = |message: Message| match message.properties.kind {
             Some(MessageKind::Result) => {
@@ -142,16 +139,16 @@ impl TestRig {
         self.broker.published(Exchange::Reply).into_iter().map(decode).collect()
     }
 
-    /// Waits until `settled` deliveries have been settled, and gives what was answered.
+    /// Waits until `settled` deliveries have been settled, and returns the replies so far.
     pub(crate) async fn after_settled(&self, settled: usize) -> Vec<SentReply> {
-        let what = format!("{settled} settled deliveries");
+        let what = format!("{settled} deliveries are settled");
         eventually(&what, || self.broker.settled().len() >= settled).await;
         self.replies()
     }
 
     /// The leases so far.
     pub(crate) fn leases(&self) -> Vec<Lease> {
-        let lease = |said| if let SentReply::Lease(lease) = said { Some(lease) } else { None };
+        let lease = |reply| if let SentReply::Lease(lease) = reply { Some(lease) } else { None };
         self.replies().into_iter().filter_map(lease).collect()
     }
 
@@ -166,9 +163,9 @@ impl TestRig {
         self.result_of(number).expect("a result")
     }
 
-    /// The segments of the result of task `number`, when there is one.
+    /// The segments of the result of task `number`, if there is one.
     pub(crate) fn result_of(&self, number: TaskNumber) -> Option<Vec<Segment>> {
-        let of = |said: SentReply| match said {
+        let of = |reply: SentReply| match reply {
             SentReply::Result(result) if result.header.copy.task == number => {
                 Some(result.header.segments)
             }
@@ -182,9 +179,9 @@ impl TestRig {
         self.returned(number).expect("a return")
     }
 
-    /// Why task `number` was returned, when it was.
+    /// Why task `number` was returned, if it was.
     pub(crate) fn returned(&self, number: TaskNumber) -> Option<ReturnReason> {
-        let of = |said: SentReply| match said {
+        let of = |reply: SentReply| match reply {
             SentReply::Return(returned)
                 if returned.copy.is_some_and(|copy| copy.task == number) =>
             {
@@ -195,7 +192,7 @@ impl TestRig {
         self.replies().into_iter().find_map(of)
     }
 
-    /// Asserts that each delivery was settled once, and none before its answer was confirmed.
+    /// Asserts that each settled delivery was settled once, and that none was requeued.
     pub(crate) fn assert_settled_once(&self) {
         let settled = self.broker.settled();
         let tags: HashSet<u64> = settled.iter().map(|(tag, _)| *tag).collect();

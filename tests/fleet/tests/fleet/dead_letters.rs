@@ -250,13 +250,13 @@ async fn dead_letters_outlive_their_leader_and_the_command_line_manages_them() {
     let (code, text, stderr) = command(&fleet, &["replay", id]).await;
     assert_eq!(code, 0, "{stderr}");
     assert!(text.contains("1 outputs"), "{text}");
-    let (code, _, stderr) = command(&fleet, &["drop", id]).await;
+    let (code, _, stderr) = command(&fleet, &["delete", id]).await;
     assert_eq!(code, 7, "{stderr}");
-    let (code, text, _) = command(&fleet, &["drop", "--all"]).await;
-    assert_eq!((code, &text[..]), (0, "0 dropped\n"));
+    let (code, text, _) = command(&fleet, &["delete", "--all"]).await;
+    assert_eq!((code, &text[..]), (0, "0 deleted\n"));
     let (code, text, _) = command(&fleet, &["list", "--pool", "other"]).await;
     assert_eq!((code, &text[..]), (0, "pool `other` has no dead letters\n"));
-    for wrong in [&["drop"][..], &["show", "7"], &["list", "--limit", "0"]] {
+    for wrong in [&["delete"][..], &["show", "7"], &["list", "--limit", "0"]] {
         assert_eq!(command(&fleet, wrong).await.0, 2, "{wrong:?}");
     }
     fleet.end(workers).await;

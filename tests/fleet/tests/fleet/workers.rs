@@ -232,7 +232,7 @@ async fn a_worker_whose_threads_all_hang_exits_and_its_elements_fail() {
     }
     let (code, stderr) = workers[0].exit().await;
     assert_eq!(code, 4, "{stderr}");
-    assert!(stderr.contains("gave up 2 of its threads"), "{stderr}");
+    assert!(stderr.contains("abandoned 2 threads"), "{stderr}");
     workers.push(fleet.worker(&[]));
     assert_usable(&runtime).await;
     runtime.close().await;

@@ -1,6 +1,6 @@
-//! Looks at the elements that failed for good, runs them again and drops them.
+//! `dead-letters`: lists, shows, replays and deletes elements that failed permanently.
 
-mod show;
+mod details;
 mod table;
 
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
@@ -14,84 +14,84 @@ use phalanx_core::{
     leader::Runtime,
 };
 
-use super::{causes::with_causes, code::Code, duration};
+use super::{duration, error_chain::with_causes, exit_code::Code};
 
 const HELP: &str = "\
 Exit codes:
   0  done
-  1  the broker is out of reach, or does not let this user read the letters
-  2  the command line is wrong
-  3  the operations of the program cannot be used (two of one name)
-  7  there is no such letter
-  8  the element could not be run again, or failed again: its letter stays";
+  1  cannot connect to the broker, or the broker denies access to the dead letters
+  2  invalid command line
+  3  the program's operations cannot be registered (for example, two have the same name)
+  7  no such dead letter
+  8  the element cannot be replayed, or failed again; its dead letter was kept";
 
 /// What to do with dead letters.
 #[derive(Clone, Args)]
 #[command(after_help = HELP)]
 pub(super) struct Arguments {
-    /// The pool whose workers ran the elements
+    /// Pool whose workers ran the elements
     #[arg(long, global = true, default_value = Pool::DEFAULT)]
     pool: Pool,
 
     #[command(subcommand)]
-    order: Order,
+    action: Action,
 }
 
 #[derive(Clone, Subcommand)]
-enum Order {
-    /// List them, the oldest first
+enum Action {
+    /// List dead letters, oldest first
     List {
-        /// How many at most
+        /// List at most this many
         #[arg(long, default_value = "100", value_parser = clap::value_parser!(u16).range(1..))]
         limit: u16,
     },
-    /// Show all that is known of one, and the head of its element
+    /// Show all details of a dead letter, and the first bytes of its element
     Show {
-        /// Its identity, as listed
+        /// ID, as listed
         id: DeadLetterId,
     },
-    /// Run what is left of its stage on the element again, and drop it if that succeeds
+    /// Run the rest of its stage on the element again, and delete the dead letter on success
     Replay {
-        /// Its identity, as listed
+        /// ID, as listed
         id: DeadLetterId,
 
-        /// Give up when nothing moves for so long
+        /// Give up after this long without progress
         #[arg(long, default_value = "5m", value_parser = duration::parse)]
         patience: Duration,
     },
-    /// Remove one, or all
-    Drop {
-        /// Its identity, as listed
+    /// Delete one dead letter, or all
+    Delete {
+        /// ID, as listed
         #[arg(required_unless_present = "all", conflicts_with = "all")]
         id: Option<DeadLetterId>,
 
-        /// All that are there
+        /// Delete all dead letters of the pool
         #[arg(long)]
         all: bool,
     },
 }
 
-/// Does what is ordered: what was asked for goes to `print`, what is wrong to `say`.
+/// Runs the subcommand. Results go to `print`, errors to `log`.
 pub(super) async fn run(
     arguments: Arguments,
     url: &str,
     namespace: &str,
-    say: impl Fn(&str),
+    log: impl Fn(&str),
     print: impl Fn(&str),
 ) -> Code {
     if url.starts_with("memory:") {
-        say("error: the dead letters of memory:// live in the leader's process: set \
+        log("error: the dead letters of memory:// live in the leader's process; set \
              PHALANX_URL=amqp://… (or --url)");
         return Code::Usage;
     }
     let mut builder = Runtime::builder().url(url).namespace(namespace);
-    if let Order::Replay { patience, .. } = arguments.order {
+    if let Action::Replay { patience, .. } = arguments.action {
         builder = builder.patience(patience);
     }
     let runtime = match builder.connect().await {
         Ok(runtime) => runtime,
         Err(error) => {
-            say(&format!("error: {}", with_causes(&error)));
+            log(&format!("error: {}", with_causes(&error)));
             return match error {
                 Error::Connect(ConnectError::Url { .. } | ConnectError::Scheme { .. }) => {
                     Code::Usage
@@ -101,49 +101,51 @@ pub(super) async fn run(
             };
         }
     };
-    let letters = runtime.dead_letters(&arguments.pool);
-    let done = obey(&letters, arguments.order, print).await;
-    drop(letters);
+    let dead_letters = runtime.dead_letters(&arguments.pool);
+    let done = perform(&dead_letters, arguments.action, print).await;
+    drop(dead_letters);
     runtime.close().await;
     match done {
-        Ok(()) => Code::Drained,
+        Ok(()) => Code::Success,
         Err(error) => {
-            say(&format!("error: {}", with_causes(&error)));
+            log(&format!("error: {}", with_causes(&error)));
             match error {
-                DeadLetterError::Missing { .. } => Code::MissingLetter,
+                DeadLetterError::Missing { .. } => Code::NoSuchDeadLetter,
                 DeadLetterError::Broker { .. } => Code::Broker,
-                _ => Code::LetterStays,
+                _ => Code::DeadLetterKept,
             }
         }
     }
 }
 
-async fn obey(
-    letters: &DeadLetters,
-    order: Order,
+async fn perform(
+    dead_letters: &DeadLetters,
+    action: Action,
     print: impl Fn(&str),
 ) -> Result<(), DeadLetterError> {
-    match order {
-        Order::List { limit } => {
-            let entries = letters.list(limit).await?;
+    match action {
+        Action::List { limit } => {
+            let entries = dead_letters.list(limit).await?;
             print(&table::table(&entries, now_ms()));
             if entries.is_empty() {
-                print(&format!("pool `{}` has no dead letters\n", letters.pool()));
+                print(&format!("pool `{}` has no dead letters\n", dead_letters.pool()));
             } else if entries.len() == usize::from(limit) {
-                print(&format!("(the first {limit}; --limit shows more)\n"));
+                print(&format!("(the first {limit}; raise --limit to list more)\n"));
             }
         }
-        Order::Show { id } => print(&show::show(&letters.show(id).await?, now_ms())),
-        Order::Replay { id, .. } => {
-            let outputs = letters.replay(id).await?;
-            print(&format!("{id}: run to its end, {outputs} outputs; dropped\n"));
+        Action::Show { id } => {
+            print(&details::details(&dead_letters.show(id).await?, now_ms()));
         }
-        Order::Drop { id: Some(id), .. } => {
-            letters.delete(id).await?;
-            print(&format!("{id}: dropped\n"));
+        Action::Replay { id, .. } => {
+            let outputs = dead_letters.replay(id).await?;
+            print(&format!("{id}: replayed, {outputs} outputs; deleted\n"));
         }
-        Order::Drop { id: None, .. } => {
-            print(&format!("{} dropped\n", letters.delete_all().await?));
+        Action::Delete { id: Some(id), .. } => {
+            dead_letters.delete(id).await?;
+            print(&format!("{id}: deleted\n"));
+        }
+        Action::Delete { id: None, .. } => {
+            print(&format!("{} deleted\n", dead_letters.delete_all().await?));
         }
     }
     Ok(())

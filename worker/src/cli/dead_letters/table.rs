@@ -1,18 +1,18 @@
-//! Dead letters as lines of a table.
+//! The table of dead letters.
 
 use phalanx_core::dead_letters::DeadLetterEntry;
 
-/// No cell is wider: an error may be a page.
-const WIDEST: usize = 60;
+/// The widest cell, in characters: an error may have pages.
+const MAX_CELL_WIDTH: usize = 60;
 
-const HEAD: [&str; 7] = ["ID", "AGE", "OPERATION", "INDEX", "TRIES", "BYTES", "ERROR"];
+const COLUMNS: [&str; 7] = ["ID", "AGE", "OPERATION", "INDEX", "TRIES", "BYTES", "ERROR"];
 
-/// A table of these entries; nothing where there are none.
+/// The entries as a table with a header; empty if there are none.
 pub(super) fn table(entries: &[DeadLetterEntry], now_ms: u64) -> String {
     if entries.is_empty() {
         return String::new();
     }
-    let rows: Vec<[String; 7]> = std::iter::once(HEAD.map(str::to_owned))
+    let rows: Vec<[String; 7]> = std::iter::once(COLUMNS.map(str::to_owned))
         .chain(entries.iter().map(|entry| cells(entry, now_ms)))
         .collect();
     let widths: [usize; 7] = std::array::from_fn(|column| {
@@ -22,11 +22,11 @@ pub(super) fn table(entries: &[DeadLetterEntry], now_ms: u64) -> String {
     for row in &rows {
         let mut line = String::new();
         for (column, cell) in row.iter().enumerate() {
-            let room = widths[column] - cell.chars().count();
-            // Numbers stand below one another.
+            let padding = widths[column] - cell.chars().count();
+            // Numbers are aligned to the right.
             let right = matches!(column, 1 | 3..=5);
-            let (before, behind) = if right { (room, 0) } else { (0, room) };
-            line += &format!("{:before$}{cell}{:behind$}  ", "", "");
+            let (before, after) = if right { (padding, 0) } else { (0, padding) };
+            line += &format!("{:before$}{cell}{:after$}  ", "", "");
         }
         text += line.trim_end();
         text.push('\n');
@@ -62,7 +62,7 @@ fn cells(entry: &DeadLetterEntry, now_ms: u64) -> [String; 7] {
     }
 }
 
-/// How long ago, in the largest unit.
+/// The time since `then_ms`, in its largest unit: `7s`, `2h`.
 pub(super) fn age(then_ms: u64, now_ms: u64) -> String {
     let seconds = now_ms.saturating_sub(then_ms) / 1_000;
     match seconds {
@@ -73,14 +73,18 @@ pub(super) fn age(then_ms: u64, now_ms: u64) -> String {
     }
 }
 
-/// The first line, not too wide, without what a terminal would obey.
+/// The first line, cut to the width of a cell, without control characters.
 fn one_line(text: &str) -> String {
     let line = text.lines().next().unwrap_or_default();
-    let printable = |c: char| if c.is_control() { '\u{fffd}' } else { c };
-    if line.chars().count() <= WIDEST && line.len() == text.len() {
+    if line.chars().count() <= MAX_CELL_WIDTH && line.len() == text.len() {
         return line.chars().map(printable).collect();
     }
-    line.chars().take(WIDEST - 1).map(printable).chain(['…']).collect()
+    line.chars().take(MAX_CELL_WIDTH - 1).map(printable).chain(['…']).collect()
+}
+
+/// Replaces control characters, which a terminal would interpret.
+pub(super) fn printable(c: char) -> char {
+    if c.is_control() { '\u{fffd}' } else { c }
 }
 
 #[cfg(test)]
@@ -118,7 +122,7 @@ mod tests {
     }
 
     #[test]
-    fn columns_stand_below_one_another_and_no_cell_breaks_its_line() {
+    fn columns_are_aligned_and_no_cell_breaks_its_line() {
         let entries = [
             letter(1, "ops::Fetch", "no luck"),
             letter(2, "ops::A", &format!("{}\nmore", "é\u{1b}".repeat(40))),

@@ -1,39 +1,39 @@
-//! What the exit codes of a worker mean.
+//! The exit codes of a worker.
 
 use std::process::ExitCode;
 
 use crate::Exit;
 
-/// What the exit codes of a worker mean. 2 is what clap uses for usage.
+/// The exit codes of a worker; [`HELP`] explains them. clap has taken 2.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 #[repr(u8)]
 pub(super) enum Code {
-    Drained = 0,
+    Success = 0,
     Broker = 1,
     Usage = 2,
     Registry = 3,
     Abandoned = 4,
     Stopped = 5,
     System = 6,
-    MissingLetter = 7,
-    LetterStays = 8,
+    NoSuchDeadLetter = 7,
+    DeadLetterKept = 8,
 }
 
-/// The same for `--help`.
+/// The section of `--help` about exit codes.
 pub(super) const HELP: &str = "\
 Exit codes:
-  0  drained: what it held was finished or given back
-  1  the broker is out of reach, or refuses what a worker needs
-  2  the command line is wrong
-  3  the operations of the program cannot be used (two of one name)
-  4  as many threads as slots were given up to operations that do not end
-  5  stopped by a second signal: what it held goes back to the broker
-  6  the system gives no threads, or no socket for --health";
+  0  drained: every task was finished or returned
+  1  cannot connect to the broker, or the broker denies what a worker needs
+  2  invalid command line
+  3  the program's operations cannot be registered (for example, two have the same name)
+  4  every slot's thread is stuck in an operation that does not return
+  5  stopped by a second signal; the broker requeues unfinished tasks
+  6  the operating system refused threads, signals, or the socket of --health";
 
 impl From<&Exit> for Code {
     fn from(exit: &Exit) -> Self {
         match exit {
-            Exit::Drained => Self::Drained,
+            Exit::Drained => Self::Success,
             Exit::Stopped => Self::Stopped,
             Exit::Abandoned { .. } => Self::Abandoned,
             Exit::Registry(_) => Self::Registry,

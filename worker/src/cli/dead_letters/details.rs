@@ -1,4 +1,4 @@
-//! All that is known of one dead letter.
+//! All details of one dead letter.
 
 use std::fmt::Write;
 
@@ -7,18 +7,19 @@ use phalanx_core::{
     wire::DeadLetterHeader,
 };
 
-use super::table::age;
+use super::table::{age, printable};
 
-/// How much of an element is shown.
-const HEAD: usize = 256;
-/// Bytes on a line.
-const LINE: usize = 16;
+/// How many bytes of an element are shown.
+const SHOWN_BYTES: usize = 256;
 
-/// All that is known, a line for each.
-pub(super) fn show(content: &DeadLetterContent, now_ms: u64) -> String {
+/// Bytes in one row of the dump.
+const ROW_BYTES: usize = 16;
+
+/// All details, one in a line, and the first bytes of the payload.
+pub(super) fn details(content: &DeadLetterContent, now_ms: u64) -> String {
     let mut text = String::new();
     match &content.entry {
-        DeadLetterEntry::Letter(header) => letter(&mut text, header, now_ms),
+        DeadLetterEntry::Letter(header) => element(&mut text, header, now_ms),
         DeadLetterEntry::Unreadable(letter) => unreadable(&mut text, letter),
         other => line(&mut text, "id", &other.id().to_string()),
     }
@@ -26,7 +27,7 @@ pub(super) fn show(content: &DeadLetterContent, now_ms: u64) -> String {
     text
 }
 
-fn letter(text: &mut String, header: &DeadLetterHeader, now_ms: u64) {
+fn element(text: &mut String, header: &DeadLetterHeader, now_ms: u64) {
     line(text, "id", &header.id.to_string());
     let written = format!("{} ago ({} ms)", age(header.written_ms, now_ms), header.written_ms);
     line(text, "written", &written);
@@ -43,7 +44,7 @@ fn letter(text: &mut String, header: &DeadLetterHeader, now_ms: u64) {
         &format!("{}, attempt {}", header.error.copy.task, header.error.copy.attempt),
     );
     line(text, "tries", &header.error.tries.to_string());
-    let worker = header.error.worker.map_or_else(|| "none known".to_owned(), |id| id.to_string());
+    let worker = header.error.worker.map_or_else(|| "unknown".to_owned(), |id| id.to_string());
     line(text, "worker", &worker);
     line(text, "leader", &header.leader.to_string());
     line(text, "pool", header.pool.as_str());
@@ -62,7 +63,7 @@ fn letter(text: &mut String, header: &DeadLetterHeader, now_ms: u64) {
         1 => String::new(),
         several => format!(", {several} values"),
     };
-    let kept = if header.left_out { ", too large to be kept" } else { "" };
+    let kept = if header.left_out { ", not kept (too large)" } else { "" };
     line(text, "payload", &format!("{} bytes{values}{kept}", header.size()));
 }
 
@@ -82,24 +83,23 @@ fn line(text: &mut String, title: &str, value: &str) {
     }
     for (at, part) in value.lines().enumerate() {
         let title = if at == 0 { title } else { "" };
-        let part: String =
-            part.chars().map(|c| if c.is_control() { '\u{fffd}' } else { c }).collect();
+        let part: String = part.chars().map(printable).collect();
         let _ = writeln!(text, "{title:<10} {part}");
     }
 }
 
-/// The first bytes, as numbers and as text.
+/// The first bytes, in hexadecimal and as text.
 fn dump(text: &mut String, bytes: &[u8]) {
-    for (at, row) in bytes[..bytes.len().min(HEAD)].chunks(LINE).enumerate() {
-        let numbers: String = row.iter().map(|byte| format!("{byte:02x} ")).collect();
-        let _ = writeln!(text, "  {:04x}  {numbers:<48} |{}|", at * LINE, legible(row));
+    for (index, row) in bytes[..bytes.len().min(SHOWN_BYTES)].chunks(ROW_BYTES).enumerate() {
+        let hex: String = row.iter().map(|byte| format!("{byte:02x} ")).collect();
+        let _ = writeln!(text, "  {:04x}  {hex:<48} |{}|", index * ROW_BYTES, legible(row));
     }
-    if bytes.len() > HEAD {
-        let _ = writeln!(text, "  … {} bytes more", bytes.len() - HEAD);
+    if bytes.len() > SHOWN_BYTES {
+        let _ = writeln!(text, "  … {} bytes more", bytes.len() - SHOWN_BYTES);
     }
 }
 
-/// The text in it; a character that is cut by the row's end is lost.
+/// The row as text. Characters that do not fit into the row are replaced.
 fn legible(row: &[u8]) -> String {
     let shown = |c: char| if c.is_control() || c == '\u{fffd}' { '.' } else { c };
     String::from_utf8_lossy(row).chars().map(shown).collect()
@@ -110,13 +110,13 @@ mod tests {
     use super::*;
 
     #[test]
-    fn bytes_are_shown_as_numbers_and_as_text() {
+    fn bytes_are_shown_in_hexadecimal_and_as_text() {
         let mut text = String::new();
-        dump(&mut text, "grüße\0\u{1b}[2J, and what goes on".as_bytes());
+        dump(&mut text, "grüße\0\u{1b}[2J, and the rest".as_bytes());
         let lines: Vec<&str> = text.lines().collect();
         assert!(lines[0].starts_with("  0000  67 72 c3 bc c3 9f 65 00 1b"), "{text}");
         assert!(lines[0].ends_with("|grüße..[2J, an|"), "{text}");
-        assert!(lines[1].starts_with("  0010  64 20 77"), "{text}");
+        assert!(lines[1].starts_with("  0010  64 20 74"), "{text}");
         let mut text = String::new();
         dump(&mut text, &[0; 300]);
         assert_eq!(text.lines().count(), 17);
