@@ -44,20 +44,20 @@ fn read_options(input: &DeriveInput, mistakes: &mut Mistakes) -> Options {
 
 fn check(input: &DeriveInput, mistakes: &mut Mistakes) {
     if let Data::Union(union) = &input.data {
-        mistakes.at(union.union_token, "a union cannot be serialized: make it a struct or an enum");
+        mistakes.at(union.union_token, "a union cannot be serialized: use a struct or an enum");
     }
     for parameter in &input.generics.params {
         if let GenericParam::Lifetime(lifetime) = parameter {
             mistakes.at(
                 lifetime,
-                "an operation travels, so it owns what it holds: replace the borrowed fields by \
+                "an operation is sent to workers, so it cannot borrow: replace borrowed fields by \
                  owned ones (`String` for `&str`) and remove the lifetime",
             );
         }
     }
 }
 
-/// The marker trait and the const data, for all instances.
+/// The marker trait and the declared options, for all instances.
 pub(crate) fn marker(ident: &Ident, generics: &Generics, options: &Options) -> TokenStream {
     let private = options.private();
     let declaration = options.declaration(ident);
@@ -88,10 +88,11 @@ pub(crate) fn marker(ident: &Ident, generics: &Generics, options: &Options) -> T
 pub(crate) fn entry(ident: &Ident, options: &Options) -> TokenStream {
     let private = options.private();
     let message = format!(
-        "`{ident}` is made for remote execution, so it must implement exactly one of `Operation`, \
-         `AsyncOperation` and `Monoid`"
+        "`{ident}` is registered for remote execution, so it must implement exactly one of \
+         `Operation`, `AsyncOperation` and `Monoid`"
     );
-    // At the type's name, which is what the mistake is about.
+    // `register!` asserts the same. It is written out here with the span of the type's name, so that
+    // the compiler underlines the name instead of the derive.
     let assertion = quote_spanned! {ident.span()=>
         const _: () = {
             use #private::Otherwise as _;

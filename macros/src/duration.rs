@@ -1,4 +1,4 @@
-//! Durations as people write them: `500ms`, `30s`, `5m`, `2h`.
+//! Durations in the notation `500ms`, `30s`, `5m`, `2h`.
 
 use std::time::Duration;
 
@@ -31,7 +31,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_no_duration_is_refused() {
+    fn other_texts_are_rejected() {
         for text in ["", "30", "s", "0s", "-1s", "1.5s", "30 s", "1d", "99999999999999999999s"] {
             assert_eq!(parse(text), None, "{text}");
         }

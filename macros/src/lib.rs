@@ -2,8 +2,8 @@
 //!
 //! Use them through the crate `phalanx`, which re-exports them.
 //!
-//! What they write is thin: implementations of traits, const data and one call of a macro of the
-//! core. Both collect every mistake before they report any.
+//! The generated code is thin: implementations of traits, constants, and calls of macros of the core.
+//! All mistakes of an expansion are reported at once.
 
 mod derive;
 mod duration;
@@ -15,22 +15,56 @@ use proc_macro::TokenStream;
 
 /// Makes a type an operation that workers can find by name.
 ///
-/// It implements the marker `RemoteExecute` and places an entry in the registry. The type also
-/// implements exactly one of `Operation`, `AsyncOperation` and `Monoid`.
+/// Implements the marker trait `RemoteExecute`, and registers the type. The type also implements
+/// exactly one of `Operation`, `AsyncOperation` and `Monoid`, and serde's `Serialize` and
+/// `Deserialize`.
+///
+/// ```
+/// # use phalanx::prelude::*;
+/// #[derive(Serialize, Deserialize, RemoteExecute)]
+/// #[remote(name = "billing.discount", version = 2, timeout = "30s")]
+/// struct Discount {
+///     percent: u64,
+/// }
+///
+/// impl Operation for Discount {
+///     type Input = u64;
+///     type Output = u64;
+///
+///     fn execute(&self, price: u64, _cx: &TaskContext) -> Result<u64> {
+///         Ok(price - price * self.percent / 100)
+///     }
+/// }
+///
+/// # #[tokio::main(flavor = "current_thread")]
+/// # async fn main() -> Result<(), phalanx::Error> {
+/// # let runtime = Runtime::connect("memory://").await?;
+/// let prices = IndexedStream::from([200, 500]).map(Discount { percent: 10 });
+/// assert_eq!(prices.collect(&runtime).await?, [180, 450]);
+/// # Ok(())
+/// # }
+/// ```
+///
+/// # Options
 ///
 /// `#[remote(…)]` on the type takes:
 ///
 /// | option | meaning | default |
 /// | --- | --- | --- |
-/// | `name = "billing.price"` | by what it is found | module path and identifier |
-/// | `version = 2` | programs with another version are refused | 0 |
-/// | `pool = "gpu"` | whose workers run it | the pool `default` |
-/// | `timeout = "30s"` | how long one element may take (`ms`, `s`, `m`, `h`) | none |
-/// | `retries = 5` | of one element after transient errors and timeouts | 3 |
-/// | `fingerprint = "version"` | compare versions only, not the structure of types | `"structure"` |
-/// | `crate = path` | where Phalanx is | `::phalanx` |
+/// | `name = "billing.price"` | the name by which workers find the operation: 1 to 255 bytes without spaces | module path and identifier |
+/// | `version = 2` | workers with another version refuse the operation | 0 |
+/// | `pool = "gpu"` | the pool of workers that runs it | `default` |
+/// | `timeout = "30s"` | how long it may run on one element: a positive integer with `ms`, `s`, `m` or `h` | no limit |
+/// | `retries = 5` | how often an element is retried after transient errors and timeouts | 3 |
+/// | `fingerprint = "version"` | compare only the versions of leader and worker, not the structure of the types | `"structure"` |
+/// | `crate = path` | the path of the crate `phalanx` | `::phalanx` |
 ///
-/// All instances of a generic type are marked; `register!` places the entry of one.
+/// A program can override pool, timeout and retries for a step.
+///
+/// # Generic types
+///
+/// The derive implements the marker for all instances of a generic type. Register each instance that
+/// you use with `phalanx::register!`.
 #[proc_macro_derive(RemoteExecute, attributes(remote))]
 pub fn derive_remote_execute(input: TokenStream) -> TokenStream {
     derive::expand(input.into()).into()
@@ -38,20 +72,56 @@ pub fn derive_remote_execute(input: TokenStream) -> TokenStream {
 
 /// Makes an operation of a function.
 ///
-/// `fn fib_at(n: u64) -> u64` becomes the operation `FibAt` from `u64` to `u64`, with the
-/// visibility and the documentation of the function, which stays callable.
+/// `fn fib_at(n: u64) -> u64` becomes the operation `FibAt` from `u64` to `u64`, with the visibility
+/// and the documentation of the function, which stays callable.
 ///
-/// - Several parameters are a tuple on the wire, none are `()`.
-/// - A reference is owned on the wire: `&str` is a `String`, `&[T]` a `Vec<T>`, `&T` a `T`.
+/// ```
+/// # use phalanx::prelude::*;
+/// /// Adds one.
+/// #[operation]
+/// fn increment(n: u64) -> u64 {
+///     n + 1
+/// }
+///
+/// #[operation(pool = "io", timeout = "30s", retries = 5)]
+/// async fn fetch(id: u64, cx: &TaskContext) -> Result<String> {
+///     // … an asynchronous request
+///     Ok(format!("page {id}, attempt {}", cx.attempt()))
+/// }
+///
+/// #[operation]
+/// fn scale(#[state] factor: u64, n: u64) -> u64 {
+///     factor * n
+/// }
+///
+/// # #[tokio::main(flavor = "current_thread")]
+/// # async fn main() -> Result<(), phalanx::Error> {
+/// # let runtime = Runtime::connect("memory://").await?;
+/// let pages = IndexedStream::from([1, 2]).map(Increment).map(Scale { factor: 10 }).map(Fetch);
+/// assert_eq!(pages.collect(&runtime).await?, ["page 20, attempt 1", "page 30, attempt 1"]);
+/// assert_eq!(increment(1), 2);
+/// # Ok(())
+/// # }
+/// ```
+///
+/// # Parameters
+///
+/// - One parameter is the input. Several are a tuple, none is `()`.
+/// - A reference is owned when it is sent: `&str` is a `String`, `&[T]` a `Vec<T>`, `&T` a `T`.
 /// - A parameter with `#[state]` becomes a field of the operation: `Scale { factor: 10 }`.
-/// - The last parameter may be a `&TaskContext`.
-/// - `async fn` becomes an `AsyncOperation`.
-/// - Of a `Result`, the `Ok` value is the output; an error of your own that is
-///   `Error + Serialize + DeserializeOwned` travels as itself.
-/// - An iterator (`impl Iterator<Item = T>`) becomes a `Vec<T>`, for `flat_map`.
+/// - The last parameter can be a `&TaskContext`.
 ///
-/// `#[operation(type = "Fibonacci")]` names the type; all options of `#[derive(RemoteExecute)]`
-/// are taken as well.
+/// # Return type
+///
+/// - Of a `Result`, the `Ok` value is the output. Every error type is converted into an
+///   `OperationError`; one that implements `Error + Serialize + DeserializeOwned` keeps its type, for
+///   `OperationError::downcast`.
+/// - An iterator (`impl Iterator<Item = T>`) is collected into a `Vec<T>`, for `flat_map`.
+/// - An `async fn` becomes an `AsyncOperation`.
+///
+/// # Options
+///
+/// All options of `#[derive(RemoteExecute)]`, and `type = "Fibonacci"`, which names the operation.
 #[proc_macro_attribute]
 pub fn operation(options: TokenStream, function: TokenStream) -> TokenStream {
     operation::expand(options.into(), function.into()).into()

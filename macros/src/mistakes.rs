@@ -1,4 +1,4 @@
-//! All mistakes of one expansion, reported at once.
+//! The mistakes of one expansion, all reported at once.
 
 use std::fmt::Display;
 
@@ -10,7 +10,7 @@ use syn::Error;
 pub(crate) struct Mistakes(Option<Error>);
 
 impl Mistakes {
-    /// Notes a mistake at these tokens.
+    /// Adds a mistake at these tokens.
     pub(crate) fn at(&mut self, tokens: impl ToTokens, message: impl Display) {
         self.add(Error::new_spanned(tokens, message));
     }

@@ -13,18 +13,18 @@ use syn::{
 
 use crate::{duration, mistakes::Mistakes};
 
-/// What can be said about an operation.
+/// The options of an operation.
 pub(crate) struct Options {
     pub(crate) name: Option<LitStr>,
     pub(crate) type_name: Option<Ident>,
-    /// Where Phalanx is.
+    /// The path of the crate `phalanx`.
     pub(crate) phalanx: Path,
     version: u32,
     pool: Option<LitStr>,
     timeout: Option<Duration>,
     retries: Option<u32>,
     by_version: bool,
-    /// The keys that were given.
+    /// The keys that were set, to find duplicates.
     given: Vec<String>,
 }
 
@@ -44,7 +44,7 @@ impl Default for Options {
     }
 }
 
-/// Which options there are: those of a type, and `type` for those of a function.
+/// The item that the options are for; a function has the additional option `type`.
 #[derive(Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Of {
     Type,
@@ -85,7 +85,7 @@ impl Options {
     fn set(&mut self, key: &Ident, value: TokenStream, of: Of, mistakes: &mut Mistakes) {
         let known = key.to_string();
         if self.given.contains(&known) {
-            mistakes.at(key, format!("`{known}` is given twice"));
+            mistakes.at(key, format!("`{known}` is set twice"));
             return;
         }
         let outcome = match known.as_str() {
@@ -107,13 +107,13 @@ impl Options {
         }
     }
 
-    /// The private module of Phalanx.
+    /// The path of the module `__private`.
     pub(crate) fn private(&self) -> TokenStream {
         let phalanx = &self.phalanx;
         quote!(#phalanx::__private)
     }
 
-    /// The const data of the entry of the type `ident`.
+    /// The declared options of the type `ident`, as an expression.
     pub(crate) fn declaration(&self, ident: &Ident) -> TokenStream {
         let private = self.private();
         let name = if let Some(name) = &self.name {
@@ -152,7 +152,7 @@ fn optional(value: Option<TokenStream>) -> TokenStream {
 
 fn unknown(key: &str, of: Of) -> String {
     let also = if of == Of::Function { "`type`, " } else { "" };
-    format!("there is no option `{key}`: there are {also}{KEYS}")
+    format!("unknown option `{key}`: the options are {also}{KEYS}")
 }
 
 fn example(key: &str) -> &'static str {
@@ -170,7 +170,8 @@ fn example(key: &str) -> &'static str {
 }
 
 fn text(value: TokenStream, key: &str) -> syn::Result<LitStr> {
-    let wrong = syn::Error::new_spanned(&value, format!("`{key}` is a text: `{}`", example(key)));
+    let wrong =
+        syn::Error::new_spanned(&value, format!("`{key}` must be a string: `{}`", example(key)));
     syn::parse2(value).map_err(|_| wrong)
 }
 
@@ -179,19 +180,20 @@ fn name(value: TokenStream) -> syn::Result<LitStr> {
     let text = name.value();
     let bad = |c: char| c.is_whitespace() || c.is_control();
     if text.is_empty() || text.len() > 255 || text.contains(bad) {
-        let message = "a name has 1 to 255 bytes and no spaces: `name = \"billing.price\"`";
+        let message = "a name has 1 to 255 bytes without spaces: `name = \"billing.price\"`";
         return Err(syn::Error::new(name.span(), message));
     }
     Ok(name)
 }
 
-/// As `Pool::new` of the core takes them.
+/// The name of a pool; with the same rules as `Pool::new` in the core.
 fn pool(value: TokenStream) -> syn::Result<LitStr> {
     let pool = text(value, "pool")?;
     let text = pool.value();
     let legal = |c: char| c.is_ascii_lowercase() || c.is_ascii_digit() || "-_.".contains(c);
     if text.is_empty() || text.len() > 64 || !text.chars().all(legal) {
-        let message = "a pool is named by 1 to 64 of a-z, 0-9, `-`, `_` and `.`: `pool = \"gpu\"`";
+        let message =
+            "a pool name has 1 to 64 characters of a-z, 0-9, `-`, `_` and `.`: `pool = \"gpu\"`";
         return Err(syn::Error::new(pool.span(), message));
     }
     Ok(pool)
@@ -200,7 +202,7 @@ fn pool(value: TokenStream) -> syn::Result<LitStr> {
 fn timeout(value: TokenStream) -> syn::Result<Duration> {
     let timeout = text(value, "timeout")?;
     duration::parse(&timeout.value()).ok_or_else(|| {
-        let message = "a timeout is a count above zero and a unit, `ms`, `s`, `m` or `h`: \
+        let message = "a timeout is a positive integer with the unit `ms`, `s`, `m` or `h`: \
              `timeout = \"30s\"`";
         syn::Error::new(timeout.span(), message)
     })
@@ -209,7 +211,7 @@ fn timeout(value: TokenStream) -> syn::Result<Duration> {
 fn number(value: TokenStream, key: &str) -> syn::Result<u32> {
     let wrong = syn::Error::new_spanned(
         &value,
-        format!("`{key}` is a number from 0 to {}: `{}`", u32::MAX, example(key)),
+        format!("`{key}` must be an integer from 0 to {}: `{}`", u32::MAX, example(key)),
     );
     syn::parse2::<LitInt>(value).and_then(|number| number.base10_parse()).map_err(|_| wrong)
 }
@@ -221,8 +223,8 @@ fn fingerprint(value: TokenStream) -> syn::Result<bool> {
         "structure" => Ok(false),
         _ => Err(syn::Error::new(
             mode.span(),
-            "a fingerprint is of the `\"structure\"` of the types (the default) or of the \
-             `\"version\"` alone",
+            "`fingerprint` is `\"structure\"` (the default) to compare versions and types, or \
+             `\"version\"` to compare only versions",
         )),
     }
 }
@@ -230,7 +232,7 @@ fn fingerprint(value: TokenStream) -> syn::Result<bool> {
 fn path(value: TokenStream) -> syn::Result<Path> {
     let wrong = syn::Error::new_spanned(
         &value,
-        "`crate` is the path of Phalanx: `crate = path::to::phalanx`",
+        "`crate` is the path of the crate `phalanx`: `crate = path::to::phalanx`",
     );
     let parsed = match syn::parse2::<LitStr>(value.clone()) {
         Ok(text) => text.parse_with(Path::parse_mod_style),
@@ -242,7 +244,7 @@ fn path(value: TokenStream) -> syn::Result<Path> {
 fn identifier(value: TokenStream) -> syn::Result<Ident> {
     let wrong = syn::Error::new_spanned(
         &value,
-        "`type` is the name of the type to make: `type = \"Fibonacci\"`",
+        "`type` is the name of the operation: `type = \"Fibonacci\"`",
     );
     match syn::parse2::<LitStr>(value.clone()) {
         Ok(text) => text.parse::<Ident>().map_err(|_| wrong),

@@ -41,8 +41,7 @@ const MOST_KNOWN: usize = 100;
 /// }
 ///
 /// let registry = Registry::global()?;
-/// let names: Vec<&str> = registry.iter().map(|operation| operation.name()).collect();
-/// assert_eq!(names, ["billing.price"]);
+/// assert!(registry.iter().any(|operation| operation.name() == "billing.price"));
 ///
 /// let price = registry.get("billing.price").unwrap();
 /// assert_eq!((price.version(), price.pool(), price.retries()), (2, Some("billing"), 3));

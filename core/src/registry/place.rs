@@ -51,8 +51,8 @@ macro_rules! __assert_operation {
                 ::core::concat!(
                     "`",
                     ::core::stringify!($type),
-                    "` is registered, so it must implement exactly one of `Operation`, \
-                     `AsyncOperation` and `Monoid`"
+                    "` is registered for remote execution, so it must implement exactly one of \
+                     `Operation`, `AsyncOperation` and `Monoid`"
                 )
             );
         };

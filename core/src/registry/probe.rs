@@ -1,8 +1,8 @@
-//! What a type can do, found out at compile time where the derive is expanded.
+//! Probes: the traits that a type implements, found at compile time where the derive is expanded.
 //!
-//! An inherent method whose bounds hold hides the method of the same name of a trait. So each
-//! probe is a pair: an inherent method with bounds, and a trait without that answers `None`. It
-//! works on concrete types only, which is what an expansion has.
+//! If the bounds of an inherent method hold, it takes precedence over a trait method of the same
+//! name. So each probe is a pair: an inherent method with bounds, and a trait method without bounds
+//! that returns `None`. This works only for concrete types, which the expansion has.
 
 use std::{error::Error as StdError, marker::PhantomData};
 
@@ -19,7 +19,7 @@ use crate::{
     operation::{AsyncOperation, Data, Monoid, Operation, OperationError},
 };
 
-/// Asks what `T` can do.
+/// The probes of the type `T`.
 #[derive(Debug)]
 pub struct TypeProbe<T: ?Sized>(PhantomData<fn() -> Box<T>>);
 
@@ -39,15 +39,15 @@ impl<T> TypeProbe<T> {
 }
 
 impl<E: StdError + Data> TypeProbe<E> {
-    /// A user's own error travels as itself.
+    /// Converts an error that serializes: it keeps its type.
     pub fn operation_error(&self, error: E) -> OperationError {
         OperationError::typed(error)
     }
 }
 
-/// Answers for the errors that do not travel as themselves.
+/// The fallback for errors that do not serialize.
 pub trait OtherError<E> {
-    /// The error as a text.
+    /// Converts the error to its messages.
     fn operation_error(&self, error: E) -> OperationError
     where
         E: ErrorOfOperation;
@@ -62,10 +62,10 @@ impl<E> OtherError<E> for TypeProbe<E> {
     }
 }
 
-/// What an operation may fail with.
+/// An error that an operation can return.
 #[diagnostic::on_unimplemented(
     message = "an operation cannot fail with `{Self}`",
-    label = "not an error that can travel",
+    label = "not an error type that can be sent to the leader",
     note = "implement `std::error::Error` for it (with `Send` and `Sync`), or return \
             `OperationError`"
 )]
@@ -74,7 +74,7 @@ pub trait ErrorOfOperation: Into<OperationError> {}
 #[diagnostic::do_not_recommend]
 impl<E: Into<OperationError>> ErrorOfOperation for E {}
 
-/// Answers where the bounds do not hold.
+/// The fallbacks for types whose bounds do not hold.
 pub trait Otherwise: Sized {
     /// 1 if it is an [`Operation`].
     const OPERATION: u8 = 0;
@@ -83,35 +83,35 @@ pub trait Otherwise: Sized {
     /// 1 if it is a [`Monoid`].
     const MONOID: u8 = 0;
 
-    /// What an [`Operation`] can do.
+    /// The description of the type as an [`Operation`].
     fn operation(&self) -> Option<Description> {
         None
     }
-    /// What an [`AsyncOperation`] can do.
+    /// The description of the type as an [`AsyncOperation`].
     fn async_operation(&self) -> Option<Description> {
         None
     }
-    /// What a [`Monoid`] can do.
+    /// The description of the type as a [`Monoid`].
     fn monoid(&self) -> Option<Description> {
         None
     }
-    /// As a `filter`.
+    /// The entry for `filter` with a blocking operation.
     fn filter(&self) -> Option<VerbEntry> {
         None
     }
-    /// As an asynchronous `filter`.
+    /// The entry for `filter` with an asynchronous operation.
     fn async_filter(&self) -> Option<VerbEntry> {
         None
     }
-    /// As a `flat_map`.
+    /// The entry for `flat_map` with a blocking operation.
     fn flat_map(&self) -> Option<VerbEntry> {
         None
     }
-    /// As an asynchronous `flat_map`.
+    /// The entry for `flat_map` with an asynchronous operation.
     fn async_flat_map(&self) -> Option<VerbEntry> {
         None
     }
-    /// As a `reduce`.
+    /// The entry for `reduce` with a blocking operation.
     fn reduce(&self) -> Option<VerbEntry> {
         None
     }
@@ -123,7 +123,7 @@ impl<O: Operation> TypeProbe<O> {
     /// 1 if it is an [`Operation`].
     pub const OPERATION: u8 = 1;
 
-    /// What an [`Operation`] can do.
+    /// The description of the type as an [`Operation`].
     pub fn operation(&self) -> Option<Description> {
         let input = ColumnCodec::of::<O::Input>();
         let map = VerbEntry {
@@ -150,7 +150,7 @@ impl<O: AsyncOperation> TypeProbe<O> {
     /// 1 if it is an [`AsyncOperation`].
     pub const ASYNC_OPERATION: u8 = 1;
 
-    /// What an [`AsyncOperation`] can do.
+    /// The description of the type as an [`AsyncOperation`].
     pub fn async_operation(&self) -> Option<Description> {
         let input = ColumnCodec::of::<O::Input>();
         let map = VerbEntry {
@@ -177,7 +177,7 @@ impl<M: Monoid> TypeProbe<M> {
     /// 1 if it is a [`Monoid`].
     pub const MONOID: u8 = 1;
 
-    /// What a [`Monoid`] can do.
+    /// The description of the type as a [`Monoid`].
     pub fn monoid(&self) -> Option<Description> {
         let fold = VerbEntry {
             input: ColumnCodec::of::<M::Elem>(),
@@ -198,7 +198,7 @@ impl<O: Operation<Output = bool>> TypeProbe<O>
 where
     O::Input: Clone,
 {
-    /// As a `filter`.
+    /// The entry for `filter` with a blocking operation.
     pub fn filter(&self) -> Option<VerbEntry> {
         Some(VerbEntry {
             input: ColumnCodec::of::<O::Input>(),
@@ -212,7 +212,7 @@ impl<O: AsyncOperation<Output = bool>> TypeProbe<O>
 where
     O::Input: Clone,
 {
-    /// As an asynchronous `filter`.
+    /// The entry for `filter` with an asynchronous operation.
     pub fn async_filter(&self) -> Option<VerbEntry> {
         Some(VerbEntry {
             input: ColumnCodec::of::<O::Input>(),
@@ -226,7 +226,7 @@ impl<O: Operation> TypeProbe<O>
 where
     O::Output: IntoIterator<Item: Data>,
 {
-    /// As a `flat_map`.
+    /// The entry for `flat_map` with a blocking operation.
     pub fn flat_map(&self) -> Option<VerbEntry> {
         Some(VerbEntry {
             input: ColumnCodec::of::<O::Input>(),
@@ -240,7 +240,7 @@ impl<O: AsyncOperation> TypeProbe<O>
 where
     O::Output: IntoIterator<Item: Data>,
 {
-    /// As an asynchronous `flat_map`.
+    /// The entry for `flat_map` with an asynchronous operation.
     pub fn async_flat_map(&self) -> Option<VerbEntry> {
         Some(VerbEntry {
             input: ColumnCodec::of::<O::Input>(),
@@ -253,7 +253,7 @@ where
 }
 
 impl<T: Data, O: Operation<Input = (T, T), Output = T>> TypeProbe<O> {
-    /// As a `reduce`.
+    /// The entry for `reduce` with a blocking operation.
     pub fn reduce(&self) -> Option<VerbEntry> {
         Some(VerbEntry {
             input: ColumnCodec::of::<T>(),

@@ -1,4 +1,4 @@
-//! Finds what does not own what it holds.
+//! Finds types that borrow.
 
 use syn::{
     Lifetime, Type, TypeImplTrait, TypeReference,
@@ -8,9 +8,9 @@ use syn::{
 use super::shown;
 use crate::mistakes::Mistakes;
 
-/// Notes each borrow inside a type that must travel. `part` says of what.
+/// Reports each borrow inside a type that is sent to workers; `part` names what the type is for.
 pub(super) fn check(ty: &Type, part: &str, mistakes: &mut Mistakes) {
-    // The trait for looking only is behind a feature of its own.
+    // The trait for immutable visits needs another feature of `syn`.
     Finder { part, mistakes }.visit_type_mut(&mut ty.clone());
 }
 
@@ -25,7 +25,7 @@ impl VisitMut for Finder<'_> {
         self.mistakes.at(
             &*reference,
             format!(
-                "{} travels, so it must be owned: `{owned}` in place of `{}`",
+                "{} is sent over the network, so it cannot borrow: use `{owned}` instead of `{}`",
                 self.part,
                 shown(&*reference)
             ),
@@ -36,17 +36,24 @@ impl VisitMut for Finder<'_> {
         if lifetime.ident != "static" {
             self.mistakes.at(
                 &*lifetime,
-                format!("{} travels, so it must be owned and have no lifetimes", self.part),
+                format!(
+                    "{} is sent over the network, so it cannot borrow: remove the lifetime",
+                    self.part
+                ),
             );
         }
     }
 
     fn visit_type_impl_trait_mut(&mut self, opaque: &mut TypeImplTrait) {
-        self.mistakes.at(&*opaque, format!("{} travels, so its type must have a name", self.part));
+        self.mistakes.at(
+            &*opaque,
+            format!("{} is sent over the network, so its type must have a name", self.part),
+        );
     }
 
     fn visit_type_mut(&mut self, ty: &mut Type) {
-        // Functions are no data; their types may well have lifetimes. The compiler says the rest.
+        // Types of functions can have lifetimes that are not borrows. The compiler rejects them later,
+        // because they do not serialize.
         if !matches!(ty, Type::BareFn(_) | Type::TraitObject(_)) {
             visit_mut::visit_type_mut(self, ty);
         }

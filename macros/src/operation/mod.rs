@@ -1,4 +1,4 @@
-//! `#[operation]`: a function becomes a type.
+//! `#[operation]`: makes an operation of a function.
 
 mod borrowed;
 mod output;
@@ -15,7 +15,7 @@ use crate::{
     options::{Of, Options},
 };
 
-/// What was read from a function.
+/// A function and its options, as they were parsed.
 struct Model {
     function: ItemFn,
     options: Options,
@@ -31,7 +31,7 @@ pub(crate) fn expand(options: TokenStream, tokens: TokenStream) -> TokenStream {
             if syn::parse2::<syn::Item>(tokens.clone()).is_err() {
                 return error.into_compile_error();
             }
-            let message = "`#[operation]` goes on a function; on a type write \
+            let message = "`#[operation]` belongs on a function; for a type, use \
                  `#[derive(RemoteExecute)]` and implement `Operation`";
             return syn::Error::new_spanned(&tokens, message).into_compile_error();
         }
@@ -41,7 +41,7 @@ pub(crate) fn expand(options: TokenStream, tokens: TokenStream) -> TokenStream {
     read.read(options, Of::Function, &mut mistakes);
     let model = Model::read(function, read, &mut mistakes);
     if mistakes.any() {
-        // With the function itself there are no errors about its absence.
+        // The function is kept, so that its uses cause no further errors.
         let errors = mistakes.into_compile_errors();
         let function = model.function;
         return quote!(#errors #function);
@@ -64,8 +64,8 @@ impl Model {
                 FnArg::Receiver(receiver) => {
                     mistakes.at(
                         receiver,
-                        "an operation is a function of its own: move it out of the `impl`, or \
-                         implement `Operation` for the type",
+                        "an operation is a free function: move it out of the `impl`, or implement \
+                         `Operation` for the type",
                     );
                     None
                 }
@@ -74,7 +74,7 @@ impl Model {
         if let Some(extra) = parameters.iter().filter(|parameter| parameter.is_input()).nth(16) {
             mistakes.at(
                 extra.owned(),
-                "more than 16 inputs cannot be serialized as a tuple: put some into a struct",
+                "an operation has at most 16 inputs: combine some of them in a struct",
             );
         }
         let output = Output::read(&function.sig.output, mistakes);
@@ -87,16 +87,16 @@ fn check_signature(signature: &Signature, mistakes: &mut Mistakes) {
         if !matches!(parameter, GenericParam::Lifetime(_)) {
             mistakes.at(
                 parameter,
-                "a worker must know the types: write them out here, or derive `RemoteExecute` for \
+                "an operation has concrete types: write them out here, or derive `RemoteExecute` for \
                  a generic type and register its instances with `register!`",
             );
         }
     }
     if let Some(unsafety) = &signature.unsafety {
-        mistakes.at(unsafety, "a worker calls the function: make it safe");
+        mistakes.at(unsafety, "workers call the function from safe code: remove `unsafe`");
     }
     if let Some(variadic) = &signature.variadic {
-        mistakes.at(variadic, "the number of parameters must be fixed");
+        mistakes.at(variadic, "an operation cannot be variadic");
     }
 }
 
@@ -108,7 +108,7 @@ fn type_name(function: &Ident, options: &Options, mistakes: &mut Mistakes) -> Id
         mistakes.at(
             function,
             format!(
-                "function and type would both be named `{ident}`: name the type with \
+                "function and operation would both be named `{ident}`: name the operation with \
                  `#[operation(type = \"…\")]`"
             ),
         );
@@ -116,7 +116,7 @@ fn type_name(function: &Ident, options: &Options, mistakes: &mut Mistakes) -> Id
     ident
 }
 
-/// `fib_at` is `FibAt`; a name without letters stays.
+/// `fib_at` becomes `FibAt`; a name that starts with a digit gets the prefix `Operation`.
 fn upper_camel_case(snake: &str) -> String {
     let words = snake.split('_').filter(|word| !word.is_empty());
     let camel: String = words
@@ -129,13 +129,13 @@ fn upper_camel_case(snake: &str) -> String {
     if starts_well { camel } else { format!("Operation{camel}") }
 }
 
-/// The last word of a path, as in `std::result::Result`.
+/// Whether the last segment of a path is `name`, as in `std::result::Result`.
 fn is_named(ty: &syn::Type, name: &str) -> bool {
     matches!(ty, syn::Type::Path(path)
         if path.path.segments.last().is_some_and(|segment| segment.ident == name))
 }
 
-/// Without the parentheses and invisible groups around it.
+/// The type without parentheses and invisible groups around it.
 fn bare(ty: &syn::Type) -> &syn::Type {
     match ty {
         syn::Type::Paren(inner) => bare(&inner.elem),

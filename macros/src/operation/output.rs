@@ -1,4 +1,4 @@
-//! What the function returns, and what of it is the output.
+//! The return type of the function, and the output of the operation.
 
 use proc_macro2::{Group, Span, TokenStream, TokenTree};
 use quote::quote;
@@ -11,15 +11,15 @@ use super::{bare, borrowed, is_named};
 use crate::mistakes::Mistakes;
 
 pub(super) struct Output {
-    /// Whether it is the `Ok` value of a `Result` of this type.
+    /// The `Result` whose `Ok` value is the output, if the function returns one.
     result: Option<Type>,
     form: Form,
 }
 
 enum Form {
-    /// As it is; `None` is `()`.
+    /// A value of this type; `None` is `()`.
     Value(Option<Type>),
-    /// The items of an iterator are collected.
+    /// An iterator over this type, which is collected.
     Items(Type),
 }
 
@@ -39,18 +39,18 @@ impl Output {
         Self { result: Some(ty.clone()), form }
     }
 
-    /// `Output` of the operation.
+    /// The type `Output` of the operation.
     pub(super) fn ty(&self, private: &TokenStream) -> TokenStream {
         match (&self.form, &self.result) {
             (Form::Items(item), _) => quote!(::std::vec::Vec<#item>),
-            // An alias may have its own idea of its arguments.
+            // The arguments of an alias can differ from those of `Result`.
             (Form::Value(_), Some(result)) => quote!(<#result as #private::ResultType>::Ok),
             (Form::Value(Some(ty)), None) => quote!(#ty),
             (Form::Value(None), None) => quote!(()),
         }
     }
 
-    /// The `Result` of `execute`, of what a `call` of the function gives.
+    /// The `Result` of `execute`, made from a `call` of the function.
     pub(super) fn result(&self, call: &TokenStream, private: &TokenStream) -> TokenStream {
         let value = super::parameter::local("value");
         let error = super::parameter::local("error");
@@ -62,7 +62,7 @@ impl Output {
         };
         let Some(result) = &self.result else {
             return match &self.form {
-                // A call for its effect is a statement of its own.
+                // A call that returns `()` is a statement.
                 Form::Value(None) => quote!(#call; ::core::result::Result::Ok(())),
                 Form::Value(Some(_)) => quote!(::core::result::Result::Ok(#call)),
                 Form::Items(_) => quote! {
@@ -71,7 +71,7 @@ impl Output {
                 },
             };
         };
-        // At the type of the result, which is what the compiler may complain about.
+        // With the span of the return type, so that the compiler underlines an unsuitable error type.
         let convert = quote! {
             #private::TypeProbe::of(&#error).operation_error(#error)
         };
@@ -93,14 +93,14 @@ impl Form {
         if let Some(bounds) = trait_bounds(ty) {
             return match bounds.iter().find_map(item) {
                 Some(item) => {
-                    borrowed::check(item, "what the iterator gives", mistakes);
+                    borrowed::check(item, "the item of the iterator", mistakes);
                     Self::Items(item.clone())
                 }
                 None => {
                     mistakes.at(
                         ty,
-                        "the output travels, so its type must have a name; of iterators only \
-                         `impl Iterator<Item = T>` is understood",
+                        "the output is sent over the network, so its type must have a name; only \
+                         `impl Iterator<Item = T>` is supported",
                     );
                     Self::Value(None)
                 }
@@ -111,7 +111,7 @@ impl Form {
     }
 }
 
-/// The same tokens, shown at another place. Their names mean what they meant.
+/// The same tokens with another location for diagnostics. Their names resolve as before.
 fn located_at(tokens: TokenStream, place: Span) -> TokenStream {
     tokens
         .into_iter()

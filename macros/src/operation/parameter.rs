@@ -8,7 +8,7 @@ use super::{bare, borrowed, is_named, shown};
 use crate::mistakes::Mistakes;
 
 pub(super) enum Parameter {
-    /// A part of the input.
+    /// The input, or a part of it.
     Input(Value),
     /// A field of the operation.
     State { field: Ident, docs: Vec<Attribute>, value: Value },
@@ -24,7 +24,7 @@ pub(super) struct Value {
 }
 
 impl Parameter {
-    /// Reads a parameter and takes away the attributes that are ours.
+    /// Reads a parameter, and removes the attributes that the compiler would reject.
     pub(super) fn read(
         argument: &mut PatType,
         is_last: bool,
@@ -45,7 +45,7 @@ impl Parameter {
             pattern => {
                 mistakes.at(
                     pattern,
-                    "a `#[state]` parameter becomes a field of the operation: give it a plain name",
+                    "a `#[state]` parameter becomes a field of the operation: it needs a name instead of a pattern",
                 );
                 None
             }
@@ -60,7 +60,7 @@ impl Parameter {
         matches!(self, Self::Context)
     }
 
-    /// Its type as the user wrote it, without the `&`.
+    /// The type of the parameter as written, without the `&`.
     pub(super) fn owned(&self) -> Option<&Type> {
         match self {
             Self::Input(value) | Self::State { value, .. } => Some(&value.ty),
@@ -76,8 +76,8 @@ impl Value {
                 if let Some(mutability) = &reference.mutability {
                     mistakes.at(
                         mutability,
-                        "an operation gets its input and gives its output: take it by value and \
-                         return what becomes of it",
+                        "an operation cannot change its input in place: take it by value and return \
+                         the result",
                     );
                     return None;
                 }
@@ -85,10 +85,8 @@ impl Value {
                     reference.lifetime.as_ref().filter(|lifetime| lifetime.ident == "static")
                 {
                     let elem = shown(&reference.elem);
-                    mistakes.at(
-                        lifetime,
-                        format!("what arrives does not live for ever: take `&{elem}`"),
-                    );
+                    mistakes
+                        .at(lifetime, format!("inputs do not live for `'static`: take `&{elem}`"));
                     return None;
                 }
                 Some(Self { ty: bare(&reference.elem).clone(), by_reference: true })
@@ -97,12 +95,12 @@ impl Value {
         }
     }
 
-    /// Whether the function only looks at it.
+    /// Whether the function takes a reference.
     pub(super) fn is_borrowed(&self) -> bool {
         self.by_reference
     }
 
-    /// The type that travels.
+    /// The type that is sent.
     pub(super) fn wire(&self, private: &TokenStream) -> TokenStream {
         let ty = &self.ty;
         if self.by_reference {
@@ -112,7 +110,7 @@ impl Value {
         }
     }
 
-    /// How the function gets a value that is at hand as `place`, which may be a reference.
+    /// The argument of the call, for a value in `place`, which may be a reference.
     pub(super) fn argument(&self, place: &TokenStream, place_is_reference: bool) -> TokenStream {
         if !self.by_reference {
             return place.clone();
@@ -122,13 +120,13 @@ impl Value {
         quote!(::core::borrow::Borrow::<#ty>::borrow(#reference))
     }
 
-    /// How the function gets a field of the operation.
+    /// The argument of the call, for a field of the operation.
     pub(super) fn field(&self, field: &Ident) -> TokenStream {
         if self.by_reference {
             return self.argument(&quote!(self.#field), false);
         }
         let ty = &self.ty;
-        // A state that is taken by value is taken once for each element.
+        // State that is taken by value is cloned for each element.
         quote_spanned!(ty.span()=> ::core::clone::Clone::clone(&self.#field))
     }
 }
@@ -141,18 +139,18 @@ fn context(
     mistakes: &mut Mistakes,
 ) -> Option<Parameter> {
     if !value.by_reference {
-        mistakes.at(&argument.ty, "the context is lent: take `&TaskContext`");
+        mistakes.at(&argument.ty, "the context is passed by reference: take `&TaskContext`");
     } else if is_state {
-        mistakes.at(&argument.ty, "the context is not a state: remove `#[state]`");
+        mistakes.at(&argument.ty, "the context is not part of the state: remove `#[state]`");
     } else if !is_last {
-        mistakes.at(&argument.ty, "the context is the last parameter: move it to the end");
+        mistakes.at(&argument.ty, "the context must be the last parameter: move it to the end");
     } else {
         return Some(Parameter::Context);
     }
     None
 }
 
-/// Whether there is a `#[state]`, and the documentation. The compiler takes neither of them.
+/// Whether there is a `#[state]`, and the documentation. The compiler accepts neither on a parameter.
 fn take_attributes(
     attributes: &mut Vec<Attribute>,
     mistakes: &mut Mistakes,
@@ -176,7 +174,7 @@ fn take_attributes(
     (states > 0, docs)
 }
 
-/// A name that no name of the user can be mixed up with.
+/// A name that cannot collide with names of the user.
 pub(super) fn local(name: &str) -> Ident {
     Ident::new(name, Span::mixed_site())
 }

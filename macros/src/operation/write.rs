@@ -1,4 +1,4 @@
-//! The type, its implementation and its entry.
+//! The generated code: the type, its implementation and its entry in the registry.
 
 use proc_macro2::TokenStream;
 use quote::{ToTokens, quote};
@@ -29,7 +29,7 @@ pub(super) fn operation(model: &Model) -> TokenStream {
     }
 }
 
-/// What decides whether the function is there at all.
+/// The `cfg` attributes of the function, which apply to the generated items, too.
 fn conditions(attributes: &[Attribute]) -> Vec<&Attribute> {
     attributes.iter().filter(|attribute| attribute.path().is_ident("cfg")).collect()
 }
@@ -84,7 +84,7 @@ fn docs<'a>(written: impl Iterator<Item = &'a Attribute>, otherwise: &str) -> To
     if written.is_empty() { quote!(#[doc = #otherwise]) } else { quote!(#(#written)*) }
 }
 
-/// Of the state nothing is known but that it travels, so it is not shown.
+/// A `Debug` without the fields, whose types may not implement it.
 fn debug(model: &Model) -> Option<TokenStream> {
     states(model).next()?;
     let type_name = &model.type_name;
@@ -152,7 +152,7 @@ fn implementation(model: &Model) -> TokenStream {
     }
 }
 
-/// The call of the function on `input`, which is a reference where it is only looked at.
+/// The call of the function on `input`, which is a reference in `execute_ref`.
 fn body(model: &Model, input_is_reference: bool) -> TokenStream {
     let (input, cx) = (local("input"), local("cx"));
     let names: Vec<Ident> =
@@ -206,7 +206,7 @@ fn states(model: &Model) -> impl Iterator<Item = (&Ident, &[Attribute], &Value)>
     })
 }
 
-/// As serde's `crate` option wants it: without the spaces of a printed path.
+/// The path without spaces, as serde's `crate` option expects it.
 fn path_text(path: &TokenStream) -> String {
     path.to_string().split_whitespace().collect()
 }

@@ -1,9 +1,9 @@
-//! Each program in `fail` has a twin of the same name in `pass` that differs by the mistake alone.
+//! Each program in `fail` has a twin of the same name in `pass` that differs only by the mistake.
 
 use std::{collections::BTreeSet, path::Path};
 
 #[test]
-fn mistakes_are_told_in_words_that_say_what_to_do() {
+fn diagnostics_describe_the_mistake_and_what_to_do() {
     let cases = trybuild::TestCases::new();
     cases.pass("pass/*.rs");
     cases.compile_fail("fail/*.rs");
