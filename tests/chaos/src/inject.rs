@@ -88,7 +88,7 @@ pub(crate) async fn inject(
             fleet.with_cluster(move |cluster| cluster.thaw(node)).await?;
         }
         FaultKind::PartitionNode => {
-            fleet.with_cluster(move |cluster| cluster.part(node)).await?;
+            fleet.with_cluster(move |cluster| cluster.partition(node)).await?;
             sleep(length).await;
             fleet.with_cluster(move |cluster| cluster.rejoin(node)).await?;
         }

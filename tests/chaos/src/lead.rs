@@ -170,7 +170,7 @@ async fn watch(job: Job, counters: Counters, last_stall: Arc<Mutex<String>>) {
 fn kind_of(reason: &str) -> &str {
     match reason {
         "the broker lost it" => "lost",
-        reason if reason.ends_with("fell silent") => "lease over",
+        reason if reason.ends_with("expired") => "lease expired",
         reason if reason.contains("before the broker confirmed") => "not confirmed",
         _ => "not taken",
     }
