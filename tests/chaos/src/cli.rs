@@ -10,15 +10,15 @@ use crate::{
 
 #[derive(Debug, Parser)]
 #[command(name = "chaos")]
-enum Order {
-    Run(Break),
+enum ChaosCommand {
+    Run(RunArguments),
     #[command(hide = true)]
     Lead(Lead),
 }
 
 /// Run jobs on a fleet under faults that a seed determines, and check their results
 #[derive(Debug, Args)]
-struct Break {
+struct RunArguments {
     /// Seed of jobs, faults and their times [default: random]
     #[arg(long)]
     seed: Option<u64>,
@@ -55,9 +55,9 @@ struct Break {
 /// Runs the program as its command line asks: a chaos run, its leader or one of its workers.
 pub async fn main() -> ExitCode {
     match env::args().nth(1).as_deref() {
-        Some("run" | "lead" | "help" | "--help") | None => match Order::parse() {
-            Order::Run(run) => run.run().await,
-            Order::Lead(lead) => lead.run().await,
+        Some("run" | "lead" | "help" | "--help") | None => match ChaosCommand::parse() {
+            ChaosCommand::Run(run) => run.run().await,
+            ChaosCommand::Lead(lead) => lead.run().await,
         },
         command => {
             if command == Some("worker") && env::var_os(ENDS_WITH_STDIN).is_some() {
@@ -76,7 +76,7 @@ fn end_with_input() {
     });
 }
 
-impl Break {
+impl RunArguments {
     async fn run(self) -> ExitCode {
         let seed = self.seed.unwrap_or_else(|| fastrand::u64(..1 << 32));
         let mut kinds = self.faults;
@@ -113,7 +113,7 @@ impl Break {
             tasks: self.soak.then_some(self.tasks),
             program,
         };
-        let report = run.go(Report::verbose()).await;
+        let report = run.execute(Report::verbose()).await;
         println!("{report}");
         if report.problems().is_empty() {
             return ExitCode::SUCCESS;

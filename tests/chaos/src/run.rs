@@ -52,16 +52,16 @@ const LAST_DEATHS: Duration = Duration::from_secs(60);
 
 impl Run {
     /// Runs it, and returns the outcome.
-    pub async fn go(self, report: Report) -> Arc<Report> {
+    pub async fn execute(self, report: Report) -> Arc<Report> {
         let report = Arc::new(report);
         report.print(&self.schedule.to_string());
-        if let Err(error) = self.try_go(&report).await {
+        if let Err(error) = self.try_execute(&report).await {
             report.problem(error.to_string());
         }
         report
     }
 
-    async fn try_go(&self, report: &Arc<Report>) -> Result<(), Box<dyn Error + Send + Sync>> {
+    async fn try_execute(&self, report: &Arc<Report>) -> Result<(), Box<dyn Error + Send + Sync>> {
         let own = |start: fn() -> _| tokio::task::spawn_blocking(start);
         let (url, broker) = match &self.broker {
             TestBroker::Shared(url) => (url.clone(), None),

@@ -9,7 +9,6 @@ use phalanx::{
     prelude::*,
 };
 use phalanx_chaos::{MemoryLimit, Workers, faulty_operations::*};
-
 use phalanx_test_support::test_url;
 
 /// The elements of a job, and the one that fails. Batches are large, so that most share its batch.
@@ -28,10 +27,10 @@ async fn on_a_fleet(test: impl AsyncFn(&Runtime)) -> usize {
 async fn on_these(workers: &Workers, test: impl AsyncFn(&Runtime)) -> usize {
     let builder = Runtime::builder().url(test_url()).namespace(workers.namespace());
     let runtime = builder.connect().await.unwrap();
-    let neighbour = IndexedStream::from(0..COUNT).map(Fail { at: u64::MAX }).batch(1);
-    let (_job, neighbour) = neighbour.count().start(&runtime).unwrap();
+    let other_job = IndexedStream::from(0..COUNT).map(Fail { at: u64::MAX }).batch(1);
+    let (_job, other_job) = other_job.count().start(&runtime).unwrap();
     tokio::time::timeout(PATIENCE, test(&runtime)).await.expect("the jobs hang");
-    assert_eq!(neighbour.await.unwrap(), COUNT);
+    assert_eq!(other_job.await.unwrap(), COUNT);
     runtime.close().await;
     workers.end().await;
     workers.remove_namespace().await.unwrap();
@@ -47,7 +46,7 @@ fn all_but_one() -> Vec<u64> {
 }
 
 /// The failure of a job, which must be that of the faulty element.
-fn at_fault(error: Error) -> ExecuteError {
+fn failure_of(error: Error) -> ExecuteError {
     let Error::Execute(failure) = error else { panic!("{error:?}") };
     assert_eq!(failure.index, AT, "{failure:?}");
     *failure
@@ -57,7 +56,7 @@ fn at_fault(error: Error) -> ExecuteError {
 macro_rules! fails_alone {
     ($runtime:expr, $operation:ident, $kind:pat, $text:expr) => {{
         let failing = || numbers().map($operation { at: AT });
-        let failure = at_fault(failing().collect($runtime).await.unwrap_err());
+        let failure = failure_of(failing().collect($runtime).await.unwrap_err());
         assert!(matches!(failure.error.kind(), $kind), "{failure:?}");
         assert!(failure.error.to_string().contains($text), "{failure:?}");
         assert!(failure.operation.ends_with(stringify!($operation)), "{failure:?}");
@@ -91,7 +90,7 @@ async fn errors_and_panics_of_any_kind_fail_one_element() {
 async fn an_output_that_fails_to_serialize_fails_alone() {
     let ended = on_a_fleet(async |runtime: &Runtime| {
         let unserializable = || numbers().map(ReturnUnserializable { at: AT });
-        let failure = at_fault(unserializable().collect(runtime).await.unwrap_err());
+        let failure = failure_of(unserializable().collect(runtime).await.unwrap_err());
         assert!(failure.error.to_string().contains("does not serialize"), "{failure:?}");
         let rest = unserializable().on_failure(OnFailure::Skip).collect(runtime).await.unwrap();
         assert_eq!(rest.into_iter().map(|output| output.number).collect::<Vec<_>>(), all_but_one());
@@ -171,7 +170,7 @@ async fn an_element_that_crashes_its_process_takes_down_one_worker_and_is_report
     .await;
     on_a_fleet_that_loses_one_worker_at_most(None, async |runtime: &Runtime, victims: &Victims| {
         let overflowing = numbers().map(Overflow { at: AT, victims: victims.clone() });
-        let failure = at_fault(overflowing.collect(runtime).await.unwrap_err());
+        let failure = failure_of(overflowing.collect(runtime).await.unwrap_err());
         assert_eq!(failure.error.kind(), ErrorKind::Crash, "{failure:?}");
         assert!(failure.operation.ends_with("Overflow"), "{failure:?}");
     })

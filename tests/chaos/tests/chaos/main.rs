@@ -48,7 +48,7 @@ async fn assert_survived(schedule: Schedule, broker: TestBroker) -> std::sync::A
         tasks: None,
         program: env!("CARGO_BIN_EXE_chaos").into(),
     };
-    let report = run.go(Report::default()).await;
+    let report = run.execute(Report::default()).await;
     assert!(report.problems().is_empty(), "{schedule}\n{report}");
     assert!(report.counter("jobs ended") > 0, "{schedule}\n{report}");
     for (_, fault) in &schedule.faults {
