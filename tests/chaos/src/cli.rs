@@ -1,4 +1,5 @@
-//! The command line: `run` starts and breaks a fleet, whose leader and workers are this program, too.
+//! The command line: `run` starts and breaks a fleet, whose leader and workers are this program,
+//! too.
 
 use std::{env, process::ExitCode, time::Duration};
 
@@ -25,8 +26,8 @@ struct RunArguments {
     /// How long faults are injected, in minutes
     #[arg(long, default_value = "1")]
     minutes: f64,
-    /// Kinds of faults, separated by commas [default: all that apply to the broker; a soak leaves out
-    /// delete-queue, which costs two minutes each time]
+    /// Kinds of faults, separated by commas [default: all that apply to the broker; a soak leaves
+    /// out delete-queue, which costs two minutes each time]
     #[arg(long, value_delimiter = ',', value_name = "FAULT")]
     faults: Vec<FaultKind>,
     /// Number of workers that die at a point of the protocol
@@ -118,9 +119,7 @@ impl RunArguments {
         if report.problems().is_empty() {
             return ExitCode::SUCCESS;
         }
-        println!(
-            "to repeat this run: cargo xtask chaos --seed {seed}, with the same arguments\n{schedule}"
-        );
+        println!("to repeat: cargo xtask chaos --seed {seed}, with the same arguments\n{schedule}");
         ExitCode::FAILURE
     }
 }

@@ -6,8 +6,8 @@ use clap::ValueEnum;
 use phalanx_test_node::Cluster;
 use phalanx_test_proxy::Traffic;
 
-/// The kinds of faults that a schedule injects at a point in time. Deaths at a point of the protocol
-/// are not among them: see [`Death`](crate::Death).
+/// The kinds of faults that a schedule injects at a point in time. Deaths at a point of the
+/// protocol are not among them: see [`Death`](crate::Death).
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, ValueEnum)]
 pub enum FaultKind {
     /// Kill a worker with SIGKILL; a new one replaces it
@@ -96,8 +96,8 @@ pub struct Fault {
 }
 
 impl Fault {
-    /// A fault of this kind with a random target and duration. A process is suspended, or its traffic
-    /// is stopped, for 0.3 to 3.8 times the `heartbeat` of the connections.
+    /// A fault of this kind with a random target and duration. A process is suspended, or its
+    /// traffic is stopped, for 0.3 to 3.8 times the `heartbeat` of the connections.
     pub(crate) fn random(
         kind: FaultKind,
         random: &mut fastrand::Rng,

@@ -194,8 +194,8 @@ fn descend(depth: u64) -> u64 {
     if black_box(depth) == 0 { 0 } else { descend(depth + 1) + frame[7] }
 }
 
-/// Allocates up to `most` bytes, so that the kernel kills the process; if it does not, the process kills
-/// itself.
+/// Allocates up to `most` bytes, so that the kernel kills the process; if it does not, the process
+/// kills itself.
 #[operation]
 pub fn take_all_memory(
     #[state] at: u64,

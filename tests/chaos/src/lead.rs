@@ -1,4 +1,5 @@
-//! The leader of a run: rounds of jobs, whose results are compared with those of sequential programs.
+//! The leader of a run: rounds of jobs, whose results are compared with those of sequential
+//! programs.
 
 use std::{
     collections::BTreeMap,

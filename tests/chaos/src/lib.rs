@@ -1,12 +1,12 @@
 //! Whole fleets under faults that a seed determines.
 //!
-//! A fleet is a leader, workers and RabbitMQ, each in a process of its own. The leader and each worker
-//! connect through a proxy. The leader runs rounds of jobs and compares each result with that of the
-//! sequential program. Meanwhile the faults of a [`Schedule`] are injected. A schedule is data that a
-//! seed determines, and a failed run prints it, so that the run can be repeated.
+//! A fleet is a leader, workers and RabbitMQ, each in a process of its own. The leader and each
+//! worker connect through a proxy. The leader runs rounds of jobs and compares each result with
+//! that of the sequential program. Meanwhile the faults of a [`Schedule`] are injected. A schedule
+//! is data that a seed determines, and a failed run prints it, so that the run can be repeated.
 //!
-//! Workers also kill themselves at a [`Point`] of the protocol: their URL has the scheme `chaos`, whose
-//! broker is RabbitMQ with [`ProcessFaults`].
+//! Workers also kill themselves at a [`Point`] of the protocol: their URL has the scheme `chaos`,
+//! whose broker is RabbitMQ with [`ProcessFaults`].
 #![allow(clippy::print_stdout, reason = "this is a command line program")]
 
 mod broker;

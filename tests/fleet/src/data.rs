@@ -47,7 +47,8 @@ pub fn choose(number: NotEndingInThree) -> u64 {
     number.0
 }
 
-/// A type with a field that serde may skip. Postcard would decode the remaining bytes as other fields.
+/// A type with a field that serde may skip. Postcard would decode the remaining bytes as other
+/// fields.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Skipping {
     /// Skipped when it is `None`.

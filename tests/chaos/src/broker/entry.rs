@@ -1,5 +1,5 @@
-//! The scheme `chaos://`: the broker of `amqp://`, with the faults that the environment sets. Leaders
-//! and workers are real programs with their usual command line; only their URL differs.
+//! The scheme `chaos://`: the broker of `amqp://`, with the faults that the environment sets.
+//! Leaders and workers are real programs with their usual command line; only their URL differs.
 
 use std::{
     env,

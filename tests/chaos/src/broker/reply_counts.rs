@@ -22,8 +22,8 @@ pub(crate) struct ReplyCounts {
     results: AtomicU64,
     duplicates: AtomicU64,
     returns: AtomicU64,
-    /// Tasks that have a result. Task numbers are not reused, so every further result of a task is a
-    /// duplicate. Grows until the run ends.
+    /// Tasks that have a result. Task numbers are not reused, so every further result of a task is
+    /// a duplicate. Grows until the run ends.
     with_result: Mutex<HashSet<TaskNumber>>,
 }
 

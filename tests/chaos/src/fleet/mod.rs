@@ -1,5 +1,5 @@
-//! A leader, workers and a broker, each in a process of its own. The leader and each worker reach the
-//! broker through a proxy of their own.
+//! A leader, workers and a broker, each in a process of its own. The leader and each worker reach
+//! the broker through a proxy of their own.
 
 mod broker;
 mod leader;
@@ -135,7 +135,8 @@ impl Fleet {
         Ok(done.await?.ok_or("the fault does not apply to this kind of broker")??)
     }
 
-    /// Drains the workers, which must exit with code 0, and removes the namespace from a shared broker.
+    /// Drains the workers, which must exit with code 0, and removes the namespace from a shared
+    /// broker.
     pub(crate) async fn end(self) {
         self.workers.end().await;
         if self.broker.is_none() {

@@ -15,8 +15,8 @@ use crate::{ProcessFaults, process_faults};
 /// The environment variable that makes a worker end when its standard input does.
 pub(crate) const ENDS_WITH_STDIN: &str = "PHALANX_CHAOS_ENDS_WITH_STDIN";
 
-/// This program, to be run as a leader or a worker. The child ends when this process does, because the
-/// kernel then closes its standard input.
+/// This program, to be run as a leader or a worker. The child ends when this process does, because
+/// the kernel then closes its standard input.
 pub(super) fn command(shared: &Shared, url: &str, faults: &ProcessFaults) -> Command {
     let separator = if url.contains('?') { '&' } else { '?' };
     let url = format!("{url}{separator}heartbeat={}", shared.heartbeat);

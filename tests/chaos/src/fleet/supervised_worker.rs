@@ -91,7 +91,8 @@ impl SupervisedWorker {
         if let (Some(memory), Some(process)) = (&self.shared.memory, child.id()) {
             memory.hold(process)?;
         }
-        // Waiting for a child closes the pipe that is still in it, and the worker ends with its pipe.
+        // Waiting for a child closes the pipe that is still in it, and the worker ends with its
+        // pipe.
         let _stdin = child.stdin.take();
         *self.current() = Current { process: process::id(&child), ..Current::default() };
         if self.shared.ending.load(Ordering::SeqCst) {

@@ -1,5 +1,5 @@
-//! Operations that fail at one element: the failure names it, and no other element is lost, neither in
-//! its batch nor in another job.
+//! Operations that fail at one element: the failure names it, and no other element is lost, neither
+//! in its batch nor in another job.
 
 use std::{ops::AsyncFn, time::Duration};
 
@@ -134,9 +134,9 @@ async fn an_operation_that_never_returns_fails_one_element() {
 
 /// Runs a test whose operation ends its process, on a fleet of two workers.
 ///
-/// At most one worker runs the element itself and dies. All other runs of the element are isolated, in
-/// child processes. (If the broker delivers the first copy again although its worker lives, the first
-/// run is isolated, too, and no worker dies.)
+/// At most one worker runs the element itself and dies. All other runs of the element are isolated,
+/// in child processes. (If the broker delivers the first copy again although its worker lives, the
+/// first run is isolated, too, and no worker dies.)
 async fn on_a_fleet_that_loses_one_worker_at_most(
     memory: Option<MemoryLimit>,
     test: impl AsyncFn(&Runtime, &Victims),

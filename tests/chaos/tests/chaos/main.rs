@@ -37,7 +37,8 @@ fn schedule(seed: u64, kinds: &[FaultKind]) -> Schedule {
     schedule
 }
 
-/// Runs the schedule. All jobs must end with the expected results, and no process may end by itself.
+/// Runs the schedule. All jobs must end with the expected results, and no process may end by
+/// itself.
 async fn assert_survived(schedule: Schedule, broker: TestBroker) -> std::sync::Arc<Report> {
     let run = Run {
         schedule: schedule.clone(),

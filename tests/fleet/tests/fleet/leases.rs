@@ -11,8 +11,8 @@ use rustix::process::Signal;
 use crate::support::{Fleet, Rendezvous, assert_usable, start_node};
 
 /// The broker's acknowledgement timeout, and how often the broker checks it. Its defaults are half
-/// an hour and a minute. Workers hold deliveries for far less, so that a busy machine does not delay
-/// a lease for as long as the timeout.
+/// an hour and a minute. Workers hold deliveries for far less, so that a busy machine does not
+/// delay a lease for as long as the timeout.
 const TIMEOUT: Duration = Duration::from_secs(4);
 const CHECK_INTERVAL: Duration = Duration::from_millis(500);
 

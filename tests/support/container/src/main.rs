@@ -2,8 +2,8 @@
 //!
 //!     phalanx-test-container TAG [PORT]
 //!
-//! Prints the URL of the broker, or the error. The caller keeps standard input open: the kernel closes
-//! it when the caller ends, for whatever reason, and then the container is removed.
+//! Prints the URL of the broker, or the error. The caller keeps standard input open: the kernel
+//! closes it when the caller ends, for whatever reason, and then the container is removed.
 #![allow(clippy::print_stdout, clippy::print_stderr, reason = "this is a command line program")]
 
 use std::env;

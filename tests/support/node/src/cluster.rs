@@ -20,8 +20,8 @@ const IMAGE: &str = "rabbitmq:4.3-management";
 /// The number of seconds without a sign of life after which a node considers another one down.
 const NET_TICK_TIME: u32 = 4;
 
-/// A cluster of three RabbitMQ nodes in containers, removed when this is dropped or when this process
-/// ends.
+/// A cluster of three RabbitMQ nodes in containers, removed when this is dropped or when this
+/// process ends.
 ///
 /// Each node has a network of its own for clients, and the nodes share another one: a node that is
 /// partitioned from the others still accepts connections of clients.
@@ -37,7 +37,8 @@ impl Cluster {
     /// The number of nodes.
     pub const NODES: usize = 3;
 
-    /// Starts the nodes, and waits until each accepts AMQP connections and has joined the cluster: about
+    /// Starts the nodes, and waits until each accepts AMQP connections and has joined the cluster:
+    /// about
     /// 15 seconds.
     ///
     /// # Errors

@@ -39,8 +39,8 @@ impl Container {
             create.args(["--env", &format!("{name}={value}")]);
         }
         run(create.arg(image))?;
-        // The data is copied, because the engine may run on another file system. In the container, the
-        // broker runs as another user.
+        // The data is copied, because the engine may run on another file system. In the container,
+        // the broker runs as another user.
         fs::set_permissions(data, Permissions::from_mode(0o755))
             .map_err(NodeError::io(format!("change the permissions of {}", data.display())))?;
         if let Err(error) = container.copy(data, ".") {

@@ -13,7 +13,8 @@ pub const ROOT_VARIABLE: &str = "PHALANX_TEST_RABBITMQ_ROOT";
 pub const IMAGE_VARIABLE: &str = "PHALANX_TEST_RABBITMQ_IMAGE";
 
 /// The paths of the script that starts a server *as the calling user*. Debian's
-/// `/usr/sbin/rabbitmq-server` switches to the user `rabbitmq`, who may not read the data of the node.
+/// `/usr/sbin/rabbitmq-server` switches to the user `rabbitmq`, who may not read the data of the
+/// node.
 const SERVERS: [&str; 4] = [
     "/usr/lib/rabbitmq/bin/rabbitmq-server",
     "/opt/homebrew/opt/rabbitmq/sbin/rabbitmq-server",

@@ -1,9 +1,9 @@
 //! Private RabbitMQ nodes and clusters for the tests of Phalanx.
 //!
-//! [`PrivateNode::start`] runs a broker on 127.0.0.1 with its own data, ports, port mapper and cookie.
-//! A test can kill and restart it without affecting anything else, and it ends with the test process,
-//! whatever ends that. [`Cluster::start`] runs three nodes in containers, which can be killed, frozen
-//! and partitioned.
+//! [`PrivateNode::start`] runs a broker on 127.0.0.1 with its own data, ports, port mapper and
+//! cookie. A test can kill and restart it without affecting anything else, and it ends with the
+//! test process, whatever ends that. [`Cluster::start`] runs three nodes in containers, which can
+//! be killed, frozen and partitioned.
 //!
 //! The functions block for seconds. In an asynchronous test, call them through
 //! `tokio::task::spawn_blocking`.

@@ -16,8 +16,8 @@ use crate::processes::Processes;
 use crate::watchdog::Watchdog;
 use crate::{Installation, NodeError, NodeOptions, port, ready};
 
-/// How long a node may take to start or stop. It usually takes 3 to 10 seconds; a machine that is busy
-/// compiling needs much longer.
+/// How long a node may take to start or stop. It usually takes 3 to 10 seconds; a machine that is
+/// busy compiling needs much longer.
 pub(crate) const PATIENCE: Duration = Duration::from_secs(120);
 pub(crate) const POLL: Duration = Duration::from_millis(50);
 
@@ -40,8 +40,8 @@ enum Form {
 }
 
 impl PrivateNode {
-    /// Starts a node of the RabbitMQ that [`Installation::find`] finds, and waits until it accepts AMQP
-    /// connections: 3 to 10 seconds.
+    /// Starts a node of the RabbitMQ that [`Installation::find`] finds, and waits until it accepts
+    /// AMQP connections: 3 to 10 seconds.
     ///
     /// # Errors
     /// When there is no RabbitMQ, or the node does not start. The error contains its output.

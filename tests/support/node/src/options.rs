@@ -133,8 +133,8 @@ impl NodeOptions {
         self
     }
 
-    /// The definitions that the node loads when it boots. With definitions, RabbitMQ creates no default
-    /// user, so `guest` and `/` are always among them.
+    /// The definitions that the node loads when it boots. With definitions, RabbitMQ creates no
+    /// default user, so `guest` and `/` are always among them.
     pub(crate) fn definitions(&self) -> Value {
         let plain = Self::default().virtual_host("/").user("guest", "guest").allow(
             "guest",

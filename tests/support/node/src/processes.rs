@@ -16,7 +16,8 @@ use crate::configuration::{self, Ports};
 use crate::node::{PATIENCE, POLL};
 use crate::{Installation, NodeError, ready};
 
-/// The process group of a node: Erlang's port mapper, which leads it, the server script and the broker.
+/// The process group of a node: Erlang's port mapper, which leads it, the server script and the
+/// broker.
 #[derive(Debug)]
 pub(crate) struct Processes {
     installation: Installation,
@@ -135,8 +136,8 @@ fn search_path() -> OsString {
 }
 
 /// A program in a tree. Its mounts are in a namespace of their own, so the tree is not changed and
-/// nothing needs to be unmounted. Each part of the command replaces the previous one with `exec`, so
-/// the spawned process becomes the program.
+/// nothing needs to be unmounted. Each part of the command replaces the previous one with `exec`,
+/// so the spawned process becomes the program.
 fn in_tree(root: &Path, data: &Path, program: &OsStr) -> Command {
     const SCRIPT: &str = r#"
         set -e

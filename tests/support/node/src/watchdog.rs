@@ -7,8 +7,8 @@ use std::process::{Child, ChildStdin, Command, Stdio};
 
 /// A shell that waits until a pipe is closed, then kills the node and removes its data.
 ///
-/// The kernel closes the pipe however the process ends, so a killed test leaves nothing behind. A node
-/// that is dropped is removed in the same way.
+/// The kernel closes the pipe however the process ends, so a killed test leaves nothing behind. A
+/// node that is dropped is removed in the same way.
 #[derive(Debug)]
 pub(crate) struct Watchdog {
     shell: Child,
@@ -32,8 +32,8 @@ const SCRIPT: &str = r#"
     done"#;
 
 impl Watchdog {
-    /// Watches a process group. Its leader must not be reaped before [`Watchdog::end`]: until then its
-    /// process id is not reused.
+    /// Watches a process group. Its leader must not be reaped before [`Watchdog::end`]: until then
+    /// its process id is not reused.
     pub(crate) fn of_group(group: u32, data: &Path) -> io::Result<Self> {
         Self::of("group", &group.to_string(), data)
     }
