@@ -7,6 +7,7 @@ use std::{
         atomic::{AtomicU64, Ordering},
         mpsc,
     },
+    time::Duration,
 };
 
 use futures::{StreamExt, stream};
@@ -271,7 +272,8 @@ fn unread_results_are_bounded_and_starve_no_other_job() {
             let program = IndexedStream::from(0..10_000u64).map(Double);
             assert_eq!(program.count().run(&runtime).await.unwrap(), 10_000);
         }
-        // A job may hold 32 MiB; each element has at least 1 kB. Twice that allows for decoded results.
+        // A job may hold 32 MiB; each element has at least 1 kB. Twice that allows for decoded
+        // results.
         assert!(pulled.load(Ordering::Relaxed) < 2 * 32 * 1024);
     });
 }

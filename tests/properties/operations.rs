@@ -1,5 +1,5 @@
-//! The operations of the programs. Each is a pure function, so that plain iterators give the expected
-//! results.
+//! The operations of the programs. Each is a pure function, so that plain iterators give the
+//! expected results.
 
 use phalanx::prelude::*;
 use serde::{Deserialize, Serialize};

@@ -114,8 +114,8 @@ impl Link {
         }
     }
 
-    /// Applies the directive to the values that one element of a stage has so far: a failure removes
-    /// all of them.
+    /// Applies the directive to the values that one element of a stage has so far: a failure
+    /// removes all of them.
     fn plainly(self, values: Vec<u64>) -> Vec<u64> {
         let values = values.into_iter();
         match self {
@@ -153,8 +153,8 @@ impl Program {
         (0..self.length).map(move |n| mix(seed.wrapping_add(n)))
     }
 
-    /// The chain, cut into stages. Elements pass through the leader between two stages, so each output
-    /// of one stage fails by itself in the next.
+    /// The chain, cut into stages. Elements pass through the leader between two stages, so each
+    /// output of one stage fails by itself in the next.
     fn stages(&self) -> Vec<Vec<Link>> {
         let mut stages: Vec<Vec<Link>> = Vec::new();
         for link in &self.chain {

@@ -1,64 +1,67 @@
-//! The roles of this program: who breaks fleets, who leads them, who works.
+//! The command line: `run` starts and breaks a fleet, whose leader and workers are this program,
+//! too.
 
 use std::{env, process::ExitCode, time::Duration};
 
 use clap::{Args, Parser, ValueEnum as _};
 
-use crate::{Bounds, FaultKind, Place, Report, Run, Schedule, fleet::HELD, lead::Lead};
+use crate::{
+    Bounds, FaultKind, Report, Run, Schedule, TestBroker, fleet::ENDS_WITH_STDIN, lead::Lead,
+};
 
 #[derive(Debug, Parser)]
 #[command(name = "chaos")]
-enum Role {
-    Run(Break),
+enum ChaosCommand {
+    Run(RunArguments),
     #[command(hide = true)]
     Lead(Lead),
 }
 
-/// Runs jobs on a fleet that a seed breaks, and compares their answers.
+/// Run jobs on a fleet under faults that a seed determines, and check their results
 #[derive(Debug, Args)]
-struct Break {
-    /// Decides jobs, faults and their times. Default: any.
+struct RunArguments {
+    /// Seed of jobs, faults and their times [default: random]
     #[arg(long)]
     seed: Option<u64>,
-    /// How long faults are injected.
+    /// How long faults are injected, in minutes
     #[arg(long, default_value = "1")]
     minutes: f64,
-    /// Only these faults. Default: all that the broker can suffer, but of a soak: each deleted queue
-    /// would cost it two minutes.
+    /// Kinds of faults, separated by commas [default: all that apply to the broker; a soak leaves
+    /// out delete-queue, which costs two minutes each time]
     #[arg(long, value_delimiter = ',', value_name = "FAULT")]
     faults: Vec<FaultKind>,
-    /// How many workers die at a point of the protocol.
+    /// Number of workers that die at a point of the protocol
     #[arg(long, default_value = "40")]
     deaths: usize,
-    /// How many workers there are.
+    /// Number of workers at a time
     #[arg(long, default_value = "3")]
     workers: usize,
-    /// How many jobs run at once.
+    /// Number of jobs at a time
     #[arg(long, default_value = "4")]
     jobs: usize,
-    /// The heartbeat of all connections, in seconds.
+    /// Heartbeat of all connections, in seconds
     #[arg(long, default_value = "2")]
     heartbeat: u64,
-    /// On a cluster of three nodes in containers, of which one at a time is lost, frozen or cut off.
+    /// Use a cluster of three nodes in containers, and kill, freeze or partition one node at a time
     #[arg(long)]
     cluster: bool,
-    /// Ends after a million tasks of one element each, with faults all the time.
+    /// Run tasks of one element each until --tasks are done, with faults all the time
     #[arg(long)]
     soak: bool,
-    /// How many tasks a soak has.
+    /// Number of tasks of a soak
     #[arg(long, default_value = "1000000", requires = "soak")]
     tasks: u64,
 }
 
-/// Does what the command line says.
+/// Runs the program as its command line asks: a chaos run, its leader or one of its workers.
 pub async fn main() -> ExitCode {
     match env::args().nth(1).as_deref() {
-        Some("run" | "lead" | "help" | "--help") | None => match Role::parse() {
-            Role::Run(run) => run.run().await,
-            Role::Lead(lead) => lead.run().await,
+        Some("run" | "lead" | "help" | "--help") | None => match ChaosCommand::parse() {
+            ChaosCommand::Run(run) => run.run().await,
+            ChaosCommand::Lead(lead) => lead.run().await,
         },
-        role => {
-            if role == Some("worker") && env::var_os(HELD).is_some() {
+        command => {
+            if command == Some("worker") && env::var_os(ENDS_WITH_STDIN).is_some() {
                 end_with_input();
             }
             phalanx::worker::main().await
@@ -66,7 +69,7 @@ pub async fn main() -> ExitCode {
     }
 }
 
-/// Ends this process when the one that started it is gone: the kernel then closes the pipe.
+/// Ends this process when its parent does: the kernel then closes the pipe.
 fn end_with_input() {
     std::thread::spawn(|| {
         let _ = std::io::Read::read_to_end(&mut std::io::stdin(), &mut Vec::new());
@@ -74,7 +77,7 @@ fn end_with_input() {
     });
 }
 
-impl Break {
+impl RunArguments {
     async fn run(self) -> ExitCode {
         let seed = self.seed.unwrap_or_else(|| fastrand::u64(..1 << 32));
         let mut kinds = self.faults;
@@ -82,8 +85,8 @@ impl Break {
             kinds = FaultKind::value_variants().to_vec();
             kinds.retain(|kind| !self.soak || *kind != FaultKind::DeleteQueue);
             kinds.retain(|kind| match self.cluster {
-                true => !kind.is_of_the_broker(),
-                false => !kind.is_of_a_cluster(),
+                true => !kind.needs_own_node(),
+                false => !kind.needs_cluster(),
             });
         }
         let bounds = Bounds {
@@ -92,33 +95,31 @@ impl Break {
             pause: Duration::from_secs(4),
             deaths: self.deaths,
             workers: self.workers,
-            beat: Duration::from_secs(self.heartbeat),
+            heartbeat: Duration::from_secs(self.heartbeat),
         };
         let schedule = Schedule::new(seed, &bounds);
         let program = match env::current_exe() {
             Ok(program) => program,
             Err(error) => {
-                println!("this program cannot be found: {error}");
+                println!("error: cannot find the path of this program: {error}");
                 return ExitCode::FAILURE;
             }
         };
         let run = Run {
             schedule: schedule.clone(),
-            place: if self.cluster { Place::Cluster } else { Place::Own },
+            broker: if self.cluster { TestBroker::Cluster } else { TestBroker::Node },
             workers: self.workers,
             jobs: self.jobs,
             heartbeat: self.heartbeat,
             tasks: self.soak.then_some(self.tasks),
             program,
         };
-        let report = run.go(Report::aloud()).await;
+        let report = run.execute(Report::verbose()).await;
         println!("{report}");
         if report.problems().is_empty() {
             return ExitCode::SUCCESS;
         }
-        println!(
-            "to repeat it: cargo xtask chaos --seed {seed}, with the same arguments\n{schedule}"
-        );
+        println!("to repeat: cargo xtask chaos --seed {seed}, with the same arguments\n{schedule}");
         ExitCode::FAILURE
     }
 }

@@ -1,4 +1,4 @@
-//! Where in the protocol a worker kills itself.
+//! The points of the protocol at which a worker kills itself.
 
 use std::{
     fmt,
@@ -13,44 +13,44 @@ use std::{
 use phalanx_core::broker::MessageKind;
 use rustix::process::Signal;
 
-/// Long enough for acks that are gathered to be on their way.
-const ACKED: Duration = Duration::from_millis(100);
+/// How long acks get to reach the broker: workers send them in groups.
+const ACK_TIME: Duration = Duration::from_millis(100);
 
 /// A point on the way of a delivery through a worker.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 pub enum Point {
-    /// The delivery came; it has not begun.
+    /// A delivery has arrived, and its task has not started.
     Delivered,
-    /// A delivery came that another worker held before.
+    /// A delivery has arrived that is marked as redelivered.
     Redelivered,
-    /// In the midst of an element.
-    Operating,
-    /// The batch has run; its result is not published.
-    Answering,
-    /// The result is on its way; the broker has not confirmed it.
-    Answered,
-    /// The broker has confirmed the result; the delivery is not acked.
+    /// An element is running.
+    Running,
+    /// The task has run, and its result is not published.
+    Replying,
+    /// The result is published, and the broker has not confirmed it.
+    Published,
+    /// The broker has confirmed the result, and the delivery is not acked.
     Confirmed,
-    /// The ack was given, and is perhaps on its way.
+    /// The worker has acked the delivery; the ack may not have been sent.
     Acking,
-    /// The ack is with the broker.
+    /// The broker has received the ack.
     Acked,
-    /// The delivery is to be returned unread; the return is not published.
+    /// The worker returns the task unrun, and the return is not published.
     Returning,
-    /// The broker has confirmed the return; the delivery is not acked.
+    /// The broker has confirmed the return, and the delivery is not acked.
     Returned,
-    /// The worker says that it holds a delivery for long.
+    /// The worker is about to lease the task.
     Leasing,
 }
 
 impl Point {
-    /// All of them, with their names.
+    /// All points, with the names that [`Death`] parses and displays.
     pub const ALL: [(Self, &'static str); 11] = [
         (Self::Delivered, "delivered"),
         (Self::Redelivered, "redelivered"),
-        (Self::Operating, "operating"),
-        (Self::Answering, "answering"),
-        (Self::Answered, "answered"),
+        (Self::Running, "running"),
+        (Self::Replying, "replying"),
+        (Self::Published, "published"),
         (Self::Confirmed, "confirmed"),
         (Self::Acking, "acking"),
         (Self::Acked, "acked"),
@@ -59,31 +59,31 @@ impl Point {
         (Self::Leasing, "leasing"),
     ];
 
-    /// The points that every job comes by, whatever else happens.
+    /// The points that every job reaches.
     pub const COMMON: [Self; 7] = [
         Self::Delivered,
-        Self::Operating,
-        Self::Answering,
-        Self::Answered,
+        Self::Running,
+        Self::Replying,
+        Self::Published,
         Self::Confirmed,
         Self::Acking,
         Self::Acked,
     ];
 
-    /// The points that a worker comes by after another was lost, or with an element that takes long.
+    /// The points that a worker reaches only after another was lost, or with a long element.
     pub const RARE: [Self; 4] = [Self::Redelivered, Self::Returning, Self::Returned, Self::Leasing];
 
-    /// Before a message of this kind is published.
+    /// The point before a message of this kind is published.
     pub(crate) fn before(kind: Option<MessageKind>) -> Option<Self> {
         match kind? {
-            MessageKind::Result => Some(Self::Answering),
+            MessageKind::Result => Some(Self::Replying),
             MessageKind::Return => Some(Self::Returning),
             MessageKind::Lease => Some(Self::Leasing),
             _ => None,
         }
     }
 
-    /// After the broker has confirmed it.
+    /// The point after the broker has confirmed a message of this kind.
     pub(crate) fn after(kind: Option<MessageKind>) -> Option<Self> {
         match kind? {
             MessageKind::Result => Some(Self::Confirmed),
@@ -100,12 +100,12 @@ impl fmt::Display for Point {
     }
 }
 
-/// The n-th time a worker comes by a point.
+/// Kills a worker when it reaches a point for the n-th time.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Death {
-    /// Where it dies.
+    /// The point at which the worker dies.
     pub point: Point,
-    /// The how-manieth time it comes there, from 1.
+    /// How often the worker must reach the point, from 1.
     pub nth: u32,
 }
 
@@ -119,24 +119,24 @@ impl FromStr for Death {
     type Err = String;
 
     fn from_str(text: &str) -> Result<Self, String> {
-        let (name, nth) = text.split_once(':').ok_or("write POINT:N")?;
+        let (name, nth) = text.split_once(':').ok_or("expected POINT:N")?;
         let known = Point::ALL.iter().find(|(_, known)| *known == name);
-        let (point, _) = known.ok_or_else(|| format!("`{name}` is no point"))?;
+        let (point, _) = known.ok_or_else(|| format!("unknown point `{name}`"))?;
         let nth = nth.parse().map_err(|error| format!("`{nth}`: {error}"))?;
         Ok(Self { point: *point, nth })
     }
 }
 
-/// Where this process dies: set when it connects, so that processes which only compute for it live.
+/// The death of this process, set when it connects: child processes of workers never connect.
 static ARMED: OnceLock<(Death, AtomicU32)> = OnceLock::new();
 
-/// From now on this process dies there.
+/// Sets the death of this process.
 pub(crate) fn arm(death: Death) {
     // A process connects once.
     let _ = ARMED.set((death, AtomicU32::new(0)));
 }
 
-/// Counts that a point was reached; `true` when this is where the process dies.
+/// Counts a visit to a point. `true` if the process has to die here.
 pub(crate) fn is_due(point: Point) -> bool {
     match ARMED.get() {
         Some((death, reached)) if death.point == point => {
@@ -146,18 +146,18 @@ pub(crate) fn is_due(point: Point) -> bool {
     }
 }
 
-/// Dies here, if this is where.
+/// Counts a visit to a point, and kills the process if it has to die here.
 pub(crate) fn reach(point: Point) {
     if is_due(point) {
         die();
     }
 }
 
-/// As [`reach`], a moment later.
+/// As [`reach`], but the process dies 100 ms later.
 pub(crate) fn reach_soon(point: Point) {
     if is_due(point) {
         std::thread::spawn(|| {
-            std::thread::sleep(ACKED);
+            std::thread::sleep(ACK_TIME);
             die();
         });
     }
@@ -166,7 +166,7 @@ pub(crate) fn reach_soon(point: Point) {
 /// Ends this process as `kill -9` does.
 pub(crate) fn die() -> ! {
     let _ = rustix::process::kill_process(rustix::process::getpid(), Signal::KILL);
-    // The signal ends it before it comes here.
+    // Unreachable: the signal cannot be caught.
     std::process::abort()
 }
 

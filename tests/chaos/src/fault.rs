@@ -1,159 +1,160 @@
-//! What is done to a fleet.
+//! The faults of a fleet.
 
 use std::{fmt, time::Duration};
 
 use clap::ValueEnum;
 use phalanx_test_node::Cluster;
-use phalanx_test_proxy::Way;
+use phalanx_test_proxy::Traffic;
 
-/// Kinds of faults that come at a time; deaths at a point of the protocol come by themselves.
+/// The kinds of faults that a schedule injects at a point in time. Deaths at a point of the
+/// protocol are not among them: see [`Death`](crate::Death).
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, ValueEnum)]
 pub enum FaultKind {
-    /// `kill -9` of a worker; a new one takes its place.
+    /// Kill a worker with SIGKILL; a new one replaces it
     KillWorker,
-    /// `kill -9` of all workers; new ones come later.
+    /// Kill all workers with SIGKILL; new ones start later
     KillWorkers,
-    /// SIGTERM to a worker, which must end well.
+    /// Send SIGTERM to a worker, which must drain and exit with code 0
     DrainWorker,
-    /// A worker hangs, and goes on later.
+    /// Suspend a worker, and resume it later
     SuspendWorker,
-    /// The leader hangs, and goes on later.
+    /// Suspend the leader, and resume it later
     SuspendLeader,
-    /// The broker hangs, and goes on later.
+    /// Suspend the broker, and resume it later
     SuspendBroker,
-    /// `kill -9` of the broker, which comes back later.
+    /// Kill the broker with SIGKILL, and start it again later
     KillBroker,
-    /// The broker ends in an orderly way, and starts again.
+    /// Stop the broker in an orderly way, and start it again
     RestartBroker,
-    /// The broker takes no messages for a while.
+    /// Raise the memory alarm of the broker, which then blocks publishers
     Alarm,
-    /// The connections of one process are cut.
+    /// Cut the connections of one process
     Cut,
-    /// Nothing passes between one process and the broker for a while, and then all of it.
+    /// Stall all bytes between one process and the broker, and forward them later
     Stall,
-    /// What passes between one process and the broker vanishes for a while.
-    Silence,
-    /// All that passes between one process and the broker is late.
-    Slow,
-    /// The task queue is deleted with all that is in it.
+    /// Discard all bytes between one process and the broker, then cut the connections
+    Discard,
+    /// Delay all bytes between one process and the broker
+    Delay,
+    /// Delete the task queue and all its messages
     DeleteQueue,
-    /// `kill -9` of a node of a cluster, which comes back later.
-    LoseNode,
-    /// A node of a cluster hangs, and goes on later.
+    /// Kill a cluster node with SIGKILL, and start it again later
+    KillNode,
+    /// Freeze a cluster node, and resume it later
     FreezeNode,
-    /// A node of a cluster is cut off from the others, but not from its clients.
-    PartNode,
+    /// Partition a cluster node from the others, but not from its clients
+    PartitionNode,
 }
 
 impl FaultKind {
-    /// Its name on the command line.
+    /// The name on the command line.
     pub fn name(self) -> String {
         self.to_possible_value().map_or_else(String::new, |name| name.get_name().to_owned())
     }
 
-    /// Those that need a broker of one's own, of one node.
-    pub fn is_of_the_broker(self) -> bool {
+    /// Whether the fault needs a single broker node that belongs to the run.
+    pub fn needs_own_node(self) -> bool {
         matches!(self, Self::SuspendBroker | Self::KillBroker | Self::RestartBroker | Self::Alarm)
     }
 
-    /// Those that need a cluster.
-    pub fn is_of_a_cluster(self) -> bool {
-        matches!(self, Self::LoseNode | Self::FreezeNode | Self::PartNode)
+    /// Whether the fault needs a cluster.
+    pub fn needs_cluster(self) -> bool {
+        matches!(self, Self::KillNode | Self::FreezeNode | Self::PartitionNode)
     }
 }
 
-/// A process that something is done to, or whose way to the broker is spoilt.
+/// The process that a fault affects.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Party {
+pub enum FaultTarget {
     /// The leader.
     Leader,
-    /// The worker in this place.
+    /// A worker, by its number from 0.
     Worker(usize),
-    /// This node of a cluster, from 0.
+    /// A cluster node, by its number from 0.
     Node(usize),
 }
 
-impl fmt::Display for Party {
+impl fmt::Display for FaultTarget {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Self::Leader => f.write_str("the leader"),
-            Self::Worker(place) => write!(f, "worker {place}"),
+            Self::Worker(worker) => write!(f, "worker {worker}"),
             Self::Node(node) => write!(f, "node {node}"),
         }
     }
 }
 
-/// Something that is done to a fleet.
+/// One fault of a fleet.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Fault {
-    /// What.
+    /// The kind of fault.
     pub kind: FaultKind,
-    /// To whom, where that is a question.
-    pub party: Party,
-    /// For how long, where that is one.
+    /// The affected process. Ignored by kinds that affect all workers, or the broker.
+    pub target: FaultTarget,
+    /// The duration. Ignored by kinds that take effect at once.
     pub length: Duration,
 }
 
 impl Fault {
-    /// A fault whose details are left to chance. `beat` is the heartbeat of the connections: what
-    /// hangs, hangs sometimes less and sometimes more than that.
-    pub(crate) fn by_chance(
+    /// A fault of this kind with a random target and duration. A process is suspended, or its
+    /// traffic is stopped, for 0.3 to 3.8 times the `heartbeat` of the connections.
+    pub(crate) fn random(
         kind: FaultKind,
-        chance: &mut fastrand::Rng,
+        random: &mut fastrand::Rng,
         workers: usize,
-        beat: Duration,
+        heartbeat: Duration,
     ) -> Self {
-        let worker = Party::Worker(chance.usize(..workers));
-        let party = match kind {
+        let worker = FaultTarget::Worker(random.usize(..workers));
+        let target = match kind {
             FaultKind::KillWorker | FaultKind::DrainWorker | FaultKind::SuspendWorker => worker,
-            FaultKind::Cut | FaultKind::Stall | FaultKind::Silence | FaultKind::Slow
-                if chance.bool() =>
+            FaultKind::Cut | FaultKind::Stall | FaultKind::Discard | FaultKind::Delay
+                if random.bool() =>
             {
                 worker
             }
-            _ if kind.is_of_a_cluster() => Party::Node(chance.usize(..Cluster::NODES)),
-            _ => Party::Leader,
+            _ if kind.needs_cluster() => FaultTarget::Node(random.usize(..Cluster::NODES)),
+            _ => FaultTarget::Leader,
         };
-        let part = chance.f64();
+        let part = random.f64();
         let length = match kind {
-            // Twice without a sign, a connection is given up.
+            // A connection is closed after two missed heartbeats.
             FaultKind::SuspendWorker
             | FaultKind::SuspendLeader
             | FaultKind::SuspendBroker
             | FaultKind::Stall
-            | FaultKind::Silence => beat.mul_f64(0.3 + 3.5 * part),
-            // The others take some seconds to notice, and to agree on what to do without it.
-            _ if kind.is_of_a_cluster() => Duration::from_secs_f64(4.0 + 12.0 * part),
+            | FaultKind::Discard => heartbeat.mul_f64(0.3 + 3.5 * part),
+            // The other nodes need some seconds to notice, and to elect new leaders of queues.
+            _ if kind.needs_cluster() => Duration::from_secs_f64(4.0 + 12.0 * part),
             _ => Duration::from_secs_f64(0.5 + 3.0 * part),
         };
-        Self { kind, party, length }
+        Self { kind, target, length }
     }
 
-    /// What becomes of the bytes between its party and the broker.
-    pub(crate) fn way(&self) -> Way {
+    /// What the proxy between the target and the broker does.
+    pub(crate) fn traffic(&self) -> Traffic {
         match self.kind {
-            FaultKind::Stall => Way::Stalled,
-            FaultKind::Silence => Way::Silent,
-            FaultKind::Slow => Way::Slow(self.length / 20),
-            _ => Way::Open,
+            FaultKind::Stall => Traffic::Stall,
+            FaultKind::Discard => Traffic::Discard,
+            FaultKind::Delay => Traffic::Delay(self.length / 20),
+            _ => Traffic::Forward,
         }
     }
 }
 
 impl fmt::Display for Fault {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let Self { kind, party, length } = self;
+        let Self { kind, target, length } = self;
         f.write_str(&kind.name())?;
         match kind {
-            FaultKind::KillWorker | FaultKind::DrainWorker => write!(f, ": {party}"),
+            FaultKind::KillWorker | FaultKind::DrainWorker => write!(f, ": {target}"),
             FaultKind::SuspendWorker
             | FaultKind::Stall
-            | FaultKind::Silence
-            | FaultKind::Slow
-            | FaultKind::LoseNode
+            | FaultKind::Discard
+            | FaultKind::Delay
+            | FaultKind::KillNode
             | FaultKind::FreezeNode
-            | FaultKind::PartNode => write!(f, ": {party} for {length:.1?}"),
-            FaultKind::Cut => write!(f, ": {party}"),
+            | FaultKind::PartitionNode => write!(f, ": {target} for {length:.1?}"),
+            FaultKind::Cut => write!(f, ": {target}"),
             FaultKind::RestartBroker | FaultKind::DeleteQueue => Ok(()),
             _ => write!(f, " for {length:.1?}"),
         }

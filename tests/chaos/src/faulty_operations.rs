@@ -1,5 +1,4 @@
-//! Operations that misbehave at one element, and do what they should at all others: they give it
-//! back.
+//! Operations that fail at one element, and return every other element unchanged.
 
 use std::{
     fs::{self, OpenOptions},
@@ -13,20 +12,22 @@ use phalanx::prelude::*;
 
 use crate::{broker, death, fleet};
 
-/// Returns an error.
+/// Returns a permanent error.
 #[operation]
 pub fn fail(#[state] at: u64, n: u64) -> Result<u64> {
     if n == at {
-        return Err(OperationError::fatal("it will not do"));
+        return Err(OperationError::fatal("permanent failure"));
     }
     Ok(n)
 }
 
-/// Returns an error that may pass, and never does.
+/// Returns a transient error at every attempt.
 #[operation(retries = 2)]
-pub fn fail_for_now(#[state] at: u64, n: u64) -> Result<u64> {
+pub fn fail_transiently(#[state] at: u64, n: u64) -> Result<u64> {
     if n == at {
-        return Err(OperationError::fatal("not now").with_retry_delay(Duration::from_millis(10)));
+        return Err(
+            OperationError::fatal("transient failure").with_retry_delay(Duration::from_millis(10))
+        );
     }
     Ok(n)
 }
@@ -45,29 +46,29 @@ struct Fragile;
 
 impl Drop for Fragile {
     fn drop(&mut self) {
-        panic!("dropped and broken");
+        panic!("panic in drop");
     }
 }
 
-/// Panics when a value of its own is dropped.
+/// Panics when it drops a local value.
 #[operation]
-pub fn drop_badly(#[state] at: u64, n: u64) -> u64 {
+pub fn panic_in_drop(#[state] at: u64, n: u64) -> u64 {
     let _fragile = (n == at).then(|| Fragile);
     n
 }
 
 /// Panics with a value that panics when it is dropped.
 #[operation]
-pub fn panic_badly(#[state] at: u64, n: u64) -> u64 {
+pub fn panic_with_a_panicking_value(#[state] at: u64, n: u64) -> u64 {
     if n == at {
         std::panic::panic_any(Fragile);
     }
     n
 }
 
-/// Does not end, and hears nobody.
+/// Never returns, also when it is cancelled.
 #[operation(timeout = "400ms", retries = 0)]
-pub fn spin(#[state] at: u64, n: u64) -> u64 {
+pub fn never_return(#[state] at: u64, n: u64) -> u64 {
     if n == at {
         loop {
             std::thread::park();
@@ -76,58 +77,58 @@ pub fn spin(#[state] at: u64, n: u64) -> u64 {
     n
 }
 
-/// A number that does not serialize when it is odd one out.
+/// A number that fails to serialize if it is marked.
 #[derive(Debug, Clone, PartialEq, Eq, Deserialize)]
-pub struct Shy {
-    /// What it is.
+pub struct Unserializable {
+    /// The number.
     pub number: u64,
-    /// Whether it hides.
-    pub hides: bool,
+    /// Whether serializing fails.
+    pub fails: bool,
 }
 
-impl Serialize for Shy {
+impl Serialize for Unserializable {
     fn serialize<S: serde::Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
         use serde::ser::SerializeStruct as _;
-        if self.hides {
-            return Err(serde::ser::Error::custom("it hides"));
+        if self.fails {
+            return Err(serde::ser::Error::custom("does not serialize"));
         }
-        let mut shy = serializer.serialize_struct("Shy", 2)?;
-        shy.serialize_field("number", &self.number)?;
-        shy.serialize_field("hides", &self.hides)?;
-        shy.end()
+        let mut fields = serializer.serialize_struct("Unserializable", 2)?;
+        fields.serialize_field("number", &self.number)?;
+        fields.serialize_field("fails", &self.fails)?;
+        fields.end()
     }
 }
 
-/// Gives out what does not serialize.
+/// Returns an output that fails to serialize.
 #[operation]
-pub fn hide(#[state] at: u64, number: u64) -> Shy {
-    Shy { number, hides: number == at }
+pub fn return_unserializable(#[state] at: u64, number: u64) -> Unserializable {
+    Unserializable { number, fails: number == at }
 }
 
-/// Which worker of a fleet this is.
-pub(crate) const PLACE: &str = "PHALANX_CHAOS_PLACE";
+/// The environment variable with the number of a worker, from 0.
+pub(crate) const NUMBER: &str = "PHALANX_CHAOS_WORKER";
 
-/// A number that the first worker does not understand when it is a multiple of ten.
+/// A number that worker 0 cannot deserialize if it is a multiple of ten.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
-pub struct Foreign(pub u64);
+pub struct DecodableOnSome(pub u64);
 
-impl<'de> Deserialize<'de> for Foreign {
+impl<'de> Deserialize<'de> for DecodableOnSome {
     fn deserialize<D: serde::Deserializer<'de>>(input: D) -> Result<Self, D::Error> {
         let number = u64::deserialize(input)?;
-        if number.is_multiple_of(10) && std::env::var(PLACE).is_ok_and(|place| place == "0") {
-            return Err(serde::de::Error::custom("not understood here"));
+        if number.is_multiple_of(10) && std::env::var(NUMBER).is_ok_and(|number| number == "0") {
+            return Err(serde::de::Error::custom("not decodable on this worker"));
         }
         Ok(Self(number))
     }
 }
 
-/// Takes in what not all workers understand.
+/// Takes an input that not all workers can deserialize.
 #[operation]
-pub fn understand(foreign: Foreign) -> u64 {
-    foreign.0
+pub fn take_in(input: DecodableOnSome) -> u64 {
+    input.0
 }
 
-/// A file in which processes record that they begin with an element that ends them.
+/// A file in which processes record that they are about to run an element that kills them.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Victims(PathBuf);
 
@@ -135,7 +136,7 @@ impl Victims {
     const WORKER: &str = "worker";
     const CHILD: &str = "child";
 
-    /// In this file, which need not exist.
+    /// Records in this file, which need not exist.
     #[must_use]
     pub fn in_file(path: PathBuf) -> Self {
         Self(path)
@@ -154,20 +155,20 @@ impl Victims {
         records.lines().filter(|line| *line == kind).count()
     }
 
-    /// Runs in a worker itself.
+    /// Runs of the element in a worker itself.
     #[must_use]
     pub fn workers(&self) -> usize {
         self.count(Self::WORKER)
     }
 
-    /// Runs in a child process of a worker.
+    /// Runs of the element in a child process of a worker.
     #[must_use]
     pub fn children(&self) -> usize {
         self.count(Self::CHILD)
     }
 }
 
-/// Ends its process.
+/// Aborts its process.
 #[operation]
 pub fn abort(#[state] at: u64, #[state] victims: &Victims, n: u64) -> u64 {
     if n == at {
@@ -177,7 +178,7 @@ pub fn abort(#[state] at: u64, #[state] victims: &Victims, n: u64) -> u64 {
     n
 }
 
-/// Calls itself until the stack is full.
+/// Recurses until the stack overflows.
 #[operation]
 pub fn overflow(#[state] at: u64, #[state] victims: &Victims, n: u64) -> u64 {
     if n == at {
@@ -189,12 +190,12 @@ pub fn overflow(#[state] at: u64, #[state] victims: &Victims, n: u64) -> u64 {
 
 fn descend(depth: u64) -> u64 {
     let frame = black_box([depth; 512]);
-    // Never true, which nobody can know.
+    // Never true, but the compiler must not know.
     if black_box(depth) == 0 { 0 } else { descend(depth + 1) + frame[7] }
 }
 
-/// Takes so much memory, of which the kernel kills it if there is not as much; else it is killed all
-/// the same.
+/// Allocates up to `most` bytes, so that the kernel kills the process; if it does not, the process
+/// kills itself.
 #[operation]
 pub fn take_all_memory(
     #[state] at: u64,
@@ -208,7 +209,7 @@ pub fn take_all_memory(
         fleet::offer();
         let mut taken = Vec::new();
         while ((taken.len() * PIECE) as u64) < most {
-            // Memory is taken when it is written to.
+            // Memory counts only once it is written to.
             taken.push(black_box(vec![1u8; PIECE]));
         }
         death::die();

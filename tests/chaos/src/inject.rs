@@ -1,4 +1,4 @@
-//! Does to a fleet what a schedule says.
+//! Injects the faults of a schedule into a fleet.
 
 use std::error::Error;
 
@@ -6,37 +6,38 @@ use phalanx_test_node::PrivateNode;
 use rustix::process::Signal;
 use tokio::time::sleep;
 
-use crate::{Fault, FaultKind, Party, fleet::Fleet};
+use crate::{Fault, FaultKind, FaultTarget, fleet::Fleet};
 
-/// Does it, and undoes it.
+/// Injects a fault, and repairs it after its duration.
 pub(crate) async fn inject(
     fleet: &Fleet,
     fault: Fault,
 ) -> Result<(), Box<dyn Error + Send + Sync>> {
-    let Fault { kind, party, length } = fault;
-    let _turn = match kind.is_of_the_broker() || kind.is_of_a_cluster() {
+    let Fault { kind, target, length } = fault;
+    let _turn = match kind.needs_own_node() || kind.needs_cluster() {
         true => Some(fleet.broker_turn.lock().await),
         false => None,
     };
-    let places = &fleet.workers.places;
-    let (place, node) = match party {
-        Party::Worker(place) => (&places[place], 0),
-        Party::Leader => (&places[0], 0),
-        Party::Node(node) => (&places[0], node),
+    let workers = &fleet.workers.all;
+    // Only the one that the kind of fault needs is used.
+    let (worker, node) = match target {
+        FaultTarget::Worker(worker) => (&workers[worker], 0),
+        FaultTarget::Leader => (&workers[0], 0),
+        FaultTarget::Node(node) => (&workers[0], node),
     };
     match kind {
-        FaultKind::KillWorker => place.kill(),
-        FaultKind::DrainWorker => place.drain(),
+        FaultKind::KillWorker => worker.kill(),
+        FaultKind::DrainWorker => worker.drain(),
         FaultKind::KillWorkers => {
-            places.iter().for_each(|place| place.open(true));
-            places.iter().for_each(|place| place.kill());
+            workers.iter().for_each(|worker| worker.pause());
+            workers.iter().for_each(|worker| worker.kill());
             sleep(length).await;
-            places.iter().for_each(|place| place.open(false));
+            workers.iter().for_each(|worker| worker.resume());
         }
         FaultKind::SuspendWorker => {
-            place.signal(Signal::STOP);
+            worker.signal(Signal::STOP);
             sleep(length).await;
-            place.signal(Signal::CONT);
+            worker.signal(Signal::CONT);
         }
         FaultKind::SuspendLeader => {
             fleet.leader.signal(Signal::STOP);
@@ -49,7 +50,7 @@ pub(crate) async fn inject(
             fleet.with_node(|node| node.resume()).await?;
         }
         FaultKind::KillBroker => {
-            // In one go: nobody else may find the broker dead.
+            // In one go, while the broker is locked: no other fault may meet a dead broker.
             let down = move |node: &mut PrivateNode| {
                 node.kill()?;
                 std::thread::sleep(length);
@@ -66,17 +67,17 @@ pub(crate) async fn inject(
             sleep(length).await;
             set("0.6").await?;
         }
-        FaultKind::Cut => fleet.proxy(party).cut(),
-        FaultKind::Stall | FaultKind::Silence | FaultKind::Slow => {
-            let proxy = fleet.proxy(party);
-            proxy.set(fault.way());
+        FaultKind::Cut => fleet.proxy(target).cut(),
+        FaultKind::Stall | FaultKind::Discard | FaultKind::Delay => {
+            let proxy = fleet.proxy(target);
+            proxy.set(fault.traffic());
             sleep(length).await;
-            proxy.set(phalanx_test_proxy::Way::Open);
-            if kind == FaultKind::Silence {
+            proxy.set(phalanx_test_proxy::Traffic::Forward);
+            if kind == FaultKind::Discard {
                 proxy.cut();
             }
         }
-        FaultKind::LoseNode => {
+        FaultKind::KillNode => {
             fleet.with_cluster(move |cluster| cluster.kill(node)).await?;
             sleep(length).await;
             fleet.with_cluster(move |cluster| cluster.revive(node)).await?;
@@ -86,8 +87,8 @@ pub(crate) async fn inject(
             sleep(length).await;
             fleet.with_cluster(move |cluster| cluster.thaw(node)).await?;
         }
-        FaultKind::PartNode => {
-            fleet.with_cluster(move |cluster| cluster.part(node)).await?;
+        FaultKind::PartitionNode => {
+            fleet.with_cluster(move |cluster| cluster.partition(node)).await?;
             sleep(length).await;
             fleet.with_cluster(move |cluster| cluster.rejoin(node)).await?;
         }
@@ -97,8 +98,8 @@ pub(crate) async fn inject(
             channel.queue_delete(name.into(), Default::default()).await?;
         }
     }
-    if kind.is_of_a_cluster() {
-        // Of any two nodes one must be there: the next is touched when this one is back.
+    if kind.needs_cluster() {
+        // Two of three nodes must be up, so this one is back before the next fault affects a node.
         fleet.with_cluster(|cluster| cluster.await_all()).await?;
     }
     Ok(())

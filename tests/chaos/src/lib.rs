@@ -1,23 +1,23 @@
-//! Whole fleets under faults that a seed decides.
+//! Whole fleets under faults that a seed determines.
 //!
-//! A fleet is a leader, workers and RabbitMQ, each in a process of its own, with a proxy between any
-//! two of them. The leader runs jobs, round after round, and compares each answer with that of the
-//! sequential program. Meanwhile a [`Schedule`] goes wrong: it is made from a seed, it is data, and
-//! it is printed, so that a run which fails can be repeated.
+//! A fleet is a leader, workers and RabbitMQ, each in a process of its own. The leader and each
+//! worker connect through a proxy. The leader runs rounds of jobs and compares each result with
+//! that of the sequential program. Meanwhile the faults of a [`Schedule`] are injected. A schedule
+//! is data that a seed determines, and a failed run prints it, so that the run can be repeated.
 //!
-//! Workers die where the seed says: they see the broker through one of the scheme `chaos`, which is
-//! RabbitMQ, and kills its own process at a [`Point`] of the protocol.
-#![allow(clippy::print_stdout, reason = "a command line talks")]
+//! Workers also kill themselves at a [`Point`] of the protocol: their URL has the scheme `chaos`,
+//! whose broker is RabbitMQ with [`ProcessFaults`].
+#![allow(clippy::print_stdout, reason = "this is a command line program")]
 
 mod broker;
 mod cli;
 mod death;
 mod fault;
+pub mod faulty_operations;
 mod fleet;
-mod habits;
 mod inject;
 mod lead;
-pub mod misbehaving;
+mod process_faults;
 mod report;
 mod run;
 mod schedule;
@@ -25,9 +25,9 @@ mod world;
 
 pub use cli::main;
 pub use death::{Death, Point};
-pub use fault::{Fault, FaultKind, Party};
+pub use fault::{Fault, FaultKind, FaultTarget};
 pub use fleet::{MemoryLimit, Workers};
-pub use habits::Habits;
+pub use process_faults::ProcessFaults;
 pub use report::Report;
-pub use run::{Place, Run};
+pub use run::{Run, TestBroker};
 pub use schedule::{Bounds, Schedule};

@@ -1,4 +1,4 @@
-//! `cargo xtask chaos`, and each process of the fleets that it makes.
+//! The program of `cargo xtask chaos`, which is also the leader and the workers of its fleets.
 
 use std::process::ExitCode;
 

@@ -1,59 +1,61 @@
-//! What a process of a fleet does wrong by itself.
+//! The faults of a single process of a fleet.
 
 use std::{fmt, str::FromStr, time::Duration};
 
 use crate::Death;
 
-/// The variable that tells a process its habits.
+/// The environment variable that sets the [`ProcessFaults`] of a process.
 pub(crate) const VARIABLE: &str = "PHALANX_CHAOS";
 
-/// What a process of a fleet does wrong by itself.
+/// The faults of a single process of a fleet. The default is none.
 #[derive(Debug, Clone, Copy, PartialEq, Default)]
-pub struct Habits {
-    /// Where it dies.
+pub struct ProcessFaults {
+    /// Where the process kills itself.
     pub death: Option<Death>,
-    /// Says so many of its messages again, up to `LATEST` later.
-    pub echo: f64,
-    /// Holds so many of its messages back, each for a moment: those behind it overtake it.
-    pub late: f64,
-    /// Where chance comes from.
+    /// The share of its messages, from 0 to 1, that it publishes twice, the second time up to three
+    /// seconds later.
+    pub duplicate: f64,
+    /// The share of its messages, from 0 to 1, that it publishes up to 300 ms later, so that others
+    /// overtake them.
+    pub delay: f64,
+    /// The seed of its random decisions.
     pub seed: u64,
 }
 
-impl Habits {
-    /// How late an echo comes at most: the job may be over.
-    pub(crate) const LATEST: Duration = Duration::from_secs(3);
-    /// How long a message is held back at most.
-    pub(crate) const LONGEST: Duration = Duration::from_millis(300);
+impl ProcessFaults {
+    /// The longest delay of a duplicate: the job may be over by then.
+    pub(crate) const LONGEST_DUPLICATE_DELAY: Duration = Duration::from_secs(3);
+    /// The longest delay of a message.
+    pub(crate) const LONGEST_DELAY: Duration = Duration::from_millis(300);
 }
 
-impl fmt::Display for Habits {
+impl fmt::Display for ProcessFaults {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "echo={} late={} seed={}", self.echo, self.late, self.seed)?;
+        write!(f, "duplicate={} delay={} seed={}", self.duplicate, self.delay, self.seed)?;
         self.death.map_or(Ok(()), |death| write!(f, " die={death}"))
     }
 }
 
-impl FromStr for Habits {
+impl FromStr for ProcessFaults {
     type Err = String;
 
     fn from_str(text: &str) -> Result<Self, String> {
-        let mut habits = Self::default();
+        let mut faults = Self::default();
         for word in text.split_whitespace() {
             let (name, value) =
                 word.split_once('=').ok_or_else(|| format!("`{word}` has no `=`"))?;
             let rate = || value.parse::<f64>().map_err(|error| format!("`{word}`: {error}"));
             match name {
-                "echo" => habits.echo = rate()?,
-                "late" => habits.late = rate()?,
+                "duplicate" => faults.duplicate = rate()?,
+                "delay" => faults.delay = rate()?,
                 "seed" => {
-                    habits.seed = value.parse().map_err(|error| format!("`{word}`: {error}"))?
+                    faults.seed = value.parse().map_err(|error| format!("`{word}`: {error}"))?
                 }
-                "die" => habits.death = Some(value.parse()?),
-                _ => return Err(format!("`{name}` is no habit")),
+                "die" => faults.death = Some(value.parse()?),
+                _ => return Err(format!("unknown fault `{name}`")),
             }
         }
-        Ok(habits)
+        Ok(faults)
     }
 }
 
@@ -65,9 +67,10 @@ mod tests {
     #[test]
     fn process_faults_parse_from_what_they_display() {
         let death = Some(Death { point: Point::Acked, nth: 3 });
-        for habits in [Habits::default(), Habits { death, echo: 0.25, late: 0.5, seed: 7 }] {
-            assert_eq!(habits.to_string().parse(), Ok(habits));
+        let all = ProcessFaults { death, duplicate: 0.25, delay: 0.5, seed: 7 };
+        for faults in [ProcessFaults::default(), all] {
+            assert_eq!(faults.to_string().parse(), Ok(faults));
         }
-        assert!("bite=1".parse::<Habits>().is_err());
+        assert!("bite=1".parse::<ProcessFaults>().is_err());
     }
 }

@@ -1,4 +1,4 @@
-//! What came of a run.
+//! The outcome of a run.
 
 use std::{
     collections::BTreeMap,
@@ -9,47 +9,47 @@ use std::{
     },
 };
 
-/// What came of a run.
+/// The outcome of a run.
 #[derive(Debug, Default)]
 pub struct Report {
     entries: Mutex<Entries>,
-    /// Whether what happens is said as it happens.
-    aloud: AtomicBool,
+    /// Whether events are printed as they happen.
+    verbose: AtomicBool,
 }
 
 #[derive(Debug, Default)]
 struct Entries {
-    /// What was done to the fleet, and what it did to itself.
+    /// How often each fault was injected, and workers died at each point.
     faults: BTreeMap<String, u64>,
-    /// What the leader counted.
-    tally: BTreeMap<String, u64>,
+    /// The counters of the leader.
+    counters: BTreeMap<String, u64>,
     problems: Vec<String>,
 }
 
 impl Report {
-    /// One that says what happens as it happens.
+    /// A report that prints events as they happen.
     #[must_use]
-    pub fn aloud() -> Self {
-        Self { aloud: AtomicBool::new(true), ..Self::default() }
+    pub fn verbose() -> Self {
+        Self { verbose: AtomicBool::new(true), ..Self::default() }
     }
 
-    /// What should not be; empty when all went well.
+    /// Everything that went wrong. Empty after a successful run.
     pub fn problems(&self) -> Vec<String> {
         self.entries().problems.clone()
     }
 
-    /// How often a fault was injected or a worker died somewhere.
+    /// How often a fault was injected, or a worker died at a point (`died: POINT`).
     pub fn faults(&self, name: &str) -> u64 {
         self.entries().faults.get(name).copied().unwrap_or_default()
     }
 
-    /// What the leader counted under this name.
-    pub fn tally(&self, name: &str) -> u64 {
-        self.entries().tally.get(name).copied().unwrap_or_default()
+    /// A counter of the leader.
+    pub fn counter(&self, name: &str) -> u64 {
+        self.entries().counters.get(name).copied().unwrap_or_default()
     }
 
     pub(crate) fn problem(&self, problem: String) {
-        self.say(&format!("PROBLEM: {problem}"));
+        self.print(&format!("PROBLEM: {problem}"));
         self.entries().problems.push(problem);
     }
 
@@ -57,20 +57,20 @@ impl Report {
         *self.entries().faults.entry(fault.to_owned()).or_default() += 1;
     }
 
-    /// A line of the leader.
-    pub(crate) fn hear(&self, line: &str) {
-        self.say(line);
+    /// Reads a line that the leader printed.
+    pub(crate) fn read(&self, line: &str) {
+        self.print(line);
         if let Some(wrong) = line.strip_prefix("wrong: ") {
             self.entries().problems.push(wrong.to_owned());
         } else if let Some((count, name)) =
-            line.strip_prefix("tally: ").and_then(|entry| entry.split_once(' '))
+            line.strip_prefix("count: ").and_then(|entry| entry.split_once(' '))
         {
-            self.entries().tally.insert(name.to_owned(), count.parse().unwrap_or_default());
+            self.entries().counters.insert(name.to_owned(), count.parse().unwrap_or_default());
         }
     }
 
-    pub(crate) fn say(&self, line: &str) {
-        if self.aloud.load(Ordering::Relaxed) {
+    pub(crate) fn print(&self, line: &str) {
+        if self.verbose.load(Ordering::Relaxed) {
             println!("{line}");
         }
     }
@@ -83,7 +83,7 @@ impl Report {
 impl fmt::Display for Report {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let entries = self.entries();
-        for (title, counts) in [("faults", &entries.faults), ("jobs", &entries.tally)] {
+        for (title, counts) in [("faults", &entries.faults), ("jobs", &entries.counters)] {
             writeln!(f, "{title}")?;
             for (name, count) in counts {
                 writeln!(f, "  {name:32} {count:>10}")?;

@@ -1,4 +1,4 @@
-//! A fleet, a schedule, and what comes of them.
+//! A run: starts a fleet, injects the faults of a schedule and reports the outcome.
 
 use std::{
     error::Error,
@@ -10,79 +10,80 @@ use std::{
 use futures::{StreamExt as _, stream::FuturesUnordered};
 
 use crate::{
-    Habits, Report, Schedule,
+    ProcessFaults, Report, Schedule,
     fleet::{Fleet, OwnBroker, Shared},
     inject::inject,
 };
 
-/// Whose broker a run takes.
+/// The broker of a run.
 #[derive(Debug, Clone)]
-pub enum Place {
-    /// One of its own, which it may kill.
-    Own,
-    /// Three nodes in containers, its own too.
+pub enum TestBroker {
+    /// A private node, which the run may kill.
+    Node,
+    /// A private cluster of three nodes in containers.
     Cluster,
-    /// The one of this URL, which others use too.
-    At(String),
+    /// A broker that other tests use, too, by its URL.
+    Shared(String),
 }
 
-/// A run.
+/// A run of jobs on a fleet under faults.
 #[derive(Debug, Clone)]
 pub struct Run {
-    /// What goes wrong when.
+    /// The faults, and when they are injected.
     pub schedule: Schedule,
-    /// Which broker.
-    pub place: Place,
-    /// How many workers there are.
+    /// The broker.
+    pub broker: TestBroker,
+    /// The number of workers at a time.
     pub workers: usize,
-    /// How many jobs run at once.
+    /// The number of jobs at a time.
     pub jobs: usize,
     /// The heartbeat of the connections, in seconds.
     pub heartbeat: u64,
-    /// Ends when so many tasks were done, and not when the schedule is over.
+    /// The number of tasks after which the run ends. `None`: it ends when the schedule does.
     pub tasks: Option<u64>,
-    /// The program that leads and works: that of the package's binary.
+    /// The program of this package, which is run as leader and as worker.
     pub program: PathBuf,
 }
 
-/// How long a job may take, and how long the last round of jobs.
+/// The time limit of a job, and of the last round of jobs.
 const BOUND: Duration = Duration::from_secs(300);
-/// How long is waited for workers that have to die.
+/// How long a run waits for the deaths that are left after its last fault.
 const LAST_DEATHS: Duration = Duration::from_secs(60);
 
 impl Run {
-    /// Runs it; what came of it is in the report.
-    pub async fn go(self, report: Report) -> Arc<Report> {
+    /// Runs it, and returns the outcome.
+    pub async fn execute(self, report: Report) -> Arc<Report> {
         let report = Arc::new(report);
-        report.say(&self.schedule.to_string());
-        if let Err(error) = self.try_go(&report).await {
+        report.print(&self.schedule.to_string());
+        if let Err(error) = self.try_execute(&report).await {
             report.problem(error.to_string());
         }
         report
     }
 
-    async fn try_go(&self, report: &Arc<Report>) -> Result<(), Box<dyn Error + Send + Sync>> {
+    async fn try_execute(&self, report: &Arc<Report>) -> Result<(), Box<dyn Error + Send + Sync>> {
         let own = |start: fn() -> _| tokio::task::spawn_blocking(start);
-        let (url, broker) = match &self.place {
-            Place::At(url) => (url.clone(), None),
-            place => {
-                let cluster = matches!(place, Place::Cluster);
+        let (url, broker) = match &self.broker {
+            TestBroker::Shared(url) => (url.clone(), None),
+            own_broker => {
+                let cluster = matches!(own_broker, TestBroker::Cluster);
                 let start = if cluster { OwnBroker::start_cluster } else { OwnBroker::start_node };
                 let broker = own(start).await??;
                 (broker.url(), Some(broker))
             }
         };
-        let Schedule { seed, deaths, echo, late, .. } = &self.schedule;
-        let habits = Habits { death: None, echo: *echo, late: *late, seed: *seed };
+        let Schedule { seed, deaths, duplicate, delay, .. } = &self.schedule;
+        let faults =
+            ProcessFaults { death: None, duplicate: *duplicate, delay: *delay, seed: *seed };
         let shared =
-            Shared::new(self.program.clone(), self.heartbeat, habits, deaths, Arc::clone(report));
+            Shared::new(self.program.clone(), self.heartbeat, faults, deaths, Arc::clone(report));
         let shared = Arc::new(shared);
         let fleet = Fleet::start(&shared, url, broker, self.workers, self.lead_arguments()).await?;
         self.inject_all(&fleet, &shared).await;
-        fleet.leader.come_to_an_end();
+        fleet.leader.finish();
         let bound = if self.tasks.is_some() { Duration::MAX } else { 2 * BOUND };
         if tokio::time::timeout(bound, fleet.leader.ended()).await.is_err() {
-            report.problem("the leader does not end".to_owned());
+            report.problem("the leader did not end in time".to_owned());
         }
         fleet.end().await;
         Ok(())
@@ -99,11 +100,11 @@ impl Run {
         arguments
     }
 
-    /// Does what the schedule says, until it is over or the leader has ended.
+    /// Injects the faults of the schedule, until it is over or the leader has ended.
     async fn inject_all(&self, fleet: &Fleet, shared: &Shared) {
         let started = Instant::now();
         let (faults, report) = (&self.schedule.faults, &shared.report);
-        // A soak goes on until its tasks are done: the schedule begins again.
+        // A soak repeats the schedule until its tasks are done.
         let rounds = if self.tasks.is_some() { u32::MAX } else { 1 };
         let length = faults.last().map_or(Duration::ZERO, |(at, _)| *at);
         let all = (0..rounds).flat_map(|round| {
@@ -123,7 +124,7 @@ impl Run {
             if fleet.leader.has_ended() {
                 break;
             }
-            report.say(&format!("{:>7.1?}  {fault}", started.elapsed()));
+            report.print(&format!("{:>7.1?}  {fault}", started.elapsed()));
             running.push(async move {
                 report.count(&fault.kind.name());
                 if let Err(error) = inject(fleet, fault).await {
@@ -131,11 +132,11 @@ impl Run {
                 }
             });
         }
-        // What is spoilt is mended in any case.
+        // Every fault is repaired, also when the leader has ended.
         while let Some(()) = running.next().await {}
-        // Some die only when others do: the last of them may live.
-        let patience = Instant::now() + LAST_DEATHS;
-        while shared.deaths_left() > 0 && !fleet.leader.has_ended() && Instant::now() < patience {
+        // Some deaths need another one first, so the last of them may never happen.
+        let deadline = Instant::now() + LAST_DEATHS;
+        while shared.deaths_left() > 0 && !fleet.leader.has_ended() && Instant::now() < deadline {
             tokio::time::sleep(Duration::from_millis(50)).await;
         }
     }

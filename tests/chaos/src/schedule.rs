@@ -1,80 +1,84 @@
-//! What goes wrong when: a seed decides it, and it is data.
+//! The faults of a run, and when they are injected: data that a seed determines.
 
 use std::{fmt, time::Duration};
 
 use crate::{Death, Fault, FaultKind, Point};
 
-/// What goes wrong when.
+/// The faults of a run, and when they are injected.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Schedule {
-    /// Where it comes from.
+    /// The seed that determines the rest.
     pub seed: u64,
-    /// Where workers die: each that starts takes the next one, until there are none.
+    /// The deaths of workers: each worker that starts takes the next one, while there are any.
     pub deaths: Vec<Death>,
-    /// When something is done to the fleet, from its start.
+    /// The faults, each with its time since the start of the fleet.
     pub faults: Vec<(Duration, Fault)>,
-    /// How many messages are said again, some time.
-    pub echo: f64,
-    /// How many messages are held back.
-    pub late: f64,
+    /// The share of messages that are published twice, from 0 to 1.
+    pub duplicate: f64,
+    /// The share of messages that are published late, from 0 to 1.
+    pub delay: f64,
 }
 
-/// What a schedule is made for.
+/// The limits within which a seed determines a schedule.
 #[derive(Debug, Clone)]
 pub struct Bounds {
     /// How long faults are injected.
     pub length: Duration,
-    /// Which of them.
+    /// The kinds of faults.
     pub kinds: Vec<FaultKind>,
-    /// How long it is quiet between two of them, about.
+    /// The average time between two faults: each pause is half to one and a half times as long.
     pub pause: Duration,
-    /// How many workers die at a point of the protocol.
+    /// The number of workers that die at a point of the protocol.
     pub deaths: usize,
-    /// How many workers there are.
+    /// The number of workers at a time.
     pub workers: usize,
     /// The heartbeat of the connections.
-    pub beat: Duration,
+    pub heartbeat: Duration,
 }
 
-/// The fleet has to come about.
+/// The time that the processes of a fleet get to start.
 const START: Duration = Duration::from_secs(2);
-/// A broker that is killed sooner after the declaration of a quorum queue may lose the queue: it
-/// syncs its own tables that late.
+/// A broker that is killed sooner after a quorum queue was declared can lose the queue, because it
+/// writes its own tables to disk only every few seconds.
 const QUEUE_IS_SAFE: Duration = Duration::from_secs(8);
 
 impl Schedule {
-    /// The schedule of a seed.
+    /// The schedule that a seed determines.
     pub fn new(seed: u64, bounds: &Bounds) -> Self {
-        let mut chance = fastrand::Rng::with_seed(seed);
+        let mut random = fastrand::Rng::with_seed(seed);
         let deaths = (0..bounds.deaths).map(|_| {
-            // Each third is one that comes only when something else went wrong before.
-            let points = if chance.u8(..3) > 0 { &Point::COMMON[..] } else { &Point::RARE };
-            Death { point: points[chance.usize(..points.len())], nth: chance.u32(1..=20) }
+            // A third of the deaths are at points that are reached only after another loss.
+            let points = if random.u8(..3) > 0 { &Point::COMMON[..] } else { &Point::RARE };
+            Death { point: points[random.usize(..points.len())], nth: random.u32(1..=20) }
         });
         let deaths = deaths.collect();
         let mut faults = Vec::new();
         let kills = bounds.kinds.contains(&FaultKind::KillBroker);
         let mut at = if kills { QUEUE_IS_SAFE } else { START };
-        // Each kind comes before any comes twice.
+        // Every kind occurs before any occurs twice.
         let mut left: Vec<FaultKind> = Vec::new();
         while at < bounds.length && !bounds.kinds.is_empty() {
             if left.is_empty() {
                 left.clone_from(&bounds.kinds);
-                chance.shuffle(&mut left);
+                random.shuffle(&mut left);
             }
             if let Some(kind) = left.pop() {
-                let fault = Fault::by_chance(kind, &mut chance, bounds.workers, bounds.beat);
+                let fault = Fault::random(kind, &mut random, bounds.workers, bounds.heartbeat);
                 faults.push((at, fault));
             }
-            at += bounds.pause.mul_f64(0.5 + chance.f64());
+            at += bounds.pause.mul_f64(0.5 + random.f64());
         }
-        Self { seed, deaths, faults, echo: 0.01, late: 0.02 }
+        Self { seed, deaths, faults, duplicate: 0.01, delay: 0.02 }
     }
 }
 
 impl fmt::Display for Schedule {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        writeln!(f, "seed {}; {} of messages twice, {} late", self.seed, self.echo, self.late)?;
+        writeln!(
+            f,
+            "seed {}; {} of all messages duplicated, {} delayed",
+            self.seed, self.duplicate, self.delay
+        )?;
         let deaths: Vec<String> = self.deaths.iter().map(Death::to_string).collect();
         writeln!(f, "deaths: {}", deaths.join(" "))?;
         self.faults.iter().try_for_each(|(at, fault)| writeln!(f, "{at:>7.1?}  {fault}"))
@@ -94,7 +98,7 @@ mod tests {
             pause: Duration::from_secs(3),
             deaths: 20,
             workers: 3,
-            beat: Duration::from_secs(2),
+            heartbeat: Duration::from_secs(2),
         }
     }
 

@@ -1,97 +1,98 @@
-//! Data that cannot travel, or that is large.
+//! Data that fails to serialize or deserialize, or is large.
 
 use phalanx::prelude::*;
 use serde::{Serializer, ser::Error as _};
 
-/// A number that does not serialize when it is 13.
+/// A number that fails to serialize if it is 13.
 #[derive(Debug, Clone, PartialEq, Eq, Deserialize)]
-pub struct Superstitious(pub u64);
+pub struct NotThirteen(pub u64);
 
-impl Serialize for Superstitious {
+impl Serialize for NotThirteen {
     fn serialize<S: Serializer>(&self, serializer: S) -> std::result::Result<S::Ok, S::Error> {
         if self.0 == 13 {
-            return Err(S::Error::custom("there is no 13"));
+            return Err(S::Error::custom("13 does not serialize"));
         }
-        serializer.serialize_newtype_struct("Superstitious", &self.0)
+        serializer.serialize_newtype_struct("NotThirteen", &self.0)
     }
 }
 
-/// Takes one in.
+/// Takes one as its input.
 #[operation]
-pub fn take_in(number: Superstitious) -> u64 {
+pub fn take_in(number: NotThirteen) -> u64 {
     number.0
 }
 
-/// Gives one out.
+/// Returns one as its output.
 #[operation]
-pub fn give_out(n: u64) -> Superstitious {
-    Superstitious(n)
+pub fn give_out(n: u64) -> NotThirteen {
+    NotThirteen(n)
 }
 
-/// A number that does not deserialize when it ends in 3.
+/// A number that fails to deserialize if it ends in 3.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
-pub struct Choosy(pub u64);
+pub struct NotEndingInThree(pub u64);
 
-impl<'de> Deserialize<'de> for Choosy {
+impl<'de> Deserialize<'de> for NotEndingInThree {
     fn deserialize<D: serde::Deserializer<'de>>(input: D) -> std::result::Result<Self, D::Error> {
         match u64::deserialize(input)? {
-            n if n % 10 == 3 => Err(serde::de::Error::custom("nothing that ends in 3")),
+            n if n % 10 == 3 => Err(serde::de::Error::custom("the number ends in 3")),
             n => Ok(Self(n)),
         }
     }
 }
 
-/// Takes one in.
+/// Takes one as its input.
 #[operation]
-pub fn choose(number: Choosy) -> u64 {
+pub fn choose(number: NotEndingInThree) -> u64 {
     number.0
 }
 
-/// Written by postcard with a field left out, it would be read as something else.
+/// A type with a field that serde may skip. Postcard would decode the remaining bytes as other
+/// fields.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-pub struct Gappy {
-    /// Left out when there is none.
+pub struct Skipping {
+    /// Skipped when it is `None`.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub remark: Option<u64>,
-    /// Would be taken for the remark.
+    /// Would be decoded as the remark.
     pub number: u64,
-    /// Would be cut.
+    /// Would lose its beginning.
     pub text: String,
 }
 
-impl Gappy {
-    /// With the gap if `number` is 13.
+impl Skipping {
+    /// Without the remark if `number` is 13.
     pub fn new(number: u64) -> Self {
         let remark = (number != 13).then_some(7);
         Self { remark, number, text: "\tabcdefghi".to_owned() }
     }
 }
 
-/// Takes one in.
+/// Takes one as its input.
 #[operation]
-pub fn close_gap(gappy: Gappy) -> u64 {
-    gappy.number
+pub fn take_skipping(skipping: Skipping) -> u64 {
+    skipping.number
 }
 
-/// Gives one out.
+/// Returns one as its output.
 #[operation]
-pub fn open_gap(n: u64) -> Gappy {
-    Gappy::new(n)
+pub fn give_skipping(n: u64) -> Skipping {
+    Skipping::new(n)
 }
 
 /// Has one as its state.
 #[operation]
-pub fn keep_gap(#[state] gappy: Gappy, n: u64) -> u64 {
-    gappy.number + n
+pub fn keep_skipping(#[state] skipping: Skipping, n: u64) -> u64 {
+    skipping.number + n
 }
 
-/// How long it is.
+/// Returns the length of a text.
 #[operation]
 pub fn measure(text: String) -> u64 {
     text.len() as u64
 }
 
-/// As long as it is told to be.
+/// Returns a text of this length.
 #[operation]
 pub fn inflate(length: u64) -> String {
     "x".repeat(usize::try_from(length).unwrap_or_default())

@@ -6,7 +6,7 @@ use phalanx::prelude::*;
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error, Serialize, Deserialize)]
 #[error("declined {number}")]
 pub struct Declined {
-    /// What was declined.
+    /// The declined number.
     pub number: u64,
 }
 
@@ -23,7 +23,7 @@ pub fn blow_up(#[state] unwanted: u64, n: u64) -> u64 {
     n
 }
 
-/// Fails on its first try.
+/// Fails transiently at the first attempt.
 #[operation]
 pub fn stumble(n: u64, cx: &TaskContext) -> Result<u64> {
     if cx.attempt() == 1 {
@@ -32,7 +32,7 @@ pub fn stumble(n: u64, cx: &TaskContext) -> Result<u64> {
     Ok(n)
 }
 
-/// Runs until it is told that nobody waits for it.
+/// Runs until it is cancelled.
 #[operation(timeout = "500ms", retries = 0)]
 pub fn never_end(#[state] unwanted: u64, n: u64, cx: &TaskContext) -> u64 {
     while n == unwanted && !cx.is_cancelled() {
@@ -41,7 +41,7 @@ pub fn never_end(#[state] unwanted: u64, n: u64, cx: &TaskContext) -> u64 {
     n
 }
 
-/// Waits for nothing.
+/// Waits forever.
 #[operation(timeout = "500ms", retries = 0)]
 pub async fn never_come(#[state] unwanted: u64, n: u64) -> u64 {
     if n == unwanted {
@@ -50,7 +50,7 @@ pub async fn never_come(#[state] unwanted: u64, n: u64) -> u64 {
     n
 }
 
-/// Declines one number for as long as a file is there: mended when it is gone.
+/// Declines one number while a file exists.
 #[operation]
 pub fn decline_while(
     #[state] broken: String,
@@ -70,7 +70,7 @@ pub fn decline_text(text: &str) -> Result<u64> {
     Err(OperationError::fatal(format!("declined {} bytes", text.len())))
 }
 
-/// Ends its process at one number.
+/// Crashes its process at one number.
 #[operation]
 pub fn perish(#[state] how: String, #[state] unwanted: u64, n: u64) -> u64 {
     match how.as_str() {
@@ -86,6 +86,6 @@ pub fn perish(#[state] how: String, #[state] unwanted: u64, n: u64) -> u64 {
 
 fn recurse(n: u64) -> u64 {
     let deep = std::hint::black_box([n; 512]);
-    // A bound that no stack reaches.
+    // No stack is large enough to reach this bound.
     if n == u64::MAX { n } else { recurse(std::hint::black_box(n + 1)) + deep[n as usize % 512] }
 }

@@ -1,14 +1,14 @@
-//! Operations that a test holds and lets go, from whichever process they run in: they meet in a
-//! directory.
+//! Operations that a test holds and releases, through files in a directory that both know.
 
 use std::{fs, io::Write, path::Path, time::Duration};
 
 use phalanx::prelude::*;
 
-/// How often an operation looks whether it may go on.
+/// How often an operation checks whether it is released.
 const POLL: Duration = Duration::from_millis(5);
 
-/// Says that it started, and goes on when the directory has a file `open`, or when it is cancelled.
+/// Reports that it started, and waits until the directory has a file `released`, or until it is
+/// cancelled.
 #[operation]
 pub fn hold(#[state] directory: String, n: u64, cx: &TaskContext) -> Result<u64> {
     let directory = Path::new(&directory);
@@ -42,7 +42,7 @@ pub async fn hold_later(#[state] directory: String, n: u64, cx: &TaskContext) ->
     Ok(3 * n)
 }
 
-/// Runs until its process ends, whatever it is told.
+/// Never returns, also when it is cancelled.
 #[operation(timeout = "300ms", retries = 0)]
 pub fn hang(#[state] unwanted: u64, n: u64) -> u64 {
     if n == unwanted {

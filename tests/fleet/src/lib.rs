@@ -1,4 +1,4 @@
-//! The operations of the fleet tests, which leader and workers link.
+//! The operations of the fleet tests, linked into leader and workers.
 
 mod data;
 mod failing;
@@ -10,8 +10,8 @@ pub use failing::*;
 pub use holding::*;
 pub use plain::*;
 
-/// Ends this process when the test that started it is gone, whichever way it went: the kernel then
-/// closes the pipe that it holds.
+/// Ends this process when the test that started it ends, for whatever reason: the kernel then
+/// closes the pipe to its standard input.
 pub fn end_with_the_test() {
     std::thread::spawn(|| {
         let _ = std::io::Read::read_to_end(&mut std::io::stdin(), &mut Vec::new());

@@ -1,4 +1,4 @@
-//! Operations that do what they say.
+//! Operations that succeed.
 
 use phalanx::prelude::*;
 
@@ -8,7 +8,7 @@ pub fn triple(n: u64) -> u64 {
     3 * n
 }
 
-/// Multiplies by three; others run meanwhile.
+/// Multiplies by three, asynchronously.
 #[operation]
 pub async fn triple_later(n: u64) -> u64 {
     tokio::task::yield_now().await;
@@ -39,7 +39,7 @@ pub fn word(n: u64) -> String {
     format!("{n},")
 }
 
-/// Takes its time.
+/// Multiplies by three, and takes this long.
 #[operation]
 pub fn dawdle(#[state] micros: u64, n: u64) -> u64 {
     let until = std::time::Instant::now() + std::time::Duration::from_micros(micros);
@@ -49,7 +49,7 @@ pub fn dawdle(#[state] micros: u64, n: u64) -> u64 {
     3 * n
 }
 
-/// What something weighs; an older worker takes a `u32`.
+/// Returns a weight. The input of the older worker's version is a `u32`.
 #[operation(name = "fleet.weigh")]
 pub fn weigh(grams: u64) -> u64 {
     grams
@@ -77,7 +77,7 @@ impl Monoid for Sum {
     }
 }
 
-/// Puts words one behind the other: their order shows.
+/// Concatenates words, so that their order shows in the value.
 #[derive(Serialize, Deserialize, RemoteExecute)]
 pub struct Concatenate;
 

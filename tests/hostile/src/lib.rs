@@ -1,5 +1,5 @@
-//! Every decoder of untrusted bytes in Phalanx, as a plain function: `tests/decoders.rs` runs them on
-//! any compiler, and `cargo fuzz` on nightly (see `fuzz/README.md`).
+//! Every decoder of untrusted bytes in Phalanx, as a plain function: `tests/decoders.rs` runs them
+//! on any compiler, and `cargo fuzz` on nightly (see `fuzz/README.md`).
 //!
 //! They must return for every input, with any outcome.
 

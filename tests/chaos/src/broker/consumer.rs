@@ -1,11 +1,11 @@
-//! A consumer that counts, and in whose hands a process may die.
+//! A consumer that counts replies, and that kills its process at the points of a delivery.
 
 use std::sync::{Arc, Mutex, PoisonError};
 
 use async_trait::async_trait;
 use phalanx_core::broker::{Consumer, Consumption, Delivery, MessageKind, Settle, Settler};
 
-use super::CENSUS;
+use super::REPLY_COUNTS;
 use crate::{Point, death};
 
 #[derive(Debug)]
@@ -22,11 +22,11 @@ impl ChaosConsumer {
 #[async_trait]
 impl Consumer for ChaosConsumer {
     async fn next(&mut self) -> Option<Consumption> {
-        self.inner.next().await.map(hand_out)
+        self.inner.next().await.map(watch)
     }
 
     fn try_next(&mut self) -> Option<Consumption> {
-        self.inner.try_next().map(hand_out)
+        self.inner.try_next().map(watch)
     }
 
     async fn set_prefetch(&mut self, prefetch: u16) {
@@ -38,7 +38,7 @@ impl Consumer for ChaosConsumer {
     }
 }
 
-fn hand_out(consumption: Consumption) -> Consumption {
+fn watch(consumption: Consumption) -> Consumption {
     let Consumption::Delivery(delivery) = consumption else { return consumption };
     let properties = &delivery.message.properties;
     match properties.kind {
@@ -47,13 +47,13 @@ fn hand_out(consumption: Consumption) -> Consumption {
             Consumption::Delivery(watched(delivery))
         }
         kind => {
-            CENSUS.count(kind, properties.copy);
+            REPLY_COUNTS.count(kind, properties.copy);
             Consumption::Delivery(delivery)
         }
     }
 }
 
-/// A delivery in whose place another is settled.
+/// Wraps a delivery, so that its ack is one of the points.
 fn watched(delivery: Delivery) -> Delivery {
     let (message, redelivered) = (delivery.message.clone(), delivery.redelivered);
     Delivery::new(message, redelivered, 0, Arc::new(Watched(Mutex::new(Some(delivery)))))

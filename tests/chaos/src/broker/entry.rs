@@ -1,5 +1,5 @@
-//! What `chaos://` comes to: the broker of `amqp://`, in a process with the habits of its
-//! environment. So leaders and workers are the real ones, command line and all.
+//! The scheme `chaos://`: the broker of `amqp://`, with the faults that the environment sets.
+//! Leaders and workers are real programs with their usual command line; only their URL differs.
 
 use std::{
     env,
@@ -15,7 +15,7 @@ use phalanx_core::broker::{
 };
 
 use super::ChaosBroker;
-use crate::{Habits, habits};
+use crate::{ProcessFaults, process_faults};
 
 #[distributed_slice(PHALANX_BROKERS)]
 static CHAOS: BrokerEntry =
@@ -23,21 +23,21 @@ static CHAOS: BrokerEntry =
 
 static CONNECTED: AtomicBool = AtomicBool::new(false);
 
-/// Whether this process has a connection of its own, as workers have and their children do not.
+/// Whether this process has connected to the broker. Workers have, their child processes have not.
 pub(crate) fn is_connected() -> bool {
     CONNECTED.load(Ordering::Relaxed)
 }
 
 async fn connect(url: BrokerUrl, options: ConnectOptions) -> Result<Arc<dyn Broker>, ConnectError> {
-    let habits = match env::var(habits::VARIABLE) {
+    let faults = match env::var(process_faults::VARIABLE) {
         Ok(text) => text.parse().map_err(|reason| ConnectError::Url {
             url: url.to_string(),
-            reason: format!("{}: {reason}", habits::VARIABLE),
+            reason: format!("{}: {reason}", process_faults::VARIABLE),
         })?,
-        Err(_) => Habits::default(),
+        Err(_) => ProcessFaults::default(),
     };
     let real = url.expose_secrets().replacen("chaos", "amqp", 1);
     let broker = broker::connect(BrokerUrl::parse(&real)?, options).await?;
     CONNECTED.store(true, Ordering::Relaxed);
-    Ok(Arc::new(ChaosBroker::new(broker, habits)))
+    Ok(Arc::new(ChaosBroker::new(broker, faults)))
 }

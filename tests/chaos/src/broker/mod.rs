@@ -1,8 +1,8 @@
-//! RabbitMQ as a process sees it that has bad habits: the broker of the scheme `chaos`.
+//! The broker of the scheme `chaos`: RabbitMQ, in a process with [`ProcessFaults`].
 
-mod census;
 mod consumer;
 mod entry;
+mod reply_counts;
 
 use std::{
     future::poll_fn,
@@ -19,52 +19,54 @@ use phalanx_core::broker::{
 };
 use tokio::sync::watch;
 
-pub(crate) use census::CENSUS;
 use consumer::ChaosConsumer;
 pub(crate) use entry::is_connected;
+pub(crate) use reply_counts::REPLY_COUNTS;
 
-use crate::{Habits, Point, death};
+use crate::{Point, ProcessFaults, death};
 
-/// How long a message may take to be on the wire before its publisher dies.
-const ON_ITS_WAY: Duration = Duration::from_millis(2);
+/// How long a message gets to reach the network before its publisher dies.
+const WRITE_TIME: Duration = Duration::from_millis(2);
 
-/// A broker whose process has bad habits.
+/// A broker whose process has faults.
 #[derive(Debug)]
 pub(crate) struct ChaosBroker {
     inner: Arc<dyn Broker>,
-    habits: Habits,
-    chance: Mutex<fastrand::Rng>,
+    faults: ProcessFaults,
+    random: Mutex<fastrand::Rng>,
 }
 
 impl ChaosBroker {
-    pub(crate) fn new(inner: Arc<dyn Broker>, habits: Habits) -> Self {
-        if let Some(death) = habits.death {
+    pub(crate) fn new(inner: Arc<dyn Broker>, faults: ProcessFaults) -> Self {
+        if let Some(death) = faults.death {
             death::arm(death);
         }
-        Self { inner, habits, chance: Mutex::new(fastrand::Rng::with_seed(habits.seed)) }
+        Self { inner, faults, random: Mutex::new(fastrand::Rng::with_seed(faults.seed)) }
     }
 
-    /// A part of `longest`, with this probability.
-    fn by_chance(&self, rate: f64, longest: Duration) -> Option<Duration> {
-        let mut chance = self.chance.lock().unwrap_or_else(PoisonError::into_inner);
-        (chance.f64() < rate).then(|| longest.mul_f64(chance.f64()))
+    /// A random part of `longest` with the probability `rate`, else `None`.
+    fn random_delay(&self, rate: f64, longest: Duration) -> Option<Duration> {
+        let mut random = self.random.lock().unwrap_or_else(PoisonError::into_inner);
+        (random.f64() < rate).then(|| longest.mul_f64(random.f64()))
     }
 
-    /// Says it again, some time.
-    fn echo(&self, address: &Address, message: &Message) {
-        if let Some(later) = self.by_chance(self.habits.echo, Habits::LATEST) {
+    /// Publishes some of the messages a second time, later.
+    fn duplicate(&self, address: &Address, message: &Message) {
+        if let Some(later) =
+            self.random_delay(self.faults.duplicate, ProcessFaults::LONGEST_DUPLICATE_DELAY)
+        {
             let (broker, address) = (Arc::clone(&self.inner), address.clone());
             let message = message.clone();
             tokio::spawn(async move {
                 tokio::time::sleep(later).await;
-                // An echo that fades away is none.
+                // A duplicate may be lost.
                 let _ = broker.publish(&address, message).await;
             });
         }
     }
 }
 
-/// Tasks and what is said of them: what may come twice and late.
+/// Whether a message may be duplicated and delayed: tasks, results and returns.
 fn is_about_a_task(kind: Option<MessageKind>) -> bool {
     matches!(kind, Some(MessageKind::Task | MessageKind::Result | MessageKind::Return))
 }
@@ -85,16 +87,17 @@ impl Broker for ChaosBroker {
             death::reach(point);
         }
         if is_about_a_task(kind) {
-            self.echo(address, &message);
-            if let Some(pause) = self.by_chance(self.habits.late, Habits::LONGEST) {
+            self.duplicate(address, &message);
+            if let Some(pause) = self.random_delay(self.faults.delay, ProcessFaults::LONGEST_DELAY)
+            {
                 tokio::time::sleep(pause).await;
             }
         }
         let mut publish = pin!(self.inner.publish(address, message));
-        if kind == Some(MessageKind::Result) && death::is_due(Point::Answered) {
-            // Whatever the broker may say meanwhile, nobody hears it.
+        if kind == Some(MessageKind::Result) && death::is_due(Point::Published) {
+            // Polled once, which hands the message to the connection. The confirm is never read.
             poll_fn(|context| Poll::Ready(publish.as_mut().poll(context).is_ready())).await;
-            tokio::time::sleep(ON_ITS_WAY).await;
+            tokio::time::sleep(WRITE_TIME).await;
             death::die();
         }
         let outcome = publish.await;

@@ -1,4 +1,4 @@
-//! What a leader hears.
+//! Counts of the replies that a leader receives.
 
 use std::{
     collections::HashSet,
@@ -13,28 +13,28 @@ use phalanx_core::{
     id::{CopyId, TaskNumber},
 };
 
-/// What the leader of this process has heard.
-pub(crate) static CENSUS: LazyLock<Census> = LazyLock::new(Census::default);
+/// The replies that the leader of this process has received.
+pub(crate) static REPLY_COUNTS: LazyLock<ReplyCounts> = LazyLock::new(ReplyCounts::default);
 
+/// Counts of the replies that a leader receives.
 #[derive(Debug, Default)]
-pub(crate) struct Census {
+pub(crate) struct ReplyCounts {
     results: AtomicU64,
     duplicates: AtomicU64,
     returns: AtomicU64,
-    /// Tasks of which a result came. A number is never used again, so each further result of it is
-    /// one to be dropped. Bounded by the run, which is no longer than a soak.
-    answered: Mutex<HashSet<TaskNumber>>,
+    /// Tasks that have a result. Task numbers are not reused, so every further result of a task is
+    /// a duplicate. Grows until the run ends.
+    with_result: Mutex<HashSet<TaskNumber>>,
 }
 
-impl Census {
-    /// Counts an answer.
+impl ReplyCounts {
     pub(super) fn count(&self, kind: Option<MessageKind>, copy: Option<CopyId>) {
         match kind {
             Some(MessageKind::Result) => {
                 self.results.fetch_add(1, Ordering::Relaxed);
                 let task = copy.map(|copy| copy.task);
-                let mut answered = self.answered.lock().unwrap_or_else(PoisonError::into_inner);
-                if !task.is_some_and(|task| answered.insert(task)) {
+                let mut tasks = self.with_result.lock().unwrap_or_else(PoisonError::into_inner);
+                if !task.is_some_and(|task| tasks.insert(task)) {
                     self.duplicates.fetch_add(1, Ordering::Relaxed);
                 }
             }
@@ -45,17 +45,17 @@ impl Census {
         }
     }
 
-    /// Results that came.
+    /// Results, duplicates included.
     pub(crate) fn results(&self) -> u64 {
         self.results.load(Ordering::Relaxed)
     }
 
-    /// Results that came for a task which had its result.
+    /// Results of tasks that already had one.
     pub(crate) fn duplicates(&self) -> u64 {
         self.duplicates.load(Ordering::Relaxed)
     }
 
-    /// Tasks that were given back unread.
+    /// Tasks that workers returned unrun.
     pub(crate) fn returns(&self) -> u64 {
         self.returns.load(Ordering::Relaxed)
     }

@@ -1,8 +1,8 @@
-//! The broker of a fleet, where it is the fleet's own.
+//! A broker that belongs to a fleet, which may break it.
 
 use phalanx_test_node::{Cluster, NodeError, NodeOptions, PrivateNode};
 
-/// The broker of a fleet, where it is the fleet's own.
+/// A broker that belongs to a fleet, which may break it.
 #[derive(Debug)]
 pub(crate) enum OwnBroker {
     Node(PrivateNode),

@@ -20,8 +20,8 @@ use super::{Shared, process};
 pub(crate) struct Leader {
     pub(crate) proxy: Proxy,
     process: Option<Pid>,
-    /// Its end tells the leader to come to an end.
-    life: Mutex<Option<ChildStdin>>,
+    /// The leader ends after its current round of jobs when this is closed.
+    stdin: Mutex<Option<ChildStdin>>,
     ended: watch::Receiver<Option<ExitStatus>>,
 }
 
@@ -31,27 +31,27 @@ impl Leader {
         proxy: Proxy,
         arguments: Vec<String>,
     ) -> std::io::Result<Self> {
-        let mut command = process::command(shared, &proxy.url(), &shared.habits);
-        let (said, error) = process::Said::new()?;
-        command.arg("lead").args(arguments).stdout(Stdio::piped()).stderr(error);
+        let mut command = process::command(shared, &proxy.url(), &shared.faults);
+        let (stderr, file) = process::Stderr::new()?;
+        command.arg("lead").args(arguments).stdout(Stdio::piped()).stderr(file);
         let mut child = command.spawn()?;
-        let (id, life) = (process::id(&child), Mutex::new(child.stdin.take()));
+        let (id, stdin) = (process::id(&child), Mutex::new(child.stdin.take()));
         let lines = child.stdout.take().map(|output| BufReader::new(output).lines());
         let (end, ended) = watch::channel(None);
         let report = Arc::clone(&shared.report);
         tokio::spawn(async move {
             if let Some(mut lines) = lines {
                 while let Ok(Some(line)) = lines.next_line().await {
-                    report.hear(&line);
+                    report.read(&line);
                 }
             }
             let status = child.wait().await.unwrap_or_default();
             if !status.success() {
-                report.problem(format!("the leader ended: {status}\n{}", said.tail()));
+                report.problem(format!("the leader ended: {status}\n{}", stderr.tail()));
             }
             end.send_replace(Some(status));
         });
-        Ok(Self { proxy, process: id, life, ended })
+        Ok(Self { proxy, process: id, stdin, ended })
     }
 
     pub(crate) fn signal(&self, signal: Signal) {
@@ -60,9 +60,9 @@ impl Leader {
         }
     }
 
-    /// Lets it end its round, and then itself.
-    pub(crate) fn come_to_an_end(&self) {
-        drop(self.life.lock().unwrap_or_else(PoisonError::into_inner).take());
+    /// Asks the leader to end after its current round of jobs.
+    pub(crate) fn finish(&self) {
+        drop(self.stdin.lock().unwrap_or_else(PoisonError::into_inner).take());
     }
 
     pub(crate) fn has_ended(&self) -> bool {

@@ -1,11 +1,11 @@
-//! A leader, workers and a broker, each a process of its own, with a proxy in front of the broker
-//! for each of them.
+//! A leader, workers and a broker, each in a process of its own. The leader and each worker reach
+//! the broker through a proxy of their own.
 
 mod broker;
 mod leader;
 mod memory;
-mod place;
 mod process;
+mod supervised_worker;
 mod workers;
 
 use std::{
@@ -22,36 +22,36 @@ pub(crate) use broker::OwnBroker;
 pub(crate) use leader::Leader;
 pub use memory::MemoryLimit;
 pub(crate) use memory::offer;
-use place::Place;
-pub(crate) use process::HELD;
+pub(crate) use process::ENDS_WITH_STDIN;
+use supervised_worker::SupervisedWorker;
 pub use workers::Workers;
 
-use crate::{Death, Habits, Party, Report};
+use crate::{Death, FaultTarget, ProcessFaults, Report};
 
-/// What a fleet consists of.
+/// A leader, its workers, and the broker if it belongs to the run.
 #[derive(Debug)]
 pub(crate) struct Fleet {
     pub(crate) workers: Workers,
-    /// The broker, where it is the fleet's own.
+    /// The broker, if it belongs to the run.
     broker: Option<Arc<Mutex<OwnBroker>>>,
-    /// What is done to the broker is done one by one: one that hangs cannot be told anything.
+    /// Held by the fault that currently affects the broker: a suspended broker accepts no commands.
     pub(crate) broker_turn: tokio::sync::Mutex<()>,
     pub(crate) leader: Leader,
 }
 
-/// What all processes of a fleet share.
+/// The settings that all processes of a fleet share.
 #[derive(Debug)]
 pub(crate) struct Shared {
-    /// This program, which is leader and worker too.
+    /// This program, which runs as leader and as worker.
     pub(crate) program: PathBuf,
     pub(crate) namespace: String,
-    /// In seconds.
+    /// The heartbeat of all connections, in seconds.
     pub(crate) heartbeat: u64,
-    pub(crate) habits: Habits,
+    pub(crate) faults: ProcessFaults,
     deaths: Mutex<VecDeque<Death>>,
-    /// What the workers share of memory, if that is limited.
+    /// The memory limit of all workers together, if there is one.
     pub(crate) memory: Option<MemoryLimit>,
-    /// From now on nobody takes the place of who ends.
+    /// Whether workers that end are no longer replaced.
     pub(crate) ending: AtomicBool,
     pub(crate) report: Arc<Report>,
 }
@@ -60,7 +60,7 @@ impl Shared {
     pub(crate) fn new(
         program: PathBuf,
         heartbeat: u64,
-        habits: Habits,
+        faults: ProcessFaults,
         deaths: &[Death],
         report: Arc<Report>,
     ) -> Self {
@@ -68,7 +68,7 @@ impl Shared {
             program,
             namespace: format!("chaos-{}", uuid::Uuid::new_v4()),
             heartbeat,
-            habits,
+            faults,
             deaths: Mutex::new(deaths.iter().copied().collect()),
             memory: None,
             ending: AtomicBool::new(false),
@@ -76,7 +76,7 @@ impl Shared {
         }
     }
 
-    /// Where the next worker dies.
+    /// The death of the next worker that starts.
     fn next_death(&self) -> Option<Death> {
         self.deaths.lock().unwrap_or_else(PoisonError::into_inner).pop_front()
     }
@@ -101,14 +101,14 @@ impl Fleet {
         Ok(Self { workers, broker, broker_turn: tokio::sync::Mutex::new(()), leader })
     }
 
-    pub(crate) fn proxy(&self, party: Party) -> &Proxy {
-        match party {
-            Party::Leader | Party::Node(_) => &self.leader.proxy,
-            Party::Worker(place) => &self.workers.places[place].proxy,
+    pub(crate) fn proxy(&self, target: FaultTarget) -> &Proxy {
+        match target {
+            FaultTarget::Leader | FaultTarget::Node(_) => &self.leader.proxy,
+            FaultTarget::Worker(worker) => &self.workers.all[worker].proxy,
         }
     }
 
-    /// Does something with the broker that takes its time.
+    /// Runs blocking work on the broker node.
     pub(crate) async fn with_node<T: Send + 'static>(
         &self,
         work: impl FnOnce(&mut PrivateNode) -> Result<T, NodeError> + Send + 'static,
@@ -116,7 +116,7 @@ impl Fleet {
         self.with_broker(|broker| broker.node().map(work)).await
     }
 
-    /// Does something with the cluster that takes its time.
+    /// Runs blocking work on the cluster.
     pub(crate) async fn with_cluster<T: Send + 'static>(
         &self,
         work: impl FnOnce(&Cluster) -> Result<T, NodeError> + Send + 'static,
@@ -128,19 +128,20 @@ impl Fleet {
         &self,
         work: impl FnOnce(&mut OwnBroker) -> Option<Result<T, NodeError>> + Send + 'static,
     ) -> Result<T, Box<dyn Error + Send + Sync>> {
-        let broker = self.broker.clone().ok_or("this broker is not ours")?;
+        let broker = self.broker.clone().ok_or("the broker does not belong to this run")?;
         let done = tokio::task::spawn_blocking(move || {
             work(&mut broker.lock().unwrap_or_else(PoisonError::into_inner))
         });
-        Ok(done.await?.ok_or("this is not done to such a broker")??)
+        Ok(done.await?.ok_or("the fault does not apply to this kind of broker")??)
     }
 
-    /// Ends the workers, who must end well, and leaves nothing on a broker of others.
+    /// Drains the workers, which must exit with code 0, and removes the namespace from a shared
+    /// broker.
     pub(crate) async fn end(self) {
         self.workers.end().await;
         if self.broker.is_none() {
-            // What cannot be removed expires, or is seen by who looks for leftovers.
-            let _ = self.workers.sweep().await;
+            // Queues that are not removed expire.
+            let _ = self.workers.remove_namespace().await;
         }
     }
 }

@@ -1,4 +1,4 @@
-//! Processes of this program in another role.
+//! Child processes that run this program as a leader or a worker.
 
 use std::{
     fs::{self, File},
@@ -10,38 +10,40 @@ use tempfile::NamedTempFile;
 use tokio::process::{Child, Command};
 
 use super::Shared;
-use crate::{Habits, habits};
+use crate::{ProcessFaults, process_faults};
 
-/// Says to a worker that it ends when its standard input does.
-pub(crate) const HELD: &str = "PHALANX_CHAOS_HELD";
+/// The environment variable that makes a worker end when its standard input does.
+pub(crate) const ENDS_WITH_STDIN: &str = "PHALANX_CHAOS_ENDS_WITH_STDIN";
 
-/// This program in another role. It ends with this process: the kernel closes its standard input.
-pub(super) fn command(shared: &Shared, url: &str, habits: &Habits) -> Command {
+/// This program, to be run as a leader or a worker. The child ends when this process does, because
+/// the kernel then closes its standard input.
+pub(super) fn command(shared: &Shared, url: &str, faults: &ProcessFaults) -> Command {
     let separator = if url.contains('?') { '&' } else { '?' };
     let url = format!("{url}{separator}heartbeat={}", shared.heartbeat);
     let mut command = Command::new(&shared.program);
     command
         .env("PHALANX_URL", url.replacen("amqp", "chaos", 1))
         .env("PHALANX_NAMESPACE", &shared.namespace)
-        .env(habits::VARIABLE, habits.to_string())
-        .env(HELD, "1")
+        .env(process_faults::VARIABLE, faults.to_string())
+        .env(ENDS_WITH_STDIN, "1")
         .stdin(Stdio::piped())
         .kill_on_drop(true);
     command
 }
 
-/// What a process says, for when something is wrong with it.
+/// The standard error of a process, kept for the report of a problem.
 #[derive(Debug)]
-pub(super) struct Said(NamedTempFile);
+pub(super) struct Stderr(NamedTempFile);
 
-impl Said {
+impl Stderr {
+    /// The file, and a handle to it for the process.
     pub(super) fn new() -> std::io::Result<(Self, File)> {
         let file = NamedTempFile::new()?;
         let handle = file.reopen()?;
         Ok((Self(file), handle))
     }
 
-    /// The end of it.
+    /// The last 12 lines.
     pub(super) fn tail(&self) -> String {
         const LINES: usize = 12;
         let text = fs::read(self.0.path()).unwrap_or_default();
@@ -51,15 +53,15 @@ impl Said {
     }
 }
 
-/// The process, while it runs.
+/// The process id, while the process is running.
 pub(super) fn id(child: &Child) -> Option<Pid> {
     child.id().and_then(|id| i32::try_from(id).ok()).and_then(Pid::from_raw)
 }
 
-/// Sends a signal. Only to a process that nobody has waited for yet: its number is its own.
+/// Sends a signal to a process that has not been waited for: until then its id is not reused.
 pub(super) fn signal(process: Option<Pid>, signal: Signal) {
     if let Some(process) = process {
-        // It may have ended by itself just now.
+        // The process may just have ended by itself.
         let _ = rustix::process::kill_process(process, signal);
     }
 }

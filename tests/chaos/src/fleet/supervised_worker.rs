@@ -1,4 +1,4 @@
-//! A place where a worker serves: when one ends, another takes it.
+//! A worker that is replaced whenever its process ends.
 
 use std::{
     os::unix::process::ExitStatusExt,
@@ -12,112 +12,117 @@ use tokio::sync::watch;
 
 use super::{
     Shared,
-    process::{self, Said},
+    process::{self, Stderr},
 };
-use crate::{Death, Habits, misbehaving::PLACE};
+use crate::{Death, ProcessFaults, faulty_operations::NUMBER};
 
-/// How long a delivery may go unsettled: so short that leases are seen at work.
+/// How long the workers hold a delivery before they lease its task: short, so that they do.
 const HOLD: &str = "2s";
 
-/// A place where a worker serves.
+/// A worker that is replaced whenever its process ends.
 #[derive(Debug)]
-pub(crate) struct Place {
+pub(crate) struct SupervisedWorker {
     pub(crate) number: usize,
     pub(crate) proxy: Proxy,
     shared: Arc<Shared>,
     current: Mutex<Current>,
-    /// How many reasons there are to leave it empty.
-    held_open: watch::Sender<usize>,
-    empty: watch::Sender<bool>,
+    /// How many callers of [`pause`](Self::pause) do not want a replacement yet.
+    pauses: watch::Sender<usize>,
+    stopped: watch::Sender<bool>,
 }
 
-/// Who serves there now.
+/// The process that is running now.
 #[derive(Debug, Default)]
 struct Current {
     process: Option<Pid>,
-    /// What was done to it that explains its end.
+    /// What was done to the process, which explains its end.
     killed: bool,
     drained: bool,
 }
 
-impl Place {
-    /// Keeps it filled from now on.
-    pub(super) fn fill(number: usize, proxy: Proxy, shared: Arc<Shared>) -> Arc<Self> {
-        let place = Arc::new(Self {
+impl SupervisedWorker {
+    /// Starts the worker, and replaces it until the fleet ends.
+    pub(super) fn start(number: usize, proxy: Proxy, shared: Arc<Shared>) -> Arc<Self> {
+        let worker = Arc::new(Self {
             number,
             proxy,
             shared,
             current: Mutex::default(),
-            held_open: watch::Sender::new(0),
-            empty: watch::Sender::new(false),
+            pauses: watch::Sender::new(0),
+            stopped: watch::Sender::new(false),
         });
-        tokio::spawn(Arc::clone(&place).keep());
-        place
+        tokio::spawn(Arc::clone(&worker).supervise());
+        worker
     }
 
     fn current(&self) -> MutexGuard<'_, Current> {
         self.current.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    async fn keep(self: Arc<Self>) {
+    async fn supervise(self: Arc<Self>) {
         let mut serial = 0;
         loop {
-            // Whoever holds it open lets it go before the end. An error cannot be: the sender is ours.
-            let _ = self.held_open.subscribe().wait_for(|reasons| *reasons == 0).await;
+            // Every pause ends before the fleet does. There is no error: `self` owns the sender.
+            let _ = self.pauses.subscribe().wait_for(|pauses| *pauses == 0).await;
             if self.shared.ending.load(Ordering::SeqCst) {
                 break;
             }
-            if let Err(error) = self.serve(serial).await {
-                self.shared.report.problem(format!("no worker {}: {error}", self.number));
+            if let Err(error) = self.run(serial).await {
+                let number = self.number;
+                self.shared.report.problem(format!("worker {number} did not start: {error}"));
                 break;
             }
             serial += 1;
         }
-        self.empty.send_replace(true);
+        self.stopped.send_replace(true);
     }
 
-    /// One worker, from its start to its end.
-    async fn serve(&self, serial: u64) -> std::io::Result<()> {
+    /// Runs one process from its start to its end.
+    async fn run(&self, serial: u64) -> std::io::Result<()> {
         let death = self.shared.next_death();
-        let seed = self.shared.habits.seed ^ ((self.number as u64) << 32) ^ (serial << 40);
-        let habits = Habits { death, seed, ..self.shared.habits };
-        let (said, error) = Said::new()?;
-        let mut command = process::command(&self.shared, &self.proxy.url(), &habits);
-        command.env(PLACE, self.number.to_string());
+        let seed = self.shared.faults.seed ^ ((self.number as u64) << 32) ^ (serial << 40);
+        let faults = ProcessFaults { death, seed, ..self.shared.faults };
+        let (stderr, file) = Stderr::new()?;
+        let mut command = process::command(&self.shared, &self.proxy.url(), &faults);
+        command.env(NUMBER, self.number.to_string());
         command.args(["worker", "--slots", "2", "--pool", "default,other"]);
-        command.args(["--connect-timeout", "10m", "--grace", "10s", "--hold", HOLD]).stderr(error);
+        command.args(["--connect-timeout", "10m", "--grace", "10s", "--hold", HOLD]).stderr(file);
         let mut child = command.spawn()?;
         if let (Some(memory), Some(process)) = (&self.shared.memory, child.id()) {
             memory.hold(process)?;
         }
-        // Waiting for a child closes the pipe that is still in it, and that would end it.
-        let _life = child.stdin.take();
+        // Waiting for a child closes the pipe that is still in it, and the worker ends with its
+        // pipe.
+        let _stdin = child.stdin.take();
         *self.current() = Current { process: process::id(&child), ..Current::default() };
         if self.shared.ending.load(Ordering::SeqCst) {
-            // It came about just while the others were told.
+            // `Workers::end` may have looked for the process just before it was stored.
             self.drain();
         }
         let status = child.wait().await?;
         let current = std::mem::take(&mut *self.current());
-        self.tell(status, &current, death, &said);
+        self.report_end(status, &current, death, &stderr);
         Ok(())
     }
 
-    /// Whether an end was to be expected.
-    fn tell(&self, status: ExitStatus, current: &Current, death: Option<Death>, said: &Said) {
-        let report = &self.shared.report;
+    /// Counts an expected end, and reports any other as a problem.
+    fn report_end(
+        &self,
+        status: ExitStatus,
+        current: &Current,
+        death: Option<Death>,
+        stderr: &Stderr,
+    ) {
+        let (report, number) = (&self.shared.report, self.number);
         match (status.signal(), status.code()) {
             (Some(9), _) if current.killed => {}
             (Some(9), _) => match death {
                 Some(death) => report.count(&format!("died: {}", death.point)),
-                None => report.problem(format!("worker {} was killed by a stranger", self.number)),
+                None => report.problem(format!("worker {number} was killed from outside the run")),
             },
-            // It may have been faster than who would have killed it.
+            // A worker may finish draining just before it would be killed.
             (_, Some(0)) if current.drained || current.killed => report.count("drained"),
-            _ => {
-                let number = self.number;
-                report.problem(format!("worker {number} ended: {status}\n{}", said.tail()));
-            }
+            _ => report.problem(format!("worker {number} ended: {status}\n{}", stderr.tail())),
         }
     }
 
@@ -137,13 +142,18 @@ impl Place {
         process::signal(self.current().process, signal);
     }
 
-    /// Leaves it empty when its worker ends, until [`open`](Self::open) is told `false`.
-    pub(crate) fn open(&self, open: bool) {
-        self.held_open.send_modify(|reasons| if open { *reasons += 1 } else { *reasons -= 1 });
+    /// Starts no replacement until [`resume`](Self::resume) was called as often as this.
+    pub(crate) fn pause(&self) {
+        self.pauses.send_modify(|pauses| *pauses += 1);
     }
 
-    /// Resolves when nobody serves there any more, nor will.
-    pub(super) async fn emptied(&self) {
-        let _ = self.empty.subscribe().wait_for(|empty| *empty).await;
+    /// Ends a [`pause`](Self::pause).
+    pub(crate) fn resume(&self) {
+        self.pauses.send_modify(|pauses| *pauses -= 1);
+    }
+
+    /// Resolves when the process has ended and will not be replaced.
+    pub(super) async fn stopped(&self) {
+        let _ = self.stopped.subscribe().wait_for(|stopped| *stopped).await;
     }
 }

@@ -1,4 +1,4 @@
-//! Workers of one namespace, each of which is replaced when it ends.
+//! The workers of a fleet.
 
 use std::{
     io,
@@ -7,118 +7,94 @@ use std::{
     time::Duration,
 };
 
-use phalanx_test_proxy::{Parts, Proxy};
+use phalanx_test_proxy::Proxy;
 
-use super::{MemoryLimit, Place, Shared};
-use crate::{Habits, Report};
+use super::{MemoryLimit, Shared, SupervisedWorker};
+use crate::{ProcessFaults, Report};
 
-/// Workers of one namespace, each of which is replaced when it ends.
+/// The workers of one namespace, each of which is replaced when it ends.
 #[derive(Debug)]
 pub struct Workers {
     pub(crate) shared: Arc<Shared>,
-    /// The broker's own URL.
+    /// The URL of the broker, without a proxy.
     url: String,
-    pub(crate) places: Vec<Arc<Place>>,
+    pub(crate) all: Vec<Arc<SupervisedWorker>>,
 }
 
-/// No worker takes so long to end, on any machine.
+/// How long a worker may drain before it is killed: far longer than its grace period.
 const PATIENCE: Duration = Duration::from_secs(90);
 
 impl Workers {
-    /// So many workers of this program, which do nothing wrong by themselves.
+    /// Starts workers without faults of their own.
     ///
     /// # Errors
-    /// When the system gives no port.
+    /// When the system has no free port for a proxy.
     pub async fn start(program: PathBuf, url: String, count: usize) -> io::Result<Self> {
         Self::within(None, program, url, count).await
     }
 
-    /// The same, with so much memory for all of them.
+    /// Starts workers that share a memory limit.
     ///
     /// # Errors
-    /// When the system gives no port.
+    /// When the system has no free port for a proxy.
     pub async fn within(
         memory: Option<MemoryLimit>,
         program: PathBuf,
         url: String,
         count: usize,
     ) -> io::Result<Self> {
-        let shared = Shared::new(program, 10, Habits::default(), &[], Arc::default());
+        let shared = Shared::new(program, 10, ProcessFaults::default(), &[], Arc::default());
         Self::of(Arc::new(Shared { memory, ..shared }), url, count).await
     }
 
-    /// The limit of their memory, if there is one.
+    /// The memory limit, if there is one.
     pub fn memory(&self) -> Option<&MemoryLimit> {
         self.shared.memory.as_ref()
     }
 
     pub(super) async fn of(shared: Arc<Shared>, url: String, count: usize) -> io::Result<Self> {
-        let mut places = Vec::new();
+        let mut all = Vec::new();
         for number in 0..count {
             let proxy = Proxy::to(&url).await?;
-            places.push(Place::fill(number, proxy, Arc::clone(&shared)));
+            all.push(SupervisedWorker::start(number, proxy, Arc::clone(&shared)));
         }
-        Ok(Self { shared, url, places })
+        Ok(Self { shared, url, all })
     }
 
-    /// The namespace that they serve.
+    /// The namespace whose tasks the workers consume.
     pub fn namespace(&self) -> &str {
         &self.shared.namespace
     }
 
-    /// What was wrong with them so far: one that ended is in it.
+    /// The problems so far, such as workers that ended by themselves.
     pub fn report(&self) -> &Report {
         &self.shared.report
     }
 
-    /// Where connections are that know nothing of Phalanx.
+    /// A connection that bypasses Phalanx and the proxies.
     pub(crate) async fn raw(&self) -> Result<lapin::Connection, lapin::Error> {
-        let parts = Parts::of(&self.url);
-        // lapin takes a slash at the end for a virtual host without a name.
-        let rest = if parts.rest.trim_matches('/').is_empty() { "/%2f" } else { &parts.rest };
-        let mut hosts = parts.host.split(',');
-        loop {
-            let host = hosts.next().unwrap_or_default();
-            let url = format!("amqp://{}@{host}{rest}", parts.credentials);
-            let connection = lapin::Connection::connect(&url, Default::default()).await;
-            if connection.is_ok() || hosts.clone().next().is_none() {
-                return connection;
-            }
-        }
+        phalanx_test_support::connect(&self.url).await
     }
 
-    /// Ends them; who does not end well is in the report.
+    /// Drains all workers. The report contains those that do not exit with code 0.
     pub async fn end(&self) {
         self.shared.ending.store(true, Ordering::SeqCst);
-        for place in &self.places {
-            place.drain();
+        for worker in &self.all {
+            worker.drain();
         }
-        for place in &self.places {
-            if tokio::time::timeout(PATIENCE, place.emptied()).await.is_err() {
-                self.shared.report.problem(format!("worker {} does not drain", place.number));
-                place.kill();
+        for worker in &self.all {
+            if tokio::time::timeout(PATIENCE, worker.stopped()).await.is_err() {
+                self.shared.report.problem(format!("worker {} does not drain", worker.number));
+                worker.kill();
             }
         }
     }
 
-    /// Leaves nothing of the namespace on the broker.
+    /// Removes the namespace from the broker.
     ///
     /// # Errors
-    /// When the broker does not answer.
-    pub async fn sweep(&self) -> Result<(), lapin::Error> {
-        let connection = self.raw().await?;
-        for last in ["task", "reply", "control", "event", "dead"] {
-            let channel = connection.create_channel().await?;
-            let name = format!("{}.{last}", self.namespace());
-            let _ = channel.exchange_delete(name.into(), Default::default()).await;
-        }
-        for kind in ["task", "dead"] {
-            for pool in ["default", "other"] {
-                let channel = connection.create_channel().await?;
-                let name = format!("{}.{kind}.{pool}", self.namespace());
-                let _ = channel.queue_delete(name.into(), Default::default()).await;
-            }
-        }
-        Ok(())
+    /// When the connection to the broker fails.
+    pub async fn remove_namespace(&self) -> Result<(), lapin::Error> {
+        phalanx_test_support::remove_namespace(&self.raw().await?, self.namespace()).await
     }
 }

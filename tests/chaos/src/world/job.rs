@@ -1,4 +1,4 @@
-//! One job: what it runs, and what must come out.
+//! A job, and its expected result.
 
 use std::{fmt, time::Duration};
 
@@ -13,9 +13,9 @@ use super::{
     verdict::Verdict,
 };
 
-/// What a job does with its numbers.
+/// What a job computes from its numbers.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) enum Kind {
+pub(crate) enum JobKind {
     Map,
     /// Elements that take longer than a worker may hold their delivery.
     Long,
@@ -29,7 +29,7 @@ pub(crate) enum Kind {
     Fractions,
 }
 
-impl Kind {
+impl JobKind {
     pub(crate) const ALL: [Self; 10] = [
         Self::Map,
         Self::Long,
@@ -46,40 +46,40 @@ impl Kind {
 
 /// A job on the numbers from 0.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) struct Spec {
-    pub(crate) kind: Kind,
+pub(crate) struct JobSpec {
+    pub(crate) kind: JobKind,
     pub(crate) count: u64,
-    /// Elements to a task; `None` leaves it to the leader.
+    /// The number of elements in a task; `None` lets the leader choose.
     pub(crate) batch: Option<u32>,
-    /// What each element costs.
+    /// How long each element takes.
     pub(crate) nap: Duration,
 }
 
-impl fmt::Display for Spec {
+impl fmt::Display for JobSpec {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let Self { kind, count, batch, nap } = self;
         write!(f, "{kind:?} of {count}, {nap:?} each, ")?;
         match batch {
-            Some(batch) => write!(f, "{batch} to a task"),
-            None => write!(f, "tasks of any size"),
+            Some(batch) => write!(f, "batches of {batch}"),
+            None => write!(f, "batches of any size"),
         }
     }
 }
 
-/// A job that runs, and what will be found of its outcome.
+/// A running job, and the verdict on its result.
 pub(crate) type Started = (Job, BoxFuture<'static, Result<Verdict, Error>>);
 
-impl Spec {
-    /// A job that keeps so many slots busy for about so long.
-    pub(crate) fn by_chance(chance: &mut fastrand::Rng, slots: u64, length: Duration) -> Self {
-        let kind = Kind::ALL[chance.usize(..Kind::ALL.len())];
-        if kind == Kind::Long {
+impl JobSpec {
+    /// A random job that keeps `slots` busy for about `length`.
+    pub(crate) fn random(random: &mut fastrand::Rng, slots: u64, length: Duration) -> Self {
+        let kind = JobKind::ALL[random.usize(..JobKind::ALL.len())];
+        if kind == JobKind::Long {
             return Self { kind, count: slots, batch: Some(1), nap: LONG };
         }
-        let batch = [None, None, Some(1), Some(1), Some(7), Some(100)][chance.usize(..6)];
-        // Tasks of one element are as many as elements: fewer, and each longer.
+        let batch = [None, None, Some(1), Some(1), Some(7), Some(100)][random.usize(..6)];
+        // Small batches make many tasks, so these jobs have fewer elements that take longer.
         let most = if batch.is_some_and(|batch| batch < 10) { 2_000 } else { 20_000 };
-        let count = chance.u64(most / 4..=most);
+        let count = random.u64(most / 4..=most);
         let nap = length * slots as u32 / count as u32;
         Self { kind, count, batch, nap }
     }
@@ -92,20 +92,20 @@ impl Spec {
         }
     }
 
-    /// Runs it; the outcome is compared with that of the sequential program.
+    /// Starts the job. Its result is compared with that of the sequential program.
     pub(crate) fn start(self, runtime: &Runtime) -> Result<Started, Error> {
         let (numbers, nap, count) = (self.numbers(), self.nap, self.count);
         let triples = move || (0..count).map(|n| 3 * n);
         match self.kind {
-            // As completed: an element that comes twice comes twice here.
-            Kind::Map | Kind::Long => values(numbers.map(Triple { nap }), runtime, triples()),
-            Kind::MapLater => values(numbers.map(TripleLater { nap }), runtime, triples()),
-            Kind::Pools => values(
+            // In order of completion: a duplicate element would appear here.
+            JobKind::Map | JobKind::Long => values(numbers.map(Triple { nap }), runtime, triples()),
+            JobKind::MapLater => values(numbers.map(TripleLater { nap }), runtime, triples()),
+            JobKind::Pools => values(
                 numbers.map(Triple { nap }).map(AddElsewhere).flat_map(Spread { nap: NONE }),
                 runtime,
                 triples().map(|n| n + 1).flat_map(spread_out),
             ),
-            Kind::Chain => {
+            JobKind::Chain => {
                 let chain =
                     numbers.flat_map(Spread { nap }).filter(IsOdd).map(Triple { nap: NONE });
                 let expected: Vec<u64> = self.odd().map(|n| 3 * n).collect();
@@ -113,29 +113,29 @@ impl Spec {
                 let outcome = results.map_ok(|(_, value)| value).try_collect::<Vec<_>>();
                 Ok((job, outcome.map_ok(move |found| Verdict::of_order(&expected, &found)).boxed()))
             }
-            Kind::Count => {
+            JobKind::Count => {
                 let count = numbers.flat_map(Spread { nap }).filter(IsOdd).count();
                 value(count.start(runtime)?, self.odd().count() as u64)
             }
-            Kind::Words => {
+            JobKind::Words => {
                 value(numbers.map(Word { nap }).fold(Concatenate).start(runtime)?, self.words())
             }
-            Kind::FixedWords => {
+            JobKind::FixedWords => {
                 let words = numbers.map(Word { nap }).fold(Concatenate).deterministic();
                 value(words.start(runtime)?, self.words())
             }
-            Kind::Matrices => value(
+            JobKind::Matrices => value(
                 numbers.map(Turn { nap }).fold(Multiply).start(runtime)?,
                 (0..count).map(matrix).fold([1, 0, 0, 1], product),
             ),
-            Kind::Fractions => {
+            JobKind::Fractions => {
                 let fractions = |spec: Self| {
                     spec.numbers().map(Invert { nap: spec.nap }).fold(AddUp).deterministic()
                 };
                 let (job, sum) = fractions(self).start(runtime)?;
                 let alone = fractions(Self { nap: NONE, batch: None, ..self });
                 let outcome = async move {
-                    // The same tree in this process: its bits are what was promised.
+                    // `deterministic` promises the same bits for the same program.
                     let memory = Runtime::builder().url("memory://").slots(1).connect().await?;
                     let expected: f64 = alone.run(&memory).await?;
                     memory.close().await;
@@ -157,7 +157,7 @@ impl Spec {
 
 const NONE: Duration = Duration::ZERO;
 
-/// Longer than the workers of a fleet may hold a delivery.
+/// Longer than the workers hold a delivery, so that they lease its task.
 const LONG: Duration = Duration::from_secs(3);
 
 fn values(

@@ -1,4 +1,4 @@
-//! What the jobs run on the fleet.
+//! The operations of the jobs.
 
 use std::time::Duration;
 
@@ -6,9 +6,9 @@ use phalanx::prelude::*;
 
 use crate::{Point, death};
 
-/// What an element costs; and here a worker may die.
+/// Spends the time of an element. A worker may die here.
 fn work(nap: Duration) {
-    death::reach(Point::Operating);
+    death::reach(Point::Running);
     if !nap.is_zero() {
         std::thread::sleep(nap);
     }
@@ -21,7 +21,7 @@ pub(crate) fn triple(#[state] nap: Duration, n: u64) -> u64 {
     3 * n
 }
 
-/// The same, waiting rather than working.
+/// The same, asynchronously.
 #[operation]
 pub(crate) async fn triple_later(#[state] nap: Duration, n: u64) -> u64 {
     work(Duration::ZERO);
@@ -59,7 +59,7 @@ pub(crate) fn word(#[state] nap: Duration, n: u64) -> String {
     format!("{n},")
 }
 
-/// Puts words one behind the other: their order shows.
+/// Concatenates words, so that their order shows in the value.
 #[derive(Serialize, Deserialize, RemoteExecute)]
 pub(crate) struct Concatenate;
 
@@ -76,7 +76,7 @@ impl Monoid for Concatenate {
     }
 }
 
-/// Two rows of two numbers below [`MODULUS`].
+/// Two rows of two numbers, modulo [`MODULUS`].
 pub(crate) type Matrix = [u64; 4];
 
 /// Small enough that a product of two numbers below it fits.
@@ -123,7 +123,7 @@ pub(crate) fn invert(#[state] nap: Duration, n: u64) -> f64 {
     1.0 / (n as f64 + 1.0)
 }
 
-/// Adds fractions, which rounds: the grouping shows.
+/// Adds fractions with rounding errors, so that the grouping shows in the value.
 #[derive(Serialize, Deserialize, RemoteExecute)]
 pub(crate) struct AddUp;
 

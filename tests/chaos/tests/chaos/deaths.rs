@@ -1,8 +1,8 @@
-//! Workers that die at each point of the protocol.
+//! Workers that are killed at each point of the protocol.
 
 use phalanx_chaos::{Death, FaultKind, Point};
 
-use crate::{schedule, shared, survived};
+use crate::{assert_survived, schedule, shared};
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_worker_killed_at_any_point_of_the_protocol_costs_no_element() {
@@ -11,32 +11,35 @@ async fn a_worker_killed_at_any_point_of_the_protocol_costs_no_element() {
         let deaths = Point::COMMON.iter().map(|point| Death { point: *point, nth });
         schedule.deaths.extend(deaths);
     }
-    let report = survived(schedule, shared()).await;
+    let report = assert_survived(schedule, shared()).await;
     for point in Point::COMMON {
-        assert!(report.faults(&format!("died: {point}")) > 0, "nobody died at {point}: {report}");
+        assert!(
+            report.faults(&format!("died: {point}")) > 0,
+            "no worker died at {point}: {report}"
+        );
     }
 }
 
-/// Each of these comes only after another worker was lost: that one died too, with a task that now
-/// nobody has run.
+/// These points are reached only after another worker has died with a task that had not run, so the
+/// schedule kills one first.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_worker_killed_while_it_handles_a_redelivered_task_costs_no_element() {
     let mut schedule = schedule(2, &[FaultKind::KillWorker]);
     for point in [Point::Redelivered, Point::Returning, Point::Returned] {
-        schedule.deaths.push(Death { point: Point::Operating, nth: 20 });
+        schedule.deaths.push(Death { point: Point::Running, nth: 20 });
         schedule.deaths.push(Death { point, nth: 1 });
         schedule.deaths.push(Death { point: Point::Delivered, nth: 20 });
     }
-    let report = survived(schedule, shared()).await;
-    assert!(report.tally("tasks returned: Redelivered") > 0, "{report}");
+    let report = assert_survived(schedule, shared()).await;
+    assert!(report.counter("tasks returned: Redelivered") > 0, "{report}");
 }
 
-/// Some of its elements take longer than a worker may hold a delivery: nobody has them any more but
-/// who runs them.
+/// Some elements take longer than a worker may hold a delivery. Once they are leased, the broker no
+/// longer has their tasks.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_worker_that_dies_or_hangs_while_it_holds_a_lease_costs_no_element() {
     let mut schedule = schedule(4, &[FaultKind::SuspendWorker, FaultKind::KillWorkers]);
     schedule.deaths = (1..=3).map(|nth| Death { point: Point::Leasing, nth }).collect();
-    let report = survived(schedule, shared()).await;
+    let report = assert_survived(schedule, shared()).await;
     assert!(report.faults("died: leasing") > 0, "{report}");
 }

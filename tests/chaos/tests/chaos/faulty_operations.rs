@@ -1,5 +1,5 @@
-//! Operations that misbehave at one element: it fails by its name, and no other is lost, neither of
-//! its batch nor of another job.
+//! Operations that fail at one element: the failure names it, and no other element is lost, neither
+//! in its batch nor in another job.
 
 use std::{ops::AsyncFn, time::Duration};
 
@@ -8,17 +8,17 @@ use phalanx::{
     error::{ErrorKind, ExecuteError},
     prelude::*,
 };
-use phalanx_chaos::{MemoryLimit, Workers, misbehaving::*};
+use phalanx_chaos::{MemoryLimit, Workers, faulty_operations::*};
+use phalanx_test_support::test_url;
 
-use crate::test_url;
-
-/// Most are in one batch with the one at fault.
+/// The elements of a job, and the one that fails. Batches are large, so that most share its batch.
 const COUNT: u64 = 300;
 const AT: u64 = 137;
-/// Nothing here takes so long on any machine.
+/// Longer than any of these jobs takes on a busy machine.
 const PATIENCE: Duration = Duration::from_secs(300);
 
-/// Runs a test on a fleet of two workers; returns how many of them ended by themselves.
+/// Runs a test on a fleet of two workers, beside another job. Returns how many workers ended by
+/// themselves.
 async fn on_a_fleet(test: impl AsyncFn(&Runtime)) -> usize {
     let workers = Workers::start(env!("CARGO_BIN_EXE_chaos").into(), test_url(), 2).await.unwrap();
     on_these(&workers, test).await
@@ -27,13 +27,13 @@ async fn on_a_fleet(test: impl AsyncFn(&Runtime)) -> usize {
 async fn on_these(workers: &Workers, test: impl AsyncFn(&Runtime)) -> usize {
     let builder = Runtime::builder().url(test_url()).namespace(workers.namespace());
     let runtime = builder.connect().await.unwrap();
-    let neighbour = IndexedStream::from(0..COUNT).map(Fail { at: u64::MAX }).batch(1);
-    let (_job, neighbour) = neighbour.count().start(&runtime).unwrap();
-    tokio::time::timeout(PATIENCE, test(&runtime)).await.expect("it takes too long");
-    assert_eq!(neighbour.await.unwrap(), COUNT);
+    let other_job = IndexedStream::from(0..COUNT).map(Fail { at: u64::MAX }).batch(1);
+    let (_job, other_job) = other_job.count().start(&runtime).unwrap();
+    tokio::time::timeout(PATIENCE, test(&runtime)).await.expect("the jobs hang");
+    assert_eq!(other_job.await.unwrap(), COUNT);
     runtime.close().await;
     workers.end().await;
-    workers.sweep().await.unwrap();
+    workers.remove_namespace().await.unwrap();
     workers.report().problems().len()
 }
 
@@ -45,20 +45,20 @@ fn all_but_one() -> Vec<u64> {
     (0..COUNT).filter(|n| *n != AT).collect()
 }
 
-/// What is said of the element at fault.
-fn at_fault(error: Error) -> ExecuteError {
+/// The failure of a job, which must be that of the faulty element.
+fn failure_of(error: Error) -> ExecuteError {
     let Error::Execute(failure) = error else { panic!("{error:?}") };
     assert_eq!(failure.index, AT, "{failure:?}");
     *failure
 }
 
-/// The element at fault fails the job by its name, or is left out, or becomes a value.
+/// The faulty element fails the job, is skipped or becomes a value.
 macro_rules! fails_alone {
-    ($runtime:expr, $operation:ident, $kind:pat, $says:expr) => {{
+    ($runtime:expr, $operation:ident, $kind:pat, $text:expr) => {{
         let failing = || numbers().map($operation { at: AT });
-        let failure = at_fault(failing().collect($runtime).await.unwrap_err());
+        let failure = failure_of(failing().collect($runtime).await.unwrap_err());
         assert!(matches!(failure.error.kind(), $kind), "{failure:?}");
-        assert!(failure.error.to_string().contains($says), "{failure:?}");
+        assert!(failure.error.to_string().contains($text), "{failure:?}");
         assert!(failure.operation.ends_with(stringify!($operation)), "{failure:?}");
         let rest = failing().on_failure(OnFailure::Skip).collect($runtime).await.unwrap();
         assert_eq!(rest, all_but_one());
@@ -71,40 +71,45 @@ macro_rules! fails_alone {
 #[tokio::test]
 async fn errors_and_panics_of_any_kind_fail_one_element() {
     let ended = on_a_fleet(async |runtime: &Runtime| {
-        fails_alone!(runtime, Fail, ErrorKind::Fatal, "it will not do");
-        fails_alone!(runtime, FailForNow, ErrorKind::Transient, "not now");
+        fails_alone!(runtime, Fail, ErrorKind::Fatal, "permanent failure");
+        fails_alone!(runtime, FailTransiently, ErrorKind::Transient, "transient failure");
         fails_alone!(runtime, PanicWithANumber, ErrorKind::Panic, "a value that is not a string");
-        fails_alone!(runtime, DropBadly, ErrorKind::Panic, "dropped and broken");
-        fails_alone!(runtime, PanicBadly, ErrorKind::Panic, "a value that is not a string");
+        fails_alone!(runtime, PanicInDrop, ErrorKind::Panic, "panic in drop");
+        fails_alone!(
+            runtime,
+            PanicWithAPanickingValue,
+            ErrorKind::Panic,
+            "a value that is not a string"
+        );
     })
     .await;
-    assert_eq!(ended, 0, "no worker ends of an error or a panic");
+    assert_eq!(ended, 0, "an error or a panic ends no worker");
 }
 
 #[tokio::test]
 async fn an_output_that_fails_to_serialize_fails_alone() {
     let ended = on_a_fleet(async |runtime: &Runtime| {
-        let hiding = || numbers().map(Hide { at: AT });
-        let failure = at_fault(hiding().collect(runtime).await.unwrap_err());
-        assert!(failure.error.to_string().contains("it hides"), "{failure:?}");
-        let rest = hiding().on_failure(OnFailure::Skip).collect(runtime).await.unwrap();
-        assert_eq!(rest.into_iter().map(|shy| shy.number).collect::<Vec<_>>(), all_but_one());
+        let unserializable = || numbers().map(ReturnUnserializable { at: AT });
+        let failure = failure_of(unserializable().collect(runtime).await.unwrap_err());
+        assert!(failure.error.to_string().contains("does not serialize"), "{failure:?}");
+        let rest = unserializable().on_failure(OnFailure::Skip).collect(runtime).await.unwrap();
+        assert_eq!(rest.into_iter().map(|output| output.number).collect::<Vec<_>>(), all_but_one());
     })
     .await;
     assert_eq!(ended, 0);
 }
 
-/// Whoever understands an element runs it; who does not names it.
+/// A worker that can decode an element runs it. One that cannot reports it.
 #[tokio::test]
 async fn an_input_that_only_some_workers_can_decode_affects_no_other_element() {
     let ended = on_a_fleet(async |runtime: &Runtime| {
-        let foreign = IndexedStream::from((0..COUNT).map(Foreign)).batch(20).map(Understand);
-        let values = foreign.on_failure(OnFailure::Skip).collect(runtime).await.unwrap();
-        let clear: Vec<u64> = (0..COUNT).filter(|n| n % 10 != 0).collect();
+        let inputs = IndexedStream::from((0..COUNT).map(DecodableOnSome)).batch(20).map(TakeIn);
+        let values = inputs.on_failure(OnFailure::Skip).collect(runtime).await.unwrap();
+        let decodable: Vec<u64> = (0..COUNT).filter(|n| n % 10 != 0).collect();
         let found: Vec<u64> = values.into_iter().filter(|n| n % 10 != 0).collect();
-        assert_eq!(found, clear);
-        let foreign = IndexedStream::from((0..COUNT).map(Foreign)).batch(20).try_map(Understand);
-        for (n, value) in (0..).zip(foreign.collect(runtime).await.unwrap()) {
+        assert_eq!(found, decodable);
+        let inputs = IndexedStream::from((0..COUNT).map(DecodableOnSome)).batch(20).try_map(TakeIn);
+        for (n, value) in (0..).zip(inputs.collect(runtime).await.unwrap()) {
             match value {
                 Ok(value) => assert_eq!(value, n),
                 Err(error) => {
@@ -117,21 +122,21 @@ async fn an_input_that_only_some_workers_can_decode_affects_no_other_element() {
     assert_eq!(ended, 0);
 }
 
-/// Its thread is given up; a worker that has no others left ends in an orderly way.
+/// Its thread is abandoned. A worker that has abandoned a thread for each slot drains.
 #[tokio::test]
 async fn an_operation_that_never_returns_fails_one_element() {
     let ended = on_a_fleet(async |runtime: &Runtime| {
-        fails_alone!(runtime, Spin, ErrorKind::Timeout, "");
+        fails_alone!(runtime, NeverReturn, ErrorKind::Timeout, "");
     })
     .await;
-    assert!(ended <= 1, "{ended} workers ended for three threads");
+    assert!(ended <= 1, "three abandoned threads ended {ended} workers");
 }
 
 /// Runs a test whose operation ends its process, on a fleet of two workers.
 ///
-/// One worker at most runs the element itself, and it ends of it. All other runs of the element are
-/// in child processes. (If the broker delivers the first copy twice, although its worker lives, then
-/// already the first run is in a child, and no worker ends.)
+/// At most one worker runs the element itself and dies. All other runs of the element are isolated,
+/// in child processes. (If the broker delivers the first copy again although its worker lives, the
+/// first run is isolated, too, and no worker dies.)
 async fn on_a_fleet_that_loses_one_worker_at_most(
     memory: Option<MemoryLimit>,
     test: impl AsyncFn(&Runtime, &Victims),
@@ -142,8 +147,8 @@ async fn on_a_fleet_that_loses_one_worker_at_most(
     let workers = Workers::within(memory, program, test_url(), 2).await.unwrap();
     let ended = on_these(&workers, async |runtime: &Runtime| {
         test(runtime, &victims).await;
-        // A worker that was too busy to renew its lease can still be on the way to its end when the
-        // job is done without it.
+        // A worker that was too busy to renew its lease can still be about to die when the job has
+        // ended without it.
         while workers.report().problems().len() < victims.workers() {
             tokio::time::sleep(Duration::from_millis(50)).await;
         }
@@ -165,7 +170,7 @@ async fn an_element_that_crashes_its_process_takes_down_one_worker_and_is_report
     .await;
     on_a_fleet_that_loses_one_worker_at_most(None, async |runtime: &Runtime, victims: &Victims| {
         let overflowing = numbers().map(Overflow { at: AT, victims: victims.clone() });
-        let failure = at_fault(overflowing.collect(runtime).await.unwrap_err());
+        let failure = failure_of(overflowing.collect(runtime).await.unwrap_err());
         assert_eq!(failure.error.kind(), ErrorKind::Crash, "{failure:?}");
         assert!(failure.operation.ends_with("Overflow"), "{failure:?}");
     })
@@ -178,10 +183,10 @@ async fn an_element_that_exhausts_memory_takes_down_one_worker_and_is_reported()
     const LIMIT: u64 = 256 << 20;
     const BATCH: u32 = 5_000;
     let memory = MemoryLimit::new(LIMIT);
-    // Without a limit, it would take the memory of others. It then kills itself at once.
+    // Without a limit, the operation kills itself at once instead of using up the machine's memory.
     let most = if memory.is_some() { 2 * LIMIT } else { 0 };
     let test = async |runtime: &Runtime, victims: &Victims| {
-        // In one batch with all others.
+        // All elements are in one batch.
         let numbers = IndexedStream::from(0..u64::from(BATCH)).batch(BATCH);
         let hog = TakeAllMemory { at: AT, most, victims: victims.clone() };
         let values = numbers.try_map(hog).collect(runtime).await.unwrap();

@@ -1,4 +1,4 @@
-//! A short fixed set of runs, each with its seed: `cargo xtask chaos` makes longer ones.
+//! Short runs with fixed seeds. `cargo xtask chaos` makes longer ones.
 
 mod brokers;
 mod cluster;
@@ -10,26 +10,18 @@ mod processes;
 
 use std::time::Duration;
 
-use phalanx_chaos::{Bounds, FaultKind, Place, Report, Run, Schedule};
+use phalanx_chaos::{Bounds, FaultKind, Report, Run, Schedule, TestBroker};
+use phalanx_test_support::test_url;
 
 const WORKERS: usize = 3;
 const HEARTBEAT: u64 = 2;
 
-/// The broker that the developer's chores provide.
-fn shared() -> Place {
-    Place::At(test_url())
+/// The broker that all tests share.
+fn shared() -> TestBroker {
+    TestBroker::Shared(test_url())
 }
 
-fn test_url() -> String {
-    std::env::var("PHALANX_TEST_AMQP_URL").unwrap_or_else(|_| {
-        panic!(
-            "PHALANX_TEST_AMQP_URL is not set: run `cargo xtask test`, which provides a broker, \
-             or set it to the URL of one, such as amqp://guest:guest@127.0.0.1:5672/"
-        )
-    })
-}
-
-/// A schedule with each of these faults at least once.
+/// A schedule with each of these faults once.
 fn schedule(seed: u64, kinds: &[FaultKind]) -> Schedule {
     let pause = Duration::from_secs(3);
     let bounds = Bounds {
@@ -38,27 +30,28 @@ fn schedule(seed: u64, kinds: &[FaultKind]) -> Schedule {
         pause,
         deaths: 0,
         workers: WORKERS,
-        beat: Duration::from_secs(HEARTBEAT),
+        heartbeat: Duration::from_secs(HEARTBEAT),
     };
     let mut schedule = Schedule::new(seed, &bounds);
     schedule.faults.truncate(kinds.len());
     schedule
 }
 
-/// Runs it: all jobs must end, with the right answers, and nobody may die of himself.
-async fn survived(schedule: Schedule, place: Place) -> std::sync::Arc<Report> {
+/// Runs the schedule. All jobs must end with the expected results, and no process may end by
+/// itself.
+async fn assert_survived(schedule: Schedule, broker: TestBroker) -> std::sync::Arc<Report> {
     let run = Run {
         schedule: schedule.clone(),
-        place,
+        broker,
         workers: WORKERS,
         jobs: 2,
         heartbeat: HEARTBEAT,
         tasks: None,
         program: env!("CARGO_BIN_EXE_chaos").into(),
     };
-    let report = run.go(Report::default()).await;
+    let report = run.execute(Report::default()).await;
     assert!(report.problems().is_empty(), "{schedule}\n{report}");
-    assert!(report.tally("jobs ended") > 0, "{schedule}\n{report}");
+    assert!(report.counter("jobs ended") > 0, "{schedule}\n{report}");
     for (_, fault) in &schedule.faults {
         assert!(report.faults(&fault.kind.name()) > 0, "{fault}: {report}");
     }

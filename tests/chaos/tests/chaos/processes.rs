@@ -1,10 +1,10 @@
-//! Processes that are killed, told to end, or hang.
+//! Processes that are killed, drained or suspended.
 
 use std::time::Duration;
 
-use phalanx_chaos::{Fault, FaultKind, Party, Place, Schedule};
+use phalanx_chaos::{Fault, FaultKind, FaultTarget, Schedule, TestBroker};
 
-use crate::{schedule, shared, survived};
+use crate::{assert_survived, schedule, shared};
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn workers_that_die_drain_and_hang_cost_no_element() {
@@ -14,40 +14,45 @@ async fn workers_that_die_drain_and_hang_cost_no_element() {
         FaultKind::DrainWorker,
         FaultKind::SuspendWorker,
     ];
-    survived(schedule(3, &kinds), shared()).await;
+    assert_survived(schedule(3, &kinds), shared()).await;
 }
 
-/// Each for longer than its connections live.
+/// Each is suspended for longer than its connections survive.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn leaders_and_workers_suspended_longer_than_their_heartbeats_lose_no_element() {
     let mut schedule = schedule(4, &[FaultKind::SuspendLeader, FaultKind::SuspendWorker]);
     for (_, fault) in &mut schedule.faults {
         fault.length = Duration::from_secs(4 * crate::HEARTBEAT);
     }
-    survived(schedule, shared()).await;
+    assert_survived(schedule, shared()).await;
 }
 
-/// Longer than heartbeats, leases, what a worker or leader may be silent, what a confirm may take: than
-/// all that does not count in half hours.
-fn hangs(seed: u64, kind: FaultKind, party: Party) -> Schedule {
-    let fault = Fault { kind, party, length: Duration::from_secs(75) };
+/// Suspends a process for longer than heartbeats, leases, the leader timeout and the timeout of a
+/// confirm: longer than every timeout but those of half an hour.
+fn suspension(seed: u64, kind: FaultKind, target: FaultTarget) -> Schedule {
+    let fault = Fault { kind, target, length: Duration::from_secs(75) };
     Schedule { faults: vec![(Duration::from_secs(3), fault)], ..schedule(seed, &[]) }
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 #[ignore = "takes minutes"]
 async fn a_leader_suspended_longer_than_every_timeout_loses_no_element() {
-    survived(hangs(24, FaultKind::SuspendLeader, Party::Leader), shared()).await;
+    assert_survived(suspension(24, FaultKind::SuspendLeader, FaultTarget::Leader), shared()).await;
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 #[ignore = "takes minutes"]
 async fn a_worker_suspended_longer_than_every_timeout_loses_no_element() {
-    survived(hangs(25, FaultKind::SuspendWorker, Party::Worker(0)), shared()).await;
+    assert_survived(suspension(25, FaultKind::SuspendWorker, FaultTarget::Worker(0)), shared())
+        .await;
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 #[ignore = "takes minutes"]
 async fn a_broker_suspended_longer_than_every_timeout_loses_no_element() {
-    survived(hangs(26, FaultKind::SuspendBroker, Party::Leader), Place::Own).await;
+    assert_survived(
+        suspension(26, FaultKind::SuspendBroker, FaultTarget::Leader),
+        TestBroker::Node,
+    )
+    .await;
 }

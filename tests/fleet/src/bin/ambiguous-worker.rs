@@ -1,16 +1,16 @@
-//! A worker that should not have been built: two of its operations have one name.
+//! A worker with two operations of one name, which it must refuse to serve.
 
 use std::process::ExitCode;
 
 use phalanx::prelude::*;
 
-/// One of them.
+/// One of the two.
 #[operation(name = "fleet.twin")]
 fn castor(n: u64) -> u64 {
     n
 }
 
-/// The other.
+/// The other one.
 #[operation(name = "fleet.twin")]
 fn pollux(n: u64) -> u64 {
     n + 1

@@ -1,4 +1,4 @@
-//! A leader in a process of its own, with one job whose operations meet in a directory.
+//! A leader in a process of its own, with one job whose operations a test holds.
 
 use phalanx::{Runtime, prelude::*};
 use phalanx_fleet_tests::Hold;
@@ -6,7 +6,7 @@ use phalanx_fleet_tests::Hold;
 #[tokio::main]
 async fn main() -> Result<(), phalanx::Error> {
     phalanx_fleet_tests::end_with_the_test();
-    let directory = std::env::args().nth(1).expect("a directory");
+    let directory = std::env::args().nth(1).expect("the argument is a directory");
     let runtime = Runtime::builder().close_on_signal().connect().await?;
     let values = IndexedStream::from(0..20u64).map(Hold { directory }).batch(1).collect(&runtime);
     values.await.map(drop)

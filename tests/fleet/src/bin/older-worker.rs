@@ -1,11 +1,11 @@
-//! A worker of another build: it lacks most operations of the tests, and has one whose input is
-//! another.
+//! A worker of another build: it lacks most operations of the tests, and one of its operations has
+//! another input type.
 
 use std::{io::Read, process::ExitCode, thread};
 
 use phalanx::prelude::*;
 
-/// `phalanx_fleet_tests::weigh`, some releases ago.
+/// An earlier release of `phalanx_fleet_tests::weigh`.
 #[operation(name = "fleet.weigh")]
 fn weigh(grams: u32) -> u64 {
     u64::from(grams)
@@ -13,7 +13,7 @@ fn weigh(grams: u32) -> u64 {
 
 #[tokio::main]
 async fn main() -> ExitCode {
-    // What `end_with_the_test` does: the crate of that function is what this program must not link.
+    // As `end_with_the_test`, whose crate this program must not link.
     thread::spawn(|| {
         let _ = std::io::stdin().read_to_end(&mut Vec::new());
         std::process::exit(0);

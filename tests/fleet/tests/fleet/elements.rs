@@ -57,23 +57,23 @@ async fn an_input_error_is_reported_with_its_source_index() {
 async fn an_element_that_fails_to_serialize_is_reported_with_its_source_index() {
     on_every_runtime(async |runtime: &Runtime| {
         // An input, on the leader.
-        let input = IndexedStream::from((0..20).map(Superstitious)).map(TakeIn);
+        let input = IndexedStream::from((0..20).map(NotThirteen)).map(TakeIn);
         let error = input.collect(runtime).await.unwrap_err();
         let Error::Input { index: 13, source, .. } = &error else { panic!("{error:?}") };
-        assert!(source.to_string().contains("there is no 13"), "{source}");
+        assert!(source.to_string().contains("13 does not serialize"), "{source}");
 
         // An output, on a worker; all other outputs arrive.
         let outputs = IndexedStream::from(0..20u64).map(GiveOut);
         let error = outputs.collect(runtime).await.unwrap_err();
         let (operation, index, reason) = failure(&error);
         assert_eq!((operation, index), ("phalanx_fleet_tests::data::GiveOut", 13));
-        assert!(reason.to_string().contains("there is no 13"), "{reason}");
+        assert!(reason.to_string().contains("13 does not serialize"), "{reason}");
         let outputs = IndexedStream::from(0..20u64).map(GiveOut).on_failure(OnFailure::Skip);
-        let expected: Vec<_> = (0..20).filter(|n| *n != 13).map(Superstitious).collect();
+        let expected: Vec<_> = (0..20).filter(|n| *n != 13).map(NotThirteen).collect();
         assert_eq!(outputs.collect(runtime).await.unwrap(), expected);
         let values = IndexedStream::from(0..20u64).try_map(GiveOut).collect(runtime).await.unwrap();
         for (n, value) in (0..).zip(values) {
-            assert_eq!(value.ok(), (n != 13).then_some(Superstitious(n)));
+            assert_eq!(value.ok(), (n != 13).then_some(NotThirteen(n)));
         }
     })
     .await;
@@ -83,7 +83,7 @@ async fn an_element_that_fails_to_serialize_is_reported_with_its_source_index() 
 #[tokio::test]
 async fn an_element_that_fails_to_deserialize_fails_alone_and_without_delay() {
     on_every_runtime(async |runtime: &Runtime| {
-        let choices = || IndexedStream::from((0..200).map(Choosy)).map(Choose);
+        let choices = || IndexedStream::from((0..200).map(NotEndingInThree)).map(Choose);
         let error = choices().collect(runtime).await.unwrap_err();
         let (operation, index, reason) = failure(&error);
         assert_eq!((operation, index % 10), ("phalanx_fleet_tests::data::Choose", 3));
@@ -98,28 +98,28 @@ async fn an_element_that_fails_to_deserialize_fails_alone_and_without_delay() {
 #[tokio::test]
 async fn an_element_with_a_skipped_field_is_refused_and_never_corrupted() {
     on_every_runtime(async |runtime: &Runtime| {
-        let input = IndexedStream::from((0..20).map(Gappy::new)).map(CloseGap);
+        let input = IndexedStream::from((0..20).map(Skipping::new)).map(TakeSkipping);
         let error = input.collect(runtime).await.unwrap_err();
         let Error::Input { index: 13, source, .. } = &error else { panic!("{error:?}") };
         assert!(source.to_string().contains("skip_serializing_if"), "{source}");
 
-        let outputs = IndexedStream::from(0..20u64).map(OpenGap).collect(runtime).await;
+        let outputs = IndexedStream::from(0..20u64).map(GiveSkipping).collect(runtime).await;
         let error = outputs.unwrap_err();
         let (_, index, reason) = failure(&error);
         assert_eq!(index, 13);
         assert!(reason.to_string().contains("skip_serializing_if"), "{reason}");
-        let outputs = IndexedStream::from(0..20u64).map(OpenGap).on_failure(OnFailure::Skip);
-        let expected: Vec<_> = (0..20).filter(|n| *n != 13).map(Gappy::new).collect();
+        let outputs = IndexedStream::from(0..20u64).map(GiveSkipping).on_failure(OnFailure::Skip);
+        let expected: Vec<_> = (0..20).filter(|n| *n != 13).map(Skipping::new).collect();
         assert_eq!(outputs.collect(runtime).await.unwrap(), expected);
 
-        let state = IndexedStream::from(0..20u64).map(KeepGap { gappy: Gappy::new(13) });
+        let state = IndexedStream::from(0..20u64).map(KeepSkipping { skipping: Skipping::new(13) });
         let error = state.collect(runtime).await.unwrap_err();
         let Error::Plan(PlanError::Registry(RegistryError::State { name, reason })) = &error else {
             panic!("{error:?}")
         };
-        assert_eq!(name, "phalanx_fleet_tests::data::KeepGap");
+        assert_eq!(name, "phalanx_fleet_tests::data::KeepSkipping");
         assert!(reason.contains("skip_serializing_if"), "{reason}");
-        let whole = IndexedStream::from(0..3u64).map(KeepGap { gappy: Gappy::new(10) });
+        let whole = IndexedStream::from(0..3u64).map(KeepSkipping { skipping: Skipping::new(10) });
         assert_eq!(whole.collect(runtime).await.unwrap(), [10, 11, 12]);
     })
     .await;

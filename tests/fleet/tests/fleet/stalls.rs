@@ -1,5 +1,5 @@
-//! A stalled job emits an event that explains why, and fails with that explanation when its patience
-//! is over.
+//! A stalled job emits an event that explains why, and fails with that explanation when its
+//! patience is over.
 
 use std::time::Duration;
 
@@ -107,7 +107,8 @@ async fn a_pool_without_workers_is_reported_as_a_stall_and_fails_the_job() {
     fleet.end(Vec::new()).await;
 }
 
-/// Its stall names the operation and the element; tasks that are queued after it are reported as queued.
+/// Its stall names the operation and the element; tasks that are queued after it are reported as
+/// queued.
 #[tokio::test]
 async fn a_hanging_operation_is_reported_by_name_and_fails_its_job_and_those_queued_after_it() {
     let fleet = Fleet::new();

@@ -17,8 +17,8 @@ use phalanx_core::broker::{
 use phalanx_core::id::CopyId;
 use tokio::sync::watch;
 
-/// A wrapper around a broker that checks that each delivery is settled exactly once, and that a task
-/// is acked only after the broker has confirmed its reply (rules 6, 9 and 11 of the protocol).
+/// A wrapper around a broker that checks that each delivery is settled exactly once, and that a
+/// task is acked only after the broker has confirmed its reply (rules 6, 9 and 11 of the protocol).
 ///
 /// It panics when it is dropped with violations and [`report`](Self::report) was never called. Call
 /// `report` if the last owner may be a spawned task, whose panics are lost.

@@ -1,10 +1,10 @@
-//! RabbitMQ in a container for as long as a test run needs it.
+//! Runs RabbitMQ in a container until standard input ends.
 //!
 //!     phalanx-test-container TAG [PORT]
 //!
-//! Prints the broker's URL, or why there is none. The container is removed when standard input
-//! ends, and the kernel ends it whichever way the run does.
-#![allow(clippy::print_stdout, clippy::print_stderr, reason = "what it says is what it is for")]
+//! Prints the URL of the broker, or the error. The caller keeps standard input open: the kernel
+//! closes it when the caller ends, for whatever reason, and then the container is removed.
+#![allow(clippy::print_stdout, clippy::print_stderr, reason = "this is a command line program")]
 
 use std::env;
 use std::io::{self, Read, Write};
@@ -25,20 +25,20 @@ fn main() -> ExitCode {
     let port = arguments.next().and_then(|port| port.parse().ok());
     let container = match start(&tag, port) {
         Ok((url, container)) => {
-            say(&url);
+            print(&url);
             container
         }
         Err(error) => {
-            say(&error.to_string());
+            print(&error.to_string());
             return ExitCode::FAILURE;
         }
     };
-    // An error ends the wait as the end of the input does.
+    // An error means that the input has ended, too.
     let _ = io::stdin().read_to_end(&mut Vec::new());
     match container.rm() {
         Ok(()) => ExitCode::SUCCESS,
         Err(error) => {
-            eprintln!("the container of rabbitmq:{tag} stays: {error}");
+            eprintln!("failed to remove the container of rabbitmq:{tag}: {error}");
             ExitCode::FAILURE
         }
     }
@@ -66,8 +66,8 @@ fn start(
     Ok((url, container))
 }
 
-fn say(line: &str) {
+fn print(line: &str) {
     println!("{line}");
-    // Whoever started us is gone if this fails, and then nobody listens.
+    // An error means that the caller has ended.
     let _ = io::stdout().flush();
 }

@@ -15,15 +15,16 @@ use crate::node::{PATIENCE, POLL};
 use crate::watchdog::Watchdog;
 use crate::{IMAGE_VARIABLE, NodeError, port, ready};
 
-/// The image where [`IMAGE_VARIABLE`] names none.
+/// The image, unless [`IMAGE_VARIABLE`] names another.
 const IMAGE: &str = "rabbitmq:4.3-management";
-/// Nodes that hear nothing from another for so many seconds hold it for gone.
+/// The number of seconds without a sign of life after which a node considers another one down.
 const NET_TICK_TIME: u32 = 4;
 
-/// Three nodes of RabbitMQ in containers, gone when this is dropped or when this process ends.
+/// A cluster of three RabbitMQ nodes in containers, removed when this is dropped or when this
+/// process ends.
 ///
-/// Each node has a network for its clients, and all share one for themselves: a node that is cut off
-/// from the others still serves its clients, as well as it can.
+/// Each node has a network of its own for clients, and the nodes share another one: a node that is
+/// partitioned from the others still accepts connections of clients.
 #[derive(Debug)]
 pub struct Cluster {
     name: String,
@@ -33,13 +34,15 @@ pub struct Cluster {
 }
 
 impl Cluster {
-    /// How many nodes there are.
+    /// The number of nodes.
     pub const NODES: usize = 3;
 
-    /// Starts the nodes, and waits until each speaks AMQP and knows the others: about 15 seconds.
+    /// Starts the nodes, and waits until each accepts AMQP connections and has joined the cluster:
+    /// about
+    /// 15 seconds.
     ///
     /// # Errors
-    /// When there is no Docker or no image, or a node does not start.
+    /// When Docker or the image is missing, or a node does not start.
     pub fn start() -> Result<Self, NodeError> {
         let data = tempfile::Builder::new()
             .prefix("phalanx-node-")
@@ -47,7 +50,7 @@ impl Cluster {
             .map_err(NodeError::io("make a temporary directory"))?;
         let name = data.path().file_name().unwrap_or_default().to_string_lossy().into_owned();
         let watchdog = Watchdog::of_cluster(&name, data.path()).map_err(NodeError::io("run sh"))?;
-        // From here on whatever exists is cleared away.
+        // From here on, dropping the cluster removes everything that was created.
         let cluster = Self { name, ports: port::free()?, watchdog, data };
         cluster.write()?;
         run(&mut docker(&["network", "create", "--internal", "--label", LABEL, &cluster.inner()]))?;
@@ -61,70 +64,70 @@ impl Cluster {
         Ok(cluster)
     }
 
-    /// The URL that names all nodes, for the user `guest`.
+    /// The URL that lists all nodes, for the user `guest`.
     pub fn url(&self) -> String {
         let hosts: Vec<String> = (0..Self::NODES).map(|n| self.address(n).to_string()).collect();
         format!("amqp://guest:guest@{}/%2f", hosts.join(","))
     }
 
-    /// Where clients reach a node.
+    /// The address at which clients reach a node.
     pub fn address(&self, node: usize) -> SocketAddr {
         (Ipv4Addr::LOCALHOST, self.ports[node]).into()
     }
 
-    /// Ends a node at once (`SIGKILL`). Its data stays.
+    /// Kills a node with `SIGKILL`. Its data stays.
     ///
     /// # Errors
-    /// When it does not run.
+    /// When the node is not running.
     pub fn kill(&self, node: usize) -> Result<(), NodeError> {
         run(&mut docker(&["kill", &self.node(node)]))
     }
 
-    /// Starts a node again that was killed, and waits until it speaks AMQP.
+    /// Starts a killed node again, and waits until it accepts AMQP connections.
     ///
     /// # Errors
-    /// When it does not start.
+    /// When the node does not start.
     pub fn revive(&self, node: usize) -> Result<(), NodeError> {
         run(&mut docker(&["start", &self.node(node)]))?;
         self.await_node(node)
     }
 
-    /// Stops a node where it stands: its connections stay, and it answers nobody.
+    /// Suspends a node: its connections stay open, and it does not respond.
     ///
     /// # Errors
-    /// When it does not run.
+    /// When the node is not running.
     pub fn freeze(&self, node: usize) -> Result<(), NodeError> {
         run(&mut docker(&["pause", &self.node(node)]))
     }
 
-    /// Lets a frozen node go on.
+    /// Resumes a frozen node.
     ///
     /// # Errors
-    /// When it is not frozen.
+    /// When the node is not frozen.
     pub fn thaw(&self, node: usize) -> Result<(), NodeError> {
         run(&mut docker(&["unpause", &self.node(node)]))
     }
 
-    /// Cuts a node off from the others; its clients still reach it.
+    /// Partitions a node from the others. Clients still reach it.
     ///
     /// # Errors
-    /// When it is cut off already.
-    pub fn part(&self, node: usize) -> Result<(), NodeError> {
+    /// When the node is already partitioned.
+    pub fn partition(&self, node: usize) -> Result<(), NodeError> {
         run(&mut docker(&["network", "disconnect", &self.inner(), &self.node(node)]))
     }
 
-    /// Lets a node that was cut off find the others again.
+    /// Ends the partition of a node.
     ///
     /// # Errors
-    /// When it is not cut off.
+    /// When the node is not partitioned.
     pub fn rejoin(&self, node: usize) -> Result<(), NodeError> {
         self.connect(node)
     }
 
-    /// Waits until all nodes are there.
+    /// Waits until all nodes accept connections and are in the cluster.
     ///
     /// # Errors
-    /// When they do not come in time.
+    /// When a node does not become ready in two minutes.
     pub fn await_all(&self) -> Result<(), NodeError> {
         for node in 0..Self::NODES {
             self.await_node(node)?;
@@ -133,10 +136,10 @@ impl Cluster {
         Ok(())
     }
 
-    /// Tells a node something by `rabbitmqctl`, which takes seconds.
+    /// Runs `rabbitmqctl` on a node, which takes seconds.
     ///
     /// # Errors
-    /// When it refuses: then the error holds what it said.
+    /// When the command fails. The error contains its output.
     pub fn control(&self, node: usize, arguments: &[&str]) -> Result<(), NodeError> {
         run(docker(&["exec", &self.node(node), "rabbitmqctl", "--quiet"]).args(arguments))
     }
@@ -162,7 +165,7 @@ impl Cluster {
         Ok(())
     }
 
-    /// What all nodes read.
+    /// Writes the cookie and the configuration that all nodes share.
     fn write(&self) -> Result<(), NodeError> {
         let written = |name: &str, mode: u32, text: &str| {
             let path = self.data().join(name);
@@ -182,7 +185,7 @@ impl Cluster {
             "loopback_users.guest = false\n\
              cluster_formation.peer_discovery_backend = classic_config\n{peers}"
         );
-        // Erlang takes no cookie that others may read; who starts the broker makes it his own.
+        // Erlang refuses a cookie that other users can read. The image changes its owner at start.
         written("cookie", 0o400, &self.name.replace('-', ""))
             .and_then(|()| written(CONFIGURATION, 0o644, &configuration))
             .map_err(NodeError::io(format!("write to {}", self.data().display())))
@@ -197,9 +200,9 @@ impl Cluster {
         let deadline = Instant::now() + PATIENCE;
         while !ready::speaks_amqp(self.ports[node]) {
             if Instant::now() > deadline {
-                let said = docker(&["logs", "--tail", "40", &self.node(node)]).output();
-                let said = said.map(|output| output.stdout).unwrap_or_default();
-                let console = String::from_utf8_lossy(&said).into_owned();
+                let logs = docker(&["logs", "--tail", "40", &self.node(node)]).output();
+                let logs = logs.map(|output| output.stdout).unwrap_or_default();
+                let console = String::from_utf8_lossy(&logs).into_owned();
                 return Err(NodeError::Timeout { waited: PATIENCE, console });
             }
             thread::sleep(POLL);
@@ -211,7 +214,7 @@ impl Cluster {
         format!("{}-{}", self.name, node + 1)
     }
 
-    /// The network of the nodes.
+    /// The network that the nodes share.
     fn inner(&self) -> String {
         format!("{}-nodes", self.name)
     }
@@ -230,7 +233,7 @@ impl Drop for Cluster {
 const CONFIGURATION: &str = "20-cluster.conf";
 const CONFIGURATION_PLACE: &str = "/etc/rabbitmq/conf.d/20-cluster.conf";
 
-/// The name under which the others know a node.
+/// The host name of a node.
 fn host(node: usize) -> String {
     format!("n{}", node + 1)
 }

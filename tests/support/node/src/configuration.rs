@@ -1,4 +1,4 @@
-//! What a node reads when it boots.
+//! The configuration files and environment of a node.
 
 use std::fmt::Write;
 use std::fs;
@@ -7,13 +7,13 @@ use std::path::Path;
 
 use crate::{Installation, NodeOptions};
 
-/// Few threads that never spin: a test's broker shares its cores with the test.
+/// Few scheduler threads, which never spin: the broker shares its cores with the test.
 pub(crate) const ERLANG_ARGUMENTS: &str = "+S 2:2 +A 8 +sbwt none +sbwtdcpu none +sbwtdio none";
 
-/// What a node reads, in its data directory.
+/// The name of the main configuration file, in the data directory.
 pub(crate) const FILE: &str = "rabbitmq.conf";
 
-/// Where a node listens.
+/// The ports on which a node listens.
 #[derive(Debug, Clone, Copy)]
 pub(crate) struct Ports {
     pub(crate) amqp: u16,
@@ -33,7 +33,7 @@ pub(crate) fn write(
     let place = place.display();
     let address = match installation {
         Installation::Machine { .. } | Installation::Tree { .. } => "127.0.0.1",
-        // The container's own network; its port is published on 127.0.0.1 alone.
+        // All addresses of the container, whose port is published only on 127.0.0.1.
         Installation::Image { .. } => "0.0.0.0",
     };
     for directory in ["home", "mnesia", "log", "expand"] {
@@ -52,7 +52,7 @@ pub(crate) fn write(
         fs::write(data.join("authority.pem"), &identity.authority)?;
         fs::write(data.join("certificate.pem"), &identity.certificate)?;
         fs::write(data.join("key.pem"), &identity.key)?;
-        // Writing to a string does not fail.
+        // Writing to a `String` never fails.
         let _ = write!(
             config,
             "listeners.ssl.1 = {address}:{}\n\
@@ -75,8 +75,8 @@ pub(crate) fn write(
     fs::write(data.join("plugins"), format!("[{}].\n", options.plugins.join(",")))
 }
 
-/// A node's environment: every variable through which this machine's own RabbitMQ, its
-/// configuration and its cookie could leak in.
+/// The environment of a node. It sets every variable through which the configuration or the cookie
+/// of this machine's own RabbitMQ could be used by accident.
 pub(crate) fn environment(
     installation: &Installation,
     data: &Path,
@@ -86,7 +86,7 @@ pub(crate) fn environment(
     let within = |name: &str| place.join(name).display().to_string();
     vec![
         ("HOME", within("home")),
-        // No dump: it would be written where the test runs.
+        // No crash dump, which would be written to the working directory.
         ("ERL_CRASH_DUMP_SECONDS", "0".to_owned()),
         ("ERL_EPMD_ADDRESS", "127.0.0.1".to_owned()),
         ("ERL_EPMD_PORT", ports.mapper.to_string()),
@@ -107,7 +107,7 @@ pub(crate) fn environment(
     ]
 }
 
-/// What differs from an image's own environment.
+/// The variables that a container needs in addition to those of its image.
 pub(crate) fn container_environment(
     installation: &Installation,
     data: &Path,

@@ -12,16 +12,16 @@ use crate::configuration::{self, Ports};
 use crate::docker::{LABEL, docker, run};
 use crate::{Installation, NodeError};
 
-/// A container that outlives its broker, so that a restart finds the data.
+/// A container that stays when its broker ends, so that a restart finds the data.
 #[derive(Debug)]
 pub(crate) struct Container {
     name: String,
-    /// Where its copy of the data directory is.
+    /// The path of the data directory in the container.
     place: String,
 }
 
 impl Container {
-    /// Makes it; it does not run yet.
+    /// Creates the container without starting it.
     pub(crate) fn create(
         installation: &Installation,
         image: &str,
@@ -39,12 +39,12 @@ impl Container {
             create.args(["--env", &format!("{name}={value}")]);
         }
         run(create.arg(image))?;
-        // Copied and not mounted: the engine may see other files than we do. The broker is another
-        // user there.
+        // The data is copied, because the engine may run on another file system. In the container,
+        // the broker runs as another user.
         fs::set_permissions(data, Permissions::from_mode(0o755))
-            .map_err(NodeError::io(format!("open {} to others", data.display())))?;
+            .map_err(NodeError::io(format!("change the permissions of {}", data.display())))?;
         if let Err(error) = container.copy(data, ".") {
-            // Nobody watches it yet.
+            // There is no watchdog yet.
             let _ = run(&mut docker(&["rm", "--force", "--volumes", &container.name]));
             return Err(error);
         }
@@ -55,15 +55,15 @@ impl Container {
         &self.name
     }
 
-    /// Brings a configuration that a test has changed.
+    /// Copies the configuration file again, which a test may have changed.
     pub(crate) fn configure(&self, data: &Path) -> Result<(), NodeError> {
         self.copy(data, configuration::FILE)
     }
 
-    /// A client that starts the broker and ends when the broker does.
+    /// The Docker client that starts the broker and ends when the broker does.
     pub(crate) fn server(&self) -> Command {
         let mut command = docker(&["start", "--attach", &self.name]);
-        // Ctrl-C must end the test; the client would hand it to the broker instead.
+        // Ctrl-C must end the test; the client would forward it to the broker.
         command.process_group(0);
         command
     }

@@ -1,54 +1,54 @@
-//! Why there is no node.
+//! The errors of nodes.
 
 use std::io;
 use std::time::Duration;
 
-/// Why a private node could not be started, or stopped.
+/// Why a private node could not be started, stopped or controlled.
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
 pub enum NodeError {
-    /// This machine has no RabbitMQ.
+    /// RabbitMQ is not installed on this machine.
     #[error(
         "no rabbitmq-server on this machine: install the package `rabbitmq-server`, or set \
              PHALANX_TEST_RABBITMQ_IMAGE to an image such as `rabbitmq:4.3-management`"
     )]
     NotInstalled,
-    /// Something needed to run a node failed.
+    /// A system call that is needed to run a node failed.
     #[error("cannot {what}")]
     Io {
-        /// What was tried.
+        /// What failed, as the rest of a sentence that begins with `cannot`.
         what: String,
-        /// What the system said.
+        /// The error of the system.
         #[source]
         source: io::Error,
     },
-    /// The node ended before it was ready.
-    #[error("rabbitmq ended before it was ready; it said:\n{console}")]
+    /// The node exited before it was ready.
+    #[error("rabbitmq exited before it was ready; its output:\n{console}")]
     Ended {
-        /// The end of what the node printed.
+        /// The last lines that the node printed.
         console: String,
     },
     /// The node did not become ready in time.
-    #[error("rabbitmq was not ready after {waited:?}; it said:\n{console}")]
+    #[error("rabbitmq was not ready after {waited:?}; its output:\n{console}")]
     Timeout {
-        /// How long it was waited for.
+        /// The time limit.
         waited: Duration,
-        /// The end of what the node printed.
+        /// The last lines that the node printed.
         console: String,
     },
-    /// The node did not do what it was told.
-    #[error("rabbitmqctl failed; it said:\n{said}")]
+    /// A `rabbitmqctl` command failed.
+    #[error("rabbitmqctl failed; its output:\n{output}")]
     Refused {
-        /// What it printed.
-        said: String,
+        /// What the command printed.
+        output: String,
     },
-    /// All ports that were tried are taken.
+    /// All ports that were tried are in use.
     #[error("found no free ports on 127.0.0.1")]
     NoPorts,
 }
 
 impl NodeError {
-    /// Names what failed, for `map_err`.
+    /// Adds what failed to a system error, for `map_err`.
     pub(crate) fn io(what: impl Into<String>) -> impl FnOnce(io::Error) -> Self {
         let what = what.into();
         move |source| Self::Io { what, source }

@@ -1,19 +1,20 @@
-//! Which RabbitMQ there is to run.
+//! The RabbitMQ that nodes run.
 
 use std::env;
 use std::path::{Path, PathBuf};
 
 use crate::NodeError;
 
-/// Names a directory tree that holds another RabbitMQ than this machine's own, as `debootstrap`
-/// makes it. Nodes of it run with `chroot`.
+/// Environment variable: a directory tree with another RabbitMQ than this machine's own, as
+/// `debootstrap` creates it. Its nodes run in a `chroot`.
 pub const ROOT_VARIABLE: &str = "PHALANX_TEST_RABBITMQ_ROOT";
 
-/// Names an image, such as `rabbitmq:4.3-management`. Nodes of it run in containers.
+/// Environment variable: an image such as `rabbitmq:4.3-management`. Its nodes run in containers.
 pub const IMAGE_VARIABLE: &str = "PHALANX_TEST_RABBITMQ_IMAGE";
 
-/// Where packages put the script that starts a server *as the calling user*. Debian's
-/// `/usr/sbin/rabbitmq-server` would switch to the user `rabbitmq`, who may not read the node's data.
+/// The paths of the script that starts a server *as the calling user*. Debian's
+/// `/usr/sbin/rabbitmq-server` switches to the user `rabbitmq`, who may not read the data of the
+/// node.
 const SERVERS: [&str; 4] = [
     "/usr/lib/rabbitmq/bin/rabbitmq-server",
     "/opt/homebrew/opt/rabbitmq/sbin/rabbitmq-server",
@@ -21,33 +22,33 @@ const SERVERS: [&str; 4] = [
     "/home/linuxbrew/.linuxbrew/opt/rabbitmq/sbin/rabbitmq-server",
 ];
 
-/// A RabbitMQ that can be run.
+/// An installed RabbitMQ.
 #[derive(Debug, Clone, PartialEq, Eq)]
 #[non_exhaustive]
 pub enum Installation {
-    /// This machine's own.
+    /// The RabbitMQ of this machine.
     Machine {
-        /// The script that starts it.
+        /// The script that starts the server.
         server: PathBuf,
     },
-    /// One in a directory tree.
+    /// A RabbitMQ in a directory tree.
     Tree {
-        /// The tree.
+        /// The root of the tree.
         root: PathBuf,
     },
-    /// An image.
+    /// A container image.
     Image {
-        /// Its name and tag.
+        /// Name and tag of the image.
         name: String,
     },
 }
 
 impl Installation {
     /// The tree that [`ROOT_VARIABLE`] names, else the image that [`IMAGE_VARIABLE`] names, else
-    /// this machine's own.
+    /// the RabbitMQ of this machine.
     ///
     /// # Errors
-    /// When there is none.
+    /// When there is none of them.
     pub fn find() -> Result<Self, NodeError> {
         let set = |name| env::var(name).ok().filter(|value| !value.is_empty());
         match (set(ROOT_VARIABLE), set(IMAGE_VARIABLE)) {
@@ -77,7 +78,7 @@ impl Installation {
         }
     }
 
-    /// What starts the server.
+    /// The script that starts the server.
     pub(crate) fn server(&self) -> &Path {
         match self {
             Self::Machine { server } => server,
@@ -85,11 +86,11 @@ impl Installation {
         }
     }
 
-    /// What the node calls its data directory.
+    /// The path of the data directory as the node sees it.
     pub(crate) fn data_path(&self, data: &Path) -> PathBuf {
         match self {
             Self::Machine { .. } => data.to_owned(),
-            // A directory that every tree has: nothing needs to be made in it.
+            // Every tree has this directory, so the tree need not be changed.
             Self::Tree { .. } => PathBuf::from("/mnt"),
             Self::Image { .. } => PathBuf::from("/phalanx"),
         }

@@ -1,14 +1,15 @@
-//! A private RabbitMQ node for the tests of Phalanx.
+//! Private RabbitMQ nodes and clusters for the tests of Phalanx.
 //!
-//! [`PrivateNode::start`] runs a broker of its own on 127.0.0.1, with its own data, ports, port
-//! mapper and cookie: it can be killed and restarted without harm to anything else, and it is gone
-//! when the test is, whichever way the test ends. [`Cluster::start`] runs three nodes in containers,
-//! which can be lost, frozen, and cut off from each other.
+//! [`PrivateNode::start`] runs a broker on 127.0.0.1 with its own data, ports, port mapper and
+//! cookie. A test can kill and restart it without affecting anything else, and it ends with the
+//! test process, whatever ends that. [`Cluster::start`] runs three nodes in containers, which can
+//! be killed, frozen and partitioned.
 //!
-//! The calls block for seconds. In an async test call them through `tokio::task::spawn_blocking`.
+//! The functions block for seconds. In an asynchronous test, call them through
+//! `tokio::task::spawn_blocking`.
 //!
-//! Which RabbitMQ runs: that of the tree which [`ROOT_VARIABLE`] names, else that of the image which
-//! [`IMAGE_VARIABLE`] names, else that of this machine.
+//! A node runs the RabbitMQ of the tree that [`ROOT_VARIABLE`] names, else of the image that
+//! [`IMAGE_VARIABLE`] names, else of this machine.
 
 mod cluster;
 mod configuration;

@@ -1,4 +1,4 @@
-//! A node that is this test's own.
+//! A node that belongs to one test.
 
 use std::fs::{self, File};
 use std::net::{Ipv4Addr, SocketAddr};
@@ -16,15 +16,16 @@ use crate::processes::Processes;
 use crate::watchdog::Watchdog;
 use crate::{Installation, NodeError, NodeOptions, port, ready};
 
-/// A first boot takes 3 to 10 seconds; a machine that is busy compiling takes its time.
+/// How long a node may take to start or stop. It usually takes 3 to 10 seconds; a machine that is
+/// busy compiling needs much longer.
 pub(crate) const PATIENCE: Duration = Duration::from_secs(120);
 pub(crate) const POLL: Duration = Duration::from_millis(50);
 
-/// A running RabbitMQ of its own, gone when it is dropped or when this process ends.
+/// A running RabbitMQ node, removed when this is dropped or when this process ends.
 #[derive(Debug)]
 pub struct PrivateNode {
     form: Form,
-    /// Runs for as long as the broker does.
+    /// Ends when the broker does.
     server: Option<Child>,
     watchdog: Watchdog,
     data: TempDir,
@@ -39,24 +40,24 @@ enum Form {
 }
 
 impl PrivateNode {
-    /// Starts a node of the RabbitMQ that [`Installation::find`] finds, and waits until it speaks
-    /// AMQP: 3 to 10 seconds.
+    /// Starts a node of the RabbitMQ that [`Installation::find`] finds, and waits until it accepts
+    /// AMQP connections: 3 to 10 seconds.
     ///
     /// # Errors
-    /// When there is no RabbitMQ, or it does not start: then the error holds what it said.
+    /// When there is no RabbitMQ, or the node does not start. The error contains its output.
     pub fn start(options: &NodeOptions) -> Result<Self, NodeError> {
         Self::start_of(&Installation::find()?, options)
     }
 
-    /// Starts a node of that installation.
+    /// Starts a node of an installation.
     ///
     /// # Errors
-    /// When it does not start.
+    /// When the node does not start. The error contains its output.
     pub fn start_of(installation: &Installation, options: &NodeOptions) -> Result<Self, NodeError> {
-        const TRIES: u32 = 4;
-        for _ in 1..TRIES {
+        const ATTEMPTS: u32 = 4;
+        for _ in 1..ATTEMPTS {
             match Self::try_start(installation, options) {
-                // Another process took a port between our look and the node's.
+                // Another process took a port before the node could listen on it.
                 Err(NodeError::Ended { console })
                     if options.port.is_none() && lost_a_port(&console) => {}
                 outcome => return outcome,
@@ -95,39 +96,39 @@ impl PrivateNode {
         Ok(node)
     }
 
-    /// Where it listens, for the user `guest`.
+    /// The URL for the user `guest`.
     pub fn url(&self) -> String {
         self.url_for("guest", "guest", "%2f")
     }
 
-    /// Where it listens, for another user or virtual host; each part percent-encoded.
+    /// The URL for another user or virtual host. Each part must be percent-encoded.
     pub fn url_for(&self, user: &str, password: &str, virtual_host: &str) -> String {
         format!("amqp://{user}:{password}@{}/{virtual_host}", self.address())
     }
 
-    /// Where it speaks TLS, if [`NodeOptions::tls`] was set.
+    /// The URL of the TLS listener, if [`NodeOptions::tls`] was set.
     pub fn tls_url(&self) -> Option<String> {
         self.tls.then(|| format!("amqps://guest:guest@localhost:{}/%2f", self.ports.tls))
     }
 
-    /// Where it listens.
+    /// The address on which the node listens.
     pub fn address(&self) -> SocketAddr {
         (Ipv4Addr::LOCALHOST, self.ports.amqp).into()
     }
 
-    /// The version of RabbitMQ, while it runs.
+    /// The version of RabbitMQ, while the node is running.
     pub fn version(&self) -> Option<String> {
         ready::version(self.ports.amqp)
     }
 
-    /// Where its data is while it exists.
+    /// The data directory, which is removed with the node.
     pub fn data(&self) -> &Path {
         self.data.path()
     }
 
-    /// The end of what the node printed since its last start.
+    /// The last 200 lines that the node has printed since its last start.
     pub fn console(&self) -> String {
-        // The reason stands above Erlang's long report of the crash.
+        // The reason of a failure precedes Erlang's long crash report.
         const LINES: usize = 200;
         let console = fs::read(self.console_path()).unwrap_or_default();
         let console = String::from_utf8_lossy(&console);
@@ -135,26 +136,26 @@ impl PrivateNode {
         lines[lines.len().saturating_sub(LINES)..].join("\n")
     }
 
-    /// Ends the node at once, as a crash does (`SIGKILL`). Its data stays.
+    /// Kills the node with `SIGKILL`. Its data stays.
     ///
     /// # Errors
-    /// When the node does not run.
+    /// When the node is not running.
     pub fn kill(&mut self) -> Result<(), NodeError> {
         self.signal(Signal::KILL)
     }
 
-    /// Ends the node in an orderly way (`SIGTERM`). Its data stays.
+    /// Stops the node with `SIGTERM`. Its data stays.
     ///
     /// # Errors
-    /// When the node does not run.
+    /// When the node is not running.
     pub fn stop(&mut self) -> Result<(), NodeError> {
         self.signal(Signal::TERM)
     }
 
-    /// Starts the node again, on the same data and ports; one that runs is stopped first.
+    /// Starts the node again with the same data and ports, and stops it first if it is running.
     ///
     /// # Errors
-    /// When it does not start: then the error holds what it said.
+    /// When the node does not start. The error contains its output.
     pub fn restart(&mut self) -> Result<(), NodeError> {
         if self.server.is_some() {
             self.stop()?;
@@ -162,10 +163,10 @@ impl PrivateNode {
         self.boot()
     }
 
-    /// Stops the node where it stands (`SIGSTOP`): its connections stay, and nobody answers.
+    /// Suspends the node (`SIGSTOP`): its connections stay open, and it does not respond.
     ///
     /// # Errors
-    /// When the node does not run.
+    /// When the node is not running.
     pub fn suspend(&self) -> Result<(), NodeError> {
         match &self.form {
             Form::Processes(processes) => processes.signal(Signal::STOP),
@@ -173,10 +174,10 @@ impl PrivateNode {
         }
     }
 
-    /// Lets a suspended node go on.
+    /// Resumes a suspended node.
     ///
     /// # Errors
-    /// When the node does not run.
+    /// When the node is not running.
     pub fn resume(&self) -> Result<(), NodeError> {
         match &self.form {
             Form::Processes(processes) => processes.signal(Signal::CONT),
@@ -184,10 +185,10 @@ impl PrivateNode {
         }
     }
 
-    /// Tells the node something by `rabbitmqctl`, which takes seconds.
+    /// Runs `rabbitmqctl` on the node, which takes seconds.
     ///
     /// # Errors
-    /// When it refuses: then the error holds what it said.
+    /// When the command fails. The error contains its output.
     pub fn control(&self, arguments: &[&str]) -> Result<(), NodeError> {
         match &self.form {
             Form::Processes(processes) => processes.control(arguments),
@@ -200,7 +201,7 @@ impl PrivateNode {
             Form::Processes(processes) => processes.signal(signal)?,
             Form::Container(container) => container.signal(signal)?,
         }
-        // The server waits for the broker, so its end is the end of both.
+        // The server script waits for the broker, so both have ended when it ends.
         let deadline = Instant::now() + PATIENCE;
         while self.server_runs()? {
             if Instant::now() > deadline {
@@ -230,7 +231,7 @@ impl PrivateNode {
         self.server = Some(server);
 
         let deadline = Instant::now() + PATIENCE;
-        // What answers may be another node that took our port: ours must have said that it is up.
+        // Another node may have taken the port, so this one must also have printed that it is up.
         while !(self.console().contains("Server startup complete")
             && ready::speaks_amqp(self.ports.amqp))
         {
@@ -274,7 +275,7 @@ impl Drop for PrivateNode {
         if let Some(server) = &mut self.server {
             let _ = server.wait();
         }
-        // The broker is a grandchild: it was killed, but cannot be waited for.
+        // The broker is a grandchild process: it was killed, but cannot be waited for.
         let deadline = Instant::now() + PATIENCE;
         while ready::listens(self.ports.amqp) && Instant::now() < deadline {
             thread::sleep(POLL);
@@ -282,7 +283,7 @@ impl Drop for PrivateNode {
     }
 }
 
-/// Whether a node ended because somebody else listens on one of its ports.
+/// Whether a node ended because another process listens on one of its ports.
 fn lost_a_port(console: &str) -> bool {
     ["eaddrinuse", "in use"].iter().any(|words| console.contains(words))
 }

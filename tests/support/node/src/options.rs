@@ -1,8 +1,8 @@
-//! What is special about a node.
+//! The options of a node.
 
 use serde_json::{Value, json};
 
-/// What is special about a node; the default is a plain broker with the user `guest`.
+/// The options of a node. The default is a broker without plugins, with the user `guest`.
 #[derive(Debug, Clone, Default)]
 #[must_use]
 pub struct NodeOptions {
@@ -16,23 +16,23 @@ pub struct NodeOptions {
     permissions: Vec<Value>,
 }
 
-/// What a user may do in one virtual host, as RabbitMQ's regular expressions.
+/// The permissions of a user in one virtual host, as regular expressions over names.
 #[derive(Debug, Clone)]
 pub struct Permissions<'a> {
-    /// What it may declare and delete.
+    /// Exchanges and queues that the user may declare and delete.
     pub configure: &'a str,
-    /// What it may publish to and bind.
+    /// Exchanges that the user may publish to, and queues that it may bind.
     pub write: &'a str,
-    /// What it may consume from and bind to.
+    /// Queues that the user may consume from, and exchanges that it may bind to.
     pub read: &'a str,
 }
 
 impl Permissions<'static> {
-    /// Everything.
+    /// Every permission.
     pub const ALL: Self = Self { configure: ".*", write: ".*", read: ".*" };
 }
 
-/// The certificate of a TLS listener, all parts in PEM.
+/// The certificate of a TLS listener, in PEM.
 #[derive(Debug, Clone)]
 pub struct TlsIdentity {
     /// The authority that signed the certificate.
@@ -45,14 +45,14 @@ pub struct TlsIdentity {
 
 #[cfg(feature = "tls")]
 impl TlsIdentity {
-    /// A fresh certificate, signed by a fresh authority that nobody trusts yet.
+    /// Generates a certificate and the authority that signs it, which no client trusts by default.
     ///
     /// # Errors
-    /// When the system gives no randomness.
+    /// When the system provides no randomness.
     pub fn generate() -> Result<Self, rcgen::Error> {
         use rcgen::{BasicConstraints, CertificateParams, DnType, IsCa, Issuer, KeyPair};
 
-        // Both names are needed: who has the name of his issuer is taken for self-signed.
+        // The names must differ: a certificate with the name of its issuer counts as self-signed.
         let mut parameters = CertificateParams::new(Vec::new())?;
         parameters.distinguished_name.push(DnType::CommonName, "phalanx test authority");
         parameters.is_ca = IsCa::Ca(BasicConstraints::Unconstrained);
@@ -73,12 +73,12 @@ impl TlsIdentity {
 }
 
 impl NodeOptions {
-    /// A plain broker with the user `guest`.
+    /// A broker without plugins, with the user `guest`.
     pub fn new() -> Self {
         Self::default()
     }
 
-    /// Where it listens on 127.0.0.1. Default: any free port.
+    /// Sets the port on 127.0.0.1. The default is any free port.
     pub fn port(mut self, port: u16) -> Self {
         self.port = Some(port);
         self
@@ -90,14 +90,14 @@ impl NodeOptions {
         self
     }
 
-    /// Sets what has no name in `rabbitmq.conf`: an Erlang term of the application `rabbit`, such
-    /// as `{channel_tick_interval, 500}`.
+    /// Adds a setting that `rabbitmq.conf` does not support: an Erlang term of the application
+    /// `rabbit`, such as `{channel_tick_interval, 500}`.
     pub fn advanced(mut self, term: impl Into<String>) -> Self {
         self.advanced.push(term.into());
         self
     }
 
-    /// Enables a plugin, by its name.
+    /// Enables a plugin by its name.
     pub fn plugin(mut self, name: impl Into<String>) -> Self {
         self.plugins.push(name.into());
         self
@@ -115,13 +115,13 @@ impl NodeOptions {
         self
     }
 
-    /// Adds a user, who may do nothing yet.
+    /// Adds a user without permissions.
     pub fn user(mut self, name: impl Into<String>, password: impl Into<String>) -> Self {
         self.users.push((name.into(), password.into()));
         self
     }
 
-    /// Says what a user may do in a virtual host.
+    /// Sets the permissions of a user in a virtual host.
     pub fn allow(mut self, user: &str, virtual_host: &str, permissions: &Permissions<'_>) -> Self {
         self.permissions.push(json!({
             "user": user,
@@ -133,8 +133,8 @@ impl NodeOptions {
         self
     }
 
-    /// What the node loads when it boots. A node that loads definitions makes no default user, so
-    /// `guest` and `/` are always among them.
+    /// The definitions that the node loads when it boots. With definitions, RabbitMQ creates no
+    /// default user, so `guest` and `/` are always among them.
     pub(crate) fn definitions(&self) -> Value {
         let plain = Self::default().virtual_host("/").user("guest", "guest").allow(
             "guest",

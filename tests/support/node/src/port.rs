@@ -1,15 +1,16 @@
-//! Ports that nobody listens on.
+//! Free ports.
 
 use std::hash::{BuildHasher, RandomState};
 use std::net::{Ipv4Addr, TcpListener};
 
 use crate::NodeError;
 
-/// Below the range from which systems take the ports of outgoing connections: such a connection
-/// could take a node's port while the node is down between a kill and a restart.
+/// Below the ephemeral ports: an outgoing connection could take such a port while the node is down
+/// between a kill and a restart.
 const RANGE: std::ops::Range<u16> = 20_000..30_000;
 
-/// Distinct free ports of 127.0.0.1. Nothing reserves them: whoever loses a race tries others.
+/// Distinct free ports of 127.0.0.1. They are not reserved: a caller that loses a race for one asks
+/// for others.
 pub(crate) fn free<const N: usize>() -> Result<[u16; N], NodeError> {
     let size = u64::from(RANGE.end - RANGE.start);
     let random = RandomState::new();

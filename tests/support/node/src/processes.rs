@@ -1,4 +1,4 @@
-//! A node as processes of this machine.
+//! A node that runs as processes of this machine.
 
 use std::env;
 use std::ffi::{OsStr, OsString};
@@ -16,13 +16,14 @@ use crate::configuration::{self, Ports};
 use crate::node::{PATIENCE, POLL};
 use crate::{Installation, NodeError, ready};
 
-/// Erlang's port mapper, and whom it leads: the server's script and the broker.
+/// The process group of a node: Erlang's port mapper, which leads it, the server script and the
+/// broker.
 #[derive(Debug)]
 pub(crate) struct Processes {
     installation: Installation,
     data: PathBuf,
     ports: Ports,
-    /// Leads the process group. Erlang would start one by itself, as a daemon that outlives the node.
+    /// Leads the process group. Without it, Erlang would start a daemon that outlives the node.
     port_mapper: Child,
 }
 
@@ -42,7 +43,7 @@ impl Processes {
         match processes.await_port_mapper() {
             Ok(()) => Ok(processes),
             Err(error) => {
-                // Nobody watches it yet.
+                // There is no watchdog yet.
                 let _ = processes.port_mapper.kill();
                 processes.wait();
                 Err(error)
@@ -50,18 +51,18 @@ impl Processes {
         }
     }
 
-    /// The process group of all.
+    /// The id of the process group.
     pub(crate) fn group(&self) -> u32 {
         self.port_mapper.id()
     }
 
-    /// The server's script, which ends when the broker does.
+    /// The server script, which ends when the broker does.
     pub(crate) fn server(&self) -> Command {
         let server = self.installation.server().as_os_str();
         let mut command = command(&self.installation, &self.data, server);
         command.envs(configuration::environment(&self.installation, &self.data, self.ports));
         command.process_group(Pid::from_child(&self.port_mapper).as_raw_nonzero().get());
-        // A process id of the last start must not be taken for this one's.
+        // The process id of the previous start must not be mistaken for the new one.
         let _ = fs::remove_file(self.id_file());
         command
     }
@@ -86,13 +87,13 @@ impl Processes {
         match output.status.success() {
             true => Ok(()),
             false => {
-                let said = [output.stdout, output.stderr].concat();
-                Err(NodeError::Refused { said: String::from_utf8_lossy(&said).into_owned() })
+                let output = [output.stdout, output.stderr].concat();
+                Err(NodeError::Refused { output: String::from_utf8_lossy(&output).into_owned() })
             }
         }
     }
 
-    /// Waits for the leader, which was killed: who is not waited for stays a zombie.
+    /// Reaps the port mapper after it was killed; otherwise it would stay a zombie.
     pub(crate) fn wait(&mut self) {
         let _ = self.port_mapper.wait();
     }
@@ -110,13 +111,13 @@ impl Processes {
         Ok(())
     }
 
-    /// Where the broker writes its process id; that of the script is another.
+    /// The file in which the broker writes its process id, which is not that of the script.
     fn id_file(&self) -> PathBuf {
         self.data.join("pid")
     }
 }
 
-/// A program of the installation, with nothing of this process's environment.
+/// A program of the installation, without the environment of this process.
 fn command(installation: &Installation, data: &Path, program: &OsStr) -> Command {
     let mut command = match installation {
         Installation::Tree { root } => in_tree(root, data, program),
@@ -127,16 +128,16 @@ fn command(installation: &Installation, data: &Path, program: &OsStr) -> Command
     command
 }
 
-/// Not every user's path has the directories for administrators.
+/// The `PATH` of this process and the directories of system programs, which not every user's has.
 fn search_path() -> OsString {
     let mut path = env::var_os("PATH").unwrap_or_default();
     path.push(":/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin");
     path
 }
 
-/// A program in a tree. Its mounts are in a namespace of their own, so the tree stays as it is and
-/// nothing needs to be unmounted. Each part of the command replaces the one before: the process
-/// that is spawned becomes the program.
+/// A program in a tree. Its mounts are in a namespace of their own, so the tree is not changed and
+/// nothing needs to be unmounted. Each part of the command replaces the previous one with `exec`,
+/// so the spawned process becomes the program.
 fn in_tree(root: &Path, data: &Path, program: &OsStr) -> Command {
     const SCRIPT: &str = r#"
         set -e
@@ -147,7 +148,7 @@ fn in_tree(root: &Path, data: &Path, program: &OsStr) -> Command {
         exec chroot "$root" "$program" "$@""#;
     let mut command = Command::new("unshare");
     if !rustix::process::geteuid().is_root() {
-        // Only root may mount; anybody may be root in a user namespace.
+        // Only root may mount, and every user may be root in a user namespace.
         command.arg("--map-root-user");
     }
     command.args(["--mount", "--propagation", "private", "sh", "-c", SCRIPT, "sh"]);

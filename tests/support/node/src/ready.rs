@@ -1,4 +1,4 @@
-//! Whether somebody speaks AMQP.
+//! Checks whether a broker is ready.
 
 use std::io::{self, Read, Write};
 use std::net::{Ipv4Addr, SocketAddr, TcpStream};
@@ -7,21 +7,21 @@ use std::time::Duration;
 const PATIENCE: Duration = Duration::from_secs(2);
 const METHOD_FRAME: u8 = 1;
 
-/// Whether something listens on the port.
+/// Whether a process listens on the port.
 pub(crate) fn listens(port: u16) -> bool {
     connect(port).is_ok()
 }
 
-/// Whether a broker on the port answers the protocol header with a method frame.
+/// Whether a broker on the port responds to the protocol header with a method frame.
 ///
-/// RabbitMQ opens its listener last, so a broker that answers can be used.
+/// RabbitMQ opens its listener last, so a broker that responds is ready.
 pub(crate) fn speaks_amqp(port: u16) -> bool {
     greeting(port).is_ok()
 }
 
-/// The version that the broker on the port says it has.
+/// The version that the broker on the port reports.
 pub(crate) fn version(port: u16) -> Option<String> {
-    // In the table of the broker's properties: the name, the type `S`, the length, the value.
+    // An entry of the server properties: the name, the type `S`, the length, the value.
     const NAME: &[u8] = b"\x07versionS";
     let greeting = greeting(port).ok()?;
     let place = greeting.windows(NAME.len()).position(|bytes| bytes == NAME)? + NAME.len();
@@ -30,7 +30,7 @@ pub(crate) fn version(port: u16) -> Option<String> {
     Some(String::from_utf8_lossy(value).into_owned())
 }
 
-/// The first frame's payload: the method `connection.start`.
+/// The payload of the first frame: the method `connection.start`.
 fn greeting(port: u16) -> io::Result<Vec<u8>> {
     let mut stream = connect(port)?;
     stream.set_read_timeout(Some(PATIENCE))?;

@@ -1,21 +1,21 @@
-//! Ends a node when the process that started it is gone.
+//! Removes a node when the process that started it ends.
 
 use std::io;
 use std::os::unix::process::CommandExt;
 use std::path::Path;
 use std::process::{Child, ChildStdin, Command, Stdio};
 
-/// A shell that waits for the end of a pipe, then kills the node and removes its data.
+/// A shell that waits until a pipe is closed, then kills the node and removes its data.
 ///
-/// The kernel closes the pipe whichever way the process ends, so a test that is killed leaves
-/// nothing behind. A node that is dropped takes the same way: there is one clean-up, not two.
+/// The kernel closes the pipe however the process ends, so a killed test leaves nothing behind. A
+/// node that is dropped is removed in the same way.
 #[derive(Debug)]
 pub(crate) struct Watchdog {
     shell: Child,
     pipe: Option<ChildStdin>,
 }
 
-/// Who was killed may write for a moment longer, hence more than one try at the removal.
+/// A killed process may still write for a moment, so the removal is tried more than once.
 const SCRIPT: &str = r#"
     trap '' INT TERM HUP
     while read -r _; do :; done
@@ -32,8 +32,8 @@ const SCRIPT: &str = r#"
     done"#;
 
 impl Watchdog {
-    /// Watches a process group. Its leader must not be waited for before [`Watchdog::end`]: only
-    /// then can nobody else have got its number.
+    /// Watches a process group. Its leader must not be reaped before [`Watchdog::end`]: until then
+    /// its process id is not reused.
     pub(crate) fn of_group(group: u32, data: &Path) -> io::Result<Self> {
         Self::of("group", &group.to_string(), data)
     }
@@ -52,16 +52,16 @@ impl Watchdog {
         let mut command = Command::new("sh");
         command.args(["-c", SCRIPT, "sh", kind, name]).arg(data);
         command.stdin(Stdio::piped()).stdout(Stdio::null()).stderr(Stdio::null());
-        // Out of the terminal's group: Ctrl-C must end the test, and not its watchdog.
+        // In a group of its own: Ctrl-C must end the test and not its watchdog.
         let mut shell = command.process_group(0).current_dir("/").spawn()?;
         let pipe = shell.stdin.take();
         Ok(Self { shell, pipe })
     }
 
-    /// Kills and removes now; returns when that is done.
+    /// Kills the node, removes its data and returns when both are done.
     pub(crate) fn end(&mut self) {
         drop(self.pipe.take());
-        // It can fail only if somebody else has waited for the shell, and then there is no need to.
+        // An error means that the shell was reaped already.
         let _ = self.shell.wait();
     }
 }

@@ -1,5 +1,5 @@
-//! A TCP proxy between a broker and its clients, which cuts connections, delays, stalls and discards
-//! bytes, and sends frames as if it were the broker.
+//! A TCP proxy between a broker and its clients, which cuts connections, delays, stalls and
+//! discards bytes, and sends frames as if it were the broker.
 
 mod pipe;
 mod proxy;

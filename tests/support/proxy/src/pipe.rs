@@ -108,8 +108,8 @@ fn without_cancels(mut frames: &[u8]) -> Vec<u8> {
     rest
 }
 
-/// The length of all whole frames at the start of these bytes. A frame is a type, a channel, a length,
-/// a payload of that length and an end mark.
+/// The length of all whole frames at the start of these bytes. A frame is a type, a channel, a
+/// length, a payload of that length and an end mark.
 fn whole_frames(bytes: &[u8]) -> usize {
     let mut whole = 0;
     while let Some([_, _, _, a, b, c, d]) = bytes[whole..].first_chunk() {

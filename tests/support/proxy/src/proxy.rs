@@ -102,8 +102,8 @@ impl Proxy {
         self.shared.discarded.subscribe()
     }
 
-    /// Sends `connection.blocked` to the newest connection. Of the two connections of a Phalanx process
-    /// it is the one that publishes.
+    /// Sends `connection.blocked` to the newest connection. Of the two connections of a Phalanx
+    /// process it is the one that publishes.
     pub fn block_publishing(&self, reason: &str) {
         let length = u8::try_from(reason.len()).unwrap_or(u8::MAX);
         let mut arguments = vec![length];

@@ -1,6 +1,6 @@
-//! Starts a private node, prints where it listens and where its data is, and waits to be killed:
-//! the process that the test of the watchdog kills.
-#![allow(clippy::print_stdout, reason = "it tells the test what to look at")]
+//! Starts a private node, prints its address and its data directory, and waits. The test of the
+//! watchdog kills this process.
+#![allow(clippy::print_stdout, reason = "the test reads its output")]
 
 use std::error::Error;
 use std::io::{Write, stdin, stdout};
