@@ -1,7 +1,26 @@
 //! The execution engine of a Phalanx worker, and its command line.
 //!
 //! Depend on the facade crate `phalanx`, which has this crate as `phalanx::worker`. A worker
-//! program calls [`main`]; a program of your own starts a [`Worker`] with [`WorkerOptions`].
+//! program calls `main`:
+//!
+//! ```no_run
+//! use phalanx::prelude::*;
+//!
+//! #[operation]
+//! fn square(n: u64) -> u64 {
+//!     n * n
+//! }
+//!
+//! # #[cfg(feature = "cli")]
+//! #[tokio::main]
+//! async fn main() -> std::process::ExitCode {
+//!     phalanx::worker::main().await
+//! }
+//! # #[cfg(not(feature = "cli"))]
+//! # fn main() {}
+//! ```
+//!
+//! A program that needs more control starts a [`Worker`] with [`WorkerOptions`].
 //!
 //! # The way of a delivery
 //!

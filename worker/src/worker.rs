@@ -32,8 +32,8 @@ const LONGEST_DURATION: Duration = Duration::from_secs(366 * 24 * 3_600);
 ///     worker::{Exit, Worker, WorkerOptions},
 /// };
 ///
-/// # let runtime = tokio::runtime::Runtime::new().unwrap();
-/// # runtime.block_on(async {
+/// # #[tokio::main(flavor = "current_thread")]
+/// # async fn main() {
 /// let broker = InMemoryBroker::new();
 /// let mut options = WorkerOptions::default();
 /// options.grace = Duration::from_secs(5);
@@ -41,7 +41,7 @@ const LONGEST_DURATION: Duration = Duration::from_secs(366 * 24 * 3_600);
 /// // … until the program is asked to end:
 /// worker.drain();
 /// assert!(matches!(worker.finished().await, Exit::Drained));
-/// # });
+/// # }
 /// ```
 pub struct Worker {
     /// `None` if the worker did not start.
@@ -111,6 +111,18 @@ impl Worker {
 
     /// Ends the worker at once. The broker requeues the deliveries that it holds, and their tasks
     /// run again elsewhere.
+    ///
+    /// ```
+    /// # use std::sync::Arc;
+    /// # use phalanx::{inmemory::InMemoryBroker, worker::{Exit, Worker, WorkerOptions}};
+    /// # #[tokio::main(flavor = "current_thread")]
+    /// # async fn main() {
+    /// # let broker = Arc::new(InMemoryBroker::new().connect());
+    /// let worker = Worker::start(broker, WorkerOptions::default());
+    /// worker.stop();
+    /// assert!(matches!(worker.finished().await, Exit::Stopped));
+    /// # }
+    /// ```
     pub fn stop(&self) {
         if let Some(parts) = &self.parts {
             parts.shared.shutdown().stop();
@@ -118,6 +130,22 @@ impl Worker {
     }
 
     /// Whether the worker is connected, consumes from all its pools and does not drain.
+    ///
+    /// ```
+    /// # use std::{sync::Arc, time::Duration};
+    /// # use phalanx::{inmemory::InMemoryBroker, worker::{Worker, WorkerOptions}};
+    /// # #[tokio::main(flavor = "current_thread")]
+    /// # async fn main() {
+    /// # let broker = Arc::new(InMemoryBroker::new().connect());
+    /// # let mut options = WorkerOptions::default();
+    /// # options.listen = Duration::ZERO;
+    /// let worker = Worker::start(broker, options);
+    /// while !worker.is_ready() {
+    ///     tokio::time::sleep(Duration::from_millis(1)).await;
+    /// }
+    /// assert!(worker.id().is_some() && !worker.is_draining());
+    /// # }
+    /// ```
     pub fn is_ready(&self) -> bool {
         let is_ready = |parts: &Parts| parts.intake.is_ready();
         self.exit.borrow().is_none() && self.parts.as_ref().is_some_and(is_ready)

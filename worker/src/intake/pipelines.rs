@@ -1,4 +1,4 @@
-//! The pipelines made of late, by their steps.
+//! The pipelines that were used recently, by their steps.
 
 use std::{
     collections::HashMap,
@@ -12,7 +12,7 @@ use crate::{execution::Pipeline, lock::lock};
 /// How many pipelines each generation of the cache holds.
 const GENERATION_SIZE: usize = 64;
 
-/// Makes pipelines of the operations of this program, and keeps those that were used of late.
+/// Makes pipelines of the operations of this program, and keeps those that were used recently.
 pub(crate) struct Pipelines {
     registry: &'static Registry,
     cache: Mutex<Cache>,

@@ -27,18 +27,18 @@ enum Queued {
 /// One slot thread, as seen by the parts that may have to abandon it.
 pub(crate) struct SlotThread {
     abandoned: AtomicBool,
-    pool: Arc<Pool>,
+    pool: Arc<SlotPool>,
 }
 
 /// The threads that compute: always as many as slots, because each abandoned thread is replaced.
 pub(crate) struct Slots {
     queue: Sender<Queued>,
-    pool: Arc<Pool>,
+    pool: Arc<SlotPool>,
 }
 
 /// The counters are read for estimates and limits only, and no other memory is accessed on their
 /// account: relaxed operations suffice.
-struct Pool {
+struct SlotPool {
     queue: Receiver<Queued>,
     size: usize,
     busy: AtomicUsize,
@@ -55,7 +55,7 @@ impl Slots {
     /// When the operating system creates no threads.
     pub(crate) fn start(size: usize, capacity: usize) -> io::Result<Self> {
         let (sender, queue) = crossbeam_channel::bounded(capacity);
-        let pool = Arc::new(Pool {
+        let pool = Arc::new(SlotPool {
             queue,
             size,
             busy: AtomicUsize::new(0),
@@ -64,7 +64,7 @@ impl Slots {
             spawned: AtomicUsize::new(0),
         });
         for _ in 0..size {
-            Pool::spawn(&pool)?;
+            SlotPool::spawn(&pool)?;
         }
         Ok(Self { queue: sender, pool })
     }
@@ -117,7 +117,7 @@ impl Slots {
     }
 }
 
-impl Pool {
+impl SlotPool {
     fn spawn(pool: &Arc<Self>) -> io::Result<()> {
         let number = pool.spawned.fetch_add(1, Ordering::Relaxed);
         let slot =
@@ -167,7 +167,7 @@ impl SlotThread {
         }
         self.pool.abandoned.fetch_add(1, Ordering::Relaxed);
         self.pool.busy.fetch_sub(1, Ordering::Relaxed);
-        if let Err(error) = Pool::spawn(&self.pool) {
+        if let Err(error) = SlotPool::spawn(&self.pool) {
             tracing::error!(%error, "could not replace an abandoned slot thread");
         }
     }

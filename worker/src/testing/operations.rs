@@ -15,7 +15,10 @@ use phalanx_core::{
     operation::{OperationError, RemoteExecute, Result, TaskContext},
     registry::{Registry, StepReference, Verb},
 };
-use serde::{Deserialize, Serialize, Serializer, ser::Error};
+use serde::{
+    Deserialize, Serialize, Serializer,
+    ser::{Error, SerializeTupleStruct},
+};
 use tokio::sync::Notify;
 use tokio_util::sync::CancellationToken;
 
@@ -196,20 +199,17 @@ fn panic_on(#[state] c: char, value: String) -> String {
     value
 }
 
-/// A string that may not serialize. Deserialized, it does.
+/// A string that may not serialize, which shows after its bytes are written. Deserialized, it does.
 #[derive(Debug, Clone, Deserialize)]
 struct Wrapped(String, #[serde(skip)] Option<char>);
 
 impl Serialize for Wrapped {
     fn serialize<S: Serializer>(&self, serializer: S) -> std::result::Result<S::Ok, S::Error> {
-        /// The structure that deserializing expects.
-        #[derive(Serialize)]
-        #[serde(rename = "Wrapped")]
-        struct Plain<'a>(&'a str, #[serde(skip)] ());
-
+        let mut wrapped = serializer.serialize_tuple_struct("Wrapped", 1)?;
+        wrapped.serialize_field(&self.0)?;
         match self.1 {
             Some(c) if self.0.contains(c) => Err(S::Error::custom("unserializable")),
-            _ => Plain(&self.0, ()).serialize(serializer),
+            _ => wrapped.end(),
         }
     }
 }
