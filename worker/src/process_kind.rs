@@ -16,7 +16,8 @@ pub(crate) enum ProcessKind {
     /// parent renews leases, watches leaders, and isolates nothing further.
     Child {
         parent: WorkerId,
-        /// Tells the parent how far a task is, so that the element that ends this process is known.
+        /// Reports the progress of a task to the parent, so that the element that ends this process
+        /// is known.
         reporter: ChunkReporter,
     },
 }

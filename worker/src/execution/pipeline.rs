@@ -100,8 +100,8 @@ impl Pipeline {
         self.steps.last().and_then(|step| step.fold())
     }
 
-    /// Decodes the next chunk for the first step: at most `max` elements and, but for the first
-    /// element, `max_bytes` bytes.
+    /// Decodes the next chunk for the first step: at most `max` elements, and at most `max_bytes`
+    /// bytes unless the first element is larger.
     pub(crate) fn decode(
         &self,
         bytes: &mut &[u8],

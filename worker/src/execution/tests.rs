@@ -1,6 +1,9 @@
 //! Executions compared with the obvious interpretation: each element by itself, step after step.
 
-use std::{sync::Arc, time::Duration};
+use std::{
+    sync::{Arc, LazyLock},
+    time::Duration,
+};
 
 use phalanx_core::{
     broker::{Delivery, Message, MessageKind, Properties, Settle, Settler},
@@ -211,6 +214,9 @@ fn inputs() -> impl Strategy<Value = Vec<String>> {
     prop::collection::vec("[abcdefgh]{0,3}", 1..60)
 }
 
+/// One slot thread for all cases of all properties.
+static SLOTS: LazyLock<Slots> = LazyLock::new(|| Slots::start(1, 16).unwrap());
+
 proptest! {
     #![proptest_config(ProptestConfig { cases: 512, ..ProptestConfig::default() })]
 
@@ -252,8 +258,7 @@ proptest! {
         ops.insert(at, TestOp::AppendAsync('a'));
         let runtime = tokio::runtime::Builder::new_current_thread().enable_time().build().unwrap();
         let mut execution = TestExecution::new(&ops, &inputs, |_| {});
-        let slots = Slots::start(1, 16).unwrap();
-        runtime.block_on(run_async(&execution.running, &slots, 4));
+        runtime.block_on(run_async(&execution.running, &SLOTS, 4));
         let result = execution.result();
         check(&ops, &inputs, false, false, &result);
         let done = |segment: &phalanx_core::wire::Segment| {
