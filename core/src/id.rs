@@ -84,8 +84,8 @@ impl fmt::Display for TaskNumber {
     }
 }
 
-/// The identity of one published copy of a task, within a leader. Written as `task/attempt`, in logs
-/// and as the correlation id of messages.
+/// The identity of one published copy of a task, within a leader. Written as `task/attempt`, in
+/// logs and as the correlation id of messages.
 ///
 /// ```
 /// use phalanx::id::{CopyId, TaskNumber};

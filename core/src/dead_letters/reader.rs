@@ -10,8 +10,8 @@ use crate::broker::{
     Broker, BrokerError, Consumer, Consumption, Delivery, Message, Pool, QueueSpec, Settle,
 };
 
-/// How long to wait for a message that the broker has counted. One that is not delivered by then has
-/// expired, or another program reads it.
+/// How long to wait for a message that the broker has counted. One that is not delivered by then
+/// has expired, or another program reads it.
 const DELIVERY_TIMEOUT: Duration = Duration::from_secs(3);
 /// The most messages that are delivered ahead: each can be as large as the broker accepts.
 const AHEAD: u16 = 64;

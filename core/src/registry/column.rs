@@ -114,8 +114,8 @@ impl Drop for Values {
     }
 }
 
-/// Drops values of a user's type one by one: their `drop` may panic, and a second panic while a `Vec`
-/// is dropped would abort the process.
+/// Drops values of a user's type one by one: their `drop` may panic, and a second panic while a
+/// `Vec` is dropped would abort the process.
 pub(super) fn drop_values<T>(values: Vec<T>) {
     if !std::mem::needs_drop::<T>() {
         return;

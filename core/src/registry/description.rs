@@ -96,8 +96,8 @@ pub(super) struct ColumnCodec {
     pub(super) encode: EncodeColumn,
 }
 
-/// Takes the bytes, the offset of the first value, and the most values and bytes to decode. An error
-/// has the offset of the value and the reason.
+/// Takes the bytes, the offset of the first value, and the most values and bytes to decode. An
+/// error has the offset of the value and the reason.
 type DecodeColumn = fn(&mut &[u8], u32, u32, usize) -> Result<Column, (u32, String)>;
 /// Takes the values, their range, and the buffers for their encodings and ends. An error has the
 /// number of the value in the range and the reason.
