@@ -5,8 +5,8 @@
 //! and worker crates depend on this crate directly.
 //!
 //! The modules in the order of their dependencies: [`id`], [`codec`], [`operation`], [`registry`],
-//! [`broker`], [`wire`], [`plan`], [`error`], [`dead_letters`], [`leader`]. Each module imports only
-//! from those before it (`cargo test -p xtask` checks it).
+//! [`broker`], [`wire`], [`plan`], [`error`], [`dead_letters`], [`leader`]. Each module imports
+//! only from those before it (`cargo test -p xtask` checks it).
 
 pub mod id;
 

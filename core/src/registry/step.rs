@@ -46,7 +46,7 @@ pub enum Verb {
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Failure {
     /// The batch offset of the element.
-    pub origin: u32,
+    pub offset: u32,
     /// The error. Panics are of kind [`ErrorKind::Panic`](crate::operation::ErrorKind), with their
     /// message and location.
     pub error: OperationError,
