@@ -54,8 +54,8 @@ impl ElementRange {
 
 /// The context in which an operation runs on one element.
 ///
-/// It identifies the element and the attempt, and tells when the operation should stop. A function
-/// with `#[operation]` takes it as its last parameter, `cx: &TaskContext`.
+/// It identifies the element and the attempt, and signals when the operation should stop. A
+/// function with `#[operation]` takes it as its last parameter, `cx: &TaskContext`.
 ///
 /// ```
 /// # use phalanx::prelude::*;

@@ -104,10 +104,10 @@ impl Container {
     }
 }
 
-/// Where a container that stands inside itself is found on the way down to it.
+/// Finds a container that contains itself on the path from the root to it.
 ///
-/// Only types with names count, as long as there is one: `[Tree]` inside `Tree` looks the same
-/// wherever the tree stands, whichever sequence that is in.
+/// If the path contains a named type, only named types count: `[Tree]` inside `Tree` then has the
+/// same format wherever the tree is, regardless of the sequence around it.
 pub(super) fn way_back(containers: &[Container], stack: &[usize], number: usize) -> Option<usize> {
     let named = |number: usize| matches!(containers[number].kind, Kind::Struct | Kind::Enum);
     let at = stack.iter().rposition(|outer| *outer == number)?;

@@ -17,7 +17,7 @@ pub(super) fn hash(containers: &[Container], root: Format) -> u64 {
 
 struct Hasher<'a> {
     containers: &'a [Container],
-    /// What the present place is inside of: recursion is written as the way back up.
+    /// The containers that enclose the current place: recursion is written as the distance to one.
     stack: Vec<usize>,
     /// Containers that nothing inside leads out of look the same everywhere.
     closed: HashMap<usize, u64>,

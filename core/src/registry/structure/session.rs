@@ -23,7 +23,8 @@ pub(super) struct Session {
     /// The format of the type itself.
     pub(super) root: Format,
     numbers: HashMap<Key, usize>,
-    /// What the present pass is inside of; after a failed pass, where it failed.
+    /// The containers that enclose the current place; after a failed pass, the place of the
+    /// failure.
     stack: Vec<Frame>,
     /// The sample that each place uses.
     samples: HashMap<Place, usize>,
@@ -46,7 +47,7 @@ struct Frame {
     nodes: usize,
 }
 
-/// Where a scalar stands: container, branch, slot.
+/// The place of a scalar: container, branch, slot.
 type Place = Option<(usize, usize, usize)>;
 
 /// A container that is being made; given back to [`Session::leave`].
@@ -132,7 +133,7 @@ impl Session {
                 State::Done(nodes)
             }
         };
-        // A type may have swallowed the errors of what is inside it.
+        // The type may have ignored the errors of values inside it.
         self.stack.truncate(entered.depth);
     }
 
@@ -143,9 +144,9 @@ impl Session {
         branch.names = names;
     }
 
-    /// Goes to a slot of what is being made.
+    /// Moves to a slot of the branch that is being made.
     pub(super) fn go_to(&mut self, entered: Entered, slot: usize) -> &mut Self {
-        // A type may have swallowed the errors of what was before it.
+        // The type may have ignored the errors of earlier slots.
         self.stack.truncate(entered.depth + 1);
         if let Some(frame) = self.stack.last_mut() {
             frame.slot = slot;
@@ -153,7 +154,8 @@ impl Session {
         self
     }
 
-    /// Notes what stands here, at once: the type may refuse the value, or panic.
+    /// Records the format of this place immediately, because the type may reject the value or
+    /// panic.
     pub(super) fn note(&mut self, format: Format) {
         let Some(frame) = self.stack.last() else {
             self.root.merge(format);
@@ -166,7 +168,7 @@ impl Session {
         slots[frame.slot].merge(format);
     }
 
-    /// The sample for the scalar that stands here.
+    /// The sample for the scalar at this place.
     pub(super) fn sample<T: Copy>(&mut self, samples: &[T]) -> T {
         let place = self.stack.last().map(|frame| (frame.container, frame.branch, frame.slot));
         self.taken.push((place, samples.len()));
@@ -241,7 +243,7 @@ impl Session {
         false
     }
 
-    /// No sample helped: what was being tried cannot be made.
+    /// The type rejected every sample: the current branch cannot be made.
     fn give_up_branch(&mut self) -> bool {
         self.retries = 0;
         while let Some(frame) = self.stack.pop() {

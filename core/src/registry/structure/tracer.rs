@@ -178,7 +178,7 @@ impl<'de> de::Deserializer<'de> for Tracer<'_> {
         variants: &'static [&'static str],
         visitor: V,
     ) -> Result<V::Value, TraceError> {
-        // No public sign tells the tag of such an enum from an enum.
+        // Only the name of the visitor distinguishes the tag of such an enum from an enum.
         if std::any::type_name::<V>().contains("AdjacentlyTagged") {
             return Err(self.0.refuse(ADJACENT));
         }
