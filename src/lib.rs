@@ -22,9 +22,10 @@
 //! # #[cfg(feature = "inmemory")]
 //! #[tokio::main]
 //! async fn main() -> Result<(), phalanx::Error> {
-//!     // `PHALANX_URL` names the broker. If it is not set, the workers are threads of this process.
+//!     // Connects to the broker in `PHALANX_URL`; by default, to workers in this process.
 //!     let runtime = Runtime::from_env().await?;
-//!     let sum = IndexedStream::from(1..=1000u64).map(Square).reduce(Add).run(&runtime).await?;
+//!     let squares = IndexedStream::from(1..=1000u64).map(Square);
+//!     let sum = squares.reduce(Add).run(&runtime).await?;
 //!     assert_eq!(sum, Some(333_833_500));
 //!     Ok(())
 //! }
@@ -51,11 +52,11 @@
 //! # Guarantees
 //!
 //! Workers and connections can fail mid-run: failed work is retried, and every element counts
-//! exactly once in the results of its job. An operation itself can run more than once on an element;
-//! [`TaskContext::element_key`](operation::TaskContext::element_key) is an idempotency key for side
-//! effects. An element that crashes its process takes down at most one worker. The
-//! [list of guarantees](https://github.com/phalanx-rs/phalanx/blob/main/docs/guarantees.md) names
-//! the test of each.
+//! exactly once in the results of its job. An operation itself can run more than once on an
+//! element; [`TaskContext::element_key`](operation::TaskContext::element_key) is an idempotency key
+//! for side effects. An element that crashes its process takes down at most one worker. The [list
+//! of guarantees](https://github.com/phalanx-rs/phalanx/blob/main/docs/guarantees.md) names the
+//! test of each.
 //!
 //! # Features
 //!

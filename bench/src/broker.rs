@@ -1,9 +1,9 @@
-//! The RabbitMQ that the peers share.
+//! The RabbitMQ node that both sides share.
 
 use anyhow::{Context, Result};
 use phalanx_test_node::{NodeOptions, PrivateNode};
 
-/// Names a broker that runs already; without it a private node is started.
+/// The environment variable with the URL of a running broker; without it, a private node is started.
 const URL_VARIABLE: &str = "PHALANX_BENCH_AMQP_URL";
 
 pub(crate) enum RabbitMq {

@@ -1,4 +1,5 @@
-//! Phalanx beside its peers, on one machine in one run. The README says what the figures mean.
+//! Benchmarks of Phalanx beside its peers, on one machine in one run. The README explains the
+//! figures.
 
 mod broker;
 mod measure;
@@ -23,14 +24,13 @@ struct Arguments {
     /// What to measure [default: all]
     #[arg(value_enum)]
     rows: Vec<Row>,
-    /// How often each side runs; the median counts
+    /// Number of runs of each side; the median is printed
     #[arg(long, default_value_t = 3)]
     runs: usize,
-    /// Take one part in so many of the usual work: for a first look
+    /// Divide the usual amount of work by this number, for a first impression
     #[arg(long, default_value_t = 1, value_name = "PARTS")]
     quick: u64,
-    /// Runs only one program in this process, and prints its peak of memory: what the row
-    /// `memory` starts
+    /// Run one program in this process and print its peak memory; started by the row `memory`
     #[arg(long, num_args = 2, value_names = ["PROGRAM", "ELEMENTS"], hide = true)]
     peak: Option<Vec<String>>,
 }
@@ -41,9 +41,9 @@ enum Row {
     MapInMemory,
     /// `map` over RabbitMQ, beside Paladin
     MapOverRabbitmq,
-    /// Tasks of one element over RabbitMQ, beside lapin alone
+    /// Tasks of one element over RabbitMQ, beside plain lapin
     OneElementTasks,
-    /// Peak of memory at 10^7 elements, beside 10^5
+    /// Peak memory with 10^7 elements, beside 10^5
     Memory,
 }
 

@@ -1,15 +1,15 @@
-//! How often is measured, and what of it counts.
+//! Measuring: both sides take turns, and the median of their runs counts.
 
 use std::time::Instant;
 
 use anyhow::Result;
 
-/// How much work a measurement may be.
+/// The amount of work of a measurement.
 #[derive(Debug, Clone, Copy)]
 pub(crate) struct Effort {
-    /// How often each side runs.
+    /// The number of runs of each side.
     pub(crate) runs: usize,
-    /// One part in so many of the usual work is done.
+    /// The divisor of the usual number of elements.
     pub(crate) parts: u64,
 }
 
@@ -18,8 +18,8 @@ impl Effort {
         (usual / self.parts).max(1)
     }
 
-    /// The medians of both sides. They take turns, so that what else the machine does hits both.
-    /// A first run of each, a tenth as long, makes connections and queues.
+    /// The medians of both sides, in elements per second. They take turns, so that other load on the
+    /// machine hits both. A first run of each, a tenth as long, opens connections and declares queues.
     pub(crate) async fn side_by_side(
         self,
         mut ours: (u64, impl AsyncFnMut(u64) -> Result<()>),
@@ -37,7 +37,7 @@ impl Effort {
     }
 }
 
-/// Elements a second.
+/// Elements per second.
 async fn rate(elements: u64, run: &mut impl AsyncFnMut(u64) -> Result<()>) -> Result<f64> {
     let begin = Instant::now();
     run(elements).await?;

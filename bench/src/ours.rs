@@ -31,12 +31,12 @@ impl Monoid for Sum {
     }
 }
 
-/// Doubles numbers, and reads the results as they come.
+/// Doubles numbers, and reads the results as they arrive.
 pub(crate) async fn map(runtime: &Runtime, elements: u64) -> Result<()> {
     read(IndexedStream::from(0..elements).map(Double), runtime, elements).await
 }
 
-/// The same, each number a task.
+/// Doubles numbers, with one task for each.
 pub(crate) async fn map_one_by_one(runtime: &Runtime, elements: u64) -> Result<()> {
     read(IndexedStream::from(0..elements).map(Double).batch(1), runtime, elements).await
 }
@@ -70,7 +70,7 @@ impl Fleet {
         Ok(Self { runtime, worker, broker })
     }
 
-    /// Ends, and leaves nothing at the broker but exchanges.
+    /// Closes everything, and deletes the queues.
     pub(crate) async fn end(self) -> Result<()> {
         self.runtime.close().await;
         self.worker.drain();

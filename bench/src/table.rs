@@ -1,4 +1,4 @@
-//! What is printed: one line for each comparison, as soon as it is known.
+//! The printed table: one line for each comparison, as soon as it is measured.
 
 /// One comparison.
 pub(crate) struct Line {
@@ -9,14 +9,14 @@ pub(crate) struct Line {
     pub(crate) wanted: Wanted,
 }
 
-/// What the ratio should be.
+/// The target of a ratio.
 #[derive(Clone, Copy)]
 pub(crate) enum Wanted {
     AtLeast(f64),
     AtMost(f64),
 }
 
-/// Markdown, so that it can be kept.
+/// Prints the table as Markdown.
 pub(crate) struct Table;
 
 impl Table {
@@ -42,7 +42,7 @@ fn print_cells([what, ours, peer, ratio, wanted]: [String; 5]) {
     println!("| {what:<69} | {ours:>17} | {peer:>23} | {ratio:>8} | {wanted:>9} |");
 }
 
-/// A rate, for people.
+/// A rate as text.
 pub(crate) fn per_second(rate: f64) -> String {
     match rate {
         rate if rate >= 1e6 => format!("{:.1} million/s", rate / 1e6),

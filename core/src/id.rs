@@ -84,8 +84,8 @@ impl fmt::Display for TaskNumber {
     }
 }
 
-/// The identity of one published copy of a task, within a leader. Written as `task/attempt`, in logs
-/// and as the correlation id of messages.
+/// The identity of one published copy of a task, within a leader. Written as `task/attempt`, in
+/// logs and as the correlation id of messages.
 ///
 /// ```
 /// use phalanx::id::{CopyId, TaskNumber};
@@ -143,7 +143,7 @@ mod tests {
     }
 
     #[test]
-    fn other_texts_are_no_copy_ids() {
+    fn other_texts_are_rejected() {
         for text in ["", "7", "7/", "/1", "7/1/1", "many/words", "-1/1", "1/4294967296"] {
             assert_eq!(text.parse::<CopyId>(), Err(InvalidCopyId), "{text}");
         }

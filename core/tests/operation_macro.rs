@@ -1,4 +1,4 @@
-//! `#[operation]`: what a function becomes.
+//! Operations that `#[operation]` makes of functions.
 #![forbid(unsafe_code)]
 #![deny(missing_docs, unnameable_types, missing_debug_implementations, clippy::pedantic)]
 #![allow(

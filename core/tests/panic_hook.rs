@@ -1,5 +1,5 @@
-//! What becomes of panics inside and outside of operations: a program of its own, for a panic hook
-//! is everybody's.
+//! Panics inside and outside of operations. A program of its own, because a panic hook
+//! is global to its process.
 
 use std::sync::atomic::{AtomicU32, Ordering};
 

@@ -208,10 +208,10 @@ fn a_map_decodes_runs_and_encodes() {
 fn a_chunk_continues_after_elements_that_fail_or_panic() {
     let step = compiled(&Touchy, Verb::Map);
     let (output, failures) = run(&*step, &[1u64, 3, 2, 5, 7, 4]);
-    assert_eq!(output.origins, [0, 2, 5]);
+    assert_eq!(output.offsets, [0, 2, 5]);
     assert_eq!(output.values::<u64>().unwrap(), [10, 20, 40]);
-    let origins: Vec<u32> = failures.iter().map(|failure| failure.origin).collect();
-    assert_eq!(origins, [1, 3, 4]);
+    let offsets: Vec<u32> = failures.iter().map(|failure| failure.offset).collect();
+    assert_eq!(offsets, [1, 3, 4]);
     assert_eq!(failures[0].error.message(), "three at 1");
     assert_eq!(failures[1].error.kind(), ErrorKind::Panic);
     let text = failures[1].error.message();
@@ -251,7 +251,7 @@ fn a_flat_map_yields_all_items_of_an_element_or_none() {
     let (output, failures) = run(&*step, &[2u64, 4, 0, 1]);
     assert_eq!(output.into_values::<u64>().unwrap(), (vec![0, 1, 0], vec![0, 0, 3]));
     assert_eq!(failures.len(), 1);
-    assert_eq!(failures[0].origin, 1);
+    assert_eq!(failures[0].offset, 1);
     assert!(failures[0].error.message().ends_with(": four"));
 }
 
@@ -279,8 +279,8 @@ fn a_fold_keeps_order_and_continues_after_a_failure() {
     assert_eq!(decode::<String>(&bytes).unwrap(), "abc");
 
     let (failure, rest) = *fold.absorb(column(&*step, &["a", "!", "b", "c"]), &cx).unwrap_err();
-    assert_eq!((failure.origin, failure.error.message()), (1, "bang"));
-    assert_eq!(rest.origins, [2, 3]);
+    assert_eq!((failure.offset, failure.error.message()), (1, "bang"));
+    assert_eq!(rest.offsets, [2, 3]);
     bytes.clear();
     assert!(!fold.finish(&mut bytes).unwrap(), "the accumulator is gone");
     fold.absorb(rest, &cx).unwrap();
@@ -321,7 +321,7 @@ async fn asynchronous_elements_run_concurrently_in_order_each_within_its_timeout
     assert_eq!(output.into_values::<u64>().unwrap(), (vec![1, 5], vec![0, 3]));
     assert_eq!(failures.len(), 2);
     assert!(failures[0].error.message().ends_with(": five"));
-    assert_eq!((failures[1].origin, failures[1].error.kind()), (2, ErrorKind::Timeout));
+    assert_eq!((failures[1].offset, failures[1].error.kind()), (2, ErrorKind::Timeout));
     assert_eq!(
         failures[1].error.message(),
         "operation `registry::Later` ran longer than its timeout of 1s"
@@ -405,8 +405,8 @@ fn a_column_of_another_type_fails_element_by_element() {
     assert!(step.accepts(&Column::new(vec![1u64], vec![0])));
     let mut failures = Vec::new();
     assert!(step.run(other, &TaskContext::detached(), &mut failures).is_empty());
-    let origins: Vec<u32> = failures.iter().map(|failure| failure.origin).collect();
-    assert_eq!(origins, [4, 6]);
+    let offsets: Vec<u32> = failures.iter().map(|failure| failure.offset).collect();
+    assert_eq!(offsets, [4, 6]);
     assert_eq!(failures[0].error.kind(), ErrorKind::Codec);
 }
 
@@ -528,7 +528,7 @@ fn values_that_panic_while_they_are_dropped_are_contained() {
     let (output, failures) = run(&*step, &[false, true, false]);
     assert!(output.is_empty());
     assert_eq!(failures.len(), 1);
-    assert_eq!((failures[0].origin, failures[0].error.kind()), (1, ErrorKind::Panic));
+    assert_eq!((failures[0].offset, failures[0].error.kind()), (1, ErrorKind::Panic));
     let (output, failures) = run(&*compiled(&Arm, Verb::Map), &[1u8, 1, 1]);
     assert!(failures.is_empty());
     drop(output);

@@ -91,8 +91,8 @@ pub(crate) fn entry(ident: &Ident, options: &Options) -> TokenStream {
         "`{ident}` is registered for remote execution, so it must implement exactly one of \
          `Operation`, `AsyncOperation` and `Monoid`"
     );
-    // `register!` asserts the same. It is written out here with the span of the type's name, so that
-    // the compiler underlines the name instead of the derive.
+    // `register!` asserts the same. It is written out here with the span of the type's name, so
+    // that the compiler underlines the name instead of the derive.
     let assertion = quote_spanned! {ident.span()=>
         const _: () = {
             use #private::Otherwise as _;

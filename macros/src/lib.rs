@@ -2,8 +2,8 @@
 //!
 //! Use them through the crate `phalanx`, which re-exports them.
 //!
-//! The generated code is thin: implementations of traits, constants, and calls of macros of the core.
-//! All mistakes of an expansion are reported at once.
+//! The generated code is thin: implementations of traits, constants, and calls of macros of the
+//! core. All mistakes of an expansion are reported at once.
 
 mod derive;
 mod duration;
@@ -63,8 +63,8 @@ use proc_macro::TokenStream;
 ///
 /// # Generic types
 ///
-/// The derive implements the marker for all instances of a generic type. Register each instance that
-/// you use with `phalanx::register!`.
+/// The derive implements the marker for all instances of a generic type. Register each instance
+/// that you use with `phalanx::register!`.
 #[proc_macro_derive(RemoteExecute, attributes(remote))]
 pub fn derive_remote_execute(input: TokenStream) -> TokenStream {
     derive::expand(input.into()).into()
@@ -72,8 +72,8 @@ pub fn derive_remote_execute(input: TokenStream) -> TokenStream {
 
 /// Makes an operation of a function.
 ///
-/// `fn fib_at(n: u64) -> u64` becomes the operation `FibAt` from `u64` to `u64`, with the visibility
-/// and the documentation of the function, which stays callable.
+/// `fn fib_at(n: u64) -> u64` becomes the operation `FibAt` from `u64` to `u64`, with the
+/// visibility and the documentation of the function, which stays callable.
 ///
 /// ```
 /// # use phalanx::prelude::*;
@@ -97,8 +97,9 @@ pub fn derive_remote_execute(input: TokenStream) -> TokenStream {
 /// # #[tokio::main(flavor = "current_thread")]
 /// # async fn main() -> Result<(), phalanx::Error> {
 /// # let runtime = Runtime::connect("memory://").await?;
-/// let pages = IndexedStream::from([1, 2]).map(Increment).map(Scale { factor: 10 }).map(Fetch);
-/// assert_eq!(pages.collect(&runtime).await?, ["page 20, attempt 1", "page 30, attempt 1"]);
+/// let ids = IndexedStream::from([1, 2]).map(Increment).map(Scale { factor: 10 });
+/// let pages = ids.map(Fetch).collect(&runtime).await?;
+/// assert_eq!(pages, ["page 20, attempt 1", "page 30, attempt 1"]);
 /// assert_eq!(increment(1), 2);
 /// # Ok(())
 /// # }
@@ -114,8 +115,8 @@ pub fn derive_remote_execute(input: TokenStream) -> TokenStream {
 /// # Return type
 ///
 /// - Of a `Result`, the `Ok` value is the output. Every error type is converted into an
-///   `OperationError`; one that implements `Error + Serialize + DeserializeOwned` keeps its type, for
-///   `OperationError::downcast`.
+///   `OperationError`; one that implements `Error + Serialize + DeserializeOwned` keeps its type,
+///   for `OperationError::downcast`.
 /// - An iterator (`impl Iterator<Item = T>`) is collected into a `Vec<T>`, for `flat_map`.
 /// - An `async fn` becomes an `AsyncOperation`.
 ///

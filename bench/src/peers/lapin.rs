@@ -1,7 +1,7 @@
-//! A request/reply loop by lapin alone: what any library on top of it can at best be.
+//! A request/reply loop in plain lapin: the best that a library on top of it can reach.
 //!
-//! It promises what Phalanx does: requests go to a quorum queue under publisher confirms, a worker
-//! answers, waits for the confirm of its answer, and then acks. It carries nothing but a number.
+//! It gives the same guarantees as Phalanx: requests go to a quorum queue with publisher confirms, and
+//! a worker replies, waits for the confirm of its reply, and then acks. It carries only a number.
 
 use anyhow::{Context as _, Result, bail, ensure};
 use futures::{StreamExt, stream::FuturesUnordered};
@@ -16,7 +16,7 @@ use lapin::{
 };
 use tokio::task::JoinHandle;
 
-/// Requests that are under way at once.
+/// The number of concurrent requests.
 const WINDOW: usize = 256;
 const REQUESTS: &str = "lapin-bench.requests";
 const REPLIES: &str = "lapin-bench.replies";
@@ -33,7 +33,7 @@ pub(crate) struct Loop {
 
 impl Loop {
     pub(crate) async fn start(url: &str) -> Result<Self> {
-        // As ours: who publishes must not be held up by who consumes.
+        // As in Phalanx: a connection that consumes must not slow down one that publishes.
         let connect = || Connection::connect(url, ConnectionProperties::default());
         let connections = [connect().await?, connect().await?, connect().await?, connect().await?];
         let [publishing, consuming, answering, working] = &connections;
@@ -50,7 +50,7 @@ impl Loop {
         Ok(Self { publishing, consuming, replies, worker, connections })
     }
 
-    /// Doubles numbers, each by a message of its own.
+    /// Doubles numbers, with one message for each.
     pub(crate) async fn map(&mut self, elements: u64) -> Result<()> {
         let (mut next, mut count, mut sum) = (0, 0, 0);
         let mut confirms = FuturesUnordered::new();
@@ -79,14 +79,14 @@ impl Loop {
             self.consuming.queue_delete(queue.into(), QueueDeleteOptions::default()).await?;
         }
         for connection in self.connections {
-            // All is measured, and a connection may have ended with its last channel.
+            // The measurement is over; a connection may have closed with its last channel.
             let _ = connection.close(200, "done".into()).await;
         }
         Ok(())
     }
 }
 
-/// Answers; acks what the broker has the answer of.
+/// Replies to requests, and acks those whose reply the broker has confirmed.
 async fn serve(mut requests: Consumer, answering: Channel) -> Result<()> {
     let mut answers = FuturesUnordered::new();
     loop {

@@ -1,4 +1,4 @@
-//! What Phalanx is compared with.
+//! The peers that Phalanx is compared with.
 
 pub(crate) mod lapin;
 pub(crate) mod paladin;

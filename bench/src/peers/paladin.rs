@@ -1,4 +1,4 @@
-//! Paladin 0.4.3: a leader and workers much like ours, one message for each element.
+//! Paladin 0.4.3: a leader and workers much like those of Phalanx, with one message for each element.
 
 use anyhow::{Result, ensure};
 use futures::TryStreamExt as _;
@@ -58,7 +58,7 @@ impl Paladin {
         Ok(Self { runtime, workers })
     }
 
-    /// Doubles numbers, and reads the results as they come.
+    /// Doubles numbers, and reads the results as they arrive.
     pub(crate) async fn map(&self, elements: u64) -> Result<()> {
         let doubled = IndexedStream::from(0..elements).map(&Double);
         let mut results = doubled.run(&self.runtime).await?;

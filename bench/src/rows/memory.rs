@@ -1,4 +1,4 @@
-//! Peak of memory, leader and workers together, as the number of elements grows.
+//! Peak memory of leader and workers together, as the number of elements grows.
 
 use std::process::Stdio;
 
@@ -16,8 +16,8 @@ use crate::{
 const FEW: u64 = 100_000;
 const MANY: u64 = 10_000_000;
 
-/// What one job may hold in encoded elements and results: few elements do not fill it, many may,
-/// and no number of them more than that.
+/// The most bytes of encoded elements and results that a job holds. Few elements do not fill it, so it
+/// is added to their side.
 const CREDIT: f64 = 32.0 * 1.024 * 1.024;
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
@@ -27,7 +27,7 @@ pub(crate) enum Program {
     Stream,
 }
 
-/// Each figure is of a process of its own: what an allocator keeps of a run counts for the next.
+/// Each figure comes from a process of its own, because an allocator keeps memory between runs.
 pub(crate) async fn row(effort: Effort, program: Program) -> Result<Line> {
     let (mut few, mut many) = (Vec::new(), Vec::new());
     for _ in 0..effort.runs {
@@ -49,7 +49,7 @@ pub(crate) async fn row(effort: Effort, program: Program) -> Result<Line> {
     })
 }
 
-/// Runs the program; gives the largest resident size of this process in MB.
+/// Runs the program; returns the largest resident size of this process in MB.
 pub(crate) async fn peak(program: Program, elements: u64) -> Result<f64> {
     let runtime = Runtime::connect("memory://").await?;
     let doubled = IndexedStream::from(0..elements).map(Double);

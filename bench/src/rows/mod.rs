@@ -1,4 +1,4 @@
-//! What is compared.
+//! The comparisons, one module for each row of the table.
 
 pub(crate) mod map;
 pub(crate) mod memory;

@@ -1,4 +1,4 @@
-//! Tasks of one element: what a message costs, beside lapin alone.
+//! Tasks of one element: the cost of a message, beside plain lapin.
 
 use anyhow::Result;
 

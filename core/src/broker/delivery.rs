@@ -32,7 +32,7 @@ pub trait Settler: Send + Sync {
 ///
 /// use phalanx::broker::{Delivery, Message, Properties, Settle, Settler};
 ///
-/// /// What a broker does over its connection, this settler only records.
+/// /// Records what a real broker would send over its connection.
 /// #[derive(Default)]
 /// struct Record(Mutex<Vec<(u64, Settle)>>);
 ///

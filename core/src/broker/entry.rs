@@ -6,12 +6,13 @@ use linkme::distributed_slice;
 
 use super::{Broker, BrokerUrl, ConnectError};
 
-/// The kinds of brokers that are linked into this program, one entry for each broker crate. Not part
-/// of the public interface.
+/// The kinds of brokers that are linked into this program, one entry for each broker crate. Not
+/// part of the public interface.
 #[distributed_slice]
 pub static PHALANX_BROKERS: [BrokerEntry];
 
-/// One kind of broker: the schemes of its URLs, and how to connect. For the broker crates of Phalanx.
+/// One kind of broker: the schemes of its URLs, and how to connect. For the broker crates of
+/// Phalanx.
 #[derive(Debug)]
 pub struct BrokerEntry {
     /// The schemes of its URLs, without `://`.
@@ -31,8 +32,8 @@ pub struct ConnectOptions {
     pub namespace: String,
     /// Whether a leader or a worker connects.
     pub role: Role,
-    /// The number of blocking operations that the workers of an in-memory broker run at once; `None`
-    /// is the number of cores. Default: `None`.
+    /// The number of blocking operations that the workers of an in-memory broker run at once;
+    /// `None` is the number of cores. Default: `None`.
     pub slots: Option<usize>,
     /// The type of task queues that do not exist yet. Default: quorum.
     pub queue_type: QueueType,

@@ -97,7 +97,7 @@ pub enum ConnectError {
     Url {
         /// The URL, without secrets.
         url: String,
-        /// What is wrong with it.
+        /// The mistake in the URL, and how to write it.
         reason: String,
     },
     /// No broker for the scheme of the URL is linked into this program.
@@ -105,7 +105,7 @@ pub enum ConnectError {
     Scheme {
         /// The scheme of the URL.
         scheme: String,
-        /// What to do.
+        /// The feature to enable, or the schemes that are available.
         advice: String,
     },
     /// The broker cannot be reached.

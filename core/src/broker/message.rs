@@ -24,8 +24,8 @@ pub struct Properties {
     pub wire_version: u8,
     /// The leader that waits for a reply: the routing key on the reply exchange.
     pub reply_to: Option<LeaderId>,
-    /// The copy of a task that the message contains or refers to. AMQP carries it as the correlation id,
-    /// `task/attempt`.
+    /// The copy of a task that the message contains or refers to. AMQP carries it as the
+    /// correlation id, `task/attempt`.
     pub copy: Option<CopyId>,
     /// Whether the broker writes the message to disk, so that it survives a restart.
     pub persistent: bool,

@@ -44,7 +44,7 @@ pub use url::BrokerUrl;
 /// };
 ///
 /// use async_trait::async_trait;
-/// use phalanx::{broker::*, inmemory::InMemoryBroker, prelude::{IndexedStream, operation}};
+/// use phalanx::{IndexedStream, broker::*, inmemory::InMemoryBroker, operation};
 ///
 /// /// Counts the bytes that are published, and leaves everything else to another broker.
 /// #[derive(Debug)]
@@ -63,7 +63,11 @@ pub use url::BrokerUrl;
 ///         self.inner.declare(queue).await
 ///     }
 ///
-///     async fn publish(&self, address: &Address, message: Message) -> Result<(), PublishError> {
+///     async fn publish(
+///         &self,
+///         address: &Address,
+///         message: Message,
+///     ) -> Result<(), PublishError> {
 ///         self.bytes.fetch_add(message.body.len() as u64, Ordering::Relaxed);
 ///         self.inner.publish(address, message).await
 ///     }
@@ -121,8 +125,8 @@ pub trait Broker: Send + Sync + fmt::Debug + 'static {
     /// The URL of the broker, for logs. Displayed, its secrets are hidden.
     fn url(&self) -> &BrokerUrl;
 
-    /// Makes sure that `queue` exists and is bound. If it exists in another shape, or the user may not
-    /// declare it, the existing queue is used.
+    /// Makes sure that `queue` exists and is bound. If it exists in another shape, or the user may
+    /// not declare it, the existing queue is used.
     ///
     /// # Errors
     /// If the queue neither exists nor can be declared.
@@ -149,7 +153,8 @@ pub trait Broker: Send + Sync + fmt::Debug + 'static {
         message: Message,
     ) -> Result<bool, PublishError>;
 
-    /// Declares the queue and consumes from it, with at most `prefetch` unsettled deliveries at once.
+    /// Declares the queue and consumes from it, with at most `prefetch` unsettled deliveries at
+    /// once.
     ///
     /// The consumer survives lost connections: it declares and consumes again, and then yields
     /// [`Consumption::Resumed`].
@@ -177,9 +182,9 @@ pub trait Broker: Send + Sync + fmt::Debug + 'static {
 
 /// A stream of deliveries from one queue, from [`Broker::consume`].
 ///
-/// When it is dropped, the broker requeues all of its unsettled deliveries. When it is dropped after
-/// [`cancel`](Consumer::cancel), deliveries that were yielded can still be settled, and only those
-/// that were not yielded are requeued.
+/// When it is dropped, the broker requeues all of its unsettled deliveries. When it is dropped
+/// after [`cancel`](Consumer::cancel), deliveries that were yielded can still be settled, and only
+/// those that were not yielded are requeued.
 ///
 /// ```
 /// use std::collections::VecDeque;

@@ -28,7 +28,8 @@ impl Pool {
     /// The pool with this name.
     ///
     /// # Errors
-    /// If the name is empty, has more than 64 characters, or has other characters than those allowed.
+    /// If the name is empty, has more than 64 characters, or has other characters than those
+    /// allowed.
     pub fn new(name: &str) -> Result<Self, PoolNameError> {
         let legal = |c: char| c.is_ascii_lowercase() || c.is_ascii_digit() || "-_.".contains(c);
         if name.is_empty() || name.len() > 64 || !name.chars().all(legal) {

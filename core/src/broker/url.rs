@@ -62,8 +62,8 @@ impl fmt::Display for BrokerUrl {
             Some((scheme, rest)) => (format!("{scheme}://"), rest),
             None => (String::new(), self.0.as_str()),
         };
-        // The last `@` ends the credentials: a password may contain an unescaped `@` or `?` and must
-        // be hidden nevertheless. A query may contain secrets, too.
+        // The last `@` ends the credentials: a password may contain an unescaped `@` or `?` and
+        // must be hidden nevertheless. A query may contain secrets, too.
         let place = rest.rfind('@').map_or(0, |at| at + 1);
         let (rest, query) = match rest[place..].find('?') {
             Some(query) => (&rest[..place + query], "?***"),

@@ -22,16 +22,17 @@ use reader::Reader;
 pub(crate) use replay::RunPlan;
 pub(crate) use writer::DeadLetterWriter;
 
-/// The dead letters of a pool: elements that failed permanently, and messages of its task queue that
-/// no worker could decode. From [`Runtime::dead_letters`](crate::leader::Runtime::dead_letters).
+/// The dead letters of a pool: elements that failed permanently, and messages of its task queue
+/// that no worker could decode. From
+/// [`Runtime::dead_letters`](crate::leader::Runtime::dead_letters).
 ///
 /// A leader writes a dead letter for every element that fails permanently, whether the job fails or
 /// skips the element. Failures that `try_map` turns into values, and elements of cancelled jobs,
 /// produce none. Jobs do not wait for their dead letters, which are written a moment later.
 ///
-/// The broker keeps them in one queue for each pool, bounded in number (10,000), size and age. The user
-/// needs the permission to read this queue. Every method here takes messages out of it for as long as
-/// it runs, so that other programs do not see them, and then puts them back.
+/// The broker keeps them in one queue for each pool, bounded in number (10,000), size and age. The
+/// user needs the permission to read this queue. Every method here takes messages out of it for as
+/// long as it runs, so that other programs do not see them, and then puts them back.
 ///
 /// ```
 /// # use phalanx::{broker::Pool, prelude::*};
@@ -108,7 +109,10 @@ impl DeadLetters {
     /// # use phalanx::{broker::Pool, prelude::*};
     /// # #[operation]
     /// # fn half(n: u64) -> Result<u64> {
-    /// #     if n % 2 == 0 { Ok(n / 2) } else { Err(OperationError::fatal(format!("{n} is odd"))) }
+    /// #     match n % 2 {
+    /// #         0 => Ok(n / 2),
+    /// #         _ => Err(OperationError::fatal(format!("{n} is odd"))),
+    /// #     }
     /// # }
     /// #
     /// # #[tokio::main(flavor = "current_thread")]
@@ -145,7 +149,10 @@ impl DeadLetters {
     /// # use phalanx::{broker::Pool, prelude::*};
     /// # #[operation]
     /// # fn half(n: u64) -> Result<u64> {
-    /// #     if n % 2 == 0 { Ok(n / 2) } else { Err(OperationError::fatal(format!("{n} is odd"))) }
+    /// #     match n % 2 {
+    /// #         0 => Ok(n / 2),
+    /// #         _ => Err(OperationError::fatal(format!("{n} is odd"))),
+    /// #     }
     /// # }
     /// #
     /// # #[tokio::main(flavor = "current_thread")]
@@ -180,25 +187,28 @@ impl DeadLetters {
         found.ok_or_else(|| self.missing(id, unseen))
     }
 
-    /// Runs the remaining steps of the failed stage on the element. On success, deletes the dead letter
-    /// and returns the number of outputs, which are discarded.
+    /// Runs the remaining steps of the failed stage on the element. On success, deletes the dead
+    /// letter and returns the number of outputs, which are discarded.
     ///
-    /// A replay is a job of this runtime, run by the workers of the pool. It is meant for operations
-    /// with side effects, and to check whether a corrected operation works. Later stages of the
-    /// original program do not run.
+    /// A replay is a job of this runtime, run by the workers of the pool. It is meant for
+    /// operations with side effects, and to check whether a corrected operation works. Later stages
+    /// of the original program do not run.
     ///
     /// Dropping the future keeps the dead letter. So does a replay that takes longer than the
     /// broker's acknowledgement timeout (30 minutes by default).
     ///
     /// # Errors
-    /// If there is no dead letter with this id, its element was not kept, or the queue cannot be read.
-    /// If the element fails again; the dead letter is then kept unchanged.
+    /// If there is no dead letter with this id, its element was not kept, or the queue cannot be
+    /// read. If the element fails again; the dead letter is then kept unchanged.
     ///
     /// ```
     /// # use phalanx::{broker::Pool, prelude::*};
     /// # #[operation]
     /// # fn half(n: u64) -> Result<u64> {
-    /// #     if n % 2 == 0 { Ok(n / 2) } else { Err(OperationError::fatal(format!("{n} is odd"))) }
+    /// #     match n % 2 {
+    /// #         0 => Ok(n / 2),
+    /// #         _ => Err(OperationError::fatal(format!("{n} is odd"))),
+    /// #     }
     /// # }
     /// #
     /// # #[tokio::main(flavor = "current_thread")]
@@ -248,7 +258,10 @@ impl DeadLetters {
     /// # use phalanx::{broker::Pool, prelude::*};
     /// # #[operation]
     /// # fn half(n: u64) -> Result<u64> {
-    /// #     if n % 2 == 0 { Ok(n / 2) } else { Err(OperationError::fatal(format!("{n} is odd"))) }
+    /// #     match n % 2 {
+    /// #         0 => Ok(n / 2),
+    /// #         _ => Err(OperationError::fatal(format!("{n} is odd"))),
+    /// #     }
     /// # }
     /// #
     /// # #[tokio::main(flavor = "current_thread")]
@@ -287,7 +300,10 @@ impl DeadLetters {
     /// # use phalanx::{broker::Pool, prelude::*};
     /// # #[operation]
     /// # fn half(n: u64) -> Result<u64> {
-    /// #     if n % 2 == 0 { Ok(n / 2) } else { Err(OperationError::fatal(format!("{n} is odd"))) }
+    /// #     match n % 2 {
+    /// #         0 => Ok(n / 2),
+    /// #         _ => Err(OperationError::fatal(format!("{n} is odd"))),
+    /// #     }
     /// # }
     /// #
     /// # #[tokio::main(flavor = "current_thread")]

@@ -10,8 +10,8 @@ use crate::broker::{
     Broker, BrokerError, Consumer, Consumption, Delivery, Message, Pool, QueueSpec, Settle,
 };
 
-/// How long to wait for a message that the broker has counted. One that is not delivered by then has
-/// expired, or another program reads it.
+/// How long to wait for a message that the broker has counted. One that is not delivered by then
+/// has expired, or another program reads it.
 const DELIVERY_TIMEOUT: Duration = Duration::from_secs(3);
 /// The most messages that are delivered ahead: each can be as large as the broker accepts.
 const AHEAD: u16 = 64;
@@ -285,7 +285,7 @@ mod tests {
     }
 
     #[tokio::test(start_paused = true)]
-    async fn what_the_broker_does_not_hand_out_is_told() {
+    async fn messages_that_the_broker_does_not_deliver_are_reported() {
         let (seen, unseen, _) = looked_through(5, 5).await;
         assert_eq!((seen, unseen), (5, 0));
         let (seen, unseen, _) = looked_through(5, 3).await;
@@ -293,7 +293,7 @@ mod tests {
     }
 
     #[tokio::test(start_paused = true)]
-    async fn no_more_than_a_few_come_before_they_are_looked_at() {
+    async fn few_messages_are_delivered_ahead() {
         let (seen, unseen, prefetches) = looked_through(1_000, 1_000).await;
         assert_eq!((seen, unseen), (1_000, 0));
         assert_eq!(prefetches[0], AHEAD);

@@ -54,8 +54,8 @@ impl ElementRange {
 
 /// The context in which an operation runs on one element.
 ///
-/// It identifies the element and the attempt, and tells when the operation should stop. A function
-/// with `#[operation]` takes it as its last parameter, `cx: &TaskContext`.
+/// It identifies the element and the attempt, and signals when the operation should stop. A
+/// function with `#[operation]` takes it as its last parameter, `cx: &TaskContext`.
 ///
 /// ```
 /// # use phalanx::prelude::*;
@@ -187,8 +187,8 @@ impl TaskContext {
     /// # async fn main() -> Result<(), phalanx::Error> {
     /// # let runtime = Runtime::connect("memory://").await?;
     /// let words = ["to", "be"].map(String::from);
-    /// let indexes = IndexedStream::from(words).flat_map(Letters).map(IndexOf).collect(&runtime).await?;
-    /// assert_eq!(indexes, [0, 0, 1, 1]);
+    /// let indexes = IndexedStream::from(words).flat_map(Letters).map(IndexOf);
+    /// assert_eq!(indexes.collect(&runtime).await?, [0, 0, 1, 1]);
     /// # Ok(())
     /// # }
     /// ```
@@ -199,9 +199,9 @@ impl TaskContext {
 
     /// The position of the element in the input of its stage, from 0.
     ///
-    /// In the first stage it equals the [`index`](Self::index). In later stages, unlike the index, no
-    /// two elements of the input share it. Elements that a `flat_map` makes within the stage have
-    /// the position of the input element that they were made from.
+    /// In the first stage it equals the [`index`](Self::index). In later stages, unlike the index,
+    /// no two elements of the input share it. Elements that a `flat_map` makes within the stage
+    /// have the position of the input element that they were made from.
     ///
     /// ```
     /// # use phalanx::prelude::*;
@@ -226,8 +226,8 @@ impl TaskContext {
     /// # #[tokio::main(flavor = "current_thread")]
     /// # async fn main() -> Result<(), phalanx::Error> {
     /// # let runtime = Runtime::connect("memory://").await?;
-    /// let attempts = IndexedStream::from([7]).map(Fetch).retries(2).collect(&runtime).await?;
-    /// assert_eq!(attempts, [3]);
+    /// let attempts = IndexedStream::from([7]).map(Fetch).retries(2);
+    /// assert_eq!(attempts.collect(&runtime).await?, [3]);
     /// # Ok(())
     /// # }
     /// ```
@@ -283,8 +283,8 @@ impl TaskContext {
 
     /// Resolves when the result is not needed any more; see [`is_cancelled`](Self::is_cancelled).
     ///
-    /// The future of an asynchronous operation is dropped at a timeout, or a moment after its job was
-    /// cancelled. Await this to tidy up before that.
+    /// The future of an asynchronous operation is dropped at a timeout, or a moment after its job
+    /// was cancelled. Await this to tidy up before that.
     ///
     /// ```
     /// # use phalanx::prelude::*;

@@ -22,7 +22,8 @@ use serde::{Serialize, de::DeserializeOwned};
 ///
 /// The encoding is not self-describing, so types that ask for the format's own structure, such as
 /// `serde_json::Value` or types with `#[serde(untagged)]`, `#[serde(flatten)]` or
-/// `#[serde(skip_serializing_if)]`, are rejected when a program is planned or an element is encoded.
+/// `#[serde(skip_serializing_if)]`, are rejected when a program is planned or an element is
+/// encoded.
 #[diagnostic::on_unimplemented(
     message = "`{Self}` cannot be sent between leader and workers",
     label = "not `Serialize`, not `Deserialize`, not `Send`, or it borrows",

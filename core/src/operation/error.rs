@@ -98,7 +98,10 @@ impl OperationError {
     /// # use phalanx::prelude::*;
     /// #[operation]
     /// fn half(n: u64) -> Result<u64> {
-    ///     if n % 2 == 0 { Ok(n / 2) } else { Err(OperationError::fatal(format!("{n} is odd"))) }
+    ///     match n % 2 {
+    ///         0 => Ok(n / 2),
+    ///         _ => Err(OperationError::fatal(format!("{n} is odd"))),
+    ///     }
     /// }
     ///
     /// assert_eq!(half(7).unwrap_err().message(), "7 is odd");

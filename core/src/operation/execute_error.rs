@@ -13,13 +13,17 @@ use crate::id::{CopyId, JobId, WorkerId};
 /// # use phalanx::prelude::*;
 /// #[operation]
 /// fn half(n: u64) -> Result<u64> {
-///     if n % 2 == 0 { Ok(n / 2) } else { Err(OperationError::fatal(format!("{n} is odd"))) }
+///     match n % 2 {
+///         0 => Ok(n / 2),
+///         _ => Err(OperationError::fatal(format!("{n} is odd"))),
+///     }
 /// }
 ///
 /// # #[tokio::main(flavor = "current_thread")]
 /// # async fn main() -> Result<(), phalanx::Error> {
 /// # let runtime = Runtime::connect("memory://").await?;
-/// let error = IndexedStream::from([2, 4, 7]).map(Half).collect(&runtime).await.unwrap_err();
+/// let halves = IndexedStream::from([2, 4, 7]).map(Half);
+/// let error = halves.collect(&runtime).await.unwrap_err();
 /// let phalanx::Error::Execute(failure) = error else { panic!("{error}") };
 /// assert_eq!((failure.index, failure.tries), (2, 1));
 /// assert_eq!(failure.error.message(), "7 is odd");

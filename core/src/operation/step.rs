@@ -34,7 +34,8 @@ pub enum Asynchronous {}
 /// # #[tokio::main(flavor = "current_thread")]
 /// # async fn main() -> Result<(), phalanx::Error> {
 /// # let runtime = Runtime::connect("memory://").await?;
-/// assert_eq!(twice(IndexedStream::from([1, 2]), Double).collect(&runtime).await?, [4, 8]);
+/// let program = twice(IndexedStream::from([1, 2]), Double);
+/// assert_eq!(program.collect(&runtime).await?, [4, 8]);
 /// # Ok(())
 /// # }
 /// ```

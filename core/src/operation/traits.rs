@@ -64,8 +64,8 @@ pub trait RemoteExecute: Serialize + for<'de> Deserialize<'de> + Send + Sync + '
 /// # #[tokio::main(flavor = "current_thread")]
 /// # async fn main() -> Result<(), phalanx::Error> {
 /// # let runtime = Runtime::connect("memory://").await?;
-/// let products = IndexedStream::from([1, 2, 3]).map(MultiplyBy(7)).collect(&runtime).await?;
-/// assert_eq!(products, [7, 14, 21]);
+/// let products = IndexedStream::from([1, 2, 3]).map(MultiplyBy(7));
+/// assert_eq!(products.collect(&runtime).await?, [7, 14, 21]);
 /// # Ok(())
 /// # }
 /// ```
@@ -145,8 +145,8 @@ pub trait Operation: RemoteExecute {
 /// # async fn main() -> Result<(), phalanx::Error> {
 /// # let runtime = Runtime::connect("memory://").await?;
 /// let words = ["to", "be"].map(String::from);
-/// let waited = IndexedStream::from(words).map(Wait { milliseconds: 5 }).collect(&runtime).await?;
-/// assert_eq!(waited, ["to", "be"]);
+/// let waited = IndexedStream::from(words).map(Wait { milliseconds: 5 });
+/// assert_eq!(waited.collect(&runtime).await?, ["to", "be"]);
 /// # Ok(())
 /// # }
 /// ```

@@ -2,7 +2,7 @@
 
 use bytes::Bytes;
 
-/// What becomes of the last stage's outputs.
+/// The end of a plan: what happens to the outputs of its last stage.
 #[derive(Debug, Clone, PartialEq, Eq)]
 #[non_exhaustive]
 pub(crate) enum End {

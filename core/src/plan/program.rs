@@ -41,7 +41,8 @@ impl Program {
         setting: &'static str,
         change: impl FnOnce(&mut Directive) -> Result<(), PlanError>,
     ) {
-        // If the previous step was rejected, this error is not reported: its own mistake came first.
+        // If the previous step was rejected, this error is not reported: its own mistake came
+        // first.
         let outcome = match self.directives.last_mut() {
             Some(directive) => change(directive),
             None => Err(PlanError::NoStep { setting }),
@@ -71,7 +72,8 @@ impl Program {
         }
     }
 
-    /// Keeps `count` elements: of the input if there are no directives yet, otherwise of the outputs.
+    /// Keeps `count` elements: of the input if there are no directives yet, otherwise of the
+    /// outputs.
     pub(super) fn take(&mut self, count: u64) {
         if self.directives.is_empty() {
             self.source.limit(count);

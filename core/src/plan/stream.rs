@@ -30,7 +30,8 @@ use crate::{
 ///   [`first`](Self::first) and [`for_each`](Self::for_each) for one value.
 ///
 /// Nothing runs before the end. Mistakes, such as an operation that is not registered, are kept and
-/// returned by the end as [`Error::Plan`](crate::Error::Plan), so the methods of a chain need no `?`.
+/// returned by the end as [`Error::Plan`](crate::Error::Plan), so the methods of a chain need no
+/// `?`.
 ///
 /// Adjacent steps of one pool run together in one pass over a batch of elements, without going back
 /// to the leader; [`explain`](Self::explain) shows which ones.
@@ -51,8 +52,8 @@ use crate::{
 /// # async fn main() -> Result<(), phalanx::Error> {
 /// # let runtime = Runtime::connect("memory://").await?;
 /// let lines = ["The quick brown fox", "jumps over the lazy dog"].map(String::from);
-/// let long = IndexedStream::from(lines).flat_map(Words).filter(IsLong).count().run(&runtime).await?;
-/// assert_eq!(long, 5);
+/// let long_words = IndexedStream::from(lines).flat_map(Words).filter(IsLong);
+/// assert_eq!(long_words.count().run(&runtime).await?, 5);
 /// # Ok(())
 /// # }
 /// ```
@@ -106,7 +107,8 @@ impl<T: Data> IndexedStream<T> {
     /// # async fn main() -> Result<(), phalanx::Error> {
     /// # let runtime = Runtime::connect("memory://").await?;
     /// let numbers = ["1", "2", "x"].map(|text| text.parse::<u64>());
-    /// let error = IndexedStream::try_from_iter(numbers).map(Double).collect(&runtime).await.unwrap_err();
+    /// let doubled = IndexedStream::try_from_iter(numbers).map(Double);
+    /// let error = doubled.collect(&runtime).await.unwrap_err();
     /// assert!(matches!(error, phalanx::Error::Input { index: 2, .. }));
     /// # Ok(())
     /// # }
@@ -137,8 +139,8 @@ impl<T: Data> IndexedStream<T> {
     /// use futures::stream;
     ///
     /// let numbers = stream::iter(1..4u64);
-    /// let doubled = IndexedStream::from_stream(numbers).map(Double).collect(&runtime).await?;
-    /// assert_eq!(doubled, [2, 4, 6]);
+    /// let doubled = IndexedStream::from_stream(numbers).map(Double);
+    /// assert_eq!(doubled.collect(&runtime).await?, [2, 4, 6]);
     /// # Ok(())
     /// # }
     /// ```
@@ -165,7 +167,8 @@ impl<T: Data> IndexedStream<T> {
     /// use futures::stream;
     ///
     /// let lines = stream::iter([Ok(1), Err("the connection was closed")]);
-    /// let error = IndexedStream::try_from_stream(lines).map(Double).collect(&runtime).await.unwrap_err();
+    /// let doubled = IndexedStream::try_from_stream(lines).map(Double);
+    /// let error = doubled.collect(&runtime).await.unwrap_err();
     /// assert!(matches!(error, phalanx::Error::Input { index: 1, .. }));
     /// # Ok(())
     /// # }
@@ -212,8 +215,8 @@ impl<T: Data> IndexedStream<T> {
         self.step(&operation, Verb::Map)
     }
 
-    /// Runs an operation on each element, like [`map`](Self::map), and turns permanent failures into
-    /// values: errors, panics, timeouts and crashes.
+    /// Runs an operation on each element, like [`map`](Self::map), and turns permanent failures
+    /// into values: errors, panics, timeouts and crashes.
     ///
     /// Transient errors and timeouts are retried first. An element that fails permanently does not
     /// fail the job, and leaves no dead letter.
@@ -244,8 +247,8 @@ impl<T: Data> IndexedStream<T> {
 
     /// Keeps the elements for which the operation returns `true`.
     ///
-    /// An operation made by `#[operation]` from a function that takes a reference does not clone the
-    /// element.
+    /// An operation made by `#[operation]` from a function that takes a reference does not clone
+    /// the element.
     ///
     /// ```
     /// # use phalanx::prelude::*;
@@ -302,9 +305,10 @@ impl<T: Data> IndexedStream<T> {
 
     /// Keeps `count` elements.
     ///
-    /// Directly after the source, these are the first elements of the source. After other directives,
-    /// they are the outputs that are completed first, or the first in input order if the program is
-    /// [`ordered`](Self::ordered) or collected. Then only `map` and `try_map` can follow.
+    /// Directly after the source, these are the first elements of the source. After other
+    /// directives, they are the outputs that are completed first, or the first in input order if
+    /// the program is [`ordered`](Self::ordered) or collected. Then only `map` and `try_map` can
+    /// follow.
     ///
     /// ```
     /// # use phalanx::prelude::*;
@@ -316,11 +320,11 @@ impl<T: Data> IndexedStream<T> {
     /// # #[tokio::main(flavor = "current_thread")]
     /// # async fn main() -> Result<(), phalanx::Error> {
     /// # let runtime = Runtime::connect("memory://").await?;
-    /// let of_the_first_five = IndexedStream::from(1..).take(5).filter(IsEven).collect(&runtime).await?;
-    /// assert_eq!(of_the_first_five, [2, 4]);
+    /// let of_the_first_five = IndexedStream::from(1..).take(5).filter(IsEven);
+    /// assert_eq!(of_the_first_five.collect(&runtime).await?, [2, 4]);
     ///
-    /// let five = IndexedStream::from(1..).filter(IsEven).take(5).collect(&runtime).await?;
-    /// assert_eq!(five, [2, 4, 6, 8, 10]);
+    /// let five = IndexedStream::from(1..).filter(IsEven).take(5);
+    /// assert_eq!(five.collect(&runtime).await?, [2, 4, 6, 8, 10]);
     /// # Ok(())
     /// # }
     /// ```
@@ -391,8 +395,9 @@ impl<T: Data> IndexedStream<T> {
     /// How long the previous step may run on one element. Default: the operation's
     /// `#[remote(timeout = …)]`, otherwise no limit.
     ///
-    /// An asynchronous operation is dropped at its next `await`; a blocking one is abandoned with its
-    /// thread, unless it checks [`TaskContext::is_cancelled`](crate::operation::TaskContext::is_cancelled).
+    /// An asynchronous operation is dropped at its next `await`; a blocking one is abandoned with
+    /// its thread, unless it checks
+    /// [`TaskContext::is_cancelled`](crate::operation::TaskContext::is_cancelled).
     ///
     /// ```
     /// # use phalanx::prelude::*;
@@ -408,7 +413,10 @@ impl<T: Data> IndexedStream<T> {
     /// use phalanx::operation::ErrorKind;
     /// use std::time::Duration;
     ///
-    /// let program = IndexedStream::from([0, 60]).try_map(Wait).timeout(Duration::from_millis(50)).retries(0);
+    /// let program = IndexedStream::from([0, 60])
+    ///     .try_map(Wait)
+    ///     .timeout(Duration::from_millis(50))
+    ///     .retries(0);
     /// let waited = program.collect(&runtime).await?;
     /// assert_eq!(waited[0], Ok(0));
     /// assert_eq!(waited[1].as_ref().unwrap_err().kind(), ErrorKind::Timeout);
@@ -448,8 +456,9 @@ impl<T: Data> IndexedStream<T> {
         self.set("pool", |directive| directive.set_pool(name))
     }
 
-    /// Puts exactly `elements` elements (at least 1) into each task of the whole program, except the
-    /// last task. Default: the leader measures how long elements take, and sizes batches to that.
+    /// Puts exactly `elements` elements (at least 1) into each task of the whole program, except
+    /// the last task. Default: the leader measures how long elements take, and sizes batches to
+    /// that.
     ///
     /// A worker still returns the elements of a batch that it cannot finish in time.
     ///
@@ -490,7 +499,8 @@ impl<T: Data> IndexedStream<T> {
     /// # #[tokio::main(flavor = "current_thread")]
     /// # async fn main() -> Result<(), phalanx::Error> {
     /// # let runtime = Runtime::connect("memory://").await?;
-    /// let mut results = IndexedStream::from([1, 2]).map(Double).ordered().run(&runtime).await?;
+    /// let program = IndexedStream::from([1, 2]).map(Double).ordered();
+    /// let mut results = program.run(&runtime).await?;
     /// assert_eq!(results.next().await.transpose()?, Some((0, 2)));
     /// assert_eq!(results.next().await.transpose()?, Some((1, 4)));
     /// # Ok(())
@@ -621,8 +631,8 @@ impl<T: Data> IndexedStream<T> {
     /// # #[tokio::main(flavor = "current_thread")]
     /// # async fn main() -> Result<(), phalanx::Error> {
     /// # let runtime = Runtime::connect("memory://").await?;
-    /// let squares = IndexedStream::from(1..=1000).filter(IsSquare).count().run(&runtime).await?;
-    /// assert_eq!(squares, 31);
+    /// let squares = IndexedStream::from(1..=1000).filter(IsSquare);
+    /// assert_eq!(squares.count().run(&runtime).await?, 31);
     /// # Ok(())
     /// # }
     /// ```
@@ -658,9 +668,9 @@ impl<T: Data> IndexedStream<T> {
 
     /// Runs an operation on each element for its side effects.
     ///
-    /// An operation can run more than once on an element, after a failure of a worker or connection;
-    /// [`TaskContext::element_key`](crate::operation::TaskContext::element_key) tells such runs from
-    /// others.
+    /// An operation can run more than once on an element, after a failure of a worker or
+    /// connection; [`TaskContext::element_key`](crate::operation::TaskContext::element_key) tells
+    /// such runs from others.
     ///
     /// ```
     /// # use phalanx::prelude::*;

@@ -126,8 +126,10 @@ impl<V> FoldProgram<V> {
     /// # #[tokio::main(flavor = "current_thread")]
     /// # async fn main() -> Result<(), phalanx::Error> {
     /// # let runtime = Runtime::connect("memory://").await?;
-    /// let sum = || IndexedStream::from((0..5000).map(|n| f64::from(n) * 0.1)).reduce(Add).deterministic();
-    /// assert_eq!(sum().run(&runtime).await?, sum().run(&runtime).await?);
+    /// let numbers = || IndexedStream::from((0..5000).map(|n| f64::from(n) * 0.1));
+    /// let first = numbers().reduce(Add).deterministic().run(&runtime).await?;
+    /// let second = numbers().reduce(Add).deterministic().run(&runtime).await?;
+    /// assert_eq!(first, second);
     /// # Ok(())
     /// # }
     /// ```

@@ -11,14 +11,14 @@ use std::{
 pub struct Column {
     values: Values,
     /// The batch offset of each value; as many as there are values.
-    pub origins: Vec<u32>,
+    pub offsets: Vec<u32>,
 }
 
 impl Column {
-    /// A column of these values; `origins` has one batch offset for each value.
-    pub fn new<T: Send + 'static>(values: Vec<T>, origins: Vec<u32>) -> Self {
-        debug_assert_eq!(values.len(), origins.len(), "each value has one origin");
-        Self { values: Values::new(values), origins }
+    /// A column of these values; `offsets` has one batch offset for each value.
+    pub fn new<T: Send + 'static>(values: Vec<T>, offsets: Vec<u32>) -> Self {
+        debug_assert_eq!(values.len(), offsets.len(), "each value has one offset");
+        Self { values: Values::new(values), offsets }
     }
 
     /// A column without values or type; no step accepts it.
@@ -28,12 +28,12 @@ impl Column {
 
     /// The number of values.
     pub fn len(&self) -> usize {
-        self.origins.len()
+        self.offsets.len()
     }
 
     /// Whether there are no values.
     pub fn is_empty(&self) -> bool {
-        self.origins.is_empty()
+        self.offsets.is_empty()
     }
 
     /// The values, if they are of type `T`.
@@ -47,7 +47,7 @@ impl Column {
     /// The column itself, if the values are of another type.
     pub fn into_values<T: 'static>(mut self) -> Result<(Vec<T>, Vec<u32>), Self> {
         match self.values.vec.take().map(|vec| vec.downcast::<Vec<T>>()) {
-            Some(Ok(values)) => Ok((*values, self.origins)),
+            Some(Ok(values)) => Ok((*values, self.offsets)),
             Some(Err(vec)) => {
                 self.values.vec = Some(vec);
                 Err(self)
@@ -59,12 +59,12 @@ impl Column {
     /// Splits off the values from number `at` on, into a column of their own.
     #[must_use]
     pub fn split_off(&mut self, at: usize) -> Self {
-        let at = at.min(self.origins.len());
+        let at = at.min(self.offsets.len());
         let tail = self.values.vec.as_deref_mut().and_then(|vec| (self.values.split_off)(vec, at));
         let Values { release, split_off, .. } = self.values;
         Self {
             values: Values { vec: tail, release, split_off },
-            origins: self.origins.split_off(at),
+            offsets: self.offsets.split_off(at),
         }
     }
 
@@ -76,7 +76,7 @@ impl Column {
 
 impl fmt::Debug for Column {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("Column").field("origins", &self.origins).finish_non_exhaustive()
+        f.debug_struct("Column").field("offsets", &self.offsets).finish_non_exhaustive()
     }
 }
 
@@ -114,8 +114,8 @@ impl Drop for Values {
     }
 }
 
-/// Drops values of a user's type one by one: their `drop` may panic, and a second panic while a `Vec`
-/// is dropped would abort the process.
+/// Drops values of a user's type one by one: their `drop` may panic, and a second panic while a
+/// `Vec` is dropped would abort the process.
 pub(super) fn drop_values<T>(values: Vec<T>) {
     if !std::mem::needs_drop::<T>() {
         return;

@@ -4,7 +4,7 @@ use std::{any::TypeId, ops::Range};
 
 use super::{
     Column, Verb,
-    execution::{Body, Guarded, caught},
+    execution::{Body, GuardedValues, caught},
     structure::{self, Trace},
 };
 use crate::{
@@ -96,8 +96,8 @@ pub(super) struct ColumnCodec {
     pub(super) encode: EncodeColumn,
 }
 
-/// Takes the bytes, the offset of the first value, and the most values and bytes to decode. An error
-/// has the offset of the value and the reason.
+/// Takes the bytes, the offset of the first value, and the most values and bytes to decode. An
+/// error has the offset of the value and the reason.
 type DecodeColumn = fn(&mut &[u8], u32, u32, usize) -> Result<Column, (u32, String)>;
 /// Takes the values, their range, and the buffers for their encodings and ends. An error has the
 /// number of the value in the range and the reason.
@@ -134,21 +134,21 @@ fn decode<T: Data>(
     max: u32,
     max_bytes: usize,
 ) -> Result<Column, (u32, String)> {
-    let mut values = Guarded::with_capacity(max.min(RESERVED) as usize);
+    let mut values = GuardedValues::with_capacity(max.min(RESERVED) as usize);
     let mut rest = *bytes;
-    let mut at = first;
+    let mut offset = first;
     caught(|| {
-        while at - first < max && bytes.len() - rest.len() < max_bytes.max(1) {
+        while offset - first < max && bytes.len() - rest.len() < max_bytes.max(1) {
             let value = codec::decode_front::<T>(&mut rest).map_err(|error| error.to_string())?;
             values.push(value);
-            at += 1;
+            offset += 1;
         }
         Ok(())
     })
     .unwrap_or_else(|panic| Err(panic.to_string()))
-    .map_err(|reason| (at, reason))?;
+    .map_err(|reason| (offset, reason))?;
     *bytes = rest;
-    Ok(Column::new(values.take(), (first..at).collect()))
+    Ok(Column::new(values.take(), (first..offset).collect()))
 }
 
 fn encode<T: Data>(

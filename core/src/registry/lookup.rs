@@ -238,7 +238,8 @@ impl Registered {
         self.entry.declaration.timeout
     }
 
-    /// The declared number of retries of one element after transient errors and timeouts; default 3.
+    /// The declared number of retries of one element after transient errors and timeouts; default
+    /// 3.
     pub fn retries(&self) -> u32 {
         self.entry.declaration.retries.unwrap_or(DEFAULT_RETRIES)
     }

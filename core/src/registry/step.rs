@@ -29,8 +29,8 @@ pub struct StepReference {
 pub enum Verb {
     /// One output for each input.
     Map,
-    /// Like `Map`, with outputs of type `Result<Output, OperationError>`: this step makes the `Ok`, the
-    /// leader the `Err`.
+    /// Like `Map`, with outputs of type `Result<Output, OperationError>`: this step makes the `Ok`,
+    /// the leader the `Err`.
     TryMap,
     /// Keeps the inputs for which the output is `true`.
     Filter,
@@ -46,9 +46,9 @@ pub enum Verb {
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Failure {
     /// The batch offset of the element.
-    pub origin: u32,
-    /// The error. Panics are of kind [`ErrorKind::Panic`](crate::operation::ErrorKind), with their message
-    /// and location.
+    pub offset: u32,
+    /// The error. Panics are of kind [`ErrorKind::Panic`](crate::operation::ErrorKind), with their
+    /// message and location.
     pub error: OperationError,
 }
 
@@ -132,14 +132,15 @@ pub trait CompiledStep: Send + Sync {
     fn is_one_to_one(&self) -> bool;
 
     /// Whether `run` accepts columns of this type. If not (two types of the same structure in one
-    /// binary), the caller encodes the values with the previous step and decodes them with this one.
+    /// binary), the caller encodes the values with the previous step and decodes them with this
+    /// one.
     fn accepts(&self, column: &Column) -> bool;
 
     /// Decodes up to `max` inputs of this step from the front of `bytes`, stopping early (after at
     /// least one value) when `max_bytes` have been read. `first` is the batch offset of the first.
     ///
-    /// `max` must not exceed the number of remaining values: bytes that end before do not decode. (The
-    /// end of the bytes is not a sign, because the encoding of `()` is empty.)
+    /// `max` must not exceed the number of remaining values: bytes that end before do not decode.
+    /// (The end of the bytes is not a sign, because the encoding of `()` is empty.)
     ///
     /// # Errors
     /// `Refusal::Undecodable` with the offset of the value that does not decode.
@@ -156,8 +157,8 @@ pub trait CompiledStep: Send + Sync {
     /// [accept](Self::accepts), every element fails with `ErrorKind::Codec`.
     fn run(&self, input: Column, cx: &TaskContext, failures: &mut Vec<Failure>) -> Column;
 
-    /// Runs an asynchronous step on all elements, at most `concurrency` of them at once, each with a
-    /// context of its own and within `timeout`. Results keep the order of the input.
+    /// Runs an asynchronous step on all elements, at most `concurrency` of them at once, each with
+    /// a context of its own and within `timeout`. Results keep the order of the input.
     fn run_async<'a>(
         &'a self,
         input: Column,
@@ -166,8 +167,8 @@ pub trait CompiledStep: Send + Sync {
         timeout: Option<Duration>,
     ) -> StepFuture<'a>;
 
-    /// Appends the encodings of the outputs `range` to `bytes`, and the end of each to `ends`. Not for
-    /// folds.
+    /// Appends the encodings of the outputs `range` to `bytes`, and the end of each to `ends`. Not
+    /// for folds.
     ///
     /// # Errors
     /// The number, within `range`, of the value that does not serialize, and the error. The values

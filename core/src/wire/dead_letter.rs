@@ -17,8 +17,8 @@ use crate::{
 pub struct DeadLetter {
     /// Everything but the element.
     pub header: DeadLetterHeader,
-    /// The encoded element; or the neighbouring partial results of a fold that could not be combined,
-    /// one after the other. Empty if it was too large to be kept.
+    /// The encoded element; or the neighbouring partial results of a fold that could not be
+    /// combined, one after the other. Empty if it was too large to be kept.
     pub payload: Bytes,
 }
 

@@ -1,4 +1,5 @@
-//! The format of all messages: a version byte, a compression byte, a postcard header, and a payload.
+//! The format of all messages: a version byte, a compression byte, a postcard header, and a
+//! payload.
 
 use bytes::Bytes;
 use serde::{Serialize, de::DeserializeOwned};

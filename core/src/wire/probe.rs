@@ -1,4 +1,4 @@
-//! A message that goes through a task queue to show what has left it (rule 12).
+//! A message through a task queue, whose reply shows that earlier messages have left it (rule 12).
 
 use serde::{Deserialize, Serialize};
 

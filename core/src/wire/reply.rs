@@ -118,7 +118,7 @@ pub enum ReturnReason {
     NotStarted,
     /// The worker is draining.
     Draining,
-    /// The worker has not heard from the leader for
+    /// The worker has received no `Alive` of the leader for
     /// [`LEADER_TIMEOUT`](super::timing::LEADER_TIMEOUT).
     LeaderSilent,
     /// The worker is built differently (rule 10).

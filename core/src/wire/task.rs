@@ -47,7 +47,8 @@ pub struct TaskHeader {
     pub time_slice: Duration,
     /// After this many bytes of output the worker stops likewise.
     pub output_cap: u64,
-    /// Whether the reply lists the length of each output, because the outputs go into further tasks.
+    /// Whether the reply lists the length of each output, because the outputs go into further
+    /// tasks.
     pub measured: bool,
 }
 

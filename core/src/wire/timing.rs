@@ -24,8 +24,8 @@ pub const PRESENCE_TIMEOUT: Duration = Duration::from_secs(15);
 /// How long after the last `Alive` of a leader its tasks are still run (rule 21).
 pub const LEADER_TIMEOUT: Duration = Duration::from_secs(60);
 
-/// How long the reply queue of a leader outlives its last consumer (`x-expires`). After that a leader
-/// is gone, and what runs for it is cancelled.
+/// How long the reply queue of a leader outlives its last consumer (`x-expires`). After that a
+/// leader is gone, and its running tasks are cancelled.
 pub const REPLY_QUEUE_EXPIRES: Duration = Duration::from_secs(30 * 60);
 
 /// The interval between two heartbeats of a lease at a worker with this hold: several fit into one

@@ -52,8 +52,8 @@ impl VisitMut for Finder<'_> {
     }
 
     fn visit_type_mut(&mut self, ty: &mut Type) {
-        // Types of functions can have lifetimes that are not borrows. The compiler rejects them later,
-        // because they do not serialize.
+        // Types of functions can have lifetimes that are not borrows. The compiler rejects them
+        // later, because they do not serialize.
         if !matches!(ty, Type::BareFn(_) | Type::TraitObject(_)) {
             visit_mut::visit_type_mut(self, ty);
         }

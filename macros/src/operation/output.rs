@@ -71,7 +71,8 @@ impl Output {
                 },
             };
         };
-        // With the span of the return type, so that the compiler underlines an unsuitable error type.
+        // With the span of the return type, so that the compiler underlines an unsuitable error
+        // type.
         let convert = quote! {
             #private::TypeProbe::of(&#error).operation_error(#error)
         };

@@ -150,7 +150,8 @@ fn context(
     None
 }
 
-/// Whether there is a `#[state]`, and the documentation. The compiler accepts neither on a parameter.
+/// Whether there is a `#[state]`, and the documentation. The compiler accepts neither on a
+/// parameter.
 fn take_attributes(
     attributes: &mut Vec<Attribute>,
     mistakes: &mut Mistakes,

@@ -139,12 +139,12 @@ async fn run_chunk(
     let pipeline = &*running.pipeline;
     let mut failures = Vec::new();
     for step in pipeline.mapping() {
-        if column.origins.is_empty() {
+        if column.offsets.is_empty() {
             break;
         }
         if pipeline.steps()[step].is_async() {
             column = as_input(pipeline, step, column, &mut failures);
-            if column.origins.is_empty() {
+            if column.offsets.is_empty() {
                 break;
             }
             let execution = running.context.execution();

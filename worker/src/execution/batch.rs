@@ -37,7 +37,7 @@ impl Batch {
         let max = max.min(self.count - self.next_offset);
         let column = pipeline.decode(&mut rest, self.next_offset, max, chunk::MAX_BYTES)?;
         self.read += before - rest.len();
-        let decoded = column.origins.len() as u32;
+        let decoded = column.offsets.len() as u32;
         self.next_offset += decoded.min(max);
         let undecodable = |reason: String| Refusal::Undecodable {
             name: pipeline.steps().first().map_or("", |step| step.name()).to_owned(),

@@ -59,7 +59,7 @@ fn drive(running: &Running) {
         };
         let mut failures = Vec::new();
         for step in pipeline.mapping() {
-            if column.origins.is_empty() {
+            if column.offsets.is_empty() {
                 break;
             }
             column = run_step(running, step, first, column, &mut failures);
@@ -118,7 +118,7 @@ pub(super) fn run_step(
     failures: &mut Vec<StepFailure>,
 ) -> Column {
     let column = as_input(&running.pipeline, step, column, failures);
-    if column.origins.is_empty() {
+    if column.offsets.is_empty() {
         return column;
     }
     let mut failed = Vec::new();

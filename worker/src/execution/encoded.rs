@@ -15,7 +15,7 @@ pub(super) struct Encoded {
     bytes: Vec<u8>,
     /// The end of each value in `bytes`.
     ends: Vec<u32>,
-    origins: Vec<u32>,
+    offsets: Vec<u32>,
 }
 
 impl Encoded {
@@ -27,30 +27,30 @@ impl Encoded {
         column: &Column,
         failures: &mut Vec<StepFailure>,
     ) -> Self {
-        let mut encoded = Self { bytes: Vec::new(), ends: Vec::new(), origins: Vec::new() };
+        let mut encoded = Self { bytes: Vec::new(), ends: Vec::new(), offsets: Vec::new() };
         let mut next = 0;
-        while next < column.origins.len() {
-            let rest = next..column.origins.len();
+        while next < column.offsets.len() {
+            let rest = next..column.offsets.len();
             let (bytes, ends) = (&mut encoded.bytes, Some(&mut encoded.ends));
             let (end, failure) = match pipeline.steps()[step].encode(column, rest, bytes, ends) {
-                Ok(()) => (column.origins.len(), None),
+                Ok(()) => (column.offsets.len(), None),
                 Err((index, error)) => (next + index, Some(error)),
             };
-            encoded.origins.extend_from_slice(&column.origins[next..end]);
+            encoded.offsets.extend_from_slice(&column.offsets[next..end]);
             // Removes what was written of the value that failed.
-            encoded.ends.truncate(encoded.origins.len());
+            encoded.ends.truncate(encoded.offsets.len());
             encoded.bytes.truncate(encoded.ends.last().map_or(0, |end| *end as usize));
             if let Some(error) = failure {
-                let origin = column.origins[end];
-                failures.push(StepFailure { origin, step: step as u32, error });
+                let offset = column.offsets[end];
+                failures.push(StepFailure { offset, step: step as u32, error });
             }
             next = end + 1;
         }
         encoded
     }
 
-    pub(super) fn origins(&self) -> &[u32] {
-        &self.origins
+    pub(super) fn offsets(&self) -> &[u32] {
+        &self.offsets
     }
 
     /// Decodes the values in `range` as the input of step `step`.
@@ -74,10 +74,10 @@ impl Encoded {
         let mut column = target
             .decode(&mut bytes, 0, range.len() as u32, usize::MAX)
             .map_err(|refusal| refused(refusal.to_string()))?;
-        if column.origins.len() != range.len() || !bytes.is_empty() {
+        if column.offsets.len() != range.len() || !bytes.is_empty() {
             return Err(refused("the number of values differs".to_owned()));
         }
-        column.origins = self.origins[range].to_vec();
+        column.offsets = self.offsets[range].to_vec();
         Ok(column)
     }
 }

@@ -57,15 +57,15 @@ impl<'p> Folding<'p> {
     ) -> Vec<LedgerEntry> {
         let mut entries = Entries { next_offset: from, entries: Vec::new() };
         let mut column = as_input(self.pipeline, self.pipeline.last(), column, &mut failures);
-        failures.sort_by_key(|failure| failure.origin);
-        failures.dedup_by_key(|failure| failure.origin);
-        for StepFailure { origin, step, error } in failures {
+        failures.sort_by_key(|failure| failure.offset);
+        failures.dedup_by_key(|failure| failure.offset);
+        for StepFailure { offset, step, error } in failures {
             // A failed element ends the segment, and all its outputs are dropped.
-            let rest = column.split_off(first_from(&column.origins, 0, origin));
+            let rest = column.split_off(first_from(&column.offsets, 0, offset));
             self.absorb_values(&mut entries, column, context);
-            self.end_segment(&mut entries, origin);
+            self.end_segment(&mut entries, offset);
             entries.push_failed(step, error);
-            column = from_origin(rest, origin + 1);
+            column = from_offset(rest, offset + 1);
         }
         self.absorb_values(&mut entries, column, context);
         entries.entries
@@ -118,17 +118,17 @@ impl<'p> Folding<'p> {
         while !column.is_empty() {
             let Err(failed) = self.fold.absorb(column, context) else { return };
             let (failure, rest) = *failed;
-            self.fail(entries, failure.origin, failure.error);
-            column = from_origin(rest, failure.origin + 1);
+            self.fail(entries, failure.offset, failure.error);
+            column = from_offset(rest, failure.offset + 1);
         }
     }
 
-    /// The element at `origin` failed in the fold: the accumulator is lost.
-    fn fail(&mut self, entries: &mut Entries, origin: u32, error: OperationError) {
-        if origin > entries.next_offset {
-            entries.push(LedgerEntry::Broken { to: origin });
+    /// The element at `offset` failed in the fold: the accumulator is lost.
+    fn fail(&mut self, entries: &mut Entries, offset: u32, error: OperationError) {
+        if offset > entries.next_offset {
+            entries.push(LedgerEntry::Broken { to: offset });
         }
-        if origin == entries.next_offset {
+        if offset == entries.next_offset {
             entries.push_failed(self.pipeline.last() as u32, error);
         }
         if let Some(fold) = self.pipeline.fold() {
@@ -167,9 +167,9 @@ impl Entries {
     }
 }
 
-/// The values of the elements from `origin` on.
-fn from_origin(mut column: Column, origin: u32) -> Column {
-    column.split_off(first_from(&column.origins, 0, origin))
+/// The values of the elements from `offset` on.
+fn from_offset(mut column: Column, offset: u32) -> Column {
+    column.split_off(first_from(&column.offsets, 0, offset))
 }
 
 impl Ledger {

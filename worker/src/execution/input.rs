@@ -17,12 +17,12 @@ pub(super) fn as_input(
         return column;
     }
     let encoded = Encoded::new(pipeline, previous, &column, failures);
-    if encoded.origins().is_empty() {
+    if encoded.offsets().is_empty() {
         return Column::empty();
     }
-    encoded.column(pipeline, step, 0..encoded.origins().len()).unwrap_or_else(|error| {
-        let failed = |origin: &u32| Failure { origin: *origin, error: error.clone() };
-        let all = encoded.origins().iter().map(failed);
+    encoded.column(pipeline, step, 0..encoded.offsets().len()).unwrap_or_else(|error| {
+        let failed = |offset: &u32| Failure { offset: *offset, error: error.clone() };
+        let all = encoded.offsets().iter().map(failed);
         failures.extend(all.map(|failure| StepFailure::in_step(step, failure)));
         Column::empty()
     })

@@ -87,16 +87,16 @@ impl Ledger {
         column: &Column,
         mut failures: Vec<StepFailure>,
     ) {
-        failures.sort_by_key(|failure| failure.origin);
-        failures.dedup_by_key(|failure| failure.origin);
+        failures.sort_by_key(|failure| failure.offset);
+        failures.dedup_by_key(|failure| failure.offset);
         let mut value = 0;
-        for StepFailure { origin, step, error } in failures {
-            let end = first_from(&column.origins, value, origin);
-            self.encode_done(origin, pipeline, column, value..end);
-            value = first_from(&column.origins, end, origin + 1);
+        for StepFailure { offset, step, error } in failures {
+            let end = first_from(&column.offsets, value, offset);
+            self.encode_done(offset, pipeline, column, value..end);
+            value = first_from(&column.offsets, end, offset + 1);
             self.failed(step, error);
         }
-        self.encode_done(to, pipeline, column, value..column.origins.len());
+        self.encode_done(to, pipeline, column, value..column.offsets.len());
     }
 
     /// The elements up to `to`, none of which failed in a step, have the outputs in `range`. An
@@ -115,38 +115,38 @@ impl Ledger {
             let encoder = &pipeline.steps()[step];
             match encoder.encode(column, range.clone(), &mut self.payload, wanted) {
                 Ok(()) => {
-                    self.done(to, before, &column.origins[range.clone()], &ends);
+                    self.done(to, before, &column.offsets[range.clone()], &ends);
                     self.ends = ends;
                     return;
                 }
                 Err((index, error)) => {
-                    let origin = column.origins[range.start + index];
-                    let first = first_from(&column.origins, range.start, origin);
+                    let offset = column.offsets[range.start + index];
+                    let first = first_from(&column.offsets, range.start, offset);
                     if first < range.start + index {
                         // Its earlier outputs are in the payload already: encode again without
                         // them.
                         self.payload.truncate(before);
-                        self.encode_done(origin, pipeline, column, range.start..first);
+                        self.encode_done(offset, pipeline, column, range.start..first);
                     } else {
-                        self.done(origin, before, &column.origins[range.start..first], &ends);
+                        self.done(offset, before, &column.offsets[range.start..first], &ends);
                     }
                     self.ends = ends;
                     self.failed(step as u32, error);
-                    range.start = first_from(&column.origins, first, origin + 1);
+                    range.start = first_from(&column.offsets, first, offset + 1);
                 }
             }
         }
     }
 
     /// The elements up to `to` are done; their outputs begin at `before` in the payload.
-    fn done(&mut self, to: u32, before: usize, origins: &[u32], ends: &[u32]) {
+    fn done(&mut self, to: u32, before: usize, offsets: &[u32], ends: &[u32]) {
         if to == self.next_offset {
             return;
         }
         let counts = (!self.one_to_one).then(|| {
             let mut counts = vec![0; (to - self.next_offset) as usize];
-            for origin in origins {
-                counts[(origin - self.next_offset) as usize] += 1;
+            for offset in offsets {
+                counts[(offset - self.next_offset) as usize] += 1;
             }
             counts
         });
@@ -155,7 +155,7 @@ impl Ledger {
             ends.iter().zip(starts).map(|(end, start)| end - start).collect()
         });
         let bytes = (self.payload.len() - before) as u64;
-        self.push_done(to, bytes, origins.len() as u32, counts, lengths);
+        self.push_done(to, bytes, offsets.len() as u32, counts, lengths);
     }
 
     /// Extends the last segment if it is `Done`, and adds a segment otherwise.
@@ -197,7 +197,7 @@ impl Ledger {
     }
 }
 
-/// The first index from `start` on whose origin is at least `origin`.
-pub(super) fn first_from(origins: &[u32], start: usize, origin: u32) -> usize {
-    start + origins[start..].partition_point(|at| *at < origin)
+/// The first index from `start` on whose offset is at least `offset`.
+pub(super) fn first_from(offsets: &[u32], start: usize, offset: u32) -> usize {
+    start + offsets[start..].partition_point(|at| *at < offset)
 }

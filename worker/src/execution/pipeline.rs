@@ -21,14 +21,14 @@ pub(crate) struct Pipeline {
 /// An element that failed, and the step in which it did.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) struct StepFailure {
-    pub(crate) origin: u32,
+    pub(crate) offset: u32,
     pub(crate) step: u32,
     pub(crate) error: OperationError,
 }
 
 impl StepFailure {
     pub(super) fn in_step(step: usize, failure: Failure) -> Self {
-        Self { origin: failure.origin, step: step as u32, error: failure.error }
+        Self { offset: failure.offset, step: step as u32, error: failure.error }
     }
 }
 

@@ -49,8 +49,8 @@ pub(crate) struct DeadLetterWriter {
 struct Sender {
     broker: Arc<dyn Broker>,
     leader: LeaderId,
-    /// The queues that were declared over this connection: the broker drops messages to a queue that
-    /// does not exist.
+    /// The queues that were declared over this connection: the broker drops messages to a queue
+    /// that does not exist.
     declared: Mutex<HashMap<Pool, Arc<OnceCell<()>>>>,
     /// The pools whose dead letters the broker refuses.
     refused: Mutex<HashSet<Pool>>,
@@ -138,7 +138,8 @@ impl Sender {
         self.broker.publish(&address, message).await
     }
 
-    /// Declares the queue of a pool. If the user lacks the permission, the queue may exist nevertheless.
+    /// Declares the queue of a pool. If the user lacks the permission, the queue may exist
+    /// nevertheless.
     async fn declare(&self, pool: &Pool) -> Result<(), PublishError> {
         match self.broker.declare(&QueueSpec::Dead { pool: pool.clone() }).await {
             Ok(_) => Ok(()),

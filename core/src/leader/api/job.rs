@@ -154,8 +154,9 @@ impl Job {
 
     /// Cancels the job; other jobs continue. Does nothing if the job is over.
     ///
-    /// Its results end with [`Error::Cancelled`](crate::Error::Cancelled). Workers discard its queued
-    /// tasks, and its running operations see [`TaskContext::is_cancelled`](crate::operation::TaskContext::is_cancelled).
+    /// Its results end with [`Error::Cancelled`](crate::Error::Cancelled). Workers discard its
+    /// queued tasks, and its running operations see
+    /// [`TaskContext::is_cancelled`](crate::operation::TaskContext::is_cancelled).
     ///
     /// ```
     /// # use phalanx::prelude::*;

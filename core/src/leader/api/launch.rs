@@ -13,7 +13,8 @@ pub(crate) struct Launched {
 }
 
 impl Launched {
-    /// Waits until the job is over; returns the number of its outputs. `end` is the end of its plan.
+    /// Waits until the job is over; returns the number of its outputs. `end` is the end of its
+    /// plan.
     pub(super) async fn count_outputs(mut self, end: &End) -> Result<u64, Error> {
         let mut count = 0;
         while let Some(block) = self.outputs.recv().await {

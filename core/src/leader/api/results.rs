@@ -35,10 +35,10 @@ const CHUNKS: usize = 2;
 /// The outputs of a job: a stream of `(index, output)`, where `index` is that of the source element
 /// from which the output was made.
 ///
-/// If the job fails, the last item is an `Err`. Outputs are decoded ahead of the reader in a task of
-/// their own. A reader that does not keep up slows down its own job, never others: up to 32 MiB of
-/// encoded outputs are buffered. The job is cancelled when the stream and all [`Job`](super::Job)
-/// handles are dropped.
+/// If the job fails, the last item is an `Err`. Outputs are decoded ahead of the reader in a task
+/// of their own. A reader that does not keep up slows down its own job, never others: up to 32 MiB
+/// of encoded outputs are buffered. The job is cancelled when the stream and all
+/// [`Job`](super::Job) handles are dropped.
 ///
 /// `use phalanx::prelude::*` brings in the methods of `StreamExt` and `TryStreamExt`.
 ///
@@ -292,7 +292,7 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn a_large_block_comes_in_pieces_and_gives_its_credit_back_with_its_last_item() {
+    async fn a_large_block_is_decoded_in_chunks_and_releases_its_credit_with_its_last_item() {
         let returned = Arc::default();
         let count = 3 * CHUNK_ELEMENTS as u32 + 1;
         let values = numbers(0..count);
@@ -339,7 +339,7 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn what_does_not_decode_is_an_error_that_names_the_element() {
+    async fn an_output_that_does_not_decode_is_an_error_that_names_the_element() {
         let (good, index, _) = decode_failure::<u32>(numbers(0..2), 3).await;
         assert_eq!((good, index), (2, 12));
         let (good, index, reason) = decode_failure::<u32>(numbers(0..3), 2).await;
@@ -371,7 +371,7 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn a_take_ends_the_stream_and_lets_go_of_the_job() {
+    async fn a_take_ends_the_stream_and_releases_the_job() {
         let returned = Arc::default();
         let (held, dropped) = tokio::sync::oneshot::channel::<()>();
         let blocks =

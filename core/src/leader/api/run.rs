@@ -22,7 +22,8 @@ impl<T: Data> IndexedStream<T> {
     /// stream cancels the job.
     ///
     /// # Errors
-    /// If the program has a mistake, or the runtime is closed. Later errors are items of the stream.
+    /// If the program has a mistake, or the runtime is closed. Later errors are items of the
+    /// stream.
     ///
     /// ```
     /// # use phalanx::prelude::*;
@@ -101,7 +102,8 @@ impl<T: Data> IndexedStream<T> {
     /// # #[tokio::main(flavor = "current_thread")]
     /// # async fn main() -> Result<(), phalanx::Error> {
     /// # let runtime = Runtime::connect("memory://").await?;
-    /// assert_eq!(IndexedStream::from([1, 2, 3]).map(Double).collect(&runtime).await?, [2, 4, 6]);
+    /// let doubled = IndexedStream::from([1, 2, 3]).map(Double).collect(&runtime).await?;
+    /// assert_eq!(doubled, [2, 4, 6]);
     /// # Ok(())
     /// # }
     /// ```
@@ -160,7 +162,8 @@ impl<V: Send + 'static> ValueProgram<V> {
     /// # #[tokio::main(flavor = "current_thread")]
     /// # async fn main() -> Result<(), phalanx::Error> {
     /// # let runtime = Runtime::connect("memory://").await?;
-    /// let (job, count) = IndexedStream::from(0..100).filter(IsEven).count().start(&runtime)?;
+    /// let program = IndexedStream::from(0..100).filter(IsEven).count();
+    /// let (job, count) = program.start(&runtime)?;
     /// println!("counting in job {}", job.id());
     /// assert_eq!(count.await?, 50);
     /// # Ok(())

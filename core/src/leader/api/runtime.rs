@@ -42,7 +42,8 @@ const EVENT_PREFETCH: u16 = 100;
 ///
 /// - `memory://`: on threads of this process.
 /// - `amqp://user:password@host/vhost`: on the workers that are connected to this RabbitMQ (feature
-///   `amqp`; `amqps://` with the feature `tls`). For a cluster, list every node, separated by commas.
+///   `amqp`; `amqps://` with the feature `tls`). For a cluster, list every node, separated by
+///   commas.
 ///
 /// One runtime runs many jobs at once; clones are the same leader. When the last clone and the last
 /// [`Job`] are dropped, it disconnects and deletes its queues.
@@ -75,8 +76,8 @@ struct Inner {
     leader: LeaderId,
     url: BrokerUrl,
     broker: Arc<dyn Broker>,
-    /// Locked while a job id is made and sent, so that jobs start in the order of their ids: `Alive`
-    /// covers all jobs up to the newest id (rule 21).
+    /// Locked while a job id is made and sent, so that jobs start in the order of their ids:
+    /// `Alive` covers all jobs up to the newest id (rule 21).
     commands: Mutex<mpsc::UnboundedSender<Command>>,
     /// Closed when the driver has ended.
     over: watch::Receiver<()>,
@@ -87,8 +88,8 @@ impl Runtime {
     /// `memory://`.
     ///
     /// # Errors
-    /// If the broker cannot be reached or refuses the connection, or if two operations of this program
-    /// have the same name.
+    /// If the broker cannot be reached or refuses the connection, or if two operations of this
+    /// program have the same name.
     ///
     /// ```
     /// # use phalanx::prelude::*;
@@ -106,8 +107,8 @@ impl Runtime {
     /// Connects to the broker at `url`.
     ///
     /// # Errors
-    /// If the broker cannot be reached or refuses the connection, or if two operations of this program
-    /// have the same name.
+    /// If the broker cannot be reached or refuses the connection, or if two operations of this
+    /// program have the same name.
     ///
     /// ```
     /// # use phalanx::prelude::*;
@@ -177,8 +178,8 @@ impl Runtime {
         &self.inner.url
     }
 
-    /// Cancels the jobs that still run, and disconnects. Resolves when the queues of this leader are
-    /// deleted and the connection is closed.
+    /// Cancels the jobs that still run, and disconnects. Resolves when the queues of this leader
+    /// are deleted and the connection is closed.
     ///
     /// Programs that run later return [`Error::Closed`].
     ///
@@ -343,7 +344,8 @@ impl Default for RuntimeBuilder {
 }
 
 impl RuntimeBuilder {
-    /// The URL of the broker. Default: the environment variable `PHALANX_URL`, otherwise `memory://`.
+    /// The URL of the broker. Default: the environment variable `PHALANX_URL`, otherwise
+    /// `memory://`.
     ///
     /// ```
     /// # use phalanx::prelude::*;
@@ -396,8 +398,8 @@ impl RuntimeBuilder {
         self
     }
 
-    /// The type of task queues that do not exist yet; existing queues are used as they are. Default:
-    /// [`QueueType::Quorum`]. Ignored by `memory://`.
+    /// The type of task queues that do not exist yet; existing queues are used as they are.
+    /// Default: [`QueueType::Quorum`]. Ignored by `memory://`.
     ///
     /// ```
     /// # use phalanx::prelude::*;
@@ -416,14 +418,14 @@ impl RuntimeBuilder {
         self
     }
 
-    /// Closes the runtime when the process receives Ctrl-C or SIGTERM, so that its jobs are cancelled
-    /// on every worker. Default: off.
+    /// Closes the runtime when the process receives Ctrl-C or SIGTERM, so that its jobs are
+    /// cancelled on every worker. Default: off.
     ///
     /// The jobs end with an error; the program itself continues, and `?` on that error ends it. A
     /// second signal ends the process immediately, with exit code 130.
     ///
-    /// Without this, a signal kills the leader, and workers continue its running tasks until its reply
-    /// queue has expired, 30 minutes later.
+    /// Without this, a signal kills the leader, and workers continue its running tasks until its
+    /// reply queue has expired, 30 minutes later.
     ///
     /// ```
     /// # use phalanx::prelude::*;
@@ -443,8 +445,9 @@ impl RuntimeBuilder {
     /// How long workers hold a task before they reply or send a lease: their `--hold`. At least
     /// 100 ms; default, as for workers: 30 s.
     ///
-    /// A task that left its queue is reissued if there was no reply and no lease for twice this time.
-    /// If this is shorter than the workers' `--hold`, some tasks run twice (but still count once).
+    /// A task that left its queue is reissued if there was no reply and no lease for twice this
+    /// time. If this is shorter than the workers' `--hold`, some tasks run twice (but still count
+    /// once).
     ///
     /// ```
     /// # use phalanx::prelude::*;
@@ -484,8 +487,8 @@ impl RuntimeBuilder {
         self
     }
 
-    /// How long a job makes no progress before it fails with [`Error::Stalled`], which explains why.
-    /// Default: never.
+    /// How long a job makes no progress before it fails with [`Error::Stalled`], which explains
+    /// why. Default: never.
     ///
     /// Waiting for the program itself does not count: for its input, for the reader of its results,
     /// or for the delay before a retry.
@@ -510,8 +513,8 @@ impl RuntimeBuilder {
     /// Connects to the broker.
     ///
     /// # Errors
-    /// If the broker cannot be reached or refuses the connection, or if two operations of this program
-    /// have the same name.
+    /// If the broker cannot be reached or refuses the connection, or if two operations of this
+    /// program have the same name.
     ///
     /// ```
     /// # use phalanx::prelude::*;
@@ -539,8 +542,8 @@ impl RuntimeBuilder {
     /// leaders share. The settings `url`, `namespace`, `slots` and `queue_type` have no effect.
     ///
     /// # Errors
-    /// If the queues of the leader cannot be declared, or if two operations of this program have the
-    /// same name.
+    /// If the queues of the leader cannot be declared, or if two operations of this program have
+    /// the same name.
     ///
     /// ```
     /// # use phalanx::prelude::*;

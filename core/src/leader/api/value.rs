@@ -14,8 +14,8 @@ use crate::{codec::CodecError, error::Error, id::JobId, leader::io::CreditedBloc
 /// A future that resolves to the value of a job, or to its error.
 ///
 /// Returned by [`ValueProgram::start`](crate::plan::ValueProgram::start) and
-/// [`FoldProgram::start`](crate::plan::FoldProgram::start). The job is cancelled when the future and
-/// all [`Job`](super::Job) handles are dropped.
+/// [`FoldProgram::start`](crate::plan::FoldProgram::start). The job is cancelled when the future
+/// and all [`Job`](super::Job) handles are dropped.
 ///
 /// ```
 /// # use phalanx::prelude::*;

@@ -1,4 +1,4 @@
-//! Asynchronous operations: all elements of a chunk at once.
+//! Asynchronous operations: all elements of a chunk concurrently.
 
 use std::{
     future::Future,
@@ -9,7 +9,7 @@ use std::{
 
 use futures::StreamExt;
 
-use super::{AsyncBody, AsyncRun, Outputs, caught, mistaken};
+use super::{AsyncBody, AsyncRun, Outputs, caught, wrong_type};
 use crate::{
     operation::{AsyncOperation, Data, ErrorKind, OperationError, Result, TaskContext},
     registry::{Column, Failure, StepFuture},
@@ -22,7 +22,7 @@ impl<O: AsyncOperation> AsyncBody for AsyncMap<O> {
         run.each(
             input,
             move |value, cx| Box::pin(async move { self.0.execute(value, &cx).await }),
-            |output, origin, outputs| outputs.push(output, origin),
+            |output, offset, outputs| outputs.push(output, offset),
         )
     }
 }
@@ -34,7 +34,7 @@ impl<O: AsyncOperation> AsyncBody for AsyncTryMap<O> {
         run.each(
             input,
             move |value, cx| Box::pin(async move { self.0.execute(value, &cx).await }),
-            |output, origin, outputs| outputs.push(Ok::<_, OperationError>(output), origin),
+            |output, offset, outputs| outputs.push(Ok::<_, OperationError>(output), offset),
         )
     }
 }
@@ -54,9 +54,9 @@ where
                     Ok(self.0.execute(looked_at, &cx).await?.then_some(value))
                 })
             },
-            |kept, origin, outputs| {
+            |kept, offset, outputs| {
                 if let Some(value) = kept {
-                    outputs.push(value, origin);
+                    outputs.push(value, offset);
                 }
             },
         )
@@ -73,9 +73,9 @@ where
         run.each(
             input,
             move |value, cx| Box::pin(async move { self.0.execute(value, &cx).await }),
-            |output: O::Output, origin, outputs| {
+            |output: O::Output, offset, outputs| {
                 for item in output {
-                    outputs.push(item, origin);
+                    outputs.push(item, offset);
                 }
             },
         )
@@ -85,7 +85,7 @@ where
 type ElementFuture<'a, T> = Pin<Box<dyn Future<Output = Result<T>> + Send + 'a>>;
 
 impl<'a> AsyncRun<'a> {
-    /// Starts `start` on each value and hands what comes of it to `finish`, in input order.
+    /// Runs `start` on all values concurrently, and passes the results to `finish` in input order.
     fn each<T: Send + 'static, R: Send + 'a, U: Send + 'static>(
         self,
         input: Column,
@@ -93,43 +93,43 @@ impl<'a> AsyncRun<'a> {
         finish: impl Fn(R, u32, &mut Outputs<U>) + Send + 'a,
     ) -> StepFuture<'a> {
         let mut failures = Vec::new();
-        let (values, origins) = input.into_values::<T>().unwrap_or_else(|column| {
-            failures = mistaken(&column, self.name);
+        let (values, offsets) = input.into_values::<T>().unwrap_or_else(|column| {
+            failures = wrong_type(&column, self.name);
             (Vec::new(), Vec::new())
         });
         Box::pin(async move {
             let mut outputs = Outputs::with_capacity(values.len());
-            let elements = values.into_iter().zip(origins).map(|(value, origin)| {
-                let cx = TaskContext::new(self.execution.clone(), origin);
-                let guarded = Guarded { name: self.name, future: Some(start(value, cx)) };
+            let elements = values.into_iter().zip(offsets).map(|(value, offset)| {
+                let cx = TaskContext::new(self.execution.clone(), offset);
+                let guarded = GuardedFuture { name: self.name, future: Some(start(value, cx)) };
                 async move {
-                    // Those that were told to end make room for others, which must not begin.
+                    // Cancelled elements end and make room for others, which must not begin.
                     if self.execution.cancelled.is_cancelled() {
-                        return (origin, Err(OperationError::fatal("cancelled before it began")));
+                        return (offset, Err(OperationError::fatal("cancelled before it began")));
                     }
-                    (origin, self.limited(guarded).await)
+                    (offset, self.limited(guarded).await)
                 }
             });
             let mut results = futures::stream::iter(elements).buffered(self.concurrency.max(1));
-            while let Some((origin, result)) = results.next().await {
-                let failed = failures.last().map(|failure: &Failure| failure.origin);
-                if failed == Some(origin) {
+            while let Some((offset, result)) = results.next().await {
+                let failed = failures.last().map(|failure: &Failure| failure.offset);
+                if failed == Some(offset) {
                     continue;
                 }
                 let finished = result.and_then(|value| {
-                    caught(|| finish(value, origin, &mut outputs))
+                    caught(|| finish(value, offset, &mut outputs))
                         .map_err(|panic| panic.into_error(self.name))
                 });
                 if let Err(error) = finished {
-                    outputs.take_back(origin);
-                    failures.push(Failure { origin, error });
+                    outputs.remove_last(offset);
+                    failures.push(Failure { offset, error });
                 }
             }
             (outputs.into_column(), failures)
         })
     }
 
-    async fn limited<R>(self, element: Guarded<'a, R>) -> Result<R> {
+    async fn limited<R>(self, element: GuardedFuture<'a, R>) -> Result<R> {
         let Some(timeout) = self.timeout else {
             return element.await;
         };
@@ -146,14 +146,14 @@ fn timed_out(name: &str, timeout: Duration) -> OperationError {
     )
 }
 
-/// A future of the user whose panics, in `poll` and in `drop`, are caught.
-struct Guarded<'a, R> {
+/// A future of the user; panics in its `poll` and `drop` are caught.
+struct GuardedFuture<'a, R> {
     name: &'a str,
-    /// `None` once it is over.
+    /// `None` after it was dropped.
     future: Option<ElementFuture<'a, R>>,
 }
 
-impl<R> Future for Guarded<'_, R> {
+impl<R> Future for GuardedFuture<'_, R> {
     type Output = Result<R>;
 
     fn poll(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<Result<R>> {
@@ -166,7 +166,7 @@ impl<R> Future for Guarded<'_, R> {
     }
 }
 
-impl<R> Drop for Guarded<'_, R> {
+impl<R> Drop for GuardedFuture<'_, R> {
     fn drop(&mut self) {
         if let Some(future) = self.future.take() {
             let _ = caught(|| drop(future));

@@ -1,6 +1,6 @@
 //! Blocking operations: `map`, `try_map`, `filter`, `flat_map`.
 
-use super::{BlockingBody, Outputs, Run, caught, mistaken};
+use super::{BlockingBody, Outputs, Run, caught, wrong_type};
 use crate::{
     operation::{Data, Operation, OperationError, Result, TaskContext},
     registry::{Column, Failure},
@@ -10,8 +10,8 @@ pub(in crate::registry) struct Map<O>(pub(in crate::registry) O);
 
 impl<O: Operation> BlockingBody for Map<O> {
     fn run(&self, input: Column, run: &mut Run<'_>) -> Column {
-        run.each(input, |value, origin, cx, outputs| {
-            outputs.push(self.0.execute(value, cx)?, origin);
+        run.each(input, |value, offset, cx, outputs| {
+            outputs.push(self.0.execute(value, cx)?, offset);
             Ok(())
         })
     }
@@ -21,9 +21,9 @@ pub(in crate::registry) struct TryMap<O>(pub(in crate::registry) O);
 
 impl<O: Operation> BlockingBody for TryMap<O> {
     fn run(&self, input: Column, run: &mut Run<'_>) -> Column {
-        run.each(input, |value, origin, cx, outputs| {
+        run.each(input, |value, offset, cx, outputs| {
             let output = self.0.execute(value, cx)?;
-            outputs.push(Ok::<_, OperationError>(output), origin);
+            outputs.push(Ok::<_, OperationError>(output), offset);
             Ok(())
         })
     }
@@ -36,9 +36,9 @@ where
     O::Input: Clone,
 {
     fn run(&self, input: Column, run: &mut Run<'_>) -> Column {
-        run.each(input, |value: O::Input, origin, cx, outputs| {
+        run.each(input, |value: O::Input, offset, cx, outputs| {
             if self.0.execute_ref(&value, cx)? {
-                outputs.push(value, origin);
+                outputs.push(value, offset);
             }
             Ok(())
         })
@@ -52,9 +52,9 @@ where
     O::Output: IntoIterator<Item: Data>,
 {
     fn run(&self, input: Column, run: &mut Run<'_>) -> Column {
-        run.each(input, |value, origin, cx, outputs| {
+        run.each(input, |value, offset, cx, outputs| {
             for item in self.0.execute(value, cx)? {
-                outputs.push(item, origin);
+                outputs.push(item, offset);
             }
             Ok(())
         })
@@ -62,33 +62,33 @@ where
 }
 
 impl Run<'_> {
-    /// Runs `step` on each value; goes on behind one that fails or panics. What else came of the
-    /// same element is taken back and not run.
+    /// Runs `step` on each value, and continues after one that fails or panics. The other values
+    /// and outputs of the failed element are removed.
     #[inline]
     fn each<T: Send + 'static, U: Send + 'static>(
         &mut self,
         input: Column,
         mut step: impl FnMut(T, u32, &TaskContext, &mut Outputs<U>) -> Result<()>,
     ) -> Column {
-        let (values, origins) = match input.into_values::<T>() {
+        let (values, offsets) = match input.into_values::<T>() {
             Ok(parts) => parts,
             Err(column) => {
-                self.failures.extend(mistaken(&column, self.name));
+                self.failures.extend(wrong_type(&column, self.name));
                 return Column::new(Vec::<U>::new(), Vec::new());
             }
         };
         let mut outputs = Outputs::with_capacity(values.len());
-        let mut elements = values.into_iter().zip(origins);
+        let mut elements = values.into_iter().zip(offsets);
         let mut failed = None;
         loop {
-            let (cx, dead) = (self.cx, failed);
+            let (cx, failed_before) = (self.cx, failed);
             let pass = caught(|| {
-                for (value, origin) in elements.by_ref() {
-                    if Some(origin) == dead {
+                for (value, offset) in elements.by_ref() {
+                    if Some(offset) == failed_before {
                         continue;
                     }
-                    cx.set_offset(origin);
-                    step(value, origin, cx, &mut outputs)?;
+                    cx.set_offset(offset);
+                    step(value, offset, cx, &mut outputs)?;
                 }
                 Ok(())
             });
@@ -97,12 +97,12 @@ impl Run<'_> {
                 Ok(Err(error)) => error,
                 Err(panic) => panic.into_error(self.name),
             };
-            let origin = self.cx.offset();
-            outputs.take_back(origin);
-            if failed != Some(origin) {
-                self.failures.push(Failure { origin, error });
+            let offset = self.cx.offset();
+            outputs.remove_last(offset);
+            if failed != Some(offset) {
+                self.failures.push(Failure { offset, error });
             }
-            failed = Some(origin);
+            failed = Some(offset);
         }
     }
 }

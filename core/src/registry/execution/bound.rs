@@ -1,8 +1,8 @@
-//! A step that is bound to its state.
+//! Steps that are bound to the state of their operation.
 
 use std::{ops::Range, sync::Arc, time::Duration};
 
-use super::{AsyncRun, Body, Run, mistaken};
+use super::{AsyncRun, Body, Run, wrong_type};
 use crate::{
     operation::{ErrorKind, Execution, OperationError, TaskContext},
     registry::{
@@ -48,7 +48,7 @@ impl CompiledStep for BoundStep {
 
     fn run(&self, input: Column, cx: &TaskContext, failures: &mut Vec<Failure>) -> Column {
         let Body::Blocking(body) = &self.body else {
-            failures.extend(mistaken(&input, &self.name));
+            failures.extend(wrong_type(&input, &self.name));
             return Column::empty();
         };
         body.run(input, &mut Run { name: &self.name, cx, failures })
@@ -62,7 +62,7 @@ impl CompiledStep for BoundStep {
         timeout: Option<Duration>,
     ) -> StepFuture<'a> {
         let Body::Asynchronous(body) = &self.body else {
-            let failures = mistaken(&input, &self.name);
+            let failures = wrong_type(&input, &self.name);
             return Box::pin(std::future::ready((Column::empty(), failures)));
         };
         body.run(input, AsyncRun { name: &self.name, execution, concurrency, timeout })

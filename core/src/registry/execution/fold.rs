@@ -1,6 +1,6 @@
 //! Folds: monoids, and operations from `(T, T)` to `T`.
 
-use super::{FoldBody, caught, mistaken};
+use super::{FoldBody, caught, wrong_type};
 use crate::{
     codec,
     operation::{Data, ErrorKind, Monoid, Operation, OperationError, Result, TaskContext},
@@ -33,25 +33,25 @@ struct Folding<'a, T, F> {
 
 impl<T: Data, F: Send + Fn(T, T, &TaskContext) -> Result<T>> Fold for Folding<'_, T, F> {
     fn absorb(&mut self, input: Column, cx: &TaskContext) -> Result<(), Box<(Failure, Column)>> {
-        let (values, origins) = match input.into_values::<T>() {
+        let (values, offsets) = match input.into_values::<T>() {
             Ok(parts) => parts,
             Err(mut column) => {
-                let Some(failure) = mistaken(&column, self.name).into_iter().next() else {
+                let Some(failure) = wrong_type(&column, self.name).into_iter().next() else {
                     return Ok(());
                 };
-                let behind = column.origins.partition_point(|origin| *origin <= failure.origin);
-                return Err(Box::new((failure, column.split_off(behind))));
+                let after = column.offsets.partition_point(|offset| *offset <= failure.offset);
+                return Err(Box::new((failure, column.split_off(after))));
             }
         };
-        let mut elements = values.into_iter().zip(origins);
+        let mut elements = values.into_iter().zip(offsets);
         let before = self.accumulator.take();
         let outcome = caught(|| {
             let Some(mut accumulator) = before.or_else(|| elements.next().map(|(first, _)| first))
             else {
                 return Ok(None);
             };
-            for (value, origin) in elements.by_ref() {
-                cx.set_offset(origin);
+            for (value, offset) in elements.by_ref() {
+                cx.set_offset(offset);
                 accumulator = (self.combine)(accumulator, value, cx)?;
             }
             Ok(Some(accumulator))
@@ -64,13 +64,13 @@ impl<T: Data, F: Send + Fn(T, T, &TaskContext) -> Result<T>> Fold for Folding<'_
             Ok(Err(error)) => error,
             Err(panic) => panic.into_error(self.name),
         };
-        let origin = cx.offset();
-        let (values, origins) = elements.unzip();
-        let mut rest = Column::new::<T>(values, origins);
-        // What else came of the failed element must not be folded.
-        let behind = rest.origins.partition_point(|other| *other <= origin);
-        let rest = rest.split_off(behind);
-        Err(Box::new((Failure { origin, error }, rest)))
+        let offset = cx.offset();
+        let (values, offsets) = elements.unzip();
+        let mut rest = Column::new::<T>(values, offsets);
+        // Other values that were made from the failed element must not be folded.
+        let after = rest.offsets.partition_point(|other| *other <= offset);
+        let rest = rest.split_off(after);
+        Err(Box::new((Failure { offset, error }, rest)))
     }
 
     fn finish(&mut self, bytes: &mut Vec<u8>) -> Result<bool, OperationError> {

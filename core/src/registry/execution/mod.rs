@@ -1,7 +1,7 @@
 //! Running an operation on a chunk of values whose type is erased.
 //!
-//! Everything that is a user's own (operations, `Drop`, `Serialize`, iterators, futures) may
-//! panic. It is caught once for a chunk, not for each element.
+//! All code of the user (operations, `Drop`, `Serialize`, iterators, futures) can panic. Panics are
+//! caught once for each chunk rather than for each element, which would be slower.
 
 mod asynchronous;
 mod blocking;
@@ -16,14 +16,14 @@ pub(super) use asynchronous::{AsyncFilter, AsyncFlatMap, AsyncMap, AsyncTryMap};
 pub(super) use blocking::{Filter, FlatMap, Map, TryMap};
 pub(super) use bound::BoundStep;
 pub(super) use fold::{FoldMonoid, ReduceOperation};
-pub(super) use outputs::Guarded;
+pub(super) use outputs::GuardedValues;
 use outputs::Outputs;
 pub(super) use panics::caught;
 
 use super::{Column, Failure, Fold, StepFuture};
 use crate::operation::{ErrorKind, Execution, OperationError, TaskContext};
 
-/// A step that is bound to its state, by the way it runs.
+/// An operation with its state, by how it runs.
 pub(super) enum Body {
     Blocking(Box<dyn BlockingBody>),
     Asynchronous(Box<dyn AsyncBody>),
@@ -58,13 +58,13 @@ pub(super) struct AsyncRun<'a> {
     pub(super) timeout: Option<Duration>,
 }
 
-/// Every element of a column that holds other values than the step takes.
-fn mistaken(column: &Column, name: &str) -> Vec<Failure> {
+/// Failures of all elements of a column whose values are not the inputs of the step.
+fn wrong_type(column: &Column, name: &str) -> Vec<Failure> {
     let error = OperationError::new(
         ErrorKind::Codec,
-        format!("operation `{name}` was handed values of another type"),
+        format!("operation `{name}` received values of another type"),
     );
-    let mut origins = column.origins.clone();
-    origins.dedup();
-    origins.into_iter().map(|origin| Failure { origin, error: error.clone() }).collect()
+    let mut offsets = column.offsets.clone();
+    offsets.dedup();
+    offsets.into_iter().map(|offset| Failure { offset, error: error.clone() }).collect()
 }

@@ -1,11 +1,11 @@
-//! The outputs of a chunk while it runs.
+//! The outputs of a chunk that is running.
 
 use super::super::column::{Column, drop_values};
 
-/// Values of a user's type; what is left in it is dropped under a guard.
-pub(in crate::registry) struct Guarded<T>(Vec<T>);
+/// Values of a user's type; panics of their `drop` are caught.
+pub(in crate::registry) struct GuardedValues<T>(Vec<T>);
 
-impl<T> Guarded<T> {
+impl<T> GuardedValues<T> {
     pub(in crate::registry) fn with_capacity(capacity: usize) -> Self {
         Self(Vec::with_capacity(capacity))
     }
@@ -20,40 +20,43 @@ impl<T> Guarded<T> {
     }
 }
 
-impl<T> Drop for Guarded<T> {
+impl<T> Drop for GuardedValues<T> {
     fn drop(&mut self) {
         drop_values(self.take());
     }
 }
 
-/// Values with their origins.
+/// Output values with the batch offset of each.
 pub(super) struct Outputs<T> {
-    values: Guarded<T>,
-    origins: Vec<u32>,
+    values: GuardedValues<T>,
+    offsets: Vec<u32>,
 }
 
 impl<T> Outputs<T> {
     pub(super) fn with_capacity(capacity: usize) -> Self {
-        Self { values: Guarded::with_capacity(capacity), origins: Vec::with_capacity(capacity) }
+        Self {
+            values: GuardedValues::with_capacity(capacity),
+            offsets: Vec::with_capacity(capacity),
+        }
     }
 
     #[inline]
-    pub(super) fn push(&mut self, value: T, origin: u32) {
+    pub(super) fn push(&mut self, value: T, offset: u32) {
         self.values.push(value);
-        self.origins.push(origin);
+        self.offsets.push(offset);
     }
 
-    /// Takes back what came of the element at `origin`, which was the last one: an element
-    /// succeeds with all its outputs or with none.
-    pub(super) fn take_back(&mut self, origin: u32) {
-        let keep = self.origins.partition_point(|known| *known < origin);
-        self.origins.truncate(keep);
+    /// Removes the outputs of the element at `offset`, which is the last one: an element has all of
+    /// its outputs or none.
+    pub(super) fn remove_last(&mut self, offset: u32) {
+        let keep = self.offsets.partition_point(|known| *known < offset);
+        self.offsets.truncate(keep);
         drop_values(self.values.0.split_off(keep));
     }
 }
 
 impl<T: Send + 'static> Outputs<T> {
     pub(super) fn into_column(mut self) -> Column {
-        Column::new(self.values.take(), self.origins)
+        Column::new(self.values.take(), self.offsets)
     }
 }

@@ -1,4 +1,4 @@
-//! Panics in code of the user, turned into errors that say what and where.
+//! Catching panics in code of the user, with their message and location.
 
 use std::{
     any::Any,
@@ -14,7 +14,7 @@ use crate::operation::{ErrorKind, OperationError, panic_message};
 thread_local! {
     /// Whether this thread runs code whose panics are caught here.
     static INSIDE: Cell<bool> = const { Cell::new(false) };
-    /// Where this thread panicked last while inside.
+    /// The location of the last panic of this thread while `INSIDE` was set.
     static PLACE: RefCell<Option<String>> = const { RefCell::new(None) };
 }
 
@@ -41,7 +41,7 @@ impl fmt::Display for Panicked {
     }
 }
 
-/// Runs code of the user; a panic in it comes back as a value and is not printed.
+/// Runs code of the user; returns a panic in it as an error, and does not print it.
 pub(in crate::registry) fn caught<R>(code: impl FnOnce() -> R) -> Result<R, Panicked> {
     install_hook();
     let outside = INSIDE.replace(true);
@@ -53,12 +53,13 @@ pub(in crate::registry) fn caught<R>(code: impl FnOnce() -> R) -> Result<R, Pani
 #[cold]
 fn panicked(payload: Box<dyn Any + Send>) -> Panicked {
     let message = panic_message(&*payload).to_owned();
-    // The payload may panic once more when it is dropped.
+    // The payload can panic again when it is dropped.
     drop_values(vec![payload]);
     Panicked { place: PLACE.take(), message }
 }
 
-/// Only the hook knows where a panic came from. Panics elsewhere go to the hook that was there.
+/// Installs a hook, because only a hook receives the location of a panic. Panics of other code are
+/// passed on to the previous hook.
 fn install_hook() {
     static INSTALLED: Once = Once::new();
     INSTALLED.call_once(|| {

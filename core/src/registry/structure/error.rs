@@ -1,10 +1,10 @@
-//! That a value could not be made up.
+//! The error of a made-up value that a type rejects.
 
 use std::fmt;
 
 use serde::de;
 
-/// A value could not be made up. Why does not matter: another one is tried.
+/// A type rejected a made-up value. The reason does not matter: another value is tried.
 #[derive(Debug)]
 pub(super) struct TraceError;
 

@@ -1,18 +1,18 @@
-//! The graph of a type's structure.
+//! The structure of a type as a graph.
 
 use std::any::TypeId;
 
-/// What stands in one place.
+/// The format of one place in a structure.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub(super) enum Format {
-    /// Nothing reached it.
+    /// No made-up value reached it.
     #[default]
     Unknown,
-    /// Differs from value to value: as good as unknown.
+    /// Differs between values, so it counts as unknown.
     Varying,
-    /// A scalar, text or bytes.
+    /// A scalar, a string or bytes.
     Leaf(&'static str),
-    /// By its number.
+    /// A container, by its number.
     Container(usize),
 }
 
@@ -26,8 +26,8 @@ impl Format {
     }
 }
 
-/// Types are told apart by their serde visitor, which differs between instances of a generic type
-/// where serde's name for it does not.
+/// Types are identified by their serde visitor: unlike the name that serde reports, it differs
+/// between instances of a generic type.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub(super) struct Key {
     pub(super) visitor: TypeId,
@@ -44,7 +44,7 @@ pub(super) enum Kind {
     Enum,
 }
 
-/// A type that holds others.
+/// A type that contains others.
 #[derive(Debug)]
 pub(super) struct Container {
     pub(super) kind: Kind,
@@ -58,7 +58,7 @@ pub(super) struct Branch {
     pub(super) name: &'static str,
     pub(super) state: State,
     pub(super) form: Form,
-    /// Of the fields, where they have names. Aliases are among them.
+    /// The names of the fields, if they have names; includes aliases.
     pub(super) names: &'static [&'static str],
     pub(super) slots: Vec<Format>,
 }
@@ -67,9 +67,9 @@ pub(super) struct Branch {
 pub(super) enum State {
     #[default]
     Untried,
-    /// A value was made; how many nodes the smallest one had.
+    /// A value was made; the number of nodes of the smallest one.
     Done(usize),
-    /// No made-up value was good enough.
+    /// The type rejected every made-up value.
     Failed,
 }
 
@@ -90,7 +90,7 @@ impl Container {
     pub(super) fn new(kind: Kind) -> Self {
         let branch = |form| Branch { form, ..Branch::default() };
         let branches = match kind {
-            // Something is tried before nothing, for it leads further.
+            // The branch with a value comes before the empty one, because it leads further.
             Kind::Option | Kind::Seq => vec![branch(Form::Newtype), branch(Form::Unit)],
             Kind::Map => vec![branch(Form::Tuple), branch(Form::Unit)],
             Kind::Tuple(len) => {
@@ -104,10 +104,10 @@ impl Container {
     }
 }
 
-/// Where a container that stands inside itself is found on the way down to it.
+/// Finds a container that contains itself on the path from the root to it.
 ///
-/// Only types with names count, as long as there is one: `[Tree]` inside `Tree` looks the same
-/// wherever the tree stands, whichever sequence that is in.
+/// If the path contains a named type, only named types count: `[Tree]` inside `Tree` then has the
+/// same format wherever the tree is, regardless of the sequence around it.
 pub(super) fn way_back(containers: &[Container], stack: &[usize], number: usize) -> Option<usize> {
     let named = |number: usize| matches!(containers[number].kind, Kind::Struct | Kind::Enum);
     let at = stack.iter().rposition(|outer| *outer == number)?;

@@ -1,9 +1,9 @@
-//! The structure of a type, as postcard sees it: what two programs must agree on.
+//! The structure of a type as postcard encodes it, on which leader and workers must agree.
 //!
-//! Traced by running the type's `Deserialize` on made-up values. Names of fields and variants
-//! count, names of types do not, newtypes are transparent. What no made-up value reaches is `_`:
-//! a partial trace may miss a difference, it never invents one, because the same type makes the
-//! same trace in every program.
+//! Found by running the `Deserialize` of the type on made-up values. Names of fields and variants
+//! are part of the structure; names of types are not, and newtypes are transparent. Parts that no
+//! made-up value reaches are `_`. Such a partial trace may miss a difference but never invents one,
+//! because the same type has the same trace in every program.
 
 mod error;
 mod format;
@@ -15,21 +15,21 @@ mod tracer;
 use serde::de::DeserializeOwned;
 use tracer::Tracer;
 
-/// What was found out about a type.
+/// The traced structure of a type.
 #[derive(Debug, Clone)]
 pub(super) struct Trace {
-    /// Equal for equal structures.
+    /// The hash of the structure.
     pub(super) hash: u64,
-    /// For people; cut when it is long.
+    /// The structure as text; cut if it is long.
     pub(super) text: String,
-    /// Why postcard cannot carry the type, where it cannot.
+    /// The part of the type that postcard cannot encode, if there is one.
     pub(super) unsupported: Option<Unsupported>,
 }
 
-/// What postcard cannot carry.
+/// A part of a type that postcard cannot encode.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(super) struct Unsupported {
-    /// From the type to the value: `.shapes[].kind`.
+    /// The path from the type to the part, for example `.shapes[].kind`.
     pub(super) path: String,
     pub(super) reason: &'static str,
 }

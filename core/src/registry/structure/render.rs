@@ -1,4 +1,4 @@
-//! A structure as a number and as a text.
+//! The hash and the text of a structure.
 
 use std::collections::HashMap;
 
@@ -6,10 +6,10 @@ use xxhash_rust::xxh3::xxh3_64;
 
 use super::format::{Branch, Container, Form, Format, Kind, way_back};
 
-/// Longer texts are cut: they are for people.
+/// The longest text, in bytes; longer ones are cut.
 const LONGEST_TEXT: usize = 1_000;
 
-/// Equal for equal structures, in every program.
+/// The hash of a structure: equal for equal structures, in every program.
 pub(super) fn hash(containers: &[Container], root: Format) -> u64 {
     let mut hasher = Hasher { containers, stack: Vec::new(), closed: HashMap::new() };
     hasher.format(root).0
@@ -17,7 +17,7 @@ pub(super) fn hash(containers: &[Container], root: Format) -> u64 {
 
 struct Hasher<'a> {
     containers: &'a [Container],
-    /// What the present place is inside of: recursion is written as the way back up.
+    /// The containers that enclose the current place: recursion is written as the distance to one.
     stack: Vec<usize>,
     /// Containers that nothing inside leads out of look the same everywhere.
     closed: HashMap<usize, u64>,
@@ -68,13 +68,13 @@ impl Hasher<'_> {
     }
 }
 
-/// Words that cannot run into each other.
+/// Appends a word with its length, so that adjacent words cannot be confused.
 fn word(bytes: &mut Vec<u8>, word: &str) {
     bytes.extend((word.len() as u64).to_le_bytes());
     bytes.extend(word.as_bytes());
 }
 
-/// For people: `{name: str, tags: [str], next: Option<^1>}`.
+/// Renders a structure as text: `{name: str, tags: [str], next: Option<^1>}`.
 pub(super) fn text(containers: &[Container], root: Format) -> String {
     let mut writer = Writer { containers, stack: Vec::new(), out: String::new() };
     writer.format(root);

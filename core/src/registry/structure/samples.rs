@@ -1,4 +1,4 @@
-//! Made-up values. The first of each kind is tried first, the others where a type refuses it.
+//! Made-up scalars. The first of each kind is tried first, the others if a type rejects it.
 
 pub(super) const INTEGERS: [u8; 8] = [1, 0, 2, 4, 10, 12, 64, 100];
 pub(super) const FLOATS: [f32; 4] = [1.0, 0.0, 0.5, 100.0];

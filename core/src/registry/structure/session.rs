@@ -1,4 +1,4 @@
-//! Which made-up value is tried next.
+//! A tracing session: which made-up value is tried next.
 
 use std::{any::TypeId, collections::HashMap};
 
@@ -9,23 +9,24 @@ use super::{
 };
 use crate::registry::execution::caught;
 
-/// All passes over one type together visit no more than this many places.
+/// The most places that all passes over one type visit in total.
 const MOST_NODES: usize = 1_000_000;
-/// Deeper values are not made.
+/// The deepest nesting of a made-up value.
 const MOST_DEPTH: usize = 100;
-/// How many samples are tried against one refusal.
+/// The most samples that are tried after one rejection.
 const MOST_RETRIES: usize = 256;
 
-/// What has been learnt so far, and where the present pass is.
+/// The structure found so far, and the position of the current pass.
 #[derive(Debug, Default)]
 pub(super) struct Session {
     pub(super) containers: Vec<Container>,
-    /// What the type itself is.
+    /// The format of the type itself.
     pub(super) root: Format,
     numbers: HashMap<Key, usize>,
-    /// What the present pass is inside of; after a failed pass, where it failed.
+    /// The containers that enclose the current place; after a failed pass, the place of the
+    /// failure.
     stack: Vec<Frame>,
-    /// Which sample each place takes.
+    /// The sample that each place uses.
     samples: HashMap<Place, usize>,
     /// The places of the present pass that took a sample, and of how many.
     taken: Vec<(Place, usize)>,
@@ -36,7 +37,7 @@ pub(super) struct Session {
     pub(super) unsupported: Option<Unsupported>,
 }
 
-/// A branch that is being made.
+/// A branch of which a value is being made.
 #[derive(Debug, Clone, Copy)]
 struct Frame {
     container: usize,
@@ -46,7 +47,7 @@ struct Frame {
     nodes: usize,
 }
 
-/// Where a scalar stands: container, branch, slot.
+/// The place of a scalar: container, branch, slot.
 type Place = Option<(usize, usize, usize)>;
 
 /// A container that is being made; given back to [`Session::leave`].
@@ -57,14 +58,14 @@ pub(super) struct Entered {
     pub(super) branch: usize,
 }
 
-/// Makes values until there is nothing left to learn.
+/// Makes values until the structure does not change any more.
 pub(super) fn explore(make: &mut dyn FnMut(&mut Session) -> Result<(), TraceError>) -> Session {
     let mut session = Session::default();
     loop {
         let known = session.progress;
         session.stack.clear();
         session.taken.clear();
-        // A type's own checks may panic on values that nobody would write.
+        // Checks of the type may panic on made-up values.
         let made = caught(|| make(&mut session)).is_ok_and(|made| made.is_ok());
         let learnt = session.progress > known;
         if session.unsupported.is_some() || session.nodes > MOST_NODES {
@@ -132,7 +133,7 @@ impl Session {
                 State::Done(nodes)
             }
         };
-        // A type may have swallowed the errors of what is inside it.
+        // The type may have ignored the errors of values inside it.
         self.stack.truncate(entered.depth);
     }
 
@@ -143,9 +144,9 @@ impl Session {
         branch.names = names;
     }
 
-    /// Goes to a slot of what is being made.
+    /// Moves to a slot of the branch that is being made.
     pub(super) fn go_to(&mut self, entered: Entered, slot: usize) -> &mut Self {
-        // A type may have swallowed the errors of what was before it.
+        // The type may have ignored the errors of earlier slots.
         self.stack.truncate(entered.depth + 1);
         if let Some(frame) = self.stack.last_mut() {
             frame.slot = slot;
@@ -153,7 +154,8 @@ impl Session {
         self
     }
 
-    /// Notes what stands here, at once: the type may refuse the value, or panic.
+    /// Records the format of this place immediately, because the type may reject the value or
+    /// panic.
     pub(super) fn note(&mut self, format: Format) {
         let Some(frame) = self.stack.last() else {
             self.root.merge(format);
@@ -166,7 +168,7 @@ impl Session {
         slots[frame.slot].merge(format);
     }
 
-    /// The sample for the scalar that stands here.
+    /// The sample for the scalar at this place.
     pub(super) fn sample<T: Copy>(&mut self, samples: &[T]) -> T {
         let place = self.stack.last().map(|frame| (frame.container, frame.branch, frame.slot));
         self.taken.push((place, samples.len()));
@@ -241,7 +243,7 @@ impl Session {
         false
     }
 
-    /// No sample helped: what was being tried cannot be made.
+    /// The type rejected every sample: the current branch cannot be made.
     fn give_up_branch(&mut self) -> bool {
         self.retries = 0;
         while let Some(frame) = self.stack.pop() {
@@ -259,7 +261,7 @@ impl Session {
         false
     }
 
-    /// Notes what postcard cannot carry, and where.
+    /// Records a part that postcard cannot encode.
     pub(super) fn refuse(&mut self, reason: &'static str) -> TraceError {
         if self.unsupported.is_none() {
             self.unsupported = Some(Unsupported { path: self.path(), reason });

@@ -46,7 +46,7 @@ struct Tree {
 }
 
 #[test]
-fn scalars_and_containers_are_shown_as_they_are() {
+fn scalars_and_containers_are_rendered() {
     assert_eq!(text::<u64>(), "u64");
     assert_eq!(text::<()>(), "()");
     assert_eq!(text::<(bool, char, String, f32, i128)>(), "(bool, char, str, f32, i128)");
@@ -60,7 +60,7 @@ fn scalars_and_containers_are_shown_as_they_are() {
 }
 
 #[test]
-fn names_of_types_and_newtypes_do_not_count() {
+fn names_of_types_and_newtypes_are_ignored() {
     for same in [
         hash::<Newtype<String>>(),
         hash::<Box<str>>(),
@@ -75,7 +75,7 @@ fn names_of_types_and_newtypes_do_not_count() {
 }
 
 #[test]
-fn instances_of_a_generic_type_are_told_apart() {
+fn instances_of_a_generic_type_have_different_traces() {
     assert_ne!(hash::<Wrap<u32>>(), hash::<Wrap<u64>>());
     assert_eq!(
         text::<(Wrap<u32>, Wrap<u64>, Wrap<Wrap<u8>>)>(),
@@ -84,7 +84,7 @@ fn instances_of_a_generic_type_are_told_apart() {
 }
 
 #[test]
-fn every_difference_that_postcard_would_see_or_misread_counts() {
+fn every_difference_that_changes_the_encoding_changes_the_trace() {
     mod other {
         use serde::Deserialize;
         #[derive(Deserialize)]
@@ -114,18 +114,18 @@ fn every_difference_that_postcard_would_see_or_misread_counts() {
 }
 
 #[test]
-fn recursive_types_are_traced_whole() {
+fn recursive_types_are_traced_completely() {
     assert_eq!(
         text::<Expr>(),
         "enum {Add(^1, ^1) | Neg(^1) | Scaled{by: f64, what: ^1} | Number(i64) | Zero}"
     );
     assert_eq!(text::<Tree>(), "{name: str, children: [^2], parent: Option<^2>}");
-    // A type looks the same wherever it stands.
+    // A type has the same trace at every place.
     assert_eq!(text::<Vec<Tree>>(), format!("[{}]", text::<Tree>()),);
 }
 
 #[test]
-fn what_lies_behind_a_variant_is_reached() {
+fn the_fields_of_every_variant_are_reached() {
     #[derive(Deserialize)]
     #[expect(dead_code, reason = "only its structure counts")]
     enum Outer {
@@ -182,7 +182,7 @@ fn values_that_a_type_checks_are_found() {
 }
 
 #[test]
-fn what_cannot_be_made_is_unknown_and_the_rest_is_not() {
+fn parts_that_cannot_be_made_are_unknown_and_the_rest_is_traced() {
     struct Never;
     impl<'de> Deserialize<'de> for Never {
         fn deserialize<D: serde::Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
@@ -211,13 +211,13 @@ fn what_cannot_be_made_is_unknown_and_the_rest_is_not() {
 
 #[test]
 fn a_partial_trace_is_the_same_each_time() {
-    // `OsString` knows only the variant of its own system.
+    // `OsString` has only the variant of its own system.
     assert_eq!(hash::<std::ffi::OsString>(), hash::<std::ffi::OsString>());
     assert_eq!(trace::<std::ffi::OsString>().unsupported, None);
 }
 
 #[test]
-fn what_postcard_cannot_carry_is_named_with_its_place() {
+fn parts_that_postcard_cannot_encode_are_named_with_their_path() {
     #[derive(Deserialize)]
     #[serde(untagged)]
     #[expect(dead_code, reason = "only its structure counts")]
@@ -265,7 +265,7 @@ fn what_postcard_cannot_carry_is_named_with_its_place() {
 }
 
 #[test]
-fn infinite_and_huge_types_end() {
+fn tracing_of_infinite_and_huge_types_ends() {
     #[derive(Deserialize)]
     #[allow(dead_code, reason = "only its structure counts")]
     struct Endless {

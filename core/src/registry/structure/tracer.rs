@@ -1,4 +1,4 @@
-//! A deserializer that makes values up and notes what was asked for.
+//! A deserializer that makes up values and records the structure that is requested.
 
 use serde::de::{self, DeserializeSeed, IntoDeserializer, Visitor};
 
@@ -14,7 +14,7 @@ const SELF_DESCRIBING: &str = "needs a format that describes itself, as `serde(u
 const FLATTENED: &str = "reads its fields by name, as `serde(flatten)` does";
 const ADJACENT: &str = "has its tag beside its content: remove `serde(tag, content)`";
 
-/// Makes up one value.
+/// Deserializes one made-up value.
 pub(super) struct Tracer<'s>(pub(super) &'s mut Session);
 
 impl<'s> Tracer<'s> {
@@ -178,7 +178,7 @@ impl<'de> de::Deserializer<'de> for Tracer<'_> {
         variants: &'static [&'static str],
         visitor: V,
     ) -> Result<V::Value, TraceError> {
-        // No public sign tells the tag of such an enum from an enum.
+        // Only the name of the visitor distinguishes the tag of such an enum from an enum.
         if std::any::type_name::<V>().contains("AdjacentlyTagged") {
             return Err(self.0.refuse(ADJACENT));
         }
