@@ -32,8 +32,8 @@ use crate::id::{CopyId, JobId, WorkerId};
 /// ```
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, thiserror::Error)]
 #[error(
-    "job {job}: operation `{operation}` failed at element {index} (stage {stage}, task {}, try \
-     {tries}{}): {error}", copy.task, on_worker(.worker)
+    "job {job}: operation `{operation}` failed at element {index} (stage {stage}, task {}, \
+     attempt {tries}{}): {error}", copy.task, on_worker(.worker)
 )]
 #[non_exhaustive]
 pub struct ExecuteError {

@@ -60,7 +60,7 @@ async fn a_missing_virtual_host_is_reported() {
     let parts = Parts { rest: "/no-such-host".to_owned(), ..Parts::of(&test_url()) };
     let (error, code, stderr) = refused(&parts.at(&parts.host)).await;
     assert!(matches!(&error, ConnectError::VirtualHost { vhost, .. } if vhost == "no-such-host"));
-    assert!(stderr.contains("refused the virtual host `no-such-host`"), "{stderr}");
+    assert!(stderr.contains("access to the virtual host `no-such-host`"), "{stderr}");
     assert_eq!(code, 1);
 }
 

@@ -245,7 +245,7 @@ async fn dead_letters_outlive_their_leader_and_the_command_line_manages_them() {
     }
     let (code, _, stderr) = command(&fleet, &["replay", id]).await;
     assert_eq!(code, 8, "{stderr}");
-    assert!(stderr.contains("its letter stays") && stderr.contains("declined 7"), "{stderr}");
+    assert!(stderr.contains("it was kept") && stderr.contains("declined 7"), "{stderr}");
     fault.fix();
     let (code, text, stderr) = command(&fleet, &["replay", id]).await;
     assert_eq!(code, 0, "{stderr}");

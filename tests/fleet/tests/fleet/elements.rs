@@ -88,7 +88,7 @@ async fn an_element_that_fails_to_deserialize_fails_alone_and_without_delay() {
         let (operation, index, reason) = failure(&error);
         assert_eq!((operation, index % 10), ("phalanx_fleet_tests::data::Choose", 3));
         assert_eq!(reason.kind(), ErrorKind::Codec);
-        assert!(reason.to_string().contains("the type refuses the value"), "{reason}");
+        assert!(reason.to_string().contains("the type rejects the value"), "{reason}");
         let rest = choices().on_failure(OnFailure::Skip).collect(runtime).await.unwrap();
         assert_eq!(rest, (0..200).filter(|n| n % 10 != 3).collect::<Vec<_>>());
     })
