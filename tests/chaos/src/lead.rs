@@ -152,7 +152,7 @@ async fn watch(job: Job, tally: Tally, last_stall: Arc<Mutex<String>>) {
                 let end = why.find(|c: char| !c.is_alphanumeric()).unwrap_or(why.len());
                 add(&tally, &format!("tasks returned: {}", &why[..end]), 1);
             }
-            JobEvent::TaskRepublished { reason, .. } => {
+            JobEvent::TaskReissued { reason, .. } => {
                 add(&tally, &format!("tasks republished: {}", kind_of(&reason)), 1);
             }
             JobEvent::Stalled(stall) => {

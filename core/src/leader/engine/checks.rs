@@ -58,7 +58,7 @@ impl Engine {
                 let held = job.fold.as_ref().map(super::fold::FoldTree::held);
                 let pending: Vec<_> =
                     job.stages.iter().map(|stage| (stage.pending(), stage.open())).collect();
-                format!("{held:?} {pending:?} {:?} {}", job.releases, job.source.ended)
+                format!("{held:?} {pending:?} {:?} {}", job.reorder, job.source.ended)
             })
             .collect();
         let (now, hold) = (self.shared.clocks.quiet, self.shared.settings.hold);
@@ -103,7 +103,7 @@ impl Engine {
                         let overdue = probing.is_overdue(order, since, now, hold);
                         format!("queued {} {lost_in:?} {overdue}", age(since))
                     }
-                    CopyState::Leased { heard, .. } => format!("leased {}", age(heard)),
+                    CopyState::Leased { renewed, .. } => format!("leased {}", age(renewed)),
                 };
                 format!("{newest} {} {state}", copy.isolated)
             })

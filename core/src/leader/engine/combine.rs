@@ -36,7 +36,7 @@ pub(super) fn combine(shared: &mut Shared, job: &mut JobState, partials: Vec<Par
         return;
     }
     let task = task_of(job, partials);
-    schedule::later(shared, task, Duration::ZERO);
+    schedule::enqueue(shared, task, Duration::ZERO);
 }
 
 /// Combines on the leader what no message can hold.
@@ -54,14 +54,14 @@ pub(super) fn combined(
     combination: u64,
     result: Result<Bytes, OperationError>,
 ) {
-    shared.moved(job);
+    shared.progressed(job);
     let Some(partials) = job.combining.remove(&combination) else { return };
     match result {
         Ok(bytes) => done(job, &partials, bytes),
         Err(error) => {
             // Errors name a task: this one exists for that alone, and was never published.
             let task = task_of(job, partials.clone());
-            let number = schedule::later(shared, task, Duration::ZERO);
+            let number = schedule::enqueue(shared, task, Duration::ZERO);
             let Some(task) = schedule::retire(shared, job, number) else { return };
             let run = TaskRun { number, task: &task, attempt: 0, worker: None };
             element::combination_failed(shared, job, &run, partials, error);

@@ -23,7 +23,7 @@ const MAX_PULL_BYTES: usize = 1 << 20;
 /// Sends tasks, job by job: first those whose back-off is over, then new ones. Then pulls. Returns the
 /// jobs that fail because a task of theirs cannot be sent.
 pub(super) fn dispatch(shared: &mut Shared, jobs: &mut Jobs) -> BTreeSet<JobId> {
-    while let Some(number) = shared.tasks.pop_ripe(shared.clocks.healthy) {
+    while let Some(number) = shared.tasks.pop_ready(shared.clocks.healthy) {
         let Some(task) = shared.tasks.get(number) else { continue };
         // A combination makes what a fold holds smaller: it waits for no credit (rule 17).
         if matches!(task.work, Work::Combine { .. })
@@ -97,7 +97,7 @@ fn next_task(
 ) -> Option<TaskNumber> {
     let wanted = sizing.elements();
     let has_due = |stage| shared.tasks.first_due(job.id, stage).is_some();
-    if job.is_full(stage, has_due) || !job.is_ripe(stage, wanted, sizing.slots) {
+    if job.is_full(stage, has_due) || !job.is_ready(stage, wanted, sizing.slots) {
         return None;
     }
     if let Some(size) = job.oversized_leaf(stage) {
@@ -106,7 +106,7 @@ fn next_task(
     }
     let elements = job.cut(stage, wanted)?;
     let task = Task::new(job.id, stage, lane, Work::Run { elements, first_step: 0 });
-    Some(schedule::later(shared, task, Duration::ZERO))
+    Some(schedule::enqueue(shared, task, Duration::ZERO))
 }
 
 /// A leaf of a fixed tree is one message, whatever its size; this one is larger than any message.
@@ -128,7 +128,7 @@ fn pull(shared: &mut Shared, job: &mut JobState) {
     if job.plan.stages[0].steps.is_empty() {
         // Elements are their own outputs: the reader alone sets the pace.
         if room > 0 {
-            ask(shared, job, u64::MAX, room.min(MAX_PULL_BYTES));
+            request_pull(shared, job, u64::MAX, room.min(MAX_PULL_BYTES));
         }
         return;
     }
@@ -137,7 +137,7 @@ fn pull(shared: &mut Shared, job: &mut JobState) {
     // One batch is always allowed if nothing holds the job back, else a job of huge elements would
     // never move.
     let idle = shared.tasks.of(job.id).next().is_none() && job.account.undelivered() == 0;
-    let starved = idle && !job.is_ripe(0, batch, sizing.slots);
+    let starved = idle && !job.is_ready(0, batch, sizing.slots);
     if room == 0 && !starved {
         return;
     }
@@ -153,10 +153,10 @@ fn pull(shared: &mut Shared, job: &mut JobState) {
         return;
     }
     let room = if starved { room.max(MAX_BATCH_BYTES) } else { room };
-    ask(shared, job, elements, room.min(MAX_PULL_BYTES).min(full));
+    request_pull(shared, job, elements, room.min(MAX_PULL_BYTES).min(full));
 }
 
-fn ask(shared: &mut Shared, job: &mut JobState, elements: u64, bytes: usize) {
+fn request_pull(shared: &mut Shared, job: &mut JobState, elements: u64, bytes: usize) {
     job.source.pulling = true;
     shared.actions.push(Action::Pull { job: job.id, elements, bytes });
 }

@@ -21,7 +21,7 @@ use crate::{
 };
 
 /// The back-off of an element that is retried; `None` if its budget is spent (rule 5).
-pub(super) fn judge(
+pub(super) fn plan_retry(
     shared: &mut Shared,
     job: &mut JobState,
     run: &TaskRun<'_>,
@@ -75,7 +75,7 @@ pub(super) fn fail_permanently(
             output::done(shared, job, stage, &replaced, outputs);
         } else {
             let work = Work::Run { elements: replaced, first_step: step + 1 };
-            schedule::later(shared, run.task.with(work), Duration::ZERO);
+            schedule::enqueue(shared, run.task.with(work), Duration::ZERO);
         }
         return;
     }
@@ -151,7 +151,7 @@ fn fail_single(
     budget: Budget,
 ) {
     let Some(task) = schedule::retire(shared, job, number) else { return };
-    shared.moved(job);
+    shared.progressed(job);
     let run = TaskRun { number, task: &task, attempt: task.attempt(), worker: None };
     match &task.work {
         Work::Run { elements, first_step } => {
@@ -165,11 +165,11 @@ fn fail_single(
                 dead_letter::write(shared, job, &run, &element, &error);
                 fail_job(shared, job, task.stage, elements, error);
             } else if budget == Budget::AsUsual
-                && let Some(delay) = judge(shared, job, &run, elements, step, &error)
+                && let Some(delay) = plan_retry(shared, job, &run, elements, step, &error)
             {
                 let elements = elements.clone().charged();
                 let work = Work::Run { elements, first_step: *first_step };
-                schedule::later(shared, task.with(work), delay);
+                schedule::enqueue(shared, task.with(work), delay);
             } else {
                 fail_permanently(shared, job, &run, elements, step, error);
             }
@@ -197,7 +197,7 @@ pub(super) fn combination_failed(
             partial.tries = tries + 1;
         }
         job.progress.retried += 1;
-        schedule::later(shared, run.task.with(Work::Combine { partials }), delay);
+        schedule::enqueue(shared, run.task.with(Work::Combine { partials }), delay);
         return;
     }
     let index = partials.first().map_or(0, |partial| partial.from);

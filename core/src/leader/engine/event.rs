@@ -59,7 +59,7 @@ pub enum JobEvent {
         worker: WorkerId,
     },
     /// A task was published again: the broker did not take it, lost it, or nobody knows.
-    TaskRepublished {
+    TaskReissued {
         /// The new copy.
         copy: CopyId,
         /// Why the previous one is not enough.
@@ -138,7 +138,7 @@ pub enum Stall {
         again: Duration,
     },
     /// Tasks are out and nobody answers.
-    Unanswered {
+    NoReply {
         /// The pool of the oldest one.
         pool: Pool,
         /// How many tasks are out.
@@ -164,7 +164,7 @@ pub enum Stall {
 
 impl Stall {
     /// Whether the program itself is what the job waits for: no patience runs out over that.
-    pub(crate) fn is_own_doing(&self) -> bool {
+    pub(crate) fn is_caused_by_program(&self) -> bool {
         matches!(self, Self::InputSlow | Self::ReaderSlow { .. } | Self::BackingOff { .. })
     }
 }
@@ -209,7 +209,7 @@ impl fmt::Display for Stall {
                  their workers hang, or the broker lost them; they are sent again in {} s",
                 again.as_secs()
             ),
-            Self::Unanswered { pool, tasks, silent } => write!(
+            Self::NoReply { pool, tasks, silent } => write!(
                 f,
                 "{tasks} tasks are out in pool `{pool}` and nothing came back for {} s; their queue \
                  is about to be probed",

@@ -16,13 +16,13 @@ pub(super) fn renewed(
         return;
     };
     if let Some(charge) = change.charge {
-        schedule::take(shared, job, copy.task, charge);
+        schedule::charge(shared, job, copy.task, charge);
     }
     if change.first {
         let event = JobEvent::TaskLeased { copy, worker };
         shared.emit(job.id, event);
     }
-    if change.moved {
-        shared.moved(job);
+    if change.progressed {
+        shared.progressed(job);
     }
 }

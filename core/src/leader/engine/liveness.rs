@@ -59,13 +59,13 @@ pub(super) fn look_at_stalls(shared: &mut Shared, jobs: &mut Jobs) -> Vec<JobId>
     let mut failed = Vec::new();
     for id in ids {
         let Some(job) = jobs.get_mut(id) else { continue };
-        let silent = shared.clocks.wall.saturating_sub(job.moved);
+        let silent = shared.clocks.wall.saturating_sub(job.last_progress);
         if silent < report_after {
             continue;
         }
         let stall = stall::cause(shared, job, silent);
         let impatient = patience.is_some_and(|patience| silent >= patience);
-        if impatient && !stall.is_own_doing() {
+        if impatient && !stall.is_caused_by_program() {
             job.fail(Error::Stalled { job: id, cause: stall.to_string() });
             failed.push(id);
             continue;

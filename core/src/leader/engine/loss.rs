@@ -46,7 +46,7 @@ pub(super) fn declared(shared: &mut Shared, pool: &Pool, result: Result<(), Brok
     shared.probes.of_mut(pool).trouble = result.err().map(|error| error.to_string());
 }
 
-pub(super) fn probe_came_back(shared: &mut Shared, reply: &ProbeReply) {
+pub(super) fn probe_returned(shared: &mut Shared, reply: &ProbeReply) {
     let now = shared.clocks.quiet;
     shared.probes.came_back(&reply.pool, reply.nonce, now);
 }
@@ -76,8 +76,8 @@ pub(super) fn look_at_copies(shared: &mut Shared, jobs: &mut Jobs) {
                         overdue.insert(pool.clone());
                     }
                 }
-                CopyState::Leased { worker, heard, .. } => {
-                    if now.saturating_sub(heard) >= lease_timeout {
+                CopyState::Leased { worker, renewed, .. } => {
+                    if now.saturating_sub(renewed) >= lease_timeout {
                         let text = format!("the lease of worker {worker} expired");
                         lost.push((id, text));
                     }
@@ -106,7 +106,7 @@ fn give_up(shared: &mut Shared, jobs: &mut Jobs, copy: CopyId, reason: String) {
         return;
     }
     tracing::warn!(job = %id, %copy, reason, "a copy of a task is lost; reissuing the task");
-    let event = JobEvent::TaskRepublished { copy: CopyId::new(copy.task, attempt), reason };
+    let event = JobEvent::TaskReissued { copy: CopyId::new(copy.task, attempt), reason };
     shared.emit(id, event);
     if let Some(job) = jobs.get_mut(id) {
         schedule::reissue(shared, job, copy.task, Duration::ZERO);

@@ -107,7 +107,7 @@ impl Engine {
                     self.on_copy(copy, |shared, job| reply::returned(shared, job, copy, returned));
                 }
             },
-            Input::Garbled { copy, reason } => {
+            Input::UndecodableReply { copy, reason } => {
                 let reason = format!("the reply of a worker does not decode: {reason}");
                 self.on_copy(copy, |shared, job| {
                     gone::reissue_suspected(shared, job, copy, &reason);
@@ -124,9 +124,9 @@ impl Engine {
                 if shared.health.is_well() {
                     shared.actions.push(Action::Greet { worker: presence.worker });
                 }
-                shared.workers.heard(*presence, shared.clocks.wall);
+                shared.workers.record(*presence, shared.clocks.wall);
             }
-            Input::Presence(presence) => shared.workers.heard(*presence, shared.clocks.wall),
+            Input::Presence(presence) => shared.workers.record(*presence, shared.clocks.wall),
             Input::Bye(worker) => shared.workers.bye(worker),
             Input::Close => {
                 let jobs: Vec<JobId> = self.jobs.ids().collect();
@@ -134,7 +134,7 @@ impl Engine {
             }
             Input::Lease(lease) => self.leased(&lease),
             Input::Probed { pool, result } => loss::probed(shared, pool, result),
-            Input::ProbeReply(reply) => loss::probe_came_back(shared, &reply),
+            Input::ProbeReply(reply) => loss::probe_returned(shared, &reply),
             Input::Declared { pool, result } => loss::declared(shared, &pool, result),
             Input::Interrupted => loss::interrupted(shared),
             Input::Health(health) => shared.health = health,
@@ -175,7 +175,7 @@ impl Engine {
 
     fn pulled(&mut self, id: JobId, block: Block, progress: Pull) {
         self.on_job(id, |shared, job| {
-            shared.moved(job);
+            shared.progressed(job);
             if !block.ends.is_empty() {
                 job.progress.pulled += block.ends.len() as u64;
                 let first = job.stages[0].next_position();
@@ -194,7 +194,7 @@ impl Engine {
     fn taken(&mut self, id: JobId, bytes: usize) {
         if let Some(job) = self.jobs.get_mut(id) {
             job.account.taken(bytes);
-            self.shared.moved(job);
+            self.shared.progressed(job);
         }
     }
 
@@ -214,7 +214,7 @@ impl Engine {
             return;
         }
         if self.shared.health.is_well() {
-            self.shared.workers.forget_silent(self.shared.clocks.wall);
+            self.shared.workers.forget_expired(self.shared.clocks.wall);
         }
         let failed = liveness::look_at_refusals(&mut self.shared, &mut self.jobs);
         failed.into_iter().for_each(|job| self.advance(job));

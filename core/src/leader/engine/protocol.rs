@@ -42,7 +42,7 @@ pub(crate) enum Input {
     /// Replies may have been lost with a connection, and messages in queues.
     Interrupted,
     /// The reply to a copy does not decode.
-    Garbled { copy: CopyId, reason: String },
+    UndecodableReply { copy: CopyId, reason: String },
     /// A combination on the leader is over.
     Combined { job: JobId, combination: u64, result: Result<Bytes, OperationError> },
     /// The reader of a job took outputs that were charged with this many bytes.

@@ -51,7 +51,7 @@ pub(super) fn failed(shared: &mut Shared, job: &mut JobState, copy: CopyId, erro
         }
     };
     let next = CopyId::new(number, copy.attempt + 1);
-    let event = JobEvent::TaskRepublished { copy: next, reason: error.to_string() };
+    let event = JobEvent::TaskReissued { copy: next, reason: error.to_string() };
     shared.emit(job.id, event);
     schedule::reissue(shared, job, number, delay);
 }

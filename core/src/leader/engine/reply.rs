@@ -39,7 +39,7 @@ pub(super) fn result(shared: &mut Shared, job: &mut JobState, result: ResultMess
         return gone::reissue_suspected(shared, job, header.copy, reason);
     }
     let Some(task) = schedule::retire(shared, job, number) else { return };
-    shared.moved(job);
+    shared.progressed(job);
     measure(shared, job, &task, &header, payload.len());
     let (attempt, worker) = (header.copy.attempt, Some(header.worker));
     let run = TaskRun { number, task: &task, attempt, worker };
@@ -103,7 +103,7 @@ fn batch_result(
             }
             Outcome::Failed { step, error } => {
                 let step = first_step + *step as usize;
-                let delay = element::judge(shared, job, run, &part, step, error);
+                let delay = element::plan_retry(shared, job, run, &part, step, error);
                 match (delay, retried.last_mut()) {
                     (None, _) => {
                         let error = error.clone();
@@ -123,12 +123,12 @@ fn batch_result(
                     NotRunReason::Cancelled => retry::delay(None, 1, run.number),
                     _ => Duration::ZERO,
                 };
-                schedule::later(shared, new_task(part), delay);
+                schedule::enqueue(shared, new_task(part), delay);
             }
         }
     }
     for (offsets, delay) in retried {
-        schedule::later(shared, new_task(elements.slice(offsets).charged()), delay);
+        schedule::enqueue(shared, new_task(elements.slice(offsets).charged()), delay);
     }
 }
 
@@ -150,7 +150,7 @@ fn broken_leaf(
             continue;
         };
         let step = first_step + *step as usize;
-        if let Some(wait) = element::judge(shared, job, run, &part, step, error) {
+        if let Some(wait) = element::plan_retry(shared, job, run, &part, step, error) {
             delay = delay.max(wait);
             parts.push(part.charged());
         } else {
@@ -162,7 +162,7 @@ fn broken_leaf(
     }
     if let Some(elements) = Elements::join(parts) {
         let task = run.task.with(Work::Run { elements, first_step });
-        schedule::later(shared, task, delay);
+        schedule::enqueue(shared, task, delay);
     }
 }
 
@@ -185,7 +185,7 @@ fn combine_result(
         Some(error) => element::combination_failed(shared, job, run, partials, error),
         None => {
             let task = run.task.with(Work::Combine { partials });
-            schedule::later(shared, task, Duration::ZERO);
+            schedule::enqueue(shared, task, Duration::ZERO);
         }
     }
 }

@@ -22,7 +22,7 @@ const MIN_OUTPUT: u64 = 64 << 10;
 const UNCUT: Duration = Duration::from_secs(365 * 24 * 3600);
 
 /// Makes a new task. It is sent after the delay, when there is credit for it.
-pub(super) fn later(shared: &mut Shared, task: Task, delay: Duration) -> TaskNumber {
+pub(super) fn enqueue(shared: &mut Shared, task: Task, delay: Duration) -> TaskNumber {
     let until = shared.clocks.healthy.saturating_add(delay);
     shared.tasks.insert(task, until)
 }
@@ -36,15 +36,15 @@ pub(super) fn reissue(
 ) {
     let until = shared.clocks.healthy.saturating_add(delay);
     let charge = shared.tasks.wait(number, until);
-    give_back(shared, job, number, charge);
+    release(shared, job, number, charge);
 }
 
 /// Retires a task for ever (rule 2); its credit comes back.
 pub(super) fn retire(shared: &mut Shared, job: &mut JobState, number: TaskNumber) -> Option<Task> {
     let (task, charge) = shared.tasks.retire(number)?;
     if let Some(charge) = charge {
-        shared.flows.give_back(&task.lane, charge);
-        job.task_came_back(task.stage, charge);
+        shared.flows.release(&task.lane, charge);
+        job.release_task(task.stage, charge);
     }
     Some(task)
 }
@@ -53,10 +53,10 @@ pub(super) fn retire(shared: &mut Shared, job: &mut JobState, number: TaskNumber
 pub(super) fn send(shared: &mut Shared, job: &mut JobState, number: TaskNumber) {
     let Some(task) = shared.tasks.get(number) else { return };
     let output = expected_output(job, task);
-    let Some(charge) = shared.tasks.add_copy(number, output) else { return };
-    take(shared, job, number, charge);
+    let Some(credit) = shared.tasks.add_copy(number, output) else { return };
+    charge(shared, job, number, credit);
     let Some(task) = shared.tasks.get(number) else { return };
-    let message = Box::new(message(shared, job, number, task, charge));
+    let message = Box::new(message(shared, job, number, task, credit));
     let pool = task.lane.pool.clone();
     shared.actions.push(Action::Publish { pool, message });
 }
@@ -67,17 +67,17 @@ pub(super) fn expected_output(job: &JobState, task: &Task) -> usize {
 }
 
 /// A task that came to be out takes credit.
-pub(super) fn take(shared: &mut Shared, job: &mut JobState, number: TaskNumber, charge: Charge) {
+pub(super) fn charge(shared: &mut Shared, job: &mut JobState, number: TaskNumber, charge: Charge) {
     let Some(task) = shared.tasks.get(number) else { return };
-    shared.flows.take(&task.lane, charge, shared.clocks.healthy);
-    job.task_went_out(task.stage, charge);
+    shared.flows.charge(&task.lane, charge, shared.clocks.healthy);
+    job.charge_task(task.stage, charge);
     shared.touched.insert(job.id);
 }
 
-fn give_back(shared: &mut Shared, job: &mut JobState, number: TaskNumber, charge: Option<Charge>) {
+fn release(shared: &mut Shared, job: &mut JobState, number: TaskNumber, charge: Option<Charge>) {
     if let (Some(charge), Some(task)) = (charge, shared.tasks.get(number)) {
-        shared.flows.give_back(&task.lane, charge);
-        job.task_came_back(task.stage, charge);
+        shared.flows.release(&task.lane, charge);
+        job.release_task(task.stage, charge);
     }
 }
 

@@ -97,8 +97,8 @@ impl Shared {
     }
 
     /// Notes that a job has made progress.
-    pub(super) fn moved(&mut self, job: &mut JobState) {
-        job.moved = self.clocks.wall;
+    pub(super) fn progressed(&mut self, job: &mut JobState) {
+        job.last_progress = self.clocks.wall;
         if job.stall.take().is_some() {
             self.emit(job.id, JobEvent::Resumed);
         }

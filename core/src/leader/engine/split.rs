@@ -42,7 +42,7 @@ fn split(shared: &mut Shared, job: &mut JobState, number: TaskNumber, cuts: &[us
         if from < to {
             let elements = elements.slice(from..to);
             let work = Work::Run { elements, first_step: *first_step };
-            schedule::later(shared, task.with(work), Duration::ZERO);
+            schedule::enqueue(shared, task.with(work), Duration::ZERO);
             from = to;
         }
     }

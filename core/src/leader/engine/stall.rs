@@ -75,5 +75,5 @@ fn cause_of(shared: &Shared, job: &JobState, task: &Task, silent: Duration) -> S
             return Stall::Queued { pool, tasks };
         }
     }
-    Stall::Unanswered { pool, tasks, silent }
+    Stall::NoReply { pool, tasks, silent }
 }

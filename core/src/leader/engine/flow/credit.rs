@@ -76,13 +76,13 @@ impl PoolFlow {
         MAX_WINDOW.max(slots.saturating_mul(2))
     }
 
-    pub(crate) fn sent(&mut self, bytes: usize, now: Duration) {
+    pub(crate) fn charge(&mut self, bytes: usize, now: Duration) {
         self.tasks += 1;
         self.bytes += bytes;
         self.started.get_or_insert(now);
     }
 
-    pub(crate) fn came_back(&mut self, bytes: usize) {
+    pub(crate) fn release(&mut self, bytes: usize) {
         debug_assert!(self.tasks > 0 && self.bytes >= bytes, "credit comes back once");
         self.tasks = self.tasks.saturating_sub(1);
         self.bytes = self.bytes.saturating_sub(bytes);
@@ -142,7 +142,7 @@ mod tests {
     fn before_the_first_answer_the_window_ramps_up_to_twice_the_slots() {
         let mut flow = PoolFlow::default();
         let sizing = sizing(1000, None);
-        flow.sent(1, Duration::ZERO);
+        flow.charge(1, Duration::ZERO);
         assert_eq!(flow.limit(&sizing, Duration::ZERO), 32);
         assert_eq!(flow.limit(&sizing, Duration::from_millis(100)), 732);
         assert_eq!(flow.limit(&sizing, Duration::from_secs(10)), 2000);

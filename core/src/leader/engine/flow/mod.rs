@@ -24,14 +24,14 @@ impl Flows {
     }
 
     /// A task went out.
-    pub(crate) fn take(&mut self, lane: &Lane, charge: Charge, now: Duration) {
-        self.lanes.entry(lane.clone()).or_default().sent(charge.input, now);
+    pub(crate) fn charge(&mut self, lane: &Lane, charge: Charge, now: Duration) {
+        self.lanes.entry(lane.clone()).or_default().charge(charge.input, now);
     }
 
     /// A task is no longer out.
-    pub(crate) fn give_back(&mut self, lane: &Lane, charge: Charge) {
+    pub(crate) fn release(&mut self, lane: &Lane, charge: Charge) {
         if let Some(flow) = self.lanes.get_mut(lane) {
-            flow.came_back(charge.input);
+            flow.release(charge.input);
         }
     }
 

@@ -33,7 +33,7 @@ struct Slots {
 }
 
 impl Workers {
-    pub(crate) fn heard(&mut self, presence: Presence, now: Duration) {
+    pub(crate) fn record(&mut self, presence: Presence, now: Duration) {
         let slots = Slots { blocking: presence.slots, asynchronous: presence.async_slots };
         let worker = WorkerSeen { pools: presence.pools, slots, at: now };
         let same = |known: &WorkerSeen| known.pools == worker.pools && known.slots == worker.slots;
@@ -55,7 +55,7 @@ impl Workers {
     }
 
     /// Forgets the workers that have been silent for [`PRESENCE_TIMEOUT`].
-    pub(crate) fn forget_silent(&mut self, now: Duration) {
+    pub(crate) fn forget_expired(&mut self, now: Duration) {
         let before = self.seen.len();
         self.seen.retain(|_, worker| now.saturating_sub(worker.at) < PRESENCE_TIMEOUT);
         if self.seen.len() != before {

@@ -78,12 +78,12 @@ impl JobAccount {
     }
 
     /// Something that is not an output of the last stage waits for its predecessors.
-    pub(crate) fn hold_back(&mut self, bytes: usize) {
+    pub(crate) fn buffer(&mut self, bytes: usize) {
         self.held += bytes + ENTRY;
     }
 
     /// What was held back moves on.
-    pub(crate) fn let_go(&mut self, bytes: usize) {
+    pub(crate) fn unbuffer(&mut self, bytes: usize) {
         self.release(bytes + ENTRY);
     }
 
@@ -147,9 +147,9 @@ mod tests {
     #[test]
     fn what_is_empty_still_takes_room() {
         let mut account = JobAccount::default();
-        account.hold_back(0);
+        account.buffer(0);
         assert!(account.held() > 0);
-        account.let_go(0);
+        account.unbuffer(0);
         assert_eq!(account, JobAccount::default());
     }
 }

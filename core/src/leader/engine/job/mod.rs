@@ -12,7 +12,7 @@ use std::{collections::BTreeMap, error::Error as StdError, sync::Arc, time::Dura
 pub(crate) use account::{JobAccount, MAX_JOB_BYTES};
 pub(crate) use elements::Elements;
 pub(crate) use jobs::Jobs;
-pub(crate) use outputs::{Indexes, OutputBlock, Passing, Release};
+pub(crate) use outputs::{Indexes, JobOutput, OutputBlock, StageOutput};
 pub(crate) use reorder::ReorderBuffer;
 pub(crate) use stage::StageState;
 
@@ -48,14 +48,14 @@ pub(crate) struct JobState {
     pub(crate) combining: BTreeMap<u64, Vec<Partial>>,
     pub(crate) next_combination: u64,
     /// Outputs of the last stage that came before their predecessors.
-    pub(crate) releases: ReorderBuffer<Release>,
+    pub(crate) reorder: ReorderBuffer<JobOutput>,
     /// Encoded size of the largest partial result so far.
     pub(crate) largest_partial: usize,
     /// The sum of a `count`.
     pub(crate) counted: u64,
     pub(crate) progress: Progress,
     /// When the job last made progress, in wall time.
-    pub(crate) moved: Duration,
+    pub(crate) last_progress: Duration,
     pub(crate) stall: Option<Stall>,
     /// Why the job fails, once that is decided; it ends with the step that decided it.
     verdict: Verdict,
@@ -107,11 +107,11 @@ impl JobState {
             fold,
             combining: BTreeMap::new(),
             next_combination: 0,
-            releases: ReorderBuffer::default(),
+            reorder: ReorderBuffer::default(),
             largest_partial: 0,
             counted: 0,
             progress: Progress { total: hint, ..Progress::default() },
-            moved: now,
+            last_progress: now,
             stall: None,
             verdict: Verdict::default(),
         }
@@ -192,7 +192,7 @@ impl JobState {
 
     /// Whether a batch of `wanted` elements should be cut now; slots are idle while fewer tasks than
     /// `slots` are out.
-    pub(crate) fn is_ripe(&self, stage: usize, wanted: u64, slots: u32) -> bool {
+    pub(crate) fn is_ready(&self, stage: usize, wanted: u64, slots: u32) -> bool {
         let state = &self.stages[stage];
         if state.pending_elements() == 0 {
             return false;
@@ -248,14 +248,14 @@ impl JobState {
     }
 
     /// A task of this stage went out.
-    pub(crate) fn task_went_out(&mut self, stage: usize, charge: Charge) {
+    pub(crate) fn charge_task(&mut self, stage: usize, charge: Charge) {
         self.account.expect(charge.output);
         self.progress.tasks_out += 1;
         self.stages[stage].tasks_out += 1;
     }
 
     /// A task of this stage is no longer out.
-    pub(crate) fn task_came_back(&mut self, stage: usize, charge: Charge) {
+    pub(crate) fn release_task(&mut self, stage: usize, charge: Charge) {
         self.account.stop_expecting(charge.output);
         self.progress.tasks_out -= 1;
         self.stages[stage].tasks_out -= 1;

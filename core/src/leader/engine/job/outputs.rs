@@ -38,7 +38,7 @@ impl Indexes {
 
 /// Outputs of the last stage, or a failure in their place.
 #[derive(Debug, Clone)]
-pub(crate) enum Release {
+pub(crate) enum JobOutput {
     Outputs(OutputBlock),
     /// An element failed permanently; the job fails if it gets that far.
     Failure(Box<ExecuteError>),
@@ -46,7 +46,7 @@ pub(crate) enum Release {
 
 /// Outputs of an earlier stage, or a failure in their place.
 #[derive(Debug, Clone)]
-pub(crate) enum Passing {
+pub(crate) enum StageOutput {
     Outputs {
         bytes: Bytes,
         /// Where each encoding ends in `bytes`.
@@ -57,7 +57,7 @@ pub(crate) enum Passing {
     Failure(Box<ExecuteError>),
 }
 
-impl Passing {
+impl StageOutput {
     /// What it takes of the leader's memory, in bytes.
     pub(crate) fn size(&self) -> usize {
         match self {

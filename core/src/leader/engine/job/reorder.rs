@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 
-/// Holds what came too early, and releases it in the order of positions.
+/// Holds what came too early, and reorder it in the order of positions.
 #[derive(Debug, Clone)]
 pub(crate) struct ReorderBuffer<T> {
     /// The position that comes next.

@@ -2,7 +2,7 @@
 
 use std::collections::VecDeque;
 
-use super::{Elements, Passing, ReorderBuffer};
+use super::{Elements, ReorderBuffer, StageOutput};
 use crate::leader::engine::flow::{Cost, MAX_BATCH_BYTES};
 
 /// A stage of a job. Its counts change only together with the elements that they count.
@@ -21,7 +21,7 @@ pub(crate) struct StageState {
     /// Whether pending elements go out although they do not fill a batch.
     pub(crate) flush: bool,
     /// Outputs on their way to the next stage that came before their predecessors.
-    pub(crate) passing: ReorderBuffer<Passing>,
+    pub(crate) reorder: ReorderBuffer<StageOutput>,
     pub(crate) cost: Cost,
 }
 

@@ -3,4 +3,4 @@
 mod dead_letters;
 mod decisions;
 mod losses;
-mod table;
+mod test_leader;

@@ -31,7 +31,7 @@ pub(crate) enum CopyState {
     Leased {
         worker: WorkerId,
         /// When the lease was renewed last, in quiet time.
-        heard: Duration,
+        renewed: Duration,
         /// The offset of the element that the worker ran then.
         offset: u32,
     },

@@ -39,7 +39,7 @@ pub(super) struct TaskTable {
 #[derive(Debug, PartialEq, Eq)]
 pub(super) struct LeaseChange {
     /// Whether the copy was leased for the first time, or runs another element than before.
-    pub(super) moved: bool,
+    pub(super) progressed: bool,
     /// Whether it is the first lease of a copy that was published and not given up.
     pub(super) first: bool,
     /// Set if the task was waiting: the copy had been given up too early.
@@ -97,7 +97,7 @@ impl TaskTable {
     }
 
     /// The next task whose back-off is over; it is due from here on.
-    pub(super) fn pop_ripe(&mut self, now: Duration) -> Option<TaskNumber> {
+    pub(super) fn pop_ready(&mut self, now: Duration) -> Option<TaskNumber> {
         let (until, number) = *self.waiting.first()?;
         if until > now {
             return None;
@@ -147,14 +147,14 @@ impl TaskTable {
         expected_output: impl FnOnce(&Task) -> usize,
     ) -> Option<LeaseChange> {
         let task = self.live.get_mut(&copy.task)?;
-        let leased = CopyState::Leased { worker, heard: now, offset };
+        let leased = CopyState::Leased { worker, renewed: now, offset };
         if let Some(state) = task.copy_state(copy.attempt) {
             let before = std::mem::replace(state, leased);
             return Some(match before {
                 CopyState::Leased { offset: known, .. } => {
-                    LeaseChange { moved: known != offset, first: false, charge: None }
+                    LeaseChange { progressed: known != offset, first: false, charge: None }
                 }
-                _ => LeaseChange { moved: true, first: true, charge: None },
+                _ => LeaseChange { progressed: true, first: true, charge: None },
             });
         }
         if !(1..=task.attempt).contains(&copy.attempt) {
@@ -165,7 +165,7 @@ impl TaskTable {
         task.copies.push(TaskCopy { attempt: copy.attempt, isolated, state: leased });
         let output = expected_output(task);
         let charge = if task.is_out() { None } else { self.take_out(copy.task, output) };
-        Some(LeaseChange { moved: true, first: false, charge })
+        Some(LeaseChange { progressed: true, first: false, charge })
     }
 
     /// Removes a copy. Whether the task is out for a reply that will not come.

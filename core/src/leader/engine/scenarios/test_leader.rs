@@ -25,7 +25,7 @@ use crate::{
 pub(super) const SECOND: Duration = Duration::from_secs(1);
 
 /// An engine, and what it wanted done so far.
-pub(super) struct Table {
+pub(super) struct TestLeader {
     pub(super) engine: Engine,
     /// Sources of bytes, one for each job.
     pub(super) sources: Vec<(JobId, std::ops::Range<u8>)>,
@@ -69,7 +69,7 @@ pub(super) fn stream() -> End {
     End::Stream { ordered: false, take: None }
 }
 
-impl Table {
+impl TestLeader {
     pub(super) fn new() -> Self {
         Self::with_patience(None)
     }
@@ -101,15 +101,15 @@ impl Table {
 
     pub(super) fn connected(&mut self, connected: bool) {
         let health = Health { generation: 1, connected, blocked: None };
-        self.hear(Input::Health(health));
+        self.input(Input::Health(health));
     }
 
     pub(super) fn presence(&mut self, number: u128, slots: u32) {
-        self.hear(Input::Presence(presence(number, slots)));
+        self.input(Input::Presence(presence(number, slots)));
     }
 
     pub(super) fn hello(&mut self, number: u128) {
-        self.hear(Input::Hello(presence(number, 1)));
+        self.input(Input::Hello(presence(number, 1)));
     }
 
     pub(super) fn start(&mut self, number: u128, plan: Plan, batch: u32, elements: u8) {
@@ -129,10 +129,10 @@ impl Table {
         }
         self.sources.push((job(number), 0..elements));
         let hint = Some(u64::from(elements));
-        self.hear(Input::Start { job: job(number), plan: Arc::new(plan), hint, dead_lettering });
+        self.input(Input::Start { job: job(number), plan: Arc::new(plan), hint, dead_lettering });
     }
 
-    pub(super) fn hear(&mut self, input: Input) {
+    pub(super) fn input(&mut self, input: Input) {
         let actions = self.engine.step(input);
         self.engine.check_ownership();
         for action in actions {
@@ -146,7 +146,7 @@ impl Table {
                 }
                 Action::Combine { job, combination, partials, .. } => {
                     let result = Ok(partials.concat().into());
-                    self.hear(Input::Combined { job, combination, result });
+                    self.input(Input::Combined { job, combination, result });
                 }
                 Action::End { job, result } => self.ended.push((job, result)),
                 Action::Cancel { job } => self.cancelled.push(job),
@@ -162,7 +162,7 @@ impl Table {
         let bytes: Vec<u8> = source.by_ref().take(elements as usize).collect();
         let ends = (1..=bytes.len() as u32).collect();
         let progress = if source.start == source.end { Pull::Ended } else { Pull::Done };
-        self.hear(Input::Pulled { job, block: Block { bytes: bytes.into(), ends }, progress });
+        self.input(Input::Pulled { job, block: Block { bytes: bytes.into(), ends }, progress });
     }
 
     /// The oldest message that was published and not looked at yet.
@@ -171,7 +171,7 @@ impl Table {
         self.published.remove(0)
     }
 
-    pub(super) fn answer(
+    pub(super) fn reply(
         &mut self,
         task: &TaskMessage,
         outcomes: &[(u32, Outcome)],
@@ -193,24 +193,24 @@ impl Table {
             segments,
         };
         let payload = Bytes::copy_from_slice(payload);
-        self.hear(Input::Result(ResultMessage { header, payload }));
+        self.input(Input::Result(ResultMessage { header, payload }));
     }
 
     /// All elements of the task are done and are their own outputs.
     pub(super) fn echo(&mut self, task: &TaskMessage) {
         let count = task.header.count().unwrap();
-        self.answer(task, &[(count, done(count))], &task.payload);
+        self.reply(task, &[(count, done(count))], &task.payload);
     }
 
     pub(super) fn returned(&mut self, task: &TaskMessage, by: u128, reason: ReturnReason) {
         let copy = Some(task.header.copy);
-        self.hear(Input::Return(Return { copy, worker: worker(by), reason, offset: None }));
+        self.input(Input::Return(Return { copy, worker: worker(by), reason, offset: None }));
     }
 
     pub(super) fn wait(&mut self, time: Duration) {
         // As the driver does: many small ticks.
         for _ in 0..time.as_millis() / 100 {
-            self.hear(Input::Tick { elapsed: Duration::from_millis(100), unread: false });
+            self.input(Input::Tick { elapsed: Duration::from_millis(100), unread: false });
         }
     }
 
