@@ -102,7 +102,7 @@ impl Engine {
             }
             // The worker that had taken a probe died: no reply to it will come.
             Input::Return(returned) => match returned.copy {
-                None => shared.probes.forget_asked(),
+                None => shared.probes.forget_in_flight(),
                 Some(copy) => {
                     self.on_copy(copy, |shared, job| reply::returned(shared, job, copy, returned));
                 }

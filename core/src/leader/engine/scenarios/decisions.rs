@@ -38,7 +38,7 @@ fn a_transient_failure_is_tried_again_until_its_budget_is_spent() {
     }
     let failure = leader.failure();
     assert!(failure.contains("test::Map") && failure.contains("element 1"), "{failure}");
-    assert!(failure.contains("attempt 3") && failure.contains(&worker(1).to_string()), "{failure}");
+    assert!(failure.contains("try 3") && failure.contains(&worker(1).to_string()), "{failure}");
 }
 
 #[test]
