@@ -1,4 +1,4 @@
-//! Outputs of elements that are through a stage: to the reader, to the next stage, into the fold.
+//! Outputs of a stage: to the reader, to the next stage, or into the fold.
 
 use bytes::Bytes;
 
@@ -10,17 +10,19 @@ use super::{
 };
 use crate::{error::ExecuteError, plan::End};
 
-/// The outputs of a gap-free run of elements.
+/// The outputs of elements at consecutive positions.
 pub(super) struct Outputs<'a> {
+    /// The encodings, one after the other.
     pub(super) values: Bytes,
+    /// The number of outputs.
     pub(super) count: u32,
-    /// Outputs of each element; `None` if each has exactly one, and for folds.
+    /// The number of outputs of each element; `None` if each has exactly one, and for folds.
     pub(super) counts: Option<&'a [u32]>,
-    /// The length of each output, if they go into a next stage.
+    /// The length of each output in bytes; `None` in the last stage.
     pub(super) lengths: Option<&'a [u32]>,
 }
 
-/// Settles elements that are through a stage; what comes next owns their outputs.
+/// Settles elements that are through a stage, and moves their outputs on.
 pub(super) fn done(
     shared: &mut Shared,
     job: &mut JobState,
@@ -70,7 +72,7 @@ pub(super) fn done(
     }
 }
 
-/// Passes on the elements of a plan without steps, which are their own outputs.
+/// Moves on the elements of a plan without steps, which are their own outputs.
 pub(super) fn pass_through(shared: &mut Shared, job: &mut JobState) {
     if !job.plan.stages[0].steps.is_empty() {
         return;
@@ -83,7 +85,7 @@ pub(super) fn pass_through(shared: &mut Shared, job: &mut JobState) {
     }
 }
 
-/// Lets a failure take the place of the outputs of one position.
+/// Puts a failure in the place of the outputs of one position.
 pub(super) fn fail_in_order(
     shared: &mut Shared,
     job: &mut JobState,
@@ -112,12 +114,12 @@ pub(super) fn deliver(shared: &mut Shared, job: &mut JobState, outputs: OutputBl
     shared.actions.push(Action::Output { job: job.id, outputs });
 }
 
-/// Whether a `take` has all that it wants.
+/// Whether a `take` has all the outputs that it asks for.
 pub(super) fn has_taken_all(job: &JobState) -> bool {
     matches!(job.plan.end, End::Stream { take: Some(most), .. } if job.progress.outputs >= most)
 }
 
-/// Delivers the outputs that are next in order.
+/// Delivers the outputs that are next in the order of their elements.
 fn release_to_reader(shared: &mut Shared, job: &mut JobState) {
     while let Some(release) = job.reorder.release() {
         match release {
@@ -132,7 +134,7 @@ fn release_to_reader(shared: &mut Shared, job: &mut JobState) {
     }
 }
 
-/// Passes on to the next stage what is next in order.
+/// Moves the outputs that are next in order into the next stage.
 fn release_to_next_stage(shared: &mut Shared, job: &mut JobState, stage: usize) {
     while let Some(output) = job.stages[stage].reorder.release() {
         job.account.unbuffer(output.size());

@@ -26,7 +26,7 @@ use crate::{
 /// fn fetch(id: u64) -> Result<u64> {
 ///     static CALLS: AtomicU32 = AtomicU32::new(0);
 ///     match CALLS.fetch_add(1, Relaxed) {
-///         0 => Err(OperationError::transient("the server is busy")),
+///         0 => Err(OperationError::fatal("the server is busy").transient()),
 ///         _ => Ok(id),
 ///     }
 /// }

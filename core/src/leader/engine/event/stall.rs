@@ -13,7 +13,7 @@ use crate::{broker::Pool, id::WorkerId};
 /// `ReaderSlow` are up to the program itself, and never fail a job.
 ///
 /// ```
-/// # use phalanx::prelude::*;
+/// # use phalanx::{Stall, prelude::*};
 /// # use std::time::Duration;
 /// # #[operation]
 /// # fn triple(n: u64) -> u64 { 3 * n }

@@ -1,4 +1,4 @@
-//! An engine between a reader, a source and workers that the test plays.
+//! A leader for tests: an engine, whose source, broker, workers and reader the test plays.
 
 use std::{sync::Arc, time::Duration};
 
@@ -11,7 +11,7 @@ use crate::{
     id::{ExecutionId, JobId, LeaderId, WorkerId},
     leader::engine::{
         Engine, LatencyTarget, Settings,
-        event::JobEvent,
+        event::{JobEvent, Progress},
         protocol::{Action, DeadLettering, Input, Pull},
     },
     operation::{ErrorKind, OperationError},
@@ -24,21 +24,25 @@ use crate::{
 
 pub(super) const SECOND: Duration = Duration::from_secs(1);
 
-/// An engine, and what it wanted done so far.
+/// An engine, and the actions that it has returned so far.
 pub(super) struct TestLeader {
     pub(super) engine: Engine,
-    /// Sources of bytes, one for each job.
+    /// The source of each job: bytes that are their own encodings.
     pub(super) sources: Vec<(JobId, std::ops::Range<u8>)>,
+    /// Published and not yet taken by the test, oldest first.
     pub(super) published: Vec<TaskMessage>,
+    /// The source index of the first output of each block, and the encodings.
     pub(super) outputs: Vec<(u64, Vec<u8>)>,
     pub(super) ended: Vec<(JobId, Result<(), Error>)>,
+    /// The progress with which the last job ended.
+    pub(super) last_progress: Progress,
     pub(super) events: Vec<JobEvent>,
     pub(super) cancelled: Vec<JobId>,
     pub(super) dead: Vec<DeadElement>,
     pub(super) greeted: Vec<WorkerId>,
-    /// The numbers of probes.
+    /// The nonces of the published probes.
     pub(super) probes: Vec<u64>,
-    /// How often the queue was to be made again.
+    /// The number of queue declarations.
     pub(super) declared: usize,
 }
 
@@ -88,6 +92,7 @@ impl TestLeader {
             published: Vec::new(),
             outputs: Vec::new(),
             ended: Vec::new(),
+            last_progress: Progress::default(),
             events: Vec::new(),
             cancelled: Vec::new(),
             dead: Vec::new(),
@@ -148,7 +153,10 @@ impl TestLeader {
                     let result = Ok(partials.concat().into());
                     self.input(Input::Combined { job, combination, result });
                 }
-                Action::End { job, result } => self.ended.push((job, result)),
+                Action::End { job, progress, result } => {
+                    self.last_progress = progress;
+                    self.ended.push((job, result));
+                }
                 Action::Cancel { job } => self.cancelled.push(job),
                 Action::Emit { event, .. } => self.events.push(event),
                 Action::DeadLetter { element } => self.dead.push(*element),
@@ -165,9 +173,9 @@ impl TestLeader {
         self.input(Input::Pulled { job, block: Block { bytes: bytes.into(), ends }, progress });
     }
 
-    /// The oldest message that was published and not looked at yet.
+    /// Takes the oldest published task.
     pub(super) fn take(&mut self) -> TaskMessage {
-        assert!(!self.published.is_empty(), "something was published");
+        assert!(!self.published.is_empty(), "no task was published");
         self.published.remove(0)
     }
 
@@ -196,19 +204,21 @@ impl TestLeader {
         self.input(Input::Result(ResultMessage { header, payload }));
     }
 
-    /// All elements of the task are done and are their own outputs.
+    /// Replies that all elements of the task are done and are their own outputs.
     pub(super) fn echo(&mut self, task: &TaskMessage) {
         let count = task.header.count().unwrap();
         self.reply(task, &[(count, done(count))], &task.payload);
     }
 
+    /// Replies that worker `by` returned the task.
     pub(super) fn returned(&mut self, task: &TaskMessage, by: u128, reason: ReturnReason) {
         let copy = Some(task.header.copy);
         self.input(Input::Return(Return { copy, worker: worker(by), reason, offset: None }));
     }
 
+    /// Lets time pass.
     pub(super) fn wait(&mut self, time: Duration) {
-        // As the driver does: many small ticks.
+        // In many small ticks, as the driver does.
         for _ in 0..time.as_millis() / 100 {
             self.input(Input::Tick { elapsed: Duration::from_millis(100), unread: false });
         }
