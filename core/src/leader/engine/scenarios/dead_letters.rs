@@ -1,4 +1,4 @@
-//! What the engine says of elements that fail for good, for those who look after them.
+//! Dead letters: which elements leave one, and what it contains.
 
 use super::test_leader::*;
 use crate::{
@@ -10,7 +10,7 @@ use crate::{
 };
 
 #[test]
-fn an_element_that_fails_for_good_leaves_a_letter_with_all_that_it_takes_to_run_it_again() {
+fn an_element_that_fails_permanently_leaves_a_dead_letter_with_its_encoding_and_steps() {
     let mut leader = TestLeader::new();
     leader.start(1, plan(vec![step(Verb::TryMap), step(Verb::Filter)], stream()), 3, 3);
     let task = leader.take();
@@ -18,18 +18,18 @@ fn an_element_that_fails_for_good_leaves_a_letter_with_all_that_it_takes_to_run_
     leader.reply(&task, &[(1, done(1)), (1, fatal), (1, done(1))], &[0, 2]);
     let [dead] = &leader.dead[..] else { panic!("{:?}", leader.dead) };
     assert_eq!((&dead.payload[..], &dead.lengths[..]), (&[1][..], &[1][..]));
-    assert_eq!(dead.steps, task.header.steps, "it starts where the element started");
+    assert_eq!(dead.steps, task.header.steps, "all steps of the task, from the first");
     assert_eq!((dead.error.index, dead.error.worker), (1, Some(worker(1))));
     assert_eq!(dead.error.operation, "test::Filter");
 }
 
 #[test]
-fn behind_a_failure_that_became_a_value_a_letter_holds_the_value_and_the_steps_that_are_left() {
+fn the_dead_letter_of_a_failed_value_holds_the_value_and_the_remaining_steps() {
     let mut leader = TestLeader::new();
     leader.start(1, plan(vec![step(Verb::TryMap), step(Verb::Map)], stream()), 1, 1);
     let task = leader.take();
     leader.reply(&task, &[(1, failed(ErrorKind::Fatal))], &[]);
-    assert!(leader.dead.is_empty(), "a value is no dead letter");
+    assert!(leader.dead.is_empty(), "an element that became a value leaves no dead letter");
     let rest = leader.take();
     leader.reply(&rest, &[(1, failed(ErrorKind::Fatal))], &[]);
     let [dead] = &leader.dead[..] else { panic!("{:?}", leader.dead) };
@@ -37,11 +37,11 @@ fn behind_a_failure_that_became_a_value_a_letter_holds_the_value_and_the_steps_t
 }
 
 #[test]
-fn what_is_skipped_or_not_needed_leaves_letters_too() {
+fn elements_that_are_skipped_or_come_after_a_take_leave_dead_letters() {
     let mut leader = TestLeader::new();
-    let mut lenient = step(Verb::Map);
-    lenient.on_failure = OnFailure::Skip;
-    leader.start(1, plan(vec![lenient], End::Count), 3, 3);
+    let mut skipping = step(Verb::Map);
+    skipping.on_failure = OnFailure::Skip;
+    leader.start(1, plan(vec![skipping], End::Count), 3, 3);
     let task = leader.take();
     leader.reply(&task, &[(2, done(2)), (1, failed(ErrorKind::Fatal))], &[0, 1]);
     assert_eq!(leader.dead.iter().map(|dead| dead.error.index).collect::<Vec<_>>(), [2]);
@@ -56,7 +56,7 @@ fn what_is_skipped_or_not_needed_leaves_letters_too() {
 }
 
 #[test]
-fn of_a_leaf_the_element_at_fault_alone_is_in_the_letter() {
+fn the_dead_letter_of_a_failed_leaf_holds_only_the_element_that_failed() {
     let mut leader = TestLeader::new();
     let end = End::Fold { empty: None, deterministic: true };
     leader.start(1, plan(vec![step(Verb::Fold)], end.clone()), 1, 5);
@@ -73,7 +73,7 @@ fn of_a_leaf_the_element_at_fault_alone_is_in_the_letter() {
 }
 
 #[test]
-fn partial_results_that_cannot_be_combined_are_the_elements_of_their_letter() {
+fn the_dead_letter_of_a_failed_combination_holds_its_partial_results() {
     let mut leader = TestLeader::new();
     leader.presence(1, 2);
     let end = End::Fold { empty: None, deterministic: false };
@@ -90,7 +90,7 @@ fn partial_results_that_cannot_be_combined_are_the_elements_of_their_letter() {
 }
 
 #[test]
-fn who_is_cancelled_leaves_no_letter() {
+fn elements_of_a_cancelled_job_leave_no_dead_letters() {
     let mut leader = TestLeader::new();
     leader.start(1, plan(vec![step(Verb::Map)], stream()), 1, 3);
     let task = leader.take();

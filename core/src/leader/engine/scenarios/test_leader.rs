@@ -18,11 +18,14 @@ use crate::{
     plan::{Block, End, OnFailure, Plan, Stage, StepPlan},
     registry::{StepReference, Verb},
     wire::{
-        Outcome, Presence, ResultHeader, ResultMessage, Return, ReturnReason, Segment, TaskMessage,
+        Lease, LeasedTask, Outcome, Presence, ProbeReply, ResultHeader, ResultMessage, Return,
+        ReturnReason, Segment, TaskMessage,
     },
 };
 
 pub(super) const SECOND: Duration = Duration::from_secs(1);
+/// The longest time that workers hold a delivery without settling it.
+pub(super) const HOLD: Duration = Duration::from_secs(30);
 
 /// An engine, and the actions that it has returned so far.
 pub(super) struct TestLeader {
@@ -82,7 +85,7 @@ impl TestLeader {
         let settings = Settings {
             leader: LeaderId(uuid::Uuid::nil()),
             latency_target: LatencyTarget { local: false },
-            hold: Duration::from_secs(30),
+            hold: HOLD,
             stall_after: Duration::from_secs(30),
             patience,
         };
@@ -229,6 +232,45 @@ impl TestLeader {
             [(_, Err(error))] => error.to_string(),
             other => panic!("one failed job was expected: {other:?}"),
         }
+    }
+}
+
+impl TestLeader {
+    /// A job of one task of one element, which the broker has confirmed.
+    pub(super) fn with_one_task() -> (Self, TaskMessage) {
+        Self::with_batch(1)
+    }
+
+    /// A job of one task of this many elements, which the broker has confirmed.
+    pub(super) fn with_batch(elements: u8) -> (Self, TaskMessage) {
+        let mut leader = Self::new();
+        leader.start(1, plan(vec![step(Verb::Map)], stream()), u32::from(elements), elements);
+        let task = leader.take();
+        leader.confirmed(&task);
+        (leader, task)
+    }
+
+    pub(super) fn confirmed(&mut self, task: &TaskMessage) {
+        self.input(Input::Published { copy: task.header.copy });
+    }
+
+    /// Worker `by` leases the task, at the element at this batch offset.
+    pub(super) fn lease(&mut self, by: u128, task: &TaskMessage, offset: u32) {
+        let tasks = vec![LeasedTask { copy: task.header.copy, offset }];
+        self.input(Input::Lease(Lease { worker: worker(by), heartbeat: 1, tasks }));
+    }
+
+    pub(super) fn probe_returned(&mut self, nonce: u64) {
+        let pool = Pool::default();
+        self.input(Input::Probed { pool: pool.clone(), result: Ok(true) });
+        self.input(Input::ProbeReply(ProbeReply { pool, nonce }));
+    }
+
+    /// Replies that the child process that ran the task died, at this batch offset if it is known.
+    pub(super) fn crashed(&mut self, task: &TaskMessage, offset: Option<u32>) {
+        let reason = ReturnReason::Crashed { status: "killed by SIGABRT".to_owned() };
+        let copy = Some(task.header.copy);
+        self.input(Input::Return(Return { copy, worker: worker(1), reason, offset }));
     }
 }
 
