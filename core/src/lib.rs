@@ -35,3 +35,6 @@ pub use phalanx_macros::{RemoteExecute, operation};
 
 #[doc(hidden)]
 pub mod __private;
+
+#[cfg(test)]
+mod testing;

@@ -1,4 +1,4 @@
-//! Reads the messages of one queue and puts them back.
+//! Reads the messages of a dead-letter queue, and requeues those that are not deleted.
 
 use std::{sync::Arc, time::Duration};
 
@@ -10,15 +10,15 @@ use crate::broker::{
     Broker, BrokerError, Consumer, Consumption, Delivery, Message, Pool, QueueSpec, Settle,
 };
 
-/// How long to wait for a message that the broker has counted. One that is not delivered by then
-/// has expired, or another program reads it.
+/// The time to wait for a message that the broker has counted. One that is not delivered by then has
+/// expired, or another program reads it.
 const DELIVERY_TIMEOUT: Duration = Duration::from_secs(3);
 /// The most messages that are delivered ahead: each can be as large as the broker accepts.
 const AHEAD: u16 = 64;
-/// How long to wait until the broker counts the messages that were put back.
-const COUNTING: Duration = Duration::from_secs(2);
+/// The time to wait until the broker counts the messages that were requeued.
+const RECOUNT_TIMEOUT: Duration = Duration::from_secs(2);
 
-/// The messages of one queue, which are held unsettled while they are read.
+/// Reads the messages of one queue, and holds them unsettled meanwhile.
 pub(super) struct Reader {
     broker: Arc<dyn Broker>,
     pool: Pool,
@@ -83,7 +83,7 @@ impl Reader {
                 let source = match other {
                     None => BrokerError::Closed,
                     Some(_) => BrokerError::Lost {
-                        reason: "it was interrupted while the letters were looked through"
+                        reason: "the consumer was interrupted while it read the dead letters"
                             .to_owned(),
                     },
                 };
@@ -100,21 +100,21 @@ impl Reader {
         }
     }
 
-    /// Puts all messages back; returns the number of messages that the broker did not deliver.
+    /// Requeues all messages; returns the number of messages that the broker did not deliver.
     pub(super) async fn finish(mut self) -> u16 {
-        self.give_back().await;
+        self.requeue().await;
         self.unseen
     }
 
-    /// Puts all messages back except the last one that was read.
-    pub(super) async fn finish_but_last(mut self) -> LeasedTask {
+    /// Requeues all messages except the last one that was read.
+    pub(super) async fn finish_except_last(mut self) -> HeldMessage {
         let last = self.held.pop();
         self.deleted += 1;
-        self.give_back().await;
-        LeasedTask { last, broker: Arc::clone(&self.broker), pool: self.pool.clone() }
+        self.requeue().await;
+        HeldMessage { last, broker: Arc::clone(&self.broker), pool: self.pool.clone() }
     }
 
-    async fn give_back(&mut self) {
+    async fn requeue(&mut self) {
         self.consumer.cancel().await;
         // The last message first: each is requeued in front of those that came after it.
         while let Some(delivery) = self.held.pop() {
@@ -124,7 +124,7 @@ impl Reader {
     }
 }
 
-/// Puts the held messages back if the read is dropped half-way.
+/// Requeues the held messages if the reader is dropped half-way.
 impl Drop for Reader {
     fn drop(&mut self) {
         while let Some(delivery) = self.held.pop() {
@@ -133,18 +133,18 @@ impl Drop for Reader {
     }
 }
 
-/// A message that is held, so that other programs do not see it.
-pub(super) struct LeasedTask {
+/// A message that is held unsettled, so that other programs do not see it.
+pub(super) struct HeldMessage {
     last: Option<Delivery>,
     broker: Arc<dyn Broker>,
     pool: Pool,
 }
 
-impl LeasedTask {
-    /// Deletes the message or puts it back.
-    pub(super) async fn settle(mut self, remove: bool) {
+impl HeldMessage {
+    /// Deletes the message, or requeues it.
+    pub(super) async fn settle(mut self, delete: bool) {
         let Some(delivery) = self.last.take() else { return };
-        if remove {
+        if delete {
             return delivery.settle(Settle::Ack);
         }
         delivery.settle(Settle::Requeue);
@@ -152,7 +152,7 @@ impl LeasedTask {
     }
 }
 
-impl Drop for LeasedTask {
+impl Drop for HeldMessage {
     fn drop(&mut self) {
         if let Some(delivery) = self.last.take() {
             delivery.settle(Settle::Requeue);
@@ -163,7 +163,7 @@ impl Drop for LeasedTask {
 /// Waits until the broker counts this many messages, so that the next reader finds them.
 async fn counted(broker: &dyn Broker, pool: &Pool, messages: u64) {
     let queue = QueueSpec::Dead { pool: pool.clone() };
-    let until = Instant::now() + COUNTING;
+    let until = Instant::now() + RECOUNT_TIMEOUT;
     while Instant::now() < until {
         match broker.declare(&queue).await {
             Ok(declared) if declared.messages < messages => {
@@ -176,128 +176,37 @@ async fn counted(broker: &dyn Broker, pool: &Pool, messages: u64) {
 
 #[cfg(test)]
 mod tests {
-    use std::sync::{Mutex, PoisonError};
-
-    use async_trait::async_trait;
-    use tokio::sync::watch;
-
     use super::*;
-    use crate::broker::{
-        Address, BrokerUrl, DeclaredQueue, Health, Properties, PublishError, Settler,
-    };
+    use crate::testing::TestBroker;
 
-    /// Counts more messages than it delivers.
-    #[derive(Debug)]
-    struct Secretive {
-        url: BrokerUrl,
-        counted: u64,
-        handed_out: u64,
-        prefetches: Arc<Mutex<Vec<u16>>>,
-    }
-
-    #[derive(Debug)]
-    struct Letters {
-        left: u64,
-        prefetches: Arc<Mutex<Vec<u16>>>,
-    }
-
-    #[derive(Debug)]
-    struct Indifferent;
-
-    impl Settler for Indifferent {
-        fn settle(&self, _tag: u64, _settle: Settle) {}
-    }
-
-    #[async_trait]
-    impl Consumer for Letters {
-        async fn next(&mut self) -> Option<Consumption> {
-            if self.left == 0 {
-                return std::future::pending().await;
-            }
-            self.left -= 1;
-            let message = Message { properties: Properties::default(), body: Bytes::new() };
-            let delivery = Delivery::new(message, false, self.left, Arc::new(Indifferent));
-            Some(Consumption::Delivery(delivery))
-        }
-
-        fn try_next(&mut self) -> Option<Consumption> {
-            None
-        }
-
-        async fn set_prefetch(&mut self, prefetch: u16) {
-            self.prefetches.lock().unwrap_or_else(PoisonError::into_inner).push(prefetch);
-        }
-
-        async fn cancel(&mut self) {}
-    }
-
-    #[async_trait]
-    impl Broker for Secretive {
-        fn url(&self) -> &BrokerUrl {
-            &self.url
-        }
-
-        async fn declare(&self, _queue: &QueueSpec) -> Result<DeclaredQueue, BrokerError> {
-            Ok(DeclaredQueue::new(self.counted, 0, false))
-        }
-
-        async fn publish(&self, _: &Address, _: Message) -> Result<(), PublishError> {
-            Err(PublishError::Closed)
-        }
-
-        async fn publish_mandatory(&self, _: &Address, _: Message) -> Result<bool, PublishError> {
-            Err(PublishError::Closed)
-        }
-
-        async fn consume(
-            &self,
-            _: &QueueSpec,
-            prefetch: u16,
-        ) -> Result<Box<dyn Consumer>, BrokerError> {
-            let prefetches = Arc::clone(&self.prefetches);
-            prefetches.lock().unwrap_or_else(PoisonError::into_inner).push(prefetch);
-            Ok(Box::new(Letters { left: self.handed_out, prefetches }))
-        }
-
-        async fn delete(&self, _: &QueueSpec) -> Result<(), BrokerError> {
-            Ok(())
-        }
-
-        fn health(&self) -> watch::Receiver<Health> {
-            watch::channel(Health::default()).1
-        }
-
-        async fn close(&self) {}
-    }
-
-    async fn looked_through(counted: u64, handed_out: u64) -> (usize, u16, Vec<u16>) {
-        let prefetches = Arc::<Mutex<Vec<u16>>>::default();
-        let url = BrokerUrl::memory();
-        let broker = Secretive { url, counted, handed_out, prefetches: Arc::clone(&prefetches) };
-        let mut scan = Reader::start(Arc::new(broker), Pool::default(), u16::MAX).await.unwrap();
-        let mut seen = 0;
+    /// Reads a queue of which the broker counts and delivers this many messages; returns how many were
+    /// read, how many the reader reports as unseen, and the prefetches.
+    async fn read_all(counted: u64, delivered: u64) -> (usize, u16, Vec<u16>) {
+        let broker = TestBroker::new();
+        broker.fill(counted, delivered);
+        let dyn_broker = Arc::new(Arc::clone(&broker));
+        let mut scan = Reader::start(dyn_broker, Pool::default(), u16::MAX).await.unwrap();
+        let mut read = 0;
         while scan.next().await.unwrap().is_some() {
-            seen += 1;
+            read += 1;
         }
-        let unseen = scan.finish().await;
-        let prefetches = prefetches.lock().unwrap_or_else(PoisonError::into_inner).clone();
-        (seen, unseen, prefetches)
+        (read, scan.finish().await, broker.prefetches())
     }
 
     #[tokio::test(start_paused = true)]
-    async fn messages_that_the_broker_does_not_deliver_are_reported() {
-        let (seen, unseen, _) = looked_through(5, 5).await;
-        assert_eq!((seen, unseen), (5, 0));
-        let (seen, unseen, _) = looked_through(5, 3).await;
-        assert_eq!((seen, unseen), (3, 2));
+    async fn messages_that_the_broker_counts_but_does_not_deliver_are_reported_as_unseen() {
+        let (read, unseen, _) = read_all(5, 5).await;
+        assert_eq!((read, unseen), (5, 0));
+        let (read, unseen, _) = read_all(5, 3).await;
+        assert_eq!((read, unseen), (3, 2));
     }
 
     #[tokio::test(start_paused = true)]
-    async fn few_messages_are_delivered_ahead() {
-        let (seen, unseen, prefetches) = looked_through(1_000, 1_000).await;
-        assert_eq!((seen, unseen), (1_000, 0));
+    async fn few_messages_are_delivered_ahead_of_those_that_were_read() {
+        let (read, unseen, prefetches) = read_all(1_000, 1_000).await;
+        assert_eq!((read, unseen), (1_000, 0));
         assert_eq!(prefetches[0], AHEAD);
         assert!(prefetches.windows(2).all(|pair| pair[1] - pair[0] <= AHEAD), "{prefetches:?}");
-        assert!(*prefetches.last().unwrap() >= 1_000, "all are held at last");
+        assert!(*prefetches.last().unwrap() >= 1_000, "all messages are held at the end");
     }
 }

@@ -153,8 +153,8 @@ async fn watch(job: Job, counters: Counters, last_stall: Arc<Mutex<String>>) {
                 let end = reason.find(|c: char| !c.is_alphanumeric()).unwrap_or(reason.len());
                 add(&counters, &format!("tasks returned: {}", &reason[..end]), 1);
             }
-            JobEvent::TaskRepublished { reason, .. } => {
-                add(&counters, &format!("tasks republished: {}", kind_of(&reason)), 1);
+            JobEvent::TaskReissued { reason, .. } => {
+                add(&counters, &format!("tasks reissued: {}", kind_of(&reason)), 1);
             }
             JobEvent::Stalled(stall) => {
                 add(&counters, "stalls", 1);

@@ -18,8 +18,8 @@ use tokio::{
 use super::DeadElement;
 use crate::{
     broker::{
-        Address, Broker, BrokerError, Exchange, Message, MessageKind, Pool, Properties,
-        PublishError, QueueSpec,
+        Address, Broker, BrokerError, Message, MessageKind, Pool, Properties, PublishError,
+        QueueSpec,
     },
     id::{DeadLetterId, LeaderId},
     wire::{DeadLetter, DeadLetterHeader, WIRE_VERSION, WireError},
@@ -27,9 +27,9 @@ use crate::{
 
 /// The largest element, in bytes, that is kept in its dead letter.
 const MAX_PAYLOAD: usize = 1 << 20;
-/// The permits for dead letters that are not confirmed yet; without a permit, dead letters are only
-/// counted. One takes a permit for each begun [`BYTES_PER_PERMIT`] of its element, so that their
-/// bytes are bounded, too.
+/// The permits for dead letters that are not confirmed yet. Each takes one, and one more for each
+/// [`BYTES_PER_PERMIT`] of its element, so that their bytes are bounded, too. Without permits, a dead
+/// letter is dropped and counted.
 const PERMITS: usize = 256;
 const BYTES_PER_PERMIT: usize = 64 << 10;
 /// The delay before a dead letter that the broker did not take is published again.
@@ -134,7 +134,7 @@ impl Sender {
             message(letter).map_err(|error| PublishError::Refused { reason: error.to_string() })?;
         let declared = Arc::clone(lock(&self.declared).entry(pool.clone()).or_default());
         declared.get_or_try_init(|| self.declare(pool)).await?;
-        let address = Address::new(Exchange::Dead, pool.as_str());
+        let address = Address::dead_letters(pool);
         self.broker.publish(&address, message).await
     }
 

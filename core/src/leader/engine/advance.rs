@@ -1,4 +1,4 @@
-//! What follows for a job from what has happened to it: combinations, its value, its end.
+//! Advances a job after a change: starts combinations, delivers its value, and finds its end.
 
 use bytes::Bytes;
 
@@ -10,7 +10,7 @@ use super::{
 };
 use crate::{codec, error::Error, plan::End};
 
-/// Does what follows; returns the result of the job if it is over.
+/// Advances a job; returns its result if it is over.
 pub(super) fn advance(shared: &mut Shared, job: &mut JobState) -> Option<Result<(), Error>> {
     if output::has_taken_all(job) {
         return Some(Ok(()));
@@ -29,7 +29,7 @@ pub(super) fn advance(shared: &mut Shared, job: &mut JobState) -> Option<Result<
         return None;
     }
     let value = match &job.plan.end {
-        // What came before the failure of the input has been delivered; now the failure.
+        // The outputs of all elements before the failure of the source have been delivered.
         End::Stream { .. } => return Some(input_failed(job).map_or(Ok(()), Err)),
         End::Count => Some(Bytes::from(codec::encode(&job.counted).unwrap_or_default())),
         End::Fold { empty, .. } => {

@@ -1,4 +1,4 @@
-//! Names what failed: operation, element, task, try and worker.
+//! Attributes failures for error texts: to an operation, an element, a task, a try and a worker.
 
 use super::{
     job::JobState,
@@ -11,23 +11,25 @@ use crate::{
     registry::Verb,
 };
 
-/// A task, and who ran it: for errors that name them.
+/// A run of a task, for the errors that name it.
 pub(super) struct TaskRun<'a> {
     pub(super) number: TaskNumber,
     pub(super) task: &'a Task,
+    /// The number of the copy that ran, from 1; 0 if none was published.
     pub(super) attempt: u32,
+    /// `None` if the failure came without a result.
     pub(super) worker: Option<WorkerId>,
 }
 
-/// The step to blame for the death of a worker, which names none: the `try_map` that would make a
-/// value of it, else the first.
+/// The step that is blamed for a crash, which names no step: the last `try_map`, which turns the crash
+/// into a value, or else the first step.
 pub(super) fn suspect(job: &JobState, task: &Task, first_step: usize) -> usize {
     let steps = &job.plan.stages[task.stage].steps;
     let catching = |step: &usize| steps[*step].reference.verb == Verb::TryMap;
     (first_step..steps.len()).rev().find(catching).unwrap_or(first_step)
 }
 
-/// The name of the first operation of a task, and the index of its first element.
+/// The name of the first operation of a task, and the source index of its first element.
 pub(super) fn first(job: &JobState, task: &Task) -> (String, u64) {
     let steps = &job.plan.stages[task.stage].steps;
     let (step, index) = match &task.work {
@@ -39,7 +41,7 @@ pub(super) fn first(job: &JobState, task: &Task) -> (String, u64) {
     (step.map(|step| step.reference.name.clone()).unwrap_or_default(), index)
 }
 
-/// An error that names operation, element, task, attempt and worker.
+/// The error of an element that failed at this step on its `tries`-th try.
 pub(super) fn blamed(
     job: &JobState,
     run: &TaskRun<'_>,

@@ -1,4 +1,4 @@
-//! What must hold between any two steps; for tests.
+//! Invariants that hold between any two steps, and canonical texts of the state; for tests.
 
 use std::time::Duration;
 
@@ -10,7 +10,7 @@ use super::{
 use crate::id::{CopyId, TaskNumber};
 
 impl Engine {
-    /// Rule 1: every position is owned exactly once.
+    /// Checks rule 1: each open position is owned exactly once.
     pub(crate) fn check_ownership(&self) {
         for job in self.jobs.iter() {
             for (stage, state) in job.stages.iter().enumerate() {
@@ -36,7 +36,7 @@ impl Engine {
         self.shared.tasks.check();
     }
 
-    /// All credit has come back; for an engine without jobs.
+    /// Checks that all credit is released; for an engine without jobs.
     pub(crate) fn check_credit(&self) {
         for (lane, flow) in self.shared.flows.iter() {
             assert_eq!((flow.tasks, flow.bytes), (0, 0), "credit of {lane:?}");
@@ -44,8 +44,8 @@ impl Engine {
         assert!(self.shared.tasks.is_empty());
     }
 
-    /// The state of this engine without the numbers of its tasks, its clocks and its measurements:
-    /// equal for engines that behave alike.
+    /// A text that is equal for engines that behave alike: it leaves out task numbers, clocks and
+    /// measurements.
     pub(crate) fn canonical(&self) -> String {
         let tasks = self.shared.tasks.iter();
         let mut tasks: Vec<String> =
@@ -58,7 +58,7 @@ impl Engine {
                 let held = job.fold.as_ref().map(super::fold::FoldTree::held);
                 let pending: Vec<_> =
                     job.stages.iter().map(|stage| (stage.pending(), stage.open())).collect();
-                format!("{held:?} {pending:?} {:?} {}", job.releases, job.source.ended)
+                format!("{held:?} {pending:?} {:?} {}", job.reorder, job.source.ended)
             })
             .collect();
         let (now, hold) = (self.shared.clocks.quiet, self.shared.settings.hold);
@@ -67,7 +67,7 @@ impl Engine {
         format!("{tasks:?} {jobs:?} {probing:?}")
     }
 
-    /// The same for a probe: whether it proves anything, and of which copies.
+    /// As [`canonical`](Self::canonical), for a probe: the copies of which it can prove a loss.
     pub(crate) fn canonical_probe(&self, nonce: u64) -> String {
         let before = |copy: &&TaskCopy| matches!(copy.state, CopyState::Queued { order, .. } if order < nonce);
         let proven = |(number, task): (TaskNumber, &super::table::Task)| {
@@ -79,14 +79,14 @@ impl Engine {
         format!("{tasks:?}")
     }
 
-    /// The same for one copy of a task.
+    /// As [`canonical`](Self::canonical), for one copy of a task.
     pub(crate) fn canonical_copy(&self, id: CopyId) -> String {
         let Some(task) = self.shared.tasks.get(id.task) else { return String::from("dead") };
         let batch = match &task.work {
             Work::Run { elements, first_step } => format!("{first_step} {:?}", elements.ranges()),
             Work::Combine { partials } => format!("{partials:?}"),
         };
-        // The age of a lease or a confirm is what decides about losses.
+        // Losses depend on the age of a lease or a confirm, up to a hold.
         let (now, hold) = (self.shared.clocks.quiet, self.shared.settings.hold);
         let age = |at: Duration| (now - at).min(hold).as_secs();
         let mut copies: Vec<String> = task
@@ -103,7 +103,7 @@ impl Engine {
                         let overdue = probing.is_overdue(order, since, now, hold);
                         format!("queued {} {lost_in:?} {overdue}", age(since))
                     }
-                    CopyState::Leased { heard, .. } => format!("leased {}", age(heard)),
+                    CopyState::Leased { renewed, .. } => format!("leased {}", age(renewed)),
                 };
                 format!("{newest} {} {state}", copy.isolated)
             })

@@ -17,15 +17,15 @@ use super::{
 };
 use crate::{id::TaskNumber, operation::OperationError};
 
-/// Partial results below this size are combined on the leader: a message would cost more.
+/// Partial results below this size, in bytes, are combined on the leader: a message would cost more.
 const SMALL_PARTIAL: usize = 4 << 10;
-/// … if combining takes less than this; what takes longer is what the fleet is for.
+/// … if combining two elements takes less than this; slower combinations run on workers.
 const QUICK: Duration = Duration::from_micros(100);
-/// Partial results whose sum is above this size are combined on the leader: no message could hold
-/// them on every broker.
+/// Partial results of more than this size together, in bytes, are combined on the leader: not every
+/// broker accepts a message of that size.
 const LARGE_COMBINATION: usize = 8 << 20;
 
-/// Has neighbouring partial results combined.
+/// Combines neighbouring partial results: on the leader, or as a task for workers.
 pub(super) fn combine(shared: &mut Shared, job: &mut JobState, partials: Vec<Partial>) {
     let last = job.stages.len() - 1;
     let sizes = || partials.iter().filter_map(|partial| partial.bytes.as_ref()).map(Bytes::len);
@@ -36,10 +36,10 @@ pub(super) fn combine(shared: &mut Shared, job: &mut JobState, partials: Vec<Par
         return;
     }
     let task = task_of(job, partials);
-    schedule::later(shared, task, Duration::ZERO);
+    schedule::enqueue(shared, task, Duration::ZERO);
 }
 
-/// Combines on the leader what no message can hold.
+/// Combines the partial results of a task on the leader, because no message can hold them.
 pub(super) fn combine_here(shared: &mut Shared, job: &mut JobState, number: TaskNumber) {
     let Some(task) = schedule::retire(shared, job, number) else { return };
     if let Work::Combine { partials } = task.work {
@@ -47,21 +47,21 @@ pub(super) fn combine_here(shared: &mut Shared, job: &mut JobState, number: Task
     }
 }
 
-/// A combination on the leader is over.
+/// A combination on the leader has ended.
 pub(super) fn combined(
     shared: &mut Shared,
     job: &mut JobState,
     combination: u64,
     result: Result<Bytes, OperationError>,
 ) {
-    shared.moved(job);
+    shared.progressed(job);
     let Some(partials) = job.combining.remove(&combination) else { return };
     match result {
         Ok(bytes) => done(job, &partials, bytes),
         Err(error) => {
-            // Errors name a task: this one exists for that alone, and was never published.
+            // Errors name a task: this one gets a number for that, and is never published.
             let task = task_of(job, partials.clone());
-            let number = schedule::later(shared, task, Duration::ZERO);
+            let number = schedule::enqueue(shared, task, Duration::ZERO);
             let Some(task) = schedule::retire(shared, job, number) else { return };
             let run = TaskRun { number, task: &task, attempt: 0, worker: None };
             element::combination_failed(shared, job, &run, partials, error);
@@ -69,7 +69,7 @@ pub(super) fn combined(
     }
 }
 
-/// The partial results are one now.
+/// Replaces partial results by their combination.
 pub(super) fn done(job: &mut JobState, partials: &[Partial], bytes: Bytes) {
     let (Some(first), Some(last)) = (partials.first(), partials.last()) else { return };
     job.largest_partial = job.largest_partial.max(bytes.len());

@@ -1,4 +1,4 @@
-//! Asks for dead letters about what failed permanently (rule 25).
+//! Dead letters of elements and combinations that failed permanently (rule 25).
 
 use bytes::Bytes;
 
@@ -12,7 +12,7 @@ use super::{
 };
 use crate::{dead_letters::DeadElement, error::ExecuteError};
 
-/// An element failed permanently, and its failure was not made a value.
+/// Writes a dead letter of an element that failed permanently and did not become a value.
 pub(super) fn write(
     shared: &mut Shared,
     job: &JobState,
@@ -26,8 +26,8 @@ pub(super) fn write(
     }
 }
 
-/// Partial results could not be combined. Their combination is the last step of their stage, run on
-/// them as on elements.
+/// Writes a dead letter of partial results that could not be combined. They are its elements, and its
+/// only step is the last one of the stage.
 pub(super) fn write_partials(
     shared: &mut Shared,
     job: &JobState,

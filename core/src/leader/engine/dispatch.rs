@@ -1,4 +1,4 @@
-//! Sends what may be sent, and pulls more input, as the credit allows.
+//! Publishes tasks and pulls input, as the credit allows (rule 17).
 
 use std::{collections::BTreeSet, time::Duration};
 
@@ -17,22 +17,22 @@ use crate::{
     wire::MAX_MESSAGE_BYTES,
 };
 
-/// The largest encoded input of one pull: it is held twice while it is handed over.
+/// The largest encoded input of one pull, in bytes: two copies of it exist while it is handed over.
 const MAX_PULL_BYTES: usize = 1 << 20;
 
-/// Sends tasks, job by job: first those whose back-off is over, then new ones. Then pulls. Returns the
-/// jobs that fail because a task of theirs cannot be sent.
+/// Publishes tasks, one of each job in turn: first those whose back-off is over, then new ones. Then
+/// pulls input. Returns the jobs that fail because one of their tasks cannot be published.
 pub(super) fn dispatch(shared: &mut Shared, jobs: &mut Jobs) -> BTreeSet<JobId> {
-    while let Some(number) = shared.tasks.pop_ripe(shared.clocks.healthy) {
+    while let Some(number) = shared.tasks.pop_ready(shared.clocks.healthy) {
         let Some(task) = shared.tasks.get(number) else { continue };
-        // A combination makes what a fold holds smaller: it waits for no credit (rule 17).
+        // A combination reduces the bytes that a fold holds, so it needs no credit (rule 17).
         if matches!(task.work, Work::Combine { .. })
             && let Some(job) = jobs.get_mut(task.job)
         {
             schedule::send(shared, job, number);
         }
     }
-    // One task a job and turn, so that no job waits for the whole of another.
+    // One task of each job in turn, so that no job waits for all tasks of another.
     let mut failed = BTreeSet::new();
     let mut idle = 0;
     while idle < jobs.len() {
@@ -56,8 +56,8 @@ pub(super) fn dispatch(shared: &mut Shared, jobs: &mut Jobs) -> BTreeSet<JobId> 
     failed
 }
 
-/// Sends one task, of the last stage that has some: one that is due, else a new one of pending
-/// elements. Whether it did.
+/// Publishes one task of the last stage that has one: a due task, or else a new one of pending
+/// elements. Returns whether it did.
 fn send_one(shared: &mut Shared, job: &mut JobState) -> bool {
     for stage in (0..job.stages.len()).rev() {
         let due = shared.tasks.first_due(job.id, stage);
@@ -66,7 +66,8 @@ fn send_one(shared: &mut Shared, job: &mut JobState) -> bool {
         }
         let sizing = shared.sizing(job, stage);
         let lane = Lane::of(&job.plan.stages[stage]);
-        // One task of each job in any case: those of others may take hours, or be lost.
+        // Each job may have one task out without credit: the tasks that use up the credit may take
+        // hours, or be lost.
         let credit = job.stages[stage].tasks_out() == 0
             || shared
                 .flows
@@ -87,7 +88,7 @@ fn send_one(shared: &mut Shared, job: &mut JobState) -> bool {
     false
 }
 
-/// Makes a task of pending elements, if they are enough for one.
+/// Cuts a task from the pending elements of a stage, if a batch is ready.
 fn next_task(
     shared: &mut Shared,
     job: &mut JobState,
@@ -97,7 +98,7 @@ fn next_task(
 ) -> Option<TaskNumber> {
     let wanted = sizing.elements();
     let has_due = |stage| shared.tasks.first_due(job.id, stage).is_some();
-    if job.is_full(stage, has_due) || !job.is_ripe(stage, wanted, sizing.slots) {
+    if job.is_full(stage, has_due) || !job.is_ready(stage, wanted, sizing.slots) {
         return None;
     }
     if let Some(size) = job.oversized_leaf(stage) {
@@ -106,10 +107,10 @@ fn next_task(
     }
     let elements = job.cut(stage, wanted)?;
     let task = Task::new(job.id, stage, lane, Work::Run { elements, first_step: 0 });
-    Some(schedule::later(shared, task, Duration::ZERO))
+    Some(schedule::enqueue(shared, task, Duration::ZERO))
 }
 
-/// A leaf of a fixed tree is one message, whatever its size; this one is larger than any message.
+/// Fails a job because its next leaf, which cannot be split, is larger than the largest message.
 fn fail_leaf(job: &mut JobState, stage: usize, size: u64) {
     let steps = job.plan.stages[stage].steps.first();
     let operation = steps.map(|step| step.reference.name.clone()).unwrap_or_default();
@@ -118,7 +119,7 @@ fn fail_leaf(job: &mut JobState, stage: usize, size: u64) {
     job.fail(Error::Submit { job: job.id, operation, index, source });
 }
 
-/// Asks for more input if there is credit for it.
+/// Requests more input if the job has room for it.
 fn pull(shared: &mut Shared, job: &mut JobState) {
     if job.source.pulling || job.source.ended {
         return;
@@ -126,18 +127,17 @@ fn pull(shared: &mut Shared, job: &mut JobState) {
     let state = &job.stages[0];
     let room = job.account.room();
     if job.plan.stages[0].steps.is_empty() {
-        // Elements are their own outputs: the reader alone sets the pace.
+        // Elements are their own outputs: only the reader limits them.
         if room > 0 {
-            ask(shared, job, u64::MAX, room.min(MAX_PULL_BYTES));
+            request_pull(shared, job, u64::MAX, room.min(MAX_PULL_BYTES));
         }
         return;
     }
     let sizing = shared.sizing(job, 0);
     let batch = sizing.elements();
-    // One batch is always allowed if nothing holds the job back, else a job of huge elements would
-    // never move.
+    // An idle job may always pull one batch, or else a job of huge elements would never progress.
     let idle = shared.tasks.of(job.id).next().is_none() && job.account.undelivered() == 0;
-    let starved = idle && !job.is_ripe(0, batch, sizing.slots);
+    let starved = idle && !job.is_ready(0, batch, sizing.slots);
     if room == 0 && !starved {
         return;
     }
@@ -145,18 +145,18 @@ fn pull(shared: &mut Shared, job: &mut JobState) {
     let flow = shared.flows.get(&Lane::of(&job.plan.stages[0])).unwrap_or(&unused);
     let limit = flow.limit(&sizing, shared.clocks.healthy);
     let free = u64::from(limit.saturating_sub(flow.tasks));
-    // What can go out now, and one batch to be ready for the next credit.
+    // As many batches as may go out now, and one more for the next credit.
     let elements = batch.saturating_mul(free + 1).saturating_sub(state.pending_elements());
-    // A leaf goes out whole, however large that makes it.
+    // A leaf is never split, whatever its size.
     let full = if job.has_leaves(0) { usize::MAX } else { MAX_BATCH_BYTES * (free as usize + 1) };
     if elements == 0 || state.pending_bytes() >= full {
         return;
     }
     let room = if starved { room.max(MAX_BATCH_BYTES) } else { room };
-    ask(shared, job, elements, room.min(MAX_PULL_BYTES).min(full));
+    request_pull(shared, job, elements, room.min(MAX_PULL_BYTES).min(full));
 }
 
-fn ask(shared: &mut Shared, job: &mut JobState, elements: u64, bytes: usize) {
+fn request_pull(shared: &mut Shared, job: &mut JobState, elements: u64, bytes: usize) {
     job.source.pulling = true;
     shared.actions.push(Action::Pull { job: job.id, elements, bytes });
 }

@@ -1,4 +1,4 @@
-//! Elements that fail: retried, made a value, left out, or the end of their job.
+//! Elements that failed: they are retried, become a value, are skipped, or fail their job.
 
 use std::time::Duration;
 
@@ -20,8 +20,9 @@ use crate::{
     registry::Verb,
 };
 
-/// The back-off of an element that is retried; `None` if its budget is spent (rule 5).
-pub(super) fn judge(
+/// Emits the retry of an element and returns its back-off; `None` if the budget of the element is
+/// spent (rule 5).
+pub(super) fn plan_retry(
     shared: &mut Shared,
     job: &mut JobState,
     run: &TaskRun<'_>,
@@ -47,7 +48,7 @@ pub(super) fn judge(
     Some(delay)
 }
 
-/// An element has spent its budget.
+/// Fails an element permanently: it becomes a value, is skipped, or fails its job.
 pub(super) fn fail_permanently(
     shared: &mut Shared,
     job: &mut JobState,
@@ -75,7 +76,7 @@ pub(super) fn fail_permanently(
             output::done(shared, job, stage, &replaced, outputs);
         } else {
             let work = Work::Run { elements: replaced, first_step: step + 1 };
-            schedule::later(shared, run.task.with(work), Duration::ZERO);
+            schedule::enqueue(shared, run.task.with(work), Duration::ZERO);
         }
         return;
     }
@@ -97,7 +98,8 @@ pub(super) fn fail_permanently(
     }
 }
 
-/// Fails the job for an element; an ordered `take` only when it gets that far (rule 23).
+/// Fails the job because of an element. An ordered `take` fails only when its outputs reach the element
+/// (rule 23).
 pub(super) fn fail_job(
     shared: &mut Shared,
     job: &mut JobState,
@@ -113,8 +115,8 @@ pub(super) fn fail_job(
     }
 }
 
-/// Charges a single element, or the one at this offset of a batch that cannot be split, with a
-/// failure that came without a result.
+/// Charges a try to a single element, or to the one at this offset of a batch that cannot be split,
+/// for a failure that came without a result.
 pub(super) fn charge_single(
     shared: &mut Shared,
     job: &mut JobState,
@@ -125,7 +127,7 @@ pub(super) fn charge_single(
     fail_single(shared, job, number, offset, error, Budget::AsUsual);
 }
 
-/// Fails a single element, or what cannot be split, whatever its budget.
+/// Fails a task of one element, or one that cannot be split, permanently, whatever the budget.
 pub(super) fn give_up(
     shared: &mut Shared,
     job: &mut JobState,
@@ -151,13 +153,13 @@ fn fail_single(
     budget: Budget,
 ) {
     let Some(task) = schedule::retire(shared, job, number) else { return };
-    shared.moved(job);
+    shared.progressed(job);
     let run = TaskRun { number, task: &task, attempt: task.attempt(), worker: None };
     match &task.work {
         Work::Run { elements, first_step } => {
             let step = suspect(job, &task, *first_step);
             if elements.len() > 1 {
-                // A leaf of a fixed tree, which is not cut: its job fails for the element.
+                // A leaf of a fixed tree, which is never split: its job fails because of the element.
                 let offset = offset.min(elements.len() - 1);
                 let (index, tries) = (elements.index(offset), elements.tries(offset));
                 let error = blamed(job, &run, index, tries, step, error);
@@ -165,11 +167,11 @@ fn fail_single(
                 dead_letter::write(shared, job, &run, &element, &error);
                 fail_job(shared, job, task.stage, elements, error);
             } else if budget == Budget::AsUsual
-                && let Some(delay) = judge(shared, job, &run, elements, step, &error)
+                && let Some(delay) = plan_retry(shared, job, &run, elements, step, &error)
             {
                 let elements = elements.clone().charged();
                 let work = Work::Run { elements, first_step: *first_step };
-                schedule::later(shared, task.with(work), delay);
+                schedule::enqueue(shared, task.with(work), delay);
             } else {
                 fail_permanently(shared, job, &run, elements, step, error);
             }
@@ -180,7 +182,7 @@ fn fail_single(
     }
 }
 
-/// Partial results could not be combined.
+/// Retries a combination that failed, or fails its job.
 pub(super) fn combination_failed(
     shared: &mut Shared,
     job: &mut JobState,
@@ -197,7 +199,7 @@ pub(super) fn combination_failed(
             partial.tries = tries + 1;
         }
         job.progress.retried += 1;
-        schedule::later(shared, run.task.with(Work::Combine { partials }), delay);
+        schedule::enqueue(shared, run.task.with(Work::Combine { partials }), delay);
         return;
     }
     let index = partials.first().map_or(0, |partial| partial.from);
@@ -206,8 +208,8 @@ pub(super) fn combination_failed(
     job.fail(error);
 }
 
-/// `Err(error)` as a step after a `try_map` takes it, whatever the type of its `Ok`: postcard writes
-/// the number of the variant, then its content.
+/// `Err(error)`, encoded as the input of the step after a `try_map`. The type of its `Ok` does not
+/// matter: postcard writes the number of the variant, then its content.
 fn failure_as_value(error: &OperationError) -> Option<Bytes> {
     codec::encode(&Err::<(), &OperationError>(error)).ok().map(Bytes::from)
 }

@@ -1,4 +1,4 @@
-//! What becomes of a task when one of its copies is gone.
+//! Copies that will bring no reply: their task is reissued, split, or fails.
 
 use std::time::Duration;
 
@@ -8,13 +8,13 @@ use crate::{
     operation::{ErrorKind, OperationError},
 };
 
-/// A task that came back this often although it was isolated, or with an undecodable reply, is
-/// halved.
+/// The number of times after which a task is halved that was redelivered although it was isolated, or
+/// whose replies did not decode.
 const HALVED_AFTER: u32 = 3;
-/// A single element that did so this often fails.
+/// The number of times after which a single element fails for the same reasons.
 const FAILS_AFTER: u32 = 10;
 
-/// No reply to a copy will come. A task without any copy left is reissued.
+/// Removes a copy that will bring no reply, and reissues its task if it was the last copy.
 pub(super) fn reissue(shared: &mut Shared, job: &mut JobState, copy: CopyId) {
     if shared.tasks.remove_copy(copy) {
         schedule::reissue(shared, job, copy.task, Duration::ZERO);
@@ -33,8 +33,8 @@ pub(super) fn reissue_after_setback(shared: &mut Shared, job: &mut JobState, cop
     schedule::reissue(shared, job, copy.task, delay);
 }
 
-/// As [`reissue`], for a reason that may lie in the batch: after some times it is halved, and a single
-/// element fails.
+/// As [`reissue`], for a reason that may lie in the batch: after [`HALVED_AFTER`] times the batch is
+/// halved, and after [`FAILS_AFTER`] times a single element fails.
 pub(super) fn reissue_suspected(
     shared: &mut Shared,
     job: &mut JobState,
@@ -59,7 +59,8 @@ pub(super) fn reissue_suspected(
     }
 }
 
-/// The child process that ran a task died, at this offset if it is known.
+/// Handles the death of the child process that ran a task. `offset` is the batch offset of the element
+/// that killed it, if it is known.
 pub(super) fn crashed(
     shared: &mut Shared,
     job: &mut JobState,
@@ -84,7 +85,7 @@ pub(super) fn crashed(
     element::charge_single(shared, job, number, offset.unwrap_or(0) as usize, error);
 }
 
-/// The element at this offset does not decode.
+/// Handles an element that does not decode as the input of its operation, at this batch offset.
 pub(super) fn undecodable(
     shared: &mut Shared,
     job: &mut JobState,
@@ -104,7 +105,8 @@ pub(super) fn undecodable(
     element::charge_single(shared, job, number, offset, error);
 }
 
-/// A task, or the reply to it, is larger than the broker accepts.
+/// Handles a task, or a reply to it, that is larger than the broker accepts: splits the task, or fails
+/// its element.
 pub(super) fn too_large(shared: &mut Shared, job: &mut JobState, number: TaskNumber, reason: &str) {
     let Some(task) = shared.tasks.get(number) else { return };
     if split::may_split(job, task) {

@@ -1,9 +1,9 @@
-//! Leases: workers that keep the tasks alive that they run (rule 8).
+//! Leases: heartbeats of workers about the tasks that they run after settling them (rule 8).
 
 use super::{event::JobEvent, job::JobState, schedule, shared::Shared};
 use crate::{id::WorkerId, wire::LeasedTask};
 
-/// A worker runs a copy of a task of this job.
+/// A worker renewed its lease of a copy of a task of this job.
 pub(super) fn renewed(
     shared: &mut Shared,
     job: &mut JobState,
@@ -16,13 +16,13 @@ pub(super) fn renewed(
         return;
     };
     if let Some(charge) = change.charge {
-        schedule::take(shared, job, copy.task, charge);
+        schedule::charge(shared, job, copy.task, charge);
     }
     if change.first {
         let event = JobEvent::TaskLeased { copy, worker };
         shared.emit(job.id, event);
     }
-    if change.moved {
-        shared.moved(job);
+    if change.progressed {
+        shared.progressed(job);
     }
 }

@@ -1,21 +1,21 @@
-//! Time passes: tasks that every worker refuses, jobs that stall.
+//! Fails jobs as time passes: those whose tasks every worker refuses, and those that stall.
 
 use std::time::Duration;
 
 use super::{blame, event::JobEvent, job::Jobs, shared::Shared, stall};
 use crate::{error::Error, id::JobId};
 
-/// A job fails when every live worker has refused one of its tasks for this long (rule 10).
+/// The time after which a job fails if every live worker refuses one of its tasks (rule 10).
 const REFUSED_FOR: Duration = Duration::from_secs(10);
 
-/// Advances the clocks; whether a new second has begun.
+/// Advances the clocks; returns whether a new second has begun.
 pub(super) fn advance_clocks(shared: &mut Shared, elapsed: Duration, unread: bool) -> bool {
     let clocks = &mut shared.clocks;
     let before = clocks.wall;
     clocks.wall += elapsed;
     if shared.health.is_well() {
         clocks.healthy += elapsed;
-        // What is unread may be the very reply whose absence would mean something.
+        // An unread reply may be the one whose absence would prove a loss.
         if !unread {
             clocks.quiet += elapsed;
         }
@@ -23,7 +23,7 @@ pub(super) fn advance_clocks(shared: &mut Shared, elapsed: Duration, unread: boo
     before.as_secs() != clocks.wall.as_secs()
 }
 
-/// Fails the jobs of tasks that every live worker has refused for a while (rule 10).
+/// Fails the jobs of tasks that every live worker has refused for [`REFUSED_FOR`]; returns their ids.
 pub(super) fn look_at_refusals(shared: &mut Shared, jobs: &mut Jobs) -> Vec<JobId> {
     let now = shared.clocks.healthy;
     let numbers: Vec<_> = shared.tasks.refused().collect();
@@ -31,7 +31,7 @@ pub(super) fn look_at_refusals(shared: &mut Shared, jobs: &mut Jobs) -> Vec<JobI
     for number in numbers {
         let Some(task) = shared.tasks.get_mut(number) else { continue };
         let pool = &task.lane.pool;
-        // Refusals of workers that are gone do not count, and are not kept.
+        // The refusals of dead workers do not count, and are dropped.
         task.refusals.retain(|worker, _| shared.workers.is_serving(*worker, pool));
         let mut live = shared.workers.serving(pool).map(|id| task.refusals.get(&id)).peekable();
         let refused_long = |refusal: Option<&(Duration, _)>| {
@@ -51,7 +51,8 @@ pub(super) fn look_at_refusals(shared: &mut Shared, jobs: &mut Jobs) -> Vec<JobI
     failed
 }
 
-/// Reports the jobs that make no progress, and fails those whose patience is over.
+/// Reports the jobs that make no progress, and fails those whose patience is over; returns the ids of
+/// the latter.
 pub(super) fn look_at_stalls(shared: &mut Shared, jobs: &mut Jobs) -> Vec<JobId> {
     let patience = shared.settings.patience;
     let report_after = shared.settings.stall_after.min(patience.unwrap_or(Duration::MAX));
@@ -59,13 +60,13 @@ pub(super) fn look_at_stalls(shared: &mut Shared, jobs: &mut Jobs) -> Vec<JobId>
     let mut failed = Vec::new();
     for id in ids {
         let Some(job) = jobs.get_mut(id) else { continue };
-        let silent = shared.clocks.wall.saturating_sub(job.moved);
-        if silent < report_after {
+        let waited = shared.clocks.wall.saturating_sub(job.last_progress);
+        if waited < report_after {
             continue;
         }
-        let stall = stall::cause(shared, job, silent);
-        let impatient = patience.is_some_and(|patience| silent >= patience);
-        if impatient && !stall.is_own_doing() {
+        let stall = stall::cause(shared, job, waited);
+        let patience_is_over = patience.is_some_and(|patience| waited >= patience);
+        if patience_is_over && !stall.is_caused_by_program() {
             job.fail(Error::Stalled { job: id, cause: stall.to_string() });
             failed.push(id);
             continue;

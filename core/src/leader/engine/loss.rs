@@ -1,5 +1,5 @@
-//! Finds copies that are lost: their lease ran out, or a probe shows that they left the queue without
-//! a trace (rules 12 and 13).
+//! Gives up copies that are lost: their lease expired, or a probe proves that they left their queue
+//! without a reply (rules 12 and 13).
 
 use std::{collections::BTreeSet, time::Duration};
 
@@ -12,7 +12,7 @@ use crate::{
     wire::{ProbeReply, timing},
 };
 
-/// Messages on their way to this leader, or in a queue, may be lost.
+/// The connection was interrupted: copies in queues, and replies to them, may be lost.
 pub(super) fn interrupted(shared: &mut Shared) {
     let order = shared.probes.next_order();
     for (_, task) in shared.tasks.iter() {
@@ -22,20 +22,20 @@ pub(super) fn interrupted(shared: &mut Shared) {
     }
 }
 
-/// A probe was published, to a queue or (`false`) to none, or not.
+/// A probe was published (`true`: its queue exists), or could not be.
 pub(super) fn probed(shared: &mut Shared, pool: Pool, result: Result<bool, PublishError>) {
     let probing = shared.probes.of_mut(&pool);
     match result {
-        Ok(true) => probing.trouble = None,
+        Ok(true) => probing.error = None,
         Ok(false) => {
-            probing.forget_asked();
+            probing.forget_in_flight();
             tracing::warn!(%pool, "the task queue does not exist; declaring it again");
             shared.actions.push(Action::Declare { pool });
         }
         Err(error) => {
-            probing.forget_asked();
+            probing.forget_in_flight();
             if !matches!(error, PublishError::Lost) {
-                probing.trouble = Some(error.to_string());
+                probing.error = Some(error.to_string());
             }
         }
     }
@@ -43,15 +43,15 @@ pub(super) fn probed(shared: &mut Shared, pool: Pool, result: Result<bool, Publi
 
 /// The queue of a pool was declared again, or could not be.
 pub(super) fn declared(shared: &mut Shared, pool: &Pool, result: Result<(), BrokerError>) {
-    shared.probes.of_mut(pool).trouble = result.err().map(|error| error.to_string());
+    shared.probes.of_mut(pool).error = result.err().map(|error| error.to_string());
 }
 
-pub(super) fn probe_came_back(shared: &mut Shared, reply: &ProbeReply) {
+pub(super) fn probe_returned(shared: &mut Shared, reply: &ProbeReply) {
     let now = shared.clocks.quiet;
-    shared.probes.came_back(&reply.pool, reply.nonce, now);
+    shared.probes.returned(&reply.pool, reply.nonce, now);
 }
 
-/// Gives up the copies that are lost, and probes for those that are overdue.
+/// Gives up the copies that are lost, and probes the queues of those that are overdue.
 pub(super) fn look_at_copies(shared: &mut Shared, jobs: &mut Jobs) {
     let (now, hold) = (shared.clocks.quiet, shared.settings.hold);
     let lease_timeout = timing::lease_timeout(hold);
@@ -76,8 +76,8 @@ pub(super) fn look_at_copies(shared: &mut Shared, jobs: &mut Jobs) {
                         overdue.insert(pool.clone());
                     }
                 }
-                CopyState::Leased { worker, heard, .. } => {
-                    if now.saturating_sub(heard) >= lease_timeout {
+                CopyState::Leased { worker, renewed, .. } => {
+                    if now.saturating_sub(renewed) >= lease_timeout {
                         let text = format!("the lease of worker {worker} expired");
                         lost.push((id, text));
                     }
@@ -90,14 +90,14 @@ pub(super) fn look_at_copies(shared: &mut Shared, jobs: &mut Jobs) {
     }
     if shared.health.is_well() {
         for pool in overdue {
-            if let Some(nonce) = shared.probes.ask(&pool, now, hold) {
+            if let Some(nonce) = shared.probes.probe(&pool, now, hold) {
                 shared.actions.push(Action::Probe { pool, nonce });
             }
         }
     }
 }
 
-/// A copy is lost. It may have killed its worker, so the next one is isolated (rule 7).
+/// Gives up a copy that is lost. It may have killed its worker, so the next one is isolated (rule 7).
 fn give_up(shared: &mut Shared, jobs: &mut Jobs, copy: CopyId, reason: String) {
     let Some(task) = shared.tasks.get_mut(copy.task) else { return };
     task.isolated = true;
@@ -106,7 +106,7 @@ fn give_up(shared: &mut Shared, jobs: &mut Jobs, copy: CopyId, reason: String) {
         return;
     }
     tracing::warn!(job = %id, %copy, reason, "a copy of a task is lost; reissuing the task");
-    let event = JobEvent::TaskRepublished { copy: CopyId::new(copy.task, attempt), reason };
+    let event = JobEvent::TaskReissued { copy: CopyId::new(copy.task, attempt), reason };
     shared.emit(id, event);
     if let Some(job) = jobs.get_mut(id) {
         schedule::reissue(shared, job, copy.task, Duration::ZERO);

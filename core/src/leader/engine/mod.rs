@@ -1,22 +1,26 @@
-//! The half of the leader that decides: `step(input) -> actions`, without clock and I/O.
+//! The engine of a leader: all decisions about jobs, as a state machine without clock and I/O.
 //!
-//! Every decision that makes an element count exactly once is made here. `docs/protocol.md` tells the
-//! protocol, and lists the rules that comments cite by number.
+//! [`Engine::step`] takes one [`Input`] and returns the [`Action`]s that follow from it. Every decision
+//! that makes an element count exactly once is made here. `docs/protocol.md` describes the protocol
+//! and has the numbered rules that comments cite.
 //!
-//! State has owners: [`table`] the tasks and their copies, [`job`] what a job holds, [`flow`] the
-//! credit, [`probe`] the probes. The other files are functions over these, and call each other in one
-//! direction:
+//! Each part of the state has one owner: [`table`] owns the tasks and their copies, [`job`] the jobs
+//! and the bytes that they hold, [`flow`] the credit, [`probe`] the probes. The other modules are
+//! functions over these owners. They call each other in one direction, each only modules of lower
+//! lines:
 //!
 //! ```text
-//! reply, publish, lease, loss, liveness      what comes in
-//!   gone                                     a copy will bring no reply
-//!     element                                an element failed
-//!       combine, output, split               what becomes of outputs and batches
-//!         schedule, dead_letter              tasks and dead letters to send
+//! reply, publish, lease, loss, liveness    inputs, and the passage of time
+//! gone                                     a copy that will bring no reply
+//! combine                                  partial results of folds
+//! element                                  elements that failed
+//! output, split, dead_letter               outputs; parts of a batch; dead letters
+//! schedule, stall                          tasks to send; why there is no progress
+//! blame, retry                             names for errors; budgets and back-offs
 //! ```
 //!
-//! [`Engine::step`] then lets [`advance`] end the job if it is over, and [`dispatch`] send what may be
-//! sent.
+//! After each input, [`advance`] ends the job if it is over, and [`dispatch`] publishes tasks and pulls
+//! input as the credit allows.
 
 mod advance;
 mod blame;
@@ -70,7 +74,7 @@ use crate::{
     wire::Lease,
 };
 
-/// The jobs and live tasks of one leader.
+/// The state of one leader: its jobs, and all that they share.
 #[derive(Debug, Clone)]
 pub(crate) struct Engine {
     jobs: Jobs,
@@ -82,9 +86,9 @@ impl Engine {
         Self { jobs: Jobs::default(), shared: Shared::new(settings) }
     }
 
-    /// Takes an input, and returns the actions that follow from it.
+    /// Processes an input, and returns the actions that follow from it, in order.
     pub(crate) fn step(&mut self, input: Input) -> Vec<Action> {
-        // A confirm brings no credit: there is nothing new to send.
+        // A confirm returns no credit: it allows no further task.
         let dispatches = !matches!(input, Input::Published { .. });
         let shared = &mut self.shared;
         match input {
@@ -100,14 +104,14 @@ impl Engine {
                 let copy = result.header.copy;
                 self.on_copy(copy, |shared, job| reply::result(shared, job, result));
             }
-            // The worker that had taken a probe died: no reply to it will come.
+            // The worker that held a probe died: the probe will not come back.
             Input::Return(returned) => match returned.copy {
-                None => shared.probes.forget_asked(),
+                None => shared.probes.forget_in_flight(),
                 Some(copy) => {
                     self.on_copy(copy, |shared, job| reply::returned(shared, job, copy, returned));
                 }
             },
-            Input::Garbled { copy, reason } => {
+            Input::UndecodableReply { copy, reason } => {
                 let reason = format!("the reply of a worker does not decode: {reason}");
                 self.on_copy(copy, |shared, job| {
                     gone::reissue_suspected(shared, job, copy, &reason);
@@ -119,14 +123,14 @@ impl Engine {
             Input::Taken { job, bytes } => self.taken(job, bytes),
             Input::Cancel { job } => self.end(job, Err(Error::Cancelled { job })),
             Input::Hello(presence) => {
-                // It takes no task before a leader has spoken, or a second has passed. If the broker
-                // takes no messages, the next heartbeat will do.
+                // The worker takes no task before a leader has greeted it, or a second has passed. If
+                // the broker accepts no messages, the next heartbeat greets it.
                 if shared.health.is_well() {
                     shared.actions.push(Action::Greet { worker: presence.worker });
                 }
-                shared.workers.heard(*presence, shared.clocks.wall);
+                shared.workers.record(*presence, shared.clocks.wall);
             }
-            Input::Presence(presence) => shared.workers.heard(*presence, shared.clocks.wall),
+            Input::Presence(presence) => shared.workers.record(*presence, shared.clocks.wall),
             Input::Bye(worker) => shared.workers.bye(worker),
             Input::Close => {
                 let jobs: Vec<JobId> = self.jobs.ids().collect();
@@ -134,7 +138,7 @@ impl Engine {
             }
             Input::Lease(lease) => self.leased(&lease),
             Input::Probed { pool, result } => loss::probed(shared, pool, result),
-            Input::ProbeReply(reply) => loss::probe_came_back(shared, &reply),
+            Input::ProbeReply(reply) => loss::probe_returned(shared, &reply),
             Input::Declared { pool, result } => loss::declared(shared, &pool, result),
             Input::Interrupted => loss::interrupted(shared),
             Input::Health(health) => shared.health = health,
@@ -147,7 +151,7 @@ impl Engine {
         self.shared.actions.take()
     }
 
-    /// The jobs that are not over.
+    /// The ids of the jobs that are not over.
     pub(crate) fn live_jobs(&self) -> impl Iterator<Item = JobId> + '_ {
         self.jobs.ids()
     }
@@ -175,7 +179,7 @@ impl Engine {
 
     fn pulled(&mut self, id: JobId, block: Block, progress: Pull) {
         self.on_job(id, |shared, job| {
-            shared.moved(job);
+            shared.progressed(job);
             if !block.ends.is_empty() {
                 job.progress.pulled += block.ends.len() as u64;
                 let first = job.stages[0].next_position();
@@ -194,7 +198,7 @@ impl Engine {
     fn taken(&mut self, id: JobId, bytes: usize) {
         if let Some(job) = self.jobs.get_mut(id) {
             job.account.taken(bytes);
-            self.shared.moved(job);
+            self.shared.progressed(job);
         }
     }
 
@@ -209,38 +213,38 @@ impl Engine {
     }
 
     fn tick(&mut self, elapsed: Duration, unread: bool) {
-        // Once a second is enough for what counts in seconds.
+        // All time-outs below are seconds long: once a second is enough.
         if !liveness::advance_clocks(&mut self.shared, elapsed, unread) {
             return;
         }
         if self.shared.health.is_well() {
-            self.shared.workers.forget_silent(self.shared.clocks.wall);
+            self.shared.workers.forget_expired(self.shared.clocks.wall);
         }
         let failed = liveness::look_at_refusals(&mut self.shared, &mut self.jobs);
         failed.into_iter().for_each(|job| self.advance(job));
         let failed = liveness::look_at_stalls(&mut self.shared, &mut self.jobs);
         failed.into_iter().for_each(|job| self.advance(job));
-        // Last: a task that is reissued now is no reason for a stall.
+        // Last, so that a task that is reissued now is not reported as a stall.
         loss::look_at_copies(&mut self.shared, &mut self.jobs);
     }
 
-    /// Lets something happen to the job of a copy. A copy of a task that is not live is ignored.
-    fn on_copy(&mut self, copy: CopyId, happens: impl FnOnce(&mut Shared, &mut JobState)) {
+    /// Applies a change to the job of a copy. A copy of a task that is not live is ignored (rule 2).
+    fn on_copy(&mut self, copy: CopyId, change: impl FnOnce(&mut Shared, &mut JobState)) {
         match self.shared.tasks.get(copy.task).map(|task| task.job) {
-            Some(job) => self.on_job(job, happens),
+            Some(job) => self.on_job(job, change),
             None => tracing::debug!(%copy, "a late reply was dropped"),
         }
     }
 
-    /// Lets something happen to a job, and does what follows.
-    fn on_job(&mut self, id: JobId, happens: impl FnOnce(&mut Shared, &mut JobState)) {
+    /// Applies a change to a job, and advances the job.
+    fn on_job(&mut self, id: JobId, change: impl FnOnce(&mut Shared, &mut JobState)) {
         if let Some(job) = self.jobs.get_mut(id) {
-            happens(&mut self.shared, job);
+            change(&mut self.shared, job);
             self.advance(id);
         }
     }
 
-    /// Does what follows from what has happened to a job, and ends it if that was the last thing.
+    /// Advances a job after a change, and ends it if it is over.
     fn advance(&mut self, id: JobId) {
         let Some(job) = self.jobs.get_mut(id) else { return };
         let result = advance::advance(&mut self.shared, job);
@@ -250,12 +254,12 @@ impl Engine {
         }
     }
 
-    /// Ends a job and retires its tasks; from here on nothing of it counts.
+    /// Ends a job and retires its tasks: later replies to them are ignored.
     fn end(&mut self, id: JobId, result: Result<(), Error>) {
         let Some(mut job) = self.jobs.remove(id) else { return };
         debug_assert!(
             result.is_err() || !job.is_settled() || job.account.balances(),
-            "a job that succeeds holds nothing but what waits for its reader: {job:?}"
+            "a job that succeeds holds nothing but outputs for its reader: {job:?}"
         );
         let numbers: Vec<_> = self.shared.tasks.of(id).map(|(number, _)| number).collect();
         let mut published = false;
@@ -266,8 +270,9 @@ impl Engine {
         if published {
             self.shared.actions.push(Action::Cancel { job: id });
         }
+        let progress = Progress { ended: true, ..job.progress };
         let error = result.as_ref().err().map(ToString::to_string);
         self.shared.emit(id, JobEvent::Ended { error });
-        self.shared.actions.push(Action::End { job: id, result });
+        self.shared.actions.push(Action::End { job: id, progress, result });
     }
 }

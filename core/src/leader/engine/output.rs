@@ -1,26 +1,28 @@
-//! Outputs of elements that are through a stage: to the reader, to the next stage, into the fold.
+//! Outputs of a stage: to the reader, to the next stage, or into the fold.
 
 use bytes::Bytes;
 
 use super::{
     fold::Partial,
-    job::{Elements, Indexes, JobState, OutputBlock, Passing, Release},
+    job::{Elements, Indexes, JobOutput, JobState, OutputBlock, StageOutput},
     protocol::Action,
     shared::Shared,
 };
 use crate::{error::ExecuteError, plan::End};
 
-/// The outputs of a gap-free run of elements.
+/// The outputs of elements at consecutive positions.
 pub(super) struct Outputs<'a> {
+    /// The encodings, one after the other.
     pub(super) values: Bytes,
+    /// The number of outputs.
     pub(super) count: u32,
-    /// Outputs of each element; `None` if each has exactly one, and for folds.
+    /// The number of outputs of each element; `None` if each has exactly one, and for folds.
     pub(super) counts: Option<&'a [u32]>,
-    /// The length of each output, if they go into a next stage.
+    /// The length of each output in bytes; `None` in the last stage.
     pub(super) lengths: Option<&'a [u32]>,
 }
 
-/// Settles elements that are through a stage; what comes next owns their outputs.
+/// Settles elements that are through a stage, and moves their outputs on.
 pub(super) fn done(
     shared: &mut Shared,
     job: &mut JobState,
@@ -31,13 +33,13 @@ pub(super) fn done(
     job.settle(stage, elements);
     let (from, to) = (elements.first(), elements.end());
     if !job.is_last(stage) {
-        let passing = passing(elements, outputs);
+        let output = stage_output(elements, outputs);
         if job.keeps_order() {
-            job.account.hold_back(passing.size());
-            job.stages[stage].passing.insert(from, to, passing);
-            release_passing(shared, job, stage);
+            job.account.buffer(output.size());
+            job.stages[stage].reorder.insert(from, to, output);
+            release_to_next_stage(shared, job, stage);
         } else {
-            pass(shared, job, stage, passing);
+            feed_next(shared, job, stage, output);
         }
         return;
     }
@@ -61,8 +63,8 @@ pub(super) fn done(
             let block =
                 OutputBlock { values: outputs.values, count: outputs.count, indexes, charged };
             if ordered {
-                job.releases.insert(from, to, Release::Outputs(block));
-                release_outputs(shared, job);
+                job.reorder.insert(from, to, JobOutput::Outputs(block));
+                release_to_reader(shared, job);
             } else {
                 deliver(shared, job, block);
             }
@@ -70,7 +72,7 @@ pub(super) fn done(
     }
 }
 
-/// Passes on the elements of a plan without steps, which are their own outputs.
+/// Moves on the elements of a plan without steps, which are their own outputs.
 pub(super) fn pass_through(shared: &mut Shared, job: &mut JobState) {
     if !job.plan.stages[0].steps.is_empty() {
         return;
@@ -83,7 +85,7 @@ pub(super) fn pass_through(shared: &mut Shared, job: &mut JobState) {
     }
 }
 
-/// Lets a failure take the place of the outputs of one position.
+/// Puts a failure in the place of the outputs of one position.
 pub(super) fn fail_in_order(
     shared: &mut Shared,
     job: &mut JobState,
@@ -91,13 +93,13 @@ pub(super) fn fail_in_order(
     position: u64,
     error: Box<ExecuteError>,
 ) {
-    job.account.hold_back(0);
+    job.account.buffer(0);
     if job.is_last(stage) {
-        job.releases.insert(position, position + 1, Release::Failure(error));
-        release_outputs(shared, job);
+        job.reorder.insert(position, position + 1, JobOutput::Failure(error));
+        release_to_reader(shared, job);
     } else {
-        job.stages[stage].passing.insert(position, position + 1, Passing::Failure(error));
-        release_passing(shared, job, stage);
+        job.stages[stage].reorder.insert(position, position + 1, StageOutput::Failure(error));
+        release_to_next_stage(shared, job, stage);
     }
 }
 
@@ -112,18 +114,18 @@ pub(super) fn deliver(shared: &mut Shared, job: &mut JobState, outputs: OutputBl
     shared.actions.push(Action::Output { job: job.id, outputs });
 }
 
-/// Whether a `take` has all that it wants.
+/// Whether a `take` has all the outputs that it asks for.
 pub(super) fn has_taken_all(job: &JobState) -> bool {
     matches!(job.plan.end, End::Stream { take: Some(most), .. } if job.progress.outputs >= most)
 }
 
-/// Delivers the outputs that are next in order.
-fn release_outputs(shared: &mut Shared, job: &mut JobState) {
-    while let Some(release) = job.releases.release() {
+/// Delivers the outputs that are next in the order of their elements.
+fn release_to_reader(shared: &mut Shared, job: &mut JobState) {
+    while let Some(release) = job.reorder.release() {
         match release {
-            Release::Outputs(outputs) => deliver(shared, job, outputs),
-            Release::Failure(error) => {
-                job.account.let_go(0);
+            JobOutput::Outputs(outputs) => deliver(shared, job, outputs),
+            JobOutput::Failure(error) => {
+                job.account.unbuffer(0);
                 if !has_taken_all(job) {
                     job.fail(error);
                 }
@@ -132,36 +134,36 @@ fn release_outputs(shared: &mut Shared, job: &mut JobState) {
     }
 }
 
-/// Passes on to the next stage what is next in order.
-fn release_passing(shared: &mut Shared, job: &mut JobState, stage: usize) {
-    while let Some(passing) = job.stages[stage].passing.release() {
-        job.account.let_go(passing.size());
-        pass(shared, job, stage, passing);
+/// Moves the outputs that are next in order into the next stage.
+fn release_to_next_stage(shared: &mut Shared, job: &mut JobState, stage: usize) {
+    while let Some(output) = job.stages[stage].reorder.release() {
+        job.account.unbuffer(output.size());
+        feed_next(shared, job, stage, output);
     }
 }
 
-fn pass(shared: &mut Shared, job: &mut JobState, stage: usize, passing: Passing) {
-    match passing {
-        Passing::Outputs { ends, .. } if ends.is_empty() => {}
-        Passing::Outputs { bytes, ends, indexes } => {
+fn feed_next(shared: &mut Shared, job: &mut JobState, stage: usize, output: StageOutput) {
+    match output {
+        StageOutput::Outputs { ends, .. } if ends.is_empty() => {}
+        StageOutput::Outputs { bytes, ends, indexes } => {
             let position = job.stages[stage + 1].next_position();
             job.feed(stage + 1, Elements::passed(position, bytes, ends, indexes));
         }
-        Passing::Failure(error) => {
+        StageOutput::Failure(error) => {
             let position = job.stages[stage + 1].skip_position();
             fail_in_order(shared, job, stage + 1, position, error);
         }
     }
 }
 
-fn passing(elements: &Elements, outputs: Outputs<'_>) -> Passing {
+fn stage_output(elements: &Elements, outputs: Outputs<'_>) -> StageOutput {
     let indexes = each_index(elements, outputs.counts);
     let mut end = 0;
     let ends = outputs.lengths.unwrap_or_default().iter().map(|length| {
         end += length;
         end
     });
-    Passing::Outputs { bytes: outputs.values, ends: ends.collect(), indexes }
+    StageOutput::Outputs { bytes: outputs.values, ends: ends.collect(), indexes }
 }
 
 /// The source index of each output.

@@ -1,4 +1,8 @@
-//! What is known of copies that nobody answers: a probe travels behind them through their queue.
+//! Finds copies that are lost: a probe travels through a task queue after the copies in it.
+//!
+//! Copies and probes of one queue are delivered in order. So when a probe comes back, every copy that
+//! was confirmed before the probe was published has left the queue. If its worker neither replies nor
+//! leases it within two holds, the copy is lost (rule 12).
 
 use std::{
     collections::{BTreeMap, VecDeque},
@@ -7,132 +11,137 @@ use std::{
 
 use crate::broker::Pool;
 
-/// Answers that are remembered.
-const MAX_ANSWERS: usize = 16;
-/// Between an answer and the next probe at least this part of a hold passes.
-const PACE: u32 = 4;
-/// A probe that does not come back is followed by another after so many holds, at most.
-const MAX_PATIENCE: u32 = 32;
+/// The most returned probes that are remembered for one pool.
+const MAX_RETURNED: usize = 16;
+/// The shortest time from the return of a probe to the next one, as a fraction of a hold.
+const INTERVALS_IN_A_HOLD: u32 = 4;
+/// The longest time after which a probe that does not come back is followed by another, in holds.
+const MAX_TIMEOUT: u32 = 32;
 
-/// The probes of one (leader, pool): one in flight (rule 12).
+/// The probes of one leader in the queue of one pool: at most one is in flight (rule 12).
 ///
-/// Numbers are those of all confirms and probes: a probe with a higher number than a confirm was
-/// published behind the copy that was confirmed.
+/// Confirms and probes share one sequence of order numbers: a probe with a higher number than a
+/// confirm was published after the confirmed copy.
 #[derive(Debug, Clone, Default)]
 pub(crate) struct Probing {
-    asked: Option<Asked>,
-    /// How many probes in a row were not answered in time.
-    unanswered: u32,
-    /// Probes that came back, oldest first.
-    answered: VecDeque<Answered>,
-    /// Copies confirmed before this are to be asked after, however young.
+    in_flight: Option<InFlight>,
+    /// How many probes in a row did not come back in time; sets the time-out of the next one.
+    timeouts: u32,
+    /// The probes that came back, oldest first.
+    returned: VecDeque<Returned>,
+    /// Copies confirmed before this order number are probed without waiting for a hold to pass.
     suspect_before: u64,
-    /// Why the queue cannot be probed.
-    pub(crate) trouble: Option<String>,
+    /// The error of the broker that keeps the queue from being probed.
+    pub(crate) error: Option<String>,
 }
 
 #[derive(Debug, Clone, Copy)]
-struct Asked {
-    at: Duration,
+struct InFlight {
+    /// When the probe was published, in quiet time.
+    since: Duration,
 }
 
 #[derive(Debug, Clone, Copy)]
-struct Answered {
-    number: u64,
+struct Returned {
+    order: u64,
+    /// When the probe came back, in quiet time.
     at: Duration,
 }
 
 impl Probing {
-    /// Copies confirmed before `number` may have been lost, or their answers.
-    pub(crate) fn suspect(&mut self, number: u64) {
-        self.suspect_before = number;
-        self.forget_asked();
+    /// Suspects all copies that were confirmed before `order`: they, or the replies to them, may be
+    /// lost.
+    pub(crate) fn suspect(&mut self, order: u64) {
+        self.suspect_before = order;
+        self.forget_in_flight();
     }
 
-    /// The probe on its way will not be answered, or that is possible: the next may go at once.
-    pub(crate) fn forget_asked(&mut self) {
-        self.asked = None;
-        self.unanswered = 0;
+    /// The probe in flight may be lost: the next one may be published at once.
+    pub(crate) fn forget_in_flight(&mut self) {
+        self.in_flight = None;
+        self.timeouts = 0;
     }
 
-    /// Whether a copy that was confirmed with this number at `since` is to be asked after.
+    /// Whether a copy that was confirmed with this order number at `since` needs a probe.
     pub(crate) fn is_overdue(
         &self,
-        number: u64,
+        order: u64,
         since: Duration,
         now: Duration,
         hold: Duration,
     ) -> bool {
-        let asked_behind = self.answered.back().is_some_and(|answer| answer.number > number);
-        !asked_behind && (number < self.suspect_before || now.saturating_sub(since) >= hold)
+        let was_probed = self.returned.back().is_some_and(|probe| probe.order > order);
+        !was_probed && (order < self.suspect_before || now.saturating_sub(since) >= hold)
     }
 
-    /// Whether a probe may be sent now. One that does not come back is followed by another, ever
-    /// more rarely: it may have vanished with its queue, or stand behind hours of work.
-    pub(crate) fn may_ask(&self, now: Duration, hold: Duration) -> bool {
-        let Some(asked) = self.asked else {
-            let last = self.answered.back();
+    /// Whether a probe may be published now. A probe that does not come back is followed by another
+    /// after a time-out that doubles each time: it may be lost with its queue, or wait for hours of
+    /// work in front of it.
+    pub(crate) fn may_probe(&self, now: Duration, hold: Duration) -> bool {
+        let Some(in_flight) = self.in_flight else {
+            let last = self.returned.back();
             return last.is_none_or(|last| {
-                last.number < self.suspect_before || now.saturating_sub(last.at) >= hold / PACE
+                last.order < self.suspect_before
+                    || now.saturating_sub(last.at) >= hold / INTERVALS_IN_A_HOLD
             });
         };
-        let patience = hold * (2 << self.unanswered.min(16)).min(MAX_PATIENCE);
-        now.saturating_sub(asked.at) >= patience
+        let timeout = hold * (2 << self.timeouts.min(16)).min(MAX_TIMEOUT);
+        now.saturating_sub(in_flight.since) >= timeout
     }
 
-    pub(crate) fn ask(&mut self, now: Duration) {
-        self.unanswered += u32::from(self.asked.is_some());
-        self.asked = Some(Asked { at: now });
+    pub(crate) fn published(&mut self, now: Duration) {
+        self.timeouts += u32::from(self.in_flight.is_some());
+        self.in_flight = Some(InFlight { since: now });
     }
 
-    /// The probe of this number came back.
-    pub(crate) fn came_back(&mut self, number: u64, now: Duration) {
-        if self.answered.back().is_some_and(|answer| answer.number >= number) {
+    /// The probe with this order number came back.
+    pub(crate) fn returned(&mut self, order: u64, now: Duration) {
+        if self.returned.back().is_some_and(|probe| probe.order >= order) {
             return;
         }
-        self.forget_asked();
-        self.trouble = None;
-        if self.answered.len() == MAX_ANSWERS {
-            // Not the oldest, which is the next to be of use; what this one proves, the one behind
-            // it proves a little later.
-            self.answered.remove(MAX_ANSWERS / 2);
+        self.forget_in_flight();
+        self.error = None;
+        if self.returned.len() == MAX_RETURNED {
+            // Not the oldest, which is the next to prove a loss. What the removed one proves, its
+            // successor proves a little later.
+            self.returned.remove(MAX_RETURNED / 2);
         }
-        self.answered.push_back(Answered { number, at: now });
+        self.returned.push_back(Returned { order, at: now });
     }
 
-    /// Copies confirmed before this number, and leased by nobody, are lost: whoever took them from
-    /// the queue before the probe was taken had the time to settle them twice over.
+    /// Copies that were confirmed before this order number and are not leased are lost: the workers
+    /// that took them from the queue have had two holds to settle them.
     pub(crate) fn lost_before(&mut self, now: Duration, hold: Duration) -> u64 {
-        let is_settled = |answer: &Answered| now.saturating_sub(answer.at) >= 2 * hold;
-        while self.answered.get(1).is_some_and(is_settled) {
-            self.answered.pop_front();
+        let is_conclusive = |probe: &Returned| now.saturating_sub(probe.at) >= 2 * hold;
+        while self.returned.get(1).is_some_and(is_conclusive) {
+            self.returned.pop_front();
         }
-        self.answered.front().filter(|answer| is_settled(answer)).map_or(0, |answer| answer.number)
+        self.returned.front().filter(|probe| is_conclusive(probe)).map_or(0, |probe| probe.order)
     }
 
     /// Whether a probe is on its way through the queue.
-    pub(crate) fn is_asking(&self) -> bool {
-        self.asked.is_some()
+    pub(crate) fn is_in_flight(&self) -> bool {
+        self.in_flight.is_some()
     }
 
-    /// After how long a copy that was confirmed with this number counts as lost; `None` as long as
-    /// no probe behind it has come back.
-    pub(crate) fn lost_in(&self, number: u64, now: Duration, hold: Duration) -> Option<Duration> {
-        let answer = self.answered.iter().find(|answer| answer.number > number)?;
-        Some((answer.at + 2 * hold).saturating_sub(now))
+    /// The time until a copy that was confirmed with this order number counts as lost; `None` until a
+    /// probe that was published after it comes back.
+    pub(crate) fn lost_in(&self, order: u64, now: Duration, hold: Duration) -> Option<Duration> {
+        let probe = self.returned.iter().find(|probe| probe.order > order)?;
+        Some((probe.at + 2 * hold).saturating_sub(now))
     }
 }
 
-/// The probes of a leader, by pool, and the order of all confirms and probes.
+/// The probes of a leader, by pool, and the sequence of order numbers.
 #[derive(Debug, Clone, Default)]
 pub(crate) struct Probes {
-    /// The number that was given out last.
+    /// The order number that was given out last.
     order: u64,
     by_pool: BTreeMap<Pool, Probing>,
 }
 
 impl Probes {
-    /// A number for a confirm or a probe, larger than all before.
+    /// An order number for a confirm or a probe, larger than all before.
     pub(crate) fn next_order(&mut self) -> u64 {
         self.order += 1;
         self.order
@@ -146,24 +155,25 @@ impl Probes {
         self.by_pool.entry(pool.clone()).or_default()
     }
 
-    /// No probe on its way will come back, or that is possible.
-    pub(crate) fn forget_asked(&mut self) {
-        self.by_pool.values_mut().for_each(Probing::forget_asked);
+    /// Any probe in flight may be lost, in every pool.
+    pub(crate) fn forget_in_flight(&mut self) {
+        self.by_pool.values_mut().for_each(Probing::forget_in_flight);
     }
 
-    /// Makes a probe of a pool if one may be sent now; returns its number.
-    pub(crate) fn ask(&mut self, pool: &Pool, now: Duration, hold: Duration) -> Option<u64> {
-        let probing = self.by_pool.get_mut(pool).filter(|probing| probing.may_ask(now, hold))?;
-        probing.ask(now);
+    /// Makes a probe of a pool if one may be published now; returns its order number, which is its
+    /// nonce.
+    pub(crate) fn probe(&mut self, pool: &Pool, now: Duration, hold: Duration) -> Option<u64> {
+        let probing = self.by_pool.get_mut(pool).filter(|probing| probing.may_probe(now, hold))?;
+        probing.published(now);
         Some(self.next_order())
     }
 
-    /// A probe came back. A number that was never given out proves nothing.
-    pub(crate) fn came_back(&mut self, pool: &Pool, number: u64, now: Duration) {
+    /// A probe came back. An order number that was never given out proves nothing.
+    pub(crate) fn returned(&mut self, pool: &Pool, order: u64, now: Duration) {
         if let Some(probing) = self.by_pool.get_mut(pool)
-            && number <= self.order
+            && order <= self.order
         {
-            probing.came_back(number, now);
+            probing.returned(order, now);
         }
     }
 
@@ -175,11 +185,12 @@ impl Probes {
 
 #[cfg(test)]
 impl Probing {
-    /// What makes this state different from others, whatever the time and the numbers.
+    /// A text that is equal for states that behave alike, whatever the time and the order numbers.
     pub(crate) fn canonical(&self, now: Duration, hold: Duration) -> String {
-        let asked = self.asked.map(|asked| (now - asked.at).min(hold * MAX_PATIENCE));
-        let answered = self.answered.back().map(|last| (now - last.at).min(hold / PACE));
-        format!("{asked:?} {} {answered:?}", self.unanswered.min(5))
+        let in_flight = self.in_flight.map(|probe| (now - probe.since).min(hold * MAX_TIMEOUT));
+        let returned =
+            self.returned.back().map(|last| (now - last.at).min(hold / INTERVALS_IN_A_HOLD));
+        format!("{in_flight:?} {} {returned:?}", self.timeouts.min(5))
     }
 }
 
@@ -194,68 +205,68 @@ mod tests {
     }
 
     #[test]
-    fn a_copy_is_lost_when_a_probe_behind_it_came_back_two_holds_ago() {
+    fn a_copy_is_lost_two_holds_after_a_later_probe_came_back() {
         let mut probing = Probing::default();
         assert!(!probing.is_overdue(5, at(0), at(29), HOLD));
-        assert!(probing.is_overdue(5, at(0), at(30), HOLD) && probing.may_ask(at(30), HOLD));
-        probing.ask(at(30));
-        assert!(!probing.may_ask(at(31), HOLD), "one in flight");
-        probing.came_back(6, at(40));
-        assert!(!probing.is_overdue(5, at(0), at(41), HOLD), "the answer is there");
+        assert!(probing.is_overdue(5, at(0), at(30), HOLD) && probing.may_probe(at(30), HOLD));
+        probing.published(at(30));
+        assert!(!probing.may_probe(at(31), HOLD), "one probe is in flight");
+        probing.returned(6, at(40));
+        assert!(!probing.is_overdue(5, at(0), at(41), HOLD), "a later probe has come back");
         assert_eq!(probing.lost_in(5, at(50), HOLD), Some(at(50)));
         assert_eq!(probing.lost_before(at(99), HOLD), 0);
         assert_eq!(probing.lost_before(at(100), HOLD), 6);
-        assert!(probing.is_overdue(7, at(41), at(100), HOLD), "one that was published behind it");
+        assert!(probing.is_overdue(7, at(41), at(100), HOLD), "a copy confirmed after the probe");
     }
 
     #[test]
-    fn a_probe_that_does_not_come_back_is_followed_by_others_ever_more_rarely() {
+    fn probes_that_do_not_come_back_are_followed_by_others_at_doubling_intervals() {
         let mut probing = Probing::default();
-        let mut asked = Vec::new();
+        let mut published = Vec::new();
         for second in 0..10_000 {
-            if probing.may_ask(at(second), HOLD) {
-                probing.ask(at(second));
-                asked.push(second);
+            if probing.may_probe(at(second), HOLD) {
+                probing.published(at(second));
+                published.push(second);
             }
         }
         assert_eq!(
-            asked,
+            published,
             [0, 60, 180, 420, 900, 1860, 2820, 3780, 4740, 5700, 6660, 7620, 8580, 9540]
         );
-        probing.came_back(3, at(10_000));
-        assert!(!probing.may_ask(at(10_007), HOLD) && probing.may_ask(at(10_008), HOLD));
+        probing.returned(3, at(10_000));
+        assert!(!probing.may_probe(at(10_007), HOLD) && probing.may_probe(at(10_008), HOLD));
     }
 
     #[test]
-    fn an_answer_that_comes_again_proves_nothing_new() {
+    fn a_probe_that_comes_back_twice_proves_nothing_new() {
         let mut probing = Probing::default();
-        probing.came_back(6, at(10));
-        probing.came_back(6, at(60));
-        probing.came_back(4, at(60));
+        probing.returned(6, at(10));
+        probing.returned(6, at(60));
+        probing.returned(4, at(60));
         assert_eq!(probing.lost_before(at(70), HOLD), 6);
     }
 
     #[test]
-    fn after_an_interruption_young_copies_are_asked_after_too() {
+    fn copies_suspected_after_an_interruption_are_probed_at_once() {
         let mut probing = Probing::default();
-        probing.ask(at(1));
+        probing.published(at(1));
         probing.suspect(5);
-        assert!(probing.may_ask(at(2), HOLD), "the one on its way may have vanished");
+        assert!(probing.may_probe(at(2), HOLD), "the probe in flight may be lost");
         assert!(probing.is_overdue(4, at(1), at(2), HOLD));
         assert!(!probing.is_overdue(5, at(1), at(2), HOLD));
     }
 
     #[test]
-    fn answers_are_bounded_and_the_oldest_still_proves_a_loss() {
+    fn returned_probes_are_bounded_and_the_oldest_still_proves_a_loss() {
         let mut probing = Probing::default();
-        for number in 1..100 {
-            probing.came_back(number, at(0));
+        for order in 1..100 {
+            probing.returned(order, at(0));
         }
-        assert_eq!(probing.answered.len(), MAX_ANSWERS);
+        assert_eq!(probing.returned.len(), MAX_RETURNED);
         let mut probing = Probing::default();
-        for number in 1..60 {
-            probing.came_back(number, at(number));
-            assert_eq!(probing.lost_before(at(number), HOLD), 0);
+        for order in 1..60 {
+            probing.returned(order, at(order));
+            assert_eq!(probing.lost_before(at(order), HOLD), 0);
         }
         assert_eq!(probing.lost_before(at(61), HOLD), 1);
     }

@@ -1,10 +1,13 @@
-//! Inputs and actions of the engine: its whole interface to the world.
+//! The inputs and actions of the engine: its whole interface.
 
 use std::{sync::Arc, time::Duration};
 
 use bytes::Bytes;
 
-use super::{event::JobEvent, job::OutputBlock};
+use super::{
+    event::{JobEvent, Progress},
+    job::OutputBlock,
+};
 use crate::{
     broker::{BrokerError, Health, Pool, PublishError},
     dead_letters::DeadElement,
@@ -25,41 +28,41 @@ pub(crate) enum Input {
     Pulled { job: JobId, block: Block, progress: Pull },
     /// The broker has confirmed a copy.
     Published { copy: CopyId },
-    /// The broker has not taken a copy, or it is not known whether it has.
+    /// The broker did not accept a copy, or the connection was lost before its confirm.
     NotPublished { copy: CopyId, error: PublishError },
     /// A worker replied with the outcome of a task.
     Result(ResultMessage),
     /// A worker returned a task or a probe unrun.
     Return(Return),
-    /// A worker keeps tasks alive that it runs.
+    /// A worker renewed the leases of the tasks that it runs.
     Lease(Lease),
-    /// A probe was published, to a queue or (`false`) to none, or not.
+    /// A probe was published, and its queue exists (`true`) or not (`false`); or publishing failed.
     Probed { pool: Pool, result: Result<bool, PublishError> },
     /// A probe came back.
     ProbeReply(ProbeReply),
     /// The queue of a pool exists again, or could not be declared.
     Declared { pool: Pool, result: Result<(), BrokerError> },
-    /// Replies may have been lost with a connection, and messages in queues.
+    /// The connection was interrupted: messages in queues, and replies, may be lost.
     Interrupted,
     /// The reply to a copy does not decode.
-    Garbled { copy: CopyId, reason: String },
-    /// A combination on the leader is over.
+    UndecodableReply { copy: CopyId, reason: String },
+    /// A combination on the leader has ended.
     Combined { job: JobId, combination: u64, result: Result<Bytes, OperationError> },
     /// The reader of a job took outputs that were charged with this many bytes.
     Taken { job: JobId, bytes: usize },
     /// The program cancelled a job, or dropped all its handles.
     Cancel { job: JobId },
-    /// The leader ends, and with it all jobs.
+    /// The leader closes, which ends all its jobs.
     Close,
     /// A worker has connected.
     Hello(Box<Presence>),
-    /// A worker is there.
+    /// A worker is live: the event that it publishes periodically.
     Presence(Box<Presence>),
     /// A worker has ended.
     Bye(WorkerId),
     /// The state of the connection has changed.
     Health(Health),
-    /// Time has passed; `unread` if replies were waiting meanwhile.
+    /// Time has passed; `unread` if a reply had arrived that was not read yet.
     Tick { elapsed: Duration, unread: bool },
 }
 
@@ -71,39 +74,39 @@ pub(crate) enum DeadLettering {
     Off,
 }
 
-/// How far a pull has got.
+/// The state of a pull.
 #[derive(Debug)]
 pub(crate) enum Pull {
-    /// The source pauses; more of the same pull may come.
+    /// The source pauses; more elements of the same pull may follow.
     Pausing,
-    /// The pull brought as many elements as it asked for.
+    /// The pull yielded as many elements or bytes as requested.
     Done,
     /// The source has no more elements.
     Ended,
-    /// The source failed at the element after the last one.
+    /// The source failed at the element that follows the last one.
     Failed(Arc<dyn std::error::Error + Send + Sync>),
 }
 
-/// Something that the driver is to do.
+/// A command of the engine to the driver. Some lead to an input later.
 #[derive(Debug)]
 pub(crate) enum Action {
-    /// Publish a copy of a task; brings `Published` or `NotPublished`.
+    /// Publish a copy of a task; leads to `Published` or `NotPublished`.
     Publish { pool: Pool, message: Box<TaskMessage> },
-    /// Publish a probe through the queue of a pool; brings `Probed`.
+    /// Publish a probe through the queue of a pool; leads to `Probed`.
     Probe { pool: Pool, nonce: u64 },
-    /// Declare the queue of a pool; brings `Declared`.
+    /// Declare the queue of a pool; leads to `Declared`.
     Declare { pool: Pool },
-    /// Pull up to this many elements and bytes; brings `Pulled`.
+    /// Pull up to this many elements and bytes from the source of a job; leads to `Pulled`.
     Pull { job: JobId, elements: u64, bytes: usize },
     /// Hand outputs to the reader of a job.
     Output { job: JobId, outputs: OutputBlock },
-    /// Combine partial results on the leader; brings `Combined`.
+    /// Combine partial results on the leader; leads to `Combined`.
     Combine { job: JobId, combination: u64, step: Box<StepReference>, partials: Vec<Bytes> },
-    /// End a job.
-    End { job: JobId, result: Result<(), Error> },
-    /// Publish the hint that a job is dead.
+    /// End a job, with its last progress.
+    End { job: JobId, progress: Progress, result: Result<(), Error> },
+    /// Announce to all workers that a job is dead.
     Cancel { job: JobId },
-    /// Publish to a worker which jobs are live: it takes no task before, or only after a while.
+    /// Announce the live jobs to a new worker, which takes no task before that, or for a second.
     Greet { worker: WorkerId },
     /// Emit an event to the watchers of a job.
     Emit { job: JobId, event: JobEvent },

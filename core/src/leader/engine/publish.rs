@@ -1,4 +1,4 @@
-//! What the broker says about copies that were published.
+//! Confirms of published copies, and copies that the broker did not accept.
 
 use std::time::Duration;
 
@@ -7,28 +7,28 @@ use super::{
 };
 use crate::{broker::PublishError, error::Error, id::CopyId};
 
-/// The broker has a copy.
+/// The broker confirmed a copy.
 pub(super) fn confirmed(shared: &mut Shared, copy: CopyId) {
     let (order, now) = (shared.probes.next_order(), shared.clocks.quiet);
     shared.tasks.confirm(copy, order, now);
 }
 
-/// The broker does not have a copy, or nothing is known about it.
+/// The broker did not accept a copy, or its confirm was lost.
 pub(super) fn failed(shared: &mut Shared, job: &mut JobState, copy: CopyId, error: &PublishError) {
     let number = copy.task;
     let known = shared.tasks.get(number).and_then(|task| task.copy(copy.attempt));
-    // A worker that leases it has it from the broker, whatever became of the confirm.
+    // A copy that is leased was delivered, so the broker had accepted it.
     if known.is_none_or(|known| known.state != CopyState::Publishing) {
         return;
     }
-    // A copy of unknown fate is not waited for: its result would still be welcome.
+    // A copy whose confirm was lost is given up. If it was delivered after all, its result counts.
     if !shared.tasks.remove_copy(copy) {
         return;
     }
     let Some(task) = shared.tasks.get_mut(number) else { return };
     let delay = match error {
         PublishError::Lost => {
-            // Both copies may be in the queue: the second must not kill another worker (rule 7).
+            // Both copies may be in the queue. The second must not kill another worker (rule 7).
             task.isolated = true;
             Duration::ZERO
         }
@@ -51,7 +51,7 @@ pub(super) fn failed(shared: &mut Shared, job: &mut JobState, copy: CopyId, erro
         }
     };
     let next = CopyId::new(number, copy.attempt + 1);
-    let event = JobEvent::TaskRepublished { copy: next, reason: error.to_string() };
+    let event = JobEvent::TaskReissued { copy: next, reason: error.to_string() };
     shared.emit(job.id, event);
     schedule::reissue(shared, job, number, delay);
 }

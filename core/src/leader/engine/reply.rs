@@ -1,4 +1,4 @@
-//! What workers reply: results and returns.
+//! Replies of workers to tasks: results and returns.
 
 use std::{ops::Range, time::Duration};
 
@@ -22,7 +22,7 @@ use crate::{
     wire::{NotRunReason, Outcome, ResultHeader, ResultMessage, Return, ReturnReason, Segment},
 };
 
-/// A result of a task of this job. Whichever copy it comes from, it counts: the task is live (rule 2).
+/// A worker replied with the result of a live task. It counts whichever copy it is of (rule 2).
 pub(super) fn result(shared: &mut Shared, job: &mut JobState, result: ResultMessage) {
     let ResultMessage { header, payload } = result;
     let number = header.copy.task;
@@ -39,7 +39,7 @@ pub(super) fn result(shared: &mut Shared, job: &mut JobState, result: ResultMess
         return gone::reissue_suspected(shared, job, header.copy, reason);
     }
     let Some(task) = schedule::retire(shared, job, number) else { return };
-    shared.moved(job);
+    shared.progressed(job);
     measure(shared, job, &task, &header, payload.len());
     let (attempt, worker) = (header.copy.attempt, Some(header.worker));
     let run = TaskRun { number, task: &task, attempt, worker };
@@ -53,7 +53,7 @@ pub(super) fn result(shared: &mut Shared, job: &mut JobState, result: ResultMess
     }
 }
 
-/// Learns the cost of elements, and how long tasks wait on workers.
+/// Measures the cost of elements, and the time that tasks wait at workers.
 fn measure(
     shared: &mut Shared,
     job: &mut JobState,
@@ -72,7 +72,7 @@ fn measure(
     shared.flows.observe(&task.lane, Duration::from_micros(header.waited_us), &sizing);
 }
 
-/// Places each position of the batch (rule 4): settled, failed, or in a new task.
+/// Accounts for each position of the batch (rule 4): it is done, failed, or part of a new task.
 fn batch_result(
     shared: &mut Shared,
     job: &mut JobState,
@@ -82,14 +82,14 @@ fn batch_result(
     segments: &[Segment],
     mut payload: Bytes,
 ) {
-    // A leaf of a fixed tree counts whole or not at all.
+    // A leaf of a fixed tree counts as a whole, or not at all.
     if job.has_leaves(run.task.stage)
         && !matches!(segments, [Segment { outcome: Outcome::Done { .. }, .. }])
     {
         return broken_leaf(shared, job, run, elements, first_step, segments);
     }
     let new_task = |elements| run.task.with(Work::Run { elements, first_step });
-    // Neighbours that wait equally long are one task, however many they are.
+    // Neighbours with equal back-offs are retried in one task, whatever their number.
     let mut retried: Vec<(Range<usize>, Duration)> = Vec::new();
     for segment in segments {
         let offsets = segment.from as usize..segment.to as usize;
@@ -103,7 +103,7 @@ fn batch_result(
             }
             Outcome::Failed { step, error } => {
                 let step = first_step + *step as usize;
-                let delay = element::judge(shared, job, run, &part, step, error);
+                let delay = element::plan_retry(shared, job, run, &part, step, error);
                 match (delay, retried.last_mut()) {
                     (None, _) => {
                         let error = error.clone();
@@ -119,20 +119,21 @@ fn batch_result(
             }
             Outcome::NotRun { reason } => {
                 let delay = match reason {
-                    // A worker cancels what is not cancelled here: not at full speed.
+                    // The worker has cancelled a job that is live here. The back-off keeps the two from
+                    // exchanging the task at full speed.
                     NotRunReason::Cancelled => retry::delay(None, 1, run.number),
                     _ => Duration::ZERO,
                 };
-                schedule::later(shared, new_task(part), delay);
+                schedule::enqueue(shared, new_task(part), delay);
             }
         }
     }
     for (offsets, delay) in retried {
-        schedule::later(shared, new_task(elements.slice(offsets).charged()), delay);
+        schedule::enqueue(shared, new_task(elements.slice(offsets).charged()), delay);
     }
 }
 
-/// A leaf with a hole: its failures are charged, then it runs again whole.
+/// Charges the failures in a leaf, and retries the leaf as a whole.
 fn broken_leaf(
     shared: &mut Shared,
     job: &mut JobState,
@@ -150,11 +151,11 @@ fn broken_leaf(
             continue;
         };
         let step = first_step + *step as usize;
-        if let Some(wait) = element::judge(shared, job, run, &part, step, error) {
+        if let Some(wait) = element::plan_retry(shared, job, run, &part, step, error) {
             delay = delay.max(wait);
             parts.push(part.charged());
         } else {
-            // The stage of a fixed fold has no step whose failures are skipped or made values.
+            // No step of a fixed fold skips failures, or turns them into values.
             let error = blamed(job, run, part.index(0), part.tries(0), step, error.clone());
             dead_letter::write(shared, job, run, &part, &error);
             return element::fail_job(shared, job, run.task.stage, &part, error);
@@ -162,7 +163,7 @@ fn broken_leaf(
     }
     if let Some(elements) = Elements::join(parts) {
         let task = run.task.with(Work::Run { elements, first_step });
-        schedule::later(shared, task, delay);
+        schedule::enqueue(shared, task, delay);
     }
 }
 
@@ -185,7 +186,7 @@ fn combine_result(
         Some(error) => element::combination_failed(shared, job, run, partials, error),
         None => {
             let task = run.task.with(Work::Combine { partials });
-            schedule::later(shared, task, Duration::ZERO);
+            schedule::enqueue(shared, task, Duration::ZERO);
         }
     }
 }
@@ -194,8 +195,8 @@ fn combine_result(
 pub(super) fn returned(shared: &mut Shared, job: &mut JobState, copy: CopyId, returned: Return) {
     let Some(task) = shared.tasks.get_mut(copy.task) else { return };
     let Some(known) = task.copy(copy.attempt) else { return };
-    // A lease outranks a return (rule 13): the broker delivered again what its worker could not ack
-    // any more, but runs.
+    // A lease outranks a return (rule 13): the broker redelivered a copy that another worker could not
+    // ack any more, but still runs.
     if returned.reason == ReturnReason::Redelivered
         && known.holder().is_some_and(|holder| holder != returned.worker)
     {
@@ -232,7 +233,8 @@ pub(super) fn returned(shared: &mut Shared, job: &mut JobState, copy: CopyId, re
             shared.tasks.refuse(copy.task, returned.worker, refusal, now);
             gone::reissue_after_setback(shared, job, copy);
         }
-        // A worker that cannot hear this leader would return everything at full speed.
+        // The heartbeats of this leader do not reach the worker. The back-off keeps the two from
+        // exchanging tasks at full speed.
         ReturnReason::LeaderSilent => gone::reissue_after_setback(shared, job, copy),
         ReturnReason::NotStarted | ReturnReason::Draining => gone::reissue(shared, job, copy),
     }

@@ -1,4 +1,4 @@
-//! What an element may cost: budgets by cause, and how long to wait before the next try.
+//! The budget of an element by the cause of its failure, and the back-off before the next try.
 
 use std::time::Duration;
 
@@ -8,15 +8,16 @@ use crate::{
     plan::StepPlan,
 };
 
-/// Crashes of one element alone that are forgiven.
+/// How often an element that crashed its process, alone in its task, is retried.
 const CRASH_BUDGET: u32 = 1;
 
+/// The back-off after the first try; it doubles with each further one.
 const FIRST_DELAY: Duration = Duration::from_millis(100);
 const LONGEST_DELAY: Duration = Duration::from_secs(30);
-/// What an operation may ask for; it comes from outside.
+/// The longest back-off that an operation may ask for.
 const LONGEST_REQUEST: Duration = Duration::from_secs(24 * 3600);
 
-/// Whether an element that failed on its `tries`-th try gets another one.
+/// Whether the budget of an element that failed on its `tries`-th try allows another one.
 pub(crate) fn is_worth_a_retry(step: &StepPlan, error: &OperationError, tries: u32) -> bool {
     let budget = match error.kind() {
         ErrorKind::Transient | ErrorKind::Timeout => step.retries,
@@ -26,8 +27,8 @@ pub(crate) fn is_worth_a_retry(step: &StepPlan, error: &OperationError, tries: u
     tries <= budget
 }
 
-/// How long to wait before the try that follows the `tries`-th: doubling, within half and whole
-/// by a jitter that depends on the task alone.
+/// The back-off after the `tries`-th try: the delay that the operation asked for, or else one that
+/// doubles with each try, times a jitter from 0.5 to 1 that depends on the task number alone.
 pub(crate) fn delay(error: Option<&OperationError>, tries: u32, task: TaskNumber) -> Duration {
     if let Some(requested) = error.and_then(OperationError::retry_delay) {
         return requested.min(LONGEST_REQUEST);
@@ -42,7 +43,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn delays_double_up_to_a_limit() {
+    fn back_offs_double_up_to_a_limit() {
         let at = |tries| delay(None, tries, TaskNumber(1));
         assert!(at(1) <= FIRST_DELAY && at(1) >= FIRST_DELAY / 2);
         assert!(at(3) >= FIRST_DELAY * 2 && at(3) <= FIRST_DELAY * 4);
@@ -50,7 +51,7 @@ mod tests {
     }
 
     #[test]
-    fn a_requested_delay_is_kept() {
+    fn a_delay_that_an_operation_asks_for_is_kept_up_to_a_limit() {
         let error = OperationError::fatal("busy").with_retry_delay(Duration::from_secs(7));
         assert_eq!(delay(Some(&error), 1, TaskNumber(1)), Duration::from_secs(7));
         let absurd = OperationError::fatal("busy").with_retry_delay(Duration::MAX);

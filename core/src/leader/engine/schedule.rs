@@ -1,4 +1,4 @@
-//! Tasks between the table and the credit: made, sent, taken back, retired.
+//! Adds, publishes, reissues and retires tasks, and charges their credit.
 
 use std::time::Duration;
 
@@ -14,20 +14,21 @@ use crate::{
     wire::{TaskHeader, TaskKind, TaskMessage},
 };
 
-/// The largest output of one task (rule 19); a single element may give up to the broker's limit.
+/// The largest output that a task may ask for, in bytes (rule 19). A single element may exceed it.
 const MAX_OUTPUT: u64 = 1 << 20;
-/// Output that every task may give, however little is expected of it.
+/// The output that every task may produce, in bytes, however little is expected of it.
 const MIN_OUTPUT: u64 = 64 << 10;
-/// The time slice of a task that must not be cut.
+/// The time slice of a task that must run as a whole.
 const UNCUT: Duration = Duration::from_secs(365 * 24 * 3600);
 
-/// Makes a new task. It is sent after the delay, when there is credit for it.
-pub(super) fn later(shared: &mut Shared, task: Task, delay: Duration) -> TaskNumber {
+/// Adds a new task. It is published after the delay, when there is credit for it.
+pub(super) fn enqueue(shared: &mut Shared, task: Task, delay: Duration) -> TaskNumber {
     let until = shared.clocks.healthy.saturating_add(delay);
     shared.tasks.insert(task, until)
 }
 
-/// Reissues a task without copies after the delay, when there is credit for it.
+/// Reissues a task without copies: the next copy is published after the delay, when there is credit
+/// for it.
 pub(super) fn reissue(
     shared: &mut Shared,
     job: &mut JobState,
@@ -36,15 +37,15 @@ pub(super) fn reissue(
 ) {
     let until = shared.clocks.healthy.saturating_add(delay);
     let charge = shared.tasks.wait(number, until);
-    give_back(shared, job, number, charge);
+    release(shared, job, number, charge);
 }
 
-/// Retires a task for ever (rule 2); its credit comes back.
+/// Retires a task permanently (rule 2), and releases its credit.
 pub(super) fn retire(shared: &mut Shared, job: &mut JobState, number: TaskNumber) -> Option<Task> {
     let (task, charge) = shared.tasks.retire(number)?;
     if let Some(charge) = charge {
-        shared.flows.give_back(&task.lane, charge);
-        job.task_came_back(task.stage, charge);
+        shared.flows.release(&task.lane, charge);
+        job.release_task(task.stage, charge);
     }
     Some(task)
 }
@@ -53,31 +54,31 @@ pub(super) fn retire(shared: &mut Shared, job: &mut JobState, number: TaskNumber
 pub(super) fn send(shared: &mut Shared, job: &mut JobState, number: TaskNumber) {
     let Some(task) = shared.tasks.get(number) else { return };
     let output = expected_output(job, task);
-    let Some(charge) = shared.tasks.add_copy(number, output) else { return };
-    take(shared, job, number, charge);
+    let Some(credit) = shared.tasks.add_copy(number, output) else { return };
+    charge(shared, job, number, credit);
     let Some(task) = shared.tasks.get(number) else { return };
-    let message = Box::new(message(shared, job, number, task, charge));
+    let message = Box::new(message(shared, job, number, task, credit));
     let pool = task.lane.pool.clone();
     shared.actions.push(Action::Publish { pool, message });
 }
 
-/// Bytes of output that a task is expected to give.
+/// The size of the output that a task is expected to produce, in bytes.
 pub(super) fn expected_output(job: &JobState, task: &Task) -> usize {
     job.stages[task.stage].cost.expected_output(task.size())
 }
 
-/// A task that came to be out takes credit.
-pub(super) fn take(shared: &mut Shared, job: &mut JobState, number: TaskNumber, charge: Charge) {
+/// Charges the credit of a task that is out from now on.
+pub(super) fn charge(shared: &mut Shared, job: &mut JobState, number: TaskNumber, charge: Charge) {
     let Some(task) = shared.tasks.get(number) else { return };
-    shared.flows.take(&task.lane, charge, shared.clocks.healthy);
-    job.task_went_out(task.stage, charge);
+    shared.flows.charge(&task.lane, charge, shared.clocks.healthy);
+    job.charge_task(task.stage, charge);
     shared.touched.insert(job.id);
 }
 
-fn give_back(shared: &mut Shared, job: &mut JobState, number: TaskNumber, charge: Option<Charge>) {
+fn release(shared: &mut Shared, job: &mut JobState, number: TaskNumber, charge: Option<Charge>) {
     if let (Some(charge), Some(task)) = (charge, shared.tasks.get(number)) {
-        shared.flows.give_back(&task.lane, charge);
-        job.task_came_back(task.stage, charge);
+        shared.flows.release(&task.lane, charge);
+        job.release_task(task.stage, charge);
     }
 }
 

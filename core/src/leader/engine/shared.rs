@@ -1,4 +1,4 @@
-//! What all jobs of a leader share.
+//! The state that all jobs of a leader share: tasks, credit, probes, workers, clocks.
 
 use std::{collections::BTreeSet, time::Duration};
 
@@ -16,32 +16,31 @@ use crate::{
     id::{JobId, LeaderId},
 };
 
-/// What does not change while a leader lives.
+/// The settings of a leader, which do not change while it lives.
 #[derive(Debug, Clone)]
 pub(crate) struct Settings {
     pub(crate) leader: LeaderId,
     pub(crate) latency_target: LatencyTarget,
-    /// The longest time that workers hold a delivery without settling it (rule 8).
+    /// The longest time that workers hold a delivery without settling it (rule 8): 30 s by default.
     pub(crate) hold: Duration,
-    /// After this long without progress a job reports its stall.
+    /// The time without progress after which a job reports its stall: 25 s by default.
     pub(crate) stall_after: Duration,
-    /// After this long without progress a job fails; `None` is never.
+    /// The time without progress after which a job fails; `None`, the default, is never.
     pub(crate) patience: Option<Duration>,
 }
 
-/// Three clocks, which count from the start of the leader.
+/// Three clocks, which all start at zero with the leader.
 #[derive(Debug, Clone, Copy, Default)]
 pub(super) struct Clocks {
-    /// Time while messages can flow: for back-offs and refusals.
+    /// Advances while the leader is connected and not blocked. For back-offs and refusals.
     pub(super) healthy: Duration,
-    /// Healthy time without unread replies: for losses (rule 13).
+    /// Advances while, in addition, no reply is unread. For losses (rule 13).
     pub(super) quiet: Duration,
-    /// All time: for stalls.
+    /// Advances always. For stalls, and for the presence of workers.
     pub(super) wall: Duration,
 }
 
-/// Everything that a leader decides with, except the jobs themselves. A function that changes one
-/// job takes both.
+/// The state of a leader except its jobs. Functions that change a job take both.
 #[derive(Debug, Clone)]
 pub(super) struct Shared {
     pub(super) settings: Settings,
@@ -51,7 +50,7 @@ pub(super) struct Shared {
     pub(super) probes: Probes,
     pub(super) workers: Workers,
     pub(super) health: Health,
-    /// Jobs whose progress has changed since it was published last.
+    /// The jobs whose progress has changed since it was last taken.
     pub(super) touched: BTreeSet<JobId>,
     pub(super) actions: Outbox,
 }
@@ -71,7 +70,7 @@ impl Outbox {
 }
 
 impl Clone for Outbox {
-    /// Between two steps it is empty, and engines are cloned between two steps.
+    /// Clones as empty: engines are cloned between two steps, when it is empty.
     fn clone(&self) -> Self {
         Self::default()
     }
@@ -97,14 +96,14 @@ impl Shared {
     }
 
     /// Notes that a job has made progress.
-    pub(super) fn moved(&mut self, job: &mut JobState) {
-        job.moved = self.clocks.wall;
+    pub(super) fn progressed(&mut self, job: &mut JobState) {
+        job.last_progress = self.clocks.wall;
         if job.stall.take().is_some() {
             self.emit(job.id, JobEvent::Resumed);
         }
     }
 
-    /// What the size of the next batch of a stage follows from.
+    /// The inputs of the formulas that size the next batch of a stage.
     pub(super) fn sizing(&self, job: &JobState, stage: usize) -> Sizing {
         let plan = &job.plan.stages[stage];
         let Lane { pool, is_async } = Lane::of(plan);

@@ -1,4 +1,4 @@
-//! Cuts a batch into smaller tasks, to find what is wrong with it.
+//! Splits a batch into smaller tasks, to find the element that fails it.
 
 use std::time::Duration;
 
@@ -16,13 +16,14 @@ pub(super) fn may_split(job: &JobState, task: &Task) -> bool {
     task.len() > 1 && matches!(task.work, Work::Run { .. }) && !job.has_leaves(task.stage)
 }
 
+/// Splits a batch in the middle.
 pub(super) fn halve(shared: &mut Shared, job: &mut JobState, number: TaskNumber) {
     if let Some(middle) = shared.tasks.get(number).map(|task| task.len() / 2) {
         split(shared, job, number, &[middle]);
     }
 }
 
-/// Leaves the element at this offset alone.
+/// Puts the element at this batch offset into a task of its own.
 pub(super) fn isolate_element(
     shared: &mut Shared,
     job: &mut JobState,
@@ -32,7 +33,7 @@ pub(super) fn isolate_element(
     split(shared, job, number, &[offset, offset + 1]);
 }
 
-/// Retires a task; its parts, cut at these offsets, become new ones.
+/// Retires a task, and adds new ones for its parts, cut at these batch offsets.
 fn split(shared: &mut Shared, job: &mut JobState, number: TaskNumber, cuts: &[usize]) {
     let Some(task) = schedule::retire(shared, job, number) else { return };
     let Work::Run { elements, first_step } = &task.work else { return };
@@ -42,7 +43,7 @@ fn split(shared: &mut Shared, job: &mut JobState, number: TaskNumber, cuts: &[us
         if from < to {
             let elements = elements.slice(from..to);
             let work = Work::Run { elements, first_step: *first_step };
-            schedule::later(shared, task.with(work), Duration::ZERO);
+            schedule::enqueue(shared, task.with(work), Duration::ZERO);
             from = to;
         }
     }

@@ -1,4 +1,4 @@
-//! Why a job makes no progress.
+//! Finds out why a job makes no progress.
 
 use std::time::Duration;
 
@@ -10,8 +10,8 @@ use super::{
     table::{CopyState, Task, TaskCopy, TaskState},
 };
 
-/// What a job waits for, after no progress for `silent`.
-pub(super) fn cause(shared: &Shared, job: &JobState, silent: Duration) -> Stall {
+/// The cause of a stall; the job has made no progress for the time `waited`.
+pub(super) fn cause(shared: &Shared, job: &JobState, waited: Duration) -> Stall {
     if !shared.health.connected {
         return Stall::Disconnected;
     }
@@ -30,7 +30,7 @@ pub(super) fn cause(shared: &Shared, job: &JobState, silent: Duration) -> Stall 
     }
     // Numbers increase: the first is the oldest.
     if let Some(oldest) = tasks().find(|task| task.is_out()) {
-        return cause_of(shared, job, oldest, silent);
+        return cause_at_task(shared, job, oldest, waited);
     }
     let until = |task: &Task| match task.state() {
         TaskState::Waiting { until } => Some(until),
@@ -38,7 +38,8 @@ pub(super) fn cause(shared: &Shared, job: &JobState, silent: Duration) -> Stall 
     };
     if let Some(next) = tasks().filter_map(until).min() {
         let tasks = tasks().count() as u32;
-        return Stall::BackingOff { tasks, next: next.saturating_sub(shared.clocks.healthy) };
+        let retry_in = next.saturating_sub(shared.clocks.healthy);
+        return Stall::BackingOff { tasks, retry_in };
     }
     match job.account.undelivered() {
         0 => Stall::InputSlow,
@@ -46,17 +47,17 @@ pub(super) fn cause(shared: &Shared, job: &JobState, silent: Duration) -> Stall 
     }
 }
 
-/// Why no reply comes to a task that is out.
-fn cause_of(shared: &Shared, job: &JobState, task: &Task, silent: Duration) -> Stall {
+/// The cause of a stall while this task, the oldest of the job, is out.
+fn cause_at_task(shared: &Shared, job: &JobState, task: &Task, waited: Duration) -> Stall {
     let pool = task.lane.pool.clone();
     let out = |(_, other): &(_, &Task)| other.is_out() && other.lane.pool == pool;
     let tasks = shared.tasks.of(job.id).filter(out).count() as u32;
     if let Some(worker) = task.copies().iter().find_map(TaskCopy::holder) {
         let (operation, index) = blame::first(job, task);
-        return Stall::Running { operation, index, worker, silent };
+        return Stall::Running { operation, index, worker, waited };
     }
     let probing = shared.probes.of(&pool);
-    if let Some(reason) = probing.and_then(|probing| probing.trouble.clone()) {
+    if let Some(reason) = probing.and_then(|probing| probing.error.clone()) {
         return Stall::QueueGone { pool, reason };
     }
     if shared.workers.serving(&pool).next().is_none() {
@@ -68,12 +69,12 @@ fn cause_of(shared: &Shared, job: &JobState, task: &Task, silent: Duration) -> S
     });
     if let (Some(probing), Some(order)) = (probing, newest.max()) {
         let (now, hold) = (shared.clocks.quiet, shared.settings.hold);
-        if let Some(again) = probing.lost_in(order, now, hold) {
-            return Stall::Missing { pool, tasks, again };
+        if let Some(reissue_in) = probing.lost_in(order, now, hold) {
+            return Stall::Missing { pool, tasks, reissue_in };
         }
-        if probing.is_asking() {
+        if probing.is_in_flight() {
             return Stall::Queued { pool, tasks };
         }
     }
-    Stall::Unanswered { pool, tasks, silent }
+    Stall::NoReply { pool, tasks, waited }
 }

@@ -23,7 +23,7 @@ pub(super) fn reply(message: &Message) -> Option<Input> {
             tracing::warn!(%error, "undecodable reply");
             // Its worker takes the task for replied to: no other reply will come.
             let copy = message.properties.copy?;
-            Some(Input::Garbled { copy, reason: error.to_string() })
+            Some(Input::UndecodableReply { copy, reason: error.to_string() })
         }
     }
 }
@@ -60,7 +60,9 @@ mod tests {
         let copy = CopyId::new(TaskNumber(7), 2);
         for kind in [Some(MessageKind::Result), Some(MessageKind::Control), None] {
             let input = reply(&message(kind, Some(copy), Bytes::from_static(b"?")));
-            assert!(matches!(input, Some(Input::Garbled { copy: about, .. }) if about == copy));
+            assert!(
+                matches!(input, Some(Input::UndecodableReply { copy: about, .. }) if about == copy)
+            );
         }
         assert!(reply(&message(Some(MessageKind::Result), None, Bytes::new())).is_none());
     }

@@ -23,7 +23,7 @@ use crate::{
     dead_letters::DeadLetterWriter,
     error::Error,
     id::{JobId, LeaderId},
-    leader::engine::{Action, Engine, Input, OutputBlock, Pull},
+    leader::engine::{Action, Engine, Input, OutputBlock, Progress, Pull},
     operation::OperationError,
     plan::{Budget, SourceState},
     wire::{
@@ -171,7 +171,7 @@ impl Driver {
         let mut ends = Vec::new();
         for action in self.engine.step(Input::Close) {
             match action {
-                Action::End { job, result } => ends.push((job, result)),
+                Action::End { job, progress, result } => ends.push((job, progress, result)),
                 action => self.act(action),
             }
         }
@@ -190,8 +190,8 @@ impl Driver {
             tracing::warn!(leader = %self.leader, "timed out while disconnecting from the broker");
         }
         // Last, because the process may end as soon as a reader sees the end of its job.
-        for (job, result) in ends {
-            self.end(job, result);
+        for (job, progress, result) in ends {
+            self.end(job, progress, result);
         }
     }
 
@@ -308,7 +308,7 @@ impl Driver {
                 self.combining
                     .spawn_blocking(move || (job, combination, combine(job, &step, &partials)));
             }
-            Action::End { job, result } => self.end(job, result),
+            Action::End { job, progress, result } => self.end(job, progress, result),
             Action::Cancel { job } => {
                 let cancel = Control::Cancel { leader: self.leader, job };
                 self.publisher.publish_control(Topic::AllWorkers, &cancel);
@@ -343,9 +343,9 @@ impl Driver {
         let _ = channels.outputs.send(Ok(Some(CreditedBlock { block, credit })));
     }
 
-    fn end(&mut self, job: JobId, result: Result<(), Error>) {
+    fn end(&mut self, job: JobId, progress: Progress, result: Result<(), Error>) {
         if let Some(channels) = self.jobs.remove(&job) {
-            channels.end(result);
+            channels.end(progress, result);
         }
     }
 

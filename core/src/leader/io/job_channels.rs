@@ -1,4 +1,4 @@
-//! What the driver holds for a job: the channels to its reader and watchers, and its source.
+//! The channels of a job to its reader and watchers, and its source.
 
 use tokio::sync::{broadcast, mpsc, watch};
 use tokio_util::task::AbortOnDropHandle;
@@ -10,7 +10,7 @@ use crate::{
     plan::Source,
 };
 
-/// What the driver holds for a job.
+/// The I/O of one job.
 pub(super) struct JobChannels {
     pub(super) outputs: mpsc::UnboundedSender<Result<Option<CreditedBlock>, Error>>,
     pub(super) progress: watch::Sender<Progress>,
@@ -21,16 +21,16 @@ pub(super) struct JobChannels {
 /// Where the source of a job is.
 pub(super) enum SourcePlace {
     Here(Source),
-    /// Held only to be dropped with the job: the pull ends with it.
+    /// Dropped with the job, which ends the pull.
     Pulling(#[expect(dead_code, reason = "dropping it ends the pull")] AbortOnDropHandle<()>),
     Ended,
 }
 
 impl JobChannels {
     /// Ends the job for its reader and its watchers.
-    pub(super) fn end(self, result: Result<(), Error>) {
+    pub(super) fn end(self, progress: Progress, result: Result<(), Error>) {
         // Sending fails if the reader is gone.
         let _ = self.outputs.send(result.map(|()| None));
-        self.progress.send_modify(|progress| progress.ended = true);
+        self.progress.send_replace(progress);
     }
 }

@@ -95,9 +95,8 @@ async fn a_leased_task_counts_once_when_its_worker_is_suspended_and_resumed() {
     let (runtime, job, results) = leased(&fleet, &rendezvous).await;
     let mut events = job.events();
     worker.signal(Signal::STOP);
-    let reissued = async {
-        while !matches!(events.next().await.unwrap(), JobEvent::TaskRepublished { .. }) {}
-    };
+    let reissued =
+        async { while !matches!(events.next().await.unwrap(), JobEvent::TaskReissued { .. }) {} };
     soon("the task to be reissued", reissued).await;
     worker.signal(Signal::CONT);
     rendezvous.release();

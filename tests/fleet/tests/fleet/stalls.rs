@@ -68,7 +68,7 @@ async fn an_unreachable_broker_is_reported_as_a_stall_and_fails_the_job() {
     proxy.refuse(true);
     proxy.cut();
     let text = stall_of(&job, |stall| matches!(stall, Stall::Disconnected)).await;
-    assert!(text.contains("the connection to the broker is lost"), "{text}");
+    assert!(text.contains("lost the connection to the broker; reconnecting"), "{text}");
     assert_eq!(error_of(results).await, text);
 
     // The next job is not affected.

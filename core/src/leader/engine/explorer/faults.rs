@@ -1,43 +1,43 @@
-//! What may go wrong in a world, and how often.
+//! The faults that a world may suffer, and how often each.
 
 use std::collections::BTreeSet;
 
 /// The kinds of faults.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Fault {
-    /// A worker dies, with what it holds; what it leased is gone, the rest is delivered again.
+    /// A worker dies. What it leased is lost; its unsettled delivery is redelivered.
     Crash,
-    /// The leader does not learn whether a copy was taken (it was, or it was not).
+    /// The confirm of a copy is lost; the broker has the copy, or it does not.
     LostPublish,
-    /// A worker does not learn that its answer was taken, and sends it again.
+    /// The confirm of a reply is lost, and the worker publishes the reply again.
     LostConfirm,
-    /// An element fails and may be tried again.
+    /// An element fails transiently.
     Transient,
-    /// A worker answers with a prefix only.
+    /// A worker runs only a prefix of its batch.
     Cut,
-    /// A worker gives a task back unread.
+    /// A worker returns a task.
     Return,
-    /// A worker takes its leader for gone, which it is not, and gives a task back.
-    Silence,
-    /// The broker takes a task back from a worker that goes on with it all the same.
-    GiveUp,
-    /// The broker loses a message of the task queue that it has confirmed.
+    /// A worker returns a task because it takes its leader for dead, which it is not.
+    FalseTimeout,
+    /// The broker requeues a delivery although its worker goes on to run it.
+    Requeue,
+    /// The broker loses a confirmed message from the task queue.
     LostCopy,
-    /// The broker loses a message of the reply queue that it has confirmed.
+    /// The broker loses a confirmed message from the reply queue.
     LostReply,
-    /// A worker that holds a lease is suspended, or cut off, for a while.
-    Suspension,
-    /// The leader is suspended, or cut off, for a while.
-    Deafness,
-    /// Memory runs out: a isolated run takes its worker down with it.
+    /// A worker that holds a lease is suspended or cut off for one hold.
+    WorkerCutOff,
+    /// The leader is suspended or cut off for one hold.
+    LeaderCutOff,
+    /// Memory runs out: an isolated run takes down its worker.
     OutOfMemory,
-    /// Not a fault: an operation runs so long that its worker leases it.
+    /// Not a fault: an operation runs so long that its worker leases the task.
     Lease,
 }
 
 pub(super) const KINDS: usize = 14;
 
-/// How often each of them may still happen.
+/// How often each kind of fault may still happen.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub(super) struct Faults([u8; KINDS]);
 

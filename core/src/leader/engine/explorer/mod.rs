@@ -1,9 +1,9 @@
-//! Small worlds, explored whole: the engine, a broker that keeps little order, two workers, and
-//! faults at every point.
+//! A model checker for the engine: explores every order of events in small worlds, with faults at
+//! every point.
 //!
-//! A world is explored depth first over all that can happen next; worlds that look alike are
-//! explored once. From each of them an end must be in reach, with each element counted exactly
-//! once, and nothing may be sent again without a reason.
+//! A world is the engine, a broker that keeps little order, and two workers. The explorer goes depth
+//! first through all that can happen next, and visits equal worlds once. From every world an end must
+//! be reachable at which each element counts exactly once, and no copy may be reissued without a cause.
 
 mod faults;
 mod moves;
@@ -27,10 +27,10 @@ use crate::{
     registry::Verb,
 };
 
-/// Explores all worlds that can follow; returns how many there are.
+/// Explores all worlds that can follow from the first, and returns their number.
 fn explore(first: World, check: &dyn Fn(&World)) -> usize {
     let mut numbers = HashMap::from([(first.canonical(), 0)]);
-    // From which worlds each one follows.
+    // The worlds from which each world follows.
     let mut origins: Vec<Vec<usize>> = vec![Vec::new()];
     let mut good_ends = Vec::new();
     let mut ahead = vec![(0, first)];
@@ -41,9 +41,9 @@ fn explore(first: World, check: &dyn Fn(&World)) -> usize {
             assert!(world.engine.live_jobs().next().is_none());
             world.engine.check_credit();
             good_ends.push(number);
-            // What is still on its way comes too late. Only for a job that was cancelled it is of
-            // interest what becomes of it.
-            if world.ended == Some(Ok(())) || world.is_at_rest() {
+            // After a success, messages in flight no longer matter. After a cancel they do: no task of
+            // the job may run.
+            if world.ended == Some(Ok(())) || world.is_quiescent() {
                 continue;
             }
         }
@@ -63,7 +63,7 @@ fn explore(first: World, check: &dyn Fn(&World)) -> usize {
             good_ends.append(&mut origins[number]);
         }
     }
-    assert!(ends.iter().all(|ends| *ends), "from some world no end is in reach");
+    assert!(ends.iter().all(|ends| *ends), "from some world no end is reachable");
     ends.len()
 }
 
@@ -106,7 +106,7 @@ fn every_triple_of_faults_leaves_each_element_of_a_batch_counted_once() {
 }
 
 #[test]
-fn every_pair_of_faults_keeps_the_order_that_was_asked_for() {
+fn every_pair_of_faults_keeps_the_outputs_of_an_ordered_stream_in_order() {
     for faults in Faults::combinations(2) {
         let plan = plan(stream(true), &[Verb::Map], 1, OnFailure::FailJob);
         explore(World::new(plan, 2, faults), &|world| {
@@ -126,7 +126,7 @@ fn every_pair_of_faults_leaves_a_fold_exact_and_in_order() {
     }
 }
 
-/// All elements but the one at `index`, which failed like this.
+/// Checks that all elements but the one at `index` count once, and that this one failed with `kind`.
 fn but_one(elements: u8, index: u64, kind: ErrorKind) -> impl Fn(&World) {
     move |world| {
         assert_eq!(world.ended, Some(Ok(())));
@@ -134,7 +134,7 @@ fn but_one(elements: u8, index: u64, kind: ErrorKind) -> impl Fn(&World) {
         let expected: Vec<_> = all.filter(|(at, _)| *at != index).collect();
         let mut outputs = world.outputs.clone();
         outputs.sort_unstable();
-        assert_eq!(outputs, expected, "its neighbours are not lost");
+        assert_eq!(outputs, expected, "no neighbour of the failed element is lost");
         assert_eq!(world.skipped, [(index, kind)]);
     }
 }
@@ -153,17 +153,17 @@ fn a_poison_element_kills_one_worker_and_fails_alone_whatever_else_goes_wrong() 
     }
 }
 
-fn stubborn(rule: Option<Rule>, faults: Faults) -> World {
+fn always_failing(rule: Option<Rule>, faults: Faults) -> World {
     let plan = plan(stream(false), &[Verb::Map], 2, OnFailure::Skip);
     let mut world = World::without(rule, plan, 2, faults);
-    world.stubborn = Some(1);
+    world.always_fails = Some(1);
     world
 }
 
 #[test]
-fn an_element_that_always_fails_fails_for_good_whatever_else_goes_wrong() {
+fn an_element_that_fails_on_each_try_fails_permanently_whatever_else_goes_wrong() {
     for faults in Faults::combinations(1) {
-        explore(stubborn(None, faults), &but_one(2, 0, ErrorKind::Transient));
+        explore(always_failing(None, faults), &but_one(2, 0, ErrorKind::Transient));
     }
 }
 
@@ -188,7 +188,7 @@ fn no_task_of_a_cancelled_job_runs_whatever_else_goes_wrong() {
 
 type Check = Box<dyn Fn(&World)>;
 
-/// Which worlds show what a rule is for.
+/// A world that fails its check without the rule.
 fn without(rule: Rule) -> (World, Check) {
     let world = |kinds: &[Fault]| World::without(Some(rule), map(2), 2, Faults::of(kinds));
     let once = || Box::new(counted_once(2)) as Check;
@@ -202,16 +202,16 @@ fn without(rule: Rule) -> (World, Check) {
         Rule::Tiling => (world(&[Fault::Cut]), once()),
         Rule::Budgets => {
             let check = Box::new(but_one(2, 0, ErrorKind::Transient));
-            (stubborn(Some(rule), Faults::default()), check)
+            (always_failing(Some(rule), Faults::default()), check)
         }
         Rule::Redelivered | Rule::Isolated => {
             let check = Box::new(but_one(2, 1, ErrorKind::Crash));
             (poisoned(Some(rule), Faults::default()), check)
         }
         Rule::Hold => (world(&[]), once()),
-        Rule::Answers => (world(&[Fault::Silence]), once()),
+        Rule::Replies => (world(&[Fault::FalseTimeout]), once()),
         Rule::Probes => (world(&[Fault::LostCopy]), once()),
-        Rule::QuietClock => (world(&[Fault::Lease, Fault::Deafness]), once()),
+        Rule::QuietClock => (world(&[Fault::Lease, Fault::LeaderCutOff]), once()),
         Rule::LostConfirms => (world(&[Fault::LostPublish]), once()),
         Rule::CancelIsState => (cancellable(Some(rule), Faults::default()), Box::new(ended)),
     }
@@ -222,11 +222,11 @@ macro_rules! needed {
         #[test]
         fn $test() {
             let (mut world, check) = without(Rule::$rule);
-            // What it leaves half done when it fails is not looked at again.
+            // Unwind-safe: the worlds that a panic leaves half done are not used again.
             let exploring = AssertUnwindSafe(|| explore(world.clone(), &*check));
             let explored = catch_unwind(exploring);
-            assert!(explored.is_err(), "the worlds do not show what the rule is for");
-            // It is the rule alone that is missing.
+            assert!(explored.is_err(), "no world needs the rule");
+            // With the rule, the same world passes: the rule alone was missing.
             world.rule_off = None;
             explore(world, &*check);
         }
@@ -236,15 +236,15 @@ macro_rules! needed {
 needed! {
     without_rule_1_an_element_has_two_owners: OneOwner,
     without_rule_2_a_result_counts_twice: LiveTable,
-    without_rule_3_an_old_return_is_taken_for_a_new_one: Attempts,
-    without_rule_4_what_was_not_run_is_lost: Tiling,
-    without_rule_5_an_element_is_tried_for_ever: Budgets,
-    without_rule_6_a_poison_element_kills_one_worker_after_the_other: Redelivered,
+    without_rule_3_the_return_of_an_old_copy_reissues_the_new_one: Attempts,
+    without_rule_4_elements_that_were_not_run_are_lost: Tiling,
+    without_rule_5_an_element_is_retried_endlessly: Budgets,
+    without_rule_6_a_poison_element_kills_one_worker_after_another: Redelivered,
     without_rule_7_a_poison_element_kills_two_workers: Isolated,
-    without_rule_8_a_task_that_runs_is_taken_for_lost: Hold,
-    without_rule_9_a_task_is_dropped_by_mistake: Answers,
-    without_rule_12_a_lost_copy_is_waited_for_for_ever: Probes,
-    without_rule_13_a_deaf_leader_takes_its_workers_for_dead: QuietClock,
-    without_rule_14_a_lost_confirm_is_waited_for_for_ever: LostConfirms,
+    without_rule_8_a_running_task_is_taken_for_lost: Hold,
+    without_rule_9_a_dropped_task_is_lost: Replies,
+    without_rule_12_a_lost_copy_is_never_reissued: Probes,
+    without_rule_13_a_leader_that_was_cut_off_takes_its_workers_for_dead: QuietClock,
+    without_rule_14_a_copy_whose_confirm_was_lost_is_never_reissued: LostConfirms,
     without_rule_21_tasks_of_a_dead_job_run: CancelIsState,
 }

@@ -1,10 +1,12 @@
-//! What can happen next in a world.
+//! The events that can happen next in a world.
 
 use super::{
     faults::Fault,
     rules::Rule,
     worker::{crashed, returned, run},
-    world::{BEAT, Copy, HOLD, Queued, Reply, Seat, WORKERS, World, held, worker},
+    world::{
+        Copy, HEARTBEAT, HOLD, Queued, Reply, WORKERS, WorkerState, World, leased_task, worker,
+    },
 };
 use crate::{
     broker::PublishError,
@@ -26,22 +28,22 @@ impl World {
         }
         moves.replies();
         moves.user();
-        let moves_by_itself = !moves.next.is_empty();
+        let has_events = !moves.next.is_empty();
         moves.time();
         let next = moves.next;
-        assert!(moves_by_itself || !next.is_empty(), "this world stands still: {self:#?}");
+        assert!(has_events || !next.is_empty(), "this world has no next event: {self:#?}");
         next
     }
 
-    /// A hold passes, in beats; what a worker leases it says so, but for one that is suspended.
+    /// One hold passes, one heartbeat at a time. Workers renew their leases, except a suspended one.
     fn pass(&mut self, suspended: Option<usize>, unread: bool) {
-        for _ in 0..HOLD.as_secs() / BEAT.as_secs() {
+        for _ in 0..HOLD.as_secs() / HEARTBEAT.as_secs() {
             for number in 0..WORKERS {
-                if let Seat::Leases { copy } = &self.workers[number]
+                if let WorkerState::Leases { copy } = &self.workers[number]
                     && suspended != Some(number)
                 {
-                    self.replies.push(Reply::Lease(worker(number), held(copy)));
-                    // One that is not read is like the others.
+                    self.replies.push(Reply::Lease(worker(number), leased_task(copy)));
+                    // An unread lease changes nothing: it does not have to be kept.
                     if unread {
                         self.replies.pop();
                     } else {
@@ -49,9 +51,9 @@ impl World {
                     }
                 }
             }
-            // What is taken away is that the clock stands still.
+            // Without rule 13, quiet time passes although replies are unread.
             let unread = unread && self.rule_off != Some(Rule::QuietClock);
-            self.hear(Input::Tick { elapsed: BEAT, unread });
+            self.input(Input::Tick { elapsed: HEARTBEAT, unread });
         }
     }
 
@@ -59,15 +61,15 @@ impl World {
         self.queue.push(Queued::Task(Copy { redelivered: true, ..copy }));
     }
 
-    /// A worker dies; another takes its place.
+    /// A worker dies, and another one takes its place.
     fn kill(&mut self, number: usize) {
-        match std::mem::replace(&mut self.workers[number], Seat::Idle) {
-            Seat::Holds { copy, stale: false, .. } => self.redeliver(copy),
-            Seat::Idle | Seat::Holds { .. } | Seat::Leases { .. } => {}
+        match std::mem::replace(&mut self.workers[number], WorkerState::Idle) {
+            WorkerState::Holds { copy, stale: false, .. } => self.redeliver(copy),
+            WorkerState::Idle | WorkerState::Holds { .. } | WorkerState::Leases { .. } => {}
         }
-        // Its copy comes back, perhaps behind a probe that had been in front of it; or it does not.
-        self.reasons += 1;
-        self.excuses += 1;
+        // Its copy is redelivered, perhaps after a probe that was published later; or it is lost.
+        self.reissue_causes += 1;
+        self.loss_causes += 1;
     }
 }
 
@@ -94,16 +96,17 @@ impl Moves<'_> {
         }
     }
 
-    /// What changes nothing for others and cannot fail any more happens at once: no order of it and
-    /// the rest leads elsewhere.
+    /// The event that happens at once because its order does not matter: it cannot fail any more, and
+    /// changes nothing for the other events.
     fn without_choice(&mut self) -> Option<World> {
         let world = self.world;
         let may = |faults: &[Fault]| faults.iter().any(|fault| world.faults.may(*fault));
         if !world.unconfirmed.is_empty() && !may(&[Fault::LostPublish]) {
             self.confirms();
-        } else if !may(&[Fault::Crash, Fault::LostConfirm, Fault::GiveUp]) {
-            let answered = |seat: &Seat| matches!(seat, Seat::Holds { answered: Some(_), .. });
-            let number = world.workers.iter().position(answered)?;
+        } else if !may(&[Fault::Crash, Fault::LostConfirm, Fault::Requeue]) {
+            let has_replied =
+                |state: &WorkerState| matches!(state, WorkerState::Holds { reply: Some(_), .. });
+            let number = world.workers.iter().position(has_replied)?;
             self.worker(number);
         }
         self.next.pop()
@@ -115,19 +118,19 @@ impl Moves<'_> {
         }
         self.branch(|world| {
             let copy = world.unconfirmed.remove(0);
-            world.hear(Input::Published { copy });
+            world.input(Input::Published { copy });
         });
-        // The connection is lost; the broker has the copy, or it has not.
+        // The connection is lost; the broker has the copy, or it does not.
         for taken in [true, false] {
             self.fault(Fault::LostPublish, |world| {
-                world.reasons += 1;
+                world.reissue_causes += 1;
                 let copy = world.unconfirmed.remove(0);
                 if !taken {
                     world.queue.retain(
-                        |queued| !matches!(queued, Queued::Task(queued) if queued.about() == copy),
+                        |queued| !matches!(queued, Queued::Task(queued) if queued.id() == copy),
                     );
                 }
-                world.hear(Input::NotPublished { copy, error: PublishError::Lost });
+                world.input(Input::NotPublished { copy, error: PublishError::Lost });
             });
         }
     }
@@ -135,23 +138,23 @@ impl Moves<'_> {
     fn deliveries(&mut self) {
         for at in 0..self.world.queue.len() {
             let confirmed = match &self.world.queue[at] {
-                Queued::Task(copy) => !self.world.unconfirmed.contains(&copy.about()),
+                Queued::Task(copy) => !self.world.unconfirmed.contains(&copy.id()),
                 Queued::Probe { .. } => true,
             };
             if confirmed {
                 self.fault(Fault::LostCopy, |world| {
-                    world.excuses += 1;
+                    world.loss_causes += 1;
                     world.queue.remove(at);
                 });
             }
-            // Workers are alike: the first idle one is enough.
+            // All workers are equal: the first idle one is enough.
             let Some(number) = self.world.idle() else { continue };
             match &self.world.queue[at] {
                 Queued::Task(_) => self.branch(|world| {
                     let Queued::Task(copy) = world.queue.remove(at) else { unreachable!() };
-                    world.workers[number] = Seat::Holds { copy, answered: None, stale: false };
+                    world.workers[number] = WorkerState::Holds { copy, reply: None, stale: false };
                 }),
-                // Whoever has it answers at once.
+                // A worker replies to a probe at once.
                 Queued::Probe { nonce } if at == 0 => {
                     let nonce = *nonce;
                     self.branch(|world| {
@@ -166,66 +169,68 @@ impl Moves<'_> {
 
     fn worker(&mut self, number: usize) {
         match &self.world.workers[number] {
-            Seat::Idle => return,
-            Seat::Holds { copy, answered: Some(answer), stale } => {
-                let (copy, answer, stale) = (copy.clone(), answer.clone(), *stale);
-                let leases = matches!(answer, Reply::Lease(..));
+            WorkerState::Idle => return,
+            WorkerState::Holds { copy, reply: Some(reply), stale } => {
+                let (copy, reply, stale) = (copy.clone(), reply.clone(), *stale);
+                let leases = matches!(reply, Reply::Lease(..));
                 self.branch(|world| {
-                    world.workers[number] = if leases { Seat::Leases { copy } } else { Seat::Idle };
+                    world.workers[number] =
+                        if leases { WorkerState::Leases { copy } } else { WorkerState::Idle };
                 });
-                self.fault(Fault::LostConfirm, |world| world.replies.push(answer));
+                self.fault(Fault::LostConfirm, |world| world.replies.push(reply));
                 if !stale {
-                    self.fault(Fault::GiveUp, |world| world.give_up(number));
+                    self.fault(Fault::Requeue, |world| world.requeue(number));
                 }
             }
-            Seat::Holds { copy, answered: None, stale } => {
+            WorkerState::Holds { copy, reply: None, stale } => {
                 let (copy, stale) = (copy.clone(), *stale);
                 self.hold(number, &copy);
                 if !stale {
-                    self.fault(Fault::GiveUp, |world| world.give_up(number));
+                    self.fault(Fault::Requeue, |world| world.requeue(number));
                 }
             }
-            Seat::Leases { copy } => {
+            WorkerState::Leases { copy } => {
                 let copy = copy.clone();
                 if self.world.is_dead() && self.world.rule_off != Some(Rule::CancelIsState) {
-                    return self.branch(|world| world.workers[number] = Seat::Idle);
+                    return self.branch(|world| world.workers[number] = WorkerState::Idle);
                 }
-                self.runs(number, &copy, &|world, answer| {
-                    world.replies.push(answer);
-                    world.workers[number] = Seat::Idle;
+                self.runs(number, &copy, &|world, reply| {
+                    world.replies.push(reply);
+                    world.workers[number] = WorkerState::Idle;
                 });
             }
         }
         self.fault(Fault::Crash, |world| world.kill(number));
     }
 
-    /// A worker has a delivery, and has not answered for it.
+    /// A worker holds a delivery, and has not replied yet.
     fn hold(&mut self, number: usize, copy: &Copy) {
-        let answers = |world: &mut World, answer: Reply| {
-            world.replies.push(answer.clone());
-            if let Seat::Holds { answered, .. } = &mut world.workers[number] {
-                *answered = Some(answer);
+        let send = |world: &mut World, reply: Reply| {
+            world.replies.push(reply.clone());
+            if let WorkerState::Holds { reply: sent, .. } = &mut world.workers[number] {
+                *sent = Some(reply);
             }
         };
         let message = &copy.message;
         let rule_off = self.world.rule_off;
-        // The leader itself says that nobody waits for an answer.
+        // Its leader has announced that the job is dead: the worker acks without a reply.
         if self.world.is_dead() && rule_off != Some(Rule::CancelIsState) {
-            return self.branch(|world| world.workers[number] = Seat::Idle);
+            return self.branch(|world| world.workers[number] = WorkerState::Idle);
         }
         if copy.redelivered && rule_off != Some(Rule::Redelivered) {
-            let answer = returned(message, number, ReturnReason::Redelivered);
-            return self.branch(|world| answers(world, answer));
+            let reply = returned(message, number, ReturnReason::Redelivered);
+            return self.branch(|world| send(world, reply));
         }
-        for (fault, why) in
-            [(Fault::Return, ReturnReason::Draining), (Fault::Silence, ReturnReason::LeaderSilent)]
-        {
+        for (fault, why) in [
+            (Fault::Return, ReturnReason::Draining),
+            (Fault::FalseTimeout, ReturnReason::LeaderSilent),
+        ] {
             self.fault(fault, |world| {
-                world.reasons += 1;
-                if rule_off == Some(Rule::Answers) {
-                    world.workers[number] = Seat::Idle;
+                world.reissue_causes += 1;
+                if rule_off == Some(Rule::Replies) {
+                    world.workers[number] = WorkerState::Idle;
                 } else {
-                    answers(world, returned(message, number, why));
+                    send(world, returned(message, number, why));
                 }
             });
         }
@@ -233,13 +238,13 @@ impl Moves<'_> {
             self.fault(Fault::OutOfMemory, |world| world.kill(number));
         }
         self.fault(Fault::Lease, |world| {
-            answers(world, Reply::Lease(worker(number), held(copy)));
+            send(world, Reply::Lease(worker(number), leased_task(copy)));
         });
-        self.runs(number, copy, &answers);
+        self.runs(number, copy, &send);
     }
 
-    /// How a run may end.
-    fn runs(&mut self, number: usize, copy: &Copy, answers: &dyn Fn(&mut World, Reply)) {
+    /// The ends that the run of a task can have.
+    fn runs(&mut self, number: usize, copy: &Copy, send: &dyn Fn(&mut World, Reply)) {
         let message = &copy.message;
         assert!(!self.world.is_dead(), "a task of a dead job runs: {:#?}", self.world);
         let count = message.header.count().unwrap();
@@ -250,26 +255,26 @@ impl Moves<'_> {
         if let Some(position) = at(self.world.poison) {
             return self.branch(|world| {
                 if message.header.isolated {
-                    answers(world, crashed(message, number, position));
+                    send(world, crashed(message, number, position));
                 } else {
                     world.deaths += 1;
                     world.kill(number);
                 }
             });
         }
-        if let Some(position) = at(self.world.stubborn) {
-            let answer = run(message, number, count, Some(position));
-            return self.branch(|world| answers(world, answer));
+        if let Some(position) = at(self.world.always_fails) {
+            let reply = run(message, number, count, Some(position));
+            return self.branch(|world| send(world, reply));
         }
-        let answer = run(message, number, count, None);
-        self.branch(|world| answers(world, answer));
+        let reply = run(message, number, count, None);
+        self.branch(|world| send(world, reply));
         if count > 1 {
-            self.fault(Fault::Cut, |world| answers(world, run(message, number, 1, None)));
+            self.fault(Fault::Cut, |world| send(world, run(message, number, 1, None)));
         }
         if matches!(message.header.kind, TaskKind::Run) {
             for failing in 0..count {
                 self.fault(Fault::Transient, |world| {
-                    answers(world, run(message, number, count, Some(failing)));
+                    send(world, run(message, number, count, Some(failing)));
                 });
             }
         }
@@ -279,7 +284,7 @@ impl Moves<'_> {
         for at in 0..self.world.replies.len() {
             self.branch(|world| world.read(at));
             self.fault(Fault::LostReply, |world| {
-                world.excuses += 1;
+                world.loss_causes += 1;
                 world.replies.remove(at);
             });
         }
@@ -287,7 +292,7 @@ impl Moves<'_> {
             self.branch(|world| {
                 let (combination, bytes) = world.combining.remove(at);
                 let job = world.job;
-                world.hear(Input::Combined { job, combination, result: Ok(bytes) });
+                world.input(Input::Combined { job, combination, result: Ok(bytes) });
             });
         }
     }
@@ -297,16 +302,16 @@ impl Moves<'_> {
             self.branch(|world| {
                 world.cancellable = false;
                 let job = world.job;
-                world.hear(Input::Cancel { job });
+                world.input(Input::Cancel { job });
             });
         }
     }
 
-    /// Time passes only where nothing is overdue: each delivery is settled within a hold (rule 8),
-    /// and what has arrived is read. But a leader may be deaf.
+    /// Time passes only if nothing is overdue: each delivery is settled within a hold (rule 8), and
+    /// replies that have arrived are read, unless the leader is cut off.
     fn time(&mut self) {
         let world = self.world;
-        let holds = |seat: &Seat| matches!(seat, Seat::Holds { .. });
+        let holds = |state: &WorkerState| matches!(state, WorkerState::Holds { .. });
         let unsettled = world.workers.iter().any(holds) && world.rule_off != Some(Rule::Hold);
         let deliverable = !world.queue.is_empty() && world.idle().is_some();
         if !world.unconfirmed.is_empty() || deliverable || unsettled {
@@ -315,23 +320,23 @@ impl Moves<'_> {
         if world.replies.is_empty() {
             self.branch(|world| world.pass(None, false));
             for number in 0..WORKERS {
-                if matches!(world.workers[number], Seat::Leases { .. }) {
-                    self.fault(Fault::Suspension, |world| {
-                        world.excuses += 1;
+                if matches!(world.workers[number], WorkerState::Leases { .. }) {
+                    self.fault(Fault::WorkerCutOff, |world| {
+                        world.loss_causes += 1;
                         world.pass(Some(number), false);
                     });
                 }
             }
         }
-        self.fault(Fault::Deafness, |world| world.pass(None, true));
+        self.fault(Fault::LeaderCutOff, |world| world.pass(None, true));
     }
 }
 
 impl World {
-    fn give_up(&mut self, number: usize) {
-        self.reasons += 1;
-        self.excuses += 1;
-        if let Seat::Holds { copy, stale, .. } = &mut self.workers[number] {
+    fn requeue(&mut self, number: usize) {
+        self.reissue_causes += 1;
+        self.loss_causes += 1;
+        if let WorkerState::Holds { copy, stale, .. } = &mut self.workers[number] {
             *stale = true;
             let copy = copy.clone();
             self.redeliver(copy);

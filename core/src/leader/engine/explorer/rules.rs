@@ -1,7 +1,7 @@
-//! Rules that a world can do without, to show that the explorer sees what each is for.
+//! Takes single rules of the protocol away from a world, to show that the explorer needs each of them.
 //!
-//! Nothing of this is in the engine: a rule is taken away at its border, or in the table between
-//! two steps.
+//! The engine itself has no switches for this: a rule is removed at its border, or by changing its
+//! task table between two steps.
 
 use crate::{
     id::TaskNumber,
@@ -15,39 +15,39 @@ use crate::{
     wire::Outcome,
 };
 
-/// The rules of the protocol that worlds show.
+/// The rules of the protocol that can be removed.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub(super) enum Rule {
     /// 1: one owner for each element.
     OneOwner,
-    /// 2: a result counts only while its task is live.
+    /// 2: a result counts only if its task is live.
     LiveTable,
     /// 3: each published copy has a number of its own.
     Attempts,
-    /// 4: what is not done goes into new tasks.
+    /// 4: elements that are not done go into new tasks.
     Tiling,
-    /// 5: what an element has spent is inherited.
+    /// 5: new tasks inherit the tries of their elements.
     Budgets,
-    /// 6: what was delivered before is not run.
+    /// 6: a redelivered task is returned, not run.
     Redelivered,
-    /// 7: what may have killed a worker is isolated.
+    /// 7: a task that may have killed a worker is isolated.
     Isolated,
     /// 8: each delivery is settled in time.
     Hold,
-    /// 9: nothing is dropped without an answer.
-    Answers,
-    /// 12: copies that nobody answers for are asked after.
+    /// 9: no task is dropped without a reply.
+    Replies,
+    /// 12: copies without a reply are probed.
     Probes,
-    /// 13: clocks stand still while nothing can be heard.
+    /// 13: quiet time stands still while replies are unread or cannot arrive.
     QuietClock,
-    /// 14: a copy whose confirm was lost is sent again.
+    /// 14: a copy whose confirm was lost is reissued.
     LostConfirms,
-    /// 21: that a job is dead is state.
+    /// 21: the live jobs of a leader are state, which it announces repeatedly.
     CancelIsState,
 }
 
 impl Engine {
-    /// One step of an engine that does without a rule.
+    /// One step of an engine without this rule.
     pub(super) fn step_without(&mut self, rule: Option<Rule>, input: Input) -> Vec<Action> {
         let Some(rule) = rule else { return self.step(input) };
         let (number, not_run) = match &input {
@@ -124,7 +124,7 @@ impl Engine {
         }
     }
 
-    /// Puts a task back that was retired.
+    /// Inserts a retired task again.
     fn restore(&mut self, task: Option<(TaskNumber, Task)>) {
         let Some((number, task)) = task else { return };
         if self.shared.tasks.get(number).is_some() {
@@ -133,6 +133,6 @@ impl Engine {
         let Some(job) = self.jobs.get_mut(task.job) else { return };
         let output = schedule::expected_output(job, &task);
         let charge = self.shared.tasks.restore(number, task, output);
-        schedule::take(&mut self.shared, job, number, charge);
+        schedule::charge(&mut self.shared, job, number, charge);
     }
 }

@@ -1,4 +1,4 @@
-//! What a worker may answer. Operations multiply bytes by ten, folds write one behind the other.
+//! The replies of workers. `map` multiplies a byte by ten, and folds concatenate bytes.
 
 use std::rc::Rc;
 

@@ -1,4 +1,4 @@
-//! A world: the engine, a broker that keeps little order, two workers, and what is on its way.
+//! A world: the engine, a broker that keeps little order, two workers, and the messages in flight.
 
 use std::{
     collections::BTreeSet,
@@ -28,8 +28,8 @@ use crate::{
 
 pub(super) const WORKERS: usize = 2;
 pub(super) const HOLD: Duration = Duration::from_secs(30);
-/// How far a heartbeat of a lease is behind the one before.
-pub(super) const BEAT: Duration = Duration::from_secs(5);
+/// The interval at which a worker renews its leases.
+pub(super) const HEARTBEAT: Duration = Duration::from_secs(5);
 
 /// A message in the task queue.
 #[derive(Debug, Clone)]
@@ -46,24 +46,24 @@ pub(super) struct Copy {
 }
 
 impl Copy {
-    pub(super) fn about(&self) -> CopyId {
+    pub(super) fn id(&self) -> CopyId {
         self.message.header.copy
     }
 }
 
-/// What a worker does.
+/// The state of a worker.
 #[derive(Debug, Clone)]
-pub(super) enum Seat {
+pub(super) enum WorkerState {
     Idle,
-    /// A delivery that is not settled.
+    /// Holds a delivery that is not settled.
     Holds {
         copy: Copy,
-        /// With the leader (or on the way), not yet acked.
-        answered: Option<Reply>,
-        /// The broker has taken the delivery back: settling it does nothing.
+        /// The reply that was published; the delivery is acked once it is confirmed.
+        reply: Option<Reply>,
+        /// The broker has requeued the delivery: settling it does nothing.
         stale: bool,
     },
-    /// Runs on, settled.
+    /// Runs a task whose delivery is acked.
     Leases {
         copy: Copy,
     },
@@ -82,41 +82,41 @@ pub(super) struct World {
     pub(super) engine: Engine,
     pub(super) rule_off: Option<Rule>,
     pub(super) job: JobId,
-    /// Elements that were not pulled yet.
+    /// The elements that were not pulled yet.
     pub(super) source: Vec<u8>,
-    /// In the order in which they came; tasks may overtake each other, a probe overtakes nothing.
+    /// In the order of publication. Tasks may overtake each other; a probe overtakes nothing.
     pub(super) queue: Vec<Queued>,
-    pub(super) workers: [Seat; WORKERS],
+    pub(super) workers: [WorkerState; WORKERS],
     pub(super) replies: Vec<Reply>,
-    /// Copies that the leader has not heard of yet.
+    /// The copies whose confirm has not arrived.
     pub(super) unconfirmed: Vec<CopyId>,
     pub(super) combining: Vec<(u64, Bytes)>,
-    /// What the reader got.
+    /// The outputs that were handed to the reader, with their source indexes.
     pub(super) outputs: Vec<(u64, u8)>,
     pub(super) value: Option<Bytes>,
     pub(super) skipped: Vec<(u64, ErrorKind)>,
     pub(super) ended: Option<Result<(), String>>,
-    /// The element that kills who runs it.
+    /// The element that kills the process that runs it.
     pub(super) poison: Option<u8>,
-    /// The element that always fails and asks to be tried again.
-    pub(super) stubborn: Option<u8>,
+    /// The element that fails transiently on each try.
+    pub(super) always_fails: Option<u8>,
     /// Whether the user may still cancel the job.
     pub(super) cancellable: bool,
     pub(super) faults: Faults,
-    /// Workers that died of the poison.
+    /// The number of workers that the poison element has killed.
     pub(super) deaths: u32,
-    /// The tasks of which a copy was sent.
+    /// The tasks of which a copy was published.
     pub(super) sent: BTreeSet<TaskNumber>,
-    /// Copies that were sent beyond the first of a task, and what may have been the reason.
-    pub(super) again: i32,
-    pub(super) reasons: i32,
-    /// Copies that were given up for lost, and what may have been the reason.
+    /// The number of copies beyond the first of their task, and of the events that justify one.
+    pub(super) reissues: i32,
+    pub(super) reissue_causes: i32,
+    /// The number of copies that were given up as lost, and of the events that justify it.
     pub(super) losses: i32,
-    pub(super) excuses: i32,
+    pub(super) loss_causes: i32,
     pub(super) steps: u32,
 }
 
-/// What a program does with bytes: `map` multiplies by ten, the fold writes one behind the other.
+/// A plan over bytes: `map` multiplies by ten, the fold concatenates.
 pub(super) fn plan(end: End, verbs: &[Verb], batch: u32, on_failure: OnFailure) -> Plan {
     let step = |verb: &Verb| StepPlan {
         reference: StepReference {
@@ -143,7 +143,7 @@ impl World {
         Self::without(None, plan, elements, faults)
     }
 
-    /// A world that does without a rule.
+    /// A world without this rule.
     pub(super) fn without(rule: Option<Rule>, plan: Plan, elements: u8, faults: Faults) -> Self {
         let settings = Settings {
             leader: LeaderId(uuid::Uuid::nil()),
@@ -158,7 +158,7 @@ impl World {
             job: JobId(uuid::Uuid::nil()),
             source: (1..=elements).collect(),
             queue: Vec::new(),
-            workers: [Seat::Idle, Seat::Idle],
+            workers: [WorkerState::Idle, WorkerState::Idle],
             replies: Vec::new(),
             unconfirmed: Vec::new(),
             combining: Vec::new(),
@@ -167,22 +167,22 @@ impl World {
             skipped: Vec::new(),
             ended: None,
             poison: None,
-            stubborn: None,
+            always_fails: None,
             cancellable: false,
             faults,
             deaths: 0,
             sent: BTreeSet::new(),
-            again: 0,
-            reasons: 0,
+            reissues: 0,
+            reissue_causes: 0,
             losses: 0,
-            excuses: 0,
+            loss_causes: 0,
             steps: 0,
         };
         let health = Health { connected: true, ..Health::default() };
-        world.hear(Input::Health(health));
-        world.hear(Input::Presence(Box::new(presence())));
+        world.input(Input::Health(health));
+        world.input(Input::Presence(Box::new(presence())));
         let (job, hint) = (world.job, Some(u64::from(elements)));
-        world.hear(Input::Start {
+        world.input(Input::Start {
             job,
             plan: Arc::new(plan),
             hint,
@@ -191,7 +191,7 @@ impl World {
         world
     }
 
-    pub(super) fn hear(&mut self, input: Input) {
+    pub(super) fn input(&mut self, input: Input) {
         for action in self.engine.step_without(self.rule_off, input) {
             self.act(action);
         }
@@ -201,7 +201,7 @@ impl World {
     fn act(&mut self, action: Action) {
         match action {
             Action::Publish { message, .. } => {
-                self.again += i32::from(!self.sent.insert(message.header.copy.task));
+                self.reissues += i32::from(!self.sent.insert(message.header.copy.task));
                 self.unconfirmed.push(message.header.copy);
                 let copy = Copy { message: Rc::from(message), redelivered: false };
                 self.queue.push(Queued::Task(copy));
@@ -210,7 +210,7 @@ impl World {
                 if self.rule_off != Some(Rule::Probes) {
                     self.queue.push(Queued::Probe { nonce });
                 }
-                self.hear(Input::Probed { pool, result: Ok(true) });
+                self.input(Input::Probed { pool, result: Ok(true) });
             }
             Action::Pull { job, elements, .. } => {
                 let count = self.source.len().min(elements as usize);
@@ -218,7 +218,7 @@ impl World {
                 let ends = (1..=count as u32).collect();
                 let progress = if self.source.is_empty() { Pull::Ended } else { Pull::Done };
                 let block = Block { bytes: bytes.into(), ends };
-                self.hear(Input::Pulled { job, block, progress });
+                self.input(Input::Pulled { job, block, progress });
             }
             Action::Output { outputs, .. } => {
                 for (at, value) in outputs.values.iter().enumerate() {
@@ -233,7 +233,7 @@ impl World {
                 assert!(self.ended.is_none(), "a job ends once");
                 self.ended = Some(result.map_err(|error: Error| error.to_string()));
             }
-            Action::Emit { event, .. } => self.witness(event),
+            Action::Emit { event, .. } => self.record(event),
             Action::Declare { .. }
             | Action::Cancel { .. }
             | Action::Greet { .. }
@@ -241,12 +241,12 @@ impl World {
         }
     }
 
-    fn witness(&mut self, event: JobEvent) {
+    fn record(&mut self, event: JobEvent) {
         match event {
             JobEvent::ElementSkipped { index, error, .. } => {
                 self.skipped.push((index, error.kind()));
             }
-            JobEvent::TaskRepublished { reason, .. }
+            JobEvent::TaskReissued { reason, .. }
                 if reason.contains("the broker lost it") || reason.contains("expired") =>
             {
                 self.losses += 1;
@@ -255,44 +255,47 @@ impl World {
         }
     }
 
-    /// What must hold in every world: nothing is sent again without a reason.
+    /// Checks what holds in every world: no copy is reissued without a cause.
     pub(super) fn check(&self) {
         assert!(self.deaths <= 1, "a poison element kills one worker: {self:#?}");
-        assert!(self.losses <= self.excuses, "given up for lost, and was not: {self:#?}");
-        let reasons = self.reasons + self.losses;
-        assert!(self.again <= reasons, "sent again {} > {reasons}: {self:#?}", self.again);
+        assert!(
+            self.losses <= self.loss_causes,
+            "a copy was given up that was not lost: {self:#?}"
+        );
+        let causes = self.reissue_causes + self.losses;
+        assert!(self.reissues <= causes, "{} reissues, {causes} causes: {self:#?}", self.reissues);
     }
 
-    /// What makes this world different from others: no clocks, no measurements, no numbers of tasks
-    /// and copies, no order where there is none.
+    /// A hash that is equal for worlds that behave alike: it leaves out clocks, measurements, the
+    /// numbers of tasks and copies, and the order of what has none.
     pub(super) fn canonical(&self) -> u64 {
         let sorted = |mut list: Vec<String>| {
             list.sort_unstable();
             list
         };
-        let about = |copy: CopyId| self.engine.canonical_copy(copy);
+        let of_copy = |copy: CopyId| self.engine.canonical_copy(copy);
         let copy = |copy: &Copy| {
             let isolated = copy.message.header.isolated;
-            format!("{} {} {isolated}", about(copy.about()), copy.redelivered)
+            format!("{} {} {isolated}", of_copy(copy.id()), copy.redelivered)
         };
         let nonce = |nonce: u64| self.engine.canonical_probe(nonce);
-        let answer = |answer: &Reply| match answer {
+        let reply = |reply: &Reply| match reply {
             Reply::Result(result) => {
-                let of = about(result.header.copy);
+                let of = of_copy(result.header.copy);
                 format!("{of} {:?}", result.header.segments)
             }
             Reply::Return(it) => {
-                format!("{:?} {:?} {:?}", it.copy.map(about), it.reason, it.offset)
+                format!("{:?} {:?} {:?}", it.copy.map(of_copy), it.reason, it.offset)
             }
-            Reply::Lease(_, held) => format!("{} leased", about(held.copy)),
+            Reply::Lease(_, held) => format!("{} leased", of_copy(held.copy)),
             Reply::ProbeReply { nonce: number } => format!("probe {}", nonce(*number)),
         };
-        let seat = |seat: &Seat| match seat {
-            Seat::Idle => String::new(),
-            Seat::Holds { copy: held, answered, stale } => {
-                format!("{} {stale} {:?}", copy(held), answered.as_ref().map(answer))
+        let state = |state: &WorkerState| match state {
+            WorkerState::Idle => String::new(),
+            WorkerState::Holds { copy: held, reply: sent, stale } => {
+                format!("{} {stale} {:?}", copy(held), sent.as_ref().map(reply))
             }
-            Seat::Leases { copy: held } => format!("{} leases", copy(held)),
+            WorkerState::Leases { copy: held } => format!("{} leases", copy(held)),
         };
         let mut probes = Vec::new();
         let mut queue = Vec::new();
@@ -306,43 +309,43 @@ impl World {
         outputs.sort_unstable();
         let mut hasher = DefaultHasher::new();
         (sorted(queue), probes).hash(&mut hasher);
-        sorted(self.workers.iter().map(seat).collect()).hash(&mut hasher);
-        sorted(self.replies.iter().map(answer).collect()).hash(&mut hasher);
-        self.unconfirmed.iter().copied().map(about).collect::<Vec<_>>().hash(&mut hasher);
+        sorted(self.workers.iter().map(state).collect()).hash(&mut hasher);
+        sorted(self.replies.iter().map(reply).collect()).hash(&mut hasher);
+        self.unconfirmed.iter().copied().map(of_copy).collect::<Vec<_>>().hash(&mut hasher);
         self.engine.canonical().hash(&mut hasher);
         (&self.source, &self.combining, outputs, &self.value).hash(&mut hasher);
         (self.faults, &self.ended, self.deaths, self.cancellable).hash(&mut hasher);
-        (self.reasons - self.again, self.excuses - self.losses).hash(&mut hasher);
+        (self.reissue_causes - self.reissues, self.loss_causes - self.losses).hash(&mut hasher);
         hasher.finish()
     }
 
     pub(super) fn idle(&self) -> Option<usize> {
-        self.workers.iter().position(|seat| matches!(seat, Seat::Idle))
+        self.workers.iter().position(|state| matches!(state, WorkerState::Idle))
     }
 
-    /// The next message of the replies is read.
+    /// The leader reads the reply at this place.
     pub(super) fn read(&mut self, at: usize) {
         match self.replies.remove(at) {
-            Reply::Result(result) => self.hear(Input::Result((*result).clone())),
-            Reply::Return(returned) => self.hear(Input::Return(returned)),
+            Reply::Result(result) => self.input(Input::Result((*result).clone())),
+            Reply::Return(returned) => self.input(Input::Return(returned)),
             Reply::Lease(worker, held) => {
-                self.hear(Input::Lease(Lease { worker, heartbeat: 0, tasks: vec![held] }));
+                self.input(Input::Lease(Lease { worker, heartbeat: 0, tasks: vec![held] }));
             }
             Reply::ProbeReply { nonce } => {
                 let pool = Pool::default();
-                self.hear(Input::ProbeReply(ProbeReply { pool, nonce }));
+                self.input(Input::ProbeReply(ProbeReply { pool, nonce }));
             }
         }
     }
 
-    /// Whether nothing is on its way, and nobody does anything.
-    pub(super) fn is_at_rest(&self) -> bool {
-        let idle = |seat: &Seat| matches!(seat, Seat::Idle);
+    /// Whether no message is in flight, and all workers are idle.
+    pub(super) fn is_quiescent(&self) -> bool {
+        let idle = |state: &WorkerState| matches!(state, WorkerState::Idle);
         let queues = self.queue.is_empty() && self.replies.is_empty();
         queues && self.unconfirmed.is_empty() && self.workers.iter().all(idle)
     }
 
-    /// Whether the leader says that its job is dead.
+    /// Whether the leader has announced that its job is dead.
     pub(super) fn is_dead(&self) -> bool {
         !self.engine.live_jobs().any(|job| job == self.job)
     }
@@ -352,8 +355,8 @@ pub(super) fn worker(number: usize) -> WorkerId {
     WorkerId(uuid::Uuid::from_u128(number as u128 + 1))
 }
 
-pub(super) fn held(copy: &Copy) -> LeasedTask {
-    LeasedTask { copy: copy.about(), offset: 0 }
+pub(super) fn leased_task(copy: &Copy) -> LeasedTask {
+    LeasedTask { copy: copy.id(), offset: 0 }
 }
 
 fn presence() -> Presence {

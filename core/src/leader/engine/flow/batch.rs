@@ -1,22 +1,22 @@
-//! How large a batch is: measured cost against the time that a task should take.
+//! Batch sizes: the number of elements whose measured cost adds up to the latency target.
 
 use std::time::Duration;
 
-/// Encoded size of a batch, at most; a larger element travels alone.
+/// The largest encoded size of a batch, in bytes; a larger element is a batch of its own.
 pub(crate) const MAX_BATCH_BYTES: usize = 256 << 10;
 
-/// Old measurements lose half their weight in this many tasks.
+/// The number of results after which a measurement has half its weight.
 const HALF_LIFE: f64 = 8.0;
 
-/// How long tasks should take; depends on what a message costs.
+/// The time that one task should take. It depends on the cost of a message.
 #[derive(Debug, Clone, Copy, PartialEq)]
 pub(crate) struct LatencyTarget {
-    /// Messages stay in this process.
+    /// Whether messages stay in this process.
     pub(crate) local: bool,
 }
 
 impl LatencyTarget {
-    /// What one task should take where enough work remains.
+    /// The time that one task should take while enough work remains.
     pub(crate) fn target(self, slots: u32) -> Duration {
         if self.local {
             Duration::from_millis(5)
@@ -25,13 +25,13 @@ impl LatencyTarget {
         }
     }
 
-    /// What one task should take at least, however little work remains.
+    /// The shortest time that one task should take, however little work remains.
     pub(crate) fn floor(self) -> Duration {
         if self.local { Duration::from_micros(500) } else { Duration::from_millis(5) }
     }
 }
 
-/// The measured cost of one element of a stage.
+/// The measured cost of the elements of a stage: sums in which old results lose weight.
 #[derive(Debug, Clone, Default)]
 pub(crate) struct Cost {
     seconds: f64,
@@ -41,7 +41,7 @@ pub(crate) struct Cost {
 }
 
 impl Cost {
-    /// Takes the measurements of one answered task.
+    /// Adds the measurements of one result; `input` and `output` are in bytes.
     pub(crate) fn observe(&mut self, busy: Duration, elements: u64, input: usize, output: usize) {
         let decay = 0.5_f64.powf(1.0 / HALF_LIFE);
         for (sum, new) in [
@@ -54,14 +54,15 @@ impl Cost {
         }
     }
 
-    /// Mean time of one element; `None` before the first answer.
+    /// The mean time of one element; `None` before the first result.
     pub(crate) fn per_element(&self) -> Option<Duration> {
-        // An answer may be quicker than its clock ticks: a nanosecond keeps divisions sane.
+        // A measured time can be zero: at least a nanosecond keeps quotients finite.
         (self.elements > 0.0)
             .then(|| Duration::from_secs_f64((self.seconds / self.elements).clamp(1e-9, 1e9)))
     }
 
-    /// Bytes of output for so many bytes of input; as many as went in, before the first answer.
+    /// The expected size of the output for this size of input, in bytes; the same size before the first
+    /// result.
     pub(crate) fn expected_output(&self, input: usize) -> usize {
         if self.input_bytes > 0.0 {
             (self.output_bytes / self.input_bytes * input as f64) as usize
@@ -71,21 +72,22 @@ impl Cost {
     }
 }
 
-/// What the size of the next batch follows from.
+/// The inputs of the formulas that size the next batch.
 #[derive(Debug, Clone, Copy)]
 pub(crate) struct Sizing {
     pub(crate) latency_target: LatencyTarget,
+    /// The slots of all live workers in the lane.
     pub(crate) slots: u32,
-    /// `None` before the first answer.
+    /// The mean time of one element; `None` before the first result.
     pub(crate) cost: Option<Duration>,
-    /// Elements that are still to be sent, where that is known.
+    /// The number of elements of the stage that no task owns yet; `None` if it is not known.
     pub(crate) remaining: Option<u64>,
-    /// Set by `.batch(n)`.
+    /// The batch size that `.batch(n)` set.
     pub(crate) fixed: Option<u32>,
 }
 
 impl Sizing {
-    /// How many elements the next batch should have.
+    /// The number of elements that the next batch should have.
     pub(crate) fn elements(&self) -> u64 {
         if let Some(fixed) = self.fixed {
             return u64::from(fixed.max(1));
@@ -99,7 +101,7 @@ impl Sizing {
         (full.min(limit) as u64).clamp(1, u64::from(u32::MAX))
     }
 
-    /// Past this a worker answers with what is done.
+    /// The time after which a worker replies with the elements that are done, and returns the rest.
     pub(crate) fn time_slice(&self) -> Duration {
         let target = self.latency_target.target(self.slots);
         let fair = match (self.remaining, self.cost) {
@@ -113,7 +115,7 @@ impl Sizing {
         target.min(fair).mul_f64(1.5)
     }
 
-    /// Whether one element takes longer than a task should.
+    /// Whether one element takes longer than one task should.
     pub(crate) fn is_long(&self) -> bool {
         self.cost.is_some_and(|cost| cost > self.latency_target.target(self.slots))
     }
@@ -134,7 +136,7 @@ mod tests {
     }
 
     #[test]
-    fn before_the_first_answer_a_batch_has_one_element() {
+    fn before_the_first_result_a_batch_has_one_element() {
         assert_eq!(sizing(None, None).elements(), 1);
     }
 
@@ -147,14 +149,14 @@ mod tests {
     }
 
     #[test]
-    fn a_long_element_travels_alone() {
+    fn a_long_element_is_a_batch_of_its_own() {
         let sizing = sizing(Some(Duration::from_secs(3)), None);
         assert_eq!(sizing.elements(), 1);
         assert!(sizing.is_long());
     }
 
     #[test]
-    fn old_costs_fade() {
+    fn old_measurements_lose_weight() {
         let mut cost = Cost::default();
         cost.observe(Duration::from_secs(1), 1, 1, 1);
         for _ in 0..80 {

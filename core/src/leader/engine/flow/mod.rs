@@ -1,4 +1,4 @@
-//! How much is sent to whom: batch sizes, credit, and the slots of live workers (rules 17 to 20).
+//! Flow control: batch sizes, credit, and the slots of live workers (rules 17 to 20).
 
 mod batch;
 mod credit;
@@ -12,7 +12,7 @@ pub(crate) use workers::Workers;
 
 use super::table::Charge;
 
-/// The credit of each lane. Bounded by the pools of the plans that ran.
+/// The credit of each lane. Their number is bounded by the pools of all plans that ran.
 #[derive(Debug, Clone, Default)]
 pub(crate) struct Flows {
     lanes: BTreeMap<Lane, PoolFlow>,
@@ -23,19 +23,19 @@ impl Flows {
         self.lanes.get(lane)
     }
 
-    /// A task went out.
-    pub(crate) fn take(&mut self, lane: &Lane, charge: Charge, now: Duration) {
-        self.lanes.entry(lane.clone()).or_default().sent(charge.input, now);
+    /// Charges the credit of a task that went out; `now` is in healthy time.
+    pub(crate) fn charge(&mut self, lane: &Lane, charge: Charge, now: Duration) {
+        self.lanes.entry(lane.clone()).or_default().charge(charge.input, now);
     }
 
-    /// A task is no longer out.
-    pub(crate) fn give_back(&mut self, lane: &Lane, charge: Charge) {
+    /// Releases the credit of a task that is no longer out.
+    pub(crate) fn release(&mut self, lane: &Lane, charge: Charge) {
         if let Some(flow) = self.lanes.get_mut(lane) {
-            flow.came_back(charge.input);
+            flow.release(charge.input);
         }
     }
 
-    /// Learns from how long a task waited on its worker.
+    /// Adapts the window to the time that a task waited at its worker.
     pub(crate) fn observe(&mut self, lane: &Lane, waited: Duration, sizing: &Sizing) {
         if let Some(flow) = self.lanes.get_mut(lane) {
             flow.observe(waited, sizing);

@@ -1,5 +1,7 @@
-//! The live workers, by their presence. Presence sizes windows and explains stalls; the only thing that
-//! it decides is that all live workers refuse a task (rule 15).
+//! The live workers and their slots, by their presence events.
+//!
+//! Presence sizes windows and explains stalls. It never makes a copy count as lost; the only decision
+//! that depends on it is that all live workers refuse a task (rule 15).
 
 use std::{collections::BTreeMap, time::Duration};
 
@@ -13,7 +15,7 @@ use crate::{
 #[derive(Debug, Clone, Default)]
 pub(crate) struct Workers {
     seen: BTreeMap<WorkerId, WorkerSeen>,
-    /// The slots of all workers, summed up when one comes, changes or goes.
+    /// The sum of the slots of all workers, by pool; updated when a worker comes, changes or goes.
     slots: BTreeMap<Pool, Slots>,
 }
 
@@ -21,11 +23,11 @@ pub(crate) struct Workers {
 struct WorkerSeen {
     pools: Vec<Pool>,
     slots: Slots,
-    /// The time of its last presence.
+    /// The wall time of its last presence.
     at: Duration,
 }
 
-/// Concurrent executions, by kind.
+/// The number of concurrent executions, by kind.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 struct Slots {
     blocking: u32,
@@ -33,7 +35,8 @@ struct Slots {
 }
 
 impl Workers {
-    pub(crate) fn heard(&mut self, presence: Presence, now: Duration) {
+    /// Records a presence; `now` is in wall time.
+    pub(crate) fn record(&mut self, presence: Presence, now: Duration) {
         let slots = Slots { blocking: presence.slots, asynchronous: presence.async_slots };
         let worker = WorkerSeen { pools: presence.pools, slots, at: now };
         let same = |known: &WorkerSeen| known.pools == worker.pools && known.slots == worker.slots;
@@ -54,8 +57,8 @@ impl Workers {
         self.count_slots();
     }
 
-    /// Forgets the workers that have been silent for [`PRESENCE_TIMEOUT`].
-    pub(crate) fn forget_silent(&mut self, now: Duration) {
+    /// Forgets the workers whose last presence is older than [`PRESENCE_TIMEOUT`].
+    pub(crate) fn forget_expired(&mut self, now: Duration) {
         let before = self.seen.len();
         self.seen.retain(|_, worker| now.saturating_sub(worker.at) < PRESENCE_TIMEOUT);
         if self.seen.len() != before {
@@ -63,7 +66,7 @@ impl Workers {
         }
     }
 
-    /// The slots of the live workers of a pool, of one kind.
+    /// The number of slots of one kind of all live workers of a pool.
     pub(crate) fn slots(&self, pool: &Pool, is_async: bool) -> u32 {
         let slots = self.slots.get(pool).copied().unwrap_or_default();
         if is_async { slots.asynchronous } else { slots.blocking }

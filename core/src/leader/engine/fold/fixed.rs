@@ -1,10 +1,10 @@
-//! A fold whose tree depends on the number of elements alone.
+//! A fold whose tree depends only on the number of elements.
 
 use std::collections::BTreeMap;
 
 use super::{FoldState, LEAF, Partial};
 
-/// Children of a node.
+/// The number of children of a node.
 const FAN_IN: u64 = 8;
 
 /// Level and number: node `n` of level `l` covers the leaves `n * 8^l .. (n + 1) * 8^l`, as far as
@@ -42,7 +42,7 @@ impl FixedTree {
                 bytes: None,
             };
             family.retain(|child| child.bytes.is_some());
-            // With one child that is not empty there is nothing to combine: it moves up.
+            // With only one child that is not empty, there is nothing to combine: the child moves up.
             match &mut family[..] {
                 [] => self.nodes.insert((level + 1, parent), whole),
                 [only] => {
@@ -63,10 +63,11 @@ impl FixedTree {
         }
     }
 
-    /// The keys of all children of a node, all of them here; with their level and the parent.
+    /// The keys of the children of a node that has all of them; with their level and the number of the
+    /// node.
     fn full_family(&self, leaves: Option<u64>) -> Option<(Vec<Node>, u32, u64)> {
         for &(level, node) in self.nodes.keys() {
-            // How many nodes this level has, where that is known.
+            // The number of nodes of this level, once it is known.
             let nodes = leaves.map(|leaves| leaves.div_ceil(FAN_IN.pow(level)));
             if nodes == Some(1) {
                 continue;

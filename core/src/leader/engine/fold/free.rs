@@ -1,20 +1,20 @@
-//! A fold that combines whatever neighbours exist.
+//! A fold that combines neighbours in the order of their arrival.
 
 use std::collections::BTreeMap;
 
 use super::{FoldState, Partial};
 
-/// Partial results by first position; those that are being combined are not here.
+/// The partial results by first position, without those that are being combined.
 #[derive(Debug, Clone, Default)]
 pub(crate) struct FreeTree {
     held: BTreeMap<u64, Partial>,
-    /// First positions of what was inserted since `ready` last looked around them.
+    /// The first positions of the partial results whose neighbours `ready` has not examined yet.
     fresh: Vec<u64>,
 }
 
 impl FreeTree {
     pub(super) fn insert(&mut self, mut partial: Partial) {
-        // Emptiness combines with either neighbour for nothing.
+        // An empty partial result merges with a neighbour without a combination.
         if let Some(left) = self.left_of(partial.from)
             && (left.bytes.is_none() || partial.bytes.is_none())
         {
@@ -36,7 +36,7 @@ impl FreeTree {
     pub(super) fn ready(&mut self, state: FoldState) -> Option<Vec<Partial>> {
         if state.complete {
             let starts: Vec<u64> = self.held.keys().copied().collect();
-            // Everything is here or being combined: pairs are enough, runs are better.
+            // No more neighbours will come: pairs are enough.
             return starts.into_iter().find_map(|start| self.take_run(start, 2, state.fan_in));
         }
         while let Some(at) = self.fresh.pop() {
@@ -48,7 +48,7 @@ impl FreeTree {
         None
     }
 
-    /// Goes left from `at` for as long as there are neighbours, at most `most` of them.
+    /// The first position of the partial result that is up to `most` neighbours to the left of `at`.
     fn start_of_run(&self, mut at: u64, most: usize) -> u64 {
         for _ in 0..most {
             match self.left_of(at) {
@@ -59,9 +59,8 @@ impl FreeTree {
         at
     }
 
-    /// Takes out the run at `start` if it has at least `least` members: the `most` neighbouring
-    /// ones that stand for the fewest elements, so that long folds are not combined again and
-    /// again with short ones.
+    /// If at least `least` neighbours begin at `start`, takes out the `most` of them that cover the
+    /// fewest elements, so that large partial results are not combined repeatedly with small ones.
     fn take_run(&mut self, start: u64, least: usize, most: usize) -> Option<Vec<Partial>> {
         let mut run: Vec<(u64, u64)> = Vec::new();
         let mut at = start;
@@ -98,7 +97,7 @@ impl FreeTree {
     }
 }
 
-/// Two neighbours of which at least one is empty.
+/// Merges two neighbours, of which at least one is empty.
 fn merge(left: Partial, right: Partial) -> Partial {
     Partial {
         from: left.from,

@@ -1,4 +1,4 @@
-//! Partial results of a fold, combined with their neighbours until one is left.
+//! The partial results of a fold, which are combined with their neighbours until one is left.
 
 mod fixed;
 mod free;
@@ -8,17 +8,17 @@ use bytes::Bytes;
 use fixed::FixedTree;
 use free::FreeTree;
 
-/// Elements in a leaf of a fold of fixed shape.
+/// The number of elements in a leaf of a fold of fixed shape; the last leaf can have fewer.
 pub(crate) const LEAF: u32 = 1024;
 
-/// The fold of a gap-free run of positions.
+/// A partial result: the fold of the elements at the stage positions `from..to`.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) struct Partial {
     pub(crate) from: u64,
     pub(crate) to: u64,
-    /// `None` where nothing was left to fold (all was filtered out).
+    /// The encoded value; `None` if no element was left to fold, because all were filtered out.
     pub(crate) bytes: Option<Bytes>,
-    /// Which try of combining it this is, from 1.
+    /// The number of the next try to combine it, from 1.
     pub(crate) tries: u32,
 }
 
@@ -28,23 +28,23 @@ impl Partial {
     }
 }
 
-/// What a tree may do next.
+/// The state of a job that decides which partial results are combined next.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) struct FoldState {
-    /// Neighbours to wait for before they are combined.
+    /// The number of neighbours that are combined at once, while more can come.
     pub(crate) fan_in: usize,
-    /// How many positions there are, once that is known.
+    /// The number of positions of the stage, once it is known.
     pub(crate) total: Option<u64>,
-    /// Nothing more will be inserted but what is being combined now.
+    /// Whether nothing more will be inserted, except combinations that are under way.
     pub(crate) complete: bool,
 }
 
-/// Held: partial results of one fold. At most `fan_in` for each task that is out, and one more.
+/// The partial results of one fold: at most `fan_in` for each task that is out, and one more.
 #[derive(Debug, Clone)]
 pub(crate) enum FoldTree {
-    /// Combines whatever neighbours exist.
+    /// Combines neighbours in the order of their arrival.
     Free(FreeTree),
-    /// Always the same tree for the same input: same bits for floats.
+    /// Combines the same neighbours for the same input, so that floats have the same bits.
     Fixed(FixedTree),
 }
 
@@ -57,7 +57,7 @@ impl FoldTree {
         }
     }
 
-    /// Takes a partial result.
+    /// Inserts a partial result.
     pub(crate) fn insert(&mut self, partial: Partial) {
         match self {
             Self::Free(tree) => tree.insert(partial),
@@ -65,7 +65,7 @@ impl FoldTree {
         }
     }
 
-    /// Takes out neighbours, in order, that are to be combined now: at least two.
+    /// Takes out at least two neighbours, in order, that are to be combined now.
     pub(crate) fn ready(&mut self, state: FoldState) -> Option<Vec<Partial>> {
         match self {
             Self::Free(tree) => tree.ready(state),
@@ -73,7 +73,8 @@ impl FoldTree {
         }
     }
 
-    /// The one partial result that covers everything, if that is what is left.
+    /// The value of the fold, once a single partial result covers all positions. The inner `None` is the
+    /// fold of no elements.
     pub(crate) fn finished(&self, total: u64) -> Option<Option<Bytes>> {
         if total == 0 {
             return Some(None);
@@ -85,7 +86,7 @@ impl FoldTree {
         (whole.from == 0 && whole.to == total).then(|| whole.bytes.clone())
     }
 
-    /// The runs of positions that are held, for checking that each is owned once.
+    /// The ranges of positions whose partial results are held.
     #[cfg(test)]
     pub(crate) fn held(&self) -> Vec<(u64, u64)> {
         match self {
@@ -99,7 +100,7 @@ impl FoldTree {
 mod tests {
     use super::*;
 
-    /// Combining is writing one behind the other, in brackets where the shape matters.
+    /// Concatenates, in brackets if the shape of the tree matters.
     fn combine(partials: &[Partial], brackets: bool) -> Partial {
         let texts: Vec<u8> =
             partials.iter().flat_map(|p| p.bytes.clone().unwrap_or_default()).collect();
@@ -107,7 +108,7 @@ mod tests {
         Partial::new(partials[0].from, partials[partials.len() - 1].to, Some(bytes.into()))
     }
 
-    /// Runs all orders in which partial results and finished combinations can arrive.
+    /// Explores all orders in which partial results and combinations can arrive.
     fn explore(
         tree: &FoldTree,
         arriving: &[Partial],
@@ -170,7 +171,7 @@ mod tests {
     }
 
     #[test]
-    fn what_was_filtered_out_leaves_no_trace() {
+    fn filtered_elements_leave_no_trace() {
         assert_eq!(outcomes(false, &[None, Some("b"), None, None, Some("e")], 2), [b"be"]);
         assert_eq!(outcomes(false, &[None, None], 2), [b""]);
     }

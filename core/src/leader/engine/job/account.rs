@@ -1,25 +1,25 @@
-//! What a job holds, in bytes.
+//! The job account: the bytes that a job holds in the leader's memory.
 
 use super::Elements;
 
-/// What a job may hold: pulled, in tasks, expected as output, and not taken by its reader.
+/// The bytes that a job may hold: pulled, in tasks, expected as output, and not yet read.
 pub(crate) const MAX_JOB_BYTES: usize = 32 << 20;
 
-/// What the account counts for anything that is held, beside its bytes: runs without outputs, and
-/// failures, must not pile up without a bound after a slow element.
+/// The bytes that the account adds for each buffered block. Without them, empty blocks and failures
+/// could pile up without a bound after a slow element.
 const ENTRY: usize = 256;
 
-/// The bytes that a job holds. Nothing else changes them.
+/// The bytes that a job holds; only this type changes the three numbers.
 ///
-/// `held` counts elements that are not settled, and outputs: expected, out of order, or not taken.
-/// Partial results of a fold are not among them: they wait for neighbours, which must go on coming.
-/// There are at most `fan_in` of them for each task that is out.
+/// `held` counts elements that are not settled, and outputs: expected, out of order, or not yet read.
+/// It does not count the partial results of a fold: they wait for neighbours, so a limit on them could
+/// stop the job. There are at most `fan_in` of them for each task that is out.
 ///
 /// Invariant: `held >= outgoing >= undelivered`.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub(crate) struct JobAccount {
     held: usize,
-    /// The part of `held` that are outputs of tasks: expected, out of order, or not taken.
+    /// The part of `held` that is output of tasks: expected, out of order, or not yet read.
     outgoing: usize,
     /// The part of `outgoing` that waits for the reader.
     undelivered: usize,
@@ -38,17 +38,17 @@ impl JobAccount {
         self.undelivered
     }
 
-    /// How much more the job may hold.
+    /// The bytes that the job may hold beyond those that it does.
     pub(crate) fn room(&self) -> usize {
         MAX_JOB_BYTES.saturating_sub(self.held)
     }
 
-    /// Whether only outputs are counted, and all of them wait for the reader.
+    /// Whether the job holds nothing but outputs that wait for the reader.
     pub(crate) fn balances(&self) -> bool {
         self.held == self.undelivered && self.outgoing == self.undelivered
     }
 
-    /// Elements came into a stage.
+    /// Elements entered a stage.
     pub(super) fn feed(&mut self, elements: &Elements) {
         self.held += elements.held();
     }
@@ -64,30 +64,30 @@ impl JobAccount {
         self.held += new.held();
     }
 
-    /// A task went out; this much output is expected.
+    /// A task went out, from which this much output is expected.
     pub(super) fn expect(&mut self, bytes: usize) {
         self.held += bytes;
         self.outgoing += bytes;
     }
 
-    /// The task came back.
+    /// A task from which this much output was expected is no longer out.
     pub(super) fn stop_expecting(&mut self, bytes: usize) {
         self.release(bytes);
         self.outgoing = self.outgoing.saturating_sub(bytes);
         self.check();
     }
 
-    /// Something that is not an output of the last stage waits for its predecessors.
-    pub(crate) fn hold_back(&mut self, bytes: usize) {
+    /// A block of outputs of an earlier stage, or a failure, waits for its predecessors.
+    pub(crate) fn buffer(&mut self, bytes: usize) {
         self.held += bytes + ENTRY;
     }
 
-    /// What was held back moves on.
-    pub(crate) fn let_go(&mut self, bytes: usize) {
+    /// A block or failure of this size has its predecessors.
+    pub(crate) fn unbuffer(&mut self, bytes: usize) {
         self.release(bytes + ENTRY);
     }
 
-    /// Outputs of the last stage exist; returns what they are charged with.
+    /// The last stage produced a block of outputs; returns the bytes that are charged for it.
     pub(crate) fn output(&mut self, bytes: usize) -> usize {
         let charged = bytes + ENTRY;
         self.held += charged;
@@ -95,20 +95,20 @@ impl JobAccount {
         charged
     }
 
-    /// Outputs are handed to the reader.
+    /// A block of outputs was handed to the reader.
     pub(crate) fn deliver(&mut self, charged: usize) {
         self.undelivered += charged;
         self.check();
     }
 
-    /// Outputs turned out to be none.
+    /// A block without outputs was dropped.
     pub(crate) fn discard(&mut self, charged: usize) {
         self.release(charged);
         self.outgoing = self.outgoing.saturating_sub(charged);
         self.check();
     }
 
-    /// The reader took outputs.
+    /// The reader read a block of outputs.
     pub(crate) fn taken(&mut self, charged: usize) {
         self.undelivered = self.undelivered.saturating_sub(charged);
         self.discard(charged);
@@ -122,7 +122,7 @@ impl JobAccount {
     fn check(&self) {
         debug_assert!(
             self.held >= self.outgoing && self.outgoing >= self.undelivered,
-            "the parts are no more than the whole: {self:?}"
+            "held >= outgoing >= undelivered: {self:?}"
         );
     }
 }
@@ -132,7 +132,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn outputs_are_counted_from_the_task_to_the_reader() {
+    fn outputs_are_charged_from_the_task_to_the_reader() {
         let mut account = JobAccount::default();
         account.expect(100);
         assert_eq!((account.held(), account.outgoing()), (100, 100));
@@ -145,11 +145,11 @@ mod tests {
     }
 
     #[test]
-    fn what_is_empty_still_takes_room() {
+    fn an_empty_block_that_waits_is_charged_too() {
         let mut account = JobAccount::default();
-        account.hold_back(0);
+        account.buffer(0);
         assert!(account.held() > 0);
-        account.let_go(0);
+        account.unbuffer(0);
         assert_eq!(account, JobAccount::default());
     }
 }

@@ -1,4 +1,4 @@
-//! Encoded elements: a gap-free run of positions that can be sliced without being decoded.
+//! Encoded elements at consecutive positions, which are sliced and joined without being decoded.
 
 use std::{ops::Range, sync::Arc};
 
@@ -6,17 +6,17 @@ use bytes::{Bytes, BytesMut};
 
 use crate::operation::ElementRange;
 
-/// A gap-free run of positions of one stage's input, with the encodings of its elements.
+/// Elements at consecutive positions of the input of one stage, with their encodings.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) struct Elements {
-    /// The first position.
+    /// The stage position of the first element.
     first: u64,
-    /// The tries of each element, run-length encoded; covers all elements.
+    /// The number of the next try of each element, as (number of elements, try); covers all elements.
     tries: Vec<(u32, u32)>,
     bytes: Bytes,
-    /// Where each element ends, counted from the start of the block that it was cut from.
+    /// The end of each encoding, counted from the start of the block that these elements were cut from.
     ends: Arc<Vec<u32>>,
-    /// The part of `ends` that is ours.
+    /// The part of `ends` that belongs to these elements.
     window: Range<usize>,
     indexes: SourceIndexes,
 }
@@ -24,9 +24,9 @@ pub(crate) struct Elements {
 /// The index in the source of each element.
 #[derive(Debug, Clone, PartialEq, Eq)]
 enum SourceIndexes {
-    /// The position itself: the first stage.
+    /// In the first stage, they equal the stage positions.
     Positions,
-    /// One for each element of the block that `window` speaks of.
+    /// One for each element of the block that `window` refers to.
     Each(Arc<[u64]>),
 }
 
@@ -72,29 +72,29 @@ impl Elements {
         &self.bytes
     }
 
-    /// What they hold of the leader's memory. Parts hold together what the whole does.
+    /// The memory of the leader that they take up, in bytes. The parts of a whole add up to the whole.
     pub(crate) fn held(&self) -> usize {
         self.bytes.len() + size_of::<u32>() * self.len()
     }
 
-    /// How many encoded bytes the first `count` elements take.
+    /// The encoded size of the first `count` elements, in bytes.
     pub(crate) fn size_of_first(&self, count: usize) -> usize {
         self.place(count) - self.place(0)
     }
 
-    /// How many of the first elements fit into `size` bytes; at least one.
+    /// The number of elements at the start that fit into `size` bytes together; at least 1.
     pub(crate) fn fitting(&self, size: usize) -> usize {
         let limit = self.place(0).saturating_add(size);
         let ours = &self.ends[self.window.clone()];
         ours.partition_point(|end| *end as usize <= limit).max(1).min(self.len())
     }
 
-    /// The encoded length of each element.
+    /// The encoded length of each element in bytes.
     pub(crate) fn lengths(&self) -> Vec<u32> {
         (0..self.len()).map(|at| (self.place(at + 1) - self.place(at)) as u32).collect()
     }
 
-    /// The elements at these offsets.
+    /// The elements at these batch offsets.
     pub(crate) fn slice(&self, offsets: Range<usize>) -> Self {
         let base = self.place(0);
         Self {
@@ -109,7 +109,7 @@ impl Elements {
         }
     }
 
-    /// Runs that follow one another as one; copies their bytes where there are several.
+    /// Joins parts whose positions are consecutive; copies their bytes if there is more than one.
     pub(crate) fn join(mut parts: Vec<Self>) -> Option<Self> {
         if parts.len() <= 1 {
             return parts.pop();
@@ -150,7 +150,7 @@ impl Elements {
         })
     }
 
-    /// The same elements, their encodings replaced by one: what a failed `try_map` leaves behind.
+    /// A single element with another encoding, at its first try: the value of a failed `try_map`.
     pub(crate) fn replaced(&self, bytes: Bytes) -> Self {
         debug_assert_eq!(self.len(), 1, "one element, one value");
         let end = bytes.len() as u32;
@@ -168,7 +168,7 @@ impl Elements {
         }
     }
 
-    /// The index in the source of the element at this offset.
+    /// The source index of the element at this batch offset.
     pub(crate) fn index(&self, offset: usize) -> u64 {
         match &self.indexes {
             SourceIndexes::Positions => self.first + offset as u64,
@@ -176,7 +176,7 @@ impl Elements {
         }
     }
 
-    /// The source index of each element; empty if each equals the position.
+    /// The source index of each element; empty if it equals the stage position.
     pub(crate) fn listed_indexes(&self) -> Vec<u64> {
         match &self.indexes {
             SourceIndexes::Positions => Vec::new(),
@@ -209,7 +209,7 @@ impl Elements {
         self
     }
 
-    /// The ranges as a task message names them.
+    /// The position ranges of elements with equal tries, as in a task message.
     pub(crate) fn ranges(&self) -> Vec<ElementRange> {
         let mut from = self.first;
         let mut ranges = Vec::with_capacity(self.tries.len());
@@ -221,7 +221,7 @@ impl Elements {
         ranges
     }
 
-    /// Where in the block the element at this offset starts.
+    /// The start of the element at this batch offset, counted from the start of the block.
     fn place(&self, offset: usize) -> usize {
         match self.window.start + offset {
             0 => 0,
@@ -230,7 +230,7 @@ impl Elements {
     }
 }
 
-/// The part of run-length encoded values that lies at these offsets.
+/// The part of run-length encoded values at these offsets.
 fn slice_runs(runs: &[(u32, u32)], offsets: &Range<usize>) -> Vec<(u32, u32)> {
     let (mut at, mut sliced) = (0, Vec::new());
     for (count, value) in runs {

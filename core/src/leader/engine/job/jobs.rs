@@ -1,4 +1,4 @@
-//! The jobs of a leader.
+//! The jobs of a leader, and the order in which they get credit.
 
 use std::collections::{BTreeMap, VecDeque};
 
@@ -9,7 +9,7 @@ use crate::id::JobId;
 #[derive(Debug, Clone, Default)]
 pub(crate) struct Jobs {
     by_id: BTreeMap<JobId, JobState>,
-    /// The same jobs, in the order in which they get credit next.
+    /// The same jobs, in the order in which they get credit: round-robin.
     rotation: VecDeque<JobId>,
 }
 
@@ -46,7 +46,7 @@ impl Jobs {
         self.rotation.len()
     }
 
-    /// The job whose turn it is; it comes last from here on.
+    /// The job whose turn it is; its next turn comes after those of all others.
     pub(crate) fn next_turn(&mut self) -> Option<JobId> {
         let id = self.rotation.pop_front()?;
         self.rotation.push_back(id);

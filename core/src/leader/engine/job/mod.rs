@@ -1,4 +1,4 @@
-//! A job at the leader.
+//! The state of a job: its source, stages, outputs, fold and account.
 
 mod account;
 mod elements;
@@ -12,7 +12,7 @@ use std::{collections::BTreeMap, error::Error as StdError, sync::Arc, time::Dura
 pub(crate) use account::{JobAccount, MAX_JOB_BYTES};
 pub(crate) use elements::Elements;
 pub(crate) use jobs::Jobs;
-pub(crate) use outputs::{Indexes, OutputBlock, Passing, Release};
+pub(crate) use outputs::{Indexes, JobOutput, OutputBlock, StageOutput};
 pub(crate) use reorder::ReorderBuffer;
 pub(crate) use stage::StageState;
 
@@ -31,10 +31,10 @@ use crate::{
     wire::MAX_MESSAGE_BYTES,
 };
 
-/// Partial results from this size on are combined as soon as there are two.
+/// The size, in bytes, from which partial results are combined as soon as there are two.
 const LARGE_PARTIAL: usize = 64 << 10;
 
-/// A job at the leader: all that it owns except its live tasks.
+/// The state of a job, except its live tasks, which the task table owns.
 #[derive(Debug, Clone)]
 pub(crate) struct JobState {
     pub(crate) id: JobId,
@@ -44,33 +44,34 @@ pub(crate) struct JobState {
     pub(crate) stages: Vec<StageState>,
     pub(crate) account: JobAccount,
     pub(crate) fold: Option<FoldTree>,
-    /// Combinations that run on the leader.
+    /// The combinations that run on the leader, by number.
     pub(crate) combining: BTreeMap<u64, Vec<Partial>>,
+    /// The number of the next combination on the leader.
     pub(crate) next_combination: u64,
-    /// Outputs of the last stage that came before their predecessors.
-    pub(crate) releases: ReorderBuffer<Release>,
-    /// Encoded size of the largest partial result so far.
+    /// The outputs of the last stage that wait for their predecessors.
+    pub(crate) reorder: ReorderBuffer<JobOutput>,
+    /// The encoded size of the largest partial result so far, in bytes.
     pub(crate) largest_partial: usize,
-    /// The sum of a `count`.
+    /// The value of a `count` so far.
     pub(crate) counted: u64,
     pub(crate) progress: Progress,
     /// When the job last made progress, in wall time.
-    pub(crate) moved: Duration,
+    pub(crate) last_progress: Duration,
     pub(crate) stall: Option<Stall>,
-    /// Why the job fails, once that is decided; it ends with the step that decided it.
+    /// The error of the job, once one is decided. The job ends in the same step.
     verdict: Verdict,
 }
 
-/// The source of a job, seen from the leader.
+/// The state of the source of a job.
 #[derive(Debug, Clone, Default)]
 pub(crate) struct SourceProgress {
-    /// A pull is under way.
+    /// Whether a pull is under way.
     pub(crate) pulling: bool,
-    /// There is nothing more to pull.
+    /// Whether the source has no more elements.
     pub(crate) ended: bool,
-    /// The error after which there is nothing more, and its index.
+    /// The error that ended the source, and the source index at which it came.
     pub(crate) failure: Option<(u64, Arc<dyn StdError + Send + Sync>)>,
-    /// The number of elements, if it is known.
+    /// The number of elements; `None` if the source does not give it.
     pub(crate) total: Option<u64>,
 }
 
@@ -78,9 +79,9 @@ pub(crate) struct SourceProgress {
 struct Verdict(Option<Error>);
 
 impl Clone for Verdict {
-    /// Between two steps there is none, and engines are cloned between two steps.
+    /// Clones as none: engines are cloned between two steps, when there is none.
     fn clone(&self) -> Self {
-        debug_assert!(self.0.is_none(), "the step that decides ends the job");
+        debug_assert!(self.0.is_none(), "the step that decides an error ends the job");
         Self(None)
     }
 }
@@ -107,17 +108,17 @@ impl JobState {
             fold,
             combining: BTreeMap::new(),
             next_combination: 0,
-            releases: ReorderBuffer::default(),
+            reorder: ReorderBuffer::default(),
             largest_partial: 0,
             counted: 0,
             progress: Progress { total: hint, ..Progress::default() },
-            moved: now,
+            last_progress: now,
             stall: None,
             verdict: Verdict::default(),
         }
     }
 
-    /// Decides that the job fails; the first decision counts.
+    /// Decides that the job fails; the first error counts.
     pub(crate) fn fail(&mut self, error: impl Into<Error>) {
         self.verdict.0.get_or_insert_with(|| error.into());
     }
@@ -149,7 +150,8 @@ impl JobState {
         matches!(self.plan.end, End::Stream { ordered: true, .. } | End::Fold { .. })
     }
 
-    /// Whether failures wait for their turn: an ordered `take` ignores those beyond its end.
+    /// Whether failures wait for their place in the order: an ordered `take` ignores those after its
+    /// end.
     pub(crate) fn defers_failures(&self) -> bool {
         matches!(self.plan.end, End::Stream { ordered: true, take: Some(_) })
     }
@@ -162,17 +164,17 @@ impl JobState {
             .all(|step| matches!(step.reference.verb, Verb::Map | Verb::TryMap))
     }
 
-    /// Whether nothing more will come into this stage.
+    /// Whether no more elements will enter this stage.
     pub(crate) fn is_fed(&self, stage: usize) -> bool {
         self.source.ended && self.stages[..stage].iter().all(|upstream| upstream.open() == 0)
     }
 
-    /// Whether everything is settled.
+    /// Whether all elements of the source are through all stages.
     pub(crate) fn is_settled(&self) -> bool {
         self.source.ended && self.stages.iter().all(|stage| stage.open() == 0)
     }
 
-    /// Elements of this stage that no task has been made of, where that is known.
+    /// The number of elements of this stage that no task owns yet; `None` if it is not known.
     pub(crate) fn remaining(&self, stage: usize) -> Option<u64> {
         let pending = self.stages[stage].pending_elements();
         if self.is_fed(stage) {
@@ -184,15 +186,15 @@ impl JobState {
         Some(pending + self.source.total?.saturating_sub(self.stages[0].next_position()))
     }
 
-    /// Elements come into a stage.
+    /// Puts elements into a stage.
     pub(crate) fn feed(&mut self, stage: usize, elements: Elements) {
         self.account.feed(&elements);
         self.stages[stage].feed(elements);
     }
 
-    /// Whether a batch of `wanted` elements should be cut now; slots are idle while fewer tasks than
-    /// `slots` are out.
-    pub(crate) fn is_ripe(&self, stage: usize, wanted: u64, slots: u32) -> bool {
+    /// Whether a batch of up to `wanted` elements should be cut now. Slots are idle while fewer than
+    /// `slots` tasks are out.
+    pub(crate) fn is_ready(&self, stage: usize, wanted: u64, slots: u32) -> bool {
         let state = &self.stages[stage];
         if state.pending_elements() == 0 {
             return false;
@@ -206,38 +208,38 @@ impl JobState {
             || (stage > 0 && state.tasks_out() < slots.max(1))
     }
 
-    /// Whether new tasks of this stage would only add to outputs that wait. Whatever waits for this
-    /// waits for something that moves: a task, a later stage, or the reader. `has_due` says of a stage
-    /// whether one of its tasks waits for credit.
+    /// Whether new tasks of this stage would only add to outputs that wait. A full stage always has
+    /// something in front of it that drains: a task, a later stage, or the reader. `has_due` returns
+    /// whether a task of a stage waits for credit.
     pub(crate) fn is_full(&self, stage: usize, has_due: impl Fn(usize) -> bool) -> bool {
         if self.is_last(stage) {
-            let moves = self.account.undelivered() > 0 || self.stages[stage].tasks_out() > 0;
-            return self.account.outgoing() >= MAX_JOB_BYTES && moves;
+            let drains = self.account.undelivered() > 0 || self.stages[stage].tasks_out() > 0;
+            return self.account.outgoing() >= MAX_JOB_BYTES && drains;
         }
-        let moves = (stage + 1..self.stages.len()).any(|later| {
+        let drains = (stage + 1..self.stages.len()).any(|later| {
             let state = &self.stages[later];
             state.tasks_out() > 0 || has_due(later) || state.pending_elements() > 0
         });
-        self.account.held() >= MAX_JOB_BYTES && moves
+        self.account.held() >= MAX_JOB_BYTES && drains
     }
 
-    /// The size of the next leaf, if no message could hold it.
+    /// The encoded size of the next leaf in bytes, if no message can hold it.
     pub(crate) fn oversized_leaf(&self, stage: usize) -> Option<u64> {
         let size =
             self.has_leaves(stage).then(|| self.stages[stage].size_of_first(LEAF as usize))?;
         (size > MAX_MESSAGE_BYTES as u64).then_some(size)
     }
 
-    /// Takes the next batch: up to `wanted` elements, up to the size of a batch.
+    /// Takes the next batch: up to `wanted` elements and [`MAX_BATCH_BYTES`].
     pub(crate) fn cut(&mut self, stage: usize, wanted: u64) -> Option<Elements> {
         if self.has_leaves(stage) {
-            // A leaf goes out whole.
+            // A leaf is one batch, whatever its size.
             return self.stages[stage].cut(LEAF as usize, usize::MAX);
         }
         self.stages[stage].cut(usize::try_from(wanted).unwrap_or(usize::MAX), MAX_BATCH_BYTES)
     }
 
-    /// Settles positions; the bytes of their elements are free.
+    /// Settles the positions of elements, and frees their bytes.
     pub(crate) fn settle(&mut self, stage: usize, elements: &Elements) {
         let count = elements.len() as u64;
         self.stages[stage].settle(count);
@@ -247,15 +249,15 @@ impl JobState {
         }
     }
 
-    /// A task of this stage went out.
-    pub(crate) fn task_went_out(&mut self, stage: usize, charge: Charge) {
+    /// Charges the job for a task of this stage that went out.
+    pub(crate) fn charge_task(&mut self, stage: usize, charge: Charge) {
         self.account.expect(charge.output);
         self.progress.tasks_out += 1;
         self.stages[stage].tasks_out += 1;
     }
 
-    /// A task of this stage is no longer out.
-    pub(crate) fn task_came_back(&mut self, stage: usize, charge: Charge) {
+    /// Releases the charge of a task of this stage that is no longer out.
+    pub(crate) fn release_task(&mut self, stage: usize, charge: Charge) {
         self.account.stop_expecting(charge.output);
         self.progress.tasks_out -= 1;
         self.stages[stage].tasks_out -= 1;
@@ -265,10 +267,10 @@ impl JobState {
     pub(crate) fn next_combination(&mut self) -> Option<Vec<Partial>> {
         let last = self.stages.len() - 1;
         let state = &self.stages[last];
-        // Where combining takes long, pairs keep most slots busy; where it is quick, wide runs
-        // save messages.
+        // If combining is slow, pairs keep the most slots busy. If it is quick, wide combinations save
+        // messages.
         let slow = state.cost.per_element().is_some_and(|cost| cost > Duration::from_millis(1));
-        // Large ones are not hoarded either.
+        // Large partial results do not wait for others, which would take up memory.
         let slow = slow || self.largest_partial >= LARGE_PARTIAL;
         let fold_state = FoldState {
             fan_in: if slow { 2 } else { 8 },

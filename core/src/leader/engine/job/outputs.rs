@@ -1,23 +1,23 @@
-//! Outputs of a stage on their way: to the reader, or to the next stage.
+//! Blocks of outputs between a stage and the next one, or the reader.
 
 use bytes::Bytes;
 
 use crate::operation::ExecuteError;
 
-/// Encoded outputs of the last stage, and the elements that they come from.
+/// Encoded outputs of the last stage, with the source indexes of their elements.
 #[derive(Debug, Clone)]
 pub(crate) struct OutputBlock {
     /// The encodings of the outputs, one after the other.
     pub(crate) values: Bytes,
     /// The number of outputs.
     pub(crate) count: u32,
-    /// The source index of each.
+    /// The source index of each output.
     pub(crate) indexes: Indexes,
-    /// What the account of the job counts for them.
+    /// The bytes that the account of the job is charged for the block.
     pub(crate) charged: usize,
 }
 
-/// The index in the source of each output of a block.
+/// The source index of each output of a block.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) enum Indexes {
     /// `first`, `first + 1`, …
@@ -27,7 +27,7 @@ pub(crate) enum Indexes {
 }
 
 impl Indexes {
-    /// The index of the output at this place.
+    /// The source index of the output with this number in the block, from 0.
     pub(crate) fn get(&self, at: usize) -> u64 {
         match self {
             Self::Range { first } => first + at as u64,
@@ -38,27 +38,27 @@ impl Indexes {
 
 /// Outputs of the last stage, or a failure in their place.
 #[derive(Debug, Clone)]
-pub(crate) enum Release {
+pub(crate) enum JobOutput {
     Outputs(OutputBlock),
-    /// An element failed permanently; the job fails if it gets that far.
+    /// An element failed permanently. The job fails when its outputs reach this position.
     Failure(Box<ExecuteError>),
 }
 
 /// Outputs of an earlier stage, or a failure in their place.
 #[derive(Debug, Clone)]
-pub(crate) enum Passing {
+pub(crate) enum StageOutput {
     Outputs {
         bytes: Bytes,
-        /// Where each encoding ends in `bytes`.
+        /// The end of each encoding in `bytes`.
         ends: Vec<u32>,
-        /// The source index of each.
+        /// The source index of each output.
         indexes: Vec<u64>,
     },
     Failure(Box<ExecuteError>),
 }
 
-impl Passing {
-    /// What it takes of the leader's memory, in bytes.
+impl StageOutput {
+    /// The memory of the leader that it takes up, in bytes.
     pub(crate) fn size(&self) -> usize {
         match self {
             Self::Outputs { bytes, ends, indexes } => {

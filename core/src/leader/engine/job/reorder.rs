@@ -1,13 +1,13 @@
-//! Puts runs of positions back into order.
+//! The reorder buffer: holds results until their predecessors have arrived.
 
 use std::collections::BTreeMap;
 
-/// Holds what came too early, and releases it in the order of positions.
+/// Releases items in the order of their positions, whatever the order of their arrival.
 #[derive(Debug, Clone)]
 pub(crate) struct ReorderBuffer<T> {
     /// The position that comes next.
     next: u64,
-    /// By first position: one past the last, and what came. Bounded by the job's byte credit.
+    /// By first position: the position after the last, and the item. Bounded by the job account.
     held: BTreeMap<u64, (u64, T)>,
 }
 
@@ -18,13 +18,13 @@ impl<T> Default for ReorderBuffer<T> {
 }
 
 impl<T> ReorderBuffer<T> {
-    /// Takes what became of positions `from..to`.
+    /// Inserts the item of the positions `from..to`.
     pub(crate) fn insert(&mut self, from: u64, to: u64, item: T) {
         debug_assert!(from >= self.next && from < to, "each position is settled once");
         self.held.insert(from, (to, item));
     }
 
-    /// The next in order, if it is here.
+    /// Takes the next item in order, if it has arrived.
     pub(crate) fn release(&mut self) -> Option<T> {
         let entry = self.held.first_entry()?;
         if *entry.key() != self.next {
@@ -41,7 +41,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn what_comes_too_early_waits_for_what_is_before_it() {
+    fn an_item_waits_for_its_predecessors() {
         let mut order = ReorderBuffer::default();
         order.insert(2, 5, "b");
         assert_eq!(order.release(), None);

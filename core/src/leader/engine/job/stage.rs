@@ -1,32 +1,34 @@
-//! A stage of a job: its elements, from their arrival to their outcome.
+//! The state of a stage: its elements, from their arrival to their outcome.
 
 use std::collections::VecDeque;
 
-use super::{Elements, Passing, ReorderBuffer};
+use super::{Elements, ReorderBuffer, StageOutput};
 use crate::leader::engine::flow::{Cost, MAX_BATCH_BYTES};
 
-/// A stage of a job. Its counts change only together with the elements that they count.
+/// The state of a stage of a job. Its counts change only together with the elements that they count.
 #[derive(Debug, Clone, Default)]
 pub(crate) struct StageState {
-    /// Elements that no task owns yet, in order.
+    /// The elements that no task owns yet, in order.
     pending: VecDeque<Elements>,
+    /// The number of elements in `pending`.
     pending_elements: u64,
+    /// The encoded size of the elements in `pending`, in bytes.
     pending_bytes: usize,
-    /// The position of the next element that comes.
+    /// The position of the next element that enters the stage.
     next_position: u64,
-    /// Positions that are not settled.
+    /// The number of positions that are not settled.
     open: u64,
-    /// Tasks that are out; not those that wait for their back-off, or for credit.
+    /// The number of tasks that are out: not those that wait for their back-off or for credit.
     pub(super) tasks_out: u32,
-    /// Whether pending elements go out although they do not fill a batch.
+    /// Whether pending elements are sent although they do not fill a batch, because the source pauses.
     pub(crate) flush: bool,
-    /// Outputs on their way to the next stage that came before their predecessors.
-    pub(crate) passing: ReorderBuffer<Passing>,
+    /// The outputs for the next stage that wait for their predecessors.
+    pub(crate) reorder: ReorderBuffer<StageOutput>,
     pub(crate) cost: Cost,
 }
 
 impl StageState {
-    /// Elements that no task owns yet, in order.
+    /// The elements that no task owns yet, in order.
     pub(crate) fn pending(&self) -> &VecDeque<Elements> {
         &self.pending
     }
@@ -39,17 +41,17 @@ impl StageState {
         self.pending_bytes
     }
 
-    /// The position of the next element that comes.
+    /// The position of the next element that enters the stage.
     pub(crate) fn next_position(&self) -> u64 {
         self.next_position
     }
 
-    /// Positions that are not settled.
+    /// The number of positions that are not settled.
     pub(crate) fn open(&self) -> u64 {
         self.open
     }
 
-    /// Tasks that are out.
+    /// The number of tasks that are out.
     pub(crate) fn tasks_out(&self) -> u32 {
         self.tasks_out
     }
@@ -64,14 +66,14 @@ impl StageState {
         self.pending.push_back(elements);
     }
 
-    /// Leaves a position to a failure that takes the place of its element.
+    /// Gives the next position to a failure in the place of an element, and returns it.
     pub(crate) fn skip_position(&mut self) -> u64 {
         let position = self.next_position;
         self.next_position += 1;
         position
     }
 
-    /// Takes up to `wanted` elements and, if `bytes` allows one, up to so many bytes.
+    /// Takes up to `wanted` elements of up to `bytes` bytes together; at least one element.
     pub(super) fn cut(&mut self, wanted: usize, bytes: usize) -> Option<Elements> {
         let (mut left, mut room) = (wanted, bytes);
         let mut parts = Vec::new();
@@ -98,7 +100,7 @@ impl StageState {
         Some(batch)
     }
 
-    /// Encoded size of the first `count` pending elements.
+    /// The encoded size of the first `count` pending elements, in bytes.
     pub(super) fn size_of_first(&self, count: usize) -> u64 {
         let (mut left, mut size) = (count, 0);
         for elements in &self.pending {

@@ -1,6 +1,14 @@
-//! What the engine decides, told step by step.
+//! Scenarios: single decisions of the engine, tested step by step.
 
+mod credit;
 mod dead_letters;
-mod decisions;
+mod ends;
+mod folds;
+mod leases;
 mod losses;
-mod table;
+mod results;
+mod retries;
+mod splits;
+mod stalls;
+mod test_leader;
+mod workers;

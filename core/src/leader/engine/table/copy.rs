@@ -14,25 +14,24 @@ pub(crate) struct TaskCopy {
     pub(crate) state: CopyState,
 }
 
-/// Where a copy is.
+/// The state of a copy.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum CopyState {
     /// On its way to the broker.
     Publishing,
     /// The broker has confirmed it: it is in the queue, or a worker runs it.
     Queued {
-        /// The place of its confirm in the order of all confirms and probes: a probe with a higher
-        /// number was published after the copy.
+        /// The order number of its confirm: a probe with a higher number was published after the copy.
         order: u64,
         /// When it was confirmed, in quiet time.
         since: Duration,
     },
-    /// A worker runs it and renews its lease; it is in no queue any more.
+    /// A worker runs it and renews its lease; the delivery is settled.
     Leased {
         worker: WorkerId,
         /// When the lease was renewed last, in quiet time.
-        heard: Duration,
-        /// The offset of the element that the worker ran then.
+        renewed: Duration,
+        /// The batch offset of the element that ran then.
         offset: u32,
     },
 }
@@ -42,7 +41,7 @@ impl TaskCopy {
         Self { attempt, isolated, state: CopyState::Publishing }
     }
 
-    /// The worker that leases it.
+    /// The worker that leases the copy.
     pub(crate) fn holder(&self) -> Option<WorkerId> {
         match self.state {
             CopyState::Leased { worker, .. } => Some(worker),

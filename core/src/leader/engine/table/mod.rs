@@ -1,4 +1,4 @@
-//! The live tasks of a leader, and the copies of them that are published.
+//! The task table: the live tasks of a leader and their published copies.
 
 mod copy;
 mod task;
@@ -16,30 +16,31 @@ use crate::{
     registry::Refusal,
 };
 
-/// The live tasks. A result counts if and only if its task is in here (rule 2).
+/// The live tasks of a leader. A result counts if and only if its task is in this table (rule 2).
 ///
-/// It alone gives out task numbers, moves tasks between their states, and adds and removes their
-/// copies. Whatever takes a task out of the state in which it counts against the credit returns the
-/// [`Charge`], and whatever brings one there makes a charge: the caller settles it.
+/// Only the table gives out task numbers, changes the state of a task, and adds and removes copies. A
+/// task is charged against the credit while it is out: a method that brings it out returns a new
+/// [`Charge`], and a method that ends this state returns the same charge again, for the caller to book.
 #[derive(Debug, Clone, Default)]
 pub(super) struct TaskTable {
     live: BTreeMap<TaskNumber, Task>,
-    /// The number that was given out last. No number is used twice.
+    /// The number that was given out last. Numbers only grow, so none is used twice.
     newest: u64,
+    /// All tasks, by job.
     of_job: BTreeSet<(JobId, TaskNumber)>,
-    /// Tasks that wait for the end of their back-off, by that end.
+    /// The tasks that wait for the end of their back-off, by that end, in healthy time.
     waiting: BTreeSet<(Duration, TaskNumber)>,
-    /// Tasks whose back-off is over and that wait for credit.
+    /// The tasks whose back-off is over and that wait for credit, by job and stage.
     due: BTreeSet<(JobId, usize, TaskNumber)>,
-    /// Tasks that at least one worker has refused.
+    /// The tasks that at least one worker has refused.
     refused: BTreeSet<TaskNumber>,
 }
 
-/// What a lease changed.
+/// The effect of a lease.
 #[derive(Debug, PartialEq, Eq)]
 pub(super) struct LeaseChange {
     /// Whether the copy was leased for the first time, or runs another element than before.
-    pub(super) moved: bool,
+    pub(super) progressed: bool,
     /// Whether it is the first lease of a copy that was published and not given up.
     pub(super) first: bool,
     /// Set if the task was waiting: the copy had been given up too early.
@@ -51,7 +52,7 @@ impl TaskTable {
         self.live.get(&number)
     }
 
-    /// A task to be changed in whatever does not depend on its state.
+    /// A task, whose public fields may be changed.
     pub(super) fn get_mut(&mut self, number: TaskNumber) -> Option<&mut Task> {
         self.live.get_mut(&number)
     }
@@ -66,7 +67,7 @@ impl TaskTable {
         numbers.filter_map(|(_, number)| Some((*number, self.live.get(number)?)))
     }
 
-    /// Inserts a task under a new number. It waits until then.
+    /// Inserts a task under a new number. It waits until `until`, in healthy time.
     pub(super) fn insert(&mut self, mut task: Task, until: Duration) -> TaskNumber {
         self.newest += 1;
         let number = TaskNumber(self.newest);
@@ -77,7 +78,7 @@ impl TaskTable {
         number
     }
 
-    /// Removes a task. Nothing that comes for its number counts any more.
+    /// Removes a task permanently: replies to its number do not count any more.
     pub(super) fn retire(&mut self, number: TaskNumber) -> Option<(Task, Option<Charge>)> {
         let charge = self.unplace(number);
         let task = self.live.remove(&number)?;
@@ -86,7 +87,7 @@ impl TaskTable {
         Some((task, charge))
     }
 
-    /// Lets a task without copies wait until then.
+    /// Lets a task without copies wait until `until`, in healthy time.
     pub(super) fn wait(&mut self, number: TaskNumber, until: Duration) -> Option<Charge> {
         let charge = self.unplace(number);
         if let Some(task) = self.live.get_mut(&number) {
@@ -97,7 +98,7 @@ impl TaskTable {
     }
 
     /// The next task whose back-off is over; it is due from here on.
-    pub(super) fn pop_ripe(&mut self, now: Duration) -> Option<TaskNumber> {
+    pub(super) fn pop_ready(&mut self, now: Duration) -> Option<TaskNumber> {
         let (until, number) = *self.waiting.first()?;
         if until > now {
             return None;
@@ -127,8 +128,8 @@ impl TaskTable {
         Some(charge)
     }
 
-    /// The broker has confirmed a copy; `order` is the place of the confirm among all confirms and
-    /// probes, `now` in quiet time.
+    /// The broker confirmed a copy. `order` is the order number of the confirm, and `now` is in quiet
+    /// time.
     pub(super) fn confirm(&mut self, copy: CopyId, order: u64, now: Duration) {
         if let Some(task) = self.live.get_mut(&copy.task)
             && let Some(state @ CopyState::Publishing) = task.copy_state(copy.attempt)
@@ -137,7 +138,8 @@ impl TaskTable {
         }
     }
 
-    /// A worker runs a copy; `now` in quiet time. `None` for a copy that was never published.
+    /// A worker leases a copy. `offset` is the batch offset of the element that it runs, and `now` is in
+    /// quiet time. Returns `None` for a copy that was never published.
     pub(super) fn lease(
         &mut self,
         copy: CopyId,
@@ -147,28 +149,28 @@ impl TaskTable {
         expected_output: impl FnOnce(&Task) -> usize,
     ) -> Option<LeaseChange> {
         let task = self.live.get_mut(&copy.task)?;
-        let leased = CopyState::Leased { worker, heard: now, offset };
+        let leased = CopyState::Leased { worker, renewed: now, offset };
         if let Some(state) = task.copy_state(copy.attempt) {
             let before = std::mem::replace(state, leased);
             return Some(match before {
                 CopyState::Leased { offset: known, .. } => {
-                    LeaseChange { moved: known != offset, first: false, charge: None }
+                    LeaseChange { progressed: known != offset, first: false, charge: None }
                 }
-                _ => LeaseChange { moved: true, first: true, charge: None },
+                _ => LeaseChange { progressed: true, first: true, charge: None },
             });
         }
         if !(1..=task.attempt).contains(&copy.attempt) {
             return None;
         }
-        // It was given up too early. Its result will be as good as any.
+        // The copy was given up too early. Its result will count like any other.
         let isolated = task.isolated;
         task.copies.push(TaskCopy { attempt: copy.attempt, isolated, state: leased });
         let output = expected_output(task);
         let charge = if task.is_out() { None } else { self.take_out(copy.task, output) };
-        Some(LeaseChange { moved: true, first: false, charge })
+        Some(LeaseChange { progressed: true, first: false, charge })
     }
 
-    /// Removes a copy. Whether the task is out for a reply that will not come.
+    /// Removes a copy; returns whether it was the last one, so that the task needs another.
     pub(super) fn remove_copy(&mut self, copy: CopyId) -> bool {
         let Some(task) = self.live.get_mut(&copy.task) else { return false };
         let known = task.copy(copy.attempt).is_some();
@@ -176,7 +178,7 @@ impl TaskTable {
         known && task.copies.is_empty()
     }
 
-    /// A worker refuses a task, since `now` if it had not before.
+    /// A worker refuses a task. Its first refusal counts from `now`, in healthy time.
     pub(super) fn refuse(
         &mut self,
         number: TaskNumber,
@@ -196,7 +198,7 @@ impl TaskTable {
         self.refused.iter().copied()
     }
 
-    /// Takes a task out of the index of its state.
+    /// Removes a task from the index of its state; returns its charge if it was out.
     fn unplace(&mut self, number: TaskNumber) -> Option<Charge> {
         let task = self.live.get(&number)?;
         match task.state {
@@ -212,10 +214,10 @@ impl TaskTable {
         }
     }
 
-    /// Brings a task that waits or is due into the state in which it counts against the credit.
+    /// Brings out a task that waits or is due, and charges it.
     fn take_out(&mut self, number: TaskNumber, output: usize) -> Option<Charge> {
         let before = self.unplace(number);
-        debug_assert!(before.is_none(), "a task that is out is charged once");
+        debug_assert!(before.is_none(), "a task is charged once while it is out");
         let task = self.live.get_mut(&number)?;
         let charge = Charge { input: task.size(), output };
         task.state = TaskState::Out { charge };
@@ -234,7 +236,7 @@ impl TaskTable {
         TaskNumber(self.newest + 1)
     }
 
-    /// Leaves a number out.
+    /// Skips a number.
     pub(super) fn skip_number(&mut self) {
         self.newest += 1;
     }
@@ -243,7 +245,7 @@ impl TaskTable {
         self.live.values_mut()
     }
 
-    /// Puts a retired task back, as if its copies were on their way to the broker.
+    /// Inserts a retired task again, with its copies on their way to the broker.
     pub(super) fn restore(&mut self, number: TaskNumber, mut task: Task, output: usize) -> Charge {
         for copy in &mut task.copies {
             copy.state = CopyState::Publishing;
@@ -255,18 +257,18 @@ impl TaskTable {
         charge
     }
 
-    /// Each task is in the index of its state, and in no other.
+    /// Checks that each task is in the index of its state, and in no other.
     pub(super) fn check(&self) {
         for (number, task) in &self.live {
-            assert!(self.of_job.contains(&(task.job, *number)), "a live task is its job's");
+            assert!(self.of_job.contains(&(task.job, *number)), "each task is indexed by job");
             let waits = matches!(task.state, TaskState::Waiting { until } if self.waiting.contains(&(until, *number)));
             let due = self.due.contains(&(task.job, task.stage, *number));
             match task.state {
-                TaskState::Waiting { .. } => assert!(waits && !due, "what waits will be sent"),
-                TaskState::Due => assert!(due, "what is due will be sent"),
-                TaskState::Out { .. } => assert!(!due, "what is out is not sent again"),
+                TaskState::Waiting { .. } => assert!(waits && !due, "a waiting task is indexed"),
+                TaskState::Due => assert!(due, "a due task is indexed"),
+                TaskState::Out { .. } => assert!(!due, "a task that is out is not sent"),
             }
-            assert_eq!(task.is_out(), !task.copies.is_empty(), "what is out has a copy");
+            assert_eq!(task.is_out(), !task.copies.is_empty(), "a task is out if it has a copy");
         }
         assert_eq!(self.of_job.len(), self.live.len());
         let placed = self.waiting.len() + self.due.len();

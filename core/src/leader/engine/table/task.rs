@@ -1,4 +1,4 @@
-//! A task: a batch on its way through a stage.
+//! A task: a batch of elements to run through one stage, or partial results to combine.
 
 use std::{collections::BTreeMap, time::Duration};
 
@@ -10,7 +10,7 @@ use crate::{
     wire::{Outcome, ResultHeader},
 };
 
-/// A task: the one owner of its elements, or of the partial results that it combines.
+/// A task: the only owner of its elements, or of the partial results that it combines (rule 1).
 ///
 /// `attempt`, `copies` and `state` are changed by the [`TaskTable`](super::TaskTable) alone.
 #[derive(Debug, Clone)]
@@ -19,20 +19,20 @@ pub(crate) struct Task {
     pub(crate) stage: usize,
     pub(crate) lane: Lane,
     pub(crate) work: Work,
-    /// Whether copies from now on run in child processes: the task may have killed a worker
-    /// (rule 7).
+    /// Whether future copies run in child processes, because the task may have killed a worker (rule
+    /// 7).
     pub(crate) isolated: bool,
-    /// How often the task came back as redelivered although it was isolated, or with an undecodable
-    /// reply. Past a limit the batch is halved.
+    /// How often a copy was redelivered although it was isolated, or replied to undecodably. At a limit
+    /// the batch is halved.
     pub(crate) redelivered: u32,
-    /// How often the task came back for another reason, or could not be published: sets the
-    /// back-off.
+    /// How often a copy was returned for other reasons, or could not be published. Sets the back-off.
     pub(crate) setbacks: u32,
-    /// The workers that refused the task, when each did first, and why.
+    /// The workers that refuse the task, the healthy time of the first refusal of each, and the reason
+    /// of its last.
     pub(crate) refusals: BTreeMap<WorkerId, (Duration, Refusal)>,
     /// The number of the newest copy; 0 before the first.
     pub(super) attempt: u32,
-    /// Copies that the broker or a worker has, or may have; none while the task waits.
+    /// The copies that the broker or a worker has, or may have; none unless the task is out.
     pub(super) copies: Vec<TaskCopy>,
     pub(super) state: TaskState,
 }
@@ -40,16 +40,16 @@ pub(crate) struct Task {
 /// The batch of a task.
 #[derive(Debug, Clone)]
 pub(crate) enum Work {
-    /// Elements, and the step at which they start (not 0 after a failed `try_map`).
+    /// Elements to run, beginning with the step `first_step`: not 0 after a failed `try_map`.
     Run { elements: Elements, first_step: usize },
     /// Neighbouring partial results to combine.
     Combine { partials: Vec<Partial> },
 }
 
-/// Where a task is.
+/// The state of a task.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum TaskState {
-    /// Waits for the end of its back-off.
+    /// It waits for the end of its back-off, in healthy time.
     Waiting { until: Duration },
     /// Its back-off is over; it waits for credit.
     Due,
@@ -57,13 +57,13 @@ pub(crate) enum TaskState {
     Out { charge: Charge },
 }
 
-/// What a task that is out takes from the credit of its pool and of its job.
+/// The credit of its pool and its job that a task takes up while it is out.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-#[must_use = "credit is taken, or given back"]
+#[must_use = "the credit must be charged or released"]
 pub(crate) struct Charge {
     /// Encoded bytes of its batch.
     pub(crate) input: usize,
-    /// Bytes of output that are expected.
+    /// The expected size of its output, in bytes.
     pub(crate) output: usize,
 }
 
@@ -98,12 +98,12 @@ impl Task {
         matches!(self.state, TaskState::Out { .. })
     }
 
-    /// Copies that the broker or a worker has, or may have.
+    /// The copies that the broker or a worker has, or may have.
     pub(crate) fn copies(&self) -> &[TaskCopy] {
         &self.copies
     }
 
-    /// How many elements, or partial results, its batch has.
+    /// The number of its elements or partial results.
     pub(crate) fn len(&self) -> usize {
         match &self.work {
             Work::Run { elements, .. } => elements.len(),
@@ -111,7 +111,7 @@ impl Task {
         }
     }
 
-    /// Encoded size of its batch.
+    /// The encoded size of its batch, in bytes.
     pub(crate) fn size(&self) -> usize {
         match &self.work {
             Work::Run { elements, .. } => elements.bytes().len(),
@@ -121,8 +121,7 @@ impl Task {
         }
     }
 
-    /// A task of the same stage with another batch. Copies and refusals start anew; a task that is
-    /// isolated stays so.
+    /// A new task of the same stage with another batch, without copies and refusals. It stays isolated.
     pub(crate) fn with(&self, work: Work) -> Self {
         let isolated = self.isolated;
         Self { isolated, ..Self::new(self.job, self.stage, self.lane.clone(), work) }
@@ -132,14 +131,14 @@ impl Task {
         self.copies.iter().find(|copy| copy.attempt == attempt)
     }
 
-    /// The state of a copy, to be changed.
+    /// The state of a copy, mutably.
     pub(super) fn copy_state(&mut self, attempt: u32) -> Option<&mut CopyState> {
         let copy = self.copies.iter_mut().find(|copy| copy.attempt == attempt);
         copy.map(|copy| &mut copy.state)
     }
 
-    /// Whether a result is one of this batch: its segments tile it (the decoder has checked that they
-    /// tile something), its failures name steps that exist, and the numbers of outputs are possible.
+    /// Whether a result fits this batch: its segments cover all of it (the decoder has checked that they
+    /// are gap-free), its failures name existing steps, and its numbers of outputs are possible.
     pub(crate) fn fits(&self, header: &ResultHeader, shape: Shape) -> bool {
         let outcome_fits = |elements: u32, outcome: &Outcome| match outcome {
             Outcome::Done { outputs, counts, .. } if shape.folds => {
@@ -158,18 +157,22 @@ impl Task {
     }
 }
 
-/// What the outputs of a stage can be like.
+/// The constraints on the results of a stage.
 #[derive(Debug, Clone, Copy)]
 pub(crate) struct Shape {
+    /// The number of steps.
     pub(crate) steps: usize,
+    /// Each segment has at most one output: the partial result of a fold.
     pub(crate) folds: bool,
+    /// Each element has exactly one output.
     pub(crate) one_to_one: bool,
+    /// The lengths of the outputs are part of the result.
     pub(crate) measured: bool,
 }
 
 #[cfg(test)]
 impl Task {
-    /// Numbers all copies 1, as if they had no numbers.
+    /// Numbers all copies 1.
     pub(crate) fn forget_attempts(&mut self) {
         self.attempt = self.attempt.min(1);
         self.copies.iter_mut().for_each(|copy| copy.attempt = 1);

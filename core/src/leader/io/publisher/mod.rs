@@ -1,4 +1,7 @@
-//! Publishes what the engine wants sent: tasks, probes and control messages.
+//! Publishes the messages of a leader: tasks, probes and control messages.
+
+#[cfg(test)]
+mod tests;
 
 use std::{collections::HashMap, sync::Arc};
 
@@ -14,52 +17,53 @@ use crate::{
     wire::{Control, Probe, TaskMessage, WIRE_VERSION},
 };
 
-/// While this many messages are unconfirmed, workers that say hello are not greeted one by one: the
-/// next heartbeat reaches them too.
+/// The number of unconfirmed messages from which on new workers are not greeted one by one: the next
+/// heartbeat reaches them, too.
 const MAX_BACKLOG_FOR_GREETINGS: usize = 4_096;
 
-/// Messages on their way to the broker.
+/// The messages of a leader that the broker has not confirmed yet.
 ///
 /// Their number is bounded by the engine's credit, by one probe and one declaration for each pool,
 /// and by the control messages of a heartbeat.
 pub(super) struct Publisher {
     broker: Arc<dyn Broker>,
     leader: LeaderId,
-    /// The task queues that were declared on this connection. A task for a queue that does not exist
-    /// would vanish, confirmed, if the leader is there before the first worker.
+    /// The task queues that were declared over this connection. If the leader is there before the first
+    /// worker, a task for a queue that does not exist would be confirmed and dropped.
     declared: HashMap<Pool, Arc<OnceCell<()>>>,
-    /// Each resolves to the input that follows; `None` for control messages.
-    on_their_way: FuturesUnordered<BoxFuture<'static, Option<Input>>>,
+    /// The publishes and declarations under way. Each resolves to the input for the engine that follows
+    /// from it; `None` for control messages.
+    in_flight: FuturesUnordered<BoxFuture<'static, Option<Input>>>,
 }
 
 impl Publisher {
     pub(super) fn new(broker: Arc<dyn Broker>, leader: LeaderId) -> Self {
-        Self { broker, leader, declared: HashMap::new(), on_their_way: FuturesUnordered::new() }
+        Self { broker, leader, declared: HashMap::new(), in_flight: FuturesUnordered::new() }
     }
 
     pub(super) fn is_empty(&self) -> bool {
-        self.on_their_way.is_empty()
+        self.in_flight.is_empty()
     }
 
-    /// The next input that follows from a message; `None` once nothing is on its way.
+    /// The next input that follows from a message; `None` once no message is in flight.
     ///
-    /// Cancel-safe: messages stay on their way when the future is dropped.
+    /// Cancel-safe: messages stay in flight when the future is dropped.
     pub(super) async fn next(&mut self) -> Option<Input> {
         loop {
-            if let Some(input) = self.on_their_way.next().await? {
+            if let Some(input) = self.in_flight.next().await? {
                 return Some(input);
             }
         }
     }
 
-    /// Forgets which queues exist: they may have gone with the connection.
+    /// Forgets the declared queues: they may have been deleted while the connection was lost.
     pub(super) fn reconnected(&mut self) {
         self.declared.clear();
     }
 
-    /// Abandons what is on its way.
+    /// Abandons the messages in flight.
     pub(super) fn clear(&mut self) {
-        self.on_their_way.clear();
+        self.in_flight.clear();
     }
 
     /// Publishes a copy of a task, after its queue has been declared.
@@ -70,16 +74,16 @@ impl Publisher {
             Err(error) => {
                 let error = PublishError::Refused { reason: error.to_string() };
                 let failed = async move { Some(Input::NotPublished { copy, error }) };
-                return self.on_their_way.push(Box::pin(failed));
+                return self.in_flight.push(Box::pin(failed));
             }
         };
         let broker = Arc::clone(&self.broker);
         let address = Address::tasks(pool);
         let declared = Arc::clone(self.declared.entry(pool.clone()).or_default());
         let queue = QueueSpec::Task { pool: pool.clone() };
-        self.on_their_way.push(Box::pin(async move {
-            // The first task of a pool declares; the others wait for it, and one of them declares
-            // again if that fails.
+        self.in_flight.push(Box::pin(async move {
+            // The first task of a pool declares the queue, and the others wait for it. If that fails,
+            // one of the others declares it again.
             let declaring = declared.get_or_try_init(async || {
                 broker.declare(&queue).await.map(drop).map_err(PublishError::from)
             });
@@ -91,7 +95,7 @@ impl Publisher {
         }));
     }
 
-    /// Publishes a probe. It goes through the queue as tasks do, but shows whether there is one.
+    /// Publishes a probe through the task queue of a pool. Its confirm shows whether the queue exists.
     pub(super) fn publish_probe(&mut self, pool: Pool, nonce: u64) {
         let probe = Probe { leader: self.leader, pool: pool.clone(), nonce };
         // Three fields always encode; if one did not, the next probe would not either.
@@ -99,26 +103,26 @@ impl Publisher {
         let properties = Properties { persistent: true, ..self.properties(MessageKind::Probe) };
         let message = Message { properties, body };
         let broker = Arc::clone(&self.broker);
-        self.on_their_way.push(Box::pin(async move {
+        self.in_flight.push(Box::pin(async move {
             let result = broker.publish_mandatory(&Address::tasks(&pool), message).await;
             Some(Input::Probed { pool, result })
         }));
     }
 
-    /// Declares a task queue again that was deleted.
+    /// Declares a task queue that was deleted.
     pub(super) fn declare(&mut self, pool: Pool) {
         self.declared.remove(&pool);
         let broker = Arc::clone(&self.broker);
-        self.on_their_way.push(Box::pin(async move {
+        self.in_flight.push(Box::pin(async move {
             let queue = QueueSpec::Task { pool: pool.clone() };
             let result = broker.declare(&queue).await.map(drop);
             Some(Input::Declared { pool, result })
         }));
     }
 
-    /// Publishes a control message to a worker that said hello, unless there is a backlog.
+    /// Publishes a control message to a new worker, unless there is a backlog.
     pub(super) fn greet(&mut self, topic: Topic, control: &Control) {
-        if self.on_their_way.len() < MAX_BACKLOG_FOR_GREETINGS {
+        if self.in_flight.len() < MAX_BACKLOG_FOR_GREETINGS {
             self.publish_control(topic, control);
         }
     }
@@ -128,7 +132,7 @@ impl Publisher {
         let Ok(body) = control.encode() else { return };
         let message = Message { properties: self.properties(MessageKind::Control), body };
         let broker = Arc::clone(&self.broker);
-        self.on_their_way.push(Box::pin(async move {
+        self.in_flight.push(Box::pin(async move {
             if let Err(error) = broker.publish(&Address::control(topic), message).await {
                 tracing::debug!(%error, "a control message was not published");
             }

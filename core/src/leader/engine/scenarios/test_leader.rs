@@ -1,4 +1,4 @@
-//! An engine between a reader, a source and workers that the test plays.
+//! A leader for tests: an engine, whose source, broker, workers and reader the test plays.
 
 use std::{sync::Arc, time::Duration};
 
@@ -11,34 +11,41 @@ use crate::{
     id::{ExecutionId, JobId, LeaderId, WorkerId},
     leader::engine::{
         Engine, LatencyTarget, Settings,
-        event::JobEvent,
+        event::{JobEvent, Progress},
         protocol::{Action, DeadLettering, Input, Pull},
     },
     operation::{ErrorKind, OperationError},
     plan::{Block, End, OnFailure, Plan, Stage, StepPlan},
     registry::{StepReference, Verb},
     wire::{
-        Outcome, Presence, ResultHeader, ResultMessage, Return, ReturnReason, Segment, TaskMessage,
+        Lease, LeasedTask, Outcome, Presence, ProbeReply, ResultHeader, ResultMessage, Return,
+        ReturnReason, Segment, TaskMessage,
     },
 };
 
 pub(super) const SECOND: Duration = Duration::from_secs(1);
+/// The longest time that workers hold a delivery without settling it.
+pub(super) const HOLD: Duration = Duration::from_secs(30);
 
-/// An engine, and what it wanted done so far.
-pub(super) struct Table {
+/// An engine, and the actions that it has returned so far.
+pub(super) struct TestLeader {
     pub(super) engine: Engine,
-    /// Sources of bytes, one for each job.
+    /// The source of each job: bytes that are their own encodings.
     pub(super) sources: Vec<(JobId, std::ops::Range<u8>)>,
+    /// Published and not yet taken by the test, oldest first.
     pub(super) published: Vec<TaskMessage>,
+    /// The source index of the first output of each block, and the encodings.
     pub(super) outputs: Vec<(u64, Vec<u8>)>,
     pub(super) ended: Vec<(JobId, Result<(), Error>)>,
+    /// The progress with which the last job ended.
+    pub(super) last_progress: Progress,
     pub(super) events: Vec<JobEvent>,
     pub(super) cancelled: Vec<JobId>,
     pub(super) dead: Vec<DeadElement>,
     pub(super) greeted: Vec<WorkerId>,
-    /// The numbers of probes.
+    /// The nonces of the published probes.
     pub(super) probes: Vec<u64>,
-    /// How often the queue was to be made again.
+    /// The number of queue declarations.
     pub(super) declared: usize,
 }
 
@@ -69,7 +76,7 @@ pub(super) fn stream() -> End {
     End::Stream { ordered: false, take: None }
 }
 
-impl Table {
+impl TestLeader {
     pub(super) fn new() -> Self {
         Self::with_patience(None)
     }
@@ -78,7 +85,7 @@ impl Table {
         let settings = Settings {
             leader: LeaderId(uuid::Uuid::nil()),
             latency_target: LatencyTarget { local: false },
-            hold: Duration::from_secs(30),
+            hold: HOLD,
             stall_after: Duration::from_secs(30),
             patience,
         };
@@ -88,6 +95,7 @@ impl Table {
             published: Vec::new(),
             outputs: Vec::new(),
             ended: Vec::new(),
+            last_progress: Progress::default(),
             events: Vec::new(),
             cancelled: Vec::new(),
             dead: Vec::new(),
@@ -101,15 +109,15 @@ impl Table {
 
     pub(super) fn connected(&mut self, connected: bool) {
         let health = Health { generation: 1, connected, blocked: None };
-        self.hear(Input::Health(health));
+        self.input(Input::Health(health));
     }
 
     pub(super) fn presence(&mut self, number: u128, slots: u32) {
-        self.hear(Input::Presence(presence(number, slots)));
+        self.input(Input::Presence(presence(number, slots)));
     }
 
     pub(super) fn hello(&mut self, number: u128) {
-        self.hear(Input::Hello(presence(number, 1)));
+        self.input(Input::Hello(presence(number, 1)));
     }
 
     pub(super) fn start(&mut self, number: u128, plan: Plan, batch: u32, elements: u8) {
@@ -129,10 +137,10 @@ impl Table {
         }
         self.sources.push((job(number), 0..elements));
         let hint = Some(u64::from(elements));
-        self.hear(Input::Start { job: job(number), plan: Arc::new(plan), hint, dead_lettering });
+        self.input(Input::Start { job: job(number), plan: Arc::new(plan), hint, dead_lettering });
     }
 
-    pub(super) fn hear(&mut self, input: Input) {
+    pub(super) fn input(&mut self, input: Input) {
         let actions = self.engine.step(input);
         self.engine.check_ownership();
         for action in actions {
@@ -146,9 +154,12 @@ impl Table {
                 }
                 Action::Combine { job, combination, partials, .. } => {
                     let result = Ok(partials.concat().into());
-                    self.hear(Input::Combined { job, combination, result });
+                    self.input(Input::Combined { job, combination, result });
                 }
-                Action::End { job, result } => self.ended.push((job, result)),
+                Action::End { job, progress, result } => {
+                    self.last_progress = progress;
+                    self.ended.push((job, result));
+                }
                 Action::Cancel { job } => self.cancelled.push(job),
                 Action::Emit { event, .. } => self.events.push(event),
                 Action::DeadLetter { element } => self.dead.push(*element),
@@ -162,16 +173,16 @@ impl Table {
         let bytes: Vec<u8> = source.by_ref().take(elements as usize).collect();
         let ends = (1..=bytes.len() as u32).collect();
         let progress = if source.start == source.end { Pull::Ended } else { Pull::Done };
-        self.hear(Input::Pulled { job, block: Block { bytes: bytes.into(), ends }, progress });
+        self.input(Input::Pulled { job, block: Block { bytes: bytes.into(), ends }, progress });
     }
 
-    /// The oldest message that was published and not looked at yet.
+    /// Takes the oldest published task.
     pub(super) fn take(&mut self) -> TaskMessage {
-        assert!(!self.published.is_empty(), "something was published");
+        assert!(!self.published.is_empty(), "no task was published");
         self.published.remove(0)
     }
 
-    pub(super) fn answer(
+    pub(super) fn reply(
         &mut self,
         task: &TaskMessage,
         outcomes: &[(u32, Outcome)],
@@ -193,24 +204,26 @@ impl Table {
             segments,
         };
         let payload = Bytes::copy_from_slice(payload);
-        self.hear(Input::Result(ResultMessage { header, payload }));
+        self.input(Input::Result(ResultMessage { header, payload }));
     }
 
-    /// All elements of the task are done and are their own outputs.
+    /// Replies that all elements of the task are done and are their own outputs.
     pub(super) fn echo(&mut self, task: &TaskMessage) {
         let count = task.header.count().unwrap();
-        self.answer(task, &[(count, done(count))], &task.payload);
+        self.reply(task, &[(count, done(count))], &task.payload);
     }
 
+    /// Replies that worker `by` returned the task.
     pub(super) fn returned(&mut self, task: &TaskMessage, by: u128, reason: ReturnReason) {
         let copy = Some(task.header.copy);
-        self.hear(Input::Return(Return { copy, worker: worker(by), reason, offset: None }));
+        self.input(Input::Return(Return { copy, worker: worker(by), reason, offset: None }));
     }
 
+    /// Lets time pass.
     pub(super) fn wait(&mut self, time: Duration) {
-        // As the driver does: many small ticks.
+        // In many small ticks, as the driver does.
         for _ in 0..time.as_millis() / 100 {
-            self.hear(Input::Tick { elapsed: Duration::from_millis(100), unread: false });
+            self.input(Input::Tick { elapsed: Duration::from_millis(100), unread: false });
         }
     }
 
@@ -219,6 +232,45 @@ impl Table {
             [(_, Err(error))] => error.to_string(),
             other => panic!("one failed job was expected: {other:?}"),
         }
+    }
+}
+
+impl TestLeader {
+    /// A job of one task of one element, which the broker has confirmed.
+    pub(super) fn with_one_task() -> (Self, TaskMessage) {
+        Self::with_batch(1)
+    }
+
+    /// A job of one task of this many elements, which the broker has confirmed.
+    pub(super) fn with_batch(elements: u8) -> (Self, TaskMessage) {
+        let mut leader = Self::new();
+        leader.start(1, plan(vec![step(Verb::Map)], stream()), u32::from(elements), elements);
+        let task = leader.take();
+        leader.confirmed(&task);
+        (leader, task)
+    }
+
+    pub(super) fn confirmed(&mut self, task: &TaskMessage) {
+        self.input(Input::Published { copy: task.header.copy });
+    }
+
+    /// Worker `by` leases the task, at the element at this batch offset.
+    pub(super) fn lease(&mut self, by: u128, task: &TaskMessage, offset: u32) {
+        let tasks = vec![LeasedTask { copy: task.header.copy, offset }];
+        self.input(Input::Lease(Lease { worker: worker(by), heartbeat: 1, tasks }));
+    }
+
+    pub(super) fn probe_returned(&mut self, nonce: u64) {
+        let pool = Pool::default();
+        self.input(Input::Probed { pool: pool.clone(), result: Ok(true) });
+        self.input(Input::ProbeReply(ProbeReply { pool, nonce }));
+    }
+
+    /// Replies that the child process that ran the task died, at this batch offset if it is known.
+    pub(super) fn crashed(&mut self, task: &TaskMessage, offset: Option<u32>) {
+        let reason = ReturnReason::Crashed { status: "killed by SIGABRT".to_owned() };
+        let copy = Some(task.header.copy);
+        self.input(Input::Return(Return { copy, worker: worker(1), reason, offset }));
     }
 }
 

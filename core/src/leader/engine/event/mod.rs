@@ -1,0 +1,125 @@
+//! Reports about a job to the program that watches it: events, stalls and progress.
+
+mod progress;
+mod stall;
+
+use std::time::Duration;
+
+pub use progress::Progress;
+pub use stall::Stall;
+
+use crate::{
+    id::{CopyId, WorkerId},
+    operation::OperationError,
+    wire::ReturnReason,
+};
+
+/// An event of a job: its start and end, failures, retries, reissued tasks and stalls.
+///
+/// From [`JobEvents::next`](crate::leader::JobEvents::next). Elements that succeed emit no events:
+/// [`Progress`] counts them.
+///
+/// ```
+/// # use phalanx::prelude::*;
+/// # use std::sync::atomic::{AtomicU32, Ordering::Relaxed};
+/// #[operation]
+/// fn fetch(id: u64) -> Result<u64> {
+///     static CALLS: AtomicU32 = AtomicU32::new(0);
+///     match CALLS.fetch_add(1, Relaxed) {
+///         0 => Err(OperationError::fatal("the server is busy").transient()),
+///         _ => Ok(id),
+///     }
+/// }
+///
+/// # #[tokio::main(flavor = "current_thread")]
+/// # async fn main() -> Result<(), phalanx::Error> {
+/// # let runtime = Runtime::connect("memory://").await?;
+/// let (job, results) = IndexedStream::from([7]).map(Fetch).start(&runtime)?;
+/// let mut events = job.events();
+/// # let mut retried = Vec::new();
+/// let _fetched: Vec<(u64, u64)> = results.try_collect().await?;
+/// while let Some(event) = events.next().await {
+///     match event {
+///         JobEvent::ElementRetried { index, tries, error, .. } => {
+///             println!("element {index} failed on try {tries}: {error}");
+/// #           retried.push((index, tries));
+///         }
+///         JobEvent::Stalled(stall) => println!("no progress: {stall}"),
+///         other => println!("{other:?}"),
+///     }
+/// }
+/// # assert_eq!(retried, [(0, 1)]);
+/// # Ok(())
+/// # }
+/// ```
+#[derive(Debug, Clone, PartialEq)]
+#[non_exhaustive]
+pub enum JobEvent {
+    /// The job started.
+    Started {
+        /// The number of stages of the plan, at least 1.
+        stages: usize,
+        /// The number of elements of the source; `None` if the source does not give it.
+        elements: Option<u64>,
+    },
+    /// An element failed transiently, crashed or timed out, and will be retried.
+    ElementRetried {
+        /// The index of the element in the source, from 0.
+        index: u64,
+        /// The name of the operation that failed.
+        operation: String,
+        /// The number of the try that failed, from 1.
+        tries: u32,
+        /// The back-off before the next try.
+        delay: Duration,
+        /// The error of the failed try.
+        error: OperationError,
+    },
+    /// An element failed permanently and is left out of the results, because the program uses
+    /// [`OnFailure::Skip`](crate::plan::OnFailure::Skip).
+    ElementSkipped {
+        /// The index of the element in the source, from 0.
+        index: u64,
+        /// The name of the operation that failed.
+        operation: String,
+        /// The error of the last try.
+        error: OperationError,
+    },
+    /// A worker returned a task without running it. The task is reissued; its elements are charged no
+    /// try, unless their process crashed.
+    TaskReturned {
+        /// The copy that was returned.
+        copy: CopyId,
+        /// The worker that returned the copy.
+        worker: WorkerId,
+        /// The reason of the worker.
+        reason: ReturnReason,
+    },
+    /// A task ran for so long (30 s by default) that its worker settled the delivery and leases the
+    /// task from now on, by a heartbeat every 5 s.
+    TaskLeased {
+        /// The copy that runs.
+        copy: CopyId,
+        /// The worker that runs the copy.
+        worker: WorkerId,
+    },
+    /// Another copy of a task is published because the previous copy is lost, may be lost, or was not
+    /// accepted by the broker.
+    TaskReissued {
+        /// The new copy.
+        copy: CopyId,
+        /// Why the previous copy is not enough: a sentence for people.
+        reason: String,
+    },
+    /// The job has made no progress for the
+    /// [`stall_after`](crate::leader::RuntimeBuilder::stall_after) of its runtime (25 s by default).
+    /// Emitted again when the cause becomes another variant of [`Stall`].
+    Stalled(Stall),
+    /// The job makes progress again after a stall.
+    Resumed,
+    /// The job ended: the last event.
+    Ended {
+        /// The text of the [`Error`](crate::Error) that the job failed with; `None` if it succeeded.
+        error: Option<String>,
+    },
+}

@@ -1,0 +1,198 @@
+//! The causes of a stall, and what to do about each.
+
+use std::{fmt, time::Duration};
+
+use crate::{broker::Pool, id::WorkerId};
+
+/// The cause of a stall: why a job makes no progress.
+///
+/// Displayed, it is one sentence that names the cause and what to do. A job reports its stall as
+/// [`JobEvent::Stalled`](crate::leader::JobEvent::Stalled). It fails with that text, as
+/// [`Error::Stalled`](crate::Error::Stalled), if the stall outlasts the
+/// [`patience`](crate::leader::RuntimeBuilder::patience) of the runtime. `BackingOff`, `InputSlow` and
+/// `ReaderSlow` are up to the program itself, and never fail a job.
+///
+/// ```
+/// # use phalanx::{Stall, prelude::*};
+/// # use std::time::Duration;
+/// # #[operation]
+/// # fn triple(n: u64) -> u64 { 3 * n }
+/// # #[tokio::main(flavor = "current_thread")]
+/// # async fn main() -> Result<(), phalanx::Error> {
+/// let runtime = Runtime::builder()
+///     .url("memory://")
+///     .stall_after(Duration::from_millis(100))
+///     .connect()
+///     .await?;
+/// // A source that yields no element.
+/// let source = futures::stream::pending::<u64>();
+/// let (job, _results) = IndexedStream::from_stream(source).map(Triple).start(&runtime)?;
+/// let mut events = job.events();
+/// let stall = loop {
+///     match events.next().await {
+///         Some(JobEvent::Stalled(stall)) => break stall,
+///         Some(_) => {}
+///         None => panic!("the job is over"),
+///     }
+/// };
+/// assert_eq!(stall, Stall::InputSlow);
+/// assert_eq!(stall.to_string(), "the source of the job yields no elements");
+/// # Ok(())
+/// # }
+/// ```
+#[derive(Debug, Clone, PartialEq, Eq)]
+#[non_exhaustive]
+pub enum Stall {
+    /// The connection to the broker is lost; the runtime reconnects until it is closed.
+    Disconnected,
+    /// The broker accepts no messages because it is low on memory or disk space.
+    Blocked {
+        /// The reason of the broker, in its words.
+        reason: String,
+    },
+    /// No live worker serves the pool of the oldest task.
+    NoWorkers {
+        /// The pool.
+        pool: Pool,
+        /// The number of tasks of the job that are queued in this pool, at least 1.
+        tasks: u32,
+    },
+    /// Workers refuse a task: they lack its operation, or were built with other types. If every live
+    /// worker refuses it for 10 s, the job fails with [`Error::Refused`](crate::Error::Refused).
+    Refused {
+        /// The name of the first operation of the task.
+        operation: String,
+        /// The number of workers that refused the task, at least 1.
+        workers: usize,
+        /// The reason of the worker that refused the task last.
+        reason: String,
+    },
+    /// The oldest task runs on a worker, which has begun no other element for `waited`.
+    Running {
+        /// The name of the first operation of the task.
+        operation: String,
+        /// The source index of the first element of the task.
+        index: u64,
+        /// The worker that runs the task.
+        worker: WorkerId,
+        /// The time since the last progress of the job.
+        waited: Duration,
+    },
+    /// The oldest task is still in its queue, after other tasks: all workers of the pool are busy.
+    Queued {
+        /// The pool of the oldest task.
+        pool: Pool,
+        /// The number of tasks of the job that are out in this pool, at least 1.
+        tasks: u32,
+    },
+    /// The queue of a pool does not exist and cannot be declared.
+    QueueGone {
+        /// The pool.
+        pool: Pool,
+        /// The reason of the broker, in its words.
+        reason: String,
+    },
+    /// The oldest task has left its queue, and no reply has come: its worker hangs, or the broker lost
+    /// the task.
+    Missing {
+        /// The pool of the oldest task.
+        pool: Pool,
+        /// The number of tasks of the job that are out in this pool, at least 1.
+        tasks: u32,
+        /// The time until the task counts as lost and is reissued, at most two holds (60 s by
+        /// default).
+        reissue_in: Duration,
+    },
+    /// Tasks are out, no reply has come, and no probe of their queue is on its way yet: the next one
+    /// follows within a hold (30 s by default).
+    NoReply {
+        /// The pool of the oldest task.
+        pool: Pool,
+        /// The number of tasks of the job that are out in this pool, at least 1.
+        tasks: u32,
+        /// The time since the last progress of the job.
+        waited: Duration,
+    },
+    /// Failed elements wait for their next try, and nothing else is left to run.
+    BackingOff {
+        /// The number of tasks that wait, at least 1.
+        tasks: u32,
+        /// The time until the first of them is published.
+        retry_in: Duration,
+    },
+    /// The source of the job yields no elements.
+    InputSlow,
+    /// The program does not read the results of the job, whose buffer is full.
+    ReaderSlow {
+        /// The number of bytes that wait to be read.
+        bytes: usize,
+    },
+}
+
+impl Stall {
+    /// Whether the program itself delays the job: then its patience does not run out.
+    pub(crate) fn is_caused_by_program(&self) -> bool {
+        matches!(self, Self::InputSlow | Self::ReaderSlow { .. } | Self::BackingOff { .. })
+    }
+}
+
+impl fmt::Display for Stall {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Disconnected => write!(f, "lost the connection to the broker; reconnecting"),
+            Self::Blocked { reason } => write!(
+                f,
+                "the broker accepts no messages ({reason}); free memory or disk space on its host"
+            ),
+            Self::NoWorkers { pool, tasks } => write!(
+                f,
+                "no worker serves pool `{pool}`, in which {tasks} tasks are queued; start one with \
+                 `--pool {pool}`"
+            ),
+            Self::Refused { operation, workers, reason } => write!(
+                f,
+                "{workers} workers refuse operation `{operation}` ({reason}); start workers with the \
+                 same build as this program"
+            ),
+            Self::Running { operation, index, worker, waited } => write!(
+                f,
+                "operation `{operation}` has run on worker {worker} for {} s, in the task that begins \
+                 with element {index}; set a timeout if it should not take that long",
+                waited.as_secs()
+            ),
+            Self::Queued { pool, tasks } => write!(
+                f,
+                "{tasks} tasks wait behind others in the queue of pool `{pool}`, whose workers are \
+                 busy or hang; start more workers with `--pool {pool}`"
+            ),
+            Self::QueueGone { pool, reason } => write!(
+                f,
+                "the queue of pool `{pool}` does not exist and cannot be declared ({reason}); permit \
+                 the leader to declare it, or declare it by hand"
+            ),
+            Self::Missing { pool, tasks, reissue_in } => write!(
+                f,
+                "{tasks} tasks have left the queue of pool `{pool}` without a reply: their workers \
+                 hang, or the broker lost them; reissuing them in {} s",
+                reissue_in.as_secs()
+            ),
+            Self::NoReply { pool, tasks, waited } => write!(
+                f,
+                "{tasks} tasks are out in pool `{pool}`, and no reply has come for {} s; their queue \
+                 will be probed",
+                waited.as_secs()
+            ),
+            Self::BackingOff { tasks, retry_in } => write!(
+                f,
+                "{tasks} tasks of failed elements wait for their back-off; retrying the first in {} s",
+                retry_in.as_secs()
+            ),
+            Self::InputSlow => write!(f, "the source of the job yields no elements"),
+            Self::ReaderSlow { bytes } => write!(
+                f,
+                "the program does not read the results of the job, of which {bytes} bytes wait; read \
+                 them, or drop the job"
+            ),
+        }
+    }
+}

@@ -1,0 +1,74 @@
+//! Folds: leaves, partial results and combinations.
+
+use bytes::Bytes;
+
+use super::test_leader::*;
+use crate::{
+    operation::ErrorKind,
+    plan::End,
+    registry::Verb,
+    wire::{NotRunReason, Outcome, TaskKind},
+};
+
+#[test]
+fn a_fold_of_no_elements_is_its_identity_and_a_reduce_of_none_has_no_value() {
+    for (empty, outputs) in [(Some(Bytes::from_static(b"e")), 1), (None, 0)] {
+        let mut leader = TestLeader::new();
+        let end = End::Fold { empty, deterministic: false };
+        leader.start(1, plan(vec![step(Verb::Fold)], end), 1, 0);
+        assert_eq!(leader.outputs.len(), outputs);
+        assert!(matches!(leader.ended[..], [(_, Ok(()))]));
+    }
+}
+
+#[test]
+fn a_combination_is_retried_and_its_permanent_failure_is_named() {
+    let mut leader = TestLeader::new();
+    leader.presence(1, 2);
+    let end = End::Fold { empty: None, deterministic: false };
+    leader.start(1, plan(vec![step(Verb::Fold)], end), 1, 2);
+    for task in std::mem::take(&mut leader.published) {
+        leader.echo(&task);
+    }
+    for _ in 0..3 {
+        let task = leader.take();
+        assert_eq!((&task.header.kind, &task.payload[..]), (&TaskKind::Combine, &[0, 1][..]));
+        leader.reply(&task, &[(1, failed(ErrorKind::Transient)), (1, done(1))], &[1]);
+        leader.wait(SECOND);
+    }
+    assert!(leader.failure().contains("test::Fold"), "{}", leader.failure());
+}
+
+#[test]
+fn a_leaf_that_was_partly_run_is_reissued_whole() {
+    let mut leader = TestLeader::new();
+    let end = End::Fold { empty: None, deterministic: true };
+    leader.start(1, plan(vec![step(Verb::Fold)], end), 1, 5);
+    let leaf = leader.take();
+    assert_eq!(leaf.payload.len(), 5, "a leaf has all the elements that there are");
+    let not_run = Outcome::NotRun { reason: NotRunReason::Draining };
+    leader.reply(&leaf, &[(2, done(1)), (3, not_run)], &[1]);
+    let reissued = leader.take();
+    assert_eq!(reissued.payload, leaf.payload);
+    leader.reply(&reissued, &[(5, done(1))], &[9]);
+    assert_eq!(leader.outputs, [(0, vec![9])]);
+}
+
+#[test]
+fn a_fold_with_large_partial_results_completes() {
+    let mut leader = TestLeader::new();
+    leader.presence(1, 1);
+    let end = End::Fold { empty: None, deterministic: false };
+    leader.start(1, plan(vec![step(Verb::Fold)], end), 1, 60);
+    let mut tasks = 0;
+    while let Some(task) = leader.published.pop() {
+        tasks += 1;
+        let large = vec![0; 5 << 20];
+        let count = task.header.count().unwrap();
+        let outcome =
+            Outcome::Done { bytes: large.len() as u64, outputs: 1, counts: None, lengths: None };
+        leader.reply(&task, &[(count, outcome)], &large);
+    }
+    assert!(tasks >= 60, "{tasks}");
+    assert!(matches!(leader.ended[..], [(_, Ok(()))]));
+}

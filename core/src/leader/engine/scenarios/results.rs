@@ -1,0 +1,114 @@
+//! Results: which count, and when.
+
+use super::test_leader::*;
+use crate::{
+    broker::Pool,
+    id::TaskNumber,
+    leader::engine::protocol::Input,
+    operation::ErrorKind,
+    plan::OnFailure,
+    plan::Stage,
+    registry::Verb,
+    wire::{Outcome, ReturnReason},
+};
+
+#[test]
+fn a_result_counts_once_whichever_copy_it_is_of() {
+    let mut leader = TestLeader::new();
+    leader.start(1, plan(vec![step(Verb::Map)], stream()), 1, 2);
+    let first = leader.take();
+    let other = leader.take();
+    leader.returned(&first, 1, ReturnReason::Draining);
+    let second = leader.take();
+    assert_eq!((second.header.copy.task, second.header.copy.attempt), (first.header.copy.task, 2));
+    leader.echo(&first);
+    leader.echo(&second);
+    assert_eq!(leader.outputs.len(), 1);
+    leader.returned(&second, 1, ReturnReason::Redelivered);
+    assert!(leader.published.is_empty(), "a retired task is not reissued");
+    leader.echo(&other);
+    assert!(matches!(leader.ended[..], [(_, Ok(()))]));
+}
+
+#[test]
+fn a_result_that_does_not_fit_its_task_is_ignored_and_the_task_reissued() {
+    let mut leader = TestLeader::new();
+    leader.start(1, plan(vec![step(Verb::Map)], stream()), 2, 2);
+    let task = leader.take();
+    leader.reply(&task, &[(1, done(1))], &[0]);
+    leader.reply(&leader.published[0].clone(), &[(2, done(1))], &[0]);
+    assert!(leader.outputs.is_empty());
+    let reissued = leader.published.pop().unwrap();
+    leader.echo(&reissued);
+    assert_eq!(leader.outputs, [(0, vec![0, 1])]);
+}
+
+#[test]
+fn a_task_whose_reply_does_not_decode_is_reissued() {
+    let mut leader = TestLeader::new();
+    leader.start(1, plan(vec![step(Verb::Map)], stream()), 1, 1);
+    let task = leader.take();
+    let reason = "cut off".to_owned();
+    leader.input(Input::UndecodableReply { copy: task.header.copy, reason });
+    let reissued = leader.take();
+    assert_eq!(
+        (reissued.header.copy.task, reissued.header.copy.attempt),
+        (task.header.copy.task, 2)
+    );
+}
+
+#[test]
+fn each_task_has_a_number_of_its_own() {
+    let mut leader = TestLeader::new();
+    leader.presence(1, 4);
+    leader.start(1, plan(vec![step(Verb::Map)], stream()), 1, 4);
+    let mut numbers: Vec<TaskNumber> = Vec::new();
+    while let Some(task) = leader.published.pop() {
+        assert!(!numbers.contains(&task.header.copy.task));
+        numbers.push(task.header.copy.task);
+        leader.echo(&task);
+    }
+    assert_eq!(numbers.len(), 4);
+}
+
+#[test]
+fn elements_keep_their_source_index_when_they_change_pools() {
+    let mut leader = TestLeader::new();
+    let mut two = plan(vec![step(Verb::FlatMap)], stream());
+    two.stages.push(Stage { pool: Pool::new("gpu").unwrap(), ..two.stages[0].clone() });
+    leader.start(1, two, 2, 2);
+    let task = leader.take();
+    assert!(task.header.measured, "the next stage needs the lengths of the outputs");
+    let outcome = Outcome::Done {
+        bytes: 5,
+        outputs: 3,
+        counts: Some(vec![2, 1]),
+        lengths: Some(vec![2, 2, 1]),
+    };
+    leader.reply(&task, &[(2, outcome)], b"aabbc");
+    let (first, second) = (leader.take(), leader.take());
+    assert_eq!((&first.payload[..], &second.payload[..]), (&b"aabb"[..], &b"c"[..]));
+    let outcome = |outputs, bytes| Outcome::Done {
+        bytes,
+        outputs,
+        counts: Some(vec![1; outputs as usize]),
+        lengths: None,
+    };
+    leader.reply(&second, &[(1, outcome(1, 1))], b"z");
+    leader.reply(&first, &[(2, outcome(2, 2))], b"xy");
+    assert_eq!(leader.outputs, [(1, vec![b'z']), (0, vec![b'x', b'y'])]);
+    assert!(matches!(leader.ended[..], [(_, Ok(()))]));
+}
+
+#[test]
+fn the_last_progress_of_a_job_counts_all_its_elements() {
+    let mut leader = TestLeader::new();
+    let mut skipping = step(Verb::Map);
+    skipping.on_failure = OnFailure::Skip;
+    leader.start(1, plan(vec![skipping], stream()), 3, 3);
+    let task = leader.take();
+    leader.reply(&task, &[(2, done(2)), (1, failed(ErrorKind::Fatal))], &[0, 1]);
+    let last = leader.last_progress;
+    assert_eq!((last.pulled, last.done, last.failed, last.outputs), (3, 3, 1, 2));
+    assert!(last.ended && last.tasks_out == 0, "{last:?}");
+}
