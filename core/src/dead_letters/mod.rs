@@ -30,9 +30,9 @@ pub(crate) use writer::DeadLetterWriter;
 /// skips the element. Failures that `try_map` turns into values, and elements of cancelled jobs,
 /// produce none. Jobs do not wait for their dead letters, which are written a moment later.
 ///
-/// The broker keeps them in one queue for each pool, bounded in number (10,000), size and age. The user
-/// needs the permission to read this queue. While a method of this type runs, it holds the messages that
-/// it has read, so that other programs do not see them; then it requeues them.
+/// The broker keeps them in one queue for each pool, bounded in number (10,000), size and age. The
+/// user needs the permission to read this queue. While a method of this type runs, it holds the
+/// messages that it has read, so that other programs do not see them; then it requeues them.
 ///
 /// ```
 /// # use phalanx::{broker::Pool, prelude::*};

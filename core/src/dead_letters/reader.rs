@@ -10,8 +10,8 @@ use crate::broker::{
     Broker, BrokerError, Consumer, Consumption, Delivery, Message, Pool, QueueSpec, Settle,
 };
 
-/// The time to wait for a message that the broker has counted. One that is not delivered by then has
-/// expired, or another program reads it.
+/// The time to wait for a message that the broker has counted. One that is not delivered by then
+/// has expired, or another program reads it.
 const DELIVERY_TIMEOUT: Duration = Duration::from_secs(3);
 /// The most messages that are delivered ahead: each can be as large as the broker accepts.
 const AHEAD: u16 = 64;
@@ -179,8 +179,8 @@ mod tests {
     use super::*;
     use crate::testing::TestBroker;
 
-    /// Reads a queue of which the broker counts and delivers this many messages; returns how many were
-    /// read, how many the reader reports as unseen, and the prefetches.
+    /// Reads a queue of which the broker counts and delivers this many messages; returns how many
+    /// were read, how many the reader reports as unseen, and the prefetches.
     async fn read_all(counted: u64, delivered: u64) -> (usize, u16, Vec<u16>) {
         let broker = TestBroker::new();
         broker.fill(counted, delivered);

@@ -28,8 +28,8 @@ use crate::{
 /// The largest element, in bytes, that is kept in its dead letter.
 const MAX_PAYLOAD: usize = 1 << 20;
 /// The permits for dead letters that are not confirmed yet. Each takes one, and one more for each
-/// [`BYTES_PER_PERMIT`] of its element, so that their bytes are bounded, too. Without permits, a dead
-/// letter is dropped and counted.
+/// [`BYTES_PER_PERMIT`] of its element, so that their bytes are bounded, too. Without permits, a
+/// dead letter is dropped and counted.
 const PERMITS: usize = 256;
 const BYTES_PER_PERMIT: usize = 64 << 10;
 /// The delay before a dead letter that the broker did not take is published again.
