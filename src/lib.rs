@@ -147,12 +147,14 @@ pub mod registry {
 }
 
 /// Serving tasks: the worker of a fleet, and its command line.
+///
 #[cfg(feature = "worker")]
 #[doc(inline)]
 pub use phalanx_worker as worker;
 
 /// The broker in memory, for more than the URL `memory://` offers: several leaders in one process,
 /// and tests against a faulty broker.
+///
 #[cfg(feature = "inmemory")]
 #[doc(inline)]
 pub use phalanx_inmemory as inmemory;
