@@ -1,4 +1,4 @@
-//! The loop of a leader: carries messages between the engine, the broker, the sources and the readers.
+//! The event loop of a leader: turns events into inputs of the engine, and carries out its actions.
 
 use std::{collections::HashMap, sync::Arc, time::Duration};
 
@@ -32,20 +32,20 @@ use crate::{
     },
 };
 
-/// Replies that are handled in one go before anything else gets its turn.
+/// The number of replies that are handled in a row before other events get a turn.
 const REPLIES_IN_A_ROW: usize = 64;
-/// The interval of the engine's clock, while it has jobs.
+/// The interval of the engine's clock while there are jobs.
 const TICK: Duration = Duration::from_millis(10);
-/// A longer gap between two ticks is a pause of this process, and counts as this long.
+/// A longer gap between two ticks is a pause of this process, and counts only this much.
 const LONGEST_TICK: Duration = Duration::from_secs(1);
-/// How long the broker may take at the end.
+/// The time that the broker may take to confirm, delete and close when the leader shuts down.
 const CLOSE_TIMEOUT: Duration = Duration::from_secs(5);
-/// Pulled blocks that wait for the driver, of all jobs together; a full channel holds the pulls up.
+/// The number of pulled blocks, of all jobs, that wait for the driver. If it is reached, pulls wait.
 const MAX_WAITING_BLOCKS: usize = 64;
 
 type Combined = (JobId, u64, Result<Bytes, OperationError>);
 
-/// The half of a leader that does I/O. What to do is decided by the [`Engine`].
+/// The I/O of a leader. The [`Engine`] makes all decisions.
 pub(in crate::leader) struct Driver {
     broker: Arc<dyn Broker>,
     leader: LeaderId,
@@ -60,7 +60,7 @@ pub(in crate::leader) struct Driver {
     events: Box<dyn Consumer>,
     publisher: Publisher,
     dead_letters: DeadLetterWriter,
-    /// Combinations under way, at most one for each two partial results that the engine holds.
+    /// The combinations under way: at most one for each two partial results of the engine.
     combining: JoinSet<Combined>,
     pulled: mpsc::Receiver<Pulled>,
     /// Cloned into each pull.
@@ -144,7 +144,7 @@ impl Driver {
                     self.input(tick);
                 }
                 _ = heartbeats.tick() => {
-                    // Without jobs there are no ticks, but workers that are gone must be forgotten.
+                    // Without jobs there are no ticks, but dead workers must be forgotten.
                     if self.jobs.is_empty() {
                         let elapsed = last_tick.elapsed().min(HEARTBEAT);
                         last_tick = Instant::now();
@@ -166,7 +166,7 @@ impl Driver {
         self.shut_down().await;
     }
 
-    /// Ends all jobs, and leaves nothing behind at the broker.
+    /// Ends all jobs, and deletes the reply queue.
     async fn shut_down(mut self) {
         let mut ends = Vec::new();
         for action in self.engine.step(Input::Close) {
@@ -175,7 +175,7 @@ impl Driver {
                 action => self.act(action),
             }
         }
-        // Tasks on their way are of no use any more; that their jobs are dead is.
+        // Tasks in flight are of no use any more. The announcement that their jobs are dead is.
         self.publisher.clear();
         self.publish_alive(Topic::AllWorkers);
         let close = async {
@@ -231,13 +231,13 @@ impl Driver {
             self.reply(consumption);
             next = self.replies.try_next();
         }
-        // The last one has been taken out of the consumer: it must not be lost.
+        // The last reply is out of the consumer already, and must not be lost.
         if let Some(consumption) = next {
             self.reply(consumption);
         }
     }
 
-    /// Rule 18: acked on acceptance; what a reader has not taken is held by credit, not by acks.
+    /// Rule 18: a reply is acked at once. Outputs that are not read are limited by credit, not by acks.
     fn reply(&mut self, consumption: Consumption) {
         match consumption {
             Consumption::Delivery(delivery) => self.delivered(delivery, decode::reply),
@@ -292,7 +292,7 @@ impl Driver {
             Ok((job, combination, result)) => {
                 self.input(Input::Combined { job, combination, result });
             }
-            // Steps catch panics; only the end of the Tokio runtime is left.
+            // Panics are caught, so the Tokio runtime is shutting down.
             Err(error) => tracing::error!(%error, "a combination was lost"),
         }
     }
@@ -339,7 +339,7 @@ impl Driver {
     fn output(&mut self, job: JobId, block: OutputBlock) {
         let Some(channels) = self.jobs.get(&job) else { return };
         let credit = CreditGuard::new(job, block.charged, Arc::clone(&self.returned_credit));
-        // A reader that is gone has dropped its job, which cancels it.
+        // Sending fails if the reader is gone: it has dropped its job, which cancels it.
         let _ = channels.outputs.send(Ok(Some(CreditedBlock { block, credit })));
     }
 
@@ -349,7 +349,7 @@ impl Driver {
         }
     }
 
-    /// Rule 21: which jobs are live is state, published again and again; that one is dead follows.
+    /// Announces the live jobs (rule 21): all others are dead.
     fn publish_alive(&mut self, topic: Topic) {
         let alive = self.alive();
         self.publisher.publish_control(topic, &alive);
@@ -366,7 +366,7 @@ impl Driver {
     }
 }
 
-/// The queue that replies to this leader come to.
+/// The reply queue of a leader.
 pub(in crate::leader) fn reply_queue(leader: LeaderId) -> QueueSpec {
     QueueSpec::Reply { leader, expires: REPLY_QUEUE_EXPIRES }
 }
