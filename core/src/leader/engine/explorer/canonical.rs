@@ -28,7 +28,7 @@ impl World {
                 format!("{:?} {:?} {:?}", it.copy.map(of_copy), it.reason, it.offset)
             }
             Reply::Lease(_, held) => format!("{} leased", of_copy(held.copy)),
-            Reply::ProbeReply { nonce: number } => format!("probe {}", nonce(*number)),
+            Reply::Probe { nonce: number } => format!("probe {}", nonce(*number)),
         };
         let state = |state: &WorkerState| match state {
             WorkerState::Idle => String::new(),

@@ -159,7 +159,7 @@ impl Moves<'_> {
                     let nonce = *nonce;
                     self.branch(|world| {
                         world.queue.remove(0);
-                        world.replies.push(Reply::ProbeReply { nonce });
+                        world.replies.push(Reply::Probe { nonce });
                     });
                 }
                 Queued::Probe { .. } => {}

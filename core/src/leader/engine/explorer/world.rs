@@ -68,7 +68,7 @@ pub(super) enum Reply {
     Result(Rc<ResultMessage>),
     Return(Return),
     Lease(WorkerId, LeasedTask),
-    ProbeReply { nonce: u64 },
+    Probe { nonce: u64 },
 }
 
 #[derive(Debug, Clone)]
@@ -241,7 +241,7 @@ impl World {
                 self.skipped.push((index, error.kind()));
             }
             JobEvent::TaskReissued { reason, .. }
-                if reason.contains("the broker lost it") || reason.contains("expired") =>
+                if reason.contains("the broker lost the copy") || reason.contains("expired") =>
             {
                 self.losses += 1;
             }
@@ -272,7 +272,7 @@ impl World {
             Reply::Lease(worker, held) => {
                 self.input(Input::Lease(Lease { worker, heartbeat: 0, tasks: vec![held] }));
             }
-            Reply::ProbeReply { nonce } => {
+            Reply::Probe { nonce } => {
                 let pool = Pool::default();
                 self.input(Input::ProbeReply(ProbeReply { pool, nonce }));
             }
