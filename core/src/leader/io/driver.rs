@@ -135,7 +135,7 @@ impl Driver {
                 now = ticks.tick(), if !self.jobs.is_empty() => {
                     let elapsed = now.saturating_duration_since(last_tick).min(LONGEST_TICK);
                     last_tick = now;
-                    // What arrived while this process was paused is read before time passes.
+                    // A reply that arrived while this process was paused is read before time passes.
                     let unread = self.replies.try_next();
                     let tick = Input::Tick { elapsed, unread: unread.is_some() };
                     if let Some(reply) = unread {

@@ -59,7 +59,7 @@ fn steps() -> impl Strategy<Value = Vec<Step>> {
     proptest::collection::vec(step, 0..80)
 }
 
-/// What the table should hold, without any index.
+/// The expected content of the table, without indexes.
 #[derive(Debug, Default)]
 struct Model {
     live: BTreeMap<TaskNumber, ModelTask>,
