@@ -4,7 +4,7 @@
 //! Users depend on the facade crate `phalanx`, which re-exports what they need from here. Broker
 //! and worker crates depend on this crate directly.
 //!
-//! The modules in the order of their dependencies: [`id`], [`codec`], [`operation`], [`registry`],
+//! The modules in the order of their dependencies: [`id`], [`codec`], [`mod@operation`], [`registry`],
 //! [`broker`], [`wire`], [`plan`], [`error`], [`dead_letters`], [`leader`]. Each module imports
 //! only from those before it (`cargo test -p xtask` checks it).
 

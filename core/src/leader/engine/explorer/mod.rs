@@ -10,6 +10,7 @@ mod faults;
 mod moves;
 mod rules;
 mod worker;
+mod worker_moves;
 mod world;
 
 use std::{

@@ -1,5 +1,7 @@
 //! The event loop of a leader: turns events into inputs of the engine, and carries out its actions.
 
+mod actions;
+
 use std::{collections::HashMap, sync::Arc, time::Duration};
 
 use bytes::Bytes;
@@ -10,26 +12,21 @@ use tokio::{
 };
 
 use super::{
-    combine::combine,
     command::Command,
     decode,
     job_channels::{JobChannels, SourcePlace},
-    output::{CreditGuard, CreditedBlock, ReturnedCredit},
+    output::ReturnedCredit,
     publisher::Publisher,
-    pull::{self, Pulled},
+    pull::Pulled,
 };
 use crate::{
     broker::{Broker, Consumer, Consumption, Delivery, Message, QueueSpec, Settle, Topic},
     dead_letters::DeadLetterWriter,
-    error::Error,
     id::{JobId, LeaderId},
-    leader::engine::{Action, Engine, Input, OutputBlock, Progress, Pull},
+    leader::engine::{Action, Engine, Input, Pull},
     operation::OperationError,
-    plan::{Budget, SourceState},
-    wire::{
-        Control,
-        timing::{HEARTBEAT, REPLY_QUEUE_EXPIRES},
-    },
+    plan::SourceState,
+    wire::timing::{HEARTBEAT, REPLY_QUEUE_EXPIRES},
 };
 
 /// The number of replies that are handled in a row before other events get a turn.
@@ -294,74 +291,6 @@ impl Driver {
             }
             // Panics are caught, so the Tokio runtime is shutting down.
             Err(error) => tracing::error!(%error, "a combination was lost"),
-        }
-    }
-
-    fn act(&mut self, action: Action) {
-        match action {
-            Action::Publish { pool, message } => self.publisher.publish_task(&pool, &message),
-            Action::Probe { pool, nonce } => self.publisher.publish_probe(pool, nonce),
-            Action::Declare { pool } => self.publisher.declare(pool),
-            Action::Pull { job, elements, bytes } => self.pull(job, Budget { elements, bytes }),
-            Action::Output { job, outputs } => self.output(job, outputs),
-            Action::Combine { job, combination, step, partials } => {
-                self.combining
-                    .spawn_blocking(move || (job, combination, combine(job, &step, &partials)));
-            }
-            Action::End { job, progress, result } => self.end(job, progress, result),
-            Action::Cancel { job } => {
-                let cancel = Control::Cancel { leader: self.leader, job };
-                self.publisher.publish_control(Topic::AllWorkers, &cancel);
-            }
-            Action::Greet { worker } => {
-                let alive = self.alive();
-                self.publisher.greet(Topic::Worker(worker), &alive);
-            }
-            Action::Emit { job, event } => {
-                if let Some(channels) = self.jobs.get(&job) {
-                    // Sending fails if the job has no watchers.
-                    let _ = channels.events.send(event);
-                }
-            }
-            Action::DeadLetter { element } => self.dead_letters.write(*element),
-        }
-    }
-
-    fn pull(&mut self, job: JobId, budget: Budget) {
-        let Some(channels) = self.jobs.get_mut(&job) else { return };
-        let source = std::mem::replace(&mut channels.source, SourcePlace::Ended);
-        if let SourcePlace::Here(source) = source {
-            let pull = pull::spawn(job, source, budget, self.pulls.clone());
-            channels.source = SourcePlace::Pulling(pull);
-        }
-    }
-
-    fn output(&mut self, job: JobId, block: OutputBlock) {
-        let Some(channels) = self.jobs.get(&job) else { return };
-        let credit = CreditGuard::new(job, block.charged, Arc::clone(&self.returned_credit));
-        // Sending fails if the reader is gone: it has dropped its job, which cancels it.
-        let _ = channels.outputs.send(Ok(Some(CreditedBlock { block, credit })));
-    }
-
-    fn end(&mut self, job: JobId, progress: Progress, result: Result<(), Error>) {
-        if let Some(channels) = self.jobs.remove(&job) {
-            channels.end(progress, result);
-        }
-    }
-
-    /// Announces the live jobs (rule 21): all others are dead.
-    fn publish_alive(&mut self, topic: Topic) {
-        let alive = self.alive();
-        self.publisher.publish_control(topic, &alive);
-    }
-
-    fn alive(&mut self) -> Control {
-        self.heartbeat += 1;
-        Control::Alive {
-            leader: self.leader,
-            heartbeat: self.heartbeat,
-            up_to: self.newest,
-            live: self.engine.live_jobs().collect(),
         }
     }
 }
