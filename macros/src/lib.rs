@@ -86,7 +86,7 @@ pub fn derive_remote_execute(input: TokenStream) -> TokenStream {
 /// #[operation(pool = "io", timeout = "30s", retries = 5)]
 /// async fn fetch(id: u64, cx: &TaskContext) -> Result<String> {
 ///     // … an asynchronous request
-///     Ok(format!("page {id}, attempt {}", cx.attempt()))
+///     Ok(format!("page {id}, try {}", cx.tries()))
 /// }
 ///
 /// #[operation]
@@ -99,7 +99,7 @@ pub fn derive_remote_execute(input: TokenStream) -> TokenStream {
 /// # let runtime = Runtime::connect("memory://").await?;
 /// let ids = IndexedStream::from([1, 2]).map(Increment).map(Scale { factor: 10 });
 /// let pages = ids.map(Fetch).collect(&runtime).await?;
-/// assert_eq!(pages, ["page 20, attempt 1", "page 30, attempt 1"]);
+/// assert_eq!(pages, ["page 20, try 1", "page 30, try 1"]);
 /// assert_eq!(increment(1), 2);
 /// # Ok(())
 /// # }

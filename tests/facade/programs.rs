@@ -40,7 +40,7 @@ static KEYS: Mutex<Vec<(u64, String)>> = Mutex::new(Vec::new());
 #[operation]
 fn succeed_on_the_second_attempt(n: u64, cx: &TaskContext) -> Result<u64> {
     KEYS.lock().unwrap().push((n, cx.element_key().to_string()));
-    match cx.attempt() {
+    match cx.tries() {
         1 => Err(OperationError::fatal("busy").with_retry_delay(Duration::from_millis(1))),
         _ => Ok(n),
     }
@@ -286,7 +286,7 @@ fn every_attempt_of_an_element_has_the_same_key_and_no_other_element_has_it() {
         let mut keys = KEYS.lock().unwrap().clone();
         keys.sort();
         assert_eq!(keys.len(), 6, "each element runs twice");
-        assert!(keys.chunks(2).all(|attempts| attempts[0] == attempts[1]), "{keys:?}");
+        assert!(keys.chunks(2).all(|tries| tries[0] == tries[1]), "{keys:?}");
         keys.dedup_by(|one, other| one.1 == other.1);
         assert_eq!(keys.len(), 3, "{keys:?}");
     });

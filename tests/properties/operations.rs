@@ -32,10 +32,10 @@ pub(crate) fn spread(#[state] most: u64, n: u64) -> Vec<u64> {
     (0..mix(n) % (most + 1)).map(|copy| mix(n ^ copy)).collect()
 }
 
-/// Fails transiently for some elements, on their first attempt.
+/// Fails transiently for some elements, on their first try.
 #[operation]
 pub(crate) fn stumble(#[state] one_in: u64, n: u64, cx: &TaskContext) -> Result<u64> {
-    if cx.attempt() == 1 && mix(n).is_multiple_of(one_in) {
+    if cx.tries() == 1 && mix(n).is_multiple_of(one_in) {
         return Err(OperationError::fatal("stumbled").transient());
     }
     Ok(add(1, n))

@@ -21,7 +21,7 @@ pub struct Execution {
     pub stage: u32,
     /// The worker that runs the batch.
     pub worker: WorkerId,
-    /// The positions and attempts of the elements, in batch order.
+    /// The positions of the elements and their tries, in batch order.
     pub ranges: Vec<ElementRange>,
     /// The source index of each element, in batch order; empty if each index equals the position.
     pub indexes: Vec<u64>,
@@ -29,14 +29,14 @@ pub struct Execution {
     pub cancelled: CancellationToken,
 }
 
-/// The elements at positions `from..to` of a stage's input, which are all at the same attempt.
+/// The elements at positions `from..to` of a stage's input, which are all on the same try.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, serde::Serialize, serde::Deserialize)]
 pub struct ElementRange {
     /// The first position.
     pub from: u64,
     /// One past the last position.
     pub to: u64,
-    /// The number of the attempt, from 1.
+    /// The number of the try, from 1.
     pub tries: u32,
 }
 
@@ -54,7 +54,7 @@ impl ElementRange {
 
 /// The context in which an operation runs on one element.
 ///
-/// It identifies the element and the attempt, and signals when the operation should stop. A
+/// It identifies the element and the try, and signals when the operation should stop. A
 /// function with `#[operation]` takes it as its last parameter, `cx: &TaskContext`.
 ///
 /// ```
@@ -90,7 +90,7 @@ impl TaskContext {
 
     /// A context outside of any job, to call operations in tests.
     ///
-    /// Its element has index 0 and is at its first attempt; it is never cancelled.
+    /// Its element has index 0 and is on its first try; it is never cancelled.
     ///
     /// ```
     /// # use phalanx::prelude::*;
@@ -211,31 +211,31 @@ impl TaskContext {
         self.element().0
     }
 
-    /// The number of this attempt at the element, from 1: one more than the number of its retries.
+    /// The number of this try of the element, from 1: one more than the number of its retries.
     ///
     /// ```
     /// # use phalanx::prelude::*;
     /// #[operation]
     /// fn fetch(_id: u64, cx: &TaskContext) -> Result<u32> {
-    ///     if cx.attempt() < 3 {
+    ///     if cx.tries() < 3 {
     ///         return Err(OperationError::fatal("the server is busy").transient());
     ///     }
-    ///     Ok(cx.attempt())
+    ///     Ok(cx.tries())
     /// }
     ///
     /// # #[tokio::main(flavor = "current_thread")]
     /// # async fn main() -> Result<(), phalanx::Error> {
     /// # let runtime = Runtime::connect("memory://").await?;
-    /// let attempts = IndexedStream::from([7]).map(Fetch).retries(2);
-    /// assert_eq!(attempts.collect(&runtime).await?, [3]);
+    /// let tries = IndexedStream::from([7]).map(Fetch).retries(2);
+    /// assert_eq!(tries.collect(&runtime).await?, [3]);
     /// # Ok(())
     /// # }
     /// ```
-    pub fn attempt(&self) -> u32 {
+    pub fn tries(&self) -> u32 {
         self.element().1
     }
 
-    /// An idempotency key for side effects: the same for every attempt at this element, and for no
+    /// An idempotency key for side effects: the same for every try of this element, and for no
     /// other element of the stage's input.
     ///
     /// Store it together with the effect, and skip the effect if the key is there already.
@@ -346,7 +346,7 @@ impl fmt::Debug for TaskContext {
             .field("job", &self.job())
             .field("stage", &self.stage())
             .field("index", &self.index())
-            .field("attempt", &self.attempt())
+            .field("tries", &self.tries())
             .finish_non_exhaustive()
     }
 }

@@ -48,7 +48,7 @@ pub struct OperationError {
     kind: ErrorKind,
     /// The messages of the error and its causes, outermost first.
     chain: Vec<String>,
-    /// The delay before the next attempt, if the operation asked for one.
+    /// The delay before the next try, if the operation asked for one.
     retry_delay: Option<Duration>,
     typed: Option<Typed>,
 }
@@ -276,7 +276,7 @@ impl OperationError {
         self.chain.iter().map(String::as_str)
     }
 
-    /// The delay before the next attempt, if the operation [asked](Self::with_retry_delay) for one.
+    /// The delay before the next try, if the operation [asked](Self::with_retry_delay) for one.
     ///
     /// ```
     /// # use phalanx::prelude::*;

@@ -33,7 +33,7 @@ use crate::id::{CopyId, JobId, WorkerId};
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, thiserror::Error)]
 #[error(
     "job {job}: operation `{operation}` failed at element {index} (stage {stage}, task {}, \
-     attempt {tries}{}): {error}", copy.task, on_worker(.worker)
+     try {tries}{}): {error}", copy.task, on_worker(.worker)
 )]
 #[non_exhaustive]
 pub struct ExecuteError {
@@ -45,11 +45,11 @@ pub struct ExecuteError {
     pub stage: u32,
     /// The index of the element in the source, from 0.
     pub index: u64,
-    /// The copy of the task in which the last attempt was made.
+    /// The copy of the task in which the element was tried last.
     pub copy: CopyId,
-    /// The number of attempts at the element, from 1.
+    /// How often the element was tried, from 1.
     pub tries: u32,
-    /// The worker that made the last attempt; `None` if that worker is not known.
+    /// The worker that tried it last; `None` if that worker is not known.
     pub worker: Option<WorkerId>,
     /// The error that the operation returned, or the panic, timeout or crash that ended it.
     pub error: OperationError,

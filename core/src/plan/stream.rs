@@ -370,7 +370,7 @@ impl<T: Data> IndexedStream<T> {
     /// # use phalanx::prelude::*;
     /// #[operation]
     /// fn fetch(id: u64, cx: &TaskContext) -> Result<u64> {
-    ///     match cx.attempt() {
+    ///     match cx.tries() {
     ///         1 => Err(OperationError::fatal("the server is busy").transient()),
     ///         _ => Ok(id),
     ///     }

@@ -33,7 +33,7 @@ pub struct DeadLetterHeader {
     pub leader: LeaderId,
     /// The pool whose workers ran the element.
     pub pool: Pool,
-    /// The failure: the element, its attempts, and the error.
+    /// The failure: the element, its tries, and the error.
     pub error: ExecuteError,
     /// The steps of its stage that remain to be run on the element, in order.
     pub steps: Vec<StepReference>,

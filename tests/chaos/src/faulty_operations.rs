@@ -21,7 +21,7 @@ pub fn fail(#[state] at: u64, n: u64) -> Result<u64> {
     Ok(n)
 }
 
-/// Returns a transient error at every attempt.
+/// Returns a transient error on every try.
 #[operation(retries = 2)]
 pub fn fail_transiently(#[state] at: u64, n: u64) -> Result<u64> {
     if n == at {

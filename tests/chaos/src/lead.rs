@@ -170,7 +170,7 @@ async fn watch(job: Job, counters: Counters, last_stall: Arc<Mutex<String>>) {
 /// The kind of a reason for a reissue, without the task and worker that it names.
 fn kind_of(reason: &str) -> &str {
     match reason {
-        "the broker lost it" => "lost",
+        "the broker lost the copy" => "lost",
         reason if reason.ends_with("expired") => "lease expired",
         reason if reason.contains("before the broker confirmed") => "not confirmed",
         _ => "not taken",

@@ -23,10 +23,10 @@ pub fn blow_up(#[state] unwanted: u64, n: u64) -> u64 {
     n
 }
 
-/// Fails transiently at the first attempt.
+/// Fails transiently on the first try.
 #[operation]
 pub fn stumble(n: u64, cx: &TaskContext) -> Result<u64> {
-    if cx.attempt() == 1 {
+    if cx.tries() == 1 {
         return Err(OperationError::fatal("stumbled").transient());
     }
     Ok(n)

@@ -100,7 +100,7 @@ impl DeadLetterWriter {
     pub(crate) async fn flush(&mut self) {
         while self.publishing.join_next().await.is_some() {}
         if self.dropped > 0 {
-            tracing::warn!(letters = self.dropped, "dead letters were dropped");
+            tracing::warn!(count = self.dropped, "dead letters were dropped");
         }
     }
 }

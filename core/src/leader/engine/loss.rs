@@ -69,7 +69,7 @@ pub(super) fn look_at_copies(shared: &mut Shared, jobs: &mut Jobs) {
             match copy.state {
                 CopyState::Publishing => {}
                 CopyState::Queued { order, .. } if order < lost_before => {
-                    lost.push((id, String::from("the broker lost it")));
+                    lost.push((id, String::from("the broker lost the copy")));
                 }
                 CopyState::Queued { order, since } => {
                     if probing.is_overdue(order, since, now, hold) {

@@ -1,4 +1,4 @@
-//! Combines small partial results on the leader.
+//! Combines partial results on the leader, without a worker.
 
 use std::{
     panic::{AssertUnwindSafe, catch_unwind},
@@ -14,15 +14,15 @@ use crate::{
     registry::{Registry, StepReference},
 };
 
-/// Runs a fold step over partial results, in order. Blocks: it runs the user's code.
+/// Runs a fold step over partial results, in order. Blocks, because it runs the user's code.
 pub(super) fn combine(
     job: JobId,
     step: &StepReference,
     partials: &[Bytes],
 ) -> Result<Bytes, OperationError> {
-    // Steps catch the panics of operations; a `Deserialize` or `Drop` of the user may panic too.
+    // Steps catch the panics of operations, but a `Deserialize` or `Drop` of the user can panic, too.
     catch_unwind(AssertUnwindSafe(|| combine_in_order(job, step, partials))).unwrap_or_else(|_| {
-        let text = format!("`{}` panicked while it combined", step.name);
+        let text = format!("`{}` panicked while it combined partial results", step.name);
         Err(OperationError::new(ErrorKind::Panic, text))
     })
 }
@@ -36,7 +36,7 @@ fn combine_in_order(
     let registry = Registry::global().map_err(|error| codec(error.to_string()))?;
     let compiled = registry.compile(step).map_err(|refusal| codec(refusal.to_string()))?;
     let mut fold =
-        compiled.fold().ok_or_else(|| codec(format!("`{}` does not fold", step.name)))?;
+        compiled.fold().ok_or_else(|| codec(format!("operation `{}` does not fold", step.name)))?;
     let count = partials.len() as u32;
     let execution = Execution {
         job,

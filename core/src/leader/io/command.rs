@@ -1,4 +1,4 @@
-//! Commands from the handles of a leader to its driver.
+//! The commands of a program to the driver of its leader.
 
 use std::sync::Arc;
 
@@ -12,7 +12,7 @@ use crate::{
     plan::{Plan, Source},
 };
 
-/// A command from a handle to the driver.
+/// A command to the driver, from the handle of a runtime or a job.
 pub(in crate::leader) enum Command {
     Start {
         job: JobId,

@@ -1,4 +1,4 @@
-//! Makes inputs of the engine out of messages.
+//! Decodes messages to inputs of the engine.
 
 use crate::{
     broker::{Message, MessageKind},
@@ -6,8 +6,7 @@ use crate::{
     wire::{Event, Lease, ProbeReply, ResultMessage, Return, WireError},
 };
 
-/// The input that a message in the reply queue is; `None` for a message that is no reply and names no
-/// task.
+/// Decodes a message of the reply queue; `None` for a message that is not a reply and names no task.
 pub(super) fn reply(message: &Message) -> Option<Input> {
     let body = &message.body;
     let decoded = match message.properties.kind {
@@ -21,14 +20,14 @@ pub(super) fn reply(message: &Message) -> Option<Input> {
         Ok(input) => Some(input),
         Err(error) => {
             tracing::warn!(%error, "undecodable reply");
-            // Its worker takes the task for replied to: no other reply will come.
+            // Its worker has acked the task, so no other reply will come.
             let copy = message.properties.copy?;
             Some(Input::UndecodableReply { copy, reason: error.to_string() })
         }
     }
 }
 
-/// The input that a message in the event queue is.
+/// Decodes a message of the event queue; `None` if it does not decode.
 pub(super) fn event(message: &Message) -> Option<Input> {
     match Event::decode(&message.body) {
         Ok(Event::Hello(presence)) => Some(Input::Hello(Box::new(presence))),
@@ -56,7 +55,7 @@ mod tests {
     }
 
     #[test]
-    fn a_reply_that_does_not_decode_is_an_input_about_its_copy() {
+    fn a_reply_that_does_not_decode_becomes_an_input_about_its_copy() {
         let copy = CopyId::new(TaskNumber(7), 2);
         for kind in [Some(MessageKind::Result), Some(MessageKind::Control), None] {
             let input = reply(&message(kind, Some(copy), Bytes::from_static(b"?")));
@@ -68,7 +67,7 @@ mod tests {
     }
 
     #[test]
-    fn events_become_inputs_and_noise_is_dropped() {
+    fn events_become_inputs_and_other_messages_are_dropped() {
         let worker = WorkerId::new();
         let bye = Event::Bye { worker }.encode().unwrap();
         let input = event(&message(Some(MessageKind::Event), None, bye));

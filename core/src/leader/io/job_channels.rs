@@ -18,7 +18,7 @@ pub(super) struct JobChannels {
     pub(super) source: SourcePlace,
 }
 
-/// Where the source of a job is.
+/// The place of the source of a job.
 pub(super) enum SourcePlace {
     Here(Source),
     /// Dropped with the job, which ends the pull.

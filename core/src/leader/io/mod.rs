@@ -1,4 +1,6 @@
-//! The half of the leader that does I/O. Decides nothing.
+//! The I/O of a leader: carries messages between its engine, the broker, the sources and the readers.
+//!
+//! All decisions are the engine's.
 
 mod combine;
 mod command;

@@ -1,4 +1,4 @@
-//! Outputs of a job on their way to its reader, and the credit that they hold.
+//! Blocks of outputs on their way to the reader of a job, and the credit that they hold.
 
 use std::{
     collections::VecDeque,
@@ -9,7 +9,7 @@ use tokio::sync::Notify;
 
 use crate::{id::JobId, leader::engine::OutputBlock};
 
-/// Outputs of a job, and the credit that they hold until this is dropped.
+/// A block of outputs, and the credit that it holds until it is dropped.
 #[derive(Debug)]
 pub(crate) struct CreditedBlock {
     pub(crate) block: OutputBlock,
@@ -36,7 +36,7 @@ impl Drop for CreditGuard {
     }
 }
 
-/// Credit that readers returned, until the driver takes it: one entry for each job that is read.
+/// The credit that readers have returned and the driver has not taken yet: one entry for each job.
 #[derive(Debug, Default)]
 pub(crate) struct ReturnedCredit {
     entries: Mutex<VecDeque<(JobId, usize)>>,

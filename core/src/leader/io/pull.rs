@@ -1,4 +1,4 @@
-//! Pulls the input of a job, off the driver's task.
+//! Pulls elements from the source of a job, in a Tokio task of its own.
 
 use std::{sync::Arc, time::Duration};
 
@@ -10,33 +10,33 @@ use crate::{
     plan::{Block, BlockBuffer, Budget, Source, SourceState},
 };
 
-/// A source that has given something and then pauses for so long gets it sent.
+/// If a source pauses for this long, the elements that it has yielded are handed over.
 const PAUSE: Duration = Duration::from_millis(5);
 
-/// What a pull has brought.
+/// The elements that a pull has yielded so far.
 #[derive(Debug)]
 pub(super) struct Pulled {
     pub(super) job: JobId,
     pub(super) block: Block,
-    /// The source and how it is, when the pull is over; `None` while it pauses.
+    /// The source and its state if the pull is over; `None` if the source pauses.
     pub(super) over: Option<(Source, SourceState)>,
 }
 
-/// Pulls in a task of its own; dropping the handle drops the source.
+/// Starts a pull; dropping the handle ends it and drops the source.
 pub(super) fn spawn(
     job: JobId,
     source: Source,
     budget: Budget,
-    news: mpsc::Sender<Pulled>,
+    pulled: mpsc::Sender<Pulled>,
 ) -> AbortOnDropHandle<()> {
-    AbortOnDropHandle::new(tokio::spawn(pull(job, source, budget, news)))
+    AbortOnDropHandle::new(tokio::spawn(pull(job, source, budget, pulled)))
 }
 
-async fn pull(job: JobId, source: Source, budget: Budget, news: mpsc::Sender<Pulled>) {
+async fn pull(job: JobId, source: Source, budget: Budget, pulled: mpsc::Sender<Pulled>) {
     let buffer = Arc::new(BlockBuffer::default());
     let mut fill = std::pin::pin!(source.fill(Arc::clone(&buffer), budget));
-    // A pull that begins with a pause says so, empty as it is: the leader may hold elements of the
-    // pull before, too few for a batch, and nothing else would send them.
+    // A pull that begins with a pause reports that, although it has no elements: the leader may hold
+    // elements of the previous pull, too few for a batch, which nothing else would send.
     let mut has_paused = false;
     loop {
         let over = tokio::select! {
@@ -49,15 +49,15 @@ async fn pull(job: JobId, source: Source, budget: Budget, news: mpsc::Sender<Pul
             continue;
         }
         has_paused = true;
-        if news.send(Pulled { job, block, over }).await.is_err() || is_over {
+        if pulled.send(Pulled { job, block, over }).await.is_err() || is_over {
             return;
         }
     }
 }
 
-/// Resolves when nothing has come for a while: behind the next element, or from now on.
-async fn pause(buffer: &BlockBuffer, behind_the_next: bool) {
-    if behind_the_next {
+/// Resolves when [`PAUSE`] has passed: from now on, or after the next element.
+async fn pause(buffer: &BlockBuffer, after_next: bool) {
+    if after_next {
         buffer.ready().await;
     }
     tokio::time::sleep(PAUSE).await;

@@ -137,7 +137,7 @@ async fn an_error_of_an_operation_reaches_the_leader_with_its_type() {
         assert_eq!(reason.message(), "declined 150");
         let text = error.to_string();
         for part in
-            ["phalanx_fleet_tests::failing::Decline", "element 150", "attempt 1", "declined 150"]
+            ["phalanx_fleet_tests::failing::Decline", "element 150", "try 1", "declined 150"]
         {
             assert!(text.contains(part), "{text}");
         }

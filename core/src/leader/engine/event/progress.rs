@@ -32,8 +32,7 @@
 pub struct Progress {
     /// The number of elements of the source; `None` if the source does not give it.
     pub total: Option<u64>,
-    /// The number of elements that were taken from the source: at most one batch more than the credit
-    /// of the job allows to run.
+    /// The number of elements that were taken from the source.
     pub pulled: u64,
     /// The number of elements that are through the first stage, or failed permanently in it. Later
     /// stages may still work on their outputs.

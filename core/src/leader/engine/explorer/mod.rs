@@ -5,10 +5,12 @@
 //! first through all that can happen next, and visits equal worlds once. From every world an end must
 //! be reachable at which each element counts exactly once, and no copy may be reissued without a cause.
 
+mod canonical;
 mod faults;
 mod moves;
 mod rules;
 mod worker;
+mod worker_moves;
 mod world;
 
 use std::{

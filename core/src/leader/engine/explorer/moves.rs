@@ -3,16 +3,11 @@
 use super::{
     faults::Fault,
     rules::Rule,
-    worker::{crashed, returned, run},
     world::{
         Copy, HEARTBEAT, HOLD, Queued, Reply, WORKERS, WorkerState, World, leased_task, worker,
     },
 };
-use crate::{
-    broker::PublishError,
-    leader::engine::protocol::Input,
-    wire::{ReturnReason, TaskKind},
-};
+use crate::{broker::PublishError, leader::engine::protocol::Input};
 
 impl World {
     /// All worlds that can follow.
@@ -62,7 +57,7 @@ impl World {
     }
 
     /// A worker dies, and another one takes its place.
-    fn kill(&mut self, number: usize) {
+    pub(super) fn kill(&mut self, number: usize) {
         match std::mem::replace(&mut self.workers[number], WorkerState::Idle) {
             WorkerState::Holds { copy, stale: false, .. } => self.redeliver(copy),
             WorkerState::Idle | WorkerState::Holds { .. } | WorkerState::Leases { .. } => {}
@@ -73,13 +68,15 @@ impl World {
     }
 }
 
-struct Moves<'w> {
-    world: &'w World,
+/// The worlds that can follow from one world.
+pub(super) struct Moves<'w> {
+    pub(super) world: &'w World,
     next: Vec<World>,
 }
 
 impl Moves<'_> {
-    fn branch(&mut self, change: impl FnOnce(&mut World)) {
+    /// Adds the world in which this change happens.
+    pub(super) fn branch(&mut self, change: impl FnOnce(&mut World)) {
         let mut world = self.world.clone();
         world.steps += 1;
         change(&mut world);
@@ -87,7 +84,8 @@ impl Moves<'_> {
         self.next.push(world);
     }
 
-    fn fault(&mut self, fault: Fault, change: impl FnOnce(&mut World)) {
+    /// Adds the world in which this fault happens, if it may.
+    pub(super) fn fault(&mut self, fault: Fault, change: impl FnOnce(&mut World)) {
         if self.world.faults.may(fault) {
             self.branch(|world| {
                 world.faults.spend(fault);
@@ -159,123 +157,10 @@ impl Moves<'_> {
                     let nonce = *nonce;
                     self.branch(|world| {
                         world.queue.remove(0);
-                        world.replies.push(Reply::ProbeReply { nonce });
+                        world.replies.push(Reply::Probe { nonce });
                     });
                 }
                 Queued::Probe { .. } => {}
-            }
-        }
-    }
-
-    fn worker(&mut self, number: usize) {
-        match &self.world.workers[number] {
-            WorkerState::Idle => return,
-            WorkerState::Holds { copy, reply: Some(reply), stale } => {
-                let (copy, reply, stale) = (copy.clone(), reply.clone(), *stale);
-                let leases = matches!(reply, Reply::Lease(..));
-                self.branch(|world| {
-                    world.workers[number] =
-                        if leases { WorkerState::Leases { copy } } else { WorkerState::Idle };
-                });
-                self.fault(Fault::LostConfirm, |world| world.replies.push(reply));
-                if !stale {
-                    self.fault(Fault::Requeue, |world| world.requeue(number));
-                }
-            }
-            WorkerState::Holds { copy, reply: None, stale } => {
-                let (copy, stale) = (copy.clone(), *stale);
-                self.hold(number, &copy);
-                if !stale {
-                    self.fault(Fault::Requeue, |world| world.requeue(number));
-                }
-            }
-            WorkerState::Leases { copy } => {
-                let copy = copy.clone();
-                if self.world.is_dead() && self.world.rule_off != Some(Rule::CancelIsState) {
-                    return self.branch(|world| world.workers[number] = WorkerState::Idle);
-                }
-                self.runs(number, &copy, &|world, reply| {
-                    world.replies.push(reply);
-                    world.workers[number] = WorkerState::Idle;
-                });
-            }
-        }
-        self.fault(Fault::Crash, |world| world.kill(number));
-    }
-
-    /// A worker holds a delivery, and has not replied yet.
-    fn hold(&mut self, number: usize, copy: &Copy) {
-        let send = |world: &mut World, reply: Reply| {
-            world.replies.push(reply.clone());
-            if let WorkerState::Holds { reply: sent, .. } = &mut world.workers[number] {
-                *sent = Some(reply);
-            }
-        };
-        let message = &copy.message;
-        let rule_off = self.world.rule_off;
-        // Its leader has announced that the job is dead: the worker acks without a reply.
-        if self.world.is_dead() && rule_off != Some(Rule::CancelIsState) {
-            return self.branch(|world| world.workers[number] = WorkerState::Idle);
-        }
-        if copy.redelivered && rule_off != Some(Rule::Redelivered) {
-            let reply = returned(message, number, ReturnReason::Redelivered);
-            return self.branch(|world| send(world, reply));
-        }
-        for (fault, why) in [
-            (Fault::Return, ReturnReason::Draining),
-            (Fault::FalseTimeout, ReturnReason::LeaderSilent),
-        ] {
-            self.fault(fault, |world| {
-                world.reissue_causes += 1;
-                if rule_off == Some(Rule::Replies) {
-                    world.workers[number] = WorkerState::Idle;
-                } else {
-                    send(world, returned(message, number, why));
-                }
-            });
-        }
-        if message.header.isolated {
-            self.fault(Fault::OutOfMemory, |world| world.kill(number));
-        }
-        self.fault(Fault::Lease, |world| {
-            send(world, Reply::Lease(worker(number), leased_task(copy)));
-        });
-        self.runs(number, copy, &send);
-    }
-
-    /// The ends that the run of a task can have.
-    fn runs(&mut self, number: usize, copy: &Copy, send: &dyn Fn(&mut World, Reply)) {
-        let message = &copy.message;
-        assert!(!self.world.is_dead(), "a task of a dead job runs: {:#?}", self.world);
-        let count = message.header.count().unwrap();
-        let at = |byte: Option<u8>| {
-            let position = message.payload.iter().position(|it| Some(*it) == byte)?;
-            Some(position as u32)
-        };
-        if let Some(position) = at(self.world.poison) {
-            return self.branch(|world| {
-                if message.header.isolated {
-                    send(world, crashed(message, number, position));
-                } else {
-                    world.deaths += 1;
-                    world.kill(number);
-                }
-            });
-        }
-        if let Some(position) = at(self.world.always_fails) {
-            let reply = run(message, number, count, Some(position));
-            return self.branch(|world| send(world, reply));
-        }
-        let reply = run(message, number, count, None);
-        self.branch(|world| send(world, reply));
-        if count > 1 {
-            self.fault(Fault::Cut, |world| send(world, run(message, number, 1, None)));
-        }
-        if matches!(message.header.kind, TaskKind::Run) {
-            for failing in 0..count {
-                self.fault(Fault::Transient, |world| {
-                    send(world, run(message, number, count, Some(failing)));
-                });
             }
         }
     }
@@ -333,7 +218,8 @@ impl Moves<'_> {
 }
 
 impl World {
-    fn requeue(&mut self, number: usize) {
+    /// The broker requeues a delivery that its worker goes on to run.
+    pub(super) fn requeue(&mut self, number: usize) {
         self.reissue_causes += 1;
         self.loss_causes += 1;
         if let WorkerState::Holds { copy, stale, .. } = &mut self.workers[number] {

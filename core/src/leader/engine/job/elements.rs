@@ -189,7 +189,7 @@ impl Elements {
         self.indexes == SourceIndexes::Positions
     }
 
-    /// Which try of the element at this offset this is, from 1.
+    /// The number of the next try of the element at this batch offset, from 1.
     pub(crate) fn tries(&self, offset: usize) -> u32 {
         let mut left = offset as u32;
         for (count, tries) in &self.tries {

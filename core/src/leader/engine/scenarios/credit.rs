@@ -1,4 +1,4 @@
-//! Credit: what may be out, and which job is next.
+//! Credit: how many tasks may be out, and of which job the next one is.
 
 use std::sync::Arc;
 

@@ -53,7 +53,7 @@ fn an_ordered_take_ignores_failures_after_its_end() {
 }
 
 #[test]
-fn a_refused_publish_fails_the_job_and_a_nack_is_retried() {
+fn a_refused_copy_fails_its_job_and_a_nacked_copy_is_reissued() {
     let mut leader = TestLeader::new();
     leader.start(1, plan(vec![step(Verb::Map)], stream()), 1, 1);
     let task = leader.take();

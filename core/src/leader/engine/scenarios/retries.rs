@@ -29,7 +29,7 @@ fn a_transient_failure_is_retried_until_the_budget_of_its_element_is_spent() {
     }
     let failure = leader.failure();
     assert!(failure.contains("test::Map") && failure.contains("element 1"), "{failure}");
-    assert!(failure.contains("attempt 3") && failure.contains(&worker(1).to_string()), "{failure}");
+    assert!(failure.contains("try 3") && failure.contains(&worker(1).to_string()), "{failure}");
 }
 
 #[test]

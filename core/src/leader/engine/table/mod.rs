@@ -1,7 +1,11 @@
 //! The task table: the live tasks of a leader and their published copies.
 
 mod copy;
+#[cfg(test)]
+mod model;
 mod task;
+#[cfg(test)]
+mod tests;
 
 use std::{
     collections::{BTreeMap, BTreeSet},

@@ -1,4 +1,6 @@
-//! The loop of a leader: carries messages between the engine, the broker, the sources and the readers.
+//! The event loop of a leader: turns events into inputs of the engine, and carries out its actions.
+
+mod actions;
 
 use std::{collections::HashMap, sync::Arc, time::Duration};
 
@@ -10,42 +12,37 @@ use tokio::{
 };
 
 use super::{
-    combine::combine,
     command::Command,
     decode,
     job_channels::{JobChannels, SourcePlace},
-    output::{CreditGuard, CreditedBlock, ReturnedCredit},
+    output::ReturnedCredit,
     publisher::Publisher,
-    pull::{self, Pulled},
+    pull::Pulled,
 };
 use crate::{
     broker::{Broker, Consumer, Consumption, Delivery, Message, QueueSpec, Settle, Topic},
     dead_letters::DeadLetterWriter,
-    error::Error,
     id::{JobId, LeaderId},
-    leader::engine::{Action, Engine, Input, OutputBlock, Progress, Pull},
+    leader::engine::{Action, Engine, Input, Pull},
     operation::OperationError,
-    plan::{Budget, SourceState},
-    wire::{
-        Control,
-        timing::{HEARTBEAT, REPLY_QUEUE_EXPIRES},
-    },
+    plan::SourceState,
+    wire::timing::{HEARTBEAT, REPLY_QUEUE_EXPIRES},
 };
 
-/// Replies that are handled in one go before anything else gets its turn.
+/// The number of replies that are handled in a row before other events get a turn.
 const REPLIES_IN_A_ROW: usize = 64;
-/// The interval of the engine's clock, while it has jobs.
+/// The interval of the engine's clock while there are jobs.
 const TICK: Duration = Duration::from_millis(10);
-/// A longer gap between two ticks is a pause of this process, and counts as this long.
+/// A longer gap between two ticks is a pause of this process, and counts only this much.
 const LONGEST_TICK: Duration = Duration::from_secs(1);
-/// How long the broker may take at the end.
+/// The time that the broker may take to confirm, delete and close when the leader shuts down.
 const CLOSE_TIMEOUT: Duration = Duration::from_secs(5);
-/// Pulled blocks that wait for the driver, of all jobs together; a full channel holds the pulls up.
+/// The number of pulled blocks, of all jobs, that wait for the driver. If it is reached, pulls wait.
 const MAX_WAITING_BLOCKS: usize = 64;
 
 type Combined = (JobId, u64, Result<Bytes, OperationError>);
 
-/// The half of a leader that does I/O. What to do is decided by the [`Engine`].
+/// The I/O of a leader. The [`Engine`] makes all decisions.
 pub(in crate::leader) struct Driver {
     broker: Arc<dyn Broker>,
     leader: LeaderId,
@@ -60,7 +57,7 @@ pub(in crate::leader) struct Driver {
     events: Box<dyn Consumer>,
     publisher: Publisher,
     dead_letters: DeadLetterWriter,
-    /// Combinations under way, at most one for each two partial results that the engine holds.
+    /// The combinations under way: at most one for each two partial results of the engine.
     combining: JoinSet<Combined>,
     pulled: mpsc::Receiver<Pulled>,
     /// Cloned into each pull.
@@ -135,7 +132,7 @@ impl Driver {
                 now = ticks.tick(), if !self.jobs.is_empty() => {
                     let elapsed = now.saturating_duration_since(last_tick).min(LONGEST_TICK);
                     last_tick = now;
-                    // What arrived while this process was paused is read before time passes.
+                    // A reply that arrived while this process was paused is read before time passes.
                     let unread = self.replies.try_next();
                     let tick = Input::Tick { elapsed, unread: unread.is_some() };
                     if let Some(reply) = unread {
@@ -144,7 +141,7 @@ impl Driver {
                     self.input(tick);
                 }
                 _ = heartbeats.tick() => {
-                    // Without jobs there are no ticks, but workers that are gone must be forgotten.
+                    // Without jobs there are no ticks, but dead workers must be forgotten.
                     if self.jobs.is_empty() {
                         let elapsed = last_tick.elapsed().min(HEARTBEAT);
                         last_tick = Instant::now();
@@ -166,7 +163,7 @@ impl Driver {
         self.shut_down().await;
     }
 
-    /// Ends all jobs, and leaves nothing behind at the broker.
+    /// Ends all jobs, and deletes the reply queue.
     async fn shut_down(mut self) {
         let mut ends = Vec::new();
         for action in self.engine.step(Input::Close) {
@@ -175,7 +172,7 @@ impl Driver {
                 action => self.act(action),
             }
         }
-        // Tasks on their way are of no use any more; that their jobs are dead is.
+        // Tasks in flight are of no use any more. The announcement that their jobs are dead is.
         self.publisher.clear();
         self.publish_alive(Topic::AllWorkers);
         let close = async {
@@ -231,13 +228,13 @@ impl Driver {
             self.reply(consumption);
             next = self.replies.try_next();
         }
-        // The last one has been taken out of the consumer: it must not be lost.
+        // The last reply is out of the consumer already, and must not be lost.
         if let Some(consumption) = next {
             self.reply(consumption);
         }
     }
 
-    /// Rule 18: acked on acceptance; what a reader has not taken is held by credit, not by acks.
+    /// Rule 18: a reply is acked at once. Outputs that are not read are limited by credit, not by acks.
     fn reply(&mut self, consumption: Consumption) {
         match consumption {
             Consumption::Delivery(delivery) => self.delivered(delivery, decode::reply),
@@ -292,81 +289,13 @@ impl Driver {
             Ok((job, combination, result)) => {
                 self.input(Input::Combined { job, combination, result });
             }
-            // Steps catch panics; only the end of the Tokio runtime is left.
+            // Panics are caught, so the Tokio runtime is shutting down.
             Err(error) => tracing::error!(%error, "a combination was lost"),
-        }
-    }
-
-    fn act(&mut self, action: Action) {
-        match action {
-            Action::Publish { pool, message } => self.publisher.publish_task(&pool, &message),
-            Action::Probe { pool, nonce } => self.publisher.publish_probe(pool, nonce),
-            Action::Declare { pool } => self.publisher.declare(pool),
-            Action::Pull { job, elements, bytes } => self.pull(job, Budget { elements, bytes }),
-            Action::Output { job, outputs } => self.output(job, outputs),
-            Action::Combine { job, combination, step, partials } => {
-                self.combining
-                    .spawn_blocking(move || (job, combination, combine(job, &step, &partials)));
-            }
-            Action::End { job, progress, result } => self.end(job, progress, result),
-            Action::Cancel { job } => {
-                let cancel = Control::Cancel { leader: self.leader, job };
-                self.publisher.publish_control(Topic::AllWorkers, &cancel);
-            }
-            Action::Greet { worker } => {
-                let alive = self.alive();
-                self.publisher.greet(Topic::Worker(worker), &alive);
-            }
-            Action::Emit { job, event } => {
-                if let Some(channels) = self.jobs.get(&job) {
-                    // Sending fails if the job has no watchers.
-                    let _ = channels.events.send(event);
-                }
-            }
-            Action::DeadLetter { element } => self.dead_letters.write(*element),
-        }
-    }
-
-    fn pull(&mut self, job: JobId, budget: Budget) {
-        let Some(channels) = self.jobs.get_mut(&job) else { return };
-        let source = std::mem::replace(&mut channels.source, SourcePlace::Ended);
-        if let SourcePlace::Here(source) = source {
-            let pull = pull::spawn(job, source, budget, self.pulls.clone());
-            channels.source = SourcePlace::Pulling(pull);
-        }
-    }
-
-    fn output(&mut self, job: JobId, block: OutputBlock) {
-        let Some(channels) = self.jobs.get(&job) else { return };
-        let credit = CreditGuard::new(job, block.charged, Arc::clone(&self.returned_credit));
-        // A reader that is gone has dropped its job, which cancels it.
-        let _ = channels.outputs.send(Ok(Some(CreditedBlock { block, credit })));
-    }
-
-    fn end(&mut self, job: JobId, progress: Progress, result: Result<(), Error>) {
-        if let Some(channels) = self.jobs.remove(&job) {
-            channels.end(progress, result);
-        }
-    }
-
-    /// Rule 21: which jobs are live is state, published again and again; that one is dead follows.
-    fn publish_alive(&mut self, topic: Topic) {
-        let alive = self.alive();
-        self.publisher.publish_control(topic, &alive);
-    }
-
-    fn alive(&mut self) -> Control {
-        self.heartbeat += 1;
-        Control::Alive {
-            leader: self.leader,
-            heartbeat: self.heartbeat,
-            up_to: self.newest,
-            live: self.engine.live_jobs().collect(),
         }
     }
 }
 
-/// The queue that replies to this leader come to.
+/// The reply queue of a leader.
 pub(in crate::leader) fn reply_queue(leader: LeaderId) -> QueueSpec {
     QueueSpec::Reply { leader, expires: REPLY_QUEUE_EXPIRES }
 }

@@ -1,0 +1,61 @@
+//! Tells worlds apart, so that each is explored once.
+
+use std::hash::{DefaultHasher, Hash, Hasher};
+
+use super::world::{Copy, Queued, Reply, WorkerState, World};
+use crate::id::CopyId;
+
+impl World {
+    /// A hash that is equal for worlds that behave alike: it leaves out clocks, measurements, the
+    /// numbers of tasks and copies, and the order of what has none.
+    pub(super) fn canonical(&self) -> u64 {
+        let sorted = |mut list: Vec<String>| {
+            list.sort_unstable();
+            list
+        };
+        let of_copy = |copy: CopyId| self.engine.canonical_copy(copy);
+        let copy = |copy: &Copy| {
+            let isolated = copy.message.header.isolated;
+            format!("{} {} {isolated}", of_copy(copy.id()), copy.redelivered)
+        };
+        let nonce = |nonce: u64| self.engine.canonical_probe(nonce);
+        let reply = |reply: &Reply| match reply {
+            Reply::Result(result) => {
+                let of = of_copy(result.header.copy);
+                format!("{of} {:?}", result.header.segments)
+            }
+            Reply::Return(it) => {
+                format!("{:?} {:?} {:?}", it.copy.map(of_copy), it.reason, it.offset)
+            }
+            Reply::Lease(_, held) => format!("{} leased", of_copy(held.copy)),
+            Reply::Probe { nonce: number } => format!("probe {}", nonce(*number)),
+        };
+        let state = |state: &WorkerState| match state {
+            WorkerState::Idle => String::new(),
+            WorkerState::Holds { copy: held, reply: sent, stale } => {
+                format!("{} {stale} {:?}", copy(held), sent.as_ref().map(reply))
+            }
+            WorkerState::Leases { copy: held } => format!("{} leases", copy(held)),
+        };
+        let mut probes = Vec::new();
+        let mut queue = Vec::new();
+        for queued in &self.queue {
+            match queued {
+                Queued::Probe { nonce: number } => probes.push(nonce(*number)),
+                Queued::Task(task) => queue.push(format!("{} {probes:?}", copy(task))),
+            }
+        }
+        let mut outputs = self.outputs.clone();
+        outputs.sort_unstable();
+        let mut hasher = DefaultHasher::new();
+        (sorted(queue), probes).hash(&mut hasher);
+        sorted(self.workers.iter().map(state).collect()).hash(&mut hasher);
+        sorted(self.replies.iter().map(reply).collect()).hash(&mut hasher);
+        self.unconfirmed.iter().copied().map(of_copy).collect::<Vec<_>>().hash(&mut hasher);
+        self.engine.canonical().hash(&mut hasher);
+        (&self.source, &self.combining, outputs, &self.value).hash(&mut hasher);
+        (self.faults, &self.ended, self.deaths, self.cancellable).hash(&mut hasher);
+        (self.reissue_causes - self.reissues, self.loss_causes - self.losses).hash(&mut hasher);
+        hasher.finish()
+    }
+}

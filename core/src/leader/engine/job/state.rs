@@ -1,0 +1,269 @@
+//! The state of a job: its source, stages, outputs, fold and account.
+
+use std::{collections::BTreeMap, error::Error as StdError, sync::Arc, time::Duration};
+
+use super::{Elements, JobAccount, JobOutput, MAX_JOB_BYTES, ReorderBuffer, StageState};
+use crate::{
+    error::Error,
+    id::JobId,
+    leader::engine::{
+        event::{Progress, Stall},
+        flow::MAX_BATCH_BYTES,
+        fold::{FoldState, FoldTree, LEAF, Partial},
+        protocol::DeadLettering,
+        table::Charge,
+    },
+    plan::{End, Plan},
+    registry::Verb,
+    wire::MAX_MESSAGE_BYTES,
+};
+
+/// The size, in bytes, from which partial results are combined as soon as there are two.
+const LARGE_PARTIAL: usize = 64 << 10;
+
+/// The state of a job, except its live tasks, which the task table owns.
+#[derive(Debug, Clone)]
+pub(crate) struct JobState {
+    pub(crate) id: JobId,
+    pub(crate) plan: Arc<Plan>,
+    pub(crate) dead_lettering: DeadLettering,
+    pub(crate) source: SourceProgress,
+    pub(crate) stages: Vec<StageState>,
+    pub(crate) account: JobAccount,
+    pub(crate) fold: Option<FoldTree>,
+    /// The combinations that run on the leader, by number.
+    pub(crate) combining: BTreeMap<u64, Vec<Partial>>,
+    /// The number of the next combination on the leader.
+    pub(crate) next_combination: u64,
+    /// The outputs of the last stage that wait for their predecessors.
+    pub(crate) reorder: ReorderBuffer<JobOutput>,
+    /// The encoded size of the largest partial result so far, in bytes.
+    pub(crate) largest_partial: usize,
+    /// The value of a `count` so far.
+    pub(crate) counted: u64,
+    pub(crate) progress: Progress,
+    /// When the job last made progress, in wall time.
+    pub(crate) last_progress: Duration,
+    pub(crate) stall: Option<Stall>,
+    /// The error of the job, once one is decided. The job ends in the same step.
+    verdict: Verdict,
+}
+
+/// The state of the source of a job.
+#[derive(Debug, Clone, Default)]
+pub(crate) struct SourceProgress {
+    /// Whether a pull is under way.
+    pub(crate) pulling: bool,
+    /// Whether the source has no more elements.
+    pub(crate) ended: bool,
+    /// The error that ended the source, and the source index at which it came.
+    pub(crate) failure: Option<(u64, Arc<dyn StdError + Send + Sync>)>,
+    /// The number of elements; `None` if the source does not give it.
+    pub(crate) total: Option<u64>,
+}
+
+#[derive(Debug, Default)]
+struct Verdict(Option<Error>);
+
+impl Clone for Verdict {
+    /// Clones as none: engines are cloned between two steps, when there is none.
+    fn clone(&self) -> Self {
+        debug_assert!(self.0.is_none(), "the step that decides an error ends the job");
+        Self(None)
+    }
+}
+
+impl JobState {
+    pub(crate) fn new(
+        id: JobId,
+        plan: Arc<Plan>,
+        hint: Option<u64>,
+        dead_lettering: DeadLettering,
+        now: Duration,
+    ) -> Self {
+        let fold = match &plan.end {
+            End::Fold { deterministic, .. } => Some(FoldTree::new(*deterministic)),
+            _ => None,
+        };
+        Self {
+            id,
+            source: SourceProgress { total: hint, ..SourceProgress::default() },
+            stages: plan.stages.iter().map(|_| StageState::default()).collect(),
+            account: JobAccount::default(),
+            plan,
+            dead_lettering,
+            fold,
+            combining: BTreeMap::new(),
+            next_combination: 0,
+            reorder: ReorderBuffer::default(),
+            largest_partial: 0,
+            counted: 0,
+            progress: Progress { total: hint, ..Progress::default() },
+            last_progress: now,
+            stall: None,
+            verdict: Verdict::default(),
+        }
+    }
+
+    /// Decides that the job fails; the first error counts.
+    pub(crate) fn fail(&mut self, error: impl Into<Error>) {
+        self.verdict.0.get_or_insert_with(|| error.into());
+    }
+
+    pub(crate) fn has_failed(&self) -> bool {
+        self.verdict.0.is_some()
+    }
+
+    pub(crate) fn take_verdict(&mut self) -> Option<Error> {
+        self.verdict.0.take()
+    }
+
+    pub(crate) fn is_last(&self, stage: usize) -> bool {
+        stage + 1 == self.stages.len()
+    }
+
+    /// Whether this stage ends in a fold.
+    pub(crate) fn folds(&self, stage: usize) -> bool {
+        self.is_last(stage) && self.fold.is_some()
+    }
+
+    /// Whether the batches of this stage are leaves of a fixed tree.
+    pub(crate) fn has_leaves(&self, stage: usize) -> bool {
+        self.folds(stage) && matches!(self.plan.end, End::Fold { deterministic: true, .. })
+    }
+
+    /// Whether outputs must keep the order of the input.
+    pub(crate) fn keeps_order(&self) -> bool {
+        matches!(self.plan.end, End::Stream { ordered: true, .. } | End::Fold { .. })
+    }
+
+    /// Whether failures wait for their place in the order: an ordered `take` ignores those after its
+    /// end.
+    pub(crate) fn defers_failures(&self) -> bool {
+        matches!(self.plan.end, End::Stream { ordered: true, take: Some(_) })
+    }
+
+    /// Whether each element of the stage gives exactly one output.
+    pub(crate) fn is_one_to_one(&self, stage: usize) -> bool {
+        self.plan.stages[stage]
+            .steps
+            .iter()
+            .all(|step| matches!(step.reference.verb, Verb::Map | Verb::TryMap))
+    }
+
+    /// Whether no more elements will enter this stage.
+    pub(crate) fn is_fed(&self, stage: usize) -> bool {
+        self.source.ended && self.stages[..stage].iter().all(|upstream| upstream.open() == 0)
+    }
+
+    /// Whether all elements of the source are through all stages.
+    pub(crate) fn is_settled(&self) -> bool {
+        self.source.ended && self.stages.iter().all(|stage| stage.open() == 0)
+    }
+
+    /// The number of elements of this stage that no task owns yet; `None` if it is not known.
+    pub(crate) fn remaining(&self, stage: usize) -> Option<u64> {
+        let pending = self.stages[stage].pending_elements();
+        if self.is_fed(stage) {
+            return Some(pending);
+        }
+        if stage > 0 {
+            return None;
+        }
+        Some(pending + self.source.total?.saturating_sub(self.stages[0].next_position()))
+    }
+
+    /// Puts elements into a stage.
+    pub(crate) fn feed(&mut self, stage: usize, elements: Elements) {
+        self.account.feed(&elements);
+        self.stages[stage].feed(elements);
+    }
+
+    /// Whether a batch of up to `wanted` elements should be cut now. Slots are idle while fewer than
+    /// `slots` tasks are out.
+    pub(crate) fn is_ready(&self, stage: usize, wanted: u64, slots: u32) -> bool {
+        let state = &self.stages[stage];
+        if state.pending_elements() == 0 {
+            return false;
+        }
+        if self.has_leaves(stage) {
+            return state.pending_elements() >= u64::from(LEAF) || self.is_fed(stage);
+        }
+        state.fills(wanted)
+            || state.flush
+            || self.is_fed(stage)
+            || (stage > 0 && state.tasks_out() < slots.max(1))
+    }
+
+    /// Whether new tasks of this stage would only add to outputs that wait. A full stage always has
+    /// something in front of it that drains: a task, a later stage, or the reader. `has_due` returns
+    /// whether a task of a stage waits for credit.
+    pub(crate) fn is_full(&self, stage: usize, has_due: impl Fn(usize) -> bool) -> bool {
+        if self.is_last(stage) {
+            let drains = self.account.undelivered() > 0 || self.stages[stage].tasks_out() > 0;
+            return self.account.outgoing() >= MAX_JOB_BYTES && drains;
+        }
+        let drains = (stage + 1..self.stages.len()).any(|later| {
+            let state = &self.stages[later];
+            state.tasks_out() > 0 || has_due(later) || state.pending_elements() > 0
+        });
+        self.account.held() >= MAX_JOB_BYTES && drains
+    }
+
+    /// The encoded size of the next leaf in bytes, if no message can hold it.
+    pub(crate) fn oversized_leaf(&self, stage: usize) -> Option<u64> {
+        let size =
+            self.has_leaves(stage).then(|| self.stages[stage].size_of_first(LEAF as usize))?;
+        (size > MAX_MESSAGE_BYTES as u64).then_some(size)
+    }
+
+    /// Takes the next batch: up to `wanted` elements and [`MAX_BATCH_BYTES`].
+    pub(crate) fn cut(&mut self, stage: usize, wanted: u64) -> Option<Elements> {
+        if self.has_leaves(stage) {
+            // A leaf is one batch, whatever its size.
+            return self.stages[stage].cut(LEAF as usize, usize::MAX);
+        }
+        self.stages[stage].cut(usize::try_from(wanted).unwrap_or(usize::MAX), MAX_BATCH_BYTES)
+    }
+
+    /// Settles the positions of elements, and frees their bytes.
+    pub(crate) fn settle(&mut self, stage: usize, elements: &Elements) {
+        let count = elements.len() as u64;
+        self.stages[stage].settle(count);
+        self.account.settle(elements);
+        if stage == 0 {
+            self.progress.done += count;
+        }
+    }
+
+    /// Charges the job for a task of this stage that went out.
+    pub(crate) fn charge_task(&mut self, stage: usize, charge: Charge) {
+        self.account.expect(charge.output);
+        self.progress.tasks_out += 1;
+        self.stages[stage].tasks_out += 1;
+    }
+
+    /// Releases the charge of a task of this stage that is no longer out.
+    pub(crate) fn release_task(&mut self, stage: usize, charge: Charge) {
+        self.account.stop_expecting(charge.output);
+        self.progress.tasks_out -= 1;
+        self.stages[stage].tasks_out -= 1;
+    }
+
+    /// Neighbouring partial results that are to be combined now.
+    pub(crate) fn next_combination(&mut self) -> Option<Vec<Partial>> {
+        let last = self.stages.len() - 1;
+        let state = &self.stages[last];
+        // If combining is slow, pairs keep the most slots busy. If it is quick, wide combinations save
+        // messages.
+        let slow = state.cost.per_element().is_some_and(|cost| cost > Duration::from_millis(1));
+        // Large partial results do not wait for others, which would take up memory.
+        let slow = slow || self.largest_partial >= LARGE_PARTIAL;
+        let fold_state = FoldState {
+            fan_in: if slow { 2 } else { 8 },
+            total: self.is_fed(last).then_some(state.next_position()),
+            complete: self.is_settled(),
+        };
+        self.fold.as_mut()?.ready(fold_state)
+    }
+}

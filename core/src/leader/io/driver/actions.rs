@@ -1,0 +1,92 @@
+//! Carries out the actions of the engine.
+
+use std::sync::Arc;
+
+use super::Driver;
+use crate::{
+    broker::Topic,
+    error::Error,
+    id::JobId,
+    leader::{
+        engine::{Action, OutputBlock, Progress},
+        io::{
+            combine::combine,
+            job_channels::SourcePlace,
+            output::{CreditGuard, CreditedBlock},
+            pull,
+        },
+    },
+    plan::Budget,
+    wire::Control,
+};
+
+impl Driver {
+    /// Carries out an action; the inputs that follow from it come later.
+    pub(super) fn act(&mut self, action: Action) {
+        match action {
+            Action::Publish { pool, message } => self.publisher.publish_task(&pool, &message),
+            Action::Probe { pool, nonce } => self.publisher.publish_probe(pool, nonce),
+            Action::Declare { pool } => self.publisher.declare(pool),
+            Action::Pull { job, elements, bytes } => self.pull(job, Budget { elements, bytes }),
+            Action::Output { job, outputs } => self.output(job, outputs),
+            Action::Combine { job, combination, step, partials } => {
+                self.combining
+                    .spawn_blocking(move || (job, combination, combine(job, &step, &partials)));
+            }
+            Action::End { job, progress, result } => self.end(job, progress, result),
+            Action::Cancel { job } => {
+                let cancel = Control::Cancel { leader: self.leader, job };
+                self.publisher.publish_control(Topic::AllWorkers, &cancel);
+            }
+            Action::Greet { worker } => {
+                let alive = self.alive();
+                self.publisher.greet(Topic::Worker(worker), &alive);
+            }
+            Action::Emit { job, event } => {
+                if let Some(channels) = self.jobs.get(&job) {
+                    // Sending fails if the job has no watchers.
+                    let _ = channels.events.send(event);
+                }
+            }
+            Action::DeadLetter { element } => self.dead_letters.write(*element),
+        }
+    }
+
+    fn pull(&mut self, job: JobId, budget: Budget) {
+        let Some(channels) = self.jobs.get_mut(&job) else { return };
+        let source = std::mem::replace(&mut channels.source, SourcePlace::Ended);
+        if let SourcePlace::Here(source) = source {
+            let pull = pull::spawn(job, source, budget, self.pulls.clone());
+            channels.source = SourcePlace::Pulling(pull);
+        }
+    }
+
+    fn output(&mut self, job: JobId, block: OutputBlock) {
+        let Some(channels) = self.jobs.get(&job) else { return };
+        let credit = CreditGuard::new(job, block.charged, Arc::clone(&self.returned_credit));
+        // Sending fails if the reader is gone: it has dropped its job, which cancels it.
+        let _ = channels.outputs.send(Ok(Some(CreditedBlock { block, credit })));
+    }
+
+    pub(super) fn end(&mut self, job: JobId, progress: Progress, result: Result<(), Error>) {
+        if let Some(channels) = self.jobs.remove(&job) {
+            channels.end(progress, result);
+        }
+    }
+
+    /// Announces the live jobs (rule 21): all others are dead.
+    pub(super) fn publish_alive(&mut self, topic: Topic) {
+        let alive = self.alive();
+        self.publisher.publish_control(topic, &alive);
+    }
+
+    fn alive(&mut self) -> Control {
+        self.heartbeat += 1;
+        Control::Alive {
+            leader: self.leader,
+            heartbeat: self.heartbeat,
+            up_to: self.newest,
+            live: self.engine.live_jobs().collect(),
+        }
+    }
+}
