@@ -38,7 +38,7 @@ fn scaled(
 
 #[operation(crate = phalanx_core)]
 fn longest(words: &[String], least: &usize, cx: &TaskContext) -> Option<String> {
-    assert_eq!(cx.attempt(), 1);
+    assert_eq!(cx.tries(), 1);
     words.iter().filter(|word| word.len() >= *least).max_by_key(|word| word.len()).cloned()
 }
 
