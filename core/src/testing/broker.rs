@@ -70,7 +70,8 @@ impl TestBroker {
         self.state().publish_errors.push_back(error);
     }
 
-    /// Replies to the next declaration with an error. Further calls script the declarations after it.
+    /// Replies to the next declaration with an error. Further calls script the declarations after
+    /// it.
     pub(crate) fn refuse_declare(&self, error: BrokerError) {
         self.state().declare_errors.push_back(error);
     }
@@ -80,8 +81,8 @@ impl TestBroker {
         self.state().queue_is_deleted = true;
     }
 
-    /// Fills the queue with empty messages: declarations count `counted` of them, but each consumer is
-    /// delivered only `delivered`.
+    /// Fills the queue with empty messages: declarations count `counted` of them, but each consumer
+    /// is delivered only `delivered`.
     pub(crate) fn fill(&self, counted: u64, delivered: u64) {
         let mut state = self.state();
         (state.counted, state.delivered) = (counted, delivered);

@@ -78,7 +78,8 @@ impl DeadLetterWriter {
         let permit = Arc::clone(&self.permits).try_acquire_many_owned(permits as u32);
         let Ok(permit) = permit else {
             if self.dropped == 0 {
-                tracing::warn!(job = %letter.header.error.job, "elements fail faster than dead letters can be written; dropping some");
+                let job = letter.header.error.job;
+                tracing::warn!(%job, "elements fail faster than dead letters are written; dropping some");
             }
             self.dropped += 1;
             return;
@@ -120,7 +121,7 @@ impl Sender {
                 Err(PublishError::Closed) => return,
                 Err(error) => {
                     if lock(&self.refused).insert(pool.clone()) {
-                        tracing::warn!(%pool, %error, "the broker refuses the dead letters of this pool; they are dropped");
+                        tracing::warn!(%pool, %error, "the broker refuses dead letters; dropping them");
                     }
                     return;
                 }
@@ -144,7 +145,7 @@ impl Sender {
         match self.broker.declare(&QueueSpec::Dead { pool: pool.clone() }).await {
             Ok(_) => Ok(()),
             Err(error @ (BrokerError::Denied { .. } | BrokerError::Unusable { .. })) => {
-                tracing::warn!(%pool, %error, "cannot declare the dead-letter queue of this pool; its dead letters may be lost");
+                tracing::warn!(%pool, %error, "cannot declare the dead-letter queue; dead letters may be lost");
                 Ok(())
             }
             Err(error) => Err(error.into()),

@@ -21,8 +21,8 @@ pub(super) struct TaskRun<'a> {
     pub(super) worker: Option<WorkerId>,
 }
 
-/// The step that is blamed for a crash, which names no step: the last `try_map`, which turns the crash
-/// into a value, or else the first step.
+/// The step that is blamed for a crash, which names no step: the last `try_map`, which turns the
+/// crash into a value, or else the first step.
 pub(super) fn suspect(job: &JobState, task: &Task, first_step: usize) -> usize {
     let steps = &job.plan.stages[task.stage].steps;
     let catching = |step: &usize| steps[*step].reference.verb == Verb::TryMap;

@@ -69,7 +69,10 @@ impl Engine {
 
     /// As [`canonical`](Self::canonical), for a probe: the copies of which it can prove a loss.
     pub(crate) fn canonical_probe(&self, nonce: u64) -> String {
-        let before = |copy: &&TaskCopy| matches!(copy.state, CopyState::Queued { order, .. } if order < nonce);
+        let before = |copy: &&TaskCopy| match copy.state {
+            CopyState::Queued { order, .. } => order < nonce,
+            _ => false,
+        };
         let proven = |(number, task): (TaskNumber, &super::table::Task)| {
             let copy = task.copies().iter().find(before)?;
             Some(self.canonical_copy(CopyId::new(number, copy.attempt)))

@@ -17,7 +17,8 @@ use super::{
 };
 use crate::{id::TaskNumber, operation::OperationError};
 
-/// Partial results below this size, in bytes, are combined on the leader: a message would cost more.
+/// Partial results below this size, in bytes, are combined on the leader: a message would cost
+/// more.
 const SMALL_PARTIAL: usize = 4 << 10;
 /// … if combining two elements takes less than this; slower combinations run on workers.
 const QUICK: Duration = Duration::from_micros(100);

@@ -26,8 +26,8 @@ pub(super) fn write(
     }
 }
 
-/// Writes a dead letter of partial results that could not be combined. They are its elements, and its
-/// only step is the last one of the stage.
+/// Writes a dead letter of partial results that could not be combined. They are its elements, and
+/// its only step is the last one of the stage.
 pub(super) fn write_partials(
     shared: &mut Shared,
     job: &JobState,

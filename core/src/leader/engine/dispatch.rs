@@ -20,8 +20,8 @@ use crate::{
 /// The largest encoded input of one pull, in bytes: two copies of it exist while it is handed over.
 const MAX_PULL_BYTES: usize = 1 << 20;
 
-/// Publishes tasks, one of each job in turn: first those whose back-off is over, then new ones. Then
-/// pulls input. Returns the jobs that fail because one of their tasks cannot be published.
+/// Publishes tasks, one of each job in turn: first those whose back-off is over, then new ones.
+/// Then pulls input. Returns the jobs that fail because one of their tasks cannot be published.
 pub(super) fn dispatch(shared: &mut Shared, jobs: &mut Jobs) -> BTreeSet<JobId> {
     while let Some(number) = shared.tasks.pop_ready(shared.clocks.healthy) {
         let Some(task) = shared.tasks.get(number) else { continue };

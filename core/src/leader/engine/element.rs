@@ -98,8 +98,8 @@ pub(super) fn fail_permanently(
     }
 }
 
-/// Fails the job because of an element. An ordered `take` fails only when its outputs reach the element
-/// (rule 23).
+/// Fails the job because of an element. An ordered `take` fails only when its outputs reach the
+/// element (rule 23).
 pub(super) fn fail_job(
     shared: &mut Shared,
     job: &mut JobState,
@@ -159,7 +159,8 @@ fn fail_single(
         Work::Run { elements, first_step } => {
             let step = suspect(job, &task, *first_step);
             if elements.len() > 1 {
-                // A leaf of a fixed tree, which is never split: its job fails because of the element.
+                // A leaf of a fixed tree, which is never split: its job fails because of the
+                // element.
                 let offset = offset.min(elements.len() - 1);
                 let (index, tries) = (elements.index(offset), elements.tries(offset));
                 let error = blamed(job, &run, index, tries, step, error);

@@ -8,8 +8,8 @@ use crate::{
     operation::{ErrorKind, OperationError},
 };
 
-/// The number of times after which a task is halved that was redelivered although it was isolated, or
-/// whose replies did not decode.
+/// The number of times after which a task is halved that was redelivered although it was isolated,
+/// or whose replies did not decode.
 const HALVED_AFTER: u32 = 3;
 /// The number of times after which a single element fails for the same reasons.
 const FAILS_AFTER: u32 = 10;
@@ -33,8 +33,8 @@ pub(super) fn reissue_after_setback(shared: &mut Shared, job: &mut JobState, cop
     schedule::reissue(shared, job, copy.task, delay);
 }
 
-/// As [`reissue`], for a reason that may lie in the batch: after [`HALVED_AFTER`] times the batch is
-/// halved, and after [`FAILS_AFTER`] times a single element fails.
+/// As [`reissue`], for a reason that may lie in the batch: after [`HALVED_AFTER`] times the batch
+/// is halved, and after [`FAILS_AFTER`] times a single element fails.
 pub(super) fn reissue_suspected(
     shared: &mut Shared,
     job: &mut JobState,
@@ -59,8 +59,8 @@ pub(super) fn reissue_suspected(
     }
 }
 
-/// Handles the death of the child process that ran a task. `offset` is the batch offset of the element
-/// that killed it, if it is known.
+/// Handles the death of the child process that ran a task. `offset` is the batch offset of the
+/// element that killed it, if it is known.
 pub(super) fn crashed(
     shared: &mut Shared,
     job: &mut JobState,
@@ -105,8 +105,8 @@ pub(super) fn undecodable(
     element::charge_single(shared, job, number, offset, error);
 }
 
-/// Handles a task, or a reply to it, that is larger than the broker accepts: splits the task, or fails
-/// its element.
+/// Handles a task, or a reply to it, that is larger than the broker accepts: splits the task, or
+/// fails its element.
 pub(super) fn too_large(shared: &mut Shared, job: &mut JobState, number: TaskNumber, reason: &str) {
     let Some(task) = shared.tasks.get(number) else { return };
     if split::may_split(job, task) {

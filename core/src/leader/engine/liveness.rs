@@ -23,7 +23,8 @@ pub(super) fn advance_clocks(shared: &mut Shared, elapsed: Duration, unread: boo
     before.as_secs() != clocks.wall.as_secs()
 }
 
-/// Fails the jobs of tasks that every live worker has refused for [`REFUSED_FOR`]; returns their ids.
+/// Fails the jobs of tasks that every live worker has refused for [`REFUSED_FOR`]; returns their
+/// ids.
 pub(super) fn look_at_refusals(shared: &mut Shared, jobs: &mut Jobs) -> Vec<JobId> {
     let now = shared.clocks.healthy;
     let numbers: Vec<_> = shared.tasks.refused().collect();
@@ -51,8 +52,8 @@ pub(super) fn look_at_refusals(shared: &mut Shared, jobs: &mut Jobs) -> Vec<JobI
     failed
 }
 
-/// Reports the jobs that make no progress, and fails those whose patience is over; returns the ids of
-/// the latter.
+/// Reports the jobs that make no progress, and fails those whose patience is over; returns the ids
+/// of the latter.
 pub(super) fn look_at_stalls(shared: &mut Shared, jobs: &mut Jobs) -> Vec<JobId> {
     let patience = shared.settings.patience;
     let report_after = shared.settings.stall_after.min(patience.unwrap_or(Duration::MAX));

@@ -97,7 +97,8 @@ pub(super) fn look_at_copies(shared: &mut Shared, jobs: &mut Jobs) {
     }
 }
 
-/// Gives up a copy that is lost. It may have killed its worker, so the next one is isolated (rule 7).
+/// Gives up a copy that is lost. It may have killed its worker, so the next one is isolated (rule
+/// 7).
 fn give_up(shared: &mut Shared, jobs: &mut Jobs, copy: CopyId, reason: String) {
     let Some(task) = shared.tasks.get_mut(copy.task) else { return };
     task.isolated = true;

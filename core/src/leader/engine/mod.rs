@@ -1,13 +1,13 @@
 //! The engine of a leader: all decisions about jobs, as a state machine without clock and I/O.
 //!
-//! [`Engine::step`] takes one [`Input`] and returns the [`Action`]s that follow from it. Every decision
-//! that makes an element count exactly once is made here. `docs/protocol.md` describes the protocol
-//! and has the numbered rules that comments cite.
+//! [`Engine::step`] takes one [`Input`] and returns the [`Action`]s that follow from it. Every
+//! decision that makes an element count exactly once is made here. `docs/protocol.md` describes the
+//! protocol and has the numbered rules that comments cite.
 //!
-//! Each part of the state has one owner: [`table`] owns the tasks and their copies, [`job`] the jobs
-//! and the bytes that they hold, [`flow`] the credit, [`probe`] the probes. The other modules are
-//! functions over these owners. They call each other in one direction, each only modules of lower
-//! lines:
+//! Each part of the state has one owner: [`table`] owns the tasks and their copies, [`job`] the
+//! jobs and the bytes that they hold, [`flow`] the credit, [`probe`] the probes. The other modules
+//! are functions over these owners. They call each other in one direction, each only modules of
+//! lower lines:
 //!
 //! ```text
 //! reply, publish, lease, loss, liveness    inputs, and the passage of time
@@ -19,8 +19,8 @@
 //! blame, retry                             names for errors; budgets and back-offs
 //! ```
 //!
-//! After each input, [`advance`] ends the job if it is over, and [`dispatch`] publishes tasks and pulls
-//! input as the credit allows.
+//! After each input, [`advance`] ends the job if it is over, and [`dispatch`] publishes tasks and
+//! pulls input as the credit allows.
 
 mod advance;
 mod blame;
@@ -123,8 +123,8 @@ impl Engine {
             Input::Taken { job, bytes } => self.taken(job, bytes),
             Input::Cancel { job } => self.end(job, Err(Error::Cancelled { job })),
             Input::Hello(presence) => {
-                // The worker takes no task before a leader has greeted it, or a second has passed. If
-                // the broker accepts no messages, the next heartbeat greets it.
+                // The worker takes no task before a leader has greeted it, or a second has passed.
+                // If the broker accepts no messages, the next heartbeat greets it.
                 if shared.health.is_well() {
                     shared.actions.push(Action::Greet { worker: presence.worker });
                 }
@@ -228,7 +228,8 @@ impl Engine {
         loss::look_at_copies(&mut self.shared, &mut self.jobs);
     }
 
-    /// Applies a change to the job of a copy. A copy of a task that is not live is ignored (rule 2).
+    /// Applies a change to the job of a copy. A copy of a task that is not live is ignored (rule
+    /// 2).
     fn on_copy(&mut self, copy: CopyId, change: impl FnOnce(&mut Shared, &mut JobState)) {
         match self.shared.tasks.get(copy.task).map(|task| task.job) {
             Some(job) => self.on_job(job, change),

@@ -1,8 +1,8 @@
 //! Finds copies that are lost: a probe travels through a task queue after the copies in it.
 //!
-//! Copies and probes of one queue are delivered in order. So when a probe comes back, every copy that
-//! was confirmed before the probe was published has left the queue. If its worker neither replies nor
-//! leases it within two holds, the copy is lost (rule 12).
+//! Copies and probes of one queue are delivered in order. So when a probe comes back, every copy
+//! that was confirmed before the probe was published has left the queue. If its worker neither
+//! replies nor leases it within two holds, the copy is lost (rule 12).
 
 use std::{
     collections::{BTreeMap, VecDeque},
@@ -124,8 +124,8 @@ impl Probing {
         self.in_flight.is_some()
     }
 
-    /// The time until a copy that was confirmed with this order number counts as lost; `None` until a
-    /// probe that was published after it comes back.
+    /// The time until a copy that was confirmed with this order number counts as lost; `None` until
+    /// a probe that was published after it comes back.
     pub(crate) fn lost_in(&self, order: u64, now: Duration, hold: Duration) -> Option<Duration> {
         let probe = self.returned.iter().find(|probe| probe.order > order)?;
         Some((probe.at + 2 * hold).saturating_sub(now))

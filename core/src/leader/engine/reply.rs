@@ -34,7 +34,8 @@ pub(super) fn result(shared: &mut Shared, job: &mut JobState, result: ResultMess
         measured: !job.is_last(task.stage),
     };
     if !task.fits(&header, shape) {
-        tracing::warn!(copy = %header.copy, worker = %header.worker, "a result does not fit its task");
+        let (copy, worker) = (header.copy, header.worker);
+        tracing::warn!(%copy, %worker, "a result does not fit its task");
         let reason = "a worker's result does not fit its task";
         return gone::reissue_suspected(shared, job, header.copy, reason);
     }
@@ -119,8 +120,8 @@ fn batch_result(
             }
             Outcome::NotRun { reason } => {
                 let delay = match reason {
-                    // The worker has cancelled a job that is live here. The back-off keeps the two from
-                    // exchanging the task at full speed.
+                    // The worker has cancelled a job that is live here. The back-off keeps the two
+                    // from exchanging the task at full speed.
                     NotRunReason::Cancelled => retry::delay(None, 1, run.number),
                     _ => Duration::ZERO,
                 };
@@ -195,8 +196,8 @@ fn combine_result(
 pub(super) fn returned(shared: &mut Shared, job: &mut JobState, copy: CopyId, returned: Return) {
     let Some(task) = shared.tasks.get_mut(copy.task) else { return };
     let Some(known) = task.copy(copy.attempt) else { return };
-    // A lease outranks a return (rule 13): the broker redelivered a copy that another worker could not
-    // ack any more, but still runs.
+    // A lease outranks a return (rule 13): the broker redelivered a copy that another worker could
+    // not ack any more, but still runs.
     if returned.reason == ReturnReason::Redelivered
         && known.holder().is_some_and(|holder| holder != returned.worker)
     {

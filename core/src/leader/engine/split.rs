@@ -10,8 +10,8 @@ use super::{
 };
 use crate::id::TaskNumber;
 
-/// Whether a part of the batch can be a task of its own: it has more than one element, and is no leaf
-/// of a fixed tree.
+/// Whether a part of the batch can be a task of its own: it has more than one element, and is no
+/// leaf of a fixed tree.
 pub(super) fn may_split(job: &JobState, task: &Task) -> bool {
     task.len() > 1 && matches!(task.work, Work::Run { .. }) && !job.has_leaves(task.stage)
 }

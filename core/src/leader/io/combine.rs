@@ -20,7 +20,8 @@ pub(super) fn combine(
     step: &StepReference,
     partials: &[Bytes],
 ) -> Result<Bytes, OperationError> {
-    // Steps catch the panics of operations, but a `Deserialize` or `Drop` of the user can panic, too.
+    // Steps catch the panics of operations, but a `Deserialize` or `Drop` of the user can panic,
+    // too.
     catch_unwind(AssertUnwindSafe(|| combine_in_order(job, step, partials))).unwrap_or_else(|_| {
         let text = format!("`{}` panicked while it combined partial results", step.name);
         Err(OperationError::new(ErrorKind::Panic, text))

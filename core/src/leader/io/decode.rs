@@ -6,7 +6,8 @@ use crate::{
     wire::{Event, Lease, ProbeReply, ResultMessage, Return, WireError},
 };
 
-/// Decodes a message of the reply queue; `None` for a message that is not a reply and names no task.
+/// Decodes a message of the reply queue; `None` for a message that is not a reply and names no
+/// task.
 pub(super) fn reply(message: &Message) -> Option<Input> {
     let body = &message.body;
     let decoded = match message.properties.kind {

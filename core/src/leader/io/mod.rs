@@ -1,4 +1,5 @@
-//! The I/O of a leader: carries messages between its engine, the broker, the sources and the readers.
+//! The I/O of a leader: carries messages between its engine, the broker, the sources and the
+//! readers.
 //!
 //! All decisions are the engine's.
 

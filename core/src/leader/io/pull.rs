@@ -35,8 +35,8 @@ pub(super) fn spawn(
 async fn pull(job: JobId, source: Source, budget: Budget, pulled: mpsc::Sender<Pulled>) {
     let buffer = Arc::new(BlockBuffer::default());
     let mut fill = std::pin::pin!(source.fill(Arc::clone(&buffer), budget));
-    // A pull that begins with a pause reports that, although it has no elements: the leader may hold
-    // elements of the previous pull, too few for a batch, which nothing else would send.
+    // A pull that begins with a pause reports that, although it has no elements: the leader may
+    // hold elements of the previous pull, too few for a batch, which nothing else would send.
     let mut has_paused = false;
     loop {
         let over = tokio::select! {

@@ -85,8 +85,8 @@ pub enum JobEvent {
         /// The error of the last try.
         error: OperationError,
     },
-    /// A worker returned a task without running it. The task is reissued; its elements are charged no
-    /// try, unless their process crashed.
+    /// A worker returned a task without running it. The task is reissued; its elements are charged
+    /// no try, unless their process crashed.
     TaskReturned {
         /// The copy that was returned.
         copy: CopyId,
@@ -103,8 +103,8 @@ pub enum JobEvent {
         /// The worker that runs the copy.
         worker: WorkerId,
     },
-    /// Another copy of a task is published because the previous copy is lost, may be lost, or was not
-    /// accepted by the broker.
+    /// Another copy of a task is published because the previous copy is lost, may be lost, or was
+    /// not accepted by the broker.
     TaskReissued {
         /// The new copy.
         copy: CopyId,
@@ -112,14 +112,15 @@ pub enum JobEvent {
         reason: String,
     },
     /// The job has made no progress for the
-    /// [`stall_after`](crate::leader::RuntimeBuilder::stall_after) of its runtime (25 s by default).
-    /// Emitted again when the cause becomes another variant of [`Stall`].
+    /// [`stall_after`](crate::leader::RuntimeBuilder::stall_after) of its runtime (25 s by
+    /// default). Emitted again when the cause becomes another variant of [`Stall`].
     Stalled(Stall),
     /// The job makes progress again after a stall.
     Resumed,
     /// The job ended: the last event.
     Ended {
-        /// The text of the [`Error`](crate::Error) that the job failed with; `None` if it succeeded.
+        /// The text of the [`Error`](crate::Error) that the job failed with; `None` if it
+        /// succeeded.
         error: Option<String>,
     },
 }

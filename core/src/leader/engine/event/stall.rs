@@ -9,8 +9,8 @@ use crate::{broker::Pool, id::WorkerId};
 /// Displayed, it is one sentence that names the cause and what to do. A job reports its stall as
 /// [`JobEvent::Stalled`](crate::leader::JobEvent::Stalled). It fails with that text, as
 /// [`Error::Stalled`](crate::Error::Stalled), if the stall outlasts the
-/// [`patience`](crate::leader::RuntimeBuilder::patience) of the runtime. `BackingOff`, `InputSlow` and
-/// `ReaderSlow` are up to the program itself, and never fail a job.
+/// [`patience`](crate::leader::RuntimeBuilder::patience) of the runtime. `BackingOff`, `InputSlow`
+/// and `ReaderSlow` are up to the program itself, and never fail a job.
 ///
 /// ```
 /// # use phalanx::{Stall, prelude::*};
@@ -57,8 +57,9 @@ pub enum Stall {
         /// The number of tasks of the job that are queued in this pool, at least 1.
         tasks: u32,
     },
-    /// Workers refuse a task: they lack its operation, or were built with other types. If every live
-    /// worker refuses it for 10 s, the job fails with [`Error::Refused`](crate::Error::Refused).
+    /// Workers refuse a task: they lack its operation, or were built with other types. If every
+    /// live worker refuses it for 10 s, the job fails with
+    /// [`Error::Refused`](crate::Error::Refused).
     Refused {
         /// The name of the first operation of the task.
         operation: String,
@@ -92,8 +93,8 @@ pub enum Stall {
         /// The reason of the broker, in its words.
         reason: String,
     },
-    /// The oldest task has left its queue, and no reply has come: its worker hangs, or the broker lost
-    /// the task.
+    /// The oldest task has left its queue, and no reply has come: its worker hangs, or the broker
+    /// lost the task.
     Missing {
         /// The pool of the oldest task.
         pool: Pool,
@@ -103,8 +104,8 @@ pub enum Stall {
         /// default).
         reissue_in: Duration,
     },
-    /// Tasks are out, no reply has come, and no probe of their queue is on its way yet: the next one
-    /// follows within a hold (30 s by default).
+    /// Tasks are out, no reply has come, and no probe of their queue is on its way yet: the next
+    /// one follows within a hold (30 s by default).
     NoReply {
         /// The pool of the oldest task.
         pool: Pool,
@@ -151,13 +152,13 @@ impl fmt::Display for Stall {
             ),
             Self::Refused { operation, workers, reason } => write!(
                 f,
-                "{workers} workers refuse operation `{operation}` ({reason}); start workers with the \
-                 same build as this program"
+                "{workers} workers refuse operation `{operation}` ({reason}); start workers with \
+                 the same build as this program"
             ),
             Self::Running { operation, index, worker, waited } => write!(
                 f,
-                "operation `{operation}` has run on worker {worker} for {} s, in the task that begins \
-                 with element {index}; set a timeout if it should not take that long",
+                "operation `{operation}` has run on worker {worker} for {} s, in the task that \
+                 begins with element {index}; set a timeout if it should not take that long",
                 waited.as_secs()
             ),
             Self::Queued { pool, tasks } => write!(
@@ -167,8 +168,8 @@ impl fmt::Display for Stall {
             ),
             Self::QueueGone { pool, reason } => write!(
                 f,
-                "the queue of pool `{pool}` does not exist and cannot be declared ({reason}); permit \
-                 the leader to declare it, or declare it by hand"
+                "the queue of pool `{pool}` does not exist and cannot be declared ({reason}); \
+                 permit the leader to declare it, or declare it by hand"
             ),
             Self::Missing { pool, tasks, reissue_in } => write!(
                 f,
@@ -178,20 +179,21 @@ impl fmt::Display for Stall {
             ),
             Self::NoReply { pool, tasks, waited } => write!(
                 f,
-                "{tasks} tasks are out in pool `{pool}`, and no reply has come for {} s; their queue \
-                 will be probed",
+                "{tasks} tasks are out in pool `{pool}`, and no reply has come for {} s; their \
+                 queue will be probed",
                 waited.as_secs()
             ),
             Self::BackingOff { tasks, retry_in } => write!(
                 f,
-                "{tasks} tasks of failed elements wait for their back-off; retrying the first in {} s",
+                "{tasks} tasks of failed elements wait for their back-off; retrying the first in \
+                 {} s",
                 retry_in.as_secs()
             ),
             Self::InputSlow => write!(f, "the source of the job yields no elements"),
             Self::ReaderSlow { bytes } => write!(
                 f,
-                "the program does not read the results of the job, of which {bytes} bytes wait; read \
-                 them, or drop the job"
+                "the program does not read the results of the job, of which {bytes} bytes wait; \
+                 read them, or drop the job"
             ),
         }
     }

@@ -1,9 +1,10 @@
 //! A model checker for the engine: explores every order of events in small worlds, with faults at
 //! every point.
 //!
-//! A world is the engine, a broker that keeps little order, and two workers. The explorer goes depth
-//! first through all that can happen next, and visits equal worlds once. From every world an end must
-//! be reachable at which each element counts exactly once, and no copy may be reissued without a cause.
+//! A world is the engine, a broker that keeps little order, and two workers. The explorer goes
+//! depth first through all that can happen next, and visits equal worlds once. From every world an
+//! end must be reachable at which each element counts exactly once, and no copy may be reissued
+//! without a cause.
 
 mod canonical;
 mod faults;
@@ -43,8 +44,8 @@ fn explore(first: World, check: &dyn Fn(&World)) -> usize {
             assert!(world.engine.live_jobs().next().is_none());
             world.engine.check_credit();
             good_ends.push(number);
-            // After a success, messages in flight no longer matter. After a cancel they do: no task of
-            // the job may run.
+            // After a success, messages in flight no longer matter. After a cancel they do: no task
+            // of the job may run.
             if world.ended == Some(Ok(())) || world.is_quiescent() {
                 continue;
             }
@@ -128,7 +129,8 @@ fn every_pair_of_faults_leaves_a_fold_exact_and_in_order() {
     }
 }
 
-/// Checks that all elements but the one at `index` count once, and that this one failed with `kind`.
+/// Checks that all elements but the one at `index` count once, and that this one failed with
+/// `kind`.
 fn but_one(elements: u8, index: u64, kind: ErrorKind) -> impl Fn(&World) {
     move |world| {
         assert_eq!(world.ended, Some(Ok(())));

@@ -30,7 +30,8 @@ impl World {
         next
     }
 
-    /// One hold passes, one heartbeat at a time. Workers renew their leases, except a suspended one.
+    /// One hold passes, one heartbeat at a time. Workers renew their leases, except a suspended
+    /// one.
     fn pass(&mut self, suspended: Option<usize>, unread: bool) {
         for _ in 0..HOLD.as_secs() / HEARTBEAT.as_secs() {
             for number in 0..WORKERS {
@@ -94,8 +95,8 @@ impl Moves<'_> {
         }
     }
 
-    /// The event that happens at once because its order does not matter: it cannot fail any more, and
-    /// changes nothing for the other events.
+    /// The event that happens at once because its order does not matter: it cannot fail any more,
+    /// and changes nothing for the other events.
     fn without_choice(&mut self) -> Option<World> {
         let world = self.world;
         let may = |faults: &[Fault]| faults.iter().any(|fault| world.faults.may(*fault));

@@ -1,4 +1,5 @@
-//! Takes single rules of the protocol away from a world, to show that the explorer needs each of them.
+//! Takes single rules of the protocol away from a world, to show that the explorer needs each of
+//! them.
 //!
 //! The engine itself has no switches for this: a rule is removed at its border, or by changing its
 //! task table between two steps.

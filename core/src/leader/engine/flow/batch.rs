@@ -61,8 +61,8 @@ impl Cost {
             .then(|| Duration::from_secs_f64((self.seconds / self.elements).clamp(1e-9, 1e9)))
     }
 
-    /// The expected size of the output for this size of input, in bytes; the same size before the first
-    /// result.
+    /// The expected size of the output for this size of input, in bytes; the same size before the
+    /// first result.
     pub(crate) fn expected_output(&self, input: usize) -> usize {
         if self.input_bytes > 0.0 {
             (self.output_bytes / self.input_bytes * input as f64) as usize

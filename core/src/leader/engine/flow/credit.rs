@@ -16,8 +16,8 @@ const MAX_POOL_BYTES: usize = 64 << 20;
 
 /// The slots that a task competes for: those of one kind in one pool.
 ///
-/// Tasks of both kinds share the queue of their pool, but no slots. So the many asynchronous tasks that
-/// may be out do not use up the credit of the blocking ones.
+/// Tasks of both kinds share the queue of their pool, but no slots. So the many asynchronous tasks
+/// that may be out do not use up the credit of the blocking ones.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
 pub(crate) struct Lane {
     pub(crate) pool: Pool,
@@ -42,7 +42,8 @@ pub(crate) struct PoolFlow {
     pub(crate) bytes: usize,
     /// How many short tasks may be out: grows while slots are idle, and shrinks while tasks wait.
     window: u32,
-    /// When the first task went out, in healthy time: the start of the ramp before the first result.
+    /// When the first task went out, in healthy time: the start of the ramp before the first
+    /// result.
     started: Option<Duration>,
 }
 
@@ -62,8 +63,8 @@ impl PoolFlow {
             return BLIND_WINDOW;
         }
         if sizing.cost.is_none() {
-            // A burst, then seven tasks a millisecond: enough to fill a fleet before the first result,
-            // and no flood if the elements turn out to take an hour.
+            // A burst, then seven tasks a millisecond: enough to fill a fleet before the first
+            // result, and no flood if the elements turn out to take an hour.
             let since = self.started.map_or(Duration::ZERO, |at| now.saturating_sub(at));
             let ramp = u32::try_from(since.as_millis()).unwrap_or(u32::MAX).saturating_mul(7);
             return FIRST_BURST.saturating_add(ramp).min(slots.saturating_mul(2));

@@ -1,7 +1,7 @@
 //! The live workers and their slots, by their presence events.
 //!
-//! Presence sizes windows and explains stalls. It never makes a copy count as lost; the only decision
-//! that depends on it is that all live workers refuse a task (rule 15).
+//! Presence sizes windows and explains stalls. It never makes a copy count as lost; the only
+//! decision that depends on it is that all live workers refuse a task (rule 15).
 
 use std::{collections::BTreeMap, time::Duration};
 

@@ -42,7 +42,8 @@ impl FixedTree {
                 bytes: None,
             };
             family.retain(|child| child.bytes.is_some());
-            // With only one child that is not empty, there is nothing to combine: the child moves up.
+            // With only one child that is not empty, there is nothing to combine: the child moves
+            // up.
             match &mut family[..] {
                 [] => self.nodes.insert((level + 1, parent), whole),
                 [only] => {
@@ -63,8 +64,8 @@ impl FixedTree {
         }
     }
 
-    /// The keys of the children of a node that has all of them; with their level and the number of the
-    /// node.
+    /// The keys of the children of a node that has all of them; with their level and the number of
+    /// the node.
     fn full_family(&self, leaves: Option<u64>) -> Option<(Vec<Node>, u32, u64)> {
         for &(level, node) in self.nodes.keys() {
             // The number of nodes of this level, once it is known.

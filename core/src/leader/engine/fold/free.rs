@@ -48,7 +48,8 @@ impl FreeTree {
         None
     }
 
-    /// The first position of the partial result that is up to `most` neighbours to the left of `at`.
+    /// The first position of the partial result that is up to `most` neighbours to the left of
+    /// `at`.
     fn start_of_run(&self, mut at: u64, most: usize) -> u64 {
         for _ in 0..most {
             match self.left_of(at) {

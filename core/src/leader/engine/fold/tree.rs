@@ -38,8 +38,8 @@ impl FoldTree {
         }
     }
 
-    /// The value of the fold, once a single partial result covers all positions. The inner `None` is the
-    /// fold of no elements.
+    /// The value of the fold, once a single partial result covers all positions. The inner `None`
+    /// is the fold of no elements.
     pub(crate) fn finished(&self, total: u64) -> Option<Option<Bytes>> {
         if total == 0 {
             return Some(None);

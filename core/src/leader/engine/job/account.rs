@@ -11,9 +11,9 @@ const ENTRY: usize = 256;
 
 /// The bytes that a job holds; only this type changes the three numbers.
 ///
-/// `held` counts elements that are not settled, and outputs: expected, out of order, or not yet read.
-/// It does not count the partial results of a fold: they wait for neighbours, so a limit on them could
-/// stop the job. There are at most `fan_in` of them for each task that is out.
+/// `held` counts elements that are not settled, and outputs: expected, out of order, or not yet
+/// read. It does not count the partial results of a fold: they wait for neighbours, so a limit on
+/// them could stop the job. There are at most `fan_in` of them for each task that is out.
 ///
 /// Invariant: `held >= outgoing >= undelivered`.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]

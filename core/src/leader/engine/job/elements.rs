@@ -11,10 +11,12 @@ use crate::operation::ElementRange;
 pub(crate) struct Elements {
     /// The stage position of the first element.
     first: u64,
-    /// The number of the next try of each element, as (number of elements, try); covers all elements.
+    /// The number of the next try of each element, as (number of elements, try); covers all
+    /// elements.
     tries: Vec<(u32, u32)>,
     bytes: Bytes,
-    /// The end of each encoding, counted from the start of the block that these elements were cut from.
+    /// The end of each encoding, counted from the start of the block that these elements were cut
+    /// from.
     ends: Arc<Vec<u32>>,
     /// The part of `ends` that belongs to these elements.
     window: Range<usize>,
@@ -72,7 +74,8 @@ impl Elements {
         &self.bytes
     }
 
-    /// The memory of the leader that they take up, in bytes. The parts of a whole add up to the whole.
+    /// The memory of the leader that they take up, in bytes. The parts of a whole add up to the
+    /// whole.
     pub(crate) fn held(&self) -> usize {
         self.bytes.len() + size_of::<u32>() * self.len()
     }

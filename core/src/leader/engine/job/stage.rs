@@ -5,7 +5,8 @@ use std::collections::VecDeque;
 use super::{Elements, ReorderBuffer, StageOutput};
 use crate::leader::engine::flow::{Cost, MAX_BATCH_BYTES};
 
-/// The state of a stage of a job. Its counts change only together with the elements that they count.
+/// The state of a stage of a job. Its counts change only together with the elements that they
+/// count.
 #[derive(Debug, Clone, Default)]
 pub(crate) struct StageState {
     /// The elements that no task owns yet, in order.
@@ -20,7 +21,8 @@ pub(crate) struct StageState {
     open: u64,
     /// The number of tasks that are out: not those that wait for their back-off or for credit.
     pub(super) tasks_out: u32,
-    /// Whether pending elements are sent although they do not fill a batch, because the source pauses.
+    /// Whether pending elements are sent although they do not fill a batch, because the source
+    /// pauses.
     pub(crate) flush: bool,
     /// The outputs for the next stage that wait for their predecessors.
     pub(crate) reorder: ReorderBuffer<StageOutput>,

@@ -137,8 +137,8 @@ impl JobState {
         matches!(self.plan.end, End::Stream { ordered: true, .. } | End::Fold { .. })
     }
 
-    /// Whether failures wait for their place in the order: an ordered `take` ignores those after its
-    /// end.
+    /// Whether failures wait for their place in the order: an ordered `take` ignores those after
+    /// its end.
     pub(crate) fn defers_failures(&self) -> bool {
         matches!(self.plan.end, End::Stream { ordered: true, take: Some(_) })
     }
@@ -179,8 +179,8 @@ impl JobState {
         self.stages[stage].feed(elements);
     }
 
-    /// Whether a batch of up to `wanted` elements should be cut now. Slots are idle while fewer than
-    /// `slots` tasks are out.
+    /// Whether a batch of up to `wanted` elements should be cut now. Slots are idle while fewer
+    /// than `slots` tasks are out.
     pub(crate) fn is_ready(&self, stage: usize, wanted: u64, slots: u32) -> bool {
         let state = &self.stages[stage];
         if state.pending_elements() == 0 {
@@ -196,8 +196,8 @@ impl JobState {
     }
 
     /// Whether new tasks of this stage would only add to outputs that wait. A full stage always has
-    /// something in front of it that drains: a task, a later stage, or the reader. `has_due` returns
-    /// whether a task of a stage waits for credit.
+    /// something in front of it that drains: a task, a later stage, or the reader. `has_due`
+    /// returns whether a task of a stage waits for credit.
     pub(crate) fn is_full(&self, stage: usize, has_due: impl Fn(usize) -> bool) -> bool {
         if self.is_last(stage) {
             let drains = self.account.undelivered() > 0 || self.stages[stage].tasks_out() > 0;
@@ -254,8 +254,8 @@ impl JobState {
     pub(crate) fn next_combination(&mut self) -> Option<Vec<Partial>> {
         let last = self.stages.len() - 1;
         let state = &self.stages[last];
-        // If combining is slow, pairs keep the most slots busy. If it is quick, wide combinations save
-        // messages.
+        // If combining is slow, pairs keep the most slots busy. If it is quick, wide combinations
+        // save messages.
         let slow = state.cost.per_element().is_some_and(|cost| cost > Duration::from_millis(1));
         // Large partial results do not wait for others, which would take up memory.
         let slow = slow || self.largest_partial >= LARGE_PARTIAL;

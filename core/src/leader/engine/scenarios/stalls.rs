@@ -94,6 +94,9 @@ fn a_queue_that_cannot_be_declared_is_reported() {
         leader.input(Input::Probed { pool: pool.clone(), result: Ok(false) });
         leader.input(Input::Declared { pool, result: Err(denied()) });
     }
-    let gone = |event: &JobEvent| matches!(event, JobEvent::Stalled(Stall::QueueGone { reason, .. }) if reason.contains("queue `x`"));
+    let gone = |event: &JobEvent| match event {
+        JobEvent::Stalled(Stall::QueueGone { reason, .. }) => reason.contains("queue `x`"),
+        _ => false,
+    };
     assert!(leader.events.iter().any(gone), "{:?}", leader.events);
 }

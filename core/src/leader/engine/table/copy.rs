@@ -21,7 +21,8 @@ pub(crate) enum CopyState {
     Publishing,
     /// The broker has confirmed it: it is in the queue, or a worker runs it.
     Queued {
-        /// The order number of its confirm: a probe with a higher number was published after the copy.
+        /// The order number of its confirm: a probe with a higher number was published after the
+        /// copy.
         order: u64,
         /// When it was confirmed, in quiet time.
         since: Duration,

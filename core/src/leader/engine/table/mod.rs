@@ -22,9 +22,10 @@ use crate::{
 
 /// The live tasks of a leader. A result counts if and only if its task is in this table (rule 2).
 ///
-/// Only the table gives out task numbers, changes the state of a task, and adds and removes copies. A
-/// task is charged against the credit while it is out: a method that brings it out returns a new
-/// [`Charge`], and a method that ends this state returns the same charge again, for the caller to book.
+/// Only the table gives out task numbers, changes the state of a task, and adds and removes copies.
+/// A task is charged against the credit while it is out: a method that brings it out returns a new
+/// [`Charge`], and a method that ends this state returns the same charge again, for the caller to
+/// book.
 #[derive(Debug, Clone, Default)]
 pub(super) struct TaskTable {
     live: BTreeMap<TaskNumber, Task>,
@@ -122,8 +123,8 @@ impl TaskTable {
         due.next().map(|(_, _, number)| *number)
     }
 
-    /// Adds a copy to a task that waits or is due. The task is out from here on, with `output` bytes
-    /// expected from it.
+    /// Adds a copy to a task that waits or is due. The task is out from here on, with `output`
+    /// bytes expected from it.
     pub(super) fn add_copy(&mut self, number: TaskNumber, output: usize) -> Option<Charge> {
         let charge = self.take_out(number, output)?;
         let task = self.live.get_mut(&number)?;
@@ -132,8 +133,8 @@ impl TaskTable {
         Some(charge)
     }
 
-    /// The broker confirmed a copy. `order` is the order number of the confirm, and `now` is in quiet
-    /// time.
+    /// The broker confirmed a copy. `order` is the order number of the confirm, and `now` is in
+    /// quiet time.
     pub(super) fn confirm(&mut self, copy: CopyId, order: u64, now: Duration) {
         if let Some(task) = self.live.get_mut(&copy.task)
             && let Some(state @ CopyState::Publishing) = task.copy_state(copy.attempt)
@@ -142,8 +143,8 @@ impl TaskTable {
         }
     }
 
-    /// A worker leases a copy. `offset` is the batch offset of the element that it runs, and `now` is in
-    /// quiet time. Returns `None` for a copy that was never published.
+    /// A worker leases a copy. `offset` is the batch offset of the element that it runs, and `now`
+    /// is in quiet time. Returns `None` for a copy that was never published.
     pub(super) fn lease(
         &mut self,
         copy: CopyId,
@@ -265,7 +266,10 @@ impl TaskTable {
     pub(super) fn check(&self) {
         for (number, task) in &self.live {
             assert!(self.of_job.contains(&(task.job, *number)), "each task is indexed by job");
-            let waits = matches!(task.state, TaskState::Waiting { until } if self.waiting.contains(&(until, *number)));
+            let waits = match task.state {
+                TaskState::Waiting { until } => self.waiting.contains(&(until, *number)),
+                _ => false,
+            };
             let due = self.due.contains(&(task.job, task.stage, *number));
             match task.state {
                 TaskState::Waiting { .. } => assert!(waits && !due, "a waiting task is indexed"),

@@ -19,16 +19,17 @@ pub(crate) struct Task {
     pub(crate) stage: usize,
     pub(crate) lane: Lane,
     pub(crate) work: Work,
-    /// Whether future copies run in child processes, because the task may have killed a worker (rule
-    /// 7).
+    /// Whether future copies run in child processes, because the task may have killed a worker
+    /// (rule 7).
     pub(crate) isolated: bool,
-    /// How often a copy was redelivered although it was isolated, or replied to undecodably. At a limit
-    /// the batch is halved.
+    /// How often a copy was redelivered although it was isolated, or replied to undecodably. At a
+    /// limit the batch is halved.
     pub(crate) redelivered: u32,
-    /// How often a copy was returned for other reasons, or could not be published. Sets the back-off.
+    /// How often a copy was returned for other reasons, or could not be published. Sets the
+    /// back-off.
     pub(crate) setbacks: u32,
-    /// The workers that refuse the task, the healthy time of the first refusal of each, and the reason
-    /// of its last.
+    /// The workers that refuse the task, the healthy time of the first refusal of each, and the
+    /// reason of its last.
     pub(crate) refusals: BTreeMap<WorkerId, (Duration, Refusal)>,
     /// The number of the newest copy; 0 before the first.
     pub(super) attempt: u32,
@@ -121,7 +122,8 @@ impl Task {
         }
     }
 
-    /// A new task of the same stage with another batch, without copies and refusals. It stays isolated.
+    /// A new task of the same stage with another batch, without copies and refusals. It stays
+    /// isolated.
     pub(crate) fn with(&self, work: Work) -> Self {
         let isolated = self.isolated;
         Self { isolated, ..Self::new(self.job, self.stage, self.lane.clone(), work) }
@@ -137,8 +139,9 @@ impl Task {
         copy.map(|copy| &mut copy.state)
     }
 
-    /// Whether a result fits this batch: its segments cover all of it (the decoder has checked that they
-    /// are gap-free), its failures name existing steps, and its numbers of outputs are possible.
+    /// Whether a result fits this batch: its segments cover all of it (the decoder has checked that
+    /// they are gap-free), its failures name existing steps, and its numbers of outputs are
+    /// possible.
     pub(crate) fn fits(&self, header: &ResultHeader, shape: Shape) -> bool {
         let outcome_fits = |elements: u32, outcome: &Outcome| match outcome {
             Outcome::Done { outputs, counts, .. } if shape.folds => {

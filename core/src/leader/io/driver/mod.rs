@@ -37,7 +37,8 @@ const TICK: Duration = Duration::from_millis(10);
 const LONGEST_TICK: Duration = Duration::from_secs(1);
 /// The time that the broker may take to confirm, delete and close when the leader shuts down.
 const CLOSE_TIMEOUT: Duration = Duration::from_secs(5);
-/// The number of pulled blocks, of all jobs, that wait for the driver. If it is reached, pulls wait.
+/// The number of pulled blocks, of all jobs, that wait for the driver. If it is reached, pulls
+/// wait.
 const MAX_WAITING_BLOCKS: usize = 64;
 
 type Combined = (JobId, u64, Result<Bytes, OperationError>);
@@ -105,8 +106,8 @@ impl Driver {
         let first = health.borrow_and_update().clone();
         self.input(Input::Health(first));
         let returned_credit = Arc::clone(&self.returned_credit);
-        // Every branch is cancel-safe: consumers, channels and the publisher lose nothing when their
-        // futures are dropped.
+        // Every branch is cancel-safe: consumers, channels and the publisher lose nothing when
+        // their futures are dropped.
         loop {
             tokio::select! {
                 command = self.commands.recv() => match command {
@@ -132,7 +133,8 @@ impl Driver {
                 now = ticks.tick(), if !self.jobs.is_empty() => {
                     let elapsed = now.saturating_duration_since(last_tick).min(LONGEST_TICK);
                     last_tick = now;
-                    // A reply that arrived while this process was paused is read before time passes.
+                    // A reply that arrived while this process was paused is read before time
+                    // passes.
                     let unread = self.replies.try_next();
                     let tick = Input::Tick { elapsed, unread: unread.is_some() };
                     if let Some(reply) = unread {
@@ -234,7 +236,8 @@ impl Driver {
         }
     }
 
-    /// Rule 18: a reply is acked at once. Outputs that are not read are limited by credit, not by acks.
+    /// Rule 18: a reply is acked at once. Outputs that are not read are limited by credit, not by
+    /// acks.
     fn reply(&mut self, consumption: Consumption) {
         match consumption {
             Consumption::Delivery(delivery) => self.delivered(delivery, decode::reply),

@@ -17,8 +17,8 @@ use crate::{
     wire::{Control, Probe, TaskMessage, WIRE_VERSION},
 };
 
-/// The number of unconfirmed messages from which on new workers are not greeted one by one: the next
-/// heartbeat reaches them, too.
+/// The number of unconfirmed messages from which on new workers are not greeted one by one: the
+/// next heartbeat reaches them, too.
 const MAX_BACKLOG_FOR_GREETINGS: usize = 4_096;
 
 /// The messages of a leader that the broker has not confirmed yet.
@@ -28,11 +28,11 @@ const MAX_BACKLOG_FOR_GREETINGS: usize = 4_096;
 pub(super) struct Publisher {
     broker: Arc<dyn Broker>,
     leader: LeaderId,
-    /// The task queues that were declared over this connection. If the leader is there before the first
-    /// worker, a task for a queue that does not exist would be confirmed and dropped.
+    /// The task queues that were declared over this connection. If the leader is there before the
+    /// first worker, a task for a queue that does not exist would be confirmed and dropped.
     declared: HashMap<Pool, Arc<OnceCell<()>>>,
-    /// The publishes and declarations under way. Each resolves to the input for the engine that follows
-    /// from it; `None` for control messages.
+    /// The publishes and declarations under way. Each resolves to the input for the engine that
+    /// follows from it; `None` for control messages.
     in_flight: FuturesUnordered<BoxFuture<'static, Option<Input>>>,
 }
 
@@ -82,8 +82,8 @@ impl Publisher {
         let declared = Arc::clone(self.declared.entry(pool.clone()).or_default());
         let queue = QueueSpec::Task { pool: pool.clone() };
         self.in_flight.push(Box::pin(async move {
-            // The first task of a pool declares the queue, and the others wait for it. If that fails,
-            // one of the others declares it again.
+            // The first task of a pool declares the queue, and the others wait for it. If that
+            // fails, one of the others declares it again.
             let declaring = declared.get_or_try_init(async || {
                 broker.declare(&queue).await.map(drop).map_err(PublishError::from)
             });
@@ -95,7 +95,8 @@ impl Publisher {
         }));
     }
 
-    /// Publishes a probe through the task queue of a pool. Its confirm shows whether the queue exists.
+    /// Publishes a probe through the task queue of a pool. Its confirm shows whether the queue
+    /// exists.
     pub(super) fn publish_probe(&mut self, pool: Pool, nonce: u64) {
         let probe = Probe { leader: self.leader, pool: pool.clone(), nonce };
         // Three fields always encode; if one did not, the next probe would not either.
