@@ -5,7 +5,7 @@ use std::{fmt::Display, fs, io, path::PathBuf};
 /// A control group, of either version, that limits the memory of all its processes together.
 ///
 /// When the memory is used up, the kernel kills children of the workers, which raise their own
-/// score, and workers that have called [`offer`]. It spares all other workers. Otherwise it could
+/// score, and workers that have called `offer`. It spares all other workers. Otherwise it could
 /// kill one of those, too: a killed process needs a moment to free its memory, longer on a busy
 /// machine, and the next allocation in that moment makes the kernel choose again.
 #[derive(Debug)]
