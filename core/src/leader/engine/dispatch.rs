@@ -57,9 +57,12 @@ pub(super) fn dispatch(shared: &mut Shared, jobs: &mut Jobs) -> BTreeSet<JobId> 
 }
 
 /// Publishes one task of the last stage that has one: a due task, or else a new one of pending
-/// elements. Returns whether it did.
+/// elements. Returns whether it did; a job that has failed publishes nothing more.
 fn send_one(shared: &mut Shared, job: &mut JobState) -> bool {
     for stage in (0..job.stages.len()).rev() {
+        if job.has_failed() {
+            break;
+        }
         let due = shared.tasks.first_due(job.id, stage);
         if due.is_none() && job.stages[stage].pending_elements() == 0 {
             continue;

@@ -4,10 +4,12 @@ use bytes::Bytes;
 
 use super::test_leader::*;
 use crate::{
+    broker::Pool,
+    leader::engine::protocol::Input,
     operation::ErrorKind,
-    plan::End,
+    plan::{End, Plan, Stage},
     registry::Verb,
-    wire::{NotRunReason, Outcome, TaskKind},
+    wire::{MAX_MESSAGE_BYTES, NotRunReason, Outcome, ResultMessage, TaskKind},
 };
 
 #[test]
@@ -71,4 +73,28 @@ fn a_fold_with_large_partial_results_completes() {
     }
     assert!(tasks >= 60, "{tasks}");
     assert!(matches!(leader.ended[..], [(_, Ok(()))]));
+}
+
+#[test]
+fn a_leaf_larger_than_any_message_fails_its_job_which_publishes_nothing_more() {
+    let mut leader = TestLeader::new();
+    let stage = |verb| Stage { pool: Pool::default(), steps: vec![step(verb)], batch: None };
+    let end = End::Fold { empty: None, deterministic: true };
+    let stages = vec![stage(Verb::FlatMap), stage(Verb::Fold)];
+    leader.start(1, Plan { stages, end }, 2, 2);
+    let task = leader.take();
+    // One element becomes a leaf, and the other is due again in the same step.
+    let length = MAX_MESSAGE_BYTES as u32 / 1024 + 1;
+    let leaf = Outcome::Done {
+        bytes: u64::from(length) * 1024,
+        outputs: 1024,
+        counts: Some(vec![1024]),
+        lengths: Some(vec![length; 1024]),
+    };
+    let not_run = Outcome::NotRun { reason: NotRunReason::OutputCap };
+    let header = TestLeader::result_header(&task, &[(1, leaf), (1, not_run)]);
+    let payload = Bytes::from(vec![0; length as usize * 1024]);
+    leader.input(Input::Result(ResultMessage { header, payload }));
+    assert!(leader.failure().contains("test::Fold"), "{}", leader.failure());
+    assert!(leader.published.is_empty(), "{:?}", leader.published);
 }

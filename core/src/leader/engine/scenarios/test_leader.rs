@@ -188,13 +188,20 @@ impl TestLeader {
         outcomes: &[(u32, Outcome)],
         payload: &[u8],
     ) {
+        let header = Self::result_header(task, outcomes);
+        let payload = Bytes::copy_from_slice(payload);
+        self.input(Input::Result(ResultMessage { header, payload }));
+    }
+
+    /// The header of a result with these outcomes, each of a number of elements.
+    pub(super) fn result_header(task: &TaskMessage, outcomes: &[(u32, Outcome)]) -> ResultHeader {
         let mut from = 0;
         let mut segments = Vec::new();
         for (count, outcome) in outcomes {
             segments.push(Segment { from, to: from + count, outcome: outcome.clone() });
             from += count;
         }
-        let header = ResultHeader {
+        ResultHeader {
             leader: task.header.leader,
             copy: task.header.copy,
             execution: ExecutionId(uuid::Uuid::nil()),
@@ -202,9 +209,7 @@ impl TestLeader {
             busy_us: 1000,
             waited_us: 0,
             segments,
-        };
-        let payload = Bytes::copy_from_slice(payload);
-        self.input(Input::Result(ResultMessage { header, payload }));
+        }
     }
 
     /// Replies that all elements of the task are done and are their own outputs.
