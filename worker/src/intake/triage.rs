@@ -26,7 +26,7 @@ pub(super) fn triage(intake: &TaskIntake, delivery: Delivery, backoff: &Arc<Refu
         return pending.return_unrun(ReturnReason::Redelivered, None);
     }
     if delivery.message.properties.kind == Some(MessageKind::Probe) {
-        let probe = Probe::decode(&delivery.message.body).map_err(refusal);
+        let probe = decode_probe(&delivery, &address);
         let pending = intake.replies.pending(delivery, address, backoff);
         return match probe {
             Ok(Probe { pool, nonce, .. }) => {
@@ -78,6 +78,15 @@ fn decode(delivery: &Delivery, address: &ReplyAddress) -> Result<TaskMessage, Re
     Ok(task)
 }
 
+fn decode_probe(delivery: &Delivery, address: &ReplyAddress) -> Result<Probe, Refusal> {
+    let probe = Probe::decode(&delivery.message.body).map_err(refusal)?;
+    if probe.leader != address.leader {
+        let reason = "its properties and its body name different leaders".to_owned();
+        return Err(Refusal::Message { reason });
+    }
+    Ok(probe)
+}
+
 fn refusal(error: WireError) -> Refusal {
     match error {
         WireError::Version { found } => Refusal::WireVersion { found, supported: WIRE_VERSION },
@@ -90,8 +99,8 @@ mod tests {
     use bytes::Bytes;
     use phalanx_core::{
         broker::{Message, Pool, Properties, Settle},
-        id::JobId,
-        wire::{Control, ReturnReason},
+        id::{JobId, LeaderId},
+        wire::{Control, Return, ReturnReason},
     };
 
     use super::*;
@@ -139,21 +148,39 @@ mod tests {
         }
     }
 
-    #[tokio::test]
-    async fn a_probe_gets_a_reply_and_runs_nothing() {
-        let rig = TestRig::start(|_| {});
-        let probe = Probe { leader: rig.leader, pool: Pool::default(), nonce: 7 };
+    /// A probe of `leader`, to be replied to at the leader of the rig.
+    fn probe(rig: &TestRig, leader: LeaderId) -> Message {
+        let probe = Probe { leader, pool: Pool::default(), nonce: 7 };
         let properties = Properties {
             kind: Some(MessageKind::Probe),
             wire_version: WIRE_VERSION,
             reply_to: Some(rig.leader),
             ..Properties::default()
         };
-        let message = Message { properties, body: probe.encode().unwrap() };
-        rig.broker.send_task(message, false);
+        Message { properties, body: probe.encode().unwrap() }
+    }
+
+    #[tokio::test]
+    async fn a_probe_gets_a_reply_and_runs_nothing() {
+        let rig = TestRig::start(|_| {});
+        rig.broker.send_task(probe(&rig, rig.leader), false);
         rig.after_settled(1).await;
         let replies = rig.broker.published(phalanx_core::broker::Exchange::Reply);
         assert_eq!(ProbeReply::decode(&replies[0].body).unwrap().nonce, 7);
+        rig.assert_settled_once();
+    }
+
+    #[tokio::test]
+    async fn a_probe_that_is_not_of_its_reply_address_is_refused() {
+        let rig = TestRig::start(|_| {});
+        rig.broker.send_task(probe(&rig, LeaderId::new()), false);
+        rig.after_settled(1).await;
+        let replies = rig.broker.published(phalanx_core::broker::Exchange::Reply);
+        assert_eq!(replies[0].properties.kind, Some(MessageKind::Return));
+        let returned = Return::decode(&replies[0].body).unwrap();
+        assert_eq!(returned.copy, None);
+        let is_refused = matches!(returned.reason, ReturnReason::Refused(Refusal::Message { .. }));
+        assert!(is_refused, "{:?}", returned.reason);
         rig.assert_settled_once();
     }
 
