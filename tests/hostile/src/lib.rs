@@ -14,13 +14,14 @@ pub use operations::{elements, state, steps};
 pub struct Target {
     /// The name of the decoder, and of the folder of its corpus.
     pub name: &'static str,
-    /// Decodes the bytes and discards the outcome.
-    pub decode: fn(&[u8]),
+    /// Decodes the bytes; returns whether they are valid.
+    pub decode: fn(&[u8]) -> bool,
 }
 
 /// All decoders of untrusted bytes.
-pub const TARGETS: [Target; 10] = [
+pub const TARGETS: [Target; 11] = [
     Target { name: "task", decode: task },
+    Target { name: "probe", decode: probe },
     Target { name: "result", decode: result },
     Target { name: "return", decode: returned },
     Target { name: "lease", decode: lease },

@@ -1,15 +1,17 @@
 //! The messages of the protocol.
+//!
+//! Each decoder returns whether the bytes are such a message.
 
 use bytes::Bytes;
 use phalanx_core::wire::{
-    Control, DeadLetter, Event, Lease, ProbeReply, ResultMessage, Return, TaskMessage,
+    Control, DeadLetter, Event, Lease, Probe, ProbeReply, ResultMessage, Return, TaskMessage,
 };
 
 macro_rules! decoders {
     ($($(#[$docs:meta])* $name:ident: $message:ty,)*) => {$(
         $(#[$docs])*
-        pub fn $name(bytes: &[u8]) {
-            let _ = <$message>::decode(&Bytes::copy_from_slice(bytes));
+        pub fn $name(bytes: &[u8]) -> bool {
+            <$message>::decode(&Bytes::copy_from_slice(bytes)).is_ok()
         }
     )*};
 }
@@ -17,6 +19,8 @@ macro_rules! decoders {
 decoders! {
     /// A task, which workers read from a task queue.
     task: TaskMessage,
+    /// A probe, which workers read from a task queue.
+    probe: Probe,
     /// The result of a task, which leaders read from their reply queue.
     result: ResultMessage,
     /// A returned task, which leaders read from their reply queue.
@@ -32,8 +36,10 @@ decoders! {
 }
 
 /// A dead letter, which leaders and the command line read.
-pub fn dead_letter(bytes: &[u8]) {
-    if let Ok(letter) = DeadLetter::decode(&Bytes::copy_from_slice(bytes)) {
+pub fn dead_letter(bytes: &[u8]) -> bool {
+    let letter = DeadLetter::decode(&Bytes::copy_from_slice(bytes));
+    letter.is_ok_and(|letter| {
         letter.elements().for_each(drop);
-    }
+        true
+    })
 }

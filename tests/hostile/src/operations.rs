@@ -77,13 +77,13 @@ fn states() -> &'static [Option<Vec<u8>>] {
 }
 
 /// A batch of elements of one operation. The first byte chooses the operation; the second and third
-/// are the number of elements.
-pub fn elements(bytes: &[u8]) {
-    let [which, low, high, elements @ ..] = bytes else { return };
+/// are the number of elements. Returns whether there are as many.
+pub fn elements(bytes: &[u8]) -> bool {
+    let [which, low, high, elements @ ..] = bytes else { return false };
     let which = usize::from(*which) % steps().len();
     let Some(step) = states()[which].as_ref().and_then(|state| compile(&steps()[which], state))
     else {
-        return;
+        return false;
     };
     let (mut rest, mut left) = (elements, u32::from(u16::from_le_bytes([*low, *high])));
     let mut first = 0;
@@ -93,14 +93,14 @@ pub fn elements(bytes: &[u8]) {
                 first += column.len() as u32;
                 left -= column.len() as u32;
             }
-            _ => return,
+            _ => return false,
         }
     }
+    rest.is_empty()
 }
 
-/// The state of one operation, which the first byte chooses.
-pub fn state(bytes: &[u8]) {
-    if let [which, state @ ..] = bytes {
-        drop(compile(&steps()[usize::from(*which) % steps().len()], state));
-    }
+/// The state of one operation, which the first byte chooses. Returns whether it is valid.
+pub fn state(bytes: &[u8]) -> bool {
+    let [which, state @ ..] = bytes else { return false };
+    compile(&steps()[usize::from(*which) % steps().len()], state).is_some()
 }

@@ -48,7 +48,9 @@ fn no_input_makes_a_decoder_panic_or_exceed_its_memory_bound() {
     let mut worst = Vec::new();
     for target in TARGETS {
         let corpus = corpus(&target);
-        corpus.iter().for_each(|input| (target.decode)(input));
+        // Damage to invalid messages would not reach the inner parts of a decoder.
+        let valid = corpus.iter().filter(|input| (target.decode)(input)).count();
+        assert!(valid > 0, "no input in the corpus of {} is valid", target.name);
         let run = move || {
             let mut random = fastrand::Rng::with_seed(seed);
             let known = corpus.iter().cloned();
