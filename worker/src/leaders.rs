@@ -51,10 +51,14 @@ impl Leaders {
 
     /// Learns from a message; `true` if it is the first `Alive` of its leader.
     pub(crate) fn update(&self, control: Control) -> bool {
-        if let Control::Alive { .. } = control {
+        let is_alive = matches!(control, Control::Alive { .. });
+        let first = self.table().update(control);
+        // After the update: the waiting consumer must not begin a task of a job that this very
+        // message declares dead.
+        if is_alive {
             self.alive.notify_waiters();
         }
-        self.table().update(control)
+        first
     }
 
     /// Counts time in which leaders could have been heard.

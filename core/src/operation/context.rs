@@ -169,7 +169,9 @@ impl TaskContext {
     /// The index of the element in the source, from 0: the same number that errors, events and
     /// results carry.
     ///
-    /// Elements that were made from one source element, as after a `flat_map`, share its index.
+    /// Elements that were made from one source element, as after a `flat_map`, share its index. A
+    /// monoid that combines partial results sees the stage position at which the left one begins,
+    /// which is the source index in a program of one stage.
     ///
     /// ```
     /// # use phalanx::prelude::*;

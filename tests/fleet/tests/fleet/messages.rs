@@ -34,7 +34,7 @@ fn disguises(leader: &str) -> Vec<BasicProperties> {
             .with_reply_to(leader.into())
             .with_correlation_id("7/1".into())
     };
-    let kinds = ["task", "result", "return", "lease", "phalanx.task", "?"];
+    let kinds = ["task", "probe", "result", "return", "lease", "probe-reply", "phalanx.task", "?"];
     let mut all = vec![BasicProperties::default()];
     all.extend(kinds.map(typed));
     all.push(typed("task").with_reply_to("nobody".into()));
