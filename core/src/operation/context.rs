@@ -170,8 +170,8 @@ impl TaskContext {
     /// results carry.
     ///
     /// Elements that were made from one source element, as after a `flat_map`, share its index. A
-    /// monoid that combines partial results sees the stage position at which the left one begins,
-    /// which is the source index in a program of one stage.
+    /// monoid that combines partial results sees the stage position at which one of them begins, which
+    /// is a source index if the program has one stage.
     ///
     /// ```
     /// # use phalanx::prelude::*;
