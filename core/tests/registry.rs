@@ -289,7 +289,7 @@ fn a_fold_keeps_order_and_continues_after_a_failure() {
 }
 
 #[test]
-fn one_element_is_folded_without_combining() {
+fn a_fold_of_one_element_combines_nothing() {
     let step = compiled(&Join, Verb::Fold);
     let mut fold = step.fold().unwrap();
     fold.absorb(column(&*step, &["!"]), &TaskContext::detached()).unwrap();
@@ -299,7 +299,7 @@ fn one_element_is_folded_without_combining() {
 }
 
 #[test]
-fn an_operation_on_pairs_reduces() {
+fn an_operation_on_pairs_can_reduce() {
     let step = compiled(&Largest, Verb::Reduce);
     let mut fold = step.fold().unwrap();
     fold.absorb(column(&*step, &[3u64, 9, 4]), &TaskContext::detached()).unwrap();
@@ -523,7 +523,7 @@ fn arm(n: u8) -> Bomb {
 }
 
 #[test]
-fn values_that_panic_while_they_are_dropped_are_contained() {
+fn a_panic_while_a_value_is_dropped_does_not_escape() {
     let step = compiled(&KeepNone, Verb::Filter);
     let (output, failures) = run(&*step, &[false, true, false]);
     assert!(output.is_empty());

@@ -23,7 +23,7 @@ async fn connect_quorum(url: &str, namespace: &str, role: Role) -> AmqpBroker {
 /// The dead-letter queue is lost too, and must not delay the use of the task queue.
 #[tokio::test]
 #[ignore = "needs Docker"]
-async fn a_fleet_goes_on_when_its_cluster_loses_a_node_permanently() {
+async fn a_fleet_keeps_working_after_its_cluster_permanently_loses_a_node() {
     let cluster = tokio::task::spawn_blocking(Cluster::start).await.unwrap().unwrap();
     let cluster = Arc::new(cluster);
     let proxy_to = async |node| {

@@ -147,7 +147,7 @@ async fn an_unconfirmed_message_is_lost_with_its_connection() {
 }
 
 #[tokio::test]
-async fn a_connection_that_falls_silent_is_dropped_and_replaced() {
+async fn a_connection_that_goes_quiet_is_dropped_and_replaced() {
     let proxy = Proxy::to(&test_url()).await.unwrap();
     let scratch = Scratch(namespace());
     let url = format!("{}?heartbeat=1", proxy.url());
@@ -317,7 +317,7 @@ async fn the_next_host_of_the_url_is_used_when_one_is_unreachable() {
 /// Its queue is deleted and declared again, and the proxy drops the broker's notification: the
 /// consumer restarts after 30 idle seconds.
 #[tokio::test]
-async fn a_consumer_that_the_broker_has_forgotten_consumes_again() {
+async fn a_consumer_that_the_broker_has_dropped_consumes_again() {
     let (proxy, broker, scratch) = connect_through().await;
     let mut consumer = broker.consume(&tasks(), 10).await.unwrap();
     proxy.hide_cancels(true);

@@ -87,7 +87,7 @@ async fn a_host_that_accepts_connections_and_sends_nothing_is_unreachable() {
 }
 
 #[tokio::test]
-async fn a_server_that_is_no_broker_is_unreachable() {
+async fn a_server_that_is_not_a_broker_is_unreachable() {
     let (listener, text) = (
         tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap(),
         b"HTTP/1.1 400 Bad Request\r\n\r\n",
@@ -254,7 +254,7 @@ async fn only_the_message_that_is_too_large_is_refused() {
 }
 
 #[tokio::test]
-async fn what_amqp_cannot_carry_is_refused_and_the_connection_stays_open() {
+async fn a_message_that_amqp_cannot_carry_is_refused_and_the_connection_stays_open() {
     let (broker, scratch) = connect().await;
     broker.declare(&tasks()).await.unwrap();
     let long = Address::new(Exchange::Task, "x".repeat(256));

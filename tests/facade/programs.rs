@@ -38,7 +38,7 @@ fn below_five(n: u64) -> Result<u64> {
 static KEYS: Mutex<Vec<(u64, String)>> = Mutex::new(Vec::new());
 
 #[operation]
-fn succeed_on_the_second_attempt(n: u64, cx: &TaskContext) -> Result<u64> {
+fn succeed_on_the_second_try(n: u64, cx: &TaskContext) -> Result<u64> {
     KEYS.lock().unwrap().push((n, cx.element_key().to_string()));
     match cx.tries() {
         1 => Err(OperationError::fatal("busy").with_retry_delay(Duration::from_millis(1))),
@@ -279,7 +279,7 @@ fn unread_results_are_bounded_and_starve_no_other_job() {
 }
 
 #[test]
-fn every_attempt_of_an_element_has_the_same_key_and_no_other_element_has_it() {
+fn every_try_of_an_element_has_the_same_key_and_no_other_element_has_it() {
     test(async |runtime| {
         let program = IndexedStream::from(0..3u64).map(SucceedOnTheSecondAttempt);
         assert_eq!(program.collect(&runtime).await.unwrap(), [0, 1, 2]);

@@ -117,7 +117,7 @@ mod tests {
     }
 
     #[test]
-    fn an_exception_is_a_licence_of_its_own() {
+    fn a_licence_with_an_exception_is_a_different_licence() {
         assert!(!with(&["Apache-2.0"], "Apache-2.0 WITH LLVM-exception"));
         assert!(with(&["Apache-2.0 WITH LLVM-exception"], "Apache-2.0 WITH LLVM-exception"));
     }
@@ -130,7 +130,7 @@ mod tests {
     }
 
     #[test]
-    fn the_list_is_that_of_the_section_on_licences() {
+    fn the_allowed_licences_come_from_their_section() {
         let rules = "[bans]\nallow = [\n\"X\",\n]\n[licenses]\nallow = [\n  \"MIT\",\n]\nother = 1";
         assert_eq!(allowed(rules), BTreeSet::from(["MIT".to_owned()]));
     }

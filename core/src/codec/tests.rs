@@ -33,14 +33,14 @@ type Everything = (
 );
 
 #[test]
-fn a_left_out_field_is_an_error_that_names_type_and_field() {
+fn a_missing_field_is_an_error_that_names_type_and_field() {
     let error = encode(&Leaving { a: None, n: 7 }).unwrap_err().to_string();
     assert!(error.starts_with("`Leaving` leaves out its field `a`"), "{error}");
     assert_eq!(encode(&Leaving { a: Some(1), n: 7 }).unwrap(), [1, 1, 7]);
 }
 
 #[test]
-fn a_left_out_field_is_found_at_any_depth() {
+fn a_missing_field_is_found_at_any_depth() {
     let inner = Leaving { a: None, n: 7 };
     let nested = BTreeMap::from([(1u8, vec![Some((Shape::Many(vec![inner]), 3))])]);
     assert!(encode(&nested).unwrap_err().to_string().contains("field `a`"));
@@ -80,7 +80,7 @@ fn bytes_after_a_value_are_rejected_unless_asked_for() {
 }
 
 #[test]
-fn the_bytes_are_those_of_postcard() {
+fn the_encoding_is_that_of_postcard() {
     let value = (
         true,
         -2i64,
@@ -99,7 +99,7 @@ fn the_bytes_are_those_of_postcard() {
 
 proptest! {
     #[test]
-    fn values_survive_a_round_trip_and_the_bytes_are_those_of_postcard(
+    fn values_survive_a_round_trip_in_the_encoding_of_postcard(
         scalars: (bool, char, u128, i64, f32),
         owned: (String, Vec<u8>, Option<Box<i8>>),
         map: BTreeMap<String, (u16, ())>,

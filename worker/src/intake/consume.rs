@@ -235,7 +235,7 @@ mod tests {
     }
 
     #[tokio::test(start_paused = true)]
-    async fn after_a_reconnect_leaders_are_heard_before_tasks_are_consumed() {
+    async fn a_reconnected_worker_hears_from_a_leader_before_it_consumes_tasks() {
         let rig = TestRig::start(|options| options.listen = Duration::from_secs(1));
         tokio::time::sleep(Duration::from_secs(2)).await;
         for heard in [false, true] {

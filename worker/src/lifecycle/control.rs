@@ -170,7 +170,7 @@ mod tests {
     }
 
     #[tokio::test(start_paused = true)]
-    async fn tasks_are_consumed_as_soon_as_the_first_leader_was_heard() {
+    async fn tasks_are_consumed_as_soon_as_the_first_alive_arrives() {
         let rig = TestRig::start(|options| options.listen = Duration::from_secs(1));
         rig.send_control(&Control::Alive {
             leader: rig.leader,

@@ -191,7 +191,7 @@ mod tests {
     }
 
     #[test]
-    fn an_image_is_there_if_the_engine_describes_it() {
+    fn an_image_exists_if_the_engine_describes_it() {
         assert!(answering("HTTP/1.0 200 OK\r\n\r\n{}", |engine| engine.has("rabbitmq:4")));
         assert!(!answering("HTTP/1.0 404 Not Found\r\n\r\n{}", |engine| engine.has("rabbitmq:4")));
     }
@@ -226,7 +226,7 @@ mod tests {
     }
 
     #[test]
-    fn an_address_of_an_unknown_kind_is_no_engine() {
+    fn an_address_of_an_unknown_kind_names_no_engine() {
         assert_eq!(Engine::parse("unix:///run/e"), Some(Engine::Unix("/run/e".into())));
         assert_eq!(Engine::parse("tcp://[::1]:2375"), Some(Engine::Tcp("[::1]:2375".into())));
         assert_eq!(Engine::parse("ssh://somewhere"), None);

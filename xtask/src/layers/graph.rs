@@ -56,11 +56,11 @@ impl Graph {
         Self { arrows }
     }
 
-    /// Each set of files that import from each other, with the imports that make the circle.
-    pub(super) fn circles(&self) -> Vec<String> {
+    /// Each set of files that import from each other, with the imports that make the cycle.
+    pub(super) fn cycles(&self) -> Vec<String> {
         let reach: BTreeMap<&Node, BTreeSet<&Node>> =
             self.arrows.keys().map(|node| (node, self.reachable(node))).collect();
-        let mut circles = Vec::new();
+        let mut cycles = Vec::new();
         let mut known: BTreeSet<&Node> = BTreeSet::new();
         for (node, reached) in &reach {
             if known.contains(node) || !reached.contains(node) {
@@ -70,9 +70,9 @@ impl Graph {
             let members: BTreeSet<&Node> = reached.iter().filter(meets).copied().collect();
             known.extend(&members);
             let lines = self.lines(|from, to| members.contains(from) && members.contains(to));
-            circles.push(lines.into_iter().map(|line| line + "\n").collect());
+            cycles.push(lines.into_iter().map(|line| line + "\n").collect());
         }
-        circles
+        cycles
     }
 
     /// The imports from a top-level module that comes later in `order`.

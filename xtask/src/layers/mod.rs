@@ -1,8 +1,8 @@
-//! Checks the direction of imports: files form no circles, and the modules of the core import only
+//! Checks the direction of imports: files form no cycles, and the modules of the core import only
 //! from modules before them in `core/src/lib.rs`.
 //!
 //! [`tree`] reads the modules of a crate, [`resolve`] finds the file that defines what a path names,
-//! also through re-exports, and [`graph`] finds circles. Only `use` declarations and written paths
+//! also through re-exports, and [`graph`] finds cycles. Only `use` declarations and written paths
 //! count: what a method call or a macro of another crate refers to is not seen.
 
 mod graph;
@@ -30,31 +30,31 @@ fn made_up(files: &[(&str, &str)]) -> Graph {
     Graph::of(&Tree::read(&read).expect("sources that parse"))
 }
 
-fn assert_free_of_circles(folder: &str) {
+fn assert_free_of_cycles(folder: &str) {
     let tree = tree(folder);
     assert!(tree.modules().count() > 5, "{folder} has hardly any modules: is it still read?");
-    let circles = Graph::of(&tree).circles();
-    assert!(circles.is_empty(), "{folder} has circles:\n{}", circles.join("\n"));
+    let cycles = Graph::of(&tree).cycles();
+    assert!(cycles.is_empty(), "{folder} has cycles:\n{}", cycles.join("\n"));
 }
 
 #[test]
-fn the_core_has_no_circles() {
-    assert_free_of_circles("core/src");
+fn the_core_has_no_cycles() {
+    assert_free_of_cycles("core/src");
 }
 
 #[test]
-fn the_worker_has_no_circles() {
-    assert_free_of_circles("worker/src");
+fn the_worker_has_no_cycles() {
+    assert_free_of_cycles("worker/src");
 }
 
 #[test]
-fn the_runtime_for_rabbitmq_has_no_circles() {
-    assert_free_of_circles("runtime-amqp/src");
+fn the_runtime_for_rabbitmq_has_no_cycles() {
+    assert_free_of_cycles("runtime-amqp/src");
 }
 
 #[test]
-fn the_runtime_in_memory_has_no_circles() {
-    assert_free_of_circles("runtime-inmemory/src");
+fn the_runtime_in_memory_has_no_cycles() {
+    assert_free_of_cycles("runtime-inmemory/src");
 }
 
 #[test]
@@ -67,17 +67,17 @@ fn the_modules_of_the_core_import_only_from_earlier_ones() {
 }
 
 #[test]
-fn two_files_that_import_from_each_other_are_a_circle() {
+fn two_files_that_import_from_each_other_form_a_cycle() {
     let graph = made_up(&[
         ("lib.rs", "mod a; mod b;"),
         ("a.rs", "use crate::b::B; pub struct A(B);"),
         ("b.rs", "pub struct B; impl B { fn a() -> crate::a::A { loop {} } }"),
     ]);
-    assert_eq!(graph.circles(), ["a.rs -> b.rs (crate::b::B)\nb.rs -> a.rs (crate::a::A)\n"]);
+    assert_eq!(graph.cycles(), ["a.rs -> b.rs (crate::b::B)\nb.rs -> a.rs (crate::a::A)\n"]);
 }
 
 #[test]
-fn a_circle_through_re_exports_is_found() {
+fn a_cycle_through_re_exports_is_found() {
     let graph = made_up(&[
         ("lib.rs", "mod one; mod two; pub use one::Inner as Outer;"),
         ("one/mod.rs", "mod inner; pub use inner::*;"),
@@ -85,14 +85,14 @@ fn a_circle_through_re_exports_is_found() {
         ("two/mod.rs", "mod kept; pub use self::kept::Kept;"),
         ("two/kept.rs", "use crate::Outer; pub struct Kept(Box<Outer>);"),
     ]);
-    let circles = graph.circles();
-    assert_eq!(circles.len(), 1, "{circles:?}");
-    assert!(circles[0].contains("one/inner.rs -> two/kept.rs"), "{circles:?}");
-    assert!(circles[0].contains("two/kept.rs -> one/inner.rs (crate::Outer)"), "{circles:?}");
+    let cycles = graph.cycles();
+    assert_eq!(cycles.len(), 1, "{cycles:?}");
+    assert!(cycles[0].contains("one/inner.rs -> two/kept.rs"), "{cycles:?}");
+    assert!(cycles[0].contains("two/kept.rs -> one/inner.rs (crate::Outer)"), "{cycles:?}");
 }
 
 #[test]
-fn a_circle_of_three_files_is_one_circle() {
+fn three_files_in_a_ring_form_one_cycle() {
     let graph = made_up(&[
         ("lib.rs", "mod a; mod b; mod c; mod d;"),
         ("a.rs", "use crate::b::B; pub struct A(B);"),
@@ -100,10 +100,10 @@ fn a_circle_of_three_files_is_one_circle() {
         ("c.rs", "use crate::a::A; pub struct C(Box<A>);"),
         ("d.rs", "use crate::{a::A, b::B}; pub struct D(A, B);"),
     ]);
-    let circles = graph.circles();
-    assert_eq!(circles.len(), 1, "{circles:?}");
-    assert_eq!(circles[0].lines().count(), 3, "{circles:?}");
-    assert!(!circles[0].contains("d.rs"), "{circles:?}");
+    let cycles = graph.cycles();
+    assert_eq!(cycles.len(), 1, "{cycles:?}");
+    assert_eq!(cycles[0].lines().count(), 3, "{cycles:?}");
+    assert!(!cycles[0].contains("d.rs"), "{cycles:?}");
 }
 
 #[test]
@@ -113,11 +113,11 @@ fn a_parent_module_and_its_child_may_use_each_other() {
         ("parent/mod.rs", "mod child; use child::Child; pub struct Parent(Child);"),
         ("parent/child.rs", "use super::Parent; use crate::Root; pub struct Child(Parent, Root);"),
     ]);
-    assert_eq!(graph.circles(), [""; 0]);
+    assert_eq!(graph.cycles(), [""; 0]);
 }
 
 #[test]
-fn what_only_tests_import_is_no_circle() {
+fn imports_of_tests_alone_form_no_cycle() {
     let graph = made_up(&[
         ("lib.rs", "mod a; mod b; #[cfg(test)] mod testing; #[cfg(all(test, unix))] mod more;"),
         (
@@ -129,7 +129,7 @@ fn what_only_tests_import_is_no_circle() {
         ),
         ("b.rs", "use crate::a::A; pub struct B(A);"),
     ]);
-    assert_eq!(graph.circles(), [""; 0]);
+    assert_eq!(graph.cycles(), [""; 0]);
 }
 
 #[test]
@@ -139,7 +139,7 @@ fn a_condition_that_holds_without_tests_does_not_hide_an_import() {
         ("a.rs", "pub struct A; #[cfg(any(test, unix))] use crate::b::B;"),
         ("b.rs", "#[cfg(not(test))] use crate::a::A; pub struct B;"),
     ]);
-    assert_eq!(graph.circles().len(), 1);
+    assert_eq!(graph.cycles().len(), 1);
 }
 
 #[test]
@@ -149,11 +149,11 @@ fn paths_in_the_input_of_a_macro_count() {
         ("a.rs", "pub const A: u8 = 1; fn f() { println!(\"{}\", [crate::b::B; 2].len()); }"),
         ("b.rs", "pub const B: u8 = crate::a::A;"),
     ]);
-    assert_eq!(graph.circles().len(), 1);
+    assert_eq!(graph.cycles().len(), 1);
 }
 
 #[test]
-fn an_import_from_a_later_module_is_against_the_order() {
+fn an_import_from_a_later_module_violates_the_order() {
     let files = [
         ("lib.rs", "pub mod low; pub mod high; pub use high::High;"),
         ("low.rs", "use crate::High; use std::fmt; pub struct Low(fmt::Error, Box<High>);"),

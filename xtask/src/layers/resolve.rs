@@ -2,7 +2,7 @@
 
 use super::tree::{Module, Names, Tree};
 
-/// Longer chains of re-exports are circles of their own.
+/// Longer chains of re-exports are cycles of their own.
 const MOST_STEPS: usize = 32;
 
 /// What a path leads to.

@@ -137,7 +137,7 @@ async fn an_operation_that_never_returns_fails_one_element() {
 /// At most one worker runs the element itself and dies. All other runs of the element are isolated,
 /// in child processes. (If the broker delivers the first copy again although its worker lives, the
 /// first run is isolated, too, and no worker dies.)
-async fn on_a_fleet_that_loses_one_worker_at_most(
+async fn on_a_fleet_that_loses_at_most_one_worker(
     memory: Option<MemoryLimit>,
     test: impl AsyncFn(&Runtime, &Victims),
 ) -> Workers {
@@ -162,13 +162,13 @@ async fn on_a_fleet_that_loses_one_worker_at_most(
 
 #[tokio::test]
 async fn an_element_that_crashes_its_process_takes_down_one_worker_and_is_reported() {
-    on_a_fleet_that_loses_one_worker_at_most(None, async |runtime: &Runtime, victims: &Victims| {
+    on_a_fleet_that_loses_at_most_one_worker(None, async |runtime: &Runtime, victims: &Victims| {
         let aborting = numbers().map(Abort { at: AT, victims: victims.clone() });
         let rest = aborting.on_failure(OnFailure::Skip).collect(runtime).await.unwrap();
         assert_eq!(rest, all_but_one());
     })
     .await;
-    on_a_fleet_that_loses_one_worker_at_most(None, async |runtime: &Runtime, victims: &Victims| {
+    on_a_fleet_that_loses_at_most_one_worker(None, async |runtime: &Runtime, victims: &Victims| {
         let overflowing = numbers().map(Overflow { at: AT, victims: victims.clone() });
         let failure = failure_of(overflowing.collect(runtime).await.unwrap_err());
         assert_eq!(failure.error.kind(), ErrorKind::Crash, "{failure:?}");
@@ -198,7 +198,7 @@ async fn an_element_that_exhausts_memory_takes_down_one_worker_and_is_reported()
             }
         }
     };
-    let workers = on_a_fleet_that_loses_one_worker_at_most(memory, test).await;
+    let workers = on_a_fleet_that_loses_at_most_one_worker(memory, test).await;
     let killed = workers.memory().map(MemoryLimit::killed);
     assert!(killed.is_none_or(|killed| killed >= 2), "the kernel killed {killed:?}");
 }

@@ -33,14 +33,14 @@ async fn check(runtime: &Runtime) {
 }
 
 #[tokio::test]
-async fn the_index_that_an_operation_sees_is_that_of_results_and_errors_in_memory() {
+async fn operations_results_and_errors_agree_on_the_index_in_memory() {
     let memory = Runtime::builder().url("memory://").slots(2).connect().await.unwrap();
     soon("the jobs", check(&memory)).await;
     memory.close().await;
 }
 
 #[tokio::test]
-async fn the_index_that_an_operation_sees_is_that_of_results_and_errors_on_a_fleet() {
+async fn operations_results_and_errors_agree_on_the_index_on_a_fleet() {
     let fleet = Fleet::new();
     let mut workers = vec![fleet.worker(&[]), fleet.worker(&["--pool", "other"])];
     for worker in &mut workers {

@@ -85,7 +85,7 @@ async fn a_stage_in_another_pool_runs_on_the_workers_of_that_pool() {
 }
 
 #[tokio::test]
-async fn more_asynchronous_elements_than_slots_wait_at_once() {
+async fn asynchronous_elements_wait_in_parallel_beyond_the_number_of_slots() {
     let (fleet, workers) = Fleet::with_workers(1).await;
     let runtime = fleet.lead().await;
     let rendezvous = Rendezvous::new();
@@ -102,7 +102,7 @@ async fn more_asynchronous_elements_than_slots_wait_at_once() {
 
 /// Asynchronous elements have slots and credit of their own.
 #[tokio::test]
-async fn asynchronous_elements_that_wait_keep_no_slot_from_those_that_compute() {
+async fn waiting_asynchronous_elements_take_no_slot_from_blocking_ones() {
     on_every_runtime(async |runtime: &Runtime| {
         let (waiting, computing) = (Rendezvous::new(), Rendezvous::new());
         let many = IndexedStream::from(0..100u64).map(HoldLater { directory: waiting.directory() });

@@ -240,7 +240,7 @@ async fn a_worker_whose_threads_all_hang_exits_and_its_elements_fail() {
 }
 
 #[tokio::test]
-async fn unusable_worker_arguments_have_exit_codes_of_their_own() {
+async fn unusable_worker_arguments_have_distinct_exit_codes() {
     let fleet = Fleet::new();
     let taken = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
     let taken = taken.local_addr().unwrap().to_string();

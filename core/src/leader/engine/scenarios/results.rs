@@ -58,7 +58,7 @@ fn a_task_whose_reply_does_not_decode_is_reissued() {
 }
 
 #[test]
-fn each_task_has_a_number_of_its_own() {
+fn each_task_has_a_unique_number() {
     let mut leader = TestLeader::new();
     leader.presence(1, 4);
     leader.start(1, plan(vec![step(Verb::Map)], stream()), 1, 4);

@@ -202,7 +202,7 @@ impl Model {
 
 proptest! {
     #[test]
-    fn the_table_agrees_with_a_model_without_indexes(steps in steps()) {
+    fn the_table_agrees_with_a_simple_model(steps in steps()) {
         let (mut table, mut model) = (TaskTable::default(), Model::default());
         for step in &steps {
             model.take(&mut table, step);

@@ -53,7 +53,7 @@ fn the_number_of_a_retired_task_is_not_used_again() {
 }
 
 #[test]
-fn a_charge_comes_back_exactly_once() {
+fn a_charge_is_released_exactly_once() {
     let mut table = TaskTable::default();
     let (copy, charge) = published(&mut table, 3, 7);
     assert_eq!(charge, Charge { input: 3, output: 7 });
@@ -66,7 +66,7 @@ fn a_charge_comes_back_exactly_once() {
 }
 
 #[test]
-fn the_charge_of_a_task_that_is_out_comes_back_when_it_is_retired() {
+fn the_charge_of_a_task_that_is_out_is_released_when_it_is_retired() {
     let mut table = TaskTable::default();
     let (copy, charge) = published(&mut table, 3, 7);
     let (task, returned) = table.retire(copy.task).unwrap();
