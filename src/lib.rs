@@ -3,7 +3,7 @@
 //! You write *operations* (plain functions), compose them over an [`IndexedStream`] with
 //! directives such as [`map`](IndexedStream::map), [`filter`](IndexedStream::filter) and
 //! [`reduce`](IndexedStream::reduce), and a [`Runtime`] runs the program: on the cores of this
-//! machine, or on workers that are connected to a RabbitMQ. Messages carry the name of an
+//! machine, or on workers that are connected to a RabbitMQ broker. Messages carry the name of an
 //! operation, its state and its input, never code.
 //!
 //! ```
@@ -43,9 +43,9 @@
 //! | watch or cancel a job | [`Job`], [`JobEvents`], [`JobEvent`], [`Progress`], [`Stall`] |
 //! | serve tasks | `phalanx::worker` (feature `worker`) |
 //! | handle errors | [`Error`], and [`OperationError`](operation::OperationError) in operations |
-//! | look at elements that failed permanently | [`Runtime::dead_letters`], [`dead_letters`] |
+//! | inspect elements that failed permanently | [`Runtime::dead_letters`], [`dead_letters`] |
 //! | test against a faulty broker | `phalanx::inmemory` (feature `inmemory`) |
-//! | bring a broker of your own | [`broker`] |
+//! | use your own broker | [`broker`] |
 //!
 //! Most programs begin with `use phalanx::prelude::*;`.
 //!
@@ -77,10 +77,10 @@ pub use phalanx_core::{
     register,
 };
 
-/// What operations are made of: their traits, context and errors.
+/// The building blocks of operations: their traits, context and errors.
 ///
-/// The attribute [`#[operation]`](macro@crate::operation) has the same path and makes an operation
-/// of a function.
+/// The attribute [`#[operation]`](macro@crate::operation) has the same path and turns a function
+/// into an operation.
 pub mod operation {
     pub use phalanx_core::operation::{
         AsyncOperation, Asynchronous, Blocking, Data, ElementKey, ErrorKind, Monoid, Operation,
@@ -108,12 +108,12 @@ pub mod id {
     };
 }
 
-/// Messages between leaders and workers, and the trait to implement for a broker of your own.
+/// Messages between leaders and workers, and the trait to implement for your own broker.
 ///
 /// Implement [`Broker`](broker::Broker) for the connection to your broker, and
-/// [`Consumer`](broker::Consumer) and [`Settler`](broker::Settler) for its deliveries. Then hand an
+/// [`Consumer`](broker::Consumer) and [`Settler`](broker::Settler) for its deliveries. Then pass an
 /// `Arc` of it to [`RuntimeBuilder::lead`] and to the workers (`phalanx::worker::Worker::start`).
-/// The [trait](broker::Broker) has an example of a whole broker.
+/// The [trait](broker::Broker) has a complete example.
 ///
 /// These traits may change in any release before 1.0, together with the protocol between leaders
 /// and workers.

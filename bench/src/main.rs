@@ -1,5 +1,5 @@
-//! Benchmarks of Phalanx beside its peers, on one machine in one run. The README explains the
-//! figures.
+//! Benchmarks of Phalanx compared with its peers, on one machine in one run. The README explains
+//! the figures.
 
 mod broker;
 mod measure;
@@ -18,7 +18,7 @@ use measure::Effort;
 use rows::memory::Program;
 use table::Table;
 
-/// Phalanx beside its peers, on one machine in one run.
+/// Phalanx compared with its peers, on one machine in one run.
 #[derive(Debug, Parser)]
 struct Arguments {
     /// What to measure [default: all]
@@ -37,13 +37,13 @@ struct Arguments {
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
 enum Row {
-    /// `map` in memory, beside Paladin
+    /// `map` in memory, vs Paladin
     MapInMemory,
-    /// `map` over RabbitMQ, beside Paladin
+    /// `map` over RabbitMQ, vs Paladin
     MapOverRabbitmq,
-    /// Tasks of one element over RabbitMQ, beside plain lapin
+    /// Tasks of one element over RabbitMQ, vs plain lapin
     OneElementTasks,
-    /// Peak memory with 10^7 elements, beside 10^5
+    /// Peak memory with 10^7 elements, vs 10^5
     Memory,
 }
 

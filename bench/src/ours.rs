@@ -53,7 +53,7 @@ async fn read(program: IndexedStream<u64>, runtime: &Runtime, elements: u64) -> 
     Ok(())
 }
 
-/// A leader and a worker on RabbitMQ, each with connections of its own.
+/// A leader and a worker on RabbitMQ, each with its own connections.
 pub(crate) struct Fleet {
     pub(crate) runtime: Runtime,
     worker: Worker,

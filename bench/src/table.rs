@@ -22,7 +22,7 @@ pub(crate) struct Table;
 impl Table {
     pub(crate) fn begin() -> Self {
         println!();
-        print_cells(["what", "Phalanx", "peer", "ratio", "wanted"].map(str::to_owned));
+        print_cells(["what", "Phalanx", "peer", "ratio", "target"].map(str::to_owned));
         println!("| :{0:-<68} | {0:->16}: | {0:->22}: | {0:->7}: | {0:->8}: |", "");
         Self
     }

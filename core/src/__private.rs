@@ -1,4 +1,4 @@
-//! What expansions of the macros name. Not part of the public interface: it changes without
+//! The items that macro expansions name. Not part of the public interface: they change without
 //! notice, together with the macros.
 
 pub use linkme;

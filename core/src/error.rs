@@ -72,7 +72,7 @@ pub enum Error {
     /// An element failed permanently.
     #[error(transparent)]
     Execute(#[from] Box<ExecuteError>),
-    /// Every live worker refuses an operation: they are built differently from this program.
+    /// Every live worker refuses an operation, because it was built differently from this program.
     #[error("job {job}: every live worker refuses operation `{operation}`: {}", describe_refusals(.refusals))]
     Refused {
         /// The job that failed.
@@ -87,7 +87,7 @@ pub enum Error {
     Decode {
         /// The job that failed.
         job: JobId,
-        /// The index of the source element from which the output was made.
+        /// The index of the source element that the output was made from.
         index: u64,
         /// The message of the decoder.
         reason: String,
@@ -110,8 +110,8 @@ pub enum Error {
     /// The broker failed permanently.
     #[error(transparent)]
     Broker(#[from] BrokerError),
-    /// The runtime was closed by this program, or its broker was.
-    #[error("the runtime is closed, or its broker is")]
+    /// The runtime was closed, or the broker that it was given was closed.
+    #[error("the runtime or its broker was closed")]
     Closed,
 }
 

@@ -1,4 +1,4 @@
-//! Two operations of one name: a program of its own, for it has no registry.
+//! Two operations with the same name. A separate program, because it has no valid registry.
 
 use phalanx_core::{
     Operation, RemoteExecute,
@@ -26,7 +26,7 @@ fn other_price(n: u64) -> u64 {
 
 #[test]
 fn two_operations_with_the_same_name_are_rejected_with_both_places() {
-    let error = Registry::global().expect_err("nobody can tell them apart");
+    let error = Registry::global().expect_err("the names are ambiguous");
     let RegistryError::Duplicate { name, places } = &error else {
         panic!("{error}");
     };

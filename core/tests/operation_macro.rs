@@ -1,4 +1,4 @@
-//! Operations that `#[operation]` makes of functions.
+//! Operations that `#[operation]` makes from functions.
 #![forbid(unsafe_code)]
 #![deny(missing_docs, unnameable_types, missing_debug_implementations, clippy::pedantic)]
 #![allow(

@@ -1,5 +1,5 @@
-//! Panics inside and outside of operations. A program of its own, because a panic hook
-//! is global to its process.
+//! Panics inside and outside of operations. A separate program, because a panic hook is global to
+//! its process.
 
 use std::sync::atomic::{AtomicU32, Ordering};
 

@@ -1,4 +1,4 @@
-//! Programs as users write them, and the plans that are made of them.
+//! Programs as users write them, and the plans that are built from them.
 
 use std::time::Duration;
 

@@ -2,8 +2,8 @@
 //!
 //! Use them through the crate `phalanx`, which re-exports them.
 //!
-//! The generated code is thin: implementations of traits, constants, and calls of macros of the
-//! core. All mistakes of an expansion are reported at once.
+//! The generated code is thin: trait implementations, constants, and calls to macros of the core.
+//! All mistakes in an expansion are reported at once.
 
 mod derive;
 mod duration;
@@ -13,7 +13,7 @@ mod options;
 
 use proc_macro::TokenStream;
 
-/// Makes a type an operation that workers can find by name.
+/// Turns a type into an operation that workers can find by name.
 ///
 /// Implements the marker trait `RemoteExecute`, and registers the type. The type also implements
 /// exactly one of `Operation`, `AsyncOperation` and `Monoid`, and serde's `Serialize` and
@@ -70,7 +70,7 @@ pub fn derive_remote_execute(input: TokenStream) -> TokenStream {
     derive::expand(input.into()).into()
 }
 
-/// Makes an operation of a function.
+/// Turns a function into an operation.
 ///
 /// `fn fib_at(n: u64) -> u64` becomes the operation `FibAt` from `u64` to `u64`, with the
 /// visibility and the documentation of the function, which stays callable.

@@ -34,7 +34,7 @@ fn below_five(n: u64) -> Result<u64> {
     if n < 5 { Ok(n) } else { Err(format!("{n} is too large").into()) }
 }
 
-/// The element and its key, at each run of [`SucceedOnTheSecondAttempt`].
+/// The element and its key, at each run of [`SucceedOnTheSecondTry`].
 static KEYS: Mutex<Vec<(u64, String)>> = Mutex::new(Vec::new());
 
 #[operation]
@@ -281,7 +281,7 @@ fn unread_results_are_bounded_and_starve_no_other_job() {
 #[test]
 fn every_try_of_an_element_has_the_same_key_and_no_other_element_has_it() {
     test(async |runtime| {
-        let program = IndexedStream::from(0..3u64).map(SucceedOnTheSecondAttempt);
+        let program = IndexedStream::from(0..3u64).map(SucceedOnTheSecondTry);
         assert_eq!(program.collect(&runtime).await.unwrap(), [0, 1, 2]);
         let mut keys = KEYS.lock().unwrap().clone();
         keys.sort();

@@ -60,7 +60,7 @@ impl Fleet {
     /// Runs a program from the start of the fleet to its end.
     ///
     /// # Panics
-    /// When the program hangs, or a worker breaks a rule for the settling of deliveries.
+    /// If the program hangs, or a worker breaks a rule for the settling of deliveries.
     pub(crate) fn run(&self, program: &Program) -> Result<Outcome, Error> {
         static RUNTIME: LazyLock<tokio::runtime::Runtime> =
             LazyLock::new(|| tokio::runtime::Runtime::new().expect("threads"));

@@ -1,4 +1,4 @@
-//! `cargo xtask bench`: measures Phalanx beside its peers.
+//! `cargo xtask bench`: compares Phalanx with its peers.
 
 use std::path::Path;
 use std::process::{Command, ExitCode};
@@ -8,7 +8,7 @@ use clap::Args;
 use crate::Outcome;
 use crate::broker::{self, Choice};
 
-/// Measure Phalanx beside its peers, and print a table.
+/// Compare Phalanx with its peers, and print a table.
 ///
 /// The broker is chosen as for `cargo xtask test`. bench/README.md explains the figures.
 #[derive(Debug, Args)]

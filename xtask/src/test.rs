@@ -10,7 +10,7 @@ use crate::broker::{self, Choice, URL_VARIABLE};
 /// Run all tests against a real broker.
 ///
 /// The broker is the one that PHALANX_TEST_AMQP_URL names. If it is not set, RabbitMQ runs in a
-/// container, provided that Docker answers and has the image or can pull it
+/// container, provided that Docker responds and has the image or can pull it
 /// (PHALANX_TEST_RABBITMQ_TAG sets the tag). Otherwise a private node of the installed
 /// rabbitmq-server runs, which is installed first if it is missing (PHALANX_TEST_RABBITMQ_ROOT
 /// names a directory tree with another one). The broker is stopped afterwards.

@@ -1,7 +1,8 @@
-//! A request/reply loop in plain lapin: the best that a library on top of it can reach.
+//! A request/reply loop in plain lapin: an upper bound for any library built on it.
 //!
-//! It gives the same guarantees as Phalanx: requests go to a quorum queue with publisher confirms, and
-//! a worker replies, waits for the confirm of its reply, and then acks. It carries only a number.
+//! It gives the same guarantees as Phalanx: requests go to a quorum queue with publisher confirms,
+//! and a worker replies, waits for the confirm of its reply, and then acks. It carries only a
+//! number.
 
 use anyhow::{Context as _, Result, bail, ensure};
 use futures::{StreamExt, stream::FuturesUnordered};
@@ -36,17 +37,17 @@ impl Loop {
         // As in Phalanx: a connection that consumes must not slow down one that publishes.
         let connect = || Connection::connect(url, ConnectionProperties::default());
         let connections = [connect().await?, connect().await?, connect().await?, connect().await?];
-        let [publishing, consuming, answering, working] = &connections;
+        let [publishing, consuming, replying, working] = &connections;
 
         let consuming = consuming.create_channel().await?;
         let working = working.create_channel().await?;
         declare(&consuming).await?;
         let publishing = confirming(publishing).await?;
-        let answering = confirming(answering).await?;
+        let replying = confirming(replying).await?;
 
         let replies = consume(&consuming, REPLIES).await?;
         let requests = consume(&working, REQUESTS).await?;
-        let worker = tokio::spawn(serve(requests, answering));
+        let worker = tokio::spawn(serve(requests, replying));
         Ok(Self { publishing, consuming, replies, worker, connections })
     }
 
@@ -87,16 +88,16 @@ impl Loop {
 }
 
 /// Replies to requests, and acks those whose reply the broker has confirmed.
-async fn serve(mut requests: Consumer, answering: Channel) -> Result<()> {
-    let mut answers = FuturesUnordered::new();
+async fn serve(mut requests: Consumer, replying: Channel) -> Result<()> {
+    let mut pending = FuturesUnordered::new();
     loop {
         tokio::select! {
             request = requests.next() => {
                 let request = request.context("the requests ended")??;
-                let confirm = publish(&answering, REPLIES, 2 * number(&request)?).await?;
-                answers.push(async move { (confirm.await, request) });
+                let confirm = publish(&replying, REPLIES, 2 * number(&request)?).await?;
+                pending.push(async move { (confirm.await, request) });
             }
-            Some((confirm, request)) = answers.next() => {
+            Some((confirm, request)) = pending.next() => {
                 confirmed(confirm?)?;
                 request.acker.ack(BasicAckOptions::default()).await?;
             }

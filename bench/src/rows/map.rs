@@ -1,4 +1,4 @@
-//! `map` of a trivial operation, beside Paladin. The engines choose their batches.
+//! `map` of a trivial operation, compared with Paladin. Phalanx chooses its own batches.
 
 use anyhow::Result;
 use phalanx::prelude::Runtime;
@@ -23,7 +23,7 @@ pub(crate) async fn in_memory(effort: Effort) -> Result<Line> {
         .await?;
     runtime.close().await;
     paladin.end().await?;
-    Ok(line("map of a trivial operation in memory, beside Paladin", (ours, peer), 200.0))
+    Ok(line("map of a trivial operation in memory, vs Paladin", (ours, peer), 200.0))
 }
 
 pub(crate) async fn over_rabbitmq(effort: Effort, url: String) -> Result<Line> {
@@ -37,7 +37,7 @@ pub(crate) async fn over_rabbitmq(effort: Effort, url: String) -> Result<Line> {
         .await?;
     fleet.end().await?;
     paladin.end().await?;
-    Ok(line("the same over RabbitMQ, beside Paladin", (ours, peer), 1_000.0))
+    Ok(line("the same over RabbitMQ, vs Paladin", (ours, peer), 1_000.0))
 }
 
 fn line(what: &str, (ours, peer): (f64, f64), wanted: f64) -> Line {

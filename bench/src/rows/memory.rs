@@ -16,8 +16,8 @@ use crate::{
 const FEW: u64 = 100_000;
 const MANY: u64 = 10_000_000;
 
-/// The most bytes of encoded elements and results that a job holds. Few elements do not fill it, so it
-/// is added to their side.
+/// The most bytes of encoded elements and results that a job holds. Few elements do not fill this
+/// buffer, so its size is added to their side.
 const CREDIT: f64 = 32.0 * 1.024 * 1.024;
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
@@ -27,7 +27,7 @@ pub(crate) enum Program {
     Stream,
 }
 
-/// Each figure comes from a process of its own, because an allocator keeps memory between runs.
+/// Each figure comes from a separate process, because an allocator keeps memory between runs.
 pub(crate) async fn row(effort: Effort, program: Program) -> Result<Line> {
     let (mut few, mut many) = (Vec::new(), Vec::new());
     for _ in 0..effort.runs {
@@ -41,7 +41,7 @@ pub(crate) async fn row(effort: Effort, program: Program) -> Result<Line> {
         Program::Stream => "mapped stream that is read",
     };
     Ok(Line {
-        what: format!("peak of memory, {what}: 10^7 elements, 10^5"),
+        what: format!("peak memory, {what}: 10^7 elements, 10^5"),
         ours: format!("{many:.1} MB"),
         peer: format!("{few:.1} MB + {CREDIT:.1} MB"),
         ratio: many / (few + CREDIT),

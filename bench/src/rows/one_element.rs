@@ -1,4 +1,4 @@
-//! Tasks of one element: the cost of a message, beside plain lapin.
+//! Tasks of one element: the cost of a message, compared with plain lapin.
 
 use anyhow::Result;
 
@@ -23,7 +23,7 @@ pub(crate) async fn row(effort: Effort, url: String) -> Result<Line> {
     fleet.end().await?;
     lapin.end().await?;
     Ok(Line {
-        what: "one-element tasks, quorum queue, beside a loop of lapin alone".to_owned(),
+        what: "one-element tasks, quorum queue, vs a loop of lapin alone".to_owned(),
         ours: per_second(ours),
         peer: per_second(peer),
         ratio: ours / peer,

@@ -7,9 +7,9 @@ use super::Message;
 /// What the broker does with a delivery: ack, reject or requeue.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub enum Settle {
-    /// Removes the message. The broker has confirmed the reply to it, if it needs one.
+    /// Removes the message. If the message needs a reply, the broker has confirmed it.
     Ack,
-    /// Moves the message to the dead-letter queue: it cannot be read or replied to.
+    /// Moves the message to the dead-letter queue, because it cannot be read or replied to.
     Reject,
     /// Puts the message back into its queue, for another consumer.
     Requeue,
@@ -77,7 +77,7 @@ impl Drop for Delivery {
     /// Requeues a delivery that was forgotten, or dropped by a panic.
     fn drop(&mut self) {
         if let Some(settler) = self.settler.take() {
-            tracing::warn!(tag = self.tag, "delivery dropped without being settled");
+            tracing::warn!(tag = self.tag, "a delivery was dropped unsettled; requeueing it");
             settler.settle(self.tag, Settle::Requeue);
         }
     }
@@ -98,7 +98,7 @@ impl fmt::Debug for Delivery {
 pub enum Consumption {
     /// A message.
     Delivery(Delivery),
-    /// The consumer consumes again after a lost connection. The broker has requeued its unsettled
+    /// The consumer has resumed after a lost connection. The broker has requeued its unsettled
     /// deliveries, and messages in the queue may have been lost.
     Resumed {
         /// The generation of the new connection; see [`Health`](super::Health).

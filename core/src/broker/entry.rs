@@ -67,7 +67,7 @@ pub enum Role {
     Worker,
 }
 
-/// Connects to the broker at `url`, by the broker crate of its scheme.
+/// Connects to the broker at `url`, through the broker crate of its scheme.
 ///
 /// # Errors
 /// If no broker crate for the scheme is linked, or the broker cannot be reached or refuses.

@@ -47,7 +47,7 @@ pub enum BrokerError {
         /// The message of the broker.
         reason: String,
     },
-    /// The queue or exchange does not exist, or exists in another shape.
+    /// The queue or exchange does not exist, or exists with other arguments.
     #[error("cannot use {what}: {reason}")]
     Unusable {
         /// The queue or exchange.
@@ -74,7 +74,7 @@ pub enum BrokerError {
     Closed,
 }
 
-/// For a message to a queue that could not be declared.
+/// Converts the error for a message whose queue could not be declared.
 impl From<BrokerError> for PublishError {
     fn from(error: BrokerError) -> Self {
         match error {

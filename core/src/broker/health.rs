@@ -19,8 +19,8 @@ pub struct Health {
     pub generation: u64,
     /// Whether the connection is up.
     pub connected: bool,
-    /// The reason for which the broker takes no messages at the moment (a memory or disk alarm);
-    /// `None` if it takes them.
+    /// Why the broker currently accepts no messages (a memory or disk alarm); `None` if it accepts
+    /// them.
     pub blocked: Option<String>,
 }
 

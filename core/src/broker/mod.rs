@@ -1,7 +1,7 @@
 //! Brokers: the interface between leaders, workers and the system that carries their messages.
 //!
-//! The protocol does not rely on a [`Broker`] for anything exact: it may deliver a message several
-//! times, in any order and, rarely, not at all.
+//! The protocol assumes little of a [`Broker`]: it may deliver a message several times, in any
+//! order and, rarely, not at all.
 
 mod address;
 mod delivery;
@@ -31,11 +31,11 @@ pub use url::BrokerUrl;
 
 /// A connection to a broker, which carries messages between leaders and workers.
 ///
-/// Every method can be called from any task. After a lost connection, the broker reconnects by
-/// itself, as long as it takes; methods that are called meanwhile wait or return an error.
+/// Every method can be called from any task. After a lost connection, the broker keeps trying to
+/// reconnect; methods that are called meanwhile wait or return an error.
 ///
-/// Implement it, [`Consumer`] and [`Settler`] to bring a broker of your own; `async_trait` is the
-/// macro of the crate of that name. The trait may change in any release before 1.0.
+/// Implement it, [`Consumer`] and [`Settler`] to use your own broker; `async_trait` is the macro of
+/// the crate of that name. The trait may change in any release before 1.0.
 ///
 /// ```
 /// use std::sync::{
@@ -125,8 +125,8 @@ pub trait Broker: Send + Sync + fmt::Debug + 'static {
     /// The URL of the broker, for logs. Displayed, its secrets are hidden.
     fn url(&self) -> &BrokerUrl;
 
-    /// Makes sure that `queue` exists and is bound. If it exists in another shape, or the user may
-    /// not declare it, the existing queue is used.
+    /// Makes sure that `queue` exists and is bound. If it exists with other arguments, or the user
+    /// may not declare it, the existing queue is used.
     ///
     /// # Errors
     /// If the queue neither exists nor can be declared.
@@ -138,7 +138,7 @@ pub trait Broker: Send + Sync + fmt::Debug + 'static {
     /// dropped, the message may or may not be published.
     ///
     /// # Errors
-    /// If the broker did not take the message, or if that is unknown ([`PublishError::Lost`]).
+    /// If the broker did not accept the message, or if that is unknown ([`PublishError::Lost`]).
     async fn publish(&self, address: &Address, message: Message) -> Result<(), PublishError>;
 
     /// Publishes a message; resolves to `false` if it was unroutable: no queue received it.

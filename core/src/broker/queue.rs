@@ -56,7 +56,8 @@ pub struct DeclaredQueue {
     pub messages: u64,
     /// The number of consumers of the queue.
     pub consumers: u32,
-    /// Whether the existing queue is used although it has another shape, or could not be declared.
+    /// Whether the existing queue is used although it has other arguments, or could not be
+    /// declared.
     pub as_found: bool,
 }
 

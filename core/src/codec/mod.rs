@@ -1,5 +1,5 @@
-//! Encoding and decoding of values with postcard, with errors where plain postcard would corrupt
-//! values or ignore bytes.
+//! Encodes and decodes values with postcard, and returns an error if plain postcard would corrupt a
+//! value or ignore bytes.
 
 mod error;
 mod serializer;
@@ -9,7 +9,7 @@ use serde::{Serialize, de::DeserializeOwned};
 pub use error::CodecError;
 use serializer::Guard;
 
-/// Encodes a value into a buffer of its own.
+/// Encodes a value into a new buffer.
 ///
 /// # Errors
 /// Those of [`encode_into`].

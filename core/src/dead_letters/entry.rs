@@ -134,7 +134,7 @@ fn not_a_letter(reason: &str) -> WireError {
     WireError::Malformed { reason: reason.to_owned() }
 }
 
-/// The id of a message that has none of its own.
+/// The id of a message that carries none: a hash of its content.
 fn fingerprint(message: &Message) -> DeadLetterId {
     let mut hash = Xxh3Default::new();
     for (name, value) in &message.properties.headers {

@@ -13,15 +13,15 @@ pub enum DeadLetterError {
     /// There is no dead letter with this id: it was deleted, has expired, or never existed.
     #[error("pool `{pool}` has no dead letter {id}")]
     Missing {
-        /// The id that was asked for.
+        /// The requested id.
         id: DeadLetterId,
         /// The pool that was searched.
         pool: Pool,
     },
-    /// The broker did not deliver all dead letters, so the one asked for may be among the others.
+    /// The broker did not deliver all dead letters, so the requested one may be among the others.
     #[error(
         "the broker did not deliver {unseen} of the dead letters of pool `{pool}`: another program \
-         reads them, or the broker is busy; try again"
+         is reading them, or the broker is busy; try again"
     )]
     Unseen {
         /// The pool of the dead letters.

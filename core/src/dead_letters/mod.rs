@@ -72,12 +72,13 @@ pub(crate) use writer::DeadLetterWriter;
 pub struct DeadLetters {
     broker: Arc<dyn Broker>,
     pool: Pool,
-    /// Runs the plan of a replay as a job of the runtime that this came from.
+    /// Runs the plan of a replay as a job of the runtime that created this value.
     run_plan: RunPlan,
 }
 
 impl DeadLetters {
-    /// The bound of the queue, unless it was declared differently. Further messages are not read.
+    /// The maximum length of the queue, unless it was declared differently. Further messages are
+    /// not read.
     const MOST: u16 = 10_000;
 
     pub(crate) fn new(broker: Arc<dyn Broker>, pool: Pool, run_plan: RunPlan) -> Self {
@@ -291,7 +292,7 @@ impl DeadLetters {
         if deleted { Ok(()) } else { Err(self.missing(id, unseen)) }
     }
 
-    /// Deletes all dead letters, and returns how many there were.
+    /// Deletes all dead letters, and returns their number.
     ///
     /// # Errors
     /// If the queue cannot be read completely; some dead letters may be deleted nevertheless.

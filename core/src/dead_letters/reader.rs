@@ -13,7 +13,7 @@ use crate::broker::{
 /// The time to wait for a message that the broker has counted. One that is not delivered by then
 /// has expired, or another program reads it.
 const DELIVERY_TIMEOUT: Duration = Duration::from_secs(3);
-/// The most messages that are delivered ahead: each can be as large as the broker accepts.
+/// The most messages that are delivered ahead: each can be as large as the broker's limit.
 const AHEAD: u16 = 64;
 /// The time to wait until the broker counts the messages that were requeued.
 const RECOUNT_TIMEOUT: Duration = Duration::from_secs(2);
@@ -124,7 +124,7 @@ impl Reader {
     }
 }
 
-/// Requeues the held messages if the reader is dropped half-way.
+/// Requeues the held messages if the reader is dropped before the end.
 impl Drop for Reader {
     fn drop(&mut self) {
         while let Some(delivery) = self.held.pop() {

@@ -1,8 +1,8 @@
 //! Drives jobs: the leader.
 //!
-//! - `engine` decides: `step(input) -> actions`, without clock and I/O.
-//! - `io` does: it carries messages between the engine, the broker, the sources and the readers.
-//! - `api` is what a program holds: the runtime, jobs, results.
+//! - `engine` makes all decisions: `step(input) -> actions`, without a clock or I/O.
+//! - `io` carries messages between the engine, the broker, the sources and the readers.
+//! - `api` is the interface for programs: the runtime, jobs and results.
 //!
 //! `api` imports from `io`, and `io` from `engine`, never the other way round. `docs/protocol.md`
 //! has the numbered rules that comments cite.

@@ -240,7 +240,7 @@ impl TaskContext {
     /// An idempotency key for side effects: the same for every try of this element, and for no
     /// other element of the stage's input.
     ///
-    /// Store it together with the effect, and skip the effect if the key is there already.
+    /// Store it together with the effect, and skip the effect if the key is already stored.
     ///
     /// ```
     /// # use phalanx::prelude::*;
@@ -296,7 +296,7 @@ impl TaskContext {
     ///     tokio::select! {
     ///         answer = answer_of(id) => Ok(answer),
     ///         () = cx.cancelled() => {
-    ///             // … tell the server that the answer is not needed.
+    ///             // … cancel the request at the server.
     ///             Err(OperationError::fatal("cancelled"))
     ///         }
     ///     }

@@ -20,7 +20,7 @@ use serde::{Serialize, de::DeserializeOwned};
 /// is_data::<Vec<Option<String>>>();
 /// ```
 ///
-/// The encoding is not self-describing, so types that ask for the format's own structure, such as
+/// The encoding is not self-describing, so types that need a self-describing format, such as
 /// `serde_json::Value` or types with `#[serde(untagged)]`, `#[serde(flatten)]` or
 /// `#[serde(skip_serializing_if)]`, are rejected when a program is planned or an element is
 /// encoded.

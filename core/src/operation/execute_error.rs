@@ -47,7 +47,7 @@ pub struct ExecuteError {
     pub index: u64,
     /// The copy of the task in which the element was tried last.
     pub copy: CopyId,
-    /// How often the element was tried, from 1.
+    /// The number of tries of the element, at least 1.
     pub tries: u32,
     /// The worker that tried it last; `None` if that worker is not known.
     pub worker: Option<WorkerId>,

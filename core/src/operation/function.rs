@@ -2,7 +2,7 @@
 
 use std::borrow::Borrow;
 
-/// The type behind a reference parameter, with the owned type that is sent in its place.
+/// The target type of a reference parameter, with the owned type that is sent in its place.
 ///
 /// `ToOwned` would require `Clone` of every type.
 pub trait Parameter {

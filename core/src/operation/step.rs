@@ -1,4 +1,4 @@
-//! The trait by which one `map` takes blocking and asynchronous operations.
+//! The trait that lets `map` take both blocking and asynchronous operations.
 
 use super::{AsyncOperation, Data, Operation, RemoteExecute};
 

@@ -44,7 +44,7 @@ pub trait RemoteExecute: Serialize + for<'de> Deserialize<'de> + Send + Sync + '
 /// A blocking operation: one input, one output, on a thread of a worker.
 ///
 /// Most operations are written as functions with `#[operation]`; implement the trait for types that
-/// are generic, or whose state is made elsewhere. `self` is the state of the operation, which is
+/// are generic, or whose state is built elsewhere. `self` is the state of the operation, which is
 /// sent along with every task: keep it small.
 ///
 /// ```

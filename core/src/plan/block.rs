@@ -57,14 +57,14 @@ pub(crate) struct Budget {
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 #[non_exhaustive]
 pub(crate) enum PushError {
-    /// The job does not take elements any more.
+    /// The job no longer accepts elements.
     #[error("the job is over")]
     Closed,
     /// The element does not serialize.
     #[error("it does not serialize: {0}")]
     Codec(#[from] CodecError),
     /// The block with this element would exceed 4 GiB.
-    #[error("its encoding is too large: a block holds 4 GiB")]
+    #[error("its encoding is too large: a block holds at most 4 GiB")]
     TooLarge,
 }
 
@@ -79,7 +79,7 @@ impl BlockBuffer {
         self.open().push(value)
     }
 
-    /// Locks the buffer, to push many elements that are at hand without waiting.
+    /// Locks the buffer once, to push many elements that are available without waiting.
     #[inline]
     pub(super) fn open(&self) -> OpenBlock<'_> {
         OpenBlock { inner: self.lock(), ready: &self.ready }

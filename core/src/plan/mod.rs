@@ -1,4 +1,4 @@
-//! Programs, and the plans that are made of them before anything runs.
+//! Programs, and the plans that are built from them before anything runs.
 
 mod block;
 mod directive;

@@ -120,7 +120,7 @@ impl Filling {
 
 pub(super) struct IteratorPump<I> {
     iterator: I,
-    /// Whether `next` never blocks and runs no code of the user.
+    /// Whether `next` never blocks and runs no user code.
     in_memory: bool,
 }
 

@@ -83,7 +83,7 @@ impl Source {
         Self::new(Box::new(IteratorPump::new(elements.map(Ok), is_in_memory::<I>())))
     }
 
-    /// A source of elements that are encoded already.
+    /// A source of elements that are already encoded.
     pub(crate) fn from_encoded(elements: Vec<Bytes>) -> Self {
         Self::from_elements(elements.into_iter().map(Encoded))
     }
@@ -118,8 +118,8 @@ impl Source {
 
     /// Pulls elements into `buffer` until the budget is used up or the input ends.
     ///
-    /// An iterator runs on a blocking thread, a stream in a task of its own. A panic of either is
-    /// returned as [`SourceState::Failed`]. Dropping the future drops the source: a stream
+    /// An iterator runs on a blocking thread, a stream in a separate Tokio task. A panic of either
+    /// is returned as [`SourceState::Failed`]. Dropping the future drops the source: a stream
     /// immediately, an iterator when its `next` returns.
     pub(crate) async fn fill(
         mut self,
@@ -196,7 +196,7 @@ mod tests {
     fn failure(state: SourceState) -> (u64, String) {
         match state {
             SourceState::Failed { error } => (error.index, error.source.to_string()),
-            other => panic!("{other:?} where a failure was expected"),
+            other => panic!("expected a failure, got {other:?}"),
         }
     }
 
@@ -337,7 +337,7 @@ mod tests {
     /// Fails the test instead of letting it hang.
     async fn soon<F: Future>(future: F) -> F::Output {
         let patience = std::time::Duration::from_secs(10);
-        tokio::time::timeout(patience, future).await.expect("it did not happen")
+        tokio::time::timeout(patience, future).await.expect("timed out")
     }
 
     #[tokio::test]

@@ -28,7 +28,7 @@ impl Stage {
     fn admits(&self, next: &Directive, deterministic: bool) -> bool {
         let expands = self.steps.iter().any(|step| step.reference.verb == Verb::FlatMap);
         // A `try_map` turns the failure of one element into one value. That element must be an
-        // input of the stage, not one of the many items that a `flat_map` of the stage made of it.
+        // input of the stage, not one of the items that a `flat_map` of the stage made from it.
         let splits_failures = expands && next.step.reference.verb == Verb::TryMap;
         // A leaf of a fold of fixed shape succeeds or fails as a whole. Elements that may be left
         // out or turned into values must be so in an earlier stage.
@@ -42,8 +42,8 @@ impl Stage {
     }
 }
 
-/// Cuts a chain into stages, each as long as possible; `deterministic` tells whether the fold at
-/// its end has a fixed shape.
+/// Cuts a chain into stages, each as long as possible; `deterministic` is whether the fold at its
+/// end has a fixed shape.
 pub(super) fn cut(directives: &[Directive], batch: Option<u32>, deterministic: bool) -> Vec<Stage> {
     let mut stages: Vec<Stage> = Vec::new();
     for directive in directives {

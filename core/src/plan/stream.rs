@@ -124,7 +124,7 @@ impl<T: Data> IndexedStream<T> {
 
     /// The elements of an asynchronous stream, which may be endless.
     ///
-    /// The stream is polled in a task of its own, as far ahead as the workers need it.
+    /// The stream is polled in a separate Tokio task, as far ahead as the workers need it.
     ///
     /// ```
     /// # use phalanx::prelude::*;
@@ -457,8 +457,8 @@ impl<T: Data> IndexedStream<T> {
     }
 
     /// Puts exactly `elements` elements (at least 1) into each task of the whole program, except
-    /// the last task. Default: the leader measures how long elements take, and sizes batches to
-    /// that.
+    /// the last task. Default: the leader measures how long elements take, and sizes batches
+    /// accordingly.
     ///
     /// A worker still returns the elements of a batch that it cannot finish in time.
     ///
@@ -472,7 +472,7 @@ impl<T: Data> IndexedStream<T> {
     /// # #[tokio::main(flavor = "current_thread")]
     /// # async fn main() -> Result<(), phalanx::Error> {
     /// # let runtime = Runtime::connect("memory://").await?;
-    /// // One element takes minutes: each gets a task of its own.
+    /// // One element takes minutes, so each gets its own task.
     /// let program = IndexedStream::from([1, 2, 3]).map(Double).batch(1);
     /// assert!(program.explain()?.contains("tasks of 1 element"));
     /// assert_eq!(program.collect(&runtime).await?, [2, 4, 6]);
@@ -486,7 +486,7 @@ impl<T: Data> IndexedStream<T> {
 
     /// Delivers the results in input order. Default: as they are completed.
     ///
-    /// Results wait at the leader, in memory, until all of their predecessors are there.
+    /// Results wait in the leader's memory until all of their predecessors have arrived.
     /// [`collect`](Self::collect) is always ordered.
     ///
     /// ```
@@ -669,15 +669,15 @@ impl<T: Data> IndexedStream<T> {
     /// Runs an operation on each element for its side effects.
     ///
     /// An operation can run more than once on an element, after a failure of a worker or
-    /// connection; [`TaskContext::element_key`](crate::operation::TaskContext::element_key) tells
-    /// such runs from others.
+    /// connection; [`TaskContext::element_key`](crate::operation::TaskContext::element_key)
+    /// identifies such runs.
     ///
     /// ```
     /// # use phalanx::prelude::*;
     /// #[operation]
     /// fn store(id: u64, cx: &TaskContext) -> Result<()> {
     ///     let key = cx.element_key();
-    ///     // … write `id` to a database, unless `key` is there already.
+    ///     // … write `id` to a database, unless `key` is already stored.
     ///     # let _ = (id, key);
     ///     Ok(())
     /// }

@@ -6,8 +6,8 @@ use std::{
     panic::{AssertUnwindSafe, catch_unwind},
 };
 
-/// Values between two steps: a `Vec<T>` and, for each value, the batch offset of the element from
-/// which it was made (never decreasing).
+/// Values between two steps: a `Vec<T>` and, for each value, the batch offset of the element that
+/// it was made from (never decreasing).
 pub struct Column {
     values: Values,
     /// The batch offset of each value; as many as there are values.
@@ -56,7 +56,7 @@ impl Column {
         }
     }
 
-    /// Splits off the values from number `at` on, into a column of their own.
+    /// Splits off the values from number `at` on, into a new column.
     #[must_use]
     pub fn split_off(&mut self, at: usize) -> Self {
         let at = at.min(self.offsets.len());

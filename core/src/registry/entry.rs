@@ -1,4 +1,4 @@
-//! Entries of the registry: what the derive places for each operation.
+//! Entries of the registry, which the derive places for each operation.
 
 use std::{any::TypeId, time::Duration};
 

@@ -60,7 +60,7 @@ pub struct Registry {
 pub struct Registered {
     name: String,
     entry: &'static OperationEntry,
-    /// Made on first use: most programs use few of their operations.
+    /// Computed on first use: most programs use few of their operations.
     described: OnceLock<Described>,
 }
 

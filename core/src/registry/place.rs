@@ -59,7 +59,7 @@ macro_rules! __assert_operation {
     };
 }
 
-/// Registers an instance of a generic operation, under a name of its own.
+/// Registers an instance of a generic operation under its own name.
 ///
 /// `#[derive(RemoteExecute)]` on a generic type registers none of its instances. Any crate can
 /// register one; its name is the name of the type with the arguments as they are written here

@@ -1,4 +1,5 @@
-//! Probes: the traits that a type implements, found at compile time where the derive is expanded.
+//! Probes: determine, at compile time and at the place where the derive is expanded, which traits a
+//! type implements.
 //!
 //! If the bounds of an inherent method hold, it takes precedence over a trait method of the same
 //! name. So each probe is a pair: an inherent method with bounds, and a trait method without bounds

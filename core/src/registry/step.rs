@@ -52,7 +52,7 @@ pub struct Failure {
     pub error: OperationError,
 }
 
-/// Why a worker refuses a task: it is built differently from the leader.
+/// Why a worker refuses a task: the worker was built differently from the leader.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, thiserror::Error)]
 #[non_exhaustive]
 pub enum Refusal {
@@ -128,7 +128,7 @@ pub trait CompiledStep: Send + Sync {
     /// Whether [`run_async`](Self::run_async) must be used in place of [`run`](Self::run).
     fn is_async(&self) -> bool;
 
-    /// Whether each input gives exactly one output (`Map`, `TryMap`).
+    /// Whether each input has exactly one output (`Map`, `TryMap`).
     fn is_one_to_one(&self) -> bool;
 
     /// Whether `run` accepts columns of this type. If not (two types of the same structure in one
@@ -158,7 +158,7 @@ pub trait CompiledStep: Send + Sync {
     fn run(&self, input: Column, cx: &TaskContext, failures: &mut Vec<Failure>) -> Column;
 
     /// Runs an asynchronous step on all elements, at most `concurrency` of them at once, each with
-    /// a context of its own and within `timeout`. Results keep the order of the input.
+    /// its own context and within `timeout`. Results keep the order of the input.
     fn run_async<'a>(
         &'a self,
         input: Column,

@@ -11,7 +11,7 @@ use crate::{broker::Pool, id::WorkerId};
 pub enum Event {
     /// A worker has connected, for the first time or again.
     Hello(Presence),
-    /// A worker is there: sent at once after the first `Alive` of a leader, then every
+    /// A worker is live: sent at once after the first `Alive` of a leader, then every
     /// [`HEARTBEAT`](super::timing::HEARTBEAT).
     Presence(Presence),
     /// A worker has ended.
@@ -26,9 +26,9 @@ pub enum Event {
 pub struct Presence {
     /// The worker.
     pub worker: WorkerId,
-    /// Host name and process id by default: for logs.
+    /// Host name and process id by default, for logs.
     pub name: String,
-    /// The version of Phalanx that it was built with: for logs.
+    /// The version of Phalanx that it was built with, for logs.
     pub version: String,
     /// The pools that it serves.
     pub pools: Vec<Pool>,

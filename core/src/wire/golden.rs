@@ -1,4 +1,4 @@
-//! The bytes on the wire, written down: a change of format must be a change of version.
+//! Snapshots of the bytes on the wire: a change of the format must be a change of its version.
 
 use std::time::Duration;
 

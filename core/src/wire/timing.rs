@@ -15,7 +15,7 @@ pub const SHORTEST_HOLD: Duration = Duration::from_millis(100);
 /// of a lease.
 pub const HEARTBEAT: Duration = Duration::from_secs(5);
 
-/// Heartbeats of a lease that a leader misses before it takes the copy for lost (rule 13).
+/// Heartbeats of a lease that a leader misses before it considers the copy lost (rule 13).
 pub const MISSED_HEARTBEATS: u32 = 3;
 
 /// How long a worker counts as live after its last presence.

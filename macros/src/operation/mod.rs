@@ -1,4 +1,4 @@
-//! `#[operation]`: makes an operation of a function.
+//! `#[operation]`: turns a function into an operation.
 
 mod borrowed;
 mod output;

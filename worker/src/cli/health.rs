@@ -27,7 +27,7 @@ pub(super) struct Health {
 
 impl Health {
     /// # Errors
-    /// When the process cannot listen at the address.
+    /// If the process cannot listen at the address.
     pub(super) async fn serve(
         address: SocketAddr,
         is_ready: impl Fn() -> bool + Send + Sync + 'static,

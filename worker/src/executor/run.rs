@@ -40,7 +40,7 @@ impl Executor {
     /// Starts the slot threads, with room for `max_queued` waiting tasks and steps.
     ///
     /// # Errors
-    /// When the operating system creates no threads.
+    /// If the operating system creates no threads.
     pub(crate) fn start(
         shared: &Arc<Shared>,
         leaders: &Arc<Leaders>,

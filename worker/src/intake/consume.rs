@@ -27,7 +27,7 @@ const NODE_RETRY_PAUSE: Duration = Duration::from_secs(1);
 /// Consumes the tasks of `pool` until the worker drains.
 ///
 /// # Errors
-/// When the queue cannot be used, or the broker was closed.
+/// If the queue cannot be used, or the broker was closed.
 pub(crate) async fn consume(intake: Arc<TaskIntake>, pool: Pool) -> Result<(), BrokerError> {
     let shutdown = intake.shared.shutdown();
     let mut consumer = PoolConsumer::new(&intake, pool);

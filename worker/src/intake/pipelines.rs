@@ -34,7 +34,7 @@ impl Pipelines {
     /// The steps bound to their states, from the cache or newly made.
     ///
     /// # Errors
-    /// When this program cannot run one of the steps.
+    /// If this program cannot run one of the steps.
     pub(crate) fn get(&self, steps: &[StepReference]) -> Result<Arc<Pipeline>, Refusal> {
         if let Some(pipeline) = lock(&self.cache).get(steps) {
             return Ok(pipeline);

@@ -47,7 +47,7 @@ impl ChildProcess {
     /// Starts this executable again as a child of `worker`, and waits until it has connected.
     ///
     /// # Errors
-    /// When the operating system starts no process, or the process does not connect.
+    /// If the operating system starts no process, or the process does not connect.
     pub(super) fn start(worker: WorkerId) -> io::Result<Self> {
         let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, 0))?;
         listener.set_nonblocking(true)?;
@@ -64,7 +64,7 @@ impl ChildProcess {
     }
 
     /// # Errors
-    /// When the child is gone, or does not read.
+    /// If the child is gone, or does not read.
     pub(super) fn send(&mut self, frame: &Frame) -> io::Result<()> {
         frame.write(&mut self.stream)
     }
@@ -72,7 +72,7 @@ impl ChildProcess {
     /// The next frame; `None` if none arrives within [`RECEIVE_TIMEOUT`].
     ///
     /// # Errors
-    /// When the child is gone, or sends something other than frames.
+    /// If the child is gone, or sends something other than frames.
     pub(super) fn receive(&mut self) -> io::Result<Option<Frame>> {
         self.frames.next()
     }

@@ -46,7 +46,7 @@ impl Frame {
     /// Writes the frame.
     ///
     /// # Errors
-    /// When the other side is gone.
+    /// If the other side is gone.
     pub(super) fn write(&self, stream: &mut TcpStream) -> io::Result<()> {
         let offset_bytes;
         let (tag, body): (u8, &[u8]) = match self {
@@ -111,7 +111,7 @@ impl Frames {
     /// The next frame; `None` if none arrives within the read timeout of the stream.
     ///
     /// # Errors
-    /// When the other side is gone, or sends something other than frames.
+    /// If the other side is gone, or sends something other than frames.
     pub(super) fn next(&mut self) -> io::Result<Option<Frame>> {
         loop {
             if let Some(frame) = self.complete()? {

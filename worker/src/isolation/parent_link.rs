@@ -16,7 +16,7 @@ impl ParentLink {
     }
 
     /// # Errors
-    /// When the parent is gone.
+    /// If the parent is gone.
     pub(super) fn send(&self, frame: &Frame) -> io::Result<()> {
         frame.write(&mut lock(&self.0))
     }

@@ -26,7 +26,7 @@ const PREFETCH: u16 = 64;
 /// closed.
 ///
 /// # Errors
-/// When the control queue cannot be used.
+/// If the control queue cannot be used.
 pub(super) async fn listen(
     shared: Arc<Shared>,
     leaders: Arc<Leaders>,

@@ -29,7 +29,7 @@ impl Parts {
     /// The parts, and the replies to publish.
     ///
     /// # Errors
-    /// When the operating system creates no threads.
+    /// If the operating system creates no threads.
     pub(crate) fn new(
         broker: Arc<dyn Broker>,
         options: WorkerOptions,

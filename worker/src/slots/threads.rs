@@ -52,7 +52,7 @@ impl Slots {
     /// Starts `size` threads, with a queue for `capacity` pieces of work.
     ///
     /// # Errors
-    /// When the operating system creates no threads.
+    /// If the operating system creates no threads.
     pub(crate) fn start(size: usize, capacity: usize) -> io::Result<Self> {
         let (sender, queue) = crossbeam_channel::bounded(capacity);
         let pool = Arc::new(SlotPool {

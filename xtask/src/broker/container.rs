@@ -28,7 +28,7 @@ impl Container {
     /// # Errors
     /// The reason in one short line.
     pub(super) fn start(port: Option<u16>) -> Result<Self, String> {
-        let engine = Engine::find().ok_or("Docker does not answer")?;
+        let engine = Engine::find().ok_or("Docker does not respond")?;
         let tag = env::var(TAG_VARIABLE).unwrap_or_else(|_| DEFAULT_TAG.to_owned());
         let image = format!("{NAME}:{tag}");
         // Before the helper is built: without the image it is of no use.

@@ -10,8 +10,8 @@ use std::time::Duration;
 
 use serde_json::Value;
 
-/// How long an engine may take to answer a question about itself.
-const ANSWER: Duration = Duration::from_secs(5);
+/// How long an engine may take to respond to a query about itself.
+const QUERY_TIMEOUT: Duration = Duration::from_secs(5);
 /// How long a registry may take until it begins to deliver an image. If none can be reached, the
 /// engine itself may try for minutes.
 const REGISTRY: Duration = Duration::from_secs(20);
@@ -42,9 +42,9 @@ impl Stream for TcpStream {
 }
 
 impl Engine {
-    /// The first engine that answers.
+    /// The first engine that responds.
     pub(super) fn find() -> Option<Self> {
-        Self::candidates().into_iter().find(Self::answers)
+        Self::candidates().into_iter().find(Self::responds)
     }
 
     fn candidates() -> Vec<Self> {
@@ -74,7 +74,7 @@ impl Engine {
             Self::Tcp(address) => {
                 let mut addresses = address.to_socket_addrs()?;
                 let address = addresses.next().ok_or(io::ErrorKind::AddrNotAvailable)?;
-                Ok(Box::new(TcpStream::connect_timeout(&address, ANSWER)?))
+                Ok(Box::new(TcpStream::connect_timeout(&address, QUERY_TIMEOUT)?))
             }
         }
     }
@@ -88,7 +88,7 @@ impl Engine {
     ) -> io::Result<(u16, BufReader<Box<dyn Stream>>)> {
         let mut stream = self.connect()?;
         stream.limit(patience)?;
-        // HTTP/1.0: the body is neither cut into chunks nor followed by another answer.
+        // HTTP/1.0: the body is neither cut into chunks nor followed by another response.
         write!(stream, "{method} {path} HTTP/1.0\r\nHost: docker\r\n\r\n")?;
         let mut reader = BufReader::new(stream);
         let mut line = String::new();
@@ -102,14 +102,14 @@ impl Engine {
         Ok((status, reader))
     }
 
-    fn answers(&self) -> bool {
-        self.request("GET", "/_ping", ANSWER).is_ok_and(|(status, _)| status == 200)
+    fn responds(&self) -> bool {
+        self.request("GET", "/_ping", QUERY_TIMEOUT).is_ok_and(|(status, _)| status == 200)
     }
 
     /// Whether the engine has this image.
     pub(super) fn has(&self, image: &str) -> bool {
         let path = format!("/images/{image}/json");
-        self.request("GET", &path, ANSWER).is_ok_and(|(status, _)| status == 200)
+        self.request("GET", &path, QUERY_TIMEOUT).is_ok_and(|(status, _)| status == 200)
     }
 
     /// Pulls an image.
@@ -131,13 +131,13 @@ impl Engine {
             body.get_ref().limit(PROGRESS).map_err(in_short)?;
             line.clear();
         }
-        if status == 200 { Ok(()) } else { Err(format!("the engine answered {status}")) }
+        if status == 200 { Ok(()) } else { Err(format!("the engine responded with {status}")) }
     }
 }
 
 fn in_short(error: io::Error) -> String {
     match error.kind() {
-        io::ErrorKind::WouldBlock | io::ErrorKind::TimedOut => "no answer in time".to_owned(),
+        io::ErrorKind::WouldBlock | io::ErrorKind::TimedOut => "no response in time".to_owned(),
         _ => shorten(&error.to_string()),
     }
 }
@@ -161,8 +161,8 @@ mod tests {
 
     use super::*;
 
-    /// An engine that gives this answer to one request.
-    fn answering<T>(answer: &'static str, ask: impl FnOnce(Engine) -> T) -> T {
+    /// Runs `ask` on an engine that sends this response to one request.
+    fn responding<T>(response: &'static str, ask: impl FnOnce(Engine) -> T) -> T {
         let name = format!("phalanx-engine-{}-{:?}", std::process::id(), thread::current().id());
         let path = env::temp_dir().join(name);
         let listener = UnixListener::bind(&path).expect("a new path");
@@ -173,34 +173,34 @@ mod tests {
             while !request.ends_with("\r\n\r\n") {
                 reader.read_line(&mut request).expect("a request");
             }
-            stream.write_all(answer.as_bytes()).expect("what fits a socket's buffer");
+            stream.write_all(response.as_bytes()).expect("what fits a socket's buffer");
             request
         });
-        let answered = ask(Engine::Unix(path.clone()));
-        server.join().expect("a server that has answered");
+        let outcome = ask(Engine::Unix(path.clone()));
+        server.join().expect("a server that has responded");
         std::fs::remove_file(path).expect("our socket");
-        answered
+        outcome
     }
 
     #[test]
-    fn an_engine_answers_the_ping_with_success() {
-        assert!(answering("HTTP/1.1 200 OK\r\n\r\nOK", |engine| engine.answers()));
+    fn an_engine_responds_to_the_ping_with_success() {
+        assert!(responding("HTTP/1.1 200 OK\r\n\r\nOK", |engine| engine.responds()));
         let unavailable = "HTTP/1.1 503 Service Unavailable\r\n\r\n";
-        assert!(!answering(unavailable, |engine| engine.answers()));
-        assert!(!answering("", |engine| engine.answers()));
+        assert!(!responding(unavailable, |engine| engine.responds()));
+        assert!(!responding("", |engine| engine.responds()));
     }
 
     #[test]
     fn an_image_exists_if_the_engine_describes_it() {
-        assert!(answering("HTTP/1.0 200 OK\r\n\r\n{}", |engine| engine.has("rabbitmq:4")));
-        assert!(!answering("HTTP/1.0 404 Not Found\r\n\r\n{}", |engine| engine.has("rabbitmq:4")));
+        assert!(responding("HTTP/1.0 200 OK\r\n\r\n{}", |engine| engine.has("rabbitmq:4")));
+        assert!(!responding("HTTP/1.0 404 Not Found\r\n\r\n{}", |engine| engine.has("rabbitmq:4")));
     }
 
     #[test]
     fn a_pull_ends_with_the_last_message_of_its_progress() {
-        let answer = "HTTP/1.0 200 OK\r\nContent-Type: application/json\r\n\r\n\
+        let response = "HTTP/1.0 200 OK\r\nContent-Type: application/json\r\n\r\n\
                       {\"status\":\"Pulling from library/rabbitmq\"}\r\n{\"status\":\"Done\"}\r\n";
-        assert_eq!(answering(answer, |engine| engine.pull("rabbitmq", "4")), Ok(()));
+        assert_eq!(responding(response, |engine| engine.pull("rabbitmq", "4")), Ok(()));
     }
 
     #[test]
@@ -208,12 +208,12 @@ mod tests {
         let at_once = "HTTP/1.0 500 Internal Server Error\r\n\r\n\
                        {\"message\":\"Get \\\"https://registry/v2/\\\": dial tcp: no such host\"}";
         let pull = |engine: Engine| engine.pull("rabbitmq", "4");
-        assert_eq!(answering(at_once, pull), Err("no such host".to_owned()));
+        assert_eq!(responding(at_once, pull), Err("no such host".to_owned()));
         let midway = "HTTP/1.0 200 OK\r\n\r\n{\"status\":\"Downloading\"}\r\n\
                       {\"error\":\"write /var: no space left on device\",\"errorDetail\":{}}\r\n";
-        assert_eq!(answering(midway, pull), Err("no space left on device".to_owned()));
+        assert_eq!(responding(midway, pull), Err("no space left on device".to_owned()));
         let silent = "HTTP/1.0 502 Bad Gateway\r\n\r\n";
-        assert_eq!(answering(silent, pull), Err("the engine answered 502".to_owned()));
+        assert_eq!(responding(silent, pull), Err("the engine responded with 502".to_owned()));
     }
 
     #[test]

@@ -1,4 +1,4 @@
-//! Writes dead letters to the broker (rule 25). Jobs do not wait for it.
+//! Writes dead letters to the broker (rule 25). Jobs do not wait for them.
 
 #[cfg(test)]
 mod tests;
@@ -27,7 +27,7 @@ use crate::{
 
 /// The largest element, in bytes, that is kept in its dead letter.
 const MAX_PAYLOAD: usize = 1 << 20;
-/// The permits for dead letters that are not confirmed yet. Each takes one, and one more for each
+/// The permits for unconfirmed dead letters. Each dead letter takes one, and one more for each
 /// [`BYTES_PER_PERMIT`] of its element, so that their bytes are bounded, too. Without permits, a
 /// dead letter is dropped and counted.
 const PERMITS: usize = 256;
@@ -67,7 +67,7 @@ impl DeadLetterWriter {
         }
     }
 
-    /// Starts to write a dead letter. Does nothing if the broker refuses those of the pool.
+    /// Starts to write a dead letter. Does nothing if the broker refuses the pool's dead letters.
     pub(crate) fn write(&mut self, element: DeadElement) {
         while self.publishing.try_join_next().is_some() {}
         if lock(&self.sender.refused).contains(&element.pool) {

@@ -32,12 +32,12 @@ const CHUNK_ELEMENTS: usize = 4096;
 /// The decoded chunks that may wait for the reader.
 const CHUNKS: usize = 2;
 
-/// The outputs of a job: a stream of `(index, output)`, where `index` is that of the source element
-/// from which the output was made.
+/// The outputs of a job: a stream of `(index, output)`, where `index` is the index of the source
+/// element that the output was made from.
 ///
-/// If the job fails, the last item is an `Err`. Outputs are decoded ahead of the reader in a task
-/// of their own. A reader that does not keep up slows down its own job, never others: up to 32 MiB
-/// of encoded outputs are buffered. The job is cancelled when the stream and all
+/// If the job fails, the last item is an `Err`. Outputs are decoded ahead of the reader in a
+/// separate Tokio task. A reader that does not keep up slows down its own job, never others: up to
+/// 32 MiB of encoded outputs are buffered. The job is cancelled when the stream and all
 /// [`Job`](super::Job) handles are dropped.
 ///
 /// `use phalanx::prelude::*` brings in the methods of `StreamExt` and `TryStreamExt`.

@@ -45,8 +45,8 @@ const EVENT_PREFETCH: u16 = 100;
 ///   `amqp`; `amqps://` with the feature `tls`). For a cluster, list every node, separated by
 ///   commas.
 ///
-/// One runtime runs many jobs at once; clones are the same leader. When the last clone and the last
-/// [`Job`] are dropped, it disconnects and deletes its queues.
+/// One runtime runs many jobs at once; clones share the same leader. When the last clone and the
+/// last [`Job`] are dropped, it disconnects and deletes its queues.
 ///
 /// ```
 /// # use phalanx::prelude::*;
@@ -76,7 +76,7 @@ struct Inner {
     leader: LeaderId,
     url: BrokerUrl,
     broker: Arc<dyn Broker>,
-    /// Locked while a job id is made and sent, so that jobs start in the order of their ids:
+    /// Locked while a job id is created and sent, so that jobs start in the order of their ids:
     /// `Alive` covers all jobs up to the newest id (rule 21).
     commands: Mutex<mpsc::UnboundedSender<Command>>,
     /// Closed when the driver has ended.
@@ -181,7 +181,7 @@ impl Runtime {
     /// Cancels the jobs that still run, and disconnects. Resolves when the queues of this leader
     /// are deleted and the connection is closed.
     ///
-    /// Programs that run later return [`Error::Closed`].
+    /// Programs that are started afterwards fail with [`Error::Closed`].
     ///
     /// ```
     /// # use phalanx::prelude::*;
@@ -203,7 +203,7 @@ impl Runtime {
     pub async fn close(self) {
         let _ = self.commands().send(Command::Close);
         let mut over = self.inner.over.clone();
-        // The sender is only dropped: by the end of the driver.
+        // Nothing is ever sent: the driver drops the sender when it ends.
         let _ = over.changed().await;
     }
 
@@ -467,7 +467,7 @@ impl RuntimeBuilder {
         self
     }
 
-    /// How long a job makes no progress before it emits
+    /// How long a job may make no progress before it emits
     /// [`JobEvent::Stalled`](crate::leader::JobEvent::Stalled), which explains why. Default: 25 s.
     ///
     /// ```
@@ -487,7 +487,7 @@ impl RuntimeBuilder {
         self
     }
 
-    /// How long a job makes no progress before it fails with [`Error::Stalled`], which explains
+    /// How long a job may make no progress before it fails with [`Error::Stalled`], which explains
     /// why. Default: never.
     ///
     /// Waiting for the program itself does not count: for its input, for the reader of its results,
@@ -538,8 +538,9 @@ impl RuntimeBuilder {
         Runtime::lead(broker, &self).await
     }
 
-    /// Starts a leader on a broker that is already connected: one of your own, or one that several
-    /// leaders share. The settings `url`, `namespace`, `slots` and `queue_type` have no effect.
+    /// Starts a leader on a broker that is already connected: your own implementation, or one that
+    /// several leaders share. The settings `url`, `namespace`, `slots` and `queue_type` have no
+    /// effect.
     ///
     /// # Errors
     /// If the queues of the leader cannot be declared, or if two operations of this program have

@@ -10,7 +10,7 @@ use crate::leader::io::Command;
 const INTERRUPTED: i32 = 130;
 
 /// Closes the leader at the first signal, and ends the process at the second: closing may hang, and
-/// the default reaction to signals is disabled from now on.
+/// from here on signals no longer end the process by default.
 pub(super) async fn close_on_signal(commands: mpsc::WeakUnboundedSender<Command>) {
     if let Err(error) = close_then_exit(commands).await {
         tracing::error!(%error, "cannot listen for signals; a signal ends this process immediately");

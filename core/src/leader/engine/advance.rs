@@ -1,4 +1,4 @@
-//! Advances a job after a change: starts combinations, delivers its value, and finds its end.
+//! Advances a job after a change: starts combinations, delivers its value, and detects its end.
 
 use bytes::Bytes;
 

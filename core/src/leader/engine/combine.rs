@@ -20,7 +20,8 @@ use crate::{id::TaskNumber, operation::OperationError};
 /// Partial results below this size, in bytes, are combined on the leader: a message would cost
 /// more.
 const SMALL_PARTIAL: usize = 4 << 10;
-/// … if combining two elements takes less than this; slower combinations run on workers.
+/// Small partial results are combined on the leader only if combining two takes less than this;
+/// slower combinations run on workers.
 const QUICK: Duration = Duration::from_micros(100);
 /// Partial results of more than this size together, in bytes, are combined on the leader: not every
 /// broker accepts a message of that size.
@@ -40,7 +41,7 @@ pub(super) fn combine(shared: &mut Shared, job: &mut JobState, partials: Vec<Par
     schedule::enqueue(shared, task, Duration::ZERO);
 }
 
-/// Combines the partial results of a task on the leader, because no message can hold them.
+/// Combines the partial results of a task on the leader, because they do not fit into a message.
 pub(super) fn combine_here(shared: &mut Shared, job: &mut JobState, number: TaskNumber) {
     let Some(task) = schedule::retire(shared, job, number) else { return };
     if let Work::Combine { partials } = task.work {
@@ -60,7 +61,7 @@ pub(super) fn combined(
     match result {
         Ok(bytes) => done(job, &partials, bytes),
         Err(error) => {
-            // Errors name a task: this one gets a number for that, and is never published.
+            // Errors name a task: this one gets a number for that purpose, and is never published.
             let task = task_of(job, partials.clone());
             let number = schedule::enqueue(shared, task, Duration::ZERO);
             let Some(task) = schedule::retire(shared, job, number) else { return };

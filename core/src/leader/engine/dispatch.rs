@@ -138,7 +138,7 @@ fn pull(shared: &mut Shared, job: &mut JobState) {
     }
     let sizing = shared.sizing(job, 0);
     let batch = sizing.elements();
-    // An idle job may always pull one batch, or else a job of huge elements would never progress.
+    // An idle job may always pull one batch; otherwise a job of huge elements would never progress.
     let idle = shared.tasks.of(job.id).next().is_none() && job.account.undelivered() == 0;
     let starved = idle && !job.is_ready(0, batch, sizing.slots);
     if room == 0 && !starved {

@@ -127,7 +127,7 @@ pub(super) fn charge_single(
     fail_single(shared, job, number, offset, error, Budget::AsUsual);
 }
 
-/// Fails a task of one element, or one that cannot be split, permanently, whatever the budget.
+/// Permanently fails a task of one element, or one that cannot be split, whatever its budget.
 pub(super) fn give_up(
     shared: &mut Shared,
     job: &mut JobState,

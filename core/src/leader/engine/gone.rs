@@ -1,4 +1,4 @@
-//! Copies that will bring no reply: their task is reissued, split, or fails.
+//! Handles copies that will bring no reply: their task is reissued, split, or fails.
 
 use std::time::Duration;
 
@@ -21,7 +21,7 @@ pub(super) fn reissue(shared: &mut Shared, job: &mut JobState, copy: CopyId) {
     }
 }
 
-/// As [`reissue`], after a back-off: a worker that can run the task may come at any time.
+/// As [`reissue`], after a back-off: a worker that can run the task may start at any time.
 pub(super) fn reissue_after_setback(shared: &mut Shared, job: &mut JobState, copy: CopyId) {
     if !shared.tasks.remove_copy(copy) {
         return;
@@ -33,8 +33,8 @@ pub(super) fn reissue_after_setback(shared: &mut Shared, job: &mut JobState, cop
     schedule::reissue(shared, job, copy.task, delay);
 }
 
-/// As [`reissue`], for a reason that may lie in the batch: after [`HALVED_AFTER`] times the batch
-/// is halved, and after [`FAILS_AFTER`] times a single element fails.
+/// As [`reissue`], for a reason that the batch may have caused: after [`HALVED_AFTER`] times the
+/// batch is halved, and after [`FAILS_AFTER`] times a single element fails.
 pub(super) fn reissue_suspected(
     shared: &mut Shared,
     job: &mut JobState,

@@ -15,7 +15,7 @@ pub(super) fn advance_clocks(shared: &mut Shared, elapsed: Duration, unread: boo
     clocks.wall += elapsed;
     if shared.health.is_well() {
         clocks.healthy += elapsed;
-        // An unread reply may be the one whose absence would prove a loss.
+        // The absence of a reply proves a loss only if no reply is unread.
         if !unread {
             clocks.quiet += elapsed;
         }

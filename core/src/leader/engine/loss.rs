@@ -1,5 +1,5 @@
-//! Gives up copies that are lost: their lease expired, or a probe proves that they left their queue
-//! without a reply (rules 12 and 13).
+//! Detects lost copies: their lease expired, or a probe proves that they left their queue without a
+//! reply (rules 12 and 13).
 
 use std::{collections::BTreeSet, time::Duration};
 
@@ -51,7 +51,7 @@ pub(super) fn probe_returned(shared: &mut Shared, reply: &ProbeReply) {
     shared.probes.returned(&reply.pool, reply.nonce, now);
 }
 
-/// Gives up the copies that are lost, and probes the queues of those that are overdue.
+/// Removes the copies that are lost, and probes the queues of those that are overdue.
 pub(super) fn look_at_copies(shared: &mut Shared, jobs: &mut Jobs) {
     let (now, hold) = (shared.clocks.quiet, shared.settings.hold);
     let lease_timeout = timing::lease_timeout(hold);
@@ -97,8 +97,7 @@ pub(super) fn look_at_copies(shared: &mut Shared, jobs: &mut Jobs) {
     }
 }
 
-/// Gives up a copy that is lost. It may have killed its worker, so the next one is isolated (rule
-/// 7).
+/// Removes a lost copy. It may have killed its worker, so the next one is isolated (rule 7).
 fn give_up(shared: &mut Shared, jobs: &mut Jobs, copy: CopyId, reason: String) {
     let Some(task) = shared.tasks.get_mut(copy.task) else { return };
     task.isolated = true;

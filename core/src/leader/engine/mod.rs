@@ -213,7 +213,7 @@ impl Engine {
     }
 
     fn tick(&mut self, elapsed: Duration, unread: bool) {
-        // All time-outs below are seconds long: once a second is enough.
+        // All timeouts below are seconds long: once a second is enough.
         if !liveness::advance_clocks(&mut self.shared, elapsed, unread) {
             return;
         }
@@ -233,7 +233,7 @@ impl Engine {
     fn on_copy(&mut self, copy: CopyId, change: impl FnOnce(&mut Shared, &mut JobState)) {
         match self.shared.tasks.get(copy.task).map(|task| task.job) {
             Some(job) => self.on_job(job, change),
-            None => tracing::debug!(%copy, "a late reply was dropped"),
+            None => tracing::debug!(%copy, "dropping a late reply"),
         }
     }
 

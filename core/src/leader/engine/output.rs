@@ -22,7 +22,7 @@ pub(super) struct Outputs<'a> {
     pub(super) lengths: Option<&'a [u32]>,
 }
 
-/// Settles elements that are through a stage, and moves their outputs on.
+/// Settles elements that have passed a stage, and passes their outputs on.
 pub(super) fn done(
     shared: &mut Shared,
     job: &mut JobState,
@@ -72,7 +72,7 @@ pub(super) fn done(
     }
 }
 
-/// Moves on the elements of a plan without steps, which are their own outputs.
+/// Passes on the elements of a plan without steps, which are their own outputs.
 pub(super) fn pass_through(shared: &mut Shared, job: &mut JobState) {
     if !job.plan.stages[0].steps.is_empty() {
         return;

@@ -1,4 +1,4 @@
-//! Finds copies that are lost: a probe travels through a task queue after the copies in it.
+//! Detects lost copies: a probe travels through a task queue after the copies in it.
 //!
 //! Copies and probes of one queue are delivered in order. So when a probe comes back, every copy
 //! that was confirmed before the probe was published has left the queue. If its worker neither
@@ -25,7 +25,7 @@ const MAX_TIMEOUT: u32 = 32;
 #[derive(Debug, Clone, Default)]
 pub(crate) struct Probing {
     in_flight: Option<InFlight>,
-    /// How many probes in a row did not come back in time; sets the time-out of the next one.
+    /// How many probes in a row did not come back in time; sets the timeout of the next one.
     timeouts: u32,
     /// The probes that came back, oldest first.
     returned: VecDeque<Returned>,
@@ -75,7 +75,7 @@ impl Probing {
     }
 
     /// Whether a probe may be published now. A probe that does not come back is followed by another
-    /// after a time-out that doubles each time: it may be lost with its queue, or wait for hours of
+    /// after a timeout that doubles each time: it may be lost with its queue, or wait for hours of
     /// work in front of it.
     pub(crate) fn may_probe(&self, now: Duration, hold: Duration) -> bool {
         let Some(in_flight) = self.in_flight else {

@@ -21,7 +21,7 @@ pub(super) fn failed(shared: &mut Shared, job: &mut JobState, copy: CopyId, erro
     if known.is_none_or(|known| known.state != CopyState::Publishing) {
         return;
     }
-    // A copy whose confirm was lost is given up. If it was delivered after all, its result counts.
+    // A copy whose confirm was lost is removed. If it was delivered after all, its result counts.
     if !shared.tasks.remove_copy(copy) {
         return;
     }

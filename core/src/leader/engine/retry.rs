@@ -1,4 +1,5 @@
-//! The budget of an element by the cause of its failure, and the back-off before the next try.
+//! The retry budget of an element by the cause of its failure, and the back-off before the next
+//! try.
 
 use std::time::Duration;
 

@@ -70,7 +70,7 @@ impl Outbox {
 }
 
 impl Clone for Outbox {
-    /// Clones as empty: engines are cloned between two steps, when it is empty.
+    /// Clones as empty: engines are cloned only between two steps, when it is empty.
     fn clone(&self) -> Self {
         Self::default()
     }
@@ -95,7 +95,7 @@ impl Shared {
         self.actions.push(Action::Emit { job, event });
     }
 
-    /// Notes that a job has made progress.
+    /// Records that a job has made progress.
     pub(super) fn progressed(&mut self, job: &mut JobState) {
         job.last_progress = self.clocks.wall;
         if job.stall.take().is_some() {

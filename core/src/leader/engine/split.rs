@@ -10,7 +10,7 @@ use super::{
 };
 use crate::id::TaskNumber;
 
-/// Whether a part of the batch can be a task of its own: it has more than one element, and is no
+/// Whether parts of the batch can become separate tasks: it has more than one element, and is not a
 /// leaf of a fixed tree.
 pub(super) fn may_split(job: &JobState, task: &Task) -> bool {
     task.len() > 1 && matches!(task.work, Work::Run { .. }) && !job.has_leaves(task.stage)
@@ -23,7 +23,7 @@ pub(super) fn halve(shared: &mut Shared, job: &mut JobState, number: TaskNumber)
     }
 }
 
-/// Puts the element at this batch offset into a task of its own.
+/// Puts the element at this batch offset into a separate task.
 pub(super) fn isolate_element(
     shared: &mut Shared,
     job: &mut JobState,

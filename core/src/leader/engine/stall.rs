@@ -1,4 +1,4 @@
-//! Finds out why a job makes no progress.
+//! Determines why a job makes no progress.
 
 use std::time::Duration;
 

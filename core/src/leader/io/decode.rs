@@ -20,7 +20,7 @@ pub(super) fn reply(message: &Message) -> Option<Input> {
     match decoded {
         Ok(input) => Some(input),
         Err(error) => {
-            tracing::warn!(%error, "undecodable reply");
+            tracing::warn!(%error, "received an undecodable reply");
             // Its worker has acked the task, so no other reply will come.
             let copy = message.properties.copy?;
             Some(Input::UndecodableReply { copy, reason: error.to_string() })
@@ -35,7 +35,7 @@ pub(super) fn event(message: &Message) -> Option<Input> {
         Ok(Event::Presence(presence)) => Some(Input::Presence(Box::new(presence))),
         Ok(Event::Bye { worker }) => Some(Input::Bye(worker)),
         Err(error) => {
-            tracing::debug!(%error, "undecodable event dropped");
+            tracing::debug!(%error, "dropping an undecodable event");
             None
         }
     }

@@ -1,4 +1,4 @@
-//! Pulls elements from the source of a job, in a Tokio task of its own.
+//! Pulls elements from the source of a job, in a separate Tokio task.
 
 use std::{sync::Arc, time::Duration};
 

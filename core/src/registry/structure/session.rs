@@ -1,4 +1,4 @@
-//! A tracing session: which made-up value is tried next.
+//! A tracing session: decides which made-up value is tried next.
 
 use std::{any::TypeId, collections::HashMap};
 
@@ -50,7 +50,7 @@ struct Frame {
 /// The place of a scalar: container, branch, slot.
 type Place = Option<(usize, usize, usize)>;
 
-/// A container that is being made; given back to [`Session::leave`].
+/// A container that is being made; the caller passes it to [`Session::leave`].
 #[derive(Debug, Clone, Copy)]
 pub(super) struct Entered {
     depth: usize,
@@ -252,7 +252,7 @@ impl Session {
             if branch.state == State::Untried {
                 branch.state = State::Failed;
                 self.progress += 1;
-                // Where it is the only one, nothing around it can be made either.
+                // If it is the only branch, its enclosing values cannot be made either.
                 if container.branches.len() > 1 {
                     return true;
                 }

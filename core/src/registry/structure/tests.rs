@@ -194,7 +194,7 @@ fn parts_that_cannot_be_made_are_unknown_and_the_rest_is_traced() {
     impl<'de> Deserialize<'de> for Panics {
         fn deserialize<D: serde::Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
             u8::deserialize(deserializer)?;
-            panic!("not for the likes of you")
+            panic!("rejects every value")
         }
     }
     assert_eq!(text::<(u16, Never, u32)>(), "(u16, u8, _)");
@@ -211,7 +211,7 @@ fn parts_that_cannot_be_made_are_unknown_and_the_rest_is_traced() {
 
 #[test]
 fn a_partial_trace_is_the_same_each_time() {
-    // `OsString` has only the variant of its own system.
+    // `OsString` has only the variant of the system that it is compiled for.
     assert_eq!(hash::<std::ffi::OsString>(), hash::<std::ffi::OsString>());
     assert_eq!(trace::<std::ffi::OsString>().unsupported, None);
 }

@@ -28,7 +28,7 @@ impl Workers {
     /// Starts workers without faults of their own.
     ///
     /// # Errors
-    /// When the system has no free port for a proxy.
+    /// If the system has no free port for a proxy.
     pub async fn start(program: PathBuf, url: String, count: usize) -> io::Result<Self> {
         Self::within(None, program, url, count).await
     }
@@ -36,7 +36,7 @@ impl Workers {
     /// Starts workers that share a memory limit.
     ///
     /// # Errors
-    /// When the system has no free port for a proxy.
+    /// If the system has no free port for a proxy.
     pub async fn within(
         memory: Option<MemoryLimit>,
         program: PathBuf,
@@ -93,7 +93,7 @@ impl Workers {
     /// Removes the namespace from the broker.
     ///
     /// # Errors
-    /// When the connection to the broker fails.
+    /// If the connection to the broker fails.
     pub async fn remove_namespace(&self) -> Result<(), lapin::Error> {
         phalanx_test_support::remove_namespace(&self.raw().await?, self.namespace()).await
     }

@@ -29,7 +29,7 @@ pub async fn connect(url: &str) -> Result<Connection, lapin::Error> {
 /// and `other`. All other queues expire by themselves.
 ///
 /// # Errors
-/// When the connection is lost. What does not exist, or may not be deleted, is skipped.
+/// If the connection is lost. What does not exist, or may not be deleted, is skipped.
 pub async fn remove_namespace(
     connection: &Connection,
     namespace: &str,

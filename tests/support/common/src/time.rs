@@ -14,7 +14,7 @@ const POLL: Duration = Duration::from_millis(10);
 /// Waits for a future, [`PATIENCE`] at most.
 ///
 /// # Panics
-/// When the future takes longer; the message contains `what`.
+/// If the future takes longer; the message contains `what`.
 pub async fn soon<T>(what: &str, future: impl Future<Output = T>) -> T {
     match tokio::time::timeout(PATIENCE, future).await {
         Ok(value) => value,
@@ -25,7 +25,7 @@ pub async fn soon<T>(what: &str, future: impl Future<Output = T>) -> T {
 /// Checks a condition every 10 ms until it holds, for [`PATIENCE`] at most.
 ///
 /// # Panics
-/// When the condition does not hold in time; the message contains `what`.
+/// If the condition does not hold in time; the message contains `what`.
 pub async fn until(what: &str, mut condition: impl AsyncFnMut() -> bool) {
     let holds = async {
         while !condition().await {

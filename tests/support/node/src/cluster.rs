@@ -42,7 +42,7 @@ impl Cluster {
     /// 15 seconds.
     ///
     /// # Errors
-    /// When Docker or the image is missing, or a node does not start.
+    /// If Docker or the image is missing, or a node does not start.
     pub fn start() -> Result<Self, NodeError> {
         let data = tempfile::Builder::new()
             .prefix("phalanx-node-")
@@ -78,7 +78,7 @@ impl Cluster {
     /// Kills a node with `SIGKILL`. Its data stays.
     ///
     /// # Errors
-    /// When the node is not running.
+    /// If the node is not running.
     pub fn kill(&self, node: usize) -> Result<(), NodeError> {
         run(&mut docker(&["kill", &self.node(node)]))
     }
@@ -86,7 +86,7 @@ impl Cluster {
     /// Starts a killed node again, and waits until it accepts AMQP connections.
     ///
     /// # Errors
-    /// When the node does not start.
+    /// If the node does not start.
     pub fn revive(&self, node: usize) -> Result<(), NodeError> {
         run(&mut docker(&["start", &self.node(node)]))?;
         self.await_node(node)
@@ -95,7 +95,7 @@ impl Cluster {
     /// Suspends a node: its connections stay open, and it does not respond.
     ///
     /// # Errors
-    /// When the node is not running.
+    /// If the node is not running.
     pub fn freeze(&self, node: usize) -> Result<(), NodeError> {
         run(&mut docker(&["pause", &self.node(node)]))
     }
@@ -103,7 +103,7 @@ impl Cluster {
     /// Resumes a frozen node.
     ///
     /// # Errors
-    /// When the node is not frozen.
+    /// If the node is not frozen.
     pub fn thaw(&self, node: usize) -> Result<(), NodeError> {
         run(&mut docker(&["unpause", &self.node(node)]))
     }
@@ -111,7 +111,7 @@ impl Cluster {
     /// Partitions a node from the others. Clients still reach it.
     ///
     /// # Errors
-    /// When the node is already partitioned.
+    /// If the node is already partitioned.
     pub fn partition(&self, node: usize) -> Result<(), NodeError> {
         run(&mut docker(&["network", "disconnect", &self.inner(), &self.node(node)]))
     }
@@ -119,7 +119,7 @@ impl Cluster {
     /// Ends the partition of a node.
     ///
     /// # Errors
-    /// When the node is not partitioned.
+    /// If the node is not partitioned.
     pub fn rejoin(&self, node: usize) -> Result<(), NodeError> {
         self.connect(node)
     }
@@ -127,7 +127,7 @@ impl Cluster {
     /// Waits until all nodes accept connections and are in the cluster.
     ///
     /// # Errors
-    /// When a node does not become ready in two minutes.
+    /// If a node does not become ready in two minutes.
     pub fn await_all(&self) -> Result<(), NodeError> {
         for node in 0..Self::NODES {
             self.await_node(node)?;
@@ -139,7 +139,7 @@ impl Cluster {
     /// Runs `rabbitmqctl` on a node, which takes seconds.
     ///
     /// # Errors
-    /// When the command fails. The error contains its output.
+    /// If the command fails. The error contains its output.
     pub fn control(&self, node: usize, arguments: &[&str]) -> Result<(), NodeError> {
         run(docker(&["exec", &self.node(node), "rabbitmqctl", "--quiet"]).args(arguments))
     }

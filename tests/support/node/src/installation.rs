@@ -48,7 +48,7 @@ impl Installation {
     /// the RabbitMQ of this machine.
     ///
     /// # Errors
-    /// When there is none of them.
+    /// If there is none of them.
     pub fn find() -> Result<Self, NodeError> {
         let set = |name| env::var(name).ok().filter(|value| !value.is_empty());
         match (set(ROOT_VARIABLE), set(IMAGE_VARIABLE)) {

@@ -44,7 +44,7 @@ impl PrivateNode {
     /// AMQP connections: 3 to 10 seconds.
     ///
     /// # Errors
-    /// When there is no RabbitMQ, or the node does not start. The error contains its output.
+    /// If there is no RabbitMQ, or the node does not start. The error contains its output.
     pub fn start(options: &NodeOptions) -> Result<Self, NodeError> {
         Self::start_of(&Installation::find()?, options)
     }
@@ -52,7 +52,7 @@ impl PrivateNode {
     /// Starts a node of an installation.
     ///
     /// # Errors
-    /// When the node does not start. The error contains its output.
+    /// If the node does not start. The error contains its output.
     pub fn start_of(installation: &Installation, options: &NodeOptions) -> Result<Self, NodeError> {
         const ATTEMPTS: u32 = 4;
         for _ in 1..ATTEMPTS {
@@ -139,7 +139,7 @@ impl PrivateNode {
     /// Kills the node with `SIGKILL`. Its data stays.
     ///
     /// # Errors
-    /// When the node is not running.
+    /// If the node is not running.
     pub fn kill(&mut self) -> Result<(), NodeError> {
         self.signal(Signal::KILL)
     }
@@ -147,7 +147,7 @@ impl PrivateNode {
     /// Stops the node with `SIGTERM`. Its data stays.
     ///
     /// # Errors
-    /// When the node is not running.
+    /// If the node is not running.
     pub fn stop(&mut self) -> Result<(), NodeError> {
         self.signal(Signal::TERM)
     }
@@ -155,7 +155,7 @@ impl PrivateNode {
     /// Starts the node again with the same data and ports, and stops it first if it is running.
     ///
     /// # Errors
-    /// When the node does not start. The error contains its output.
+    /// If the node does not start. The error contains its output.
     pub fn restart(&mut self) -> Result<(), NodeError> {
         if self.server.is_some() {
             self.stop()?;
@@ -166,7 +166,7 @@ impl PrivateNode {
     /// Suspends the node (`SIGSTOP`): its connections stay open, and it does not respond.
     ///
     /// # Errors
-    /// When the node is not running.
+    /// If the node is not running.
     pub fn suspend(&self) -> Result<(), NodeError> {
         match &self.form {
             Form::Processes(processes) => processes.signal(Signal::STOP),
@@ -177,7 +177,7 @@ impl PrivateNode {
     /// Resumes a suspended node.
     ///
     /// # Errors
-    /// When the node is not running.
+    /// If the node is not running.
     pub fn resume(&self) -> Result<(), NodeError> {
         match &self.form {
             Form::Processes(processes) => processes.signal(Signal::CONT),
@@ -188,7 +188,7 @@ impl PrivateNode {
     /// Runs `rabbitmqctl` on the node, which takes seconds.
     ///
     /// # Errors
-    /// When the command fails. The error contains its output.
+    /// If the command fails. The error contains its output.
     pub fn control(&self, arguments: &[&str]) -> Result<(), NodeError> {
         match &self.form {
             Form::Processes(processes) => processes.control(arguments),

@@ -48,7 +48,7 @@ impl TlsIdentity {
     /// Generates a certificate and the authority that signs it, which no client trusts by default.
     ///
     /// # Errors
-    /// When the system provides no randomness.
+    /// If the system provides no randomness.
     pub fn generate() -> Result<Self, rcgen::Error> {
         use rcgen::{BasicConstraints, CertificateParams, DnType, IsCa, Issuer, KeyPair};
 

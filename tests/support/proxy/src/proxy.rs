@@ -44,7 +44,7 @@ impl Proxy {
     /// Starts a proxy for each host in `url`, on free ports of 127.0.0.1.
     ///
     /// # Errors
-    /// When the system has no free port.
+    /// If the system has no free port.
     pub async fn to(url: &str) -> io::Result<Self> {
         let shared = Arc::new(Shared {
             traffic: watch::Sender::default(),

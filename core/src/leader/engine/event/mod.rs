@@ -59,7 +59,7 @@ pub enum JobEvent {
     Started {
         /// The number of stages of the plan, at least 1.
         stages: usize,
-        /// The number of elements of the source; `None` if the source does not give it.
+        /// The number of elements of the source; `None` if it is not known in advance.
         elements: Option<u64>,
     },
     /// An element failed transiently, crashed or timed out, and will be retried.
@@ -95,8 +95,8 @@ pub enum JobEvent {
         /// The reason of the worker.
         reason: ReturnReason,
     },
-    /// A task ran for so long (30 s by default) that its worker settled the delivery and leases the
-    /// task from now on, by a heartbeat every 5 s.
+    /// A task has outlasted the hold (30 s by default), so its worker has settled the delivery.
+    /// From now on the worker renews a lease of the task by a heartbeat every 5 s.
     TaskLeased {
         /// The copy that runs.
         copy: CopyId,
@@ -108,7 +108,7 @@ pub enum JobEvent {
     TaskReissued {
         /// The new copy.
         copy: CopyId,
-        /// Why the previous copy is not enough: a sentence for people.
+        /// Why the task was reissued: a sentence for people.
         reason: String,
     },
     /// The job has made no progress for the

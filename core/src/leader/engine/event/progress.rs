@@ -30,15 +30,15 @@
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 #[non_exhaustive]
 pub struct Progress {
-    /// The number of elements of the source; `None` if the source does not give it.
+    /// The number of elements of the source; `None` if it is not known in advance.
     pub total: Option<u64>,
     /// The number of elements that were taken from the source.
     pub pulled: u64,
-    /// The number of elements that are through the first stage, or failed permanently in it. Later
-    /// stages may still work on their outputs.
+    /// The number of elements that have passed the first stage, or failed permanently in it. Later
+    /// stages may still be working on their outputs.
     pub done: u64,
-    /// The number of elements that failed permanently and were skipped, or became values by a
-    /// `try_map`.
+    /// The number of elements that failed permanently and were skipped, or that a `try_map` turned
+    /// into values.
     pub failed: u64,
     /// The number of retries: tries beyond the first of each element or combination.
     pub retried: u64,

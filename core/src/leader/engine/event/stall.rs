@@ -10,7 +10,7 @@ use crate::{broker::Pool, id::WorkerId};
 /// [`JobEvent::Stalled`](crate::leader::JobEvent::Stalled). It fails with that text, as
 /// [`Error::Stalled`](crate::Error::Stalled), if the stall outlasts the
 /// [`patience`](crate::leader::RuntimeBuilder::patience) of the runtime. `BackingOff`, `InputSlow`
-/// and `ReaderSlow` are up to the program itself, and never fail a job.
+/// and `ReaderSlow` are caused by the program itself, and never fail a job.
 ///
 /// ```
 /// # use phalanx::{Stall, prelude::*};
@@ -192,8 +192,8 @@ impl fmt::Display for Stall {
             Self::InputSlow => write!(f, "the source of the job yields no elements"),
             Self::ReaderSlow { bytes } => write!(
                 f,
-                "the program does not read the results of the job, of which {bytes} bytes wait; \
-                 read them, or drop the job"
+                "the program does not read the results of the job: {bytes} bytes are waiting; read \
+                 them, or drop the job"
             ),
         }
     }

@@ -1,4 +1,4 @@
-//! Tells worlds apart, so that each is explored once.
+//! Identifies worlds that behave alike, so that each is explored once.
 
 use std::hash::{DefaultHasher, Hash, Hasher};
 
@@ -7,7 +7,7 @@ use crate::id::CopyId;
 
 impl World {
     /// A hash that is equal for worlds that behave alike: it leaves out clocks, measurements, the
-    /// numbers of tasks and copies, and the order of what has none.
+    /// numbers of tasks and copies, and the order of unordered collections.
     pub(super) fn canonical(&self) -> u64 {
         let sorted = |mut list: Vec<String>| {
             list.sort_unstable();

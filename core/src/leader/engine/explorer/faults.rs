@@ -17,9 +17,9 @@ pub(super) enum Fault {
     Cut,
     /// A worker returns a task.
     Return,
-    /// A worker returns a task because it takes its leader for dead, which it is not.
+    /// A worker returns a task because it wrongly considers its leader dead.
     FalseTimeout,
-    /// The broker requeues a delivery although its worker goes on to run it.
+    /// The broker requeues a delivery while its worker keeps running it.
     Requeue,
     /// The broker loses a confirmed message from the task queue.
     LostCopy,
@@ -31,7 +31,7 @@ pub(super) enum Fault {
     LeaderCutOff,
     /// Memory runs out: an isolated run takes down its worker.
     OutOfMemory,
-    /// Not a fault: an operation runs so long that its worker leases the task.
+    /// Not a fault: an operation outlasts the hold, so its worker leases the task.
     Lease,
 }
 

@@ -1,10 +1,10 @@
 //! A model checker for the engine: explores every order of events in small worlds, with faults at
 //! every point.
 //!
-//! A world is the engine, a broker that keeps little order, and two workers. The explorer goes
-//! depth first through all that can happen next, and visits equal worlds once. From every world an
-//! end must be reachable at which each element counts exactly once, and no copy may be reissued
-//! without a cause.
+//! A world is the engine, a broker that keeps little order, and two workers. The explorer tries
+//! every possible next event, depth first, and visits equal worlds once. Every world must be able
+//! to reach an end at which each element counts exactly once, and no copy may be reissued without a
+//! cause.
 
 mod canonical;
 mod faults;
@@ -66,7 +66,7 @@ fn explore(first: World, check: &dyn Fn(&World)) -> usize {
             good_ends.append(&mut origins[number]);
         }
     }
-    assert!(ends.iter().all(|ends| *ends), "from some world no end is reachable");
+    assert!(ends.iter().all(|ends| *ends), "a world cannot reach an end");
     ends.len()
 }
 

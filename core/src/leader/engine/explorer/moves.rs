@@ -219,7 +219,7 @@ impl Moves<'_> {
 }
 
 impl World {
-    /// The broker requeues a delivery that its worker goes on to run.
+    /// The broker requeues a delivery that its worker keeps running.
     pub(super) fn requeue(&mut self, number: usize) {
         self.reissue_causes += 1;
         self.loss_causes += 1;

@@ -1,5 +1,5 @@
-//! Takes single rules of the protocol away from a world, to show that the explorer needs each of
-//! them.
+//! Removes single rules of the protocol from a world, to show that the explorer detects the absence
+//! of each.
 //!
 //! The engine itself has no switches for this: a rule is removed at its border, or by changing its
 //! task table between two steps.
@@ -23,7 +23,7 @@ pub(super) enum Rule {
     OneOwner,
     /// 2: a result counts only if its task is live.
     LiveTable,
-    /// 3: each published copy has a number of its own.
+    /// 3: each published copy has a unique number.
     Attempts,
     /// 4: elements that are not done go into new tasks.
     Tiling,
@@ -39,7 +39,7 @@ pub(super) enum Rule {
     Replies,
     /// 12: copies without a reply are probed.
     Probes,
-    /// 13: quiet time stands still while replies are unread or cannot arrive.
+    /// 13: quiet time pauses while replies are unread or cannot arrive.
     QuietClock,
     /// 14: a copy whose confirm was lost is reissued.
     LostConfirms,

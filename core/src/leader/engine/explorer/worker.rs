@@ -36,7 +36,7 @@ pub(super) fn run(message: &TaskMessage, by: usize, count: u32, failing: Option<
     let mut done = |from: u32, to: u32, segments: &mut Vec<Segment>| {
         if from < to {
             let part = match message.header.kind {
-                // Partial results have no length of their own here: a combination is whole.
+                // The model records no length for partial results: a combination is never cut.
                 TaskKind::Combine => &message.payload[..],
                 _ => &message.payload[from as usize..to as usize],
             };

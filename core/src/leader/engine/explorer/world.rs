@@ -104,7 +104,7 @@ pub(super) struct World {
     /// The number of copies beyond the first of their task, and of the events that justify one.
     pub(super) reissues: i32,
     pub(super) reissue_causes: i32,
-    /// The number of copies that were given up as lost, and of the events that justify it.
+    /// The number of copies that were declared lost, and of the events that justify it.
     pub(super) losses: i32,
     pub(super) loss_causes: i32,
     pub(super) steps: u32,
@@ -254,7 +254,7 @@ impl World {
         assert!(self.deaths <= 1, "a poison element kills one worker: {self:#?}");
         assert!(
             self.losses <= self.loss_causes,
-            "a copy was given up that was not lost: {self:#?}"
+            "a copy that was not lost was declared lost: {self:#?}"
         );
         let causes = self.reissue_causes + self.losses;
         assert!(self.reissues <= causes, "{} reissues, {causes} causes: {self:#?}", self.reissues);
@@ -264,7 +264,7 @@ impl World {
         self.workers.iter().position(|state| matches!(state, WorkerState::Idle))
     }
 
-    /// The leader reads the reply at this place.
+    /// The leader reads the reply at this index.
     pub(super) fn read(&mut self, at: usize) {
         match self.replies.remove(at) {
             Reply::Result(result) => self.input(Input::Result((*result).clone())),

@@ -2,13 +2,13 @@
 
 use std::time::Duration;
 
-/// The largest encoded size of a batch, in bytes; a larger element is a batch of its own.
+/// The largest encoded size of a batch, in bytes; a larger element is a batch by itself.
 pub(crate) const MAX_BATCH_BYTES: usize = 256 << 10;
 
 /// The number of results after which a measurement has half its weight.
 const HALF_LIFE: f64 = 8.0;
 
-/// The time that one task should take. It depends on the cost of a message.
+/// The latency target: the time that one task should take. It depends on the cost of a message.
 #[derive(Debug, Clone, Copy, PartialEq)]
 pub(crate) struct LatencyTarget {
     /// Whether messages stay in this process.

@@ -1,4 +1,4 @@
-//! The live workers and their slots, by their presence events.
+//! The live workers and their slots, as their presence events report them.
 //!
 //! Presence sizes windows and explains stalls. It never makes a copy count as lost; the only
 //! decision that depends on it is that all live workers refuse a task (rule 15).
@@ -15,7 +15,8 @@ use crate::{
 #[derive(Debug, Clone, Default)]
 pub(crate) struct Workers {
     seen: BTreeMap<WorkerId, WorkerSeen>,
-    /// The sum of the slots of all workers, by pool; updated when a worker comes, changes or goes.
+    /// The sum of the slots of all workers, by pool; updated when a worker appears, changes or
+    /// disappears.
     slots: BTreeMap<Pool, Slots>,
 }
 
@@ -43,7 +44,7 @@ impl Workers {
         let known = self.seen.get(&presence.worker);
         if known.is_none() {
             let (worker, name, version) = (presence.worker, presence.name, presence.version);
-            tracing::info!(%worker, name, version, ?slots, "worker found");
+            tracing::info!(%worker, name, version, ?slots, "discovered a worker");
         }
         let changed = !known.is_some_and(same);
         self.seen.insert(presence.worker, worker);

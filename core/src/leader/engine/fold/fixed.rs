@@ -42,8 +42,7 @@ impl FixedTree {
                 bytes: None,
             };
             family.retain(|child| child.bytes.is_some());
-            // With only one child that is not empty, there is nothing to combine: the child moves
-            // up.
+            // If only one child is not empty, there is nothing to combine: the child moves up.
             match &mut family[..] {
                 [] => self.nodes.insert((level + 1, parent), whole),
                 [only] => {

@@ -25,7 +25,7 @@ impl Partial {
 /// The state of a job that decides which partial results are combined next.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) struct FoldState {
-    /// The number of neighbours that are combined at once, while more can come.
+    /// The number of neighbours that are combined at once, while more can arrive.
     pub(crate) fan_in: usize,
     /// The number of positions of the stage, once it is known.
     pub(crate) total: Option<u64>,

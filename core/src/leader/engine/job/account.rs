@@ -6,14 +6,14 @@ use super::Elements;
 pub(crate) const MAX_JOB_BYTES: usize = 32 << 20;
 
 /// The bytes that the account adds for each buffered block. Without them, empty blocks and failures
-/// could pile up without a bound after a slow element.
+/// could pile up without bound after a slow element.
 const ENTRY: usize = 256;
 
 /// The bytes that a job holds; only this type changes the three numbers.
 ///
 /// `held` counts elements that are not settled, and outputs: expected, out of order, or not yet
 /// read. It does not count the partial results of a fold: they wait for neighbours, so a limit on
-/// them could stop the job. There are at most `fan_in` of them for each task that is out.
+/// them could block the job. There are at most `fan_in` of them for each task that is out.
 ///
 /// Invariant: `held >= outgoing >= undelivered`.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]

@@ -38,7 +38,7 @@ impl Elements {
         Self::new(first, bytes, ends, SourceIndexes::Positions)
     }
 
-    /// Elements of a later stage, each with the index of the source element that it stems from.
+    /// Elements of a later stage, each with the index of the source element that it was made from.
     pub(crate) fn passed(first: u64, bytes: Bytes, ends: Vec<u32>, indexes: Vec<u64>) -> Self {
         debug_assert_eq!(ends.len(), indexes.len(), "one index for each element");
         Self::new(first, bytes, ends, SourceIndexes::Each(indexes.into()))

@@ -58,7 +58,7 @@ pub(crate) struct SourceProgress {
     pub(crate) ended: bool,
     /// The error that ended the source, and the source index at which it came.
     pub(crate) failure: Option<(u64, Arc<dyn StdError + Send + Sync>)>,
-    /// The number of elements; `None` if the source does not give it.
+    /// The number of elements; `None` if it is not known in advance.
     pub(crate) total: Option<u64>,
 }
 
@@ -66,7 +66,7 @@ pub(crate) struct SourceProgress {
 struct Verdict(Option<Error>);
 
 impl Clone for Verdict {
-    /// Clones as none: engines are cloned between two steps, when there is none.
+    /// Clones as `None`: engines are cloned only between two steps, when no error is pending.
     fn clone(&self) -> Self {
         debug_assert!(self.0.is_none(), "the step that decides an error ends the job");
         Self(None)
@@ -143,7 +143,7 @@ impl JobState {
         matches!(self.plan.end, End::Stream { ordered: true, take: Some(_) })
     }
 
-    /// Whether each element of the stage gives exactly one output.
+    /// Whether each element of the stage has exactly one output.
     pub(crate) fn is_one_to_one(&self, stage: usize) -> bool {
         self.plan.stages[stage]
             .steps
@@ -156,7 +156,7 @@ impl JobState {
         self.source.ended && self.stages[..stage].iter().all(|upstream| upstream.open() == 0)
     }
 
-    /// Whether all elements of the source are through all stages.
+    /// Whether all elements of the source have passed all stages.
     pub(crate) fn is_settled(&self) -> bool {
         self.source.ended && self.stages.iter().all(|stage| stage.open() == 0)
     }

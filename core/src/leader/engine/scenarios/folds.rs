@@ -47,7 +47,7 @@ fn a_leaf_that_was_partly_run_is_reissued_whole() {
     let end = End::Fold { empty: None, deterministic: true };
     leader.start(1, plan(vec![step(Verb::Fold)], end), 1, 5);
     let leaf = leader.take();
-    assert_eq!(leaf.payload.len(), 5, "a leaf has all the elements that there are");
+    assert_eq!(leaf.payload.len(), 5, "a leaf takes all remaining elements");
     let not_run = Outcome::NotRun { reason: NotRunReason::Draining };
     leader.reply(&leaf, &[(2, done(1)), (3, not_run)], &[1]);
     let reissued = leader.take();

@@ -1,4 +1,4 @@
-//! Lost copies: probes find them, and their tasks are reissued.
+//! Lost copies: probes detect them, and their tasks are reissued.
 
 use super::test_leader::*;
 use crate::{

@@ -1,4 +1,4 @@
-//! A leader for tests: an engine, whose source, broker, workers and reader the test plays.
+//! A leader for tests: an engine whose source, broker, workers and reader are played by the test.
 
 use std::{sync::Arc, time::Duration};
 

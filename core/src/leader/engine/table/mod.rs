@@ -22,14 +22,13 @@ use crate::{
 
 /// The live tasks of a leader. A result counts if and only if its task is in this table (rule 2).
 ///
-/// Only the table gives out task numbers, changes the state of a task, and adds and removes copies.
-/// A task is charged against the credit while it is out: a method that brings it out returns a new
-/// [`Charge`], and a method that ends this state returns the same charge again, for the caller to
-/// book.
+/// Only the table assigns task numbers, changes the state of a task, and adds and removes copies. A
+/// task is charged against the credit while it is out: a method that starts this state returns a
+/// new [`Charge`], and a method that ends it returns the same charge again, for the caller to book.
 #[derive(Debug, Clone, Default)]
 pub(super) struct TaskTable {
     live: BTreeMap<TaskNumber, Task>,
-    /// The number that was given out last. Numbers only grow, so none is used twice.
+    /// The number that was assigned last. Numbers only grow, so none is used twice.
     newest: u64,
     /// All tasks, by job.
     of_job: BTreeSet<(JobId, TaskNumber)>,
@@ -46,9 +45,9 @@ pub(super) struct TaskTable {
 pub(super) struct LeaseChange {
     /// Whether the copy was leased for the first time, or runs another element than before.
     pub(super) progressed: bool,
-    /// Whether it is the first lease of a copy that was published and not given up.
+    /// Whether it is the first lease of a copy that was published and not removed.
     pub(super) first: bool,
-    /// Set if the task was waiting: the copy had been given up too early.
+    /// Set if the task was waiting: the copy had been removed too early.
     pub(super) charge: Option<Charge>,
 }
 
@@ -167,7 +166,7 @@ impl TaskTable {
         if !(1..=task.attempt).contains(&copy.attempt) {
             return None;
         }
-        // The copy was given up too early. Its result will count like any other.
+        // The copy was removed too early. Its result will count like any other.
         let isolated = task.isolated;
         task.copies.push(TaskCopy { attempt: copy.attempt, isolated, state: leased });
         let output = expected_output(task);
@@ -219,7 +218,7 @@ impl TaskTable {
         }
     }
 
-    /// Brings out a task that waits or is due, and charges it.
+    /// Marks a task that waits or is due as out, and charges it.
     fn take_out(&mut self, number: TaskNumber, output: usize) -> Option<Charge> {
         let before = self.unplace(number);
         debug_assert!(before.is_none(), "a task is charged once while it is out");

@@ -1,4 +1,4 @@
-//! The task table beside a naive model of it: random steps have the same effect on both.
+//! Compares the task table with a naive model: random steps have the same effect on both.
 
 use proptest::prelude::*;
 
@@ -27,7 +27,7 @@ enum Step {
         attempt: u32,
         output: usize,
     },
-    /// A copy is given up; its task waits if it was the last one.
+    /// A copy is removed; its task waits if it was the last one.
     GiveUp {
         choice: usize,
         attempt: u32,

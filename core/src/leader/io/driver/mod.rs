@@ -95,7 +95,7 @@ impl Driver {
         }
     }
 
-    /// Runs until all handles are gone, the runtime is closed, or the broker has ended.
+    /// Runs until all handles are dropped, the runtime is closed, or the broker is closed.
     pub(in crate::leader) async fn run(mut self) {
         let mut health = self.broker.health();
         let mut ticks = tokio::time::interval(TICK);
@@ -174,14 +174,14 @@ impl Driver {
                 action => self.act(action),
             }
         }
-        // Tasks in flight are of no use any more. The announcement that their jobs are dead is.
+        // Tasks in flight are no longer needed; the announcement that their jobs are dead is.
         self.publisher.clear();
         self.publish_alive(Topic::AllWorkers);
         let close = async {
             while self.publisher.next().await.is_some() {}
             self.dead_letters.flush().await;
             if let Err(error) = self.broker.delete(&reply_queue(self.leader)).await {
-                tracing::debug!(%error, "the reply queue is left to expire");
+                tracing::debug!(%error, "could not delete the reply queue; leaving it to expire");
             }
             self.broker.close().await;
         };
@@ -230,7 +230,7 @@ impl Driver {
             self.reply(consumption);
             next = self.replies.try_next();
         }
-        // The last reply is out of the consumer already, and must not be lost.
+        // The last reply has already left the consumer, and must not be lost.
         if let Some(consumption) = next {
             self.reply(consumption);
         }
@@ -293,7 +293,7 @@ impl Driver {
                 self.input(Input::Combined { job, combination, result });
             }
             // Panics are caught, so the Tokio runtime is shutting down.
-            Err(error) => tracing::error!(%error, "a combination was lost"),
+            Err(error) => tracing::error!(%error, "lost a combination of partial results"),
         }
     }
 }

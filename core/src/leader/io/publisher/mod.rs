@@ -28,7 +28,7 @@ const MAX_BACKLOG_FOR_GREETINGS: usize = 4_096;
 pub(super) struct Publisher {
     broker: Arc<dyn Broker>,
     leader: LeaderId,
-    /// The task queues that were declared over this connection. If the leader is there before the
+    /// The task queues that were declared over this connection. If the leader connects before the
     /// first worker, a task for a queue that does not exist would be confirmed and dropped.
     declared: HashMap<Pool, Arc<OnceCell<()>>>,
     /// The publishes and declarations under way. Each resolves to the input for the engine that
@@ -135,7 +135,7 @@ impl Publisher {
         let broker = Arc::clone(&self.broker);
         self.in_flight.push(Box::pin(async move {
             if let Err(error) = broker.publish(&Address::control(topic), message).await {
-                tracing::debug!(%error, "a control message was not published");
+                tracing::debug!(%error, "could not publish a control message");
             }
             None
         }));

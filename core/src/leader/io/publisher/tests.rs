@@ -36,7 +36,7 @@ fn task(number: u64) -> TaskMessage {
     TaskMessage { header, payload: bytes::Bytes::new() }
 }
 
-/// The inputs for the engine that are there now.
+/// The inputs for the engine that are available now.
 fn inputs(publisher: &mut Publisher) -> Vec<Input> {
     std::iter::from_fn(|| publisher.next().now_or_never().flatten()).collect()
 }
