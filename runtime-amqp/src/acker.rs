@@ -43,8 +43,8 @@ impl AckPolicy {
 
 /// Settles the deliveries of one channel, as long as one of them is held.
 ///
-/// A new channel gets a new settler. Settling a delivery of a channel that is gone does nothing,
-/// and needs to do nothing: the broker has requeued that delivery.
+/// A new channel gets a new settler. Settling a delivery of a lost channel has no effect and needs
+/// none: the broker has requeued that delivery.
 pub(crate) struct ChannelSettler {
     /// Bounded by the prefetch: each delivery is settled once.
     commands: mpsc::UnboundedSender<Command>,
@@ -122,7 +122,7 @@ impl Acker {
     async fn run(mut self) {
         while let Some(command) = self.commands.recv().await {
             if let Err(error) = self.process_batch(command).await {
-                tracing::debug!(%error, "the channel is gone, and unsent acks with it");
+                tracing::debug!(%error, "lost the channel and its unsent acks");
                 return;
             }
         }

@@ -30,7 +30,7 @@ const CLOSE_TIMEOUT: Duration = Duration::from_secs(10);
 
 /// A connection to RabbitMQ 3.10 or later, or to a cluster.
 ///
-/// Programs normally name the broker by its URL and never meet this type:
+/// Programs normally select the broker by its URL and never use this type:
 ///
 /// ```no_run
 /// use phalanx::prelude::*;
@@ -67,11 +67,12 @@ const CLOSE_TIMEOUT: Duration = Duration::from_secs(10);
 ///
 /// # Connections
 ///
-/// A process opens two connections: one to publish, one to consume and declare. So acks and
-/// declarations work while the broker blocks publishers because it is short of memory or disk. Both
-/// reconnect by themselves, after 0.1 s to 2 s, until the broker is closed on this side; operations
-/// wait for that. Up to 512 messages or 32 MiB are unconfirmed at once; a confirm that takes longer
-/// than 30 s drops the connection. Time for which the broker blocks publishing does not count.
+/// A process opens two connections: one to publish, one to consume and declare. Acks and
+/// declarations therefore work even while the broker, short of memory or disk space, blocks
+/// publishers. Both reconnect by themselves, after 0.1 s to 2 s, until the broker is closed on this
+/// side; operations wait until then. Up to 512 messages or 32 MiB are unconfirmed at once; a
+/// confirm that takes longer than 30 s drops the connection. Time for which the broker blocks
+/// publishing does not count.
 pub struct AmqpBroker {
     url: BrokerUrl,
     namespace: Namespace,
@@ -79,7 +80,7 @@ pub struct AmqpBroker {
     supervisor: Arc<Supervisor>,
     consuming: Link,
     publisher: Publisher,
-    /// Publishes mandatory messages on a channel of its own, one at a time.
+    /// Publishes mandatory messages on a separate channel, one at a time.
     mandatory_publisher: Publisher,
     /// Cancelled when publishers and consumers must finish; the connections close after them.
     closing: CancellationToken,
@@ -227,7 +228,7 @@ impl AmqpBroker {
 }
 
 impl Drop for AmqpBroker {
-    /// Waits for nothing: messages that are not confirmed and acks that are not sent may be lost.
+    /// Does not wait: unconfirmed messages and unsent acks may be lost.
     /// Use [`close`](Broker::close) to wait for them.
     fn drop(&mut self) {
         self.closing.cancel();

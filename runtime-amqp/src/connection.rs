@@ -32,12 +32,12 @@ use crate::{
 
 /// How long the first connection is retried while no host can be reached. A refusal is not retried.
 const CONNECT_TIMEOUT: Duration = Duration::from_secs(5);
-/// How often the status of the connection is polled, in case lapin misses the event of its loss.
+/// How often the status of the connection is polled, in case lapin emits no event when it is lost.
 const STATUS_POLL_INTERVAL: Duration = Duration::from_millis(500);
-/// For the closing handshake, which a blocked or hung broker never completes.
+/// The time limit of the closing handshake, which a blocked or hung broker never completes.
 const CLOSE_TIMEOUT: Duration = Duration::from_secs(2);
 
-/// What both connections of a process share.
+/// The state that both connections of a process share.
 pub(crate) struct Supervisor {
     pub(crate) url: AmqpUrl,
     /// The URL without its password, for errors and logs.
@@ -85,7 +85,7 @@ impl Supervisor {
     /// Tries each host once, and declares the exchanges on the first that accepts.
     ///
     /// Starts with the host after the one used last: a node that is cut off from its cluster
-    /// accepts connections, and serves none of them.
+    /// accepts connections but serves none of them.
     async fn try_hosts(&self, purpose: Purpose) -> Result<Dialed, ConnectError> {
         let name = match purpose {
             Purpose::Publishing => format!("phalanx {} publishing", self.role),
@@ -127,9 +127,9 @@ impl Supervisor {
                 ConnectError::Setup { url: self.display_url.clone(), source }
             }
             Ok(Err(Failure::Lost(error))) => self.unreachable(error.to_string()),
-            Err(_) => {
-                self.unreachable(format!("connected, but no reply to a request within {limit:?}"))
-            }
+            Err(_) => self.unreachable(format!(
+                "connected, but received no reply to a request within {limit:?}"
+            )),
         };
         dialed.socket.shut_down();
         Err(error)
@@ -227,7 +227,7 @@ impl Supervisor {
                 () = self.closing.cancelled() => return None,
                 () = sleep(delay) => {}
             }
-            // Cancel-safe: `dial` limits how long a dropped attempt goes on in lapin's thread.
+            // Cancel-safe: `dial` limits how long a dropped attempt continues in lapin's thread.
             let attempt = tokio::select! {
                 () = self.closing.cancelled() => return None,
                 attempt = self.try_hosts(purpose) => attempt,
@@ -251,7 +251,7 @@ impl Supervisor {
 }
 
 /// The index of the host that both connections of a process try first: the same for both, so that
-/// one sees the queues that the other has declared, and random, so that a fleet spreads over its
+/// each sees the queues that the other has declared, and random, so that a fleet spreads over its
 /// cluster.
 pub(crate) fn random_first_host(hosts: usize) -> [AtomicUsize; 2] {
     let first = RandomState::new().hash_one(hosts) as usize % hosts.max(1);

@@ -28,7 +28,7 @@ pub(crate) struct AmqpConsumer {
     pub(crate) _dropped: DropGuard,
 }
 
-/// What the task passes to the consumer.
+/// The items that the task passes to the consumer.
 pub(crate) enum Item {
     Delivery {
         channel_generation: u64,
@@ -37,11 +37,12 @@ pub(crate) enum Item {
         redelivered: bool,
         message: Message,
     },
-    /// The task consumes again after an interruption; `generation` is that of the connection.
+    /// The task has resumed after an interruption; `generation` is that of the connection.
     Resumed { generation: u64 },
 }
 
-/// What the consumer asks of the task. Each has a sender that is notified when it is done.
+/// The commands of the consumer to the task. Each has a sender that is notified when the command is
+/// done.
 pub(crate) enum Command {
     SetPrefetch(u16, oneshot::Sender<()>),
     Cancel(oneshot::Sender<()>),
@@ -60,7 +61,7 @@ impl ChannelGeneration {
     }
 
     /// Acquire: pairs with [`advance`](Self::advance), so that a consumer that reads the new number
-    /// also sees what the task did before it.
+    /// also sees the task's earlier writes.
     pub(crate) fn get(&self) -> u64 {
         self.0.load(Ordering::Acquire)
     }

@@ -53,7 +53,7 @@ impl ConsumerChannel {
         }
     }
 
-    /// Starts a consumer with what is left of `prefetch`, given that `held` deliveries of earlier
+    /// Starts a consumer with the rest of `prefetch`, given that `held` deliveries of earlier
     /// streams are unsettled.
     ///
     /// Arranges that [`room`](Self::room) is freed when there is more to use: if nothing is left,
@@ -92,7 +92,8 @@ impl ConsumerChannel {
         rest: impl Fn(Item),
     ) -> Result<(), lapin::Error> {
         self.stop(channel_generation, rest).await;
-        // The broker does not count these towards the prefetch of the new consumers; we do.
+        // The broker does not count these towards the prefetch of the new consumers; this channel
+        // does.
         let held = self.settler.settled(self.last_tag, usize::MAX).await;
         self.consume_up_to(prefetch, held.unwrap_or(0)).await
     }
@@ -189,7 +190,7 @@ impl CloseOnDrop {
 
 impl Drop for CloseOnDrop {
     fn drop(&mut self) {
-        // Without a runtime, the connection is gone too.
+        // Without a Tokio runtime, the connection is gone too.
         if let (Some(channel), Ok(runtime)) = (self.0.take(), Handle::try_current()) {
             runtime.spawn(async move { channel.close(200, "not needed".into()).await });
         }

@@ -94,9 +94,8 @@ pub(crate) async fn queue(
     Ok(DeclaredQueue::new(queue.message_count().into(), queue.consumer_count(), as_found || !bound))
 }
 
-/// Declares and binds a queue that the caller can do without: after `limit` it counts as away,
-/// provided that the broker replies to other requests. (RabbitMQ itself waits a minute for the node
-/// of a queue.)
+/// Declares and binds an optional queue: after `limit` it counts as away, provided that the broker
+/// replies to other requests. (RabbitMQ itself waits a minute for the node of a queue.)
 pub(crate) async fn queue_within(
     connection: &Connection,
     shape: &QueueShape,
@@ -124,7 +123,7 @@ pub(crate) async fn queue_within(
 /// Declares the dead-letter queue of a task queue; does nothing for other queues.
 ///
 /// Without it, tasks that workers reject are dropped by the dead-letter exchange. The task queue
-/// works all the same, so a refusal is logged and is no error.
+/// works without it, so a refusal is logged and is not an error.
 pub(crate) async fn ensure_dead_letter_queue(
     connection: &Connection,
     generation: u64,
@@ -136,7 +135,10 @@ pub(crate) async fn ensure_dead_letter_queue(
     let shape = namespace.queue(&dead_letters, generation).map_err(Failure::Refused)?;
     match queue_within(connection, &shape, DEAD_LETTER_QUEUE_TIMEOUT).await {
         Err(Failure::Refused(error) | Failure::Away(error)) => {
-            tracing::warn!(%pool, %error, "no dead-letter queue: rejected tasks are dropped");
+            tracing::warn!(
+                %pool, %error,
+                "cannot declare the dead-letter queue; rejected tasks will be dropped"
+            );
             Ok(())
         }
         other => other,
@@ -180,7 +182,7 @@ pub(crate) async fn for_consumer(
     Ok(shape)
 }
 
-/// Binds the queue; `false` if the user may not, and must rely on bindings made by others.
+/// Binds the queue; `false` if the user has no permission and must rely on existing bindings.
 async fn bind(
     connection: &Connection,
     mut channel: Channel,
@@ -202,7 +204,7 @@ async fn bind(
             continue;
         };
         let Some(refusal) = Refusal::on_channel(&error) else { return Err(error.into()) };
-        // A queue that only this process declares has no bindings made by others.
+        // A queue that only this process declares has no existing bindings.
         if refusal.code != ACCESS_REFUSED || !shape.shared {
             return Err(Failure::Refused(refused(&format!("binding of {what}"), refusal)));
         }
@@ -235,7 +237,7 @@ pub(crate) async fn set_prefetch(channel: &Channel, prefetch: u16) -> Result<(),
     channel.basic_qos(prefetch.max(1), BasicQosOptions::default()).await
 }
 
-/// Deletes the queue; a queue that does not exist is no error.
+/// Deletes the queue; it is not an error if the queue does not exist.
 pub(crate) async fn delete(connection: &Connection, shape: &QueueShape) -> Result<(), Failure> {
     let channel = connection.create_channel().await?;
     let deleted = channel.queue_delete(shape.name.as_str().into(), QueueDeleteOptions::default());

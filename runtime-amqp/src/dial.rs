@@ -49,7 +49,7 @@ pub(crate) async fn dial(
     };
     let limit = url.connection_timeout;
     let socket = SocketHandle::default();
-    // Whether the TLS handshake is under way, which tells its failures from others.
+    // Whether the TLS handshake is under way, which distinguishes its failures from others.
     let handshaking = Arc::new(AtomicBool::new(false));
     let attempt = async {
         let addresses = tokio::net::lookup_host((host.name.as_str(), host.port)).await;
@@ -62,8 +62,8 @@ pub(crate) async fn dial(
         Connection::connector(
             uri(url, host),
             runtime,
-            // Runs in lapin's own thread and goes on there if `dial` is dropped or times out: hence
-            // a timeout for each of its steps.
+            // Runs in lapin's own thread and continues there if `dial` is dropped or times out:
+            // hence a timeout for each of its steps.
             async move |_, runtime| {
                 let mut last = io::Error::from(io::ErrorKind::AddrNotAvailable);
                 for address in &addresses {

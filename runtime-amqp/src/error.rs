@@ -32,7 +32,7 @@ impl Refusal {
     }
 
     /// The refusal that closed a channel and left the connection open, if `error` is one. A closed
-    /// connection is no refusal of one request: it is lost, and reconnects.
+    /// connection is not a refusal of one request: it is lost, and reconnects.
     pub(crate) fn on_channel(error: &Error) -> Option<Self> {
         if error.is_amqp_soft_error() { Self::of(error) } else { None }
     }

@@ -39,9 +39,10 @@ pub(crate) struct PublishTask {
     /// A message taken from the queue that does not fit into the window yet.
     pub(crate) deferred: Option<Outgoing>,
     /// How many messages to publish one at a time: the broker has closed the channel for one of
-    /// them without identifying it, and next time there must be no doubt.
+    /// them without identifying it, and the next refusal must identify it.
     pub(crate) one_by_one: usize,
-    /// Shared with the [`Publisher`](crate::publisher::Publisher), which argues its ordering.
+    /// Shared with the [`Publisher`](crate::publisher::Publisher), where its memory ordering is
+    /// explained.
     pub(crate) size_limit: Arc<AtomicU64>,
     pub(crate) closing: CancellationToken,
 }
@@ -116,7 +117,7 @@ impl PublishTask {
             tokio::select! {
                 biased;
                 Some(resolved) = in_flight.confirms.next(), if !in_flight.confirms.is_empty() => {
-                    // Those that have arrived too are resolved without a turn of the loop each.
+                    // All others that have arrived are resolved in the same turn of the loop.
                     let mut arrived = Some(resolved);
                     while let Some(resolved) = arrived {
                         in_flight.remove(&resolved.0);
@@ -133,7 +134,7 @@ impl PublishTask {
                     if drain_deadline.is_some_and(|deadline| Instant::now() >= deadline) {
                         return (ChannelEnd::Drained, None);
                     }
-                    // The clock stands still while the broker blocks the connection.
+                    // The clock pauses while the broker blocks the connection.
                     if !session.connection.status().blocked() && in_flight.tick() {
                         tracing::warn!("a confirm is overdue; dropping the connection");
                         session.lost.cancel();
@@ -226,14 +227,14 @@ impl PublishTask {
             }
         };
         first.into_iter().for_each(&mut resolve);
-        // lapin fails all of them at once. Should it leave one out, dropping that one resolves it
-        // as `Lost`.
+        // lapin fails all of them at once. If it leaves one out, dropping that one resolves it as
+        // `Lost`.
         let deadline = Instant::now() + TICK;
         while let Ok(Some(resolved)) = timeout_at(deadline, in_flight.confirms.next()).await {
             resolve(resolved);
         }
         let Some(refusal) = refusal else {
-            // The connection was lost: the broker may have the messages or not.
+            // The connection was lost: the broker may or may not have the messages.
             return failed
                 .into_iter()
                 .for_each(|sent| drop(sent.done.send(Err(PublishError::Lost))));
@@ -263,7 +264,8 @@ impl PublishTask {
 
     /// Declares the exchanges again after one was deleted; `false` if the broker refuses.
     async fn redeclare_exchanges(&self, session: &Session) -> bool {
-        // Cancel-safe: the next connection repeats a declaration that is dropped half-way.
+        // Cancel-safe: the next connection repeats a declaration that is dropped before it
+        // completes.
         let declared = tokio::select! {
             declared = declare::exchanges(&session.connection, &self.namespace) => declared,
             () = session.lost.cancelled() => return true,

@@ -25,7 +25,7 @@ use crate::{
 /// confirm. Further callers wait for room, in no particular order.
 const QUEUE_CAPACITY: usize = 16_384;
 
-/// Publishes messages with confirms on a channel of its own.
+/// Publishes messages with confirms on a separate channel.
 pub(crate) struct Publisher {
     namespace: Namespace,
     outgoing: mpsc::Sender<Outgoing>,

@@ -92,8 +92,8 @@ impl Link {
     /// it after every lost channel or connection.
     ///
     /// # Errors
-    /// If the broker refuses, if it was closed on this side, or if the attempt itself makes the
-    /// broker end the connection time and again.
+    /// If the broker refuses, if it was closed on this side, or if the attempt itself repeatedly
+    /// makes the broker end the connection.
     pub(crate) async fn retry<T, F>(
         &self,
         attempt: impl Fn(Arc<Session>) -> F,

@@ -8,7 +8,7 @@ use std::{
 
 use crate::lock::lock;
 
-/// A second handle of the TCP socket of a connection, once there is one.
+/// A second handle to the TCP socket of a connection, once it is open.
 ///
 /// lapin closes a connection by a handshake only. A peer that does not respond never completes it,
 /// and lapin's I/O thread would wait forever; shutting the socket down ends that thread at once.

@@ -28,7 +28,7 @@ use crate::{
 };
 
 /// A subscription that has received nothing for this long restarts its consumers: if a queue is
-/// deleted and declared again within a moment, the broker may forget a consumer without cancelling
+/// deleted and declared again within a moment, the broker may drop a consumer without cancelling
 /// it.
 const IDLE_TIMEOUT: Duration = Duration::from_secs(30);
 
@@ -62,7 +62,7 @@ pub(crate) async fn subscribe(
     Ok(AmqpConsumer { queue, items: received, commands, current, _dropped })
 }
 
-/// What the task of a consumer owns, whatever its channel.
+/// The state that the task of a consumer keeps across channels.
 struct Subscription {
     supervisor: Arc<Supervisor>,
     spec: QueueSpec,
@@ -74,7 +74,7 @@ struct Subscription {
     current: ChannelGeneration,
 }
 
-/// What ends a subscription for the outside.
+/// The external events that end a subscription.
 struct StopSignals {
     /// Cancelled when the broker is closed on this side.
     closing: CancellationToken,
@@ -239,7 +239,7 @@ impl Subscription {
                 delivery = channel.streams.next() => {
                     idle_since = Instant::now();
                     let mut arrived = Some(delivery);
-                    // Those that have arrived too are passed on without a turn of the loop each.
+                    // All others that have arrived are passed on in the same turn of the loop.
                     while let Some(delivery) = arrived {
                         let Some(Ok(delivery)) = delivery else { return ChannelEnd::Interrupted };
                         pass(channel.item(generation, delivery));

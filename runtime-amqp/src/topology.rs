@@ -13,10 +13,10 @@ use lapin::{
 use phalanx_core::broker::{BrokerError, ConnectOptions, Exchange, QueueSpec, QueueType, Role};
 
 /// Redeliveries of a message after which a quorum queue dead-letters it. The protocol stays far
-/// below. It is set because the default differs: none in RabbitMQ 3.10, 20 in 4.x.
+/// below this limit. It is set because the default differs: none in RabbitMQ 3.10, 20 in 4.x.
 const DELIVERY_LIMIT: i64 = 1_000;
-/// Beyond these, the oldest messages are dropped. Only a worker or leader that hangs has so
-/// many; what it misses is repeated every few seconds.
+/// The limits beyond which the oldest messages are dropped. Only a worker or leader that hangs
+/// reaches them; what it misses is repeated every few seconds.
 const MAX_CONTROL_MESSAGES: i64 = 1_000;
 const MAX_EVENT_MESSAGES: i64 = 10_000;
 const MAX_DEAD_MESSAGES: i64 = 10_000;
@@ -39,8 +39,8 @@ pub(crate) struct Namespace {
 pub(crate) struct ExchangeShape {
     pub(crate) name: String,
     pub(crate) kind: ExchangeKind,
-    /// Whether this process can do without it: a worker never publishes tasks or dead letters, so
-    /// its user needs no right to those exchanges.
+    /// Whether the exchange is optional for this process: a worker never publishes tasks or dead
+    /// letters, so its user needs no permission for those exchanges.
     pub(crate) optional: bool,
 }
 
@@ -79,8 +79,8 @@ impl Namespace {
 
     /// All exchanges of the protocol.
     ///
-    /// Each namespace has its own, and nothing is published to the default exchange: a right to
-    /// that one is a right to publish into any queue.
+    /// Each namespace has its own, and nothing is published to the default exchange: permission for
+    /// that one allows publishing into any queue.
     pub(crate) fn exchanges(&self) -> impl Iterator<Item = ExchangeShape> {
         [Exchange::Task, Exchange::Reply, Exchange::Control, Exchange::Event, Exchange::Dead]
             .into_iter()

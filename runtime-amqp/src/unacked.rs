@@ -56,7 +56,7 @@ impl Unacked {
     /// for each pending delivery after it.
     ///
     /// The first of these names a pending tag, never one that was rejected or requeued: the broker
-    /// has forgotten those, and closes the channel if it is asked to ack one.
+    /// no longer has those, and closes the channel on an ack of one.
     pub(crate) fn flush(&mut self) -> Vec<Ack> {
         let first_unsettled = self.unsettled.first().copied().unwrap_or(u64::MAX);
         let mut acks = Vec::new();

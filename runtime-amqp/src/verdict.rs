@@ -1,7 +1,7 @@
 //! Decides which messages a refusal concerns.
 //!
 //! The broker refuses a message by closing the channel, and all messages in flight fail with it.
-//! Its text does not identify the message.
+//! The text of the refusal does not identify the message.
 
 use phalanx_core::broker::PublishError;
 
@@ -11,7 +11,7 @@ use crate::error::{ACCESS_REFUSED, NOT_FOUND, Refusal};
 /// others, of which it is unknown whether the broker has them.
 ///
 /// A message that was alone in flight is always the one refused, unless the exchange that it lacked
-/// has been `redeclared`. So no message is published again forever.
+/// has been `redeclared`. So no message is republished endlessly.
 pub(crate) fn verdicts(
     refusal: &Refusal,
     redeclared: bool,

@@ -1,4 +1,4 @@
-//! RabbitMQ keeps all promises of the `Broker` trait.
+//! The RabbitMQ broker fulfils all promises of the `Broker` trait.
 
 mod common;
 

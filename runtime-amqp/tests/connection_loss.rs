@@ -1,4 +1,4 @@
-//! Connections that are cut, fall silent or are blocked, and consumers whose queues are deleted.
+//! Connections that are cut, go quiet or are blocked, and consumers whose queues are deleted.
 
 mod common;
 

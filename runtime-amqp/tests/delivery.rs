@@ -165,7 +165,7 @@ async fn a_cancelled_consumer_yields_what_it_has_and_then_ends() {
 async fn a_mandatory_publish_returns_whether_a_queue_got_the_message() {
     let (broker, scratch) = connect().await;
     assert!(!broker.publish_mandatory(&to_tasks(), message("probe")).await.unwrap());
-    // Unroutable and not mandatory: confirmed, and gone.
+    // Unroutable and not mandatory: confirmed and dropped.
     broker.publish(&to_tasks(), message("lost")).await.unwrap();
     broker.declare(&tasks()).await.unwrap();
     let many: Vec<bool> = futures::future::try_join_all((0..50).map(|number| {

@@ -1,4 +1,4 @@
-//! Tests that need a broker of their own: users, alarms, certificates, restarts and crashes.
+//! Tests that need a private broker: users, alarms, certificates, restarts and crashes.
 
 mod common;
 
@@ -102,8 +102,8 @@ const WORKER: &str = "worker";
 const STRANGER: &str = "stranger";
 
 /// The least permissions that leaders and workers need. From 4.3 on, a user cannot see a queue
-/// without any right to it: hence the leader's write permission on task queues, which only allows
-/// binding.
+/// without any permission on it: hence the leader's write permission on task queues, which only
+/// allows binding.
 fn least_privilege() -> NodeOptions {
     let leader = Permissions {
         configure: r"^ns\.(reply|event)\.[0-9a-f-]+$",
@@ -158,7 +158,7 @@ async fn users_with_least_privilege_use_provisioned_queues() {
         assert!(matches!(missing, Err(BrokerError::Denied { .. })), "{missing:?}");
     }
 
-    // A task and its reply, control and events: all that the protocol needs.
+    // A task and its reply, control and events: everything that the protocol needs.
     let id = LeaderId::new();
     let replies = QueueSpec::Reply { leader: id, expires: PATIENCE };
     let worker_id = WorkerId::new();

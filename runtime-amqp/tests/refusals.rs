@@ -1,4 +1,4 @@
-//! What the broker refuses, and the errors that report it.
+//! Refusals by the broker, and the errors that report them.
 
 mod common;
 
@@ -21,7 +21,7 @@ use phalanx_core::{
 };
 use phalanx_test_support::full_text;
 
-/// The error of a connection that must fail; no text of it contains `secret`.
+/// The error of a connection that must fail; none of its texts may contain `secret`.
 async fn refused(url: &str, secret: &str) -> ConnectError {
     let scratch = namespace();
     let error = soon("the refusal", connect_to(url, &scratch, Role::Worker)).await.unwrap_err();

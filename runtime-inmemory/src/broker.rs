@@ -91,8 +91,8 @@ impl InMemoryBroker {
         self.connection.interrupt();
     }
 
-    /// Starts a worker with `slots` concurrent blocking executions in this process, on a connection
-    /// of its own. It stops with this connection.
+    /// Starts a worker with `slots` concurrent blocking executions in this process, on its own
+    /// connection. It stops with this connection.
     ///
     /// The worker serves the pool `default` and all pools that operations of this program name.
     /// When this connection declares the task queue of another pool, as a leader does before it

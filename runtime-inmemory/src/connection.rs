@@ -1,4 +1,4 @@
-//! One connection to the broker: what is lost with it, and how it reconnects.
+//! One connection to the broker: the state that is lost with it, and how it reconnects.
 
 use std::sync::{
     Arc, Mutex, Weak,
@@ -13,8 +13,8 @@ use crate::{
     topology::Topology,
 };
 
-/// A connection. It transports nothing, but owns what is lost with it: consumers, their unsettled
-/// deliveries and exclusive queues.
+/// A connection. It transports nothing, but owns the state that is lost with it: consumers, their
+/// unsettled deliveries and exclusive queues.
 #[derive(Debug)]
 pub(crate) struct Connection {
     /// Unique among the connections of the broker; never reused.

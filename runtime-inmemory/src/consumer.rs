@@ -64,7 +64,7 @@ impl InMemoryConsumer {
         }
     }
 
-    /// What is available now, or else what to wait for.
+    /// What is available now, or what to wait for.
     fn poll(&self) -> Result<Option<Consumption>, Wait> {
         match self.subscription.take() {
             Taken::Delivery(delivery) => {
@@ -99,7 +99,7 @@ impl Consumer for InMemoryConsumer {
                 Err(Wait::Arrived(queue)) => {
                     let mut arrived = std::pin::pin!(queue.arrived());
                     arrived.as_mut().enable();
-                    // A message that arrived between `poll` and `enable` has woken no one.
+                    // A message that arrived between `poll` and `enable` has woken no consumer.
                     if queue.is_empty() {
                         tokio::select! {
                             () = arrived => {}

@@ -1,4 +1,4 @@
-//! Decides by chance which fault each message meets.
+//! Decides at random which faults each message suffers.
 
 use std::{
     sync::atomic::{AtomicU64, Ordering},
@@ -65,7 +65,7 @@ impl FaultInjector {
     }
 
     /// The next number of SplitMix64, whose state is a counter: threads share it without a lock.
-    /// Relaxed: each draw needs a number of its own, and orders nothing else.
+    /// Relaxed: each draw needs a distinct number, and orders nothing else.
     fn draw(&self) -> u64 {
         const STEP: u64 = 0x9e37_79b9_7f4a_7c15;
         let mut z = self.state.fetch_add(STEP, Ordering::Relaxed).wrapping_add(STEP);

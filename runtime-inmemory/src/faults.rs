@@ -5,8 +5,8 @@ use std::time::Duration;
 /// The faults that an [`InMemoryBroker`](crate::InMemoryBroker) injects, and how often.
 ///
 /// A broker on a network delivers messages twice, late and out of order, and loses connections. A
-/// program that produces the right result with [`seeded`](Self::seeded) for a few hundred seeds is
-/// ready for that. Rates are probabilities per message, from 0 to 1.
+/// program that produces the right result with [`seeded`](Self::seeded) for a few hundred seeds can
+/// cope with that. Rates are probabilities per message, from 0 to 1.
 ///
 /// The same seed makes the same decisions for the same sequence of messages. The sequence itself
 /// still depends on the threads of the program.
@@ -49,11 +49,11 @@ pub struct Faults {
     /// The longest delay; each is drawn uniformly up to it. Default: 5 ms.
     pub longest_delay: Duration,
     /// The rate of messages at which the publishing or the consuming connection breaks: its
-    /// consumers are interrupted, their unsettled messages are delivered again, and the publisher
-    /// cannot tell whether the broker has its message.
+    /// consumers are interrupted, their unsettled messages are delivered again, and whether the
+    /// broker has the publisher's message is unknown.
     ///
     /// Each break requeues everything that the connection holds. At a rate above 0.01 almost
-    /// nothing is settled any more, and jobs fail.
+    /// nothing is ever settled, and jobs fail.
     pub disconnect: f64,
     /// The rate of messages that are confirmed and lost.
     ///

@@ -46,7 +46,7 @@ pub(crate) struct Capacity {
     pub(crate) bytes: usize,
 }
 
-/// A consumer, as its queue sees it.
+/// The interface of a consumer to its queue.
 pub(crate) trait Subscriber: Send + Sync {
     /// Requeues the unsettled messages of the consumer, because its connection is lost or its queue
     /// is deleted.
@@ -70,7 +70,7 @@ struct State {
     consumers: Vec<Weak<dyn Subscriber>>,
     /// When it lost its last consumer or was last declared, whichever is later.
     idle_since: Instant,
-    /// Whether the queue was deleted. Those who still have a reference can neither push nor pop.
+    /// Whether the queue was deleted. Holders of a reference can then neither push nor pop.
     deleted: bool,
 }
 
@@ -106,8 +106,8 @@ impl Queue {
             self.drop_oldest(&mut state);
         }
         // Each message wakes one consumer. A consumer whose future is dropped after it was woken
-        // passes the wake-up on (`Notified` does). So no message waits beside an idle consumer, and
-        // none wakes all of them.
+        // passes the wake-up on (`Notified` does). So no message waits while a consumer is idle,
+        // and none wakes all consumers.
         self.arrived.notify_one();
         true
     }
@@ -149,7 +149,7 @@ impl Queue {
         self.arrived.notified()
     }
 
-    /// Adds a consumer unless it is there already. Returns `false` if the queue was deleted.
+    /// Adds a consumer unless it is already attached. Returns `false` if the queue was deleted.
     pub(crate) fn attach<S: Subscriber + 'static>(&self, consumer: &Arc<S>) -> bool {
         let mut state = lock(&self.state);
         if state.deleted {

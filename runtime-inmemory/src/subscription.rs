@@ -105,7 +105,8 @@ impl Subscription {
 
     /// Resolves when it can take again, and when it is interrupted or ended.
     ///
-    /// Created before an attempt to take, it misses no change: `notify_one` leaves a permit for it.
+    /// If it is created before an attempt to take, it misses no change: `notify_one` leaves a
+    /// permit for it.
     pub(crate) fn changed(&self) -> Notified<'_> {
         self.changed.notified()
     }

@@ -1,4 +1,4 @@
-//! Exchanges and queues: which exist, and where a message is routed.
+//! Exchanges and queues: which of them exist, and which queues a message is routed to.
 
 use std::sync::{
     Arc, RwLock,
@@ -15,7 +15,7 @@ use crate::{
     routes::{Routes, check_owner},
 };
 
-/// What all connections to one broker share.
+/// The state that all connections to one broker share.
 #[derive(Debug)]
 pub(crate) struct Topology {
     pub(crate) options: InMemoryOptions,
@@ -52,7 +52,7 @@ impl Topology {
         // Each new leader and worker declares queues, so expired ones do not pile up.
         routes.remove_expired();
         if let QueueSpec::Task { pool } = spec {
-            // Tasks that a worker rejects must not be dropped for want of a dead-letter queue.
+            // Without a dead-letter queue, tasks that a worker rejects would be dropped.
             routes.declare(&QueueSpec::Dead { pool: pool.clone() }, connection)?;
         }
         routes.declare(spec, connection)

@@ -3,7 +3,7 @@
 use crate::queue::Queued;
 
 /// The low bits of a delivery tag are the slot that holds the delivery; the others count
-/// deliveries. A prefetch is a `u16`, so that many bits are enough.
+/// deliveries. A prefetch is a `u16`, so 16 bits are enough.
 const SLOT_BITS: u32 = 16;
 
 /// The deliveries of one consumer that are not settled yet.
@@ -14,7 +14,8 @@ const SLOT_BITS: u32 = 16;
 pub(crate) struct Unsettled {
     slots: Vec<Option<(u64, Queued)>>,
     free: Vec<u16>,
-    /// Counts all deliveries, and is never reset: so a tag of an earlier connection finds nothing.
+    /// Counts all deliveries, and is never reset, so a tag of an earlier connection matches
+    /// nothing.
     delivered: u64,
 }
 

@@ -49,7 +49,7 @@ impl Workers {
     }
 
     /// Starts a worker for `pool` in each group that does not serve it yet. On a fleet, operators
-    /// start workers for further pools; in memory no one else can.
+    /// start workers for further pools; in memory only the broker can.
     pub(crate) fn serve(&self, pool: &Pool, connect: impl Fn() -> Arc<dyn Broker>) {
         for group in &mut *lock(&self.groups) {
             if group.pools.insert(pool.clone()) {
@@ -88,7 +88,7 @@ async fn keep_running(
     stopping: CancellationToken,
 ) {
     let mut abandoned = 0;
-    // The first worker need not listen for dead jobs before it takes tasks: no leader was here
+    // The first worker need not listen for dead jobs before it takes tasks: no leader existed
     // before it.
     let listen = std::mem::replace(&mut options.listen, Duration::ZERO);
     loop {

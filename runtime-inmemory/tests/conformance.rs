@@ -1,4 +1,4 @@
-//! The in-memory broker keeps all promises of the `Broker` trait.
+//! The in-memory broker fulfils all promises of the `Broker` trait.
 
 use std::sync::Arc;
 

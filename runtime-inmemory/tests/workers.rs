@@ -14,7 +14,7 @@ use phalanx_inmemory::{Faults, InMemoryBroker};
 use phalanx_worker::{Worker, WorkerOptions};
 use serde::{Deserialize, Serialize};
 
-/// Names a pool that a program can override.
+/// Declares a pool, which a program can override.
 #[derive(Serialize, Deserialize, RemoteExecute)]
 #[remote(crate = phalanx_core, pool = "named-by-an-operation")]
 struct Double;

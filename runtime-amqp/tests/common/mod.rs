@@ -27,7 +27,7 @@ pub fn namespace() -> String {
 pub fn options(namespace: &str, role: Role) -> ConnectOptions {
     let mut options = ConnectOptions::new(role);
     options.namespace = namespace.to_owned();
-    // These tests declare and delete queues by the hundred, which quorum queues are not made for.
+    // These tests declare and delete hundreds of queues, which quorum queues are not designed for.
     options.queue_type = QueueType::Classic;
     options
 }
@@ -40,7 +40,7 @@ pub async fn connect_to(
     AmqpBroker::connect(BrokerUrl::parse(url)?, options(namespace, role)).await
 }
 
-/// Connects as a leader, in a namespace of its own that the test cleans up at its end.
+/// Connects as a leader, in a separate namespace that the test cleans up at its end.
 pub async fn connect() -> (AmqpBroker, Scratch) {
     let scratch = Scratch(namespace());
     (connect_to(&test_url(), &scratch.0, Role::Leader).await.unwrap(), scratch)

@@ -148,7 +148,7 @@ async fn duplicates_reordering_delays_and_broken_connections_lose_no_message() {
         let mut unsettled = Vec::new();
         for n in 0u32..200 {
             let body = Bytes::copy_from_slice(&n.to_le_bytes());
-            // A publisher that does not know whether the broker has the message publishes it again.
+            // If the outcome of a publish is unknown, the publisher publishes the message again.
             while publisher.publish(&to_tasks(), message(body.clone())).await.is_err() {}
         }
         let mut seen = BTreeMap::<u32, usize>::new();

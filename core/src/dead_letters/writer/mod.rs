@@ -79,7 +79,10 @@ impl DeadLetterWriter {
         let Ok(permit) = permit else {
             if self.dropped == 0 {
                 let job = letter.header.error.job;
-                tracing::warn!(%job, "elements fail faster than dead letters are written; dropping some");
+                tracing::warn!(
+                    %job,
+                    "elements fail faster than dead letters are written; dropping some"
+                );
             }
             self.dropped += 1;
             return;
@@ -121,7 +124,10 @@ impl Sender {
                 Err(PublishError::Closed) => return,
                 Err(error) => {
                     if lock(&self.refused).insert(pool.clone()) {
-                        tracing::warn!(%pool, %error, "the broker refuses dead letters; dropping them");
+                        tracing::warn!(
+                            %pool, %error,
+                            "the broker refuses dead letters; dropping them"
+                        );
                     }
                     return;
                 }
@@ -145,7 +151,10 @@ impl Sender {
         match self.broker.declare(&QueueSpec::Dead { pool: pool.clone() }).await {
             Ok(_) => Ok(()),
             Err(error @ (BrokerError::Denied { .. } | BrokerError::Unusable { .. })) => {
-                tracing::warn!(%pool, %error, "cannot declare the dead-letter queue; dead letters may be lost");
+                tracing::warn!(
+                    %pool, %error,
+                    "cannot declare the dead-letter queue; dead letters may be lost"
+                );
                 Ok(())
             }
             Err(error) => Err(error.into()),

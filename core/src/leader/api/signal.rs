@@ -13,7 +13,10 @@ const INTERRUPTED: i32 = 130;
 /// from here on signals no longer end the process by default.
 pub(super) async fn close_on_signal(commands: mpsc::WeakUnboundedSender<Command>) {
     if let Err(error) = close_then_exit(commands).await {
-        tracing::error!(%error, "cannot listen for signals; a signal ends this process immediately");
+        tracing::error!(
+            %error,
+            "cannot listen for signals; a signal ends this process immediately"
+        );
     }
 }
 

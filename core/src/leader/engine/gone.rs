@@ -52,7 +52,7 @@ pub(super) fn reissue_suspected(
     if splits && redelivered >= HALVED_AFTER {
         split::halve(shared, job, number);
     } else if !splits && redelivered >= FAILS_AFTER {
-        let text = format!("given up after {FAILS_AFTER} deliveries: {reason}");
+        let text = format!("failed after {FAILS_AFTER} deliveries: {reason}");
         element::give_up(shared, job, number, OperationError::new(ErrorKind::Crash, text));
     } else {
         schedule::reissue(shared, job, number, Duration::ZERO);

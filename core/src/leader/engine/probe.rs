@@ -135,7 +135,7 @@ impl Probing {
 /// The probes of a leader, by pool, and the sequence of order numbers.
 #[derive(Debug, Clone, Default)]
 pub(crate) struct Probes {
-    /// The order number that was given out last.
+    /// The order number that was assigned last.
     order: u64,
     by_pool: BTreeMap<Pool, Probing>,
 }
@@ -168,7 +168,7 @@ impl Probes {
         Some(self.next_order())
     }
 
-    /// A probe came back. An order number that was never given out proves nothing.
+    /// A probe came back. An order number that was never assigned proves nothing.
     pub(crate) fn returned(&mut self, pool: &Pool, order: u64, now: Duration) {
         if let Some(probing) = self.by_pool.get_mut(pool)
             && order <= self.order

@@ -15,7 +15,7 @@ pub(super) fn reply(message: &Message) -> Option<Input> {
         Some(MessageKind::Return) => Return::decode(body).map(Input::Return),
         Some(MessageKind::Lease) => Lease::decode(body).map(Input::Lease),
         Some(MessageKind::ProbeReply) => ProbeReply::decode(body).map(Input::ProbeReply),
-        other => Err(WireError::Malformed { reason: format!("{other:?} is no reply") }),
+        other => Err(WireError::Malformed { reason: format!("{other:?} is not a reply") }),
     };
     match decoded {
         Ok(input) => Some(input),

@@ -59,7 +59,7 @@ impl StageState {
     }
 
     pub(super) fn feed(&mut self, elements: Elements) {
-        debug_assert_eq!(elements.first(), self.next_position, "positions are given out in order");
+        debug_assert_eq!(elements.first(), self.next_position, "positions are assigned in order");
         let count = elements.len() as u64;
         self.next_position += count;
         self.open += count;

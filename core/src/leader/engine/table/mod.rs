@@ -101,7 +101,7 @@ impl TaskTable {
         charge
     }
 
-    /// The next task whose back-off is over; it is due from here on.
+    /// The next task whose back-off is over; it becomes due.
     pub(super) fn pop_ready(&mut self, now: Duration) -> Option<TaskNumber> {
         let (until, number) = *self.waiting.first()?;
         if until > now {
@@ -122,8 +122,8 @@ impl TaskTable {
         due.next().map(|(_, _, number)| *number)
     }
 
-    /// Adds a copy to a task that waits or is due. The task is out from here on, with `output`
-    /// bytes expected from it.
+    /// Adds a copy to a task that waits or is due. The task is then out, with `output` bytes
+    /// expected from it.
     pub(super) fn add_copy(&mut self, number: TaskNumber, output: usize) -> Option<Charge> {
         let charge = self.take_out(number, output)?;
         let task = self.live.get_mut(&number)?;
