@@ -1,4 +1,4 @@
-//! How a worker ended.
+//! The ways in which a worker can end.
 
 use phalanx_core::{broker::BrokerError, registry::RegistryError};
 

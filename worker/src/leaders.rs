@@ -16,13 +16,13 @@ use tokio_util::sync::CancellationToken;
 
 use crate::lock::lock;
 
-/// How many leaders are tracked. A new one replaces the one that was not heard from for longest.
+/// How many leaders are tracked. A new one replaces the one that has been quiet for longest.
 const MAX_LEADERS: usize = 1_024;
 
 /// How many `Cancel` hints are kept. The next `Alive` of a leader repeats what they announce.
 const MAX_HINTS: usize = 1_024;
 
-/// The leaders, as the parts of a worker share them.
+/// The leaders, shared by the parts of a worker.
 #[derive(Debug, Default)]
 pub(crate) struct Leaders {
     table: Mutex<LeaderTable>,
@@ -49,7 +49,7 @@ impl Leaders {
         Some(table.unheard_for(leader))
     }
 
-    /// Learns from a message; `true` if it is the first `Alive` of its leader.
+    /// Processes a message; `true` if it is the first `Alive` of its leader.
     pub(crate) fn update(&self, control: Control) -> bool {
         let is_alive = matches!(control, Control::Alive { .. });
         let first = self.table().update(control);
@@ -61,7 +61,7 @@ impl Leaders {
         first
     }
 
-    /// Counts time in which leaders could have been heard.
+    /// Counts time in which messages of leaders could have arrived.
     pub(crate) fn advance(&self, elapsed: Duration) {
         self.table().advance(elapsed);
     }
@@ -92,11 +92,11 @@ impl Leaders {
     }
 }
 
-/// What leaders have announced about themselves (rule 21), and hints.
+/// The announcements of leaders about themselves (rule 21), and hints.
 #[derive(Debug, Default)]
 struct LeaderTable {
     leaders: HashMap<LeaderId, Tracked>,
-    /// How long this worker has been able to hear leaders; stands still while it was not.
+    /// The total time in which messages of leaders could arrive; pauses while they could not.
     clock: Duration,
     cancelled: HashSet<(LeaderId, JobId)>,
     /// The entries of `cancelled`, oldest first.
@@ -201,7 +201,7 @@ mod tests {
     fn a_job_is_dead_if_the_newest_alive_covers_but_does_not_list_it() {
         let (leader, jobs) = (LeaderId::new(), jobs(3));
         let mut table = LeaderTable::default();
-        assert!(!table.is_dead(leader, jobs[0]), "no leader was heard");
+        assert!(!table.is_dead(leader, jobs[0]), "no `Alive` has arrived");
         assert!(table.update(alive(leader, 1, jobs[1], &jobs[1..2])));
         assert!(table.is_dead(leader, jobs[0]));
         assert!(!table.is_dead(leader, jobs[1]), "live");

@@ -22,7 +22,7 @@
 //!
 //! A program that needs more control starts a [`Worker`] with [`WorkerOptions`].
 //!
-//! # The way of a delivery
+//! # The path of a delivery
 //!
 //! 1. `intake` consumes a task from the queue of its pool, and triages it: the task is run,
 //!    returned or rejected. A delivery that owes its leader a reply is a `PendingReply`.

@@ -23,8 +23,8 @@ pub struct WorkerOptions {
     /// The pools that the worker consumes from. All of them share its slots. A pool listed twice is
     /// consumed twice, which only halves its prefetch. Default: the pool `default`.
     pub pools: Vec<Pool>,
-    /// Tasks that compute at the same time, each on a thread of its own. At least 1. Default: the
-    /// number of cores that are available to the process.
+    /// Tasks of blocking operations that run at the same time, each on its own thread. At least 1.
+    /// Default: the number of cores that are available to the process.
     pub slots: usize,
     /// Elements of asynchronous operations that run at the same time. More of them hide longer
     /// waits, and keep more inputs and outputs in memory. 1 to 65 535. Default: 256.
@@ -41,7 +41,7 @@ pub struct WorkerOptions {
     /// replies. At most a year. Default: 30 s.
     pub grace: Duration,
     /// After it has connected or reconnected, the worker waits this long for the first message of a
-    /// leader before it accepts tasks, so that it learns which jobs are dead. At most a year.
+    /// leader before it accepts tasks, so that it can discard tasks of dead jobs. At most a year.
     /// Default: 1 s.
     pub listen: Duration,
     /// Whether isolated tasks run in child processes. A leader isolates a task that may have killed

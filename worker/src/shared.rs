@@ -1,4 +1,4 @@
-//! What every part of one worker needs: identity, settings, broker and shutdown.
+//! The state that every part of one worker needs: identity, settings, broker and shutdown.
 
 use std::sync::Arc;
 
@@ -10,8 +10,7 @@ use crate::{
     shutdown::Shutdown,
 };
 
-/// What every part of one worker needs. The state of tasks, replies and leaders has owners of its
-/// own.
+/// The state that every part of one worker needs. Tasks, replies and leaders have their own owners.
 #[derive(Debug)]
 pub(crate) struct Shared {
     worker: WorkerId,

@@ -1,4 +1,4 @@
-//! The two ways in which a worker ends, and the reason.
+//! The two ways to end a worker, drain and stop, and the reason.
 
 use std::sync::OnceLock;
 
@@ -17,7 +17,7 @@ pub(crate) struct Shutdown {
 }
 
 impl Shutdown {
-    /// Makes the worker accept no more tasks. The first reason stays.
+    /// Makes the worker accept no more tasks. The first reason is kept.
     pub(crate) fn drain(&self, exit: Exit) {
         let _ = self.exit.set(exit);
         self.draining.cancel();

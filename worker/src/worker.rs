@@ -1,4 +1,4 @@
-//! A worker, as the program that starts it sees it.
+//! The interface of a worker to the program that starts it.
 
 use std::{fmt, sync::Arc, time::Duration};
 
@@ -56,7 +56,7 @@ impl Worker {
     /// reported by [`finished`](Self::finished). Options outside of their range are clamped.
     ///
     /// # Panics
-    /// Outside of a tokio runtime.
+    /// If called outside of a tokio runtime.
     pub fn start(broker: Arc<dyn Broker>, options: WorkerOptions) -> Self {
         Self::start_in(broker, options, ProcessKind::Worker)
     }
@@ -95,7 +95,7 @@ impl Worker {
         Self { parts: None, exit }
     }
 
-    /// The identity of the worker, by which errors and events name it; `None` if it did not start.
+    /// The identity of the worker, which errors and events contain; `None` if it did not start.
     pub fn id(&self) -> Option<WorkerId> {
         self.parts.as_ref().map(|parts| parts.shared.worker())
     }

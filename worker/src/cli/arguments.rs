@@ -13,7 +13,7 @@ use crate::WorkerOptions;
 #[command(after_help = exit_code::HELP)]
 pub(super) struct Arguments {
     /// URL of the broker: amqp://user:password@host/vhost
-    // The help hides the values of environment variables: this one has a password.
+    // Hidden in the help, because the URL contains a password.
     #[arg(
         long,
         global = true,
@@ -37,7 +37,7 @@ pub(super) struct Arguments {
     )]
     pools: Vec<Pool>,
 
-    /// Tasks that compute at the same time [default: number of cores]
+    /// Tasks of blocking operations that run at the same time [default: number of cores]
     #[arg(long, env = "PHALANX_SLOTS", value_parser = clap::value_parser!(u16).range(1..))]
     slots: Option<u16>,
 
@@ -55,11 +55,11 @@ pub(super) struct Arguments {
     #[arg(long, env = "PHALANX_HOLD", default_value = "30s", value_parser = duration::parse_hold)]
     hold: Duration,
 
-    /// Longest time to drain after SIGTERM or Ctrl-C; a second signal ends the worker at once
+    /// Longest time to drain after SIGTERM or Ctrl-C; a second signal stops the worker at once
     #[arg(long, env = "PHALANX_GRACE", default_value = "30s", value_parser = duration::parse)]
     grace: Duration,
 
-    /// Longest time to wait for the broker at the start
+    /// Longest time to wait for the broker at startup
     #[arg(
         long,
         env = "PHALANX_CONNECT_TIMEOUT",
@@ -76,7 +76,7 @@ pub(super) struct Arguments {
     pub(super) command: Option<Command>,
 }
 
-/// What to do instead of serving.
+/// A subcommand, which replaces serving.
 #[derive(Clone, Subcommand)]
 pub(super) enum Command {
     /// List, show, replay or delete elements that failed permanently
@@ -90,7 +90,7 @@ impl Arguments {
         let mut program = line.next().unwrap_or_else(|| "worker".into());
         let mut flags = line.peekable();
         if let Some(word) = flags.next_if(|first| first == "worker") {
-            // The usage shows the program as it was called, ready to be copied.
+            // The usage shows the program name as it was called, ready to be copied.
             program = std::path::Path::new(&program).file_name().unwrap_or(&program).to_owned();
             program.push(" ");
             program.push(word);
@@ -119,7 +119,7 @@ impl Arguments {
     }
 }
 
-/// Shows no fields: the URL has a password.
+/// Shows no fields, because the URL contains a password.
 impl fmt::Debug for Arguments {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("Arguments").finish_non_exhaustive()

@@ -2,8 +2,8 @@
 
 use std::{error::Error, fmt::Write};
 
-/// An error and its causes, with colons between them. A cause that the text before it ends with is
-/// left out.
+/// An error and its causes, separated by colons. A cause is left out if the text before it already
+/// ends with it.
 pub(super) fn with_causes(error: &dyn Error) -> String {
     let mut text = error.to_string();
     let mut cause = error.source();

@@ -9,16 +9,16 @@ use tokio::{
     task::JoinHandle,
 };
 
-/// Connections that are served at the same time; more of them wait.
+/// The number of connections that are served at the same time; further ones wait.
 const MAX_CONNECTIONS: usize = 16;
 
 /// The longest time that one connection takes.
 const CONNECTION_TIMEOUT: Duration = Duration::from_secs(2);
 
-/// Bytes of a request that are read at most: only its first line matters.
+/// The most bytes of a request that are read: only its first line matters.
 const MAX_REQUEST_BYTES: usize = 1_024;
 
-/// Answers `GET /livez` with 200, and `GET /readyz` with 200 or 503, until it is dropped.
+/// Responds to `GET /livez` with 200, and to `GET /readyz` with 200 or 503, until it is dropped.
 pub(super) struct Health {
     serving: JoinHandle<()>,
     #[cfg(test)]

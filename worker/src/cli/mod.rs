@@ -50,7 +50,7 @@ pub async fn main() -> ExitCode {
             }
         }
         Err(error) => {
-            // The user has asked for help and version; clap prints them to the standard output.
+            // Help and version were requested; clap prints them to the standard output.
             let _ = error.print();
             match error.use_stderr() {
                 true => exit_code::Code::Usage,
@@ -61,7 +61,7 @@ pub async fn main() -> ExitCode {
     code.into()
 }
 
-/// Prints to the standard output. A reader that has closed it wants no more.
+/// Prints to the standard output; ignores that a reader has closed it.
 fn print(text: &str) {
     let _ = std::io::stdout().lock().write_all(text.as_bytes());
 }

@@ -1,4 +1,4 @@
-//! Serves as the command line asks, and turns the end into an exit code.
+//! Serves as the command line requests, and converts the outcome to an exit code.
 
 use std::{fmt::Write, sync::Arc, time::Duration};
 
@@ -14,10 +14,10 @@ use super::{
 };
 use crate::{Worker, WorkerOptions};
 
-/// How many operations the first line names.
+/// How many operations the startup line lists.
 const MAX_NAMED_OPERATIONS: usize = 8;
 
-/// How long closing the connection may take, with the last acks on their way.
+/// How long closing the connection may take, which includes sending the last acks.
 const CLOSE_TIMEOUT: Duration = Duration::from_secs(3);
 
 /// The first pause before connecting is tried again. Each further one is twice as long.
@@ -91,21 +91,21 @@ pub(super) async fn serve(arguments: Arguments, log: impl Fn(&str)) -> Code {
                     return Code::Stopped;
                 }
                 is_draining = true;
-                log("phalanx worker: draining; a second signal ends it at once");
+                log("phalanx worker: draining; a second signal stops it at once");
                 worker.drain();
             }
         }
     };
     drop(health);
-    // The last acks must reach the broker; a broker that is away must not delay the end.
+    // The last acks must reach the broker, but an unreachable broker must not delay the exit.
     let timeout = if broker.health().borrow().connected { CLOSE_TIMEOUT } else { Duration::ZERO };
     let _ = tokio::time::timeout(timeout, broker.close()).await;
     log(&format!("phalanx worker: {}", with_causes(&exit)));
     Code::from(&exit)
 }
 
-/// Connects. While the broker is unreachable, tries again until the time is over; other errors,
-/// which do not go away by themselves, are returned at once.
+/// Connects. While the broker is unreachable, tries again until the time limit; all other errors
+/// are permanent and returned at once.
 async fn connect(
     arguments: &Arguments,
     url: &BrokerUrl,

@@ -22,18 +22,18 @@ use super::{
 };
 use crate::slots::Slots;
 
-/// Elements in a first chunk for each element that runs at once. At the end of a chunk fewer and
-/// fewer elements run, so a chunk holds several rounds of them.
+/// The size of the first chunk, as a multiple of the concurrency. Towards the end of a chunk fewer
+/// and fewer elements run, so a chunk holds several rounds of them.
 const ROUNDS_PER_CHUNK: u32 = 4;
 
 /// How long cancelled asynchronous operations may take to return before their futures are dropped.
-/// Less than a drain waits after it has cancelled them.
+/// Shorter than the time that a drain waits after cancelling them.
 const CANCEL_GRACE: Duration = Duration::from_millis(250);
 
 /// Runs all steps, at most `concurrency` elements at once, and replies.
 pub(crate) async fn run_async(running: &Arc<Running>, slots: &Slots, concurrency: usize) {
     let drive = AssertUnwindSafe(drive(running, slots, concurrency)).catch_unwind();
-    // Dropping the driver is safe once another part has replied: it only keeps state of its own.
+    // Dropping the driver is safe once another part has replied: it holds only its own state.
     tokio::select! {
         biased;
         // The thread of a blocking step was abandoned.
@@ -154,7 +154,7 @@ async fn run_chunk(
                 execution.cancelled.cancelled().await;
                 tokio::time::sleep(CANCEL_GRACE).await;
             };
-            // Dropping the step drops the futures of its operations, which must allow for that.
+            // Dropping the step drops the futures of its operations, which must be cancel-safe.
             // Blocking steps are waited for: the watchdog must be able to replace their threads.
             let (outputs, failed) = tokio::select! {
                 biased;
@@ -222,7 +222,7 @@ fn fold_chunk(
     if let Some(accumulator) = suspended
         && let Err(error) = folding.resume(from, &accumulator, &running.context)
     {
-        // The elements in the accumulator are lost; the first of them is blamed.
+        // The elements in the accumulator are lost; the first of them is reported as failed.
         running.end_step();
         let step = pipeline.last() as u32;
         let entries = vec![LedgerEntry::Failed { step, error }, LedgerEntry::Broken { to }];

@@ -1,4 +1,4 @@
-//! How many elements go through all steps in one chunk.
+//! Chunk sizes: how many elements pass through all steps together.
 
 use std::time::Duration;
 
@@ -8,7 +8,7 @@ pub(crate) const MAX_ELEMENTS: u32 = 1_024;
 /// The largest chunk, in bytes of encoded input. A chunk of one element may be larger.
 pub(crate) const MAX_BYTES: usize = 64 << 10;
 
-/// A chunk that takes less than this is followed by one of twice its size.
+/// If a chunk takes less than this, the next chunk is twice as large.
 const SHORT_CHUNK: Duration = Duration::from_micros(200);
 
 /// The largest number of elements in the next chunk.

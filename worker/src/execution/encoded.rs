@@ -9,8 +9,8 @@ use phalanx_core::{
 
 use super::{Pipeline, pipeline::StepFailure};
 
-/// The outputs of a step as bytes. The slow way between two steps, taken only if the next step does
-/// not accept the column as it is.
+/// The outputs of a step as bytes. The slow path between two steps, taken only if the next step
+/// does not accept the column unchanged.
 pub(super) struct Encoded {
     bytes: Vec<u8>,
     /// The end of each value in `bytes`.
@@ -37,7 +37,7 @@ impl Encoded {
                 Err((index, error)) => (next + index, Some(error)),
             };
             encoded.offsets.extend_from_slice(&column.offsets[next..end]);
-            // Removes what was written of the value that failed.
+            // Removes the partial encoding of the value that failed.
             encoded.ends.truncate(encoded.offsets.len());
             encoded.bytes.truncate(encoded.ends.last().map_or(0, |end| *end as usize));
             if let Some(error) = failure {

@@ -20,8 +20,8 @@ pub(super) struct Folding<'p> {
     fold: Box<dyn Fold + 'p>,
 }
 
-/// What a chunk adds to the ledger. Combining runs user code, so it happens before the ledger is
-/// locked.
+/// An entry that a chunk adds to the ledger. Combining runs user code, so it happens before the
+/// ledger is locked.
 pub(super) enum LedgerEntry {
     /// A segment ends at the offset `to` with a partial result; `outputs` is 0 if it is empty.
     Folded { to: u32, outputs: u32, partial: Vec<u8> },
@@ -143,8 +143,9 @@ impl<'p> Folding<'p> {
         let mut partial = Vec::new();
         match self.fold.finish(&mut partial) {
             Ok(any) => entries.push(LedgerEntry::Folded { to, outputs: u32::from(any), partial }),
-            // Which element made the accumulator unserializable is unknown. The last one is blamed,
-            // so that the blame is right once the leader has split the segment down to one element.
+            // Which element made the accumulator unserializable is unknown. The last one is
+            // reported as failed, which is right once the leader has split the segment down to one
+            // element.
             Err(error) => self.fail(entries, to - 1, error),
         }
     }

@@ -46,13 +46,13 @@ impl Ledger {
         (self.segments, self.payload)
     }
 
-    /// The elements up to `to` are outputs as they are: the stage has no steps.
+    /// The elements up to `to` are their own outputs, because the stage has no steps.
     pub(super) fn pass_through(&mut self, to: u32, payload: &[u8]) {
         self.payload.extend_from_slice(payload);
         self.push_done(to, payload.len() as u64, to - self.next_offset, None, None);
     }
 
-    /// A fold over the elements up to `to` gave one partial result, or none if `outputs` is 0.
+    /// A fold over the elements up to `to` produced one partial result, or none if `outputs` is 0.
     /// Segments of a fold are not merged: the leader combines their partial results.
     pub(super) fn folded(&mut self, to: u32, outputs: u32, partial: &[u8]) {
         if to == self.next_offset {

@@ -2,8 +2,8 @@
 //!
 //! A [`Pipeline`] holds the steps, bound to their states. A [`Batch`](batch::Batch) cuts the input
 //! into chunks, and a [`Ledger`](ledger::Ledger) records the outcome of each element. [`Running`]
-//! is the execution as other parts of the worker see it; [`replying`] ends it. [`blocking`] drives
-//! it on a slot thread, [`asynchronous`] on tokio.
+//! is the execution's interface to other parts of the worker; [`replying`] ends it. [`blocking`]
+//! drives it on a slot thread, [`asynchronous`] on tokio.
 
 mod asynchronous;
 mod batch;

@@ -80,7 +80,7 @@ impl Pipeline {
         self.folds
     }
 
-    /// Whether each element gives exactly one output.
+    /// Whether each element has exactly one output.
     pub(crate) fn is_one_to_one(&self) -> bool {
         self.steps.iter().all(|step| step.is_one_to_one())
     }

@@ -1,10 +1,11 @@
-//! How far an execution is, readable while it runs.
+//! The progress of an execution, readable while it runs.
 
 use std::sync::atomic::{AtomicU64, Ordering, fence};
 
 use phalanx_core::operation::TaskContext;
 
-/// How far an execution is. While two marks are equal, it runs the same element of the same step.
+/// The progress of an execution. As long as its mark does not change, it runs the same element of
+/// the same step.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) struct ProgressMark {
     /// See [`StepPhase`]; 0 if unknown.
@@ -36,9 +37,9 @@ impl StepPhase {
         self.0.fetch_and(!0xffff, Ordering::Relaxed);
     }
 
-    /// How far the execution is; `None` between steps.
+    /// The progress of the execution; `None` between steps.
     ///
-    /// Phase and offset are two atomics. The second look at the phase, after the fence, rules out
+    /// Phase and offset are two atomics. The second load of the phase, after the fence, rules out
     /// that the offset belongs to a later step than the phase: equal marks mean the same element. A
     /// mark with an older offset is possible; it differs from the next one, which only restarts the
     /// watchdog's clock.

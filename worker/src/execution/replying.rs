@@ -1,4 +1,4 @@
-//! How an execution ends: with one reply, from the first part that takes the pending reply.
+//! Ends executions: each gets one reply, from the first part that takes the pending reply.
 
 use std::{
     sync::{MutexGuard, TryLockError},
@@ -21,7 +21,7 @@ impl Running {
     /// Replies to a task without steps: its elements are its outputs.
     pub(super) fn pass_through(&self) {
         if self.task.header.measured {
-            // The ends of the elements are known to the decoder of a first step only.
+            // Only the decoder of a first step can find the ends of the elements.
             let reason = "the outputs of a stage without steps cannot be measured".to_owned();
             return self.refuse(Refusal::Message { reason });
         }
@@ -51,7 +51,7 @@ impl Running {
         true
     }
 
-    /// Records that the elements without an outcome are not run, except that the element to blame,
+    /// Records that the elements without an outcome are not run, except that the element at fault,
     /// if any, fails.
     pub(super) fn mark_rest_not_run(
         &self,

@@ -1,4 +1,4 @@
-//! One execution, as the parts of the worker that watch it share it.
+//! One execution, shared by its driver and the parts of the worker that watch it.
 
 use std::{
     sync::{
@@ -34,7 +34,7 @@ use crate::{
 pub(crate) enum RunState {
     /// The task has not begun.
     Waiting,
-    /// The task runs. The delivery is gone when the reply is with the broker.
+    /// The task runs. The delivery is dropped once the broker has the reply.
     Running(Weak<SharedDelivery>),
     /// The reply is on its way.
     Replied,
@@ -76,7 +76,7 @@ pub(crate) struct Running {
     pub(crate) replied: CancellationToken,
 }
 
-/// What the driver has achieved so far.
+/// The outcomes that the driver has recorded so far.
 pub(super) struct Progress {
     pub(super) ledger: Ledger,
     pub(super) pending: Option<PendingReply>,
@@ -247,12 +247,12 @@ impl Running {
         self.phase.end();
     }
 
-    /// How far the execution is; `None` between steps.
+    /// The progress of the execution; `None` between steps.
     pub(crate) fn mark(&self) -> Option<ProgressMark> {
         self.phase.mark(&self.context)
     }
 
-    /// How far the execution is, or was before it left its last step.
+    /// The progress of the execution, or its progress when it left its last step.
     pub(super) fn last_mark(&self) -> ProgressMark {
         self.mark().unwrap_or_else(|| ProgressMark {
             phase: 0,

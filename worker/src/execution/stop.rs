@@ -1,10 +1,10 @@
-//! Why an execution ends before its batch does.
+//! The reasons to end an execution before the end of its batch.
 
 use std::sync::atomic::{AtomicU8, Ordering};
 
 use phalanx_core::wire::NotRunReason;
 
-/// Why an execution ends before its batch does.
+/// Why an execution ends before the end of its batch.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 #[repr(u8)]
 pub(crate) enum Stop {
@@ -28,7 +28,7 @@ impl Stop {
 pub(super) struct StopFlag(AtomicU8);
 
 impl StopFlag {
-    /// Sets the flag. The first reason stays: a drain does not revive a dead job.
+    /// Sets the flag. The first reason is kept: a drain does not revive a dead job.
     pub(super) fn set(&self, stop: Stop) {
         let _ = self.0.compare_exchange(0, stop as u8, Ordering::Relaxed, Ordering::Relaxed);
     }

@@ -1,4 +1,4 @@
-//! Executions compared with the obvious interpretation: each element by itself, step after step.
+//! Compares executions with the naive interpretation: each element by itself, step by step.
 
 use std::{
     sync::{Arc, LazyLock},
@@ -124,7 +124,7 @@ fn fails_to_combine(ops: &[TestOp], value: &str) -> bool {
     matches!(ops.last(), Some(TestOp::ConcatUnless(c)) if value.contains(*c))
 }
 
-/// Compares a result with the interpretation. If `cut` is set, elements may be not run.
+/// Compares a result with the interpretation. If `cut` is set, elements may be `NotRun`.
 fn check(ops: &[TestOp], inputs: &[String], measured: bool, cut: bool, result: &ResultMessage) {
     let folds = matches!(ops.last(), Some(TestOp::Concat | TestOp::ConcatUnless(_)));
     let mut payload = &result.payload[..];

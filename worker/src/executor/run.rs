@@ -1,4 +1,4 @@
-//! Admits tasks, runs them on slots, and returns those that do not begin.
+//! Admits tasks, runs them on slots, and returns those that do not begin in time.
 
 use std::{
     io,
@@ -22,7 +22,7 @@ use crate::{
     slots::{LeasedSlots, SlotKind, SlotTask, SlotThread, Slots},
 };
 
-/// Runs tasks on the slots of one worker, and owns all that are held.
+/// Runs tasks on the slots of one worker, and owns all tasks that the worker holds.
 pub(crate) struct Executor {
     shared: Arc<Shared>,
     leaders: Arc<Leaders>,
@@ -117,8 +117,8 @@ impl Executor {
         self.queue(&running, move |running| run_isolated(running, &children));
     }
 
-    /// Holds a task from now on, or returns it if all slots of its kind are leased: it would wait
-    /// for hours.
+    /// Adds a task to those that the worker holds, or returns it if all slots of its kind are
+    /// leased: it could wait for hours.
     fn admit(
         &self,
         task: TaskMessage,

@@ -18,10 +18,10 @@ const DELIVERIES_PER_TURN: usize = 64;
 /// The shortest interval between two adjustments of the prefetch.
 const ADJUST_INTERVAL: Duration = Duration::from_millis(50);
 
-/// The pause before consuming is tried again after the connection was lost.
+/// The pause before consuming again after the connection was lost.
 const RETRY_PAUSE: Duration = Duration::from_millis(50);
 
-/// The same after the node of the queue has gone: it takes a while to return.
+/// The same pause after the node of the queue was lost: it takes a while to return.
 const NODE_RETRY_PAUSE: Duration = Duration::from_secs(1);
 
 /// Consumes the tasks of `pool` until the worker drains.
@@ -54,7 +54,7 @@ struct PoolConsumer<'i> {
     prefetch: PrefetchController,
     /// When the prefetch was adjusted last.
     adjusted: Instant,
-    /// The generation of the connection on which leaders have had the time to be heard.
+    /// The generation of the last connection on which this worker has waited for leaders.
     generation: u64,
 }
 
@@ -100,7 +100,7 @@ impl<'i> PoolConsumer<'i> {
     /// Starts a consumer; `None` if the worker drains first.
     async fn subscribe(&self) -> Result<Option<Box<dyn Consumer>>, BrokerError> {
         let shared = &self.intake.shared;
-        // After a refusal one at a time until a task succeeds: each may be refused again.
+        // After a refusal, one delivery at a time until a task succeeds: each may be refused again.
         let prefetch = if self.backoff.is_cautious() { 1 } else { self.prefetch.prefetch() };
         loop {
             let consumer = tokio::select! {
@@ -209,7 +209,7 @@ mod tests {
     use super::*;
     use crate::testing::{TestOp, TestRig, at_once, eventually};
 
-    /// Longer than everything takes that is due.
+    /// Longer than any work that is due.
     const MOMENT: Duration = Duration::from_millis(20);
 
     #[tokio::test(start_paused = true)]

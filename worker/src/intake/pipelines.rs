@@ -12,7 +12,7 @@ use crate::{execution::Pipeline, lock::lock};
 /// How many pipelines each generation of the cache holds.
 const GENERATION_SIZE: usize = 64;
 
-/// Makes pipelines of the operations of this program, and keeps those that were used recently.
+/// Builds pipelines from the operations of this program, and keeps those that were used recently.
 pub(crate) struct Pipelines {
     registry: &'static Registry,
     cache: Mutex<Cache>,

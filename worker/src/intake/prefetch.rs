@@ -1,4 +1,4 @@
-//! How many deliveries the consumer of a pool holds.
+//! The prefetch: how many deliveries the consumer of a pool holds.
 
 use std::time::Duration;
 
@@ -10,9 +10,9 @@ const SHORT_TASK_PREFETCH: usize = 256;
 
 /// Tunes how many deliveries the consumer of one pool holds.
 ///
-/// Few, because no other worker can run what this one holds. More if slots would idle between two
-/// tasks, and on top of that as many as run asynchronously. The prefetch changes in powers of two:
-/// for each change some brokers restart the consumer.
+/// The prefetch is small, because no other worker can run the tasks that this one holds. It is
+/// larger if slots would idle between two tasks, and it includes all tasks that run asynchronously.
+/// The prefetch changes in powers of two: for each change some brokers restart the consumer.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) struct PrefetchController {
     slots: usize,
@@ -21,7 +21,7 @@ pub(crate) struct PrefetchController {
     prefetch: usize,
 }
 
-/// What a worker has observed since the last adjustment.
+/// The observations of a worker since the last adjustment.
 #[derive(Debug, Clone, Copy, Default)]
 pub(super) struct Load {
     /// The mean run time of tasks on slot threads.

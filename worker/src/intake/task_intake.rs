@@ -1,4 +1,4 @@
-//! What the consumers of all pools share.
+//! The state that the consumers of all pools share.
 
 use std::sync::{
     Arc,
@@ -8,7 +8,8 @@ use std::sync::{
 use super::Pipelines;
 use crate::{executor::Executor, leaders::Leaders, reply::ReplySender, shared::Shared};
 
-/// What the consumers of all pools share: the way of a delivery to a reply or to the executor.
+/// The state that the consumers of all pools share: everything that takes a delivery to a reply or
+/// to the executor.
 pub(crate) struct TaskIntake {
     pub(super) shared: Arc<Shared>,
     pub(super) leaders: Arc<Leaders>,

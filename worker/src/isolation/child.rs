@@ -68,7 +68,7 @@ async fn serve(parent: &str) -> io::Result<()> {
                 inbox.receive(frame);
             }
         }
-        // The parent is gone: nothing that runs here has a use.
+        // The parent is gone, so no result of this process can be used.
         process::exit(0);
     })?;
     let reporter = Arc::new(move |offset| {

@@ -37,7 +37,7 @@ pub(crate) struct ChildPool {
 
 #[derive(Debug, Default)]
 struct Idle {
-    /// Each child, and since when it has been idle; the latest is last.
+    /// Each child, and the time since which it has been idle; the most recent is last.
     children: Vec<(ChildProcess, Instant)>,
     is_closed: bool,
 }
@@ -60,7 +60,7 @@ impl ChildPool {
         ChildProcess::start(self.worker)
     }
 
-    /// Keeps a child that has settled its task for the next one.
+    /// Keeps a child that has settled its task, for the next task.
     pub(super) fn put_idle(&self, child: ChildProcess) {
         let mut idle = self.idle();
         if idle.is_closed {

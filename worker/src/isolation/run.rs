@@ -16,7 +16,7 @@ use crate::{
 /// How long a child may take to end its task after a cancel.
 const CANCEL_GRACE: Duration = Duration::from_millis(500);
 
-/// How a task ended that was sent to a child.
+/// The outcome of a task that was sent to a child.
 enum ChildRun {
     /// The worker has replied.
     Replied,
@@ -30,14 +30,15 @@ enum ChildRun {
 
 /// Runs a task in a child process, replies, and blocks the slot thread meanwhile.
 ///
-/// The first run goes chunk by chunk, because most suspected tasks are innocent. If it ends the
-/// child, a second run goes element by element, which takes longer but identifies the one at fault.
+/// The first run goes chunk by chunk, because most suspected tasks are harmless. If it ends the
+/// child, a second run goes element by element, which takes longer but identifies the element at
+/// fault.
 pub(crate) fn run_isolated(running: &Running, children: &ChildPool) {
     let mut one_by_one = running.count() == 1;
     let mut idle = children.take_idle();
     loop {
         // An idle child may have ended since its last task, or be about to: that is no crash. If a
-        // new child ends before the first element, then something that precedes the elements did
+        // new child ends before the first element, then something that precedes the elements ended
         // it.
         let (child, was_idle) = match idle.take() {
             Some(child) => (child, true),
@@ -98,7 +99,7 @@ fn run_in(
                 children.put_idle(child);
                 return relay(running, reply).unwrap_or(ChildRun::Discarded);
             }
-            // The child is gone, or sends what no child sends.
+            // The child is gone, or has sent an invalid frame.
             Ok(Some(_)) | Err(_) => {
                 if let Some(replied) = relay(running, reply) {
                     return replied;

@@ -75,7 +75,7 @@ struct LeaderLeases {
 
 struct Leased {
     running: Arc<Running>,
-    /// Gone when the reply is with the broker.
+    /// Dropped once the broker has the reply.
     delivery: Weak<SharedDelivery>,
     /// Whether the broker has confirmed a lease of the task.
     is_confirmed: bool,
@@ -152,8 +152,8 @@ impl LeaseKeeper<'_> {
         let properties = Properties {
             kind: Some(MessageKind::Lease),
             wire_version: WIRE_VERSION,
-            // A heartbeat that is repeated anyway need not reach the disk; one for which a delivery
-            // is acked must.
+            // A heartbeat that is repeated anyway need not be persistent; one that allows an ack
+            // must be.
             persistent: leases.tasks.values().any(|leased| !leased.is_confirmed),
             ..Properties::default()
         };
@@ -169,7 +169,7 @@ impl LeaseKeeper<'_> {
             };
             if let Err(PublishError::Lost | PublishError::Nacked { .. }) = result {
                 tokio::time::sleep(RETRY_PAUSE).await;
-                // Fails when the broker object is gone; then publishing fails too.
+                // Fails if the broker object is gone; then publishing fails too.
                 let _ = broker.health().wait_for(|health| health.is_well()).await;
             }
             Published { leader, tasks, result }

@@ -1,4 +1,4 @@
-//! Deliveries that are settled in time although their tasks run on (rule 8).
+//! Settles deliveries in time although their tasks keep running (rule 8).
 
 mod keeper;
 

@@ -99,8 +99,8 @@ async fn tasks_that_wait_for_leased_slots_are_returned_until_a_slot_is_free() {
         assert_eq!(rig.return_reason(late), ReturnReason::NotStarted);
         eventually("consumption pauses", || rig.broker.consumers() == 0).await;
         let next = rig.send(&[op], &["b"]);
-        // Consumption resumes as soon as the slot is free: time stands still, so the pause is not
-        // over.
+        // Consumption resumes as soon as the slot is free: the clock is paused, so the back-off is
+        // not over.
         tokio::time::pause();
         rig.operations.open_gate();
         at_once("consumption resumes", || rig.broker.consumers() == 1).await;

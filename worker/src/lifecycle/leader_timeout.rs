@@ -1,4 +1,4 @@
-//! Leaders that have not been heard from for too long (rule 21).
+//! Handles leaders that have gone quiet (rule 21).
 
 use std::{sync::Arc, time::Duration};
 
@@ -13,8 +13,8 @@ use crate::{execution::Stop, executor::Executor, leaders::Leaders, shared::Share
 /// How often leaders are checked.
 const CHECK_INTERVAL: Duration = Duration::from_secs(5);
 
-/// The most time that counts between two checks. After a longer gap this process was suspended and
-/// could not hear leaders.
+/// The most time that counts between two checks. A longer gap means that this process was suspended
+/// and could receive nothing.
 const LONGEST_GAP: Duration = Duration::from_secs(10);
 
 /// For as long as the worker lives, returns the waiting tasks of leaders that exceed
@@ -29,8 +29,8 @@ pub(super) async fn watch_leaders(
         tokio::time::sleep(CHECK_INTERVAL).await;
         let elapsed = checked.elapsed().min(LONGEST_GAP);
         checked = Instant::now();
-        // A worker without a connection hears no leader, and a broker that accepts no messages
-        // silences all of them: such time does not count.
+        // Without a connection no messages of leaders arrive, and a blocked broker accepts none
+        // from them: such time does not count.
         if !shared.is_broker_well() {
             continue;
         }

@@ -48,7 +48,7 @@ pub(super) async fn watch_timeouts(shared: Arc<Shared>, executor: Arc<Executor>)
     }
 }
 
-/// What the last check found, and since when.
+/// The progress that the last check observed, and since when it has been the same.
 #[derive(Debug, Clone, Copy)]
 enum Observed {
     At(ProgressMark, Instant),
@@ -84,8 +84,7 @@ fn check(
     }
 }
 
-/// Drains the worker once one thread per slot has been abandoned: it has leaked as many threads as
-/// it may (rule 26).
+/// Drains the worker once one thread per slot has been abandoned, which is the limit (rule 26).
 fn abandoned(shared: &Shared, executor: &Executor, running: &Running) {
     let threads = executor.abandoned_threads();
     let job = running.task.header.job;
@@ -130,7 +129,7 @@ mod tests {
             rig.send(&[TestOp::Append('x')], &["a"]);
         }
         rig.after_settled(5).await;
-        // The abandoned thread returns at last, and does not reply.
+        // The abandoned thread eventually returns, and does not reply.
         rig.operations.open_gate();
         rig.send(&[TestOp::Append('x')], &["a"]);
         assert_eq!(rig.after_settled(6).await.len(), 6);

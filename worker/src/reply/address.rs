@@ -1,11 +1,11 @@
-//! Where a reply goes.
+//! The address of a reply.
 
 use phalanx_core::{
     broker::{MessageKind, Properties},
     id::{CopyId, LeaderId},
 };
 
-/// Where the reply to a message goes. Read from its properties alone, so that even a body that
+/// The address of the reply to a message. Read from its properties alone, so that even a body that
 /// does not decode can be replied to.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) struct ReplyAddress {

@@ -6,10 +6,10 @@ use phalanx_core::broker::{Delivery, Settle};
 
 use crate::{lock::lock, slots::SlotGuard};
 
-/// A delivery that is settled by the reply to its task or, earlier, by a lease. The first one
-/// settles it, and the other finds nothing left to do.
+/// A delivery that is settled by the reply to its task or, earlier, by a lease. The first of the
+/// two settles it, and the other has no effect.
 ///
-/// It lives until the reply is with the broker.
+/// It lives until the broker has the reply.
 #[derive(Debug)]
 pub(crate) struct SharedDelivery {
     delivery: Mutex<Option<Delivery>>,
@@ -31,7 +31,7 @@ impl SharedDelivery {
     }
 
     /// Acks a delivery whose lease the broker has confirmed. The slots of `guard` count as leased
-    /// until the reply is with the broker.
+    /// until the broker has the reply.
     pub(crate) fn lease(&self, guard: SlotGuard) {
         self.settle(Settle::Ack);
         let _ = self.leased.set(guard);

@@ -22,7 +22,7 @@ pub(crate) struct PendingReply {
     address: ReplyAddress,
     sender: Arc<ReplySender>,
     backoff: Arc<RefusalBackoff>,
-    /// Held until the reply is with the broker: a drain waits for it.
+    /// Held until the broker has the reply: a drain waits for it.
     unpublished: TaskTrackerToken,
 }
 
@@ -97,7 +97,7 @@ impl PendingReply {
         self.address
     }
 
-    /// The delivery, which is gone when the reply is with the broker.
+    /// The delivery, which is dropped once the broker has the reply.
     pub(crate) fn delivery(&self) -> Weak<SharedDelivery> {
         Arc::downgrade(&self.delivery)
     }
@@ -135,7 +135,7 @@ impl PendingReply {
         self.return_unrun(ReturnReason::Refused(refusal), offset);
     }
 
-    /// Returns a task that would wait for hours because all slots are leased. The intake backs off:
+    /// Returns a task that could wait for hours because all slots are leased. The intake backs off:
     /// other workers may have free slots.
     pub(crate) fn return_and_back_off(self) {
         self.backoff.refused();
@@ -146,7 +146,8 @@ impl PendingReply {
     pub(crate) fn return_unrun(self, reason: ReturnReason, offset: Option<u32>) {
         match self.encode_return(reason, offset) {
             Ok(body) => self.send(MessageKind::Return, body, None),
-            // Every return encodes. If one ever did not, the broker would pass the task on.
+            // Every return encodes. If one did not, the broker would redeliver the task to another
+            // worker.
             Err(error) => {
                 tracing::error!(%error, "could not encode a return; requeueing the task");
                 self.delivery.settle(Settle::Requeue);
@@ -168,11 +169,11 @@ impl PendingReply {
         Return { copy, worker: self.sender.worker, reason, offset }.encode()
     }
 
-    /// Settles the delivery, when its reply is with the broker or never will be.
+    /// Settles the delivery, once the broker has its reply or will never get one.
     pub(super) fn settle(self, settle: Settle) {
         let Self { delivery, unpublished, .. } = self;
         delivery.settle(settle);
-        // A leased slot is free before the drain ends.
+        // The leased slot must be free before the drain ends.
         drop(delivery);
         drop(unpublished);
     }

@@ -77,7 +77,7 @@ async fn publish(broker: &dyn Broker, reply: OutgoingReply, rejected: &impl Fn(B
                 tokio::time::sleep(pause).await;
                 pause = (pause * 2).min(LONGEST_RETRY_PAUSE);
                 let mut health = broker.health();
-                // Fails when the broker object is gone; then publishing fails too.
+                // Fails if the broker object is gone; then publishing fails too.
                 let _ = health.wait_for(|health| health.is_well()).await;
             }
             Err(PublishError::Closed) => break Settle::Requeue,

@@ -1,4 +1,4 @@
-//! Backs off consumption after backoff tasks.
+//! Backs off consumption after refusing tasks.
 
 use std::{
     sync::{Mutex, MutexGuard},
@@ -14,8 +14,8 @@ const LONGEST_PAUSE: Duration = Duration::from_secs(30);
 
 /// How long the consumer of one pool pauses after refusals (rule 10).
 ///
-/// A worker that refuses each task, or returns each because all its slots are leased, is faster
-/// than the workers that run them. Without pauses it would attract every task of the pool.
+/// A worker that refuses every task, or returns every task because all its slots are leased, is
+/// faster than the workers that run them. Without pauses it would take every task of the pool.
 #[derive(Debug, Default)]
 pub(crate) struct RefusalBackoff {
     state: Mutex<State>,
@@ -90,7 +90,7 @@ mod tests {
             backoff.refused();
             backoff.refused();
             pauses.extend(backoff.take_pause().map(|pause| pause.as_secs()));
-            assert_eq!(backoff.take_pause(), None, "two refusals at once are one");
+            assert_eq!(backoff.take_pause(), None, "two refusals at once count as one");
         }
         assert_eq!(pauses, [1, 2, 4, 8, 16, 30, 30]);
         backoff.succeeded();

@@ -37,7 +37,7 @@ pub(crate) struct SlotGuard {
 }
 
 impl LeasedSlots {
-    /// None of `slots` threads and `async_slots` elements is leased yet.
+    /// `slots` threads and `async_slots` elements, of which none is leased yet.
     pub(crate) fn new(slots: usize, async_slots: usize) -> Self {
         Self { slots, async_slots, leased: Arc::default() }
     }
@@ -105,9 +105,9 @@ mod tests {
     use super::*;
 
     #[test]
-    fn relief_comes_when_a_slot_is_free_again_and_only_if_all_were_leased() {
+    fn a_free_slot_is_reported_only_if_all_slots_of_its_kind_were_leased() {
         let leased = LeasedSlots::new(1, 4);
-        assert!(leased.relieved().now_or_never().is_none(), "nothing is missed");
+        assert!(leased.relieved().now_or_never().is_none(), "no kind is exhausted");
         let slot = leased.lease(SlotKind::Blocking, 1);
         let some = leased.lease(SlotKind::Asynchronous, 3);
         assert!(

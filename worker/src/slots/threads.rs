@@ -36,8 +36,8 @@ pub(crate) struct Slots {
     pool: Arc<SlotPool>,
 }
 
-/// The counters are read for estimates and limits only, and no other memory is accessed on their
-/// account: relaxed operations suffice.
+/// The counters are read for estimates and limits only, and no other memory access depends on them:
+/// relaxed operations suffice.
 struct SlotPool {
     queue: Receiver<Queued>,
     size: usize,
@@ -49,7 +49,7 @@ struct SlotPool {
 }
 
 impl Slots {
-    /// Starts `size` threads, with a queue for `capacity` pieces of work.
+    /// Starts `size` threads, with a queue for `capacity` items of work.
     ///
     /// # Errors
     /// If the operating system creates no threads.
@@ -95,7 +95,7 @@ impl Slots {
             }
         }
         for step in steps {
-            // The steps leave room for one another. If others have used it meanwhile, the step is
+            // The queue has room for every step. If the room is taken nevertheless, the step is
             // dropped, and its execution ends as if its thread had been lost.
             let _ = self.queue(step);
         }
@@ -145,7 +145,7 @@ impl SlotThread {
                 }
             };
             pool.busy.fetch_add(1, Ordering::Relaxed);
-            // Work replies for its own panics; this keeps the thread alive in any case.
+            // The work handles its own panics; this keeps the thread alive in any case.
             let (Queued::Task(_, task) | Queued::Step(task)) = work;
             let _ = catch_unwind(AssertUnwindSafe(|| task(&self)));
             // Pairs with the swap in `abandon`. The work has left its execution under the
@@ -161,7 +161,7 @@ impl SlotThread {
     /// Starts another thread in place of this one, which ends when its work returns, if it ever
     /// does. Called only while the thread works: see `Running::abandon`.
     pub(crate) fn abandon(&self) {
-        // The swap lets one caller count; release orders it before the thread's last look.
+        // The swap lets only one caller count; release orders it before the thread's last load.
         if self.abandoned.swap(true, Ordering::AcqRel) {
             return;
         }

@@ -1,4 +1,4 @@
-//! A broker double with a script: confirm, hold confirms, refuse, lose, redeliver, reconnect.
+//! A scripted broker double: confirms, holds confirms, refuses, loses, redelivers, reconnects.
 
 use std::{
     collections::VecDeque,
@@ -167,7 +167,7 @@ impl TestBroker {
     }
 }
 
-/// Waits until `condition` holds, which threads outside of tokio may bring about.
+/// Waits until `condition` holds, which may depend on threads outside of tokio.
 pub(crate) async fn eventually(what: &str, condition: impl Fn() -> bool) {
     let polling = async {
         while !condition() {

@@ -24,7 +24,7 @@ use tokio_util::sync::CancellationToken;
 
 use crate::lock::lock;
 
-/// A step of a test: what it does with a string.
+/// A step of a test, by its effect on a string.
 #[derive(Debug, Clone)]
 pub(crate) enum TestOp {
     Append(char),
@@ -48,7 +48,7 @@ pub(crate) enum TestOp {
     WaitPolitelyOn(char),
     /// Sleeps for this many milliseconds.
     Nap(u64),
-    /// Not an operation of this program.
+    /// An operation that this program does not have.
     Unknown,
 }
 

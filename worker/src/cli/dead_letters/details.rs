@@ -15,7 +15,7 @@ const SHOWN_BYTES: usize = 256;
 /// Bytes in one row of the dump.
 const ROW_BYTES: usize = 16;
 
-/// All details, one in a line, and the first bytes of the payload.
+/// All details, one per line, and the first bytes of the payload.
 pub(super) fn details(content: &DeadLetterContent, now_ms: u64) -> String {
     let mut text = String::new();
     match &content.entry {

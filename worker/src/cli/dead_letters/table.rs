@@ -2,7 +2,7 @@
 
 use phalanx_core::dead_letters::DeadLetterEntry;
 
-/// The widest cell, in characters: an error may have pages.
+/// The widest cell, in characters: an error can be pages long.
 const MAX_CELL_WIDTH: usize = 60;
 
 const COLUMNS: [&str; 7] = ["ID", "AGE", "OPERATION", "INDEX", "TRIES", "BYTES", "ERROR"];
