@@ -154,7 +154,7 @@ register!(Scale<f64>);
 register!(Scale<u32> => "scale.u32");
 
 fn registry() -> &'static Registry {
-    Registry::global().expect("no two operations have one name")
+    Registry::global().expect("operation names are unique")
 }
 
 fn compiled<O: RemoteExecute>(operation: &O, verb: Verb) -> Box<dyn CompiledStep> {

@@ -9,7 +9,7 @@ use phalanx_fixture_ops_a as ops_a;
 use phalanx_fixture_ops_b as ops_b;
 
 fn registry() -> &'static Registry {
-    Registry::global().expect("no two operations have one name")
+    Registry::global().expect("operation names are unique")
 }
 
 fn reference<O: RemoteExecute>(operation: &O) -> StepReference {

@@ -80,7 +80,7 @@ impl Monoid for Concat {
     }
 }
 
-/// Runs a test on workers of its own.
+/// Runs a test on separate workers.
 fn test<F: Future<Output = ()>>(body: impl FnOnce(Runtime) -> F) {
     let tokio = tokio::runtime::Runtime::new().unwrap();
     tokio.block_on(async {

@@ -1,5 +1,5 @@
-//! Random programs, on random fleets and faulty brokers, yield what the same programs over plain
-//! iterators yield.
+//! Random programs, on random fleets and faulty brokers, yield the same results as over plain
+//! iterators.
 
 mod fleet;
 mod operations;

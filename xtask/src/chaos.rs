@@ -11,9 +11,9 @@ use crate::broker::{self, Consent};
 ///
 /// `cargo xtask chaos --seed 7 --minutes 5` makes a run that can be repeated, `--soak` runs a
 /// million tasks, `--cluster` uses three nodes in containers, and `-- --help` lists all options.
-/// The broker is a private node: of the directory tree that PHALANX_TEST_RABBITMQ_ROOT names, else
-/// of the image that PHALANX_TEST_RABBITMQ_IMAGE names, else of the installed rabbitmq-server, which
-/// is installed first if it is missing.
+/// The broker is a private node of the first of these: the directory tree that
+/// PHALANX_TEST_RABBITMQ_ROOT names, the image that PHALANX_TEST_RABBITMQ_IMAGE names, or the
+/// installed rabbitmq-server, which is installed first if it is missing.
 #[derive(Debug, Args)]
 pub(crate) struct Chaos {
     #[command(flatten)]

@@ -59,7 +59,7 @@ fn allowed(rules: &str) -> BTreeSet<String> {
 
 /// Whether an SPDX expression can be satisfied with these licences.
 fn satisfied(expression: &str, allowed: &BTreeSet<String>) -> bool {
-    // An older spelling of OR; parentheses stand for themselves.
+    // `/` is an older spelling of OR; parentheses are separate words.
     let expression = expression.replace('/', " OR ").replace('(', " ( ").replace(')', " ) ");
     let mut words = expression.split_whitespace().peekable();
     let holds = alternatives(&mut words, allowed);

@@ -1,5 +1,5 @@
-//! The chores of a Phalanx developer: `cargo xtask help`.
-#![allow(clippy::print_stdout, clippy::print_stderr, reason = "a command line talks")]
+//! Commands for the development of Phalanx: `cargo xtask help`.
+#![allow(clippy::print_stdout, clippy::print_stderr, reason = "this is a command line program")]
 
 mod bench;
 mod broker;
@@ -15,13 +15,13 @@ use std::process::ExitCode;
 
 use clap::Parser;
 
-/// The exit code of what a chore ran, or why it could not run it.
+/// The exit code of the program that a command ran, or why the command could not run it.
 type Outcome = Result<ExitCode, Box<dyn Error>>;
 
-/// The chores of a Phalanx developer.
+/// Commands for the development of Phalanx.
 #[derive(Debug, Parser)]
 #[command(name = "cargo xtask")]
-enum Chore {
+enum Xtask {
     Test(test::Test),
     Node(node::Node),
     Licences(licences::Licences),
@@ -30,12 +30,12 @@ enum Chore {
 }
 
 fn main() -> ExitCode {
-    let outcome = match Chore::parse() {
-        Chore::Test(test) => test.run(),
-        Chore::Node(node) => node.run(),
-        Chore::Licences(licences) => licences.run(),
-        Chore::Bench(bench) => bench.run(),
-        Chore::Chaos(chaos) => chaos.run(),
+    let outcome = match Xtask::parse() {
+        Xtask::Test(test) => test.run(),
+        Xtask::Node(node) => node.run(),
+        Xtask::Licences(licences) => licences.run(),
+        Xtask::Bench(bench) => bench.run(),
+        Xtask::Chaos(chaos) => chaos.run(),
     };
     outcome.unwrap_or_else(|error| {
         eprint!("error: {error}");

@@ -33,7 +33,7 @@ impl Test {
         }
         cargo.args(&self.arguments).env(URL_VARIABLE, broker.url());
         if let Some(image) = broker.image() {
-            // Tests that kill a broker start one of their own from the same image.
+            // Tests that kill a broker start a private one from the same image.
             cargo.env(phalanx_test_node::IMAGE_VARIABLE, image);
         }
         let status = cargo.status()?;

@@ -1,5 +1,5 @@
-//! The command line: `run` starts and breaks a fleet, whose leader and workers are this program,
-//! too.
+//! The command line: `run` starts a fleet and injects faults; this program is also the fleet's
+//! leader and workers.
 
 use std::{env, process::ExitCode, time::Duration};
 
@@ -53,7 +53,8 @@ struct RunArguments {
     tasks: u64,
 }
 
-/// Runs the program as its command line asks: a chaos run, its leader or one of its workers.
+/// Runs the program in the role that its command line selects: a chaos run, its leader or one of
+/// its workers.
 pub async fn main() -> ExitCode {
     match env::args().nth(1).as_deref() {
         Some("run" | "lead" | "help" | "--help") | None => match ChaosCommand::parse() {
@@ -69,7 +70,7 @@ pub async fn main() -> ExitCode {
     }
 }
 
-/// Ends this process when its parent does: the kernel then closes the pipe.
+/// Ends this process when its parent ends, which closes the pipe.
 fn end_with_input() {
     std::thread::spawn(|| {
         let _ = std::io::Read::read_to_end(&mut std::io::stdin(), &mut Vec::new());

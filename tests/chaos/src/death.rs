@@ -13,31 +13,31 @@ use std::{
 use phalanx_core::broker::MessageKind;
 use rustix::process::Signal;
 
-/// How long acks get to reach the broker: workers send them in groups.
+/// The time for acks to reach the broker: workers send them in groups.
 const ACK_TIME: Duration = Duration::from_millis(100);
 
-/// A point on the way of a delivery through a worker.
+/// A point on the path of a delivery through a worker.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 pub enum Point {
-    /// A delivery has arrived, and its task has not started.
+    /// A delivery has arrived, but its task has not started.
     Delivered,
     /// A delivery has arrived that is marked as redelivered.
     Redelivered,
     /// An element is running.
     Running,
-    /// The task has run, and its result is not published.
+    /// The task has run, but its result is not published yet.
     Replying,
-    /// The result is published, and the broker has not confirmed it.
+    /// The result is published, but the broker has not confirmed it.
     Published,
-    /// The broker has confirmed the result, and the delivery is not acked.
+    /// The broker has confirmed the result, but the delivery is not acked.
     Confirmed,
     /// The worker has acked the delivery; the ack may not have been sent.
     Acking,
     /// The broker has received the ack.
     Acked,
-    /// The worker returns the task unrun, and the return is not published.
+    /// The worker returns the task unrun, but the return is not published yet.
     Returning,
-    /// The broker has confirmed the return, and the delivery is not acked.
+    /// The broker has confirmed the return, but the delivery is not acked.
     Returned,
     /// The worker is about to lease the task.
     Leasing,
@@ -136,7 +136,7 @@ pub(crate) fn arm(death: Death) {
     let _ = ARMED.set((death, AtomicU32::new(0)));
 }
 
-/// Counts a visit to a point. `true` if the process has to die here.
+/// Counts a visit to a point; `true` if the process must die here.
 pub(crate) fn is_due(point: Point) -> bool {
     match ARMED.get() {
         Some((death, reached)) if death.point == point => {
@@ -146,7 +146,7 @@ pub(crate) fn is_due(point: Point) -> bool {
     }
 }
 
-/// Counts a visit to a point, and kills the process if it has to die here.
+/// Counts a visit to a point, and kills the process if it must die here.
 pub(crate) fn reach(point: Point) {
     if is_due(point) {
         die();

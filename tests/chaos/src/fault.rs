@@ -24,7 +24,7 @@ pub enum FaultKind {
     SuspendBroker,
     /// Kill the broker with SIGKILL, and start it again later
     KillBroker,
-    /// Stop the broker in an orderly way, and start it again
+    /// Stop the broker gracefully, and start it again
     RestartBroker,
     /// Raise the memory alarm of the broker, which then blocks publishers
     Alarm,
@@ -130,7 +130,7 @@ impl Fault {
         Self { kind, target, length }
     }
 
-    /// What the proxy between the target and the broker does.
+    /// The behaviour of the proxy between the target and the broker.
     pub(crate) fn traffic(&self) -> Traffic {
         match self.kind {
             FaultKind::Stall => Traffic::Stall,

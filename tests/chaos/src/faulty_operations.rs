@@ -66,7 +66,7 @@ pub fn panic_with_a_panicking_value(#[state] at: u64, n: u64) -> u64 {
     n
 }
 
-/// Never returns, also when it is cancelled.
+/// Never returns, even when it is cancelled.
 #[operation(timeout = "400ms", retries = 0)]
 pub fn never_return(#[state] at: u64, n: u64) -> u64 {
     if n == at {
@@ -136,7 +136,7 @@ impl Victims {
     const WORKER: &str = "worker";
     const CHILD: &str = "child";
 
-    /// Records in this file, which need not exist.
+    /// Records in this file, which is created if it does not exist.
     #[must_use]
     pub fn in_file(path: PathBuf) -> Self {
         Self(path)
@@ -146,7 +146,7 @@ impl Victims {
     fn record(&self) {
         let kind = if broker::is_connected() { Self::WORKER } else { Self::CHILD };
         let file = OpenOptions::new().create(true).append(true).open(&self.0);
-        // A test that misses a record fails.
+        // A missing record fails the test.
         let _ = file.and_then(|mut file| file.write_all(format!("{kind}\n").as_bytes()));
     }
 
@@ -190,7 +190,7 @@ pub fn overflow(#[state] at: u64, #[state] victims: &Victims, n: u64) -> u64 {
 
 fn descend(depth: u64) -> u64 {
     let frame = black_box([depth; 512]);
-    // Never true, but the compiler must not know.
+    // Never true, but the compiler must not be able to prove it.
     if black_box(depth) == 0 { 0 } else { descend(depth + 1) + frame[7] }
 }
 
@@ -209,7 +209,7 @@ pub fn take_all_memory(
         fleet::offer();
         let mut taken = Vec::new();
         while ((taken.len() * PIECE) as u64) < most {
-            // Memory counts only once it is written to.
+            // Memory is only counted once it has been written to.
             taken.push(black_box(vec![1u8; PIECE]));
         }
         death::die();

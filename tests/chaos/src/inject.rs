@@ -19,7 +19,7 @@ pub(crate) async fn inject(
         false => None,
     };
     let workers = &fleet.workers.all;
-    // Only the one that the kind of fault needs is used.
+    // Each kind of fault uses only one of these.
     let (worker, node) = match target {
         FaultTarget::Worker(worker) => (&workers[worker], 0),
         FaultTarget::Leader => (&workers[0], 0),
@@ -50,7 +50,8 @@ pub(crate) async fn inject(
             fleet.with_node(|node| node.resume()).await?;
         }
         FaultKind::KillBroker => {
-            // In one go, while the broker is locked: no other fault may meet a dead broker.
+            // In one step, while the broker is locked: no other fault may be injected into a dead
+            // broker.
             let down = move |node: &mut PrivateNode| {
                 node.kill()?;
                 std::thread::sleep(length);

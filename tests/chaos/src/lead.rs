@@ -95,7 +95,7 @@ impl Lead {
         if wrong { ExitCode::FAILURE } else { ExitCode::SUCCESS }
     }
 
-    /// Runs one job: returns how long it took, or what was wrong.
+    /// Runs one job: returns how long it took, or a description of the wrong result.
     async fn job(
         &self,
         spec: JobSpec,

@@ -1,6 +1,6 @@
-//! Whole fleets under faults that a seed determines.
+//! Runs whole fleets under faults that a seed determines.
 //!
-//! A fleet is a leader, workers and RabbitMQ, each in a process of its own. The leader and each
+//! A fleet is a leader, workers and RabbitMQ, each in a separate process. The leader and each
 //! worker connect through a proxy. The leader runs rounds of jobs and compares each result with
 //! that of the sequential program. Meanwhile the faults of a [`Schedule`] are injected. A schedule
 //! is data that a seed determines, and a failed run prints it, so that the run can be repeated.

@@ -10,7 +10,7 @@ pub(crate) const VARIABLE: &str = "PHALANX_CHAOS";
 /// The faults of a single process of a fleet. The default is none.
 #[derive(Debug, Clone, Copy, PartialEq, Default)]
 pub struct ProcessFaults {
-    /// Where the process kills itself.
+    /// The point at which the process kills itself.
     pub death: Option<Death>,
     /// The share of its messages, from 0 to 1, that it publishes twice, the second time up to three
     /// seconds later.

@@ -47,11 +47,11 @@ pub struct Run {
 
 /// The time limit of a job, and of the last round of jobs.
 const BOUND: Duration = Duration::from_secs(300);
-/// How long a run waits for the deaths that are left after its last fault.
+/// How long a run waits for the remaining deaths after its last fault.
 const LAST_DEATHS: Duration = Duration::from_secs(60);
 
 impl Run {
-    /// Runs it, and returns the outcome.
+    /// Executes the run, and returns its outcome.
     pub async fn execute(self, report: Report) -> Arc<Report> {
         let report = Arc::new(report);
         report.print(&self.schedule.to_string());
@@ -132,7 +132,7 @@ impl Run {
                 }
             });
         }
-        // Every fault is repaired, also when the leader has ended.
+        // Every fault is repaired, even if the leader has ended.
         while let Some(()) = running.next().await {}
         // Some deaths need another one first, so the last of them may never happen.
         let deadline = Instant::now() + LAST_DEATHS;

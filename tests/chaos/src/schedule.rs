@@ -36,7 +36,7 @@ pub struct Bounds {
     pub heartbeat: Duration,
 }
 
-/// The time that the processes of a fleet get to start.
+/// The time for the processes of a fleet to start.
 const START: Duration = Duration::from_secs(2);
 /// A broker that is killed sooner after a quorum queue was declared can lose the queue, because it
 /// writes its own tables to disk only every few seconds.

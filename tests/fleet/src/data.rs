@@ -47,7 +47,7 @@ pub fn choose(number: NotEndingInThree) -> u64 {
     number.0
 }
 
-/// A type with a field that serde may skip. Postcard would decode the remaining bytes as other
+/// A type with a field that serde may skip. Postcard would decode the remaining bytes as the wrong
 /// fields.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Skipping {

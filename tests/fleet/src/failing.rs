@@ -19,7 +19,7 @@ pub fn decline(#[state] unwanted: u64, n: u64) -> Result<u64, Declined> {
 /// Panics at one number.
 #[operation]
 pub fn blow_up(#[state] unwanted: u64, n: u64) -> u64 {
-    assert!(n != unwanted, "blown up by {n}");
+    assert!(n != unwanted, "cannot process {n}");
     n
 }
 

@@ -1,4 +1,4 @@
-//! Operations that a test holds and releases, through files in a directory that both know.
+//! Operations that a test holds and releases, through files in a shared directory.
 
 use std::{fs, io::Write, path::Path, time::Duration};
 
@@ -42,7 +42,7 @@ pub async fn hold_later(#[state] directory: String, n: u64, cx: &TaskContext) ->
     Ok(3 * n)
 }
 
-/// Never returns, also when it is cancelled.
+/// Never returns, even when it is cancelled.
 #[operation(timeout = "300ms", retries = 0)]
 pub fn hang(#[state] unwanted: u64, n: u64) -> u64 {
     if n == unwanted {

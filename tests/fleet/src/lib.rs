@@ -10,7 +10,7 @@ pub use failing::*;
 pub use holding::*;
 pub use plain::*;
 
-/// Ends this process when the test that started it ends, for whatever reason: the kernel then
+/// Ends this process when the test that started it ends, for whatever reason: the end of the test
 /// closes the pipe to its standard input.
 pub fn end_with_the_test() {
     std::thread::spawn(|| {

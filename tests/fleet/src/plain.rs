@@ -15,13 +15,13 @@ pub async fn triple_later(n: u64) -> u64 {
     3 * n
 }
 
-/// Whether it is odd.
+/// Whether the number is odd.
 #[operation]
 pub fn is_odd(n: &u64) -> bool {
     !n.is_multiple_of(2)
 }
 
-/// None to three numbers for each.
+/// Zero to three numbers for each number.
 #[operation]
 pub fn spread(n: u64) -> Vec<u64> {
     (0..n % 4).map(|copy| 10 * n + copy).collect()
@@ -100,7 +100,7 @@ pub fn thrice(n: u64) -> Vec<u64> {
     vec![n; 3]
 }
 
-/// The numbers by which an operation knows its element.
+/// The numbers by which an operation identifies its element.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Located {
     /// The stage of the plan, from 0.

@@ -1,7 +1,7 @@
 //! Every decoder of untrusted bytes in Phalanx, as a plain function: `tests/decoders.rs` runs them
 //! on any compiler, and `cargo fuzz` on nightly (see `fuzz/README.md`).
 //!
-//! They must return for every input, with any outcome.
+//! They must return for every input, whatever the outcome.
 
 mod messages;
 mod operations;
@@ -35,7 +35,7 @@ pub const TARGETS: [Target; 11] = [
 
 /// The most memory, in bytes, that decoding an input of this length may hold at any one time.
 ///
-/// The worst case are empty strings: one byte each on the wire, 24 in memory, and up to three times
+/// The worst case is empty strings: one byte each on the wire, 24 in memory, and up to three times
 /// that while their list grows.
 pub const fn bound(bytes: usize) -> usize {
     96 * bytes + (64 << 10)

@@ -13,7 +13,7 @@ use serde::{Deserialize, Serialize};
 const CHUNK: u32 = 1_024;
 const CHUNK_BYTES: usize = 64 << 10;
 
-/// A type with one of everything: unit, newtype and struct variants, lists, maps, options.
+/// A type with one of each shape: unit, newtype and struct variants, lists, maps, options.
 #[derive(Debug, Clone, Serialize, Deserialize)]
 enum Shape {
     Point,
@@ -49,7 +49,7 @@ fn unit(#[state] table: BTreeMap<u64, Option<bool>>, _nothing: ()) -> bool {
 /// The operations whose elements and states are decoded.
 pub fn steps() -> &'static [StepReference] {
     static STEPS: LazyLock<Vec<StepReference>> = LazyLock::new(|| {
-        let registry = Registry::global().expect("five operations of five names");
+        let registry = Registry::global().expect("operation names are unique");
         let step = |operation: &phalanx_core::registry::Registered| StepReference {
             name: operation.name().to_owned(),
             fingerprint: operation.fingerprint(),

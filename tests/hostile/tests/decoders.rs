@@ -1,6 +1,6 @@
 //! Decoders return for every input, within a bound of memory and on a small stack.
 //!
-//! One test in a binary of its own, because it counts the memory of the whole process.
+//! One test in a separate binary, because it counts the memory of the whole process.
 
 use std::{
     fs,

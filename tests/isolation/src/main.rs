@@ -2,8 +2,8 @@
 //!
 //! Each argument is a task: the name of an operation, a colon, and the inputs with commas between
 //! them. The next task is sent after the reply or, if the argument ends with `&`, after the first
-//! message about the task. `cancel` and `drain` do what they are called, `pause` waits for a line
-//! on the standard input, and `stay` waits forever.
+//! message about the task. `cancel` cancels the job, `drain` drains the worker, `pause` waits for a
+//! line on the standard input, and `stay` waits forever.
 
 mod leader;
 mod operations;

@@ -1,10 +1,11 @@
-//! Operations that misbehave on demand.
+//! Operations that fail on demand.
 
 use std::{hint::black_box, process, thread, time::Duration};
 
 use phalanx::prelude::*;
 
-/// Does what the input names, most of which ends the process. Returns the id of the process.
+/// Performs the action that the input names; most actions end the process. Returns the id of the
+/// process.
 #[operation]
 fn act(action: String, cx: &TaskContext) -> u64 {
     match action.as_str() {

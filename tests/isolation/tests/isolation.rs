@@ -112,7 +112,7 @@ fn harmless_tasks_share_a_child() {
 
 #[test]
 fn an_operation_that_does_not_return_ends_its_child_and_occupies_no_thread_of_the_worker() {
-    // Three of them, although the worker has two threads only.
+    // Three of them, although the worker has only two threads.
     let mut worker = IsolatedWorker::start(&[
         "Hurry:a",
         "Hurry:b,hang,c",

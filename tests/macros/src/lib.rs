@@ -1,1 +1,1 @@
-//! Programs that must not compile, in `fail`, each with a twin that does, in `pass`.
+//! Programs in `fail` that must not compile, each with a twin in `pass` that does.

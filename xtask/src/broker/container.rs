@@ -31,7 +31,7 @@ impl Container {
         let engine = Engine::find().ok_or("Docker does not respond")?;
         let tag = env::var(TAG_VARIABLE).unwrap_or_else(|_| DEFAULT_TAG.to_owned());
         let image = format!("{NAME}:{tag}");
-        // Before the helper is built: without the image it is of no use.
+        // Before the helper is built, which is useless without the image.
         if !engine.has(&image) {
             eprintln!("pulling {image}");
             engine.pull(NAME, &tag).map_err(|why| format!("cannot pull {image} ({why})"))?;
@@ -67,7 +67,7 @@ impl Container {
 impl Drop for Container {
     fn drop(&mut self) {
         drop(self.helper.stdin.take());
-        // The helper prints what went wrong.
+        // The helper has printed the error.
         let _ = self.helper.wait();
     }
 }

@@ -1,5 +1,5 @@
-//! A container engine that speaks Docker's API, over HTTP written by hand: an engine is asked
-//! before the helper with a real client is built.
+//! A container engine with Docker's API, over minimal HTTP: the engine is queried before the
+//! helper, which has a full client, is built.
 
 use std::env;
 use std::io::{self, BufRead, BufReader, Read, Write};
@@ -12,13 +12,13 @@ use serde_json::Value;
 
 /// How long an engine may take to respond to a query about itself.
 const QUERY_TIMEOUT: Duration = Duration::from_secs(5);
-/// How long a registry may take until it begins to deliver an image. If none can be reached, the
-/// engine itself may try for minutes.
+/// How long a registry may take before it begins to deliver an image. If no registry can be
+/// reached, the engine itself may try for minutes.
 const REGISTRY: Duration = Duration::from_secs(20);
 /// The longest pause between two messages about the progress of a pull.
 const PROGRESS: Duration = Duration::from_secs(120);
 
-/// Where an engine listens.
+/// The address of an engine.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(super) enum Engine {
     Unix(PathBuf),
@@ -79,7 +79,7 @@ impl Engine {
         }
     }
 
-    /// Sends a request; returns the status and the body, which is yet to be read.
+    /// Sends a request; returns the status and the unread body.
     fn request(
         &self,
         method: &str,
@@ -173,7 +173,9 @@ mod tests {
             while !request.ends_with("\r\n\r\n") {
                 reader.read_line(&mut request).expect("a request");
             }
-            stream.write_all(response.as_bytes()).expect("what fits a socket's buffer");
+            stream
+                .write_all(response.as_bytes())
+                .expect("the response fits into the socket's buffer");
             request
         });
         let outcome = ask(Engine::Unix(path.clone()));

@@ -26,7 +26,7 @@ pub(crate) enum Kind {
     Node,
 }
 
-/// Options of every chore that needs a broker.
+/// Options of every command that needs a broker.
 #[derive(Debug, Args)]
 pub(crate) struct Choice {
     /// Use this kind of broker or fail.
@@ -36,12 +36,12 @@ pub(crate) struct Choice {
     consent: Consent,
 }
 
-/// Options of every chore that may install RabbitMQ.
+/// Options of every command that may install RabbitMQ.
 #[derive(Debug, Clone, Copy, Args)]
 pub(crate) struct Consent {
-    /// Install RabbitMQ without a question if it is missing.
+    /// Install RabbitMQ without asking if it is missing.
     ///
-    /// There is no question either if CI is set, or if no terminal is there to answer it.
+    /// The question is also skipped if CI is set, or if there is no terminal.
     #[arg(long)]
     yes: bool,
 }
@@ -72,8 +72,8 @@ impl Broker {
     }
 }
 
-/// Provides the first broker that is available, or the one that is asked for, and prints which and
-/// why in one line.
+/// Provides the first available broker, or the requested kind, and prints in one line which broker
+/// it is and why.
 pub(crate) fn find(choice: &Choice, port: Option<u16>) -> Result<Broker, Box<dyn Error>> {
     let wanted = choice.broker;
     let kinds = match &wanted {
@@ -102,7 +102,7 @@ pub(crate) fn find(choice: &Choice, port: Option<u16>) -> Result<Broker, Box<dyn
     .into())
 }
 
-/// A broker of this kind and its description, or why there is none.
+/// A broker of this kind and its description, or why it is not available.
 fn try_kind(kind: Kind, port: Option<u16>, consent: Consent) -> Result<(Broker, String), String> {
     match kind {
         Kind::Url => match env::var(URL_VARIABLE) {

@@ -1,4 +1,4 @@
-//! Which file imports from which.
+//! The graph of imports between files.
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -7,7 +7,7 @@ use super::tree::{Names, Tree};
 
 #[derive(Debug)]
 pub(super) struct Graph {
-    /// From each file to those that it imports from, with one path that it names them by.
+    /// Maps each file to the files that it imports from, with one of the paths that it uses.
     arrows: BTreeMap<Node, BTreeMap<Node, String>>,
 }
 
@@ -32,7 +32,7 @@ impl Node {
         Some(Self { file: file.clone(), module: outermost.to_vec() })
     }
 
-    /// One module is inside the other.
+    /// Whether one module is inside the other.
     fn is_kin_of(&self, other: &Self) -> bool {
         self.module.starts_with(&other.module) || other.module.starts_with(&self.module)
     }

@@ -2,10 +2,10 @@
 
 use super::tree::{Module, Names, Tree};
 
-/// Longer chains of re-exports are cycles of their own.
+/// The longest chain of re-exports to follow; a longer one is a cycle.
 const MOST_STEPS: usize = 32;
 
-/// What a path leads to.
+/// The target of a path.
 #[derive(Debug)]
 enum Found {
     Module(Names),
@@ -13,8 +13,8 @@ enum Found {
     Item(Names),
 }
 
-/// The module whose item `path` names when it stands in `from`; `None` for a module as a whole, and
-/// for what another crate or a macro defines.
+/// The module whose item `path` names if it is written in `from`; `None` for a whole module, and
+/// for items of other crates and macros.
 pub(super) fn definition(tree: &Tree, from: &Names, path: &[String]) -> Option<Names> {
     match resolve(tree, from, path, MOST_STEPS)? {
         Found::Item(module) => Some(module),
@@ -48,7 +48,7 @@ fn resolve(tree: &Tree, from: &Names, path: &[String], steps: usize) -> Option<F
     Some(here)
 }
 
-/// What a name means inside a module.
+/// The meaning of a name inside a module.
 fn step(tree: &Tree, within: &Names, name: &str, steps: usize) -> Option<Found> {
     let module = tree.module(within)?;
     let child = [within.as_slice(), &[name.to_owned()]].concat();

@@ -7,7 +7,7 @@ use syn::ext::IdentExt as _;
 use syn::visit::{self, Visit};
 use syn::{Attribute, Item, ItemMod, ItemUse, Meta, Token, UseTree, punctuated::Punctuated};
 
-/// The way from the root of the crate to a module, or what is written in a path.
+/// The path from the root of the crate to a module, or the segments of a written path.
 pub(super) type Names = Vec<String>;
 
 #[derive(Debug)]
@@ -36,7 +36,7 @@ pub(super) struct Import {
 }
 
 impl Tree {
-    /// Reads the modules that `lib.rs` declares, without those that only tests see.
+    /// Reads the modules that `lib.rs` declares, except those that are only compiled for tests.
     ///
     /// # Errors
     /// If a file is missing or does not parse.
@@ -174,7 +174,7 @@ fn needs_test(condition: &Meta) -> bool {
     }
 }
 
-/// Collects what one module contains; child modules are left to the caller.
+/// Collects the contents of one module; the caller handles child modules.
 #[derive(Default)]
 struct Reader {
     module: Module,
@@ -274,7 +274,7 @@ impl<'ast> Visit<'ast> for Reader {
     }
 
     fn visit_macro(&mut self, invocation: &'ast syn::Macro) {
-        // What `macro_rules!` defines is resolved at the place of use.
+        // Items that `macro_rules!` defines are resolved at the place of use.
         if !invocation.path.is_ident("macro_rules") {
             self.visit_path(&invocation.path);
             self.tokens(invocation.tokens.clone());

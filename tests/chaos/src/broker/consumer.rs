@@ -1,4 +1,4 @@
-//! A consumer that counts replies, and that kills its process at the points of a delivery.
+//! A consumer that counts replies, and kills its process at the points that a delivery passes.
 
 use std::sync::{Arc, Mutex, PoisonError};
 

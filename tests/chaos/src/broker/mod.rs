@@ -25,7 +25,7 @@ pub(crate) use reply_counts::REPLY_COUNTS;
 
 use crate::{Point, ProcessFaults, death};
 
-/// How long a message gets to reach the network before its publisher dies.
+/// The time for a message to reach the network before its publisher dies.
 const WRITE_TIME: Duration = Duration::from_millis(2);
 
 /// A broker whose process has faults.

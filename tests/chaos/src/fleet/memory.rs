@@ -5,9 +5,9 @@ use std::{fmt::Display, fs, io, path::PathBuf};
 /// A control group, of either version, that limits the memory of all its processes together.
 ///
 /// When the memory is used up, the kernel kills children of the workers, which raise their own
-/// score, and workers that have called `offer`. It spares all other workers. Otherwise it could
-/// kill one of those, too: a killed process needs a moment to free its memory, longer on a busy
-/// machine, and the next allocation in that moment makes the kernel choose again.
+/// score, and workers that have called `offer`. It spares all other workers. Without that, it
+/// could kill one of those, too: a killed process takes a moment to free its memory, longer on a
+/// busy machine, and an allocation in that moment makes the kernel choose another process.
 #[derive(Debug)]
 pub struct MemoryLimit {
     group: PathBuf,
@@ -87,7 +87,7 @@ pub(crate) fn offer() {
     let _ = fs::write(score("self"), OFFERED);
 }
 
-/// Whether this process may lower a score. Lowers its own for a moment to find out.
+/// Whether this process may lower a score. Tries it by lowering its own for a moment.
 fn may_spare() -> bool {
     let own = score("self");
     fs::read_to_string(&own).is_ok_and(|before| {

@@ -1,5 +1,5 @@
-//! A leader, workers and a broker, each in a process of its own. The leader and each worker reach
-//! the broker through a proxy of their own.
+//! A leader, workers and a broker, each in a separate process. The leader and each worker reach the
+//! broker through separate proxies.
 
 mod broker;
 mod leader;
@@ -42,7 +42,7 @@ pub(crate) struct Fleet {
 /// The settings that all processes of a fleet share.
 #[derive(Debug)]
 pub(crate) struct Shared {
-    /// This program, which runs as leader and as worker.
+    /// This program, which also runs as leader and as worker.
     pub(crate) program: PathBuf,
     pub(crate) namespace: String,
     /// The heartbeat of all connections, in seconds.

@@ -12,7 +12,7 @@ use tokio::process::{Child, Command};
 use super::Shared;
 use crate::{ProcessFaults, process_faults};
 
-/// The environment variable that makes a worker end when its standard input does.
+/// The environment variable that makes a worker end when its standard input ends.
 pub(crate) const ENDS_WITH_STDIN: &str = "PHALANX_CHAOS_ENDS_WITH_STDIN";
 
 /// This program, to be run as a leader or a worker. The child ends when this process does, because
@@ -61,7 +61,7 @@ pub(super) fn id(child: &Child) -> Option<Pid> {
 /// Sends a signal to a process that has not been waited for: until then its id is not reused.
 pub(super) fn signal(process: Option<Pid>, signal: Signal) {
     if let Some(process) = process {
-        // The process may just have ended by itself.
+        // The process may have ended by itself just before.
         let _ = rustix::process::kill_process(process, signal);
     }
 }

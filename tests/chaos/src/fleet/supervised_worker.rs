@@ -16,7 +16,7 @@ use super::{
 };
 use crate::{Death, ProcessFaults, faulty_operations::NUMBER};
 
-/// How long the workers hold a delivery before they lease its task: short, so that they do.
+/// How long the workers hold a delivery before they lease its task: short, so that leases occur.
 const HOLD: &str = "2s";
 
 /// A worker that is replaced whenever its process ends.
@@ -26,7 +26,8 @@ pub(crate) struct SupervisedWorker {
     pub(crate) proxy: Proxy,
     shared: Arc<Shared>,
     current: Mutex<Current>,
-    /// How many callers of [`pause`](Self::pause) do not want a replacement yet.
+    /// The number of calls of [`pause`](Self::pause) that [`resume`](Self::resume) has not ended
+    /// yet.
     pauses: watch::Sender<usize>,
     stopped: watch::Sender<bool>,
 }
@@ -35,7 +36,7 @@ pub(crate) struct SupervisedWorker {
 #[derive(Debug, Default)]
 struct Current {
     process: Option<Pid>,
-    /// What was done to the process, which explains its end.
+    /// The fault that was injected into the process, which explains its end.
     killed: bool,
     drained: bool,
 }
@@ -91,7 +92,7 @@ impl SupervisedWorker {
         if let (Some(memory), Some(process)) = (&self.shared.memory, child.id()) {
             memory.hold(process)?;
         }
-        // Waiting for a child closes the pipe that is still in it, and the worker ends with its
+        // Waiting for a child closes the pipe to its standard input, and the worker ends with that
         // pipe.
         let _stdin = child.stdin.take();
         *self.current() = Current { process: process::id(&child), ..Current::default() };
@@ -142,7 +143,7 @@ impl SupervisedWorker {
         process::signal(self.current().process, signal);
     }
 
-    /// Starts no replacement until [`resume`](Self::resume) was called as often as this.
+    /// Starts no replacement until [`resume`](Self::resume) has been called as often as this.
     pub(crate) fn pause(&self) {
         self.pauses.send_modify(|pauses| *pauses += 1);
     }

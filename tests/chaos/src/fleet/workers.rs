@@ -25,7 +25,7 @@ pub struct Workers {
 const PATIENCE: Duration = Duration::from_secs(90);
 
 impl Workers {
-    /// Starts workers without faults of their own.
+    /// Starts workers that inject no faults into themselves.
     ///
     /// # Errors
     /// If the system has no free port for a proxy.

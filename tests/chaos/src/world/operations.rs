@@ -6,7 +6,7 @@ use phalanx::prelude::*;
 
 use crate::{Point, death};
 
-/// Spends the time of an element. A worker may die here.
+/// Takes the time of one element. A worker may die here.
 fn work(nap: Duration) {
     death::reach(Point::Running);
     if !nap.is_zero() {
@@ -29,7 +29,7 @@ pub(crate) async fn triple_later(#[state] nap: Duration, n: u64) -> u64 {
     3 * n
 }
 
-/// None to three numbers for each.
+/// Zero to three numbers for each number.
 #[operation]
 pub(crate) fn spread(#[state] nap: Duration, n: u64) -> Vec<u64> {
     work(nap);
@@ -40,7 +40,7 @@ pub(super) fn spread_out(n: u64) -> impl Iterator<Item = u64> {
     (0..n % 4).map(move |copy| 10 * n + copy)
 }
 
-/// Whether it is odd.
+/// Whether the number is odd.
 #[operation]
 pub(crate) fn is_odd(n: &u64) -> bool {
     !n.is_multiple_of(2)

@@ -7,7 +7,8 @@ use phalanx_chaos::{Fault, FaultKind, FaultTarget, Schedule, TestBroker};
 
 use crate::{assert_survived, schedule};
 
-/// Affects each node in turn: some clients are connected to it, and it leads some of the queues.
+/// Injects the fault into each node in turn: clients are connected to every node, and each leads
+/// some of the queues.
 fn of_each_node(seed: u64, kind: FaultKind) -> Schedule {
     let faults = (0..3).map(|node| {
         let (at, length) = (Duration::from_secs(4 + 22 * node), Duration::from_secs(12));

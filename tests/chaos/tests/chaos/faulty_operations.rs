@@ -17,7 +17,7 @@ const AT: u64 = 137;
 /// Longer than any of these jobs takes on a busy machine.
 const PATIENCE: Duration = Duration::from_secs(300);
 
-/// Runs a test on a fleet of two workers, beside another job. Returns how many workers ended by
+/// Runs a test on a fleet of two workers, while another job runs. Returns how many workers ended by
 /// themselves.
 async fn on_a_fleet(test: impl AsyncFn(&Runtime)) -> usize {
     let workers = Workers::start(env!("CARGO_BIN_EXE_chaos").into(), test_url(), 2).await.unwrap();
@@ -99,7 +99,7 @@ async fn an_output_that_fails_to_serialize_fails_alone() {
     assert_eq!(ended, 0);
 }
 
-/// A worker that can decode an element runs it. One that cannot reports it.
+/// A worker that can decode an element runs it; one that cannot reports it.
 #[tokio::test]
 async fn an_input_that_only_some_workers_can_decode_affects_no_other_element() {
     let ended = on_a_fleet(async |runtime: &Runtime| {
@@ -135,7 +135,7 @@ async fn an_operation_that_never_returns_fails_one_element() {
 /// Runs a test whose operation ends its process, on a fleet of two workers.
 ///
 /// At most one worker runs the element itself and dies. All other runs of the element are isolated,
-/// in child processes. (If the broker delivers the first copy again although its worker lives, the
+/// in child processes. (If the broker redelivers the first copy although its worker is alive, the
 /// first run is isolated, too, and no worker dies.)
 async fn on_a_fleet_that_loses_at_most_one_worker(
     memory: Option<MemoryLimit>,
@@ -177,7 +177,8 @@ async fn an_element_that_crashes_its_process_takes_down_one_worker_and_is_report
     .await;
 }
 
-/// The kernel kills the process that runs the element: a worker, and then the child of another.
+/// The kernel kills the process that runs the element: first a worker, then a child of another
+/// worker.
 #[tokio::test]
 async fn an_element_that_exhausts_memory_takes_down_one_worker_and_is_reported() {
     const LIMIT: u64 = 256 << 20;

@@ -1,4 +1,4 @@
-//! A worker with two operations of one name, which it must refuse to serve.
+//! A worker with two operations of the same name, which must refuse to start.
 
 use std::process::ExitCode;
 

@@ -1,4 +1,4 @@
-//! A leader in a process of its own, with one job whose operations a test holds.
+//! A leader in a separate process, with one job whose operations a test holds.
 
 use phalanx::{Runtime, prelude::*};
 use phalanx_fleet_tests::Hold;

@@ -29,13 +29,13 @@ async fn a_job_survives_a_kill_and_a_restart_of_the_broker() {
     let safe = Instant::now() + QUEUE_IS_SAFE;
 
     for kill in [true, false] {
-        // This job reads its input and yields results all the time.
+        // This job continuously reads input and yields results.
         let numbers = IndexedStream::from(0..).map(TripleLater).ordered();
         let (endless_job, mut endless) = numbers.start(&runtime).unwrap();
         soon("a result", endless.next()).await.unwrap().unwrap();
         let rendezvous = Rendezvous::new();
         let (_job, held) = rendezvous.hold(&runtime, 30);
-        // Two fill one worker, which may also have prefetched the tasks of the other.
+        // Two tasks fill one worker, which may also have prefetched the tasks of the other.
         rendezvous.started(2).await;
         tokio::time::sleep_until(safe).await;
         let restart = move |node: &mut PrivateNode| {

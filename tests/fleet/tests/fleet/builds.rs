@@ -1,4 +1,4 @@
-//! Operations of several crates, and workers of another build than the leader.
+//! Operations of several crates, and workers of a different build than the leader.
 
 use std::time::{Duration, Instant};
 

@@ -11,7 +11,7 @@ use tokio::process::Command;
 use crate::support::{Fleet, Process, Rendezvous, assert_usable, on_every_runtime};
 
 /// The promised bound. A machine that is busy with other work can pause this process for longer, so
-/// one attempt of several must keep it.
+/// only one run of several must meet it.
 const PROMISED: Duration = Duration::from_secs(1);
 const ATTEMPTS: u32 = 30;
 

@@ -91,7 +91,7 @@ async fn a_user_without_permissions_is_reported() {
     assert_eq!(code, 1);
 }
 
-/// Its user may declare everything that a worker needs but the task queue.
+/// Its user may declare everything that a worker needs, except the task queue.
 #[tokio::test]
 async fn a_worker_that_may_not_consume_tasks_exits_with_an_error() {
     let all_but_tasks = Permissions {
@@ -109,7 +109,7 @@ async fn a_worker_that_may_not_consume_tasks_exits_with_an_error() {
     assert!(!stderr.contains(SECRET), "{stderr}");
 }
 
-/// Its user may consume tasks and not publish replies.
+/// Its user may consume tasks but not publish replies.
 #[tokio::test]
 async fn a_worker_that_may_not_reply_exits_and_its_tasks_run_elsewhere() {
     let all_but_replies = Permissions {

@@ -166,7 +166,7 @@ async fn a_panic_in_an_operation_fails_only_its_element() {
         let (operation, index, reason) = failure(&error);
         assert_eq!((operation, index), ("phalanx_fleet_tests::failing::BlowUp", 150));
         let text = reason.to_string();
-        assert!(text.contains("blown up by 150") && text.contains("failing.rs"), "{text}");
+        assert!(text.contains("cannot process 150") && text.contains("failing.rs"), "{text}");
 
         let values = IndexedStream::from(0..200u64).try_map(BlowUp { unwanted: 150 });
         for (n, value) in (0..).zip(values.collect(runtime).await.unwrap()) {

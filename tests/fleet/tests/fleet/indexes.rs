@@ -1,4 +1,4 @@
-//! The numbers by which an operation knows its element.
+//! The numbers by which an operation identifies its element.
 
 use phalanx::{Error, Runtime, prelude::*};
 use phalanx_fleet_tests::*;
@@ -16,7 +16,7 @@ async fn check(runtime: &Runtime) {
     let expected = |n: u64| (n / 3, Located { stage: 0, index: n / 3, position: n / 3 });
     assert_eq!(first_stage, (0..30).map(expected).collect::<Vec<_>>());
 
-    // In a second stage, each output of the `flat_map` is an element with a position of its own.
+    // In a second stage, each output of the `flat_map` is an element with its own position.
     let second_stage = thrice().map(Locate).pool("other").ordered().run(runtime).await.unwrap();
     let second_stage: Vec<(u64, Located)> = second_stage.try_collect().await.unwrap();
     let expected = |n: u64| (n / 3, Located { stage: 1, index: n / 3, position: n });

@@ -42,7 +42,8 @@ async fn an_operation_longer_than_the_acknowledgement_timeout_runs_once_and_bloc
         soon("the short elements", short.map_ok(|(_, value)| value).try_collect()).await.unwrap();
     assert_eq!(short, (0..50).map(|n| 3 * n).collect::<Vec<_>>());
 
-    // Not a wait for a condition: the operations must outlast the timeout several times.
+    // Sleeps instead of waiting for a condition, because the operations must outlast the timeout
+    // several times.
     tokio::time::sleep(3 * TIMEOUT).await;
     assert_usable(&runtime).await;
     rendezvous.release();

@@ -1,5 +1,6 @@
-//! Programs on whole fleets: a leader in this process, workers in processes of their own, RabbitMQ
-//! between them. Inputs, builds, workers and the broker fail in every way that a user can meet.
+//! Programs on whole fleets: a leader in this process, workers in separate processes, and RabbitMQ
+//! between them. Inputs, builds, workers and the broker fail in every way that a user can
+//! encounter.
 
 mod brokers;
 mod builds;

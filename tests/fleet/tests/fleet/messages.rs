@@ -1,4 +1,4 @@
-//! Garbage that strangers publish, and messages that are too large for the broker.
+//! Garbage from other publishers, and messages that are too large for the broker.
 
 use futures::future::join_all;
 use lapin::{BasicProperties, options::BasicPublishOptions, types::ShortString};
@@ -26,7 +26,7 @@ fn garbage() -> Vec<Vec<u8>> {
     ]
 }
 
-/// Properties as strangers send them, and as leaders and workers do.
+/// Properties as other publishers send them, and as leaders and workers do.
 fn disguises(leader: &str) -> Vec<BasicProperties> {
     let typed = |kind: &str| {
         BasicProperties::default()

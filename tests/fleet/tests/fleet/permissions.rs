@@ -41,7 +41,7 @@ fn permissions(role: &str) -> Permissions<'static> {
     Permissions { configure: next(), write: next(), read: next() }
 }
 
-/// A node with a user for each role, who has the documented permissions.
+/// A node with a user for each role, with the documented permissions.
 async fn start() -> PrivateNode {
     let options = NodeOptions::new().user("provisioner", SECRET);
     let options = options.allow("provisioner", "/", &Permissions::ALL);
@@ -92,7 +92,7 @@ async fn the_documented_permissions_suffice_for_a_job_and_allow_nothing_else() {
     }
 }
 
-/// The leader may write dead letters and not read them; the keeper may do both.
+/// The leader may write dead letters but not read them; the keeper may do both.
 async fn assert_dead_letters(node: &PrivateNode, runtime: &Runtime) {
     let denied = runtime.dead_letters(&Pool::default()).list(1).await.unwrap_err();
     let DeadLetterError::Broker { source: BrokerError::Denied { .. }, .. } = denied else {
@@ -128,7 +128,7 @@ async fn assert_worker_is_confined(node: &PrivateNode, runtime: &Runtime) {
     for queue in [&reply[..], "phalanx.dead.default", "phalanx.task.default"] {
         assert_deleting_is_refused(&connection, queue).await;
     }
-    // A worker may not bind a queue of its own to the replies of a leader.
+    // A worker may not bind its own queue to the replies of a leader.
     let own = format!("phalanx.control.{}-7", uuid::Uuid::new_v4());
     let channel = connection.create_channel().await.unwrap();
     let exclusive = QueueDeclareOptions { exclusive: true, ..Default::default() };

@@ -100,7 +100,7 @@ async fn asynchronous_elements_wait_in_parallel_beyond_the_number_of_slots() {
     fleet.end(workers).await;
 }
 
-/// Asynchronous elements have slots and credit of their own.
+/// Asynchronous elements have separate slots and credit.
 #[tokio::test]
 async fn waiting_asynchronous_elements_take_no_slot_from_blocking_ones() {
     on_every_runtime(async |runtime: &Runtime| {

@@ -29,13 +29,14 @@ pub async fn connect(url: &str) -> Result<Connection, lapin::Error> {
 /// and `other`. All other queues expire by themselves.
 ///
 /// # Errors
-/// If the connection is lost. What does not exist, or may not be deleted, is skipped.
+/// If the connection is lost. Exchanges and queues that do not exist, or may not be deleted, are
+/// skipped.
 pub async fn remove_namespace(
     connection: &Connection,
     namespace: &str,
 ) -> Result<(), lapin::Error> {
     for exchange in ["task", "reply", "control", "event", "dead"] {
-        // A refusal closes its channel: each deletion has a channel of its own.
+        // A refusal closes its channel, so each deletion uses a separate channel.
         let channel = connection.create_channel().await?;
         let name = format!("{namespace}.{exchange}");
         let _ = channel.exchange_delete(name.into(), Default::default()).await;

@@ -1,4 +1,4 @@
-//! What the test crates of Phalanx share.
+//! Helpers that the test crates of Phalanx share.
 //!
 //! - Time limits: [`soon`] for a future, [`until`] for a condition.
 //! - The broker that `cargo xtask test` provides: [`test_url`].

@@ -1,11 +1,11 @@
-//! Time limits: a test that would hang fails instead.
+//! Time limits: a test that hangs fails.
 
 use std::{future::Future, time::Duration};
 
 /// How long a test waits for a condition before it fails.
 ///
-/// A promise of speed has a bound of its own in its test. This one only ends tests that hang, so it
-/// is far longer than any condition takes on a machine that is busy with other work.
+/// A test of a promised speed has its own bound. This one only ends tests that hang, so it is far
+/// longer than any condition takes on a busy machine.
 pub const PATIENCE: Duration = Duration::from_secs(120);
 
 /// How often [`until`] checks its condition.

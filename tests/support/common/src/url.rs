@@ -3,7 +3,7 @@
 /// The URL of the broker that `cargo xtask test` provides, in `PHALANX_TEST_AMQP_URL`.
 ///
 /// # Panics
-/// If the variable is not set; the message says how to get a broker.
+/// If the variable is not set; the message explains how to get a broker.
 pub fn test_url() -> String {
     std::env::var("PHALANX_TEST_AMQP_URL").unwrap_or_else(|_| {
         panic!(

@@ -26,7 +26,7 @@ use tokio::sync::watch;
 pub struct DeliveryAudit {
     broker: Arc<dyn Broker>,
     ledger: Arc<Ledger>,
-    /// Whether the caller has asked for the report, and judges the violations itself.
+    /// Whether the caller has requested the report, and handles violations itself.
     reported: AtomicBool,
 }
 
@@ -42,7 +42,7 @@ pub struct Report {
     pub rejected: usize,
     /// Deliveries that were requeued or dropped, which has the same effect.
     pub requeued: usize,
-    /// What broke the rules of the protocol.
+    /// The violations of the protocol's rules.
     pub violations: Vec<Violation>,
 }
 

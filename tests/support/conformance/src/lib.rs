@@ -1,5 +1,4 @@
-//! The promises that every broker of Phalanx keeps, as tests, and an audit of how deliveries are
-//! settled.
+//! The promises of the `Broker` trait as tests, and an audit of how deliveries are settled.
 //!
 //! A runtime crate defines how its broker is made, and gets one test for each promise:
 //!

@@ -23,7 +23,7 @@ const NET_TICK_TIME: u32 = 4;
 /// A cluster of three RabbitMQ nodes in containers, removed when this is dropped or when this
 /// process ends.
 ///
-/// Each node has a network of its own for clients, and the nodes share another one: a node that is
+/// Each node has a separate network for clients, and the nodes share another one: a node that is
 /// partitioned from the others still accepts connections of clients.
 #[derive(Debug)]
 pub struct Cluster {

@@ -75,8 +75,8 @@ pub(crate) fn write(
     fs::write(data.join("plugins"), format!("[{}].\n", options.plugins.join(",")))
 }
 
-/// The environment of a node. It sets every variable through which the configuration or the cookie
-/// of this machine's own RabbitMQ could be used by accident.
+/// The environment of a node. It overrides every variable that could select the configuration or
+/// the cookie of the machine's own RabbitMQ by accident.
 pub(crate) fn environment(
     installation: &Installation,
     data: &Path,

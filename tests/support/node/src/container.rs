@@ -12,7 +12,7 @@ use crate::configuration::{self, Ports};
 use crate::docker::{LABEL, docker, run};
 use crate::{Installation, NodeError};
 
-/// A container that stays when its broker ends, so that a restart finds the data.
+/// A container that outlives its broker, so that the data survives a restart.
 #[derive(Debug)]
 pub(crate) struct Container {
     name: String,

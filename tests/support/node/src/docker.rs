@@ -4,7 +4,7 @@ use std::process::{Command, Stdio};
 
 use crate::NodeError;
 
-/// The label of every container and network that tests create, by which leftovers are found.
+/// The label of every container and network that tests create, which identifies leftovers.
 pub(crate) const LABEL: &str = "phalanx.test";
 
 /// The Docker client with these arguments.

@@ -13,7 +13,7 @@ pub const ROOT_VARIABLE: &str = "PHALANX_TEST_RABBITMQ_ROOT";
 pub const IMAGE_VARIABLE: &str = "PHALANX_TEST_RABBITMQ_IMAGE";
 
 /// The paths of the script that starts a server *as the calling user*. Debian's
-/// `/usr/sbin/rabbitmq-server` switches to the user `rabbitmq`, who may not read the data of the
+/// `/usr/sbin/rabbitmq-server` switches to the user `rabbitmq`, which may not read the data of the
 /// node.
 const SERVERS: [&str; 4] = [
     "/usr/lib/rabbitmq/bin/rabbitmq-server",
@@ -44,11 +44,11 @@ pub enum Installation {
 }
 
 impl Installation {
-    /// The tree that [`ROOT_VARIABLE`] names, else the image that [`IMAGE_VARIABLE`] names, else
-    /// the RabbitMQ of this machine.
+    /// The tree that [`ROOT_VARIABLE`] names, or the image that [`IMAGE_VARIABLE`] names, or the
+    /// RabbitMQ of this machine, in this order.
     ///
     /// # Errors
-    /// If there is none of them.
+    /// If none of them exists.
     pub fn find() -> Result<Self, NodeError> {
         let set = |name| env::var(name).ok().filter(|value| !value.is_empty());
         match (set(ROOT_VARIABLE), set(IMAGE_VARIABLE)) {
@@ -90,7 +90,7 @@ impl Installation {
     pub(crate) fn data_path(&self, data: &Path) -> PathBuf {
         match self {
             Self::Machine { .. } => data.to_owned(),
-            // Every tree has this directory, so the tree need not be changed.
+            // Every tree has this directory, so none needs to be created.
             Self::Tree { .. } => PathBuf::from("/mnt"),
             Self::Image { .. } => PathBuf::from("/phalanx"),
         }

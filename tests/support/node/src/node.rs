@@ -25,7 +25,7 @@ pub(crate) const POLL: Duration = Duration::from_millis(50);
 #[derive(Debug)]
 pub struct PrivateNode {
     form: Form,
-    /// Ends when the broker does.
+    /// Ends when the broker ends.
     server: Option<Child>,
     watchdog: Watchdog,
     data: TempDir,
@@ -231,7 +231,8 @@ impl PrivateNode {
         self.server = Some(server);
 
         let deadline = Instant::now() + PATIENCE;
-        // Another node may have taken the port, so this one must also have printed that it is up.
+        // Another node may have taken the port, so this one must also have printed that it has
+        // started.
         while !(self.console().contains("Server startup complete")
             && ready::speaks_amqp(self.ports.amqp))
         {

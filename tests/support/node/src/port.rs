@@ -9,8 +9,8 @@ use crate::NodeError;
 /// between a kill and a restart.
 const RANGE: std::ops::Range<u16> = 20_000..30_000;
 
-/// Distinct free ports of 127.0.0.1. They are not reserved: a caller that loses a race for one asks
-/// for others.
+/// Distinct free ports of 127.0.0.1. They are not reserved: a caller that loses a race for one
+/// requests others.
 pub(crate) fn free<const N: usize>() -> Result<[u16; N], NodeError> {
     let size = u64::from(RANGE.end - RANGE.start);
     let random = RandomState::new();

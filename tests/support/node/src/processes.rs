@@ -56,7 +56,7 @@ impl Processes {
         self.port_mapper.id()
     }
 
-    /// The server script, which ends when the broker does.
+    /// The server script, which ends when the broker ends.
     pub(crate) fn server(&self) -> Command {
         let server = self.installation.server().as_os_str();
         let mut command = command(&self.installation, &self.data, server);
@@ -128,14 +128,15 @@ fn command(installation: &Installation, data: &Path, program: &OsStr) -> Command
     command
 }
 
-/// The `PATH` of this process and the directories of system programs, which not every user's has.
+/// The `PATH` of this process, plus the directories of system programs, which some users' `PATH`
+/// lacks.
 fn search_path() -> OsString {
     let mut path = env::var_os("PATH").unwrap_or_default();
     path.push(":/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin");
     path
 }
 
-/// A program in a tree. Its mounts are in a namespace of their own, so the tree is not changed and
+/// A program in a tree. Its mounts are in a separate namespace, so the tree is not changed and
 /// nothing needs to be unmounted. Each part of the command replaces the previous one with `exec`,
 /// so the spawned process becomes the program.
 fn in_tree(root: &Path, data: &Path, program: &OsStr) -> Command {

@@ -52,7 +52,7 @@ impl Watchdog {
         let mut command = Command::new("sh");
         command.args(["-c", SCRIPT, "sh", kind, name]).arg(data);
         command.stdin(Stdio::piped()).stdout(Stdio::null()).stderr(Stdio::null());
-        // In a group of its own: Ctrl-C must end the test and not its watchdog.
+        // In a separate process group: Ctrl-C must end the test but not its watchdog.
         let mut shell = command.process_group(0).current_dir("/").spawn()?;
         let pipe = shell.stdin.take();
         Ok(Self { shell, pipe })

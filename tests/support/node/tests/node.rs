@@ -120,7 +120,7 @@ fn listens(address: SocketAddr) -> bool {
     TcpStream::connect(address).is_ok()
 }
 
-/// The processes whose environment names a directory; none where there is no `/proc`.
+/// The processes whose environment names a directory; none if there is no `/proc`.
 fn processes_of(data: &Path) -> Vec<PathBuf> {
     let name = data.to_string_lossy();
     let Ok(processes) = std::fs::read_dir("/proc") else { return Vec::new() };

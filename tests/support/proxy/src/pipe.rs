@@ -12,7 +12,7 @@ use crate::Traffic;
 
 const BUFFER: usize = 64 << 10;
 
-/// The current settings of the proxy, as its connections see them.
+/// The current settings of the proxy, shared with its connections.
 #[derive(Debug, Clone)]
 pub(crate) struct Rules {
     pub(crate) traffic: watch::Receiver<Traffic>,

@@ -91,7 +91,7 @@ impl Proxy {
         self.shared.refusing.store(refusing, Ordering::SeqCst);
     }
 
-    /// Sets whether clients no longer see that the broker cancels their consumers.
+    /// Sets whether the broker's cancellations of consumers are hidden from clients.
     pub fn hide_cancels(&self, hidden: bool) {
         self.shared.hides_cancels.send_replace(hidden);
     }

@@ -1,8 +1,8 @@
-//! What a proxy does with the bytes that it receives.
+//! The ways in which a proxy handles the bytes that it receives.
 
 use std::time::Duration;
 
-/// What a proxy does with the bytes that it receives, in both directions.
+/// How a proxy handles the bytes that it receives, in both directions.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub enum Traffic {
     /// Sends them on at once.
@@ -12,6 +12,6 @@ pub enum Traffic {
     Delay(Duration),
     /// Does not read them. Senders block once their buffers are full, and continue afterwards.
     Stall,
-    /// Reads and discards them. A connection that lost bytes is out of step: cut it afterwards.
+    /// Reads and discards them. A connection that lost bytes is unusable: cut it afterwards.
     Discard,
 }

@@ -1,19 +1,19 @@
-//! Decides whether RabbitMQ is installed, with whose rights, and whether the user is asked first.
+//! Decides whether to install RabbitMQ, with whose privileges, and whether to ask the user first.
 
 use super::manager::Manager;
 
-/// What the decision depends on.
+/// The inputs of the decision.
 #[derive(Debug, Clone, Copy)]
 pub(super) struct Environment {
-    /// `None`: the machine has no package manager that is known here.
+    /// `None` if the machine has no supported package manager.
     pub(super) manager: Option<&'static Manager>,
     pub(super) root: bool,
     pub(super) sudo: Sudo,
-    /// A person can read a question and answer it.
+    /// Whether a user can read a question and answer it.
     pub(super) terminal: bool,
-    /// The variable `CI` is set.
+    /// Whether the variable `CI` is set.
     pub(super) ci: bool,
-    /// The option `--yes`.
+    /// Whether `--yes` was passed.
     pub(super) yes: bool,
 }
 
@@ -31,12 +31,12 @@ pub(super) enum Decision {
     Install(Command),
     Refuse {
         reason: &'static str,
-        /// What the user can run instead.
+        /// The command that the user can run instead.
         command: Option<String>,
     },
 }
 
-/// A package manager and the rights that it runs with.
+/// A package manager and the privileges that it runs with.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) struct Command {
     pub(super) manager: &'static Manager,

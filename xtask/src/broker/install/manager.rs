@@ -9,18 +9,18 @@ pub(super) struct Manager {
     /// Arguments that fetch the package lists. Empty: `install` fetches them itself.
     pub(super) refresh: &'static [&'static str],
     pub(super) install: &'static [&'static str],
-    /// What a person would type instead, without options that silence questions.
+    /// The commands to run by hand, without options that silence questions.
     pub(super) by_hand: &'static [&'static str],
     /// Homebrew refuses to run as root; all others need it.
     pub(super) needs_root: bool,
-    /// Debian's packages start their services when they are installed; no others do.
+    /// Whether installing a package starts its services, as only Debian's packages do.
     pub(super) starts_services: bool,
 }
 
 const MANAGERS: [Manager; 6] = [
     Manager {
         program: "apt-get",
-        // A machine made from an image has no package lists, or outdated ones.
+        // A freshly imaged machine has no package lists, or outdated ones.
         refresh: &["update", "-qq"],
         install: &[
             "install",

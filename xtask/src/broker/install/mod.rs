@@ -13,10 +13,10 @@ use std::time::Duration;
 use decision::{Command, Decision, Environment, Sudo};
 use manager::{Manager, is_on_path};
 
-/// Installs RabbitMQ, after a question if a person can answer it and has not given `yes` already.
+/// Installs RabbitMQ. Asks first if a user can answer and has not passed `--yes`.
 ///
 /// # Errors
-/// If the user declines, if the rights are missing, or if the package manager fails. The error
+/// If the user declines, if privileges are missing, or if the package manager fails. The error
 /// includes the command to run.
 pub(super) fn install(yes: bool) -> Result<(), Box<dyn Error>> {
     match decision::decide(&environment(yes)) {
@@ -74,8 +74,8 @@ fn is_yes(answer: &str) -> bool {
     matches!(answer.trim().to_ascii_lowercase().as_str(), "" | "y" | "yes")
 }
 
-/// Runs a command while Debian's packages start no services, and keeps the service of RabbitMQ off
-/// after the next boot, too: the tests run nodes of their own.
+/// Runs a command while Debian's packages start no services, and keeps RabbitMQ's service disabled
+/// after the next boot, too: the tests run private nodes.
 const WITHOUT_SERVICES: &str = "\
 policy=/usr/sbin/policy-rc.d
 trap 'exit 1' HUP INT TERM
@@ -100,12 +100,12 @@ fn run(command: &Command) -> Result<(), Box<dyn Error>> {
         true => [&["sh", "-c", WITHOUT_SERVICES, "sh"], &install[..]].concat(),
         false => install,
     };
-    // Packages that ask questions all the same find no answer and take their defaults.
+    // Packages that ask questions anyway read an empty input and use their defaults.
     let mut process = process(&command.words(&install));
     if command.rights != decision::Rights::Sudo {
         process.stdin(Stdio::null());
     }
-    // A hundred lines about packages matter only if one of them could not be installed.
+    // The package manager's output matters only if the installation fails.
     let output = process.stdout(Stdio::piped()).stderr(Stdio::inherit()).output()?;
     match output.status.success() {
         true => Ok(()),
@@ -122,11 +122,11 @@ fn process(words: &[&str]) -> Process {
     process
 }
 
-/// How long another process may update the package lists.
+/// How long to wait for another process to update the package lists.
 const LOCK_TRIES: u32 = 60;
 const LOCK_PAUSE: Duration = Duration::from_secs(5);
 
-/// Fetches the package lists. Older lists may serve as well, so a failure is not an error.
+/// Fetches the package lists. Older lists may suffice, so a failure is not an error.
 fn refresh(words: &[&str]) -> io::Result<()> {
     for attempt in 1.. {
         let output = process(words).stdout(Stdio::null()).stderr(Stdio::piped()).output()?;
@@ -135,11 +135,11 @@ fn refresh(words: &[&str]) -> io::Result<()> {
         }
         let errors = String::from_utf8_lossy(&output.stderr);
         if !is_locked(&errors) || attempt == LOCK_TRIES {
-            eprintln!("cannot update the package lists, using those that are there:\n{errors}");
+            eprintln!("cannot update the package lists; using the existing ones:\n{errors}");
             break;
         }
         if attempt == 1 {
-            eprintln!("waiting for another process that updates the package lists");
+            eprintln!("waiting for another process that is updating the package lists");
         }
         thread::sleep(LOCK_PAUSE);
     }

@@ -1,4 +1,4 @@
-//! A namespace of a broker, with workers in processes of their own.
+//! A namespace of a broker, with workers in separate processes.
 
 use phalanx::{Runtime, RuntimeBuilder};
 use phalanx_test_proxy::Proxy;

@@ -1,4 +1,4 @@
-//! What the tests of fleets are written with.
+//! Helpers for the fleet tests.
 
 mod fleet;
 mod node;

@@ -1,4 +1,4 @@
-//! A worker, or a leader, in a process of its own.
+//! A worker or a leader in a separate process.
 
 use std::process::{ExitStatus, Stdio};
 
@@ -15,14 +15,14 @@ pub(crate) const WORKER: &str = env!("CARGO_BIN_EXE_fleet-worker");
 /// The worker of another build: it lacks most operations.
 pub(crate) const OLDER_WORKER: &str = env!("CARGO_BIN_EXE_older-worker");
 
-/// The worker that has two operations of one name.
+/// The worker that has two operations of the same name.
 pub(crate) const AMBIGUOUS_WORKER: &str = env!("CARGO_BIN_EXE_ambiguous-worker");
 
 /// A child process that is killed when this is dropped, and that ends when the test process does.
 pub(crate) struct Process {
     child: Child,
-    /// The process ends when its standard input does. Taken out of `child`, because waiting for a
-    /// child closes the pipe that is still in it.
+    /// The process ends when its standard input ends. Taken out of `child`, because waiting for a
+    /// child closes the pipe that it still owns.
     _stdin: Option<ChildStdin>,
     stderr: Lines<BufReader<ChildStderr>>,
 }

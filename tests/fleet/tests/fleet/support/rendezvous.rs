@@ -1,4 +1,4 @@
-//! Tests hold operations in other processes, and release them.
+//! Lets tests hold operations in other processes, and release them.
 
 use std::path::PathBuf;
 
@@ -16,7 +16,7 @@ impl Rendezvous {
         Self(TempDir::new().unwrap())
     }
 
-    /// The state of an operation that meets the test here.
+    /// The state of an operation that a test holds.
     pub(crate) fn directory(&self) -> String {
         self.0.path().to_str().unwrap().to_owned()
     }
@@ -37,7 +37,7 @@ impl Rendezvous {
         self.reported("started", count).await;
     }
 
-    /// Waits until `count` elements have seen that they are cancelled.
+    /// Waits until `count` elements have detected that they are cancelled.
     pub(crate) async fn cancelled(&self, count: usize) {
         self.reported("cancelled", count).await;
     }

@@ -10,7 +10,7 @@ use super::Fleet;
 
 /// Runs a test in memory, then on RabbitMQ with two workers.
 ///
-/// Beside the test, another job of the same runtime is running. It must still make progress
+/// During the test, another job of the same runtime is running. It must still make progress
 /// afterwards: no failure in a test may affect another job.
 pub(crate) async fn on_every_runtime(test: impl AsyncFn(&Runtime)) {
     let memory = Runtime::builder().url("memory://").slots(2).connect().await.unwrap();

@@ -76,7 +76,7 @@ pub async fn every_leader_receives_every_event(broker: &impl BrokerUnderTest) {
     }
 }
 
-/// A leader that does not read costs the broker little, and reads the newest events afterwards.
+/// A leader that does not read uses little memory at the broker, and later reads the newest events.
 pub async fn an_event_queue_is_bounded_and_keeps_the_newest(broker: &impl BrokerUnderTest) {
     const MANY: usize = 12_000;
     let (leader, worker) = (broker.connect().await, broker.connect().await);
@@ -105,7 +105,7 @@ pub async fn a_reply_queue_outlives_its_consumer(broker: &impl BrokerUnderTest) 
     assert_eq!(take(&mut consume(&after, &replies(leader), 1).await).await, "kept");
 }
 
-/// Leaders share the reply exchange; each has a reply queue of its own.
+/// Leaders share the reply exchange; each has its own reply queue.
 pub async fn replies_go_to_their_own_leader(broker: &impl BrokerUnderTest) {
     let (one, two, worker) =
         (broker.connect().await, broker.connect().await, broker.connect().await);

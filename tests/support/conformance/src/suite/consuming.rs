@@ -90,7 +90,7 @@ pub async fn the_prefetch_can_be_raised(broker: &impl BrokerUnderTest) {
     assert_eq!(take(&mut consumer).await, "e");
 }
 
-/// The flag tells a worker that another one may have run the task.
+/// The flag means that another worker may have run the task.
 pub async fn a_requeued_message_is_delivered_again_and_marked_as_redelivered(
     broker: &impl BrokerUnderTest,
 ) {
@@ -106,7 +106,7 @@ pub async fn a_requeued_message_is_delivered_again_and_marked_as_redelivered(
     second.settle(Settle::Ack);
 }
 
-/// Also when no dead-letter queue had been declared before.
+/// Even if no dead-letter queue was declared before.
 pub async fn a_rejected_task_goes_to_the_dead_letter_queue(broker: &impl BrokerUnderTest) {
     let connection = broker.connect().await;
     let mut consumer = consume(&connection, &tasks(), 1).await;

@@ -41,7 +41,7 @@ pub async fn deleting_a_queue_deletes_its_messages(broker: &impl BrokerUnderTest
     }
 }
 
-/// A clean-up need not know which queues exist.
+/// A clean-up need not check which queues exist.
 pub async fn deleting_a_missing_queue_is_no_error(broker: &impl BrokerUnderTest) {
     let connection = broker.connect().await;
     connection.delete(&replies(LeaderId::new())).await.unwrap();

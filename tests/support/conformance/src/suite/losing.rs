@@ -8,7 +8,7 @@ use crate::tools::{
     BrokerUnderTest, body, consume, message, publish, receive, take, tasks, to_tasks,
 };
 
-/// The flag tells a worker that the task may have killed another one.
+/// The flag means that the task may have killed another worker.
 pub async fn deliveries_of_a_lost_connection_are_redelivered(broker: &impl BrokerUnderTest) {
     let (dying, living) = (broker.connect().await, broker.connect().await);
     let mut consumer = consume(&dying, &tasks(), 3).await;
@@ -128,7 +128,7 @@ pub async fn every_method_of_a_closed_broker_reports_closed(broker: &impl Broker
     connection.close().await;
 }
 
-/// No task of a worker that has replied to all of them runs twice.
+/// If a worker has replied to all of its tasks, none of them runs twice.
 pub async fn closing_flushes_the_last_acks(broker: &impl BrokerUnderTest) {
     let (leaving, staying) = (broker.connect().await, broker.connect().await);
     let mut consumer = consume(&leaving, &tasks(), 100).await;
