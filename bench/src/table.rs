@@ -6,12 +6,12 @@ pub(crate) struct Line {
     pub(crate) ours: String,
     pub(crate) peer: String,
     pub(crate) ratio: f64,
-    pub(crate) wanted: Wanted,
+    pub(crate) target: Target,
 }
 
 /// The target of a ratio.
 #[derive(Clone, Copy)]
-pub(crate) enum Wanted {
+pub(crate) enum Target {
     AtLeast(f64),
     AtMost(f64),
 }
@@ -28,18 +28,18 @@ impl Table {
     }
 
     pub(crate) fn add(&mut self, line: Line) {
-        let Line { what, ours, peer, ratio, wanted } = line;
-        let wanted = match wanted {
-            Wanted::AtLeast(wanted) => format!("≥ {wanted}"),
-            Wanted::AtMost(wanted) => format!("≤ {wanted}"),
+        let Line { what, ours, peer, ratio, target } = line;
+        let target = match target {
+            Target::AtLeast(target) => format!("≥ {target}"),
+            Target::AtMost(target) => format!("≤ {target}"),
         };
         let ratio = if ratio < 10.0 { format!("{ratio:.2}") } else { format!("{ratio:.0}") };
-        print_cells([what, ours, peer, ratio, wanted]);
+        print_cells([what, ours, peer, ratio, target]);
     }
 }
 
-fn print_cells([what, ours, peer, ratio, wanted]: [String; 5]) {
-    println!("| {what:<69} | {ours:>17} | {peer:>23} | {ratio:>8} | {wanted:>9} |");
+fn print_cells([what, ours, peer, ratio, target]: [String; 5]) {
+    println!("| {what:<69} | {ours:>17} | {peer:>23} | {ratio:>8} | {target:>9} |");
 }
 
 /// A rate as text.

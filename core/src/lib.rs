@@ -1,8 +1,8 @@
 //! The core of Phalanx: operations and programs, the messages between leaders and workers, and the
 //! leader.
 //!
-//! Users depend on the facade crate `phalanx`, which re-exports what they need from here. Broker
-//! and worker crates depend on this crate directly.
+//! Users depend on the facade crate `phalanx`, which re-exports the public items of this crate.
+//! Broker and worker crates depend on this crate directly.
 //!
 //! The modules in the order of their dependencies: [`id`], [`codec`], [`mod@operation`],
 //! [`registry`], [`broker`], [`wire`], [`plan`], [`error`], [`dead_letters`], [`leader`]. Each

@@ -6,7 +6,7 @@
     clippy::trivially_copy_pass_by_ref,
     clippy::unnecessary_wraps,
     clippy::needless_lifetimes,
-    reason = "the functions are what is tested"
+    reason = "the test covers these functions"
 )]
 
 use std::fmt;

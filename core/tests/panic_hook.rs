@@ -14,7 +14,7 @@ static PRINTED: AtomicU32 = AtomicU32::new(0);
 #[operation(crate = phalanx_core)]
 fn explode(n: u32) -> u32 {
     if n == 7 {
-        std::thread::spawn(|| panic!("on a thread of its own")).join().unwrap_err();
+        std::thread::spawn(|| panic!("on a separate thread")).join().unwrap_err();
         return n;
     }
     panic!("inside: {n}")

@@ -23,7 +23,7 @@ use crate::unacked::{Ack, Unacked};
 /// When acks are sent.
 #[derive(Debug, Clone, Copy)]
 pub(crate) struct AckPolicy {
-    /// Acks are sent at the latest when this many are pending.
+    /// Acks are sent as soon as this many are pending.
     batch: usize,
     /// How long the first ack of a batch waits for others; `None` sends it as soon as no further
     /// delivery is settled.

@@ -84,7 +84,7 @@ impl ConsumerChannel {
     }
 
     /// Replaces the consumers by new ones with this prefetch, on the same channel, so that earlier
-    /// deliveries can still be settled. What arrives meanwhile goes to `rest`.
+    /// deliveries can still be settled. Deliveries that arrive meanwhile go to `rest`.
     pub(crate) async fn restart(
         &mut self,
         prefetch: u16,
@@ -131,7 +131,7 @@ impl ConsumerChannel {
         let _ = self.settler.settled(self.last_tag, 1).await;
     }
 
-    /// Sends the pending acks and closes the channel; the broker requeues what is not settled.
+    /// Sends the pending acks and closes the channel; the broker requeues unsettled deliveries.
     pub(crate) async fn close(self) {
         self.settler.flush().await;
         // The broker processes a channel's methods in order: its reply confirms the acks too.

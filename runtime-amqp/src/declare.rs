@@ -50,7 +50,7 @@ pub(crate) async fn exchanges(
             Ok(()) => {
                 tracing::warn!(exchange = name, reason = refusal.text, "exchange used as found")
             }
-            // From 4.3 on, a user without any right to an exchange cannot even see it.
+            // From 4.3 on, an exchange is invisible to users without any permission for it.
             Err(error) if optional && is(&error, ACCESS_REFUSED) => {
                 channel = connection.create_channel().await?;
             }

@@ -7,7 +7,7 @@ use tokio::sync::watch;
 
 use crate::lock::lock;
 
-/// What a connection is for.
+/// The purpose of a connection.
 ///
 /// A process has one of each, because a broker that is short of memory stops reading from
 /// connections that publish: acks must not queue up in one of those.

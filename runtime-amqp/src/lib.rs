@@ -39,7 +39,7 @@ mod consumer_channel;
 mod subscription;
 mod unacked;
 
-// What they share.
+// Shared helpers.
 mod error;
 mod lock;
 mod properties;

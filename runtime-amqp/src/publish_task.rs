@@ -30,7 +30,7 @@ use crate::{
 /// How long the last confirms may take after the broker was closed on this side.
 const DRAIN_TIMEOUT: Duration = Duration::from_secs(5);
 
-/// Publishes what is queued, and opens a new channel whenever one is closed.
+/// Publishes queued messages, and opens a new channel whenever one is closed.
 pub(crate) struct PublishTask {
     pub(crate) link: Link,
     pub(crate) namespace: Namespace,
@@ -158,7 +158,7 @@ impl PublishTask {
         }
     }
 
-    /// Publishes `first` and what is queued after it, as far as the window allows.
+    /// Publishes `first` and the queued messages after it, as far as the window allows.
     fn send_all(&mut self, channel: &Arc<Channel>, in_flight: &mut InFlight, first: Outgoing) {
         self.send(channel, in_flight, first);
         while self.has_room(in_flight) {

@@ -94,11 +94,11 @@ impl StopSignals {
 
 /// Why a channel is no longer consumed from.
 enum ChannelEnd {
-    /// The user has cancelled the consumer, and may still settle what was delivered.
+    /// The user has cancelled the consumer, and may still settle its deliveries.
     Cancelled,
     /// The broker was closed on this side, or the consumer was dropped.
     Stopped,
-    /// Anything else: the channel is gone, or its queue is.
+    /// The channel or its queue is gone.
     Interrupted,
 }
 

@@ -167,7 +167,7 @@ mod tests {
             for bits in 0..64u32 {
                 let (flush_after, rejected) = (bits, bits.rotate_left(3) & 0b101);
                 let mut unacked = Unacked::default();
-                // What the broker holds: unsettled, or settled but not acked yet.
+                // The deliveries that the broker holds: unsettled, or settled but not acked yet.
                 let mut held: BTreeSet<u64> = (1..=6).collect();
                 let mut unsettled = held.clone();
                 let receive =

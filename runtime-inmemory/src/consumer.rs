@@ -79,7 +79,7 @@ impl InMemoryConsumer {
     }
 }
 
-/// What a consumer waits for.
+/// The event that a consumer waits for.
 enum Wait {
     /// Until something is settled: the prefetch is used up.
     Settled,

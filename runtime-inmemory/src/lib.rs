@@ -1,8 +1,8 @@
 //! The in-memory broker of Phalanx, which URLs with the scheme `memory://` connect to.
 //!
 //! It carries the same bytes as RabbitMQ and keeps the rules that the protocol relies on: competing
-//! consumers with a prefetch, redelivery of what a lost consumer held, dead letters, queues that
-//! are deleted with their connection. It exists only within its process.
+//! consumers with a prefetch, redelivery of the messages that a lost consumer held, dead letters,
+//! queues that are deleted with their connection. It exists only within its process.
 //!
 //! Programs use it as `phalanx::inmemory`. [`InMemoryBroker`] connects several leaders in one
 //! process, and injects [`Faults`]: a unit test then shows how your operations behave on an
@@ -14,22 +14,22 @@ mod entry;
 mod options;
 mod workers;
 
-// A connection, and what it publishes. `fault_injector` decides which of the `faults` a message
-// meets.
+// A connection, and its publisher. `fault_injector` decides which of the `faults` a message
+// suffers.
 mod connection;
 mod fault_injector;
 mod faults;
 mod publisher;
 
-// Exchanges and queues: `topology` is what all connections share, `routes` the bindings, `topic`
-// their patterns.
+// Exchanges and queues: `topology` is the state that all connections share, `routes` the bindings,
+// `topic` their patterns.
 mod queue;
 mod routes;
 mod topic;
 mod topology;
 
 // Consuming: `consumer` yields deliveries, `subscription` is the broker's side of it, which also
-// settles, `unsettled` what that holds.
+// settles, and `unsettled` its unsettled deliveries.
 mod consumer;
 mod subscription;
 mod unsettled;

@@ -40,7 +40,7 @@ enum Phase {
     Live,
     /// Its connection was lost or its queue deleted, and it has not resumed yet.
     Interrupted,
-    /// The user has cancelled it; it takes nothing more, and may settle what it holds.
+    /// The user has cancelled it; it takes nothing more, and may settle its deliveries.
     Cancelled,
     /// Its connection is closed or its consumer dropped: it holds nothing.
     Ended,
@@ -117,7 +117,7 @@ impl Subscription {
         lock(&self.state).prefetch = usize::from(prefetch.max(1));
     }
 
-    /// Ends it and requeues what it holds.
+    /// Ends it and requeues its deliveries.
     pub(crate) fn end(&self) {
         self.lose(|_| Phase::Ended);
     }
@@ -130,7 +130,7 @@ impl Subscription {
         }
     }
 
-    /// Enters the phase `next` and requeues what it holds.
+    /// Enters the phase `next` and requeues the deliveries.
     fn lose(&self, next: impl Fn(Phase) -> Phase) {
         let (queue, unsettled) = {
             let mut state = lock(&self.state);
@@ -143,7 +143,7 @@ impl Subscription {
         self.changed.notify_one();
     }
 
-    /// Takes nothing more; what it holds can still be settled.
+    /// Takes nothing more; its deliveries can still be settled.
     pub(crate) fn cancel(&self) {
         let queue = {
             let mut state = lock(&self.state);

@@ -40,7 +40,7 @@ impl Workers {
     /// Starts a worker for the pool `default` and all pools that operations of this program name.
     /// `connect` opens the connection of each worker.
     pub(crate) fn start(&self, slots: usize, connect: impl Fn() -> Arc<dyn Broker>) {
-        // An invalid registry names no pools here; the worker reports what is wrong with it.
+        // An invalid registry names no pools here; the worker reports the error.
         let operations = Registry::global().into_iter().flat_map(Registry::iter);
         let named = operations.filter_map(|operation| Pool::new(operation.pool()?).ok());
         let pools: HashSet<Pool> = named.chain([Pool::default()]).collect();

@@ -19,7 +19,7 @@ use crate::lock::lock;
 /// How many leaders are tracked. A new one replaces the one that has been quiet for longest.
 const MAX_LEADERS: usize = 1_024;
 
-/// How many `Cancel` hints are kept. The next `Alive` of a leader repeats what they announce.
+/// How many `Cancel` hints are kept. The next `Alive` of a leader repeats their information.
 const MAX_HINTS: usize = 1_024;
 
 /// The leaders, shared by the parts of a worker.
@@ -111,7 +111,7 @@ struct Tracked {
     alive: Option<Alive>,
 }
 
-/// What an `Alive` announces.
+/// The content of an `Alive`.
 #[derive(Debug)]
 struct Alive {
     heartbeat: u64,

@@ -30,7 +30,7 @@ impl Shutdown {
         self.draining.cancel();
     }
 
-    /// The reason of the end, or of the end to come.
+    /// The reason for the drain or stop.
     pub(crate) fn exit(&self) -> Exit {
         self.exit.get().cloned().unwrap_or(Exit::Drained)
     }

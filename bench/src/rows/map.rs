@@ -7,7 +7,7 @@ use crate::{
     measure::Effort,
     ours::{self, Fleet},
     peers::paladin::Paladin,
-    table::{Line, Wanted, per_second},
+    table::{Line, Target, per_second},
 };
 
 const ELEMENTS: u64 = 10_000_000;
@@ -40,12 +40,12 @@ pub(crate) async fn over_rabbitmq(effort: Effort, url: String) -> Result<Line> {
     Ok(line("the same over RabbitMQ, vs Paladin", (ours, peer), 1_000.0))
 }
 
-fn line(what: &str, (ours, peer): (f64, f64), wanted: f64) -> Line {
+fn line(what: &str, (ours, peer): (f64, f64), target: f64) -> Line {
     Line {
         what: what.to_owned(),
         ours: per_second(ours),
         peer: per_second(peer),
         ratio: ours / peer,
-        wanted: Wanted::AtLeast(wanted),
+        target: Target::AtLeast(target),
     }
 }

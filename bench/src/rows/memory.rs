@@ -10,7 +10,7 @@ use tokio::process::Command;
 use crate::{
     measure::{Effort, median},
     ours::{self, Double, Sum},
-    table::{Line, Wanted},
+    table::{Line, Target},
 };
 
 const FEW: u64 = 100_000;
@@ -45,7 +45,7 @@ pub(crate) async fn row(effort: Effort, program: Program) -> Result<Line> {
         ours: format!("{many:.1} MB"),
         peer: format!("{few:.1} MB + {CREDIT:.1} MB"),
         ratio: many / (few + CREDIT),
-        wanted: Wanted::AtMost(1.2),
+        target: Target::AtMost(1.2),
     })
 }
 

@@ -6,7 +6,7 @@ use crate::{
     measure::Effort,
     ours::{self, Fleet},
     peers::lapin::Loop,
-    table::{Line, Wanted, per_second},
+    table::{Line, Target, per_second},
 };
 
 const ELEMENTS: u64 = 20_000;
@@ -27,6 +27,6 @@ pub(crate) async fn row(effort: Effort, url: String) -> Result<Line> {
         ours: per_second(ours),
         peer: per_second(peer),
         ratio: ours / peer,
-        wanted: Wanted::AtLeast(0.7),
+        target: Target::AtLeast(0.7),
     })
 }

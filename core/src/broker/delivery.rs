@@ -4,7 +4,7 @@ use std::{fmt, sync::Arc};
 
 use super::Message;
 
-/// What the broker does with a delivery: ack, reject or requeue.
+/// How a delivery is settled: by an ack, a reject or a requeue.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub enum Settle {
     /// Removes the message. If the message needs a reply, the broker has confirmed it.
@@ -74,7 +74,7 @@ impl Delivery {
 }
 
 impl Drop for Delivery {
-    /// Requeues a delivery that was forgotten, or dropped by a panic.
+    /// Requeues a delivery that was dropped unsettled, for example by a panic.
     fn drop(&mut self) {
         if let Some(settler) = self.settler.take() {
             tracing::warn!(tag = self.tag, "a delivery was dropped unsettled; requeueing it");

@@ -176,7 +176,7 @@ pub trait Broker: Send + Sync + fmt::Debug + 'static {
     /// The state of the connection, as it changes.
     fn health(&self) -> tokio::sync::watch::Receiver<Health>;
 
-    /// Sends what is pending (publishes and acks), and disconnects. All later calls fail.
+    /// Sends pending publishes and acks, and disconnects. All later calls fail.
     async fn close(&self);
 }
 

@@ -14,7 +14,8 @@ pub enum QueueSpec {
         /// The pool.
         pool: Pool,
     },
-    /// The replies to one leader: survives reconnects, expires some time after the leader has gone.
+    /// The replies to one leader: survives reconnects, and expires some time after the leader has
+    /// disconnected.
     Reply {
         /// The leader.
         leader: LeaderId,

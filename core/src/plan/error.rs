@@ -25,7 +25,7 @@ pub enum PlanError {
     Pool {
         /// The name of the operation.
         operation: String,
-        /// What is wrong with the name of the pool.
+        /// The rule that the name of the pool breaks.
         #[source]
         source: PoolNameError,
     },

@@ -69,7 +69,7 @@ impl Declaration {
     }
 }
 
-/// What the fingerprint of an operation covers.
+/// The inputs of an operation's fingerprint.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 #[non_exhaustive]
 pub enum FingerprintMode {

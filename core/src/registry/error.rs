@@ -44,7 +44,8 @@ pub enum RegistryError {
         what: &'static str,
         /// The type of the state, input or output.
         type_name: &'static str,
-        /// The path within the type to what cannot be encoded, for example `.shapes[].kind`.
+        /// The path within the type to the part that cannot be encoded, for example
+        /// `.shapes[].kind`.
         path: String,
         /// The reason.
         reason: &'static str,

@@ -1,4 +1,4 @@
-//! What a worker publishes about a task before it settles the delivery.
+//! Replies: the messages about a task that a worker publishes before it settles the delivery.
 
 use bytes::Bytes;
 use serde::{Deserialize, Serialize};

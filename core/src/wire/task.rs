@@ -32,7 +32,7 @@ pub struct TaskHeader {
     pub stage: u32,
     /// The task, and which copy of it this is.
     pub copy: CopyId,
-    /// What the worker does with the elements.
+    /// The work to do on the elements.
     pub kind: TaskKind,
     /// Whether the task runs in a child process (rule 7).
     pub isolated: bool,
@@ -43,16 +43,17 @@ pub struct TaskHeader {
     pub indexes: Vec<u64>,
     /// The steps to run, in order.
     pub steps: Vec<StepReference>,
-    /// After this long the worker stops at the next chunk and replies with what is done.
+    /// After this time the worker stops at the next chunk and replies with the elements that are
+    /// done.
     pub time_slice: Duration,
-    /// After this many bytes of output the worker stops likewise.
+    /// After this many bytes of output the worker stops in the same way.
     pub output_cap: u64,
     /// Whether the reply lists the length of each output, because the outputs go into further
     /// tasks.
     pub measured: bool,
 }
 
-/// What a worker does with the elements of a task.
+/// The kinds of work on the elements of a task.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 #[non_exhaustive]
 pub enum TaskKind {

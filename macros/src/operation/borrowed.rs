@@ -8,7 +8,7 @@ use syn::{
 use super::shown;
 use crate::mistakes::Mistakes;
 
-/// Reports each borrow inside a type that is sent to workers; `part` names what the type is for.
+/// Reports each borrow inside a type that is sent to workers; `part` names the role of the type.
 pub(super) fn check(ty: &Type, part: &str, mistakes: &mut Mistakes) {
     // The trait for immutable visits needs another feature of `syn`.
     Finder { part, mistakes }.visit_type_mut(&mut ty.clone());
@@ -60,7 +60,7 @@ impl VisitMut for Finder<'_> {
     }
 }
 
-/// The type that owns what a reference to `ty` borrows.
+/// The owned type that corresponds to a reference to `ty`.
 pub(super) fn owned(ty: &Type) -> String {
     match ty {
         Type::Slice(slice) => format!("Vec<{}>", shown(&slice.elem)),

@@ -86,7 +86,7 @@ pub(super) async fn serve(arguments: Arguments, log: impl Fn(&str)) -> Code {
             exit = worker.finished() => break exit,
             () = signals.next() => {
                 if is_draining {
-                    // Without a connection, the broker requeues what the worker holds.
+                    // Without a connection, the broker requeues the worker's deliveries.
                     log("phalanx worker: stopped by a second signal");
                     return Code::Stopped;
                 }
@@ -129,7 +129,7 @@ async fn connect(
     }
 }
 
-/// What the user can do, if the error does not include it.
+/// Advice for the user, if the error does not include it.
 fn advice(error: &ConnectError) -> &'static str {
     match error {
         ConnectError::Unreachable { .. } => "; start a broker there, or correct --url",
@@ -141,7 +141,7 @@ fn advice(error: &ConnectError) -> &'static str {
     }
 }
 
-/// What the worker serves, in one line.
+/// The startup line: the pools, slots and operations that the worker serves.
 fn first_line(options: &WorkerOptions, registry: &Registry, broker: &dyn Broker) -> String {
     let pools: Vec<&str> = options.pools.iter().map(|pool| pool.as_str()).collect();
     let names: Vec<&str> = registry.iter().map(|operation| operation.name()).collect();

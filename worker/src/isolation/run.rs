@@ -37,9 +37,9 @@ pub(crate) fn run_isolated(running: &Running, children: &ChildPool) {
     let mut one_by_one = running.count() == 1;
     let mut idle = children.take_idle();
     loop {
-        // An idle child may have ended since its last task, or be about to: that is no crash. If a
-        // new child ends before the first element, then something that precedes the elements ended
-        // it.
+        // An idle child may have ended since its last task, or be about to end: that is not a
+        // crash. If a new child ends before the first element, then something that precedes the
+        // elements ended it.
         let (child, was_idle) = match idle.take() {
             Some(child) => (child, true),
             None => match children.start_child() {

@@ -89,7 +89,8 @@ struct Published {
 }
 
 impl LeaseKeeper<'_> {
-    /// Returns and leases what is due, and publishes heartbeats. Returns when to call again.
+    /// Returns waiting tasks and leases running ones that are due, and publishes heartbeats.
+    /// Returns when to call again.
     fn settle_due(&mut self) -> Instant {
         let now = Instant::now();
         // Deliveries that arrive from now on are not due earlier.

@@ -22,8 +22,8 @@ const UNCONFIRMED_REPLIES: usize = 256;
 const FIRST_RETRY_PAUSE: Duration = Duration::from_millis(20);
 const LONGEST_RETRY_PAUSE: Duration = Duration::from_secs(2);
 
-/// Publishes replies until their sender is gone. Calls `rejected` when the broker does not accept
-/// the replies of this worker: it must not accept further tasks.
+/// Publishes replies until their sender is dropped. Calls `rejected` when the broker does not
+/// accept the replies of this worker: it must not accept further tasks.
 pub(crate) async fn publish_replies(
     broker: Arc<dyn Broker>,
     mut replies: mpsc::UnboundedReceiver<OutgoingReply>,

@@ -1,8 +1,8 @@
 //! Checks the direction of imports: files form no cycles, and the modules of the core import only
 //! from modules before them in `core/src/lib.rs`.
 //!
-//! [`tree`] reads the modules of a crate, [`resolve`] finds the file that defines what a path
-//! names, also through re-exports, and [`graph`] finds cycles. Only `use` declarations and written
+//! [`tree`] reads the modules of a crate, [`resolve`] finds the file that defines the item of a
+//! path, also through re-exports, and [`graph`] finds cycles. Only `use` declarations and written
 //! paths count: the targets of method calls and of other crates' macros are not followed.
 
 mod graph;

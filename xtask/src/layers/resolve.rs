@@ -1,4 +1,4 @@
-//! Finds the module that defines what a path names.
+//! Finds the module that defines the item of a path.
 
 use super::tree::{Module, Names, Tree};
 

@@ -30,7 +30,7 @@ pub(super) struct Module {
 
 #[derive(Debug)]
 pub(super) struct Import {
-    /// The name that the module gives it; `None` for all names of a module.
+    /// The name of the import inside the module; `None` for a glob import.
     pub(super) name: Option<String>,
     pub(super) path: Names,
 }

@@ -94,7 +94,8 @@ impl DeadLetterWriter {
         });
     }
 
-    /// Forgets the declared queues: they may have been deleted while the connection was lost.
+    /// Discards the list of declared queues: they may have been deleted while the connection was
+    /// lost.
     pub(crate) fn reconnected(&mut self) {
         lock(&self.sender.declared).clear();
         lock(&self.sender.refused).clear();

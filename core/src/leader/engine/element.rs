@@ -128,7 +128,7 @@ pub(super) fn charge_single(
 }
 
 /// Permanently fails a task of one element, or one that cannot be split, whatever its budget.
-pub(super) fn give_up(
+pub(super) fn fail_task(
     shared: &mut Shared,
     job: &mut JobState,
     number: TaskNumber,

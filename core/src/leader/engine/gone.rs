@@ -53,7 +53,7 @@ pub(super) fn reissue_suspected(
         split::halve(shared, job, number);
     } else if !splits && redelivered >= FAILS_AFTER {
         let text = format!("failed after {FAILS_AFTER} deliveries: {reason}");
-        element::give_up(shared, job, number, OperationError::new(ErrorKind::Crash, text));
+        element::fail_task(shared, job, number, OperationError::new(ErrorKind::Crash, text));
     } else {
         schedule::reissue(shared, job, number, Duration::ZERO);
     }
@@ -117,6 +117,6 @@ pub(super) fn too_large(shared: &mut Shared, job: &mut JobState, number: TaskNum
         let leaf =
             if task.len() > 1 { "; a fold of fixed shape does not cut its leaves" } else { "" };
         let error = OperationError::new(ErrorKind::TooLarge, format!("{reason}{leaf}"));
-        element::give_up(shared, job, number, error);
+        element::fail_task(shared, job, number, error);
     }
 }

@@ -86,7 +86,7 @@ pub(super) fn look_at_copies(shared: &mut Shared, jobs: &mut Jobs) {
         }
     }
     for (copy, reason) in lost {
-        give_up(shared, jobs, copy, reason);
+        declare_lost(shared, jobs, copy, reason);
     }
     if shared.health.is_well() {
         for pool in overdue {
@@ -98,7 +98,7 @@ pub(super) fn look_at_copies(shared: &mut Shared, jobs: &mut Jobs) {
 }
 
 /// Removes a lost copy. It may have killed its worker, so the next one is isolated (rule 7).
-fn give_up(shared: &mut Shared, jobs: &mut Jobs, copy: CopyId, reason: String) {
+fn declare_lost(shared: &mut Shared, jobs: &mut Jobs, copy: CopyId, reason: String) {
     let Some(task) = shared.tasks.get_mut(copy.task) else { return };
     task.isolated = true;
     let (id, attempt) = (task.job, task.attempt() + 1);

@@ -102,8 +102,8 @@ impl Probing {
         self.forget_in_flight();
         self.error = None;
         if self.returned.len() == MAX_RETURNED {
-            // Not the oldest, which is the next to prove a loss. What the removed one proves, its
-            // successor proves a little later.
+            // Not the oldest, which is the next to prove a loss. Its successor proves the same
+            // losses a little later.
             self.returned.remove(MAX_RETURNED / 2);
         }
         self.returned.push_back(Returned { order, at: now });

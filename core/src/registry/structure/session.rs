@@ -74,7 +74,7 @@ pub(super) fn explore(make: &mut dyn FnMut(&mut Session) -> Result<(), TraceErro
         let goes_on = if made {
             learnt && session.leads_to_untried(session.root)
         } else {
-            learnt || session.next_sample() || session.give_up_branch()
+            learnt || session.next_sample() || session.abandon_branch()
         };
         if !goes_on {
             break;
@@ -244,7 +244,7 @@ impl Session {
     }
 
     /// The type rejected every sample: the current branch cannot be made.
-    fn give_up_branch(&mut self) -> bool {
+    fn abandon_branch(&mut self) -> bool {
         self.retries = 0;
         while let Some(frame) = self.stack.pop() {
             let container = &mut self.containers[frame.container];

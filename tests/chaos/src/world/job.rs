@@ -13,7 +13,7 @@ use super::{
     verdict::Verdict,
 };
 
-/// What a job computes from its numbers.
+/// The computation of a job on its numbers.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum JobKind {
     Map,

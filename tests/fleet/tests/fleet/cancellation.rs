@@ -10,10 +10,10 @@ use tokio::process::Command;
 
 use crate::support::{Fleet, Process, Rendezvous, assert_usable, on_every_runtime};
 
-/// The promised bound. A machine that is busy with other work can pause this process for longer, so
-/// only one run of several must meet it.
+/// The promised bound. A busy machine can pause this process for longer, so only one run of several
+/// must meet it.
 const PROMISED: Duration = Duration::from_secs(1);
-const ATTEMPTS: u32 = 30;
+const RUNS: u32 = 30;
 
 /// With blocking and with asynchronous operations.
 #[tokio::test]
@@ -50,7 +50,7 @@ async fn cancelling_a_job_cancels_its_operations_and_no_others() {
 async fn running_operations_see_a_cancellation_within_a_second() {
     on_every_runtime(async |runtime: &Runtime| {
         let mut took = Duration::MAX;
-        for _ in 0..ATTEMPTS {
+        for _ in 0..RUNS {
             let rendezvous = Rendezvous::new();
             let (job, _results) = rendezvous.hold(runtime, 2);
             rendezvous.started(2).await;

@@ -131,7 +131,7 @@ async fn try_map_and_cancelled_jobs_leave_no_dead_letter_and_a_failed_fold_leave
         let letters = runtime.dead_letters(&Pool::default());
         let values = IndexedStream::from(0..10u64).try_map(Decline { unwanted: 3 });
         assert_eq!(values.collect(runtime).await.unwrap().len(), 10);
-        // Few, because each of them fails once and is then a task of its own.
+        // Few elements, because each of them fails once and is then a separate task.
         let stumbling = IndexedStream::from(0..200u64).map(Triple).map(Stumble);
         let (job, mut results) = stumbling.start(runtime).unwrap();
         results.next().await.unwrap().unwrap();

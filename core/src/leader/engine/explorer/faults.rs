@@ -5,7 +5,7 @@ use std::collections::BTreeSet;
 /// The kinds of faults.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Fault {
-    /// A worker dies. What it leased is lost; its unsettled delivery is redelivered.
+    /// A worker dies. The tasks that it leased are lost; its unsettled delivery is redelivered.
     Crash,
     /// The confirm of a copy is lost; the broker has the copy, or it does not.
     LostPublish,

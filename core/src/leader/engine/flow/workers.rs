@@ -58,7 +58,7 @@ impl Workers {
         self.count_slots();
     }
 
-    /// Forgets the workers whose last presence is older than [`PRESENCE_TIMEOUT`].
+    /// Removes the workers whose last presence is older than [`PRESENCE_TIMEOUT`].
     pub(crate) fn forget_expired(&mut self, now: Duration) {
         let before = self.seen.len();
         self.seen.retain(|_, worker| now.saturating_sub(worker.at) < PRESENCE_TIMEOUT);

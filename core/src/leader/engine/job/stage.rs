@@ -68,7 +68,7 @@ impl StageState {
         self.pending.push_back(elements);
     }
 
-    /// Gives the next position to a failure in the place of an element, and returns it.
+    /// Assigns the next position to a failure in the place of an element, and returns it.
     pub(crate) fn skip_position(&mut self) -> u64 {
         let position = self.next_position;
         self.next_position += 1;

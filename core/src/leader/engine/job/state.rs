@@ -56,7 +56,7 @@ pub(crate) struct SourceProgress {
     pub(crate) pulling: bool,
     /// Whether the source has no more elements.
     pub(crate) ended: bool,
-    /// The error that ended the source, and the source index at which it came.
+    /// The error that ended the source, and the source index at which it occurred.
     pub(crate) failure: Option<(u64, Arc<dyn StdError + Send + Sync>)>,
     /// The number of elements; `None` if it is not known in advance.
     pub(crate) total: Option<u64>,

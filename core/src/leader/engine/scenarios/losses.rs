@@ -60,7 +60,7 @@ fn a_probe_proves_nothing_about_copies_published_after_it() {
 }
 
 #[test]
-fn no_copy_is_given_up_while_replies_cannot_arrive_or_are_unread() {
+fn no_copy_is_declared_lost_while_replies_cannot_arrive_or_are_unread() {
     let (mut leader, _) = TestLeader::with_one_task();
     leader.wait(HOLD + SECOND);
     leader.probe_returned(leader.probes[0]);

@@ -28,7 +28,7 @@ enum Step {
         output: usize,
     },
     /// A copy is removed; its task waits if it was the last one.
-    GiveUp {
+    RemoveCopy {
         choice: usize,
         attempt: u32,
         until: u8,
@@ -52,7 +52,7 @@ fn steps() -> impl Strategy<Value = Vec<Step>> {
         3 => (choice.clone(), attempt.clone(), output)
             .prop_map(|(choice, attempt, output)| Step::Lease { choice, attempt, output }),
         3 => (choice.clone(), attempt, 0..9_u8)
-            .prop_map(|(choice, attempt, until)| Step::GiveUp { choice, attempt, until }),
+            .prop_map(|(choice, attempt, until)| Step::RemoveCopy { choice, attempt, until }),
         1 => choice.clone().prop_map(|choice| Step::Refuse { choice }),
         1 => choice.prop_map(|choice| Step::Retire { choice }),
     ];
@@ -142,7 +142,7 @@ impl Model {
                     }
                 }
             }
-            Step::GiveUp { choice, attempt, until } => {
+            Step::RemoveCopy { choice, attempt, until } => {
                 let copy = CopyId::new(self.choose(choice), attempt);
                 let was_last = table.remove_copy(copy);
                 let task = self.live.get_mut(&copy.task);

@@ -88,7 +88,7 @@ fn a_task_is_due_after_its_back_off_and_in_the_order_of_numbers() {
 }
 
 #[test]
-fn a_lease_of_a_copy_that_was_given_up_brings_the_waiting_task_out_again() {
+fn a_lease_of_a_copy_that_was_removed_brings_the_waiting_task_out_again() {
     let mut table = TaskTable::default();
     let (copy, charge) = published(&mut table, 3, 7);
     assert!(table.remove_copy(copy));
@@ -104,7 +104,7 @@ fn a_lease_of_a_copy_that_was_given_up_brings_the_waiting_task_out_again() {
 }
 
 #[test]
-fn a_lease_of_a_copy_that_was_given_up_does_not_charge_a_task_that_is_out_again() {
+fn a_lease_of_a_copy_that_was_removed_does_not_charge_a_task_that_is_out_again() {
     let mut table = TaskTable::default();
     let (first, charge) = published(&mut table, 3, 7);
     assert!(table.remove_copy(first));

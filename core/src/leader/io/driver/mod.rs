@@ -143,7 +143,7 @@ impl Driver {
                     self.input(tick);
                 }
                 _ = heartbeats.tick() => {
-                    // Without jobs there are no ticks, but dead workers must be forgotten.
+                    // Without jobs there are no ticks, but dead workers must be removed.
                     if self.jobs.is_empty() {
                         let elapsed = last_tick.elapsed().min(HEARTBEAT);
                         last_tick = Instant::now();

@@ -56,7 +56,8 @@ impl Publisher {
         }
     }
 
-    /// Forgets the declared queues: they may have been deleted while the connection was lost.
+    /// Discards the list of declared queues: they may have been deleted while the connection was
+    /// lost.
     pub(super) fn reconnected(&mut self) {
         self.declared.clear();
     }

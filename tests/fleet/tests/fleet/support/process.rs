@@ -41,7 +41,7 @@ impl Process {
         soon("a line of the worker", self.stderr.next_line()).await.unwrap()
     }
 
-    /// Waits until the worker prints what it serves, and returns that line.
+    /// Waits for the line that the worker prints when it starts to serve, and returns it.
     pub(crate) async fn started(&mut self) -> String {
         loop {
             let line = self.line().await.expect("the worker starts");
@@ -59,7 +59,7 @@ impl Process {
     pub(crate) fn signal(&self, signal: Signal) {
         let id = self.child.id().and_then(|id| Pid::from_raw(i32::try_from(id).unwrap()));
         if let Some(id) = id {
-            // The process may just have ended by itself.
+            // The process may have ended by itself just before.
             let _ = rustix::process::kill_process(id, signal);
         }
     }
