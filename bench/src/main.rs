@@ -75,7 +75,7 @@ async fn measure(arguments: &Arguments) -> Result<()> {
         false => None,
     };
     let cores = std::thread::available_parallelism().map_or(1, usize::from);
-    println!("{cores} cores; median of {} runs, side by side", effort.runs);
+    println!("{cores} cores; median of {} runs; both sides take turns", effort.runs);
     if let Some(rabbitmq) = &rabbitmq {
         println!("{}", rabbitmq.description());
     }

@@ -131,7 +131,8 @@ impl Acker {
     /// Processes one command and those that follow it, up to a batch, then sends all acks.
     async fn process_batch(&mut self, first: Command) -> Result<(), lapin::Error> {
         let until = self.policy.linger.map(|linger| Instant::now() + linger);
-        // At most half of the prefetch may be pending: the broker stops delivering at the whole.
+        // At most half of the prefetch may be pending: the broker stops delivering when the whole
+        // prefetch is.
         let half = usize::from(self.prefetch.load(Ordering::Relaxed) / 2);
         let batch = self.policy.batch.min(half).max(1);
         let mut flushed = Vec::new();

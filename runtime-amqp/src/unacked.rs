@@ -25,7 +25,7 @@ pub(crate) struct Ack {
 }
 
 impl Unacked {
-    /// Marks a delivery as settled in another way than by an ack.
+    /// Marks a delivery as settled other than by an ack.
     pub(crate) fn settle(&mut self, tag: u64) {
         if tag > self.highest {
             self.unsettled.extend(self.highest + 1..tag);

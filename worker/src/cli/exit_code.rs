@@ -4,7 +4,7 @@ use std::process::ExitCode;
 
 use crate::Exit;
 
-/// The exit codes of a worker; [`HELP`] explains them. clap has taken 2.
+/// The exit codes of a worker; [`HELP`] explains them. 2 is clap's code for usage errors.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 #[repr(u8)]
 pub(super) enum Code {
@@ -23,7 +23,7 @@ pub(super) enum Code {
 pub(super) const HELP: &str = "\
 Exit codes:
   0  drained: every task was finished or returned
-  1  cannot connect to the broker, or the broker denies what a worker needs
+  1  cannot connect to the broker, or the broker denies a permission that a worker needs
   2  invalid command line
   3  the program's operations cannot be registered (for example, two have the same name)
   4  every slot's thread is stuck in an operation that does not return

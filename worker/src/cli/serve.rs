@@ -20,7 +20,7 @@ const MAX_NAMED_OPERATIONS: usize = 8;
 /// How long closing the connection may take, which includes sending the last acks.
 const CLOSE_TIMEOUT: Duration = Duration::from_secs(3);
 
-/// The first pause before connecting is tried again. Each further one is twice as long.
+/// The first pause before the next attempt to connect. Each further pause is twice as long.
 const FIRST_RETRY_PAUSE: Duration = Duration::from_millis(100);
 const LONGEST_RETRY_PAUSE: Duration = Duration::from_secs(2);
 
@@ -119,7 +119,10 @@ async fn connect(
         match broker::connect(url.clone(), options).await {
             Err(error @ ConnectError::Unreachable { .. }) if Instant::now() + pause < until => {
                 if pause == FIRST_RETRY_PAUSE {
-                    log(&format!("phalanx worker: waiting: {}", with_causes(&error)));
+                    log(&format!(
+                        "phalanx worker: waiting for the broker: {}",
+                        with_causes(&error)
+                    ));
                 }
                 tokio::time::sleep(pause).await;
                 pause = (pause * 2).min(LONGEST_RETRY_PAUSE);

@@ -29,8 +29,8 @@ impl Batch {
         self.next_offset
     }
 
-    /// Decodes up to `max` elements. The last chunk must end with the payload: otherwise the batch
-    /// has another length than its header claims.
+    /// Decodes up to `max` elements. The last chunk must end with the payload: otherwise the length
+    /// of the batch differs from its header.
     pub(super) fn next_chunk(&mut self, pipeline: &Pipeline, max: u32) -> Result<Column, Refusal> {
         let mut rest = &self.payload[self.read..];
         let before = rest.len();

@@ -174,7 +174,7 @@ impl Executor {
         if !self.begin(&running) {
             return self.executions.remove(&running);
         }
-        // At most half of the free slots, so that the next task finds some, too.
+        // At most half of the free slots, so that some remain for the next task.
         let free = self.async_slots.available_permits() / 2;
         let more = (running.count() as usize).saturating_sub(1).min(free) as u32;
         let more = Arc::clone(&self.async_slots).try_acquire_many_owned(more).ok();

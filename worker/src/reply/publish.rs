@@ -18,7 +18,7 @@ use super::{OutgoingReply, PendingReply, ReplyAddress};
 /// Replies that may wait for their confirms at once.
 const UNCONFIRMED_REPLIES: usize = 256;
 
-/// The first pause before a reply is published again. Each further one is twice as long.
+/// The first pause before a reply is published again. Each further pause is twice as long.
 const FIRST_RETRY_PAUSE: Duration = Duration::from_millis(20);
 const LONGEST_RETRY_PAUSE: Duration = Duration::from_secs(2);
 

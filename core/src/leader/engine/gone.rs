@@ -8,10 +8,9 @@ use crate::{
     operation::{ErrorKind, OperationError},
 };
 
-/// The number of times after which a task is halved that was redelivered although it was isolated,
-/// or whose replies did not decode.
+/// A task is halved after this many redeliveries of isolated copies and undecodable replies.
 const HALVED_AFTER: u32 = 3;
-/// The number of times after which a single element fails for the same reasons.
+/// A single element fails after this many of the same setbacks.
 const FAILS_AFTER: u32 = 10;
 
 /// Removes a copy that will bring no reply, and reissues its task if it was the last copy.

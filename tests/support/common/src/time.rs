@@ -11,7 +11,7 @@ pub const PATIENCE: Duration = Duration::from_secs(120);
 /// How often [`until`] checks its condition.
 const POLL: Duration = Duration::from_millis(10);
 
-/// Waits for a future, [`PATIENCE`] at most.
+/// Waits for a future, for at most [`PATIENCE`].
 ///
 /// # Panics
 /// If the future takes longer; the message contains `what`.
@@ -22,7 +22,7 @@ pub async fn soon<T>(what: &str, future: impl Future<Output = T>) -> T {
     }
 }
 
-/// Checks a condition every 10 ms until it holds, for [`PATIENCE`] at most.
+/// Checks a condition every 10 ms until it holds, for at most [`PATIENCE`].
 ///
 /// # Panics
 /// If the condition does not hold in time; the message contains `what`.

@@ -5,7 +5,7 @@ use std::path::{Path, PathBuf};
 
 use crate::NodeError;
 
-/// Environment variable: a directory tree with another RabbitMQ than this machine's own, as
+/// Environment variable: a directory tree with a RabbitMQ other than this machine's own, as
 /// `debootstrap` creates it. Its nodes run in a `chroot`.
 pub const ROOT_VARIABLE: &str = "PHALANX_TEST_RABBITMQ_ROOT";
 

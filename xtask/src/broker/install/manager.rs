@@ -11,7 +11,7 @@ pub(super) struct Manager {
     pub(super) install: &'static [&'static str],
     /// The commands to run by hand, without options that silence questions.
     pub(super) by_hand: &'static [&'static str],
-    /// Homebrew refuses to run as root; all others need it.
+    /// Whether it must run as root. Homebrew refuses to; all others must.
     pub(super) needs_root: bool,
     /// Whether installing a package starts its services, as only Debian's packages do.
     pub(super) starts_services: bool,

@@ -4,7 +4,7 @@ use bytes::Bytes;
 
 use super::{FoldState, Partial, fixed::FixedTree, free::FreeTree};
 
-/// The partial results of one fold: at most `fan_in` for each task that is out, and one more.
+/// The partial results of one fold: at most `fan_in` for each task that is out, plus one.
 #[derive(Debug, Clone)]
 pub(crate) enum FoldTree {
     /// Combines neighbours in the order of their arrival.

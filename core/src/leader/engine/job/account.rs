@@ -38,7 +38,7 @@ impl JobAccount {
         self.undelivered
     }
 
-    /// The bytes that the job may hold beyond those that it does.
+    /// The bytes that the job may hold in addition to those that it holds now.
     pub(crate) fn room(&self) -> usize {
         MAX_JOB_BYTES.saturating_sub(self.held)
     }

@@ -29,7 +29,7 @@ fn retries_need_credit_and_go_before_new_input() {
     leader.reply(&task, &every_second, &odd);
     leader.wait(SECOND);
     let out = leader.published.len();
-    assert!(out <= 4, "{out} tasks are out, {others} before: at most four may be");
+    assert!(out <= 4, "{out} tasks are out, {others} before: at most four may be out");
     let mut most = 0;
     while let Some(task) = leader.published.pop() {
         leader.echo(&task);

@@ -43,7 +43,7 @@ pub(super) struct TaskTable {
 /// The effect of a lease.
 #[derive(Debug, PartialEq, Eq)]
 pub(super) struct LeaseChange {
-    /// Whether the copy was leased for the first time, or runs another element than before.
+    /// Whether the copy was leased for the first time, or has reached another element.
     pub(super) progressed: bool,
     /// Whether it is the first lease of a copy that was published and not removed.
     pub(super) first: bool,
@@ -56,7 +56,7 @@ impl TaskTable {
         self.live.get(&number)
     }
 
-    /// A task, whose public fields may be changed.
+    /// A task, whose public fields the caller may change.
     pub(super) fn get_mut(&mut self, number: TaskNumber) -> Option<&mut Task> {
         self.live.get_mut(&number)
     }
