@@ -58,7 +58,9 @@ async fn main() -> Result<ExitCode> {
     let arguments = Arguments::parse();
     if let Some(peak) = &arguments.peak {
         let [program, elements] = &peak[..] else { bail!("--peak takes two values") };
-        let Ok(program) = Program::from_str(program, true) else { bail!("no program {program}") };
+        let Ok(program) = Program::from_str(program, true) else {
+            bail!("unknown program {program}")
+        };
         println!("{}", rows::memory::peak(program, elements.parse()?).await?);
         return Ok(ExitCode::SUCCESS);
     }

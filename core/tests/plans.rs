@@ -88,15 +88,15 @@ fn operations_of_all_kinds_compose() {
         .deterministic();
     insta::assert_snapshot!(program.explain().unwrap(), @r"
     source   2 elements
-    stage 0  pool `default`, 2 steps fused into one pass, tasks sized by measuring
+    stage 0  pool `default`, 2 steps fused into one pass, tasks of adaptive size
                flat_map plans::Words
                filter   plans::IsLong
              (elements pass through the leader)
-    stage 1  pool `default`, 2 steps fused into one pass, tasks sized by measuring
+    stage 1  pool `default`, 2 steps fused into one pass, tasks of adaptive size
                try_map  plans::Parse
                map      plans::OrZero
              (elements pass through the leader)
-    stage 2  pool `default`, one step, tasks sized by measuring
+    stage 2  pool `default`, one step, tasks of adaptive size
                fold     plans::Sum
     end      one value, folded in input order, by a tree of fixed shape
     ");

@@ -98,7 +98,7 @@ impl AmqpUrl {
     /// certificates.
     fn set(&mut self, parameter: &str) -> Result<(), String> {
         let (name, value) = parameter.split_once('=').unwrap_or((parameter, ""));
-        let number = || format!("the value of `{name}` is not a number or too large");
+        let number = || format!("the value of `{name}` is not a number, or is too large");
         match name {
             "heartbeat" => self.heartbeat = value.parse().map_err(|_| number())?,
             "connection_timeout" => {

@@ -141,7 +141,7 @@ async fn publish(
 fn confirmed(confirmation: Confirmation) -> Result<()> {
     match confirmation {
         Confirmation::Ack(None) => Ok(()),
-        other => bail!("the broker did not take a message: {other:?}"),
+        other => bail!("the broker did not accept a message: {other:?}"),
     }
 }
 

@@ -47,7 +47,7 @@ fn write_stage(out: &mut String, number: usize, stage: &Stage) -> fmt::Result {
     let batch = match stage.batch {
         Some(1) => "tasks of 1 element".to_owned(),
         Some(elements) => format!("tasks of {elements} elements"),
-        None => "tasks sized by measuring".to_owned(),
+        None => "tasks of adaptive size".to_owned(),
     };
     writeln!(out, "{label:<9}pool `{}`, {pass}, {batch}", stage.pool)?;
     stage.steps.iter().try_for_each(|step| write_step(out, step))

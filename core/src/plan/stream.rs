@@ -529,7 +529,7 @@ impl<T: Data> IndexedStream<T> {
     ///     program.explain()?,
     ///     "\
     /// source   3 elements
-    /// stage 0  pool `default`, 2 steps fused into one pass, tasks sized by measuring
+    /// stage 0  pool `default`, 2 steps fused into one pass, tasks of adaptive size
     ///            map      double
     ///            map      double
     /// end      a stream, as completed

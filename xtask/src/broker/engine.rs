@@ -180,7 +180,7 @@ mod tests {
         });
         let outcome = ask(Engine::Unix(path.clone()));
         server.join().expect("a server that has responded");
-        std::fs::remove_file(path).expect("our socket");
+        std::fs::remove_file(path).expect("the socket that was bound above");
         outcome
     }
 
