@@ -8,8 +8,8 @@ use lapin::{
 };
 use phalanx_core::broker::{Message, MessageKind, Properties};
 
-/// The content type of all messages, followed by the wire version, which the broker's user
-/// interface thus shows.
+/// The content type of all messages, followed by the wire version, so that the broker's user
+/// interface shows it.
 const CONTENT_TYPE: &str = "application/vnd.phalanx.v";
 /// The most bytes of a header's value; the rest is cut off.
 const MAX_HEADER_BYTES: usize = 1_024;

@@ -81,7 +81,7 @@ impl Publisher {
         let (done, confirmed) = oneshot::channel();
         let outgoing =
             Outgoing { exchange: exchange.into(), key, properties, body: message.body, done };
-        // The first poll takes a place in the queue. Without `unconstrained`, tokio's cooperative
+        // The first poll takes a place in the queue. Without `unconstrained`, Tokio's cooperative
         // scheduling would sometimes return pending instead, and later calls would overtake this
         // one.
         let queued = unconstrained(self.outgoing.send(outgoing)).await;

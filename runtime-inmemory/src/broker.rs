@@ -104,7 +104,7 @@ impl InMemoryBroker {
     /// worker.
     ///
     /// # Panics
-    /// If called outside of a tokio runtime.
+    /// If called outside of a Tokio runtime.
     pub fn start_workers(&self, slots: usize) {
         self.workers.start(slots, || Arc::new(self.connect()));
     }

@@ -62,7 +62,7 @@ impl Publisher {
         Ok(routed)
     }
 
-    /// Routes a message after `delay`. Returns `false` outside of a tokio runtime, which has no
+    /// Routes a message after `delay`. Returns `false` outside of a Tokio runtime, which has no
     /// timer.
     fn route_later(
         &self,

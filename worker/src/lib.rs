@@ -26,7 +26,7 @@
 //!
 //! 1. `intake` consumes a task from the queue of its pool, and triages it: the task is run,
 //!    returned or rejected. A delivery that owes its leader a reply is a `PendingReply`.
-//! 2. `executor` admits the task, and queues it for a slot thread (`slots`) or runs it on tokio.
+//! 2. `executor` admits the task, and queues it for a slot thread (`slots`) or runs it on Tokio.
 //! 3. `execution` drives it chunk by chunk through all steps, and records each outcome.
 //!    `isolation` does the same in a child process for tasks that may have killed a worker.
 //! 4. `reply` publishes the result, waits for the broker's confirm, and then acks the delivery.

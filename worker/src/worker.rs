@@ -56,7 +56,7 @@ impl Worker {
     /// reported by [`finished`](Self::finished). Options outside of their range are clamped.
     ///
     /// # Panics
-    /// If called outside of a tokio runtime.
+    /// If called outside of a Tokio runtime.
     pub fn start(broker: Arc<dyn Broker>, options: WorkerOptions) -> Self {
         Self::start_in(broker, options, ProcessKind::Worker)
     }

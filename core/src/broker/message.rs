@@ -10,7 +10,7 @@ pub struct Message {
     /// Everything that is needed to return the message without decoding its body, and headers for
     /// people.
     pub properties: Properties,
-    /// The encoded message. Brokers carry it as it is.
+    /// The encoded message. Brokers carry it unchanged.
     pub body: Bytes,
 }
 

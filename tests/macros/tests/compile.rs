@@ -16,10 +16,9 @@ fn every_mistake_has_a_correct_twin() {
 
 fn programs(folder: &str) -> BTreeSet<String> {
     let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join(folder);
-    let names = folder
-        .read_dir()
-        .expect("the folder is there")
-        .map(|entry| entry.expect("it can be read").file_name().to_string_lossy().into_owned());
+    let names = folder.read_dir().expect("the folder exists").map(|entry| {
+        entry.expect("the entry is readable").file_name().to_string_lossy().into_owned()
+    });
     let programs: BTreeSet<String> = names.filter(|name| name.ends_with(".rs")).collect();
     assert!(!programs.is_empty());
     programs

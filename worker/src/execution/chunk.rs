@@ -37,7 +37,7 @@ impl ChunkSize {
     }
 
     /// Adjusts the size after a chunk that took `took`. A long chunk halves the next, so that slow
-    /// elements amid fast ones are cut about as finely as a slow batch.
+    /// elements among fast ones are cut about as finely as a slow batch.
     pub(crate) fn adjust(&mut self, took: Duration) {
         if took < SHORT_CHUNK {
             self.elements = (self.elements * 2).min(self.most);

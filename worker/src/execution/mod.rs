@@ -3,7 +3,7 @@
 //! A [`Pipeline`] holds the steps, bound to their states. A [`Batch`](batch::Batch) cuts the input
 //! into chunks, and a [`Ledger`](ledger::Ledger) records the outcome of each element. [`Running`]
 //! is the execution's interface to other parts of the worker; [`replying`] ends it. [`blocking`]
-//! drives it on a slot thread, [`asynchronous`] on tokio.
+//! drives it on a slot thread, [`asynchronous`] on Tokio.
 
 mod asynchronous;
 mod batch;

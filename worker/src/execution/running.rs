@@ -197,7 +197,7 @@ impl Running {
         }
     }
 
-    /// As [`report_chunk`](Self::report_chunk), without blocking a thread of tokio.
+    /// As [`report_chunk`](Self::report_chunk), without blocking a thread of Tokio.
     pub(super) async fn report_chunk_async(&self, first: u32) {
         if let Some(report) = self.reporter.clone() {
             // Fails only when the runtime shuts down.

@@ -56,7 +56,7 @@ impl Executions {
         *lock(&self.mean_run_time)
     }
 
-    /// All of them, as they are now.
+    /// A snapshot of all executions.
     pub(crate) fn all(&self) -> Vec<Arc<Running>> {
         self.held().values().cloned().collect()
     }

@@ -28,7 +28,7 @@ pub(crate) struct Executor {
     leaders: Arc<Leaders>,
     slots: Slots,
     async_slots: Arc<Semaphore>,
-    /// Executions that run on tokio. Relaxed: only the prefetch controller reads it.
+    /// Executions that run on Tokio. Relaxed: only the prefetch controller reads it.
     running_async: AtomicUsize,
     executions: Executions,
     leased: LeasedSlots,
@@ -73,7 +73,7 @@ impl Executor {
         self.children.as_ref()
     }
 
-    /// The number of executions that run on tokio.
+    /// The number of executions that run on Tokio.
     pub(crate) fn running_async(&self) -> usize {
         self.running_async.load(Ordering::Relaxed)
     }
@@ -88,7 +88,7 @@ impl Executor {
         self.slots.abandoned()
     }
 
-    /// Runs a task: in its turn on a slot thread, or on tokio if a step is asynchronous.
+    /// Runs a task: in its turn on a slot thread, or on Tokio if a step is asynchronous.
     pub(crate) fn run(
         self: &Arc<Self>,
         task: TaskMessage,

@@ -20,7 +20,7 @@ pub(crate) type SlotTask = Box<dyn FnOnce(&Arc<SlotThread>) + Send>;
 enum Queued {
     /// All steps of a task; a drain removes it from the queue.
     Task(ExecutionId, SlotTask),
-    /// One step of a task that runs on tokio.
+    /// One step of a task that runs on Tokio.
     Step(SlotTask),
 }
 
@@ -75,7 +75,7 @@ impl Slots {
         self.queue(Queued::Task(id, task)).is_ok()
     }
 
-    /// Queues one step of a task that runs on tokio; `false` when the queue is full.
+    /// Queues one step of a task that runs on Tokio; `false` when the queue is full.
     #[must_use = "a step that is not queued does not run"]
     pub(crate) fn queue_step(&self, step: SlotTask) -> bool {
         self.queue(Queued::Step(step)).is_ok()

@@ -167,7 +167,7 @@ impl TestBroker {
     }
 }
 
-/// Waits until `condition` holds, which may depend on threads outside of tokio.
+/// Waits until `condition` holds, which may depend on threads outside of Tokio.
 pub(crate) async fn eventually(what: &str, condition: impl Fn() -> bool) {
     let polling = async {
         while !condition() {

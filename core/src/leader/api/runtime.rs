@@ -398,7 +398,7 @@ impl RuntimeBuilder {
         self
     }
 
-    /// The type of task queues that do not exist yet; existing queues are used as they are.
+    /// The type of task queues that do not exist yet; existing queues are used unchanged.
     /// Default: [`QueueType::Quorum`]. Ignored by `memory://`.
     ///
     /// ```

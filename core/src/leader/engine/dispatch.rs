@@ -17,7 +17,8 @@ use crate::{
     wire::MAX_MESSAGE_BYTES,
 };
 
-/// The largest encoded input of one pull, in bytes: two copies of it exist while it is handed over.
+/// The largest encoded input of one pull, in bytes: two copies of it exist while it is passed to
+/// the engine.
 const MAX_PULL_BYTES: usize = 1 << 20;
 
 /// Publishes tasks, one of each job in turn: first those whose back-off is over, then new ones.

@@ -10,7 +10,7 @@ use crate::{
     plan::{Block, BlockBuffer, Budget, Source, SourceState},
 };
 
-/// If a source pauses for this long, the elements that it has yielded are handed over.
+/// If a source pauses for this long, the elements that it has yielded are passed to the driver.
 const PAUSE: Duration = Duration::from_millis(5);
 
 /// The elements that a pull has yielded so far.

@@ -20,7 +20,7 @@ use crate::{
     pipe::{Rules, downstream, upstream},
 };
 
-/// A proxy in front of a broker. It runs until the tokio runtime ends.
+/// A proxy in front of a broker. It runs until the Tokio runtime ends.
 #[derive(Debug)]
 pub struct Proxy {
     /// One address for each host of the broker, in the same order.

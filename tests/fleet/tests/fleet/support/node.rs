@@ -8,7 +8,7 @@ pub(crate) async fn start_node(options: NodeOptions) -> PrivateNode {
     started.await.unwrap().unwrap()
 }
 
-/// Runs blocking work on a node, off the threads of the tokio runtime.
+/// Runs blocking work on a node, off the threads of the Tokio runtime.
 pub(crate) async fn with_node<T: Send + 'static>(
     mut node: PrivateNode,
     work: impl FnOnce(&mut PrivateNode) -> T + Send + 'static,
