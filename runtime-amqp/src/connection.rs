@@ -123,7 +123,7 @@ impl Supervisor {
         let declared = declare::exchanges(&dialed.connection, &self.namespace);
         let error = match timeout(limit, declared).await {
             Ok(Ok(())) => return Ok(dialed),
-            Ok(Err(Failure::Refused(source) | Failure::Away(source))) => {
+            Ok(Err(Failure::Refused(source) | Failure::NodeDown(source))) => {
                 ConnectError::Setup { url: self.display_url.clone(), source }
             }
             Ok(Err(Failure::Lost(error))) => self.unreachable(error.to_string()),

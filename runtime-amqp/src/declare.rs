@@ -78,7 +78,7 @@ pub(crate) async fn queue(
         Err(error) if is(&error, NOT_FOUND) => {
             let reason =
                 Refusal::on_channel(&error).map(|refusal| refusal.text).unwrap_or_default();
-            return Err(Failure::Away(BrokerError::Away { what, reason }));
+            return Err(Failure::NodeDown(BrokerError::NodeDown { what, reason }));
         }
         Err(error) => {
             let refusal = unless_fatal(&what, error)?;
@@ -115,7 +115,7 @@ pub(crate) async fn queue_within(
             reply?;
             let reason =
                 format!("no reply within {limit:?}, although the broker replies to other requests");
-            Err(Failure::Away(BrokerError::Away { what: format!("queue `{}`", shape.name), reason }))
+            Err(Failure::NodeDown(BrokerError::NodeDown { what: format!("queue `{}`", shape.name), reason }))
         }
     }
 }
@@ -134,7 +134,7 @@ pub(crate) async fn ensure_dead_letter_queue(
     let dead_letters = QueueSpec::Dead { pool: pool.clone() };
     let shape = namespace.queue(&dead_letters, generation).map_err(Failure::Refused)?;
     match queue_within(connection, &shape, DEAD_LETTER_QUEUE_TIMEOUT).await {
-        Err(Failure::Refused(error) | Failure::Away(error)) => {
+        Err(Failure::Refused(error) | Failure::NodeDown(error)) => {
             tracing::warn!(
                 %pool, %error,
                 "cannot declare the dead-letter queue; rejected tasks will be dropped"
@@ -161,7 +161,7 @@ pub(crate) async fn for_consumer(
         let shape = namespace.queue(spec, generation).map_err(Failure::Refused)?;
         match queue_within(connection, &shape, limit).await {
             Ok(()) => break shape,
-            Err(Failure::Away(error)) if replaceable => {
+            Err(Failure::NodeDown(error)) if replaceable => {
                 tracing::warn!(
                     queue = shape.name,
                     %error,

@@ -61,7 +61,7 @@ pub(crate) enum Failure {
     /// The broker refused the request, and would refuse it again.
     Refused(BrokerError),
     /// The queue is on a node of the cluster that is down, and unusable until the node is back.
-    Away(BrokerError),
+    NodeDown(BrokerError),
     /// The connection or the channel ended first: the request can be repeated.
     Lost(Error),
 }

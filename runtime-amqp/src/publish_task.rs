@@ -273,7 +273,7 @@ impl PublishTask {
         match declared {
             Ok(()) => true,
             Err(Failure::Lost(_)) => true, // The next connection declares them.
-            Err(Failure::Refused(error) | Failure::Away(error)) => {
+            Err(Failure::Refused(error) | Failure::NodeDown(error)) => {
                 tracing::warn!(%error, "an exchange was deleted and cannot be declared again");
                 false
             }

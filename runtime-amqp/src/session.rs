@@ -110,7 +110,7 @@ impl Link {
             let Some(result) = session.rpc(attempt(session.clone())).await else { continue };
             match result {
                 Ok(value) => return Ok(value),
-                Err(Failure::Refused(error) | Failure::Away(error)) => return Err(error),
+                Err(Failure::Refused(error) | Failure::NodeDown(error)) => return Err(error),
                 Err(Failure::Lost(error)) => {
                     ended += u32::from(error.is_amqp_hard_error());
                     if ended > MAX_ENDED_CONNECTIONS {

@@ -85,7 +85,7 @@ mod absent {
     impl Tls {
         pub(crate) async fn of(url: &AmqpUrl) -> Result<Self, String> {
             match url.tls {
-                true => Err("built without the feature `tls`".to_owned()),
+                true => Err("add the feature `tls` to the dependency on `phalanx`".to_owned()),
                 false => Ok(Self),
             }
         }

@@ -90,7 +90,7 @@ async fn keep_running(
     let mut abandoned = 0;
     // The first worker need not listen for dead jobs before it takes tasks: no leader existed
     // before it.
-    let listen = std::mem::replace(&mut options.listen, Duration::ZERO);
+    let leader_wait = std::mem::replace(&mut options.leader_wait, Duration::ZERO);
     loop {
         let worker = Worker::start(Arc::clone(&connection), options.clone());
         // Cancel-safe: `finished` only observes the end of the worker.
@@ -123,6 +123,6 @@ async fn keep_running(
             abandoned,
             "replacing a worker whose threads are all stuck in operations that do not return"
         );
-        options.listen = listen;
+        options.leader_wait = leader_wait;
     }
 }

@@ -99,7 +99,7 @@ async fn a_leader_may_connect_before_the_first_worker() {
             tokio::time::sleep(Duration::from_millis(1)).await;
         }
         let mut options = WorkerOptions::default();
-        options.listen = Duration::ZERO;
+        options.leader_wait = Duration::ZERO;
         options.pools = vec![pool];
         Worker::start(Arc::new(broker.connect()), options)
     };

@@ -117,7 +117,7 @@ impl AuditedWorker {
         options.pools.push(Pool::new("elsewhere").expect("a name"));
         options.slots = slots;
         options.async_slots = 8;
-        options.listen = Duration::ZERO;
+        options.leader_wait = Duration::ZERO;
         let broker: Arc<dyn Broker> = audit.clone();
         Self { slots, worker: Worker::start(broker, options), audit }
     }

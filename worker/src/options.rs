@@ -43,7 +43,7 @@ pub struct WorkerOptions {
     /// After it has connected or reconnected, the worker waits this long for the first message of a
     /// leader before it accepts tasks, so that it can discard tasks of dead jobs. At most a year.
     /// Default: 1 s.
-    pub listen: Duration,
+    pub leader_wait: Duration,
     /// Whether isolated tasks run in child processes. A leader isolates a task that may have killed
     /// a worker; in a child process it cannot do so again, and the element at fault is identified.
     /// The program must call [`isolated`](crate::isolated) first in its `main`, as
@@ -62,7 +62,7 @@ impl Default for WorkerOptions {
             async_slots: 256,
             hold: HOLD,
             grace: Duration::from_secs(30),
-            listen: Duration::from_secs(1),
+            leader_wait: Duration::from_secs(1),
             isolate: false,
             name: format!("{}/{}", host_name(), std::process::id()),
         }

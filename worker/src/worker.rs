@@ -72,7 +72,7 @@ impl Worker {
             Err(error) => return Self::not_started(Exit::Registry(error)),
         };
         options.grace = options.grace.min(LONGEST_DURATION);
-        options.listen = options.listen.min(LONGEST_DURATION);
+        options.leader_wait = options.leader_wait.min(LONGEST_DURATION);
         options.hold = options.hold.clamp(SHORTEST_HOLD, HOLD);
         options.slots = options.slots.max(1);
         options.async_slots = options.async_slots.clamp(1, usize::from(u16::MAX));
@@ -138,7 +138,7 @@ impl Worker {
     /// # async fn main() {
     /// # let broker = Arc::new(InMemoryBroker::new().connect());
     /// # let mut options = WorkerOptions::default();
-    /// # options.listen = Duration::ZERO;
+    /// # options.leader_wait = Duration::ZERO;
     /// let worker = Worker::start(broker, options);
     /// while !worker.is_ready() {
     ///     tokio::time::sleep(Duration::from_millis(1)).await;

@@ -57,7 +57,7 @@ pub enum BrokerError {
     },
     /// The queue is on a node of the cluster that is down.
     #[error("{what} is unavailable until its node is back: {reason}")]
-    Away {
+    NodeDown {
         /// The queue.
         what: String,
         /// The message of the broker.
@@ -81,7 +81,7 @@ impl From<BrokerError> for PublishError {
             BrokerError::Denied { .. } | BrokerError::Unusable { .. } => {
                 Self::Refused { reason: error.to_string() }
             }
-            BrokerError::Away { .. } => Self::Nacked { reason: error.to_string() },
+            BrokerError::NodeDown { .. } => Self::Nacked { reason: error.to_string() },
             BrokerError::Lost { .. } => Self::Lost,
             BrokerError::Closed => Self::Closed,
         }

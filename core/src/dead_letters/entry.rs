@@ -21,7 +21,7 @@ use crate::{
 #[non_exhaustive]
 pub enum DeadLetterEntry {
     /// A dead letter: an element that failed permanently.
-    Letter(Box<DeadLetterHeader>),
+    Element(Box<DeadLetterHeader>),
     /// Another message: for example a task that no worker could decode, or a dead letter of another
     /// version of Phalanx.
     Unreadable(Box<UnreadableDeadLetter>),
@@ -63,7 +63,7 @@ impl DeadLetterEntry {
             None => Err(not_a_letter("it is not a message of Phalanx")),
         };
         match decoded {
-            Ok(letter) => Self::Letter(Box::new(letter.header)),
+            Ok(letter) => Self::Element(Box::new(letter.header)),
             Err(error) => Self::Unreadable(Box::new(UnreadableDeadLetter {
                 id: fingerprint(message),
                 kind,
@@ -78,7 +78,7 @@ impl DeadLetterEntry {
     /// [`delete`](super::DeadLetters::delete).
     pub fn id(&self) -> DeadLetterId {
         match self {
-            Self::Letter(header) => header.id,
+            Self::Element(header) => header.id,
             Self::Unreadable(unreadable) => unreadable.id,
         }
     }
@@ -103,7 +103,7 @@ impl DeadLetterContent {
     pub(super) fn new(entry: DeadLetterEntry, body: Bytes) -> Self {
         let payload = match &entry {
             DeadLetterEntry::Unreadable(_) => body,
-            DeadLetterEntry::Letter(_) => {
+            DeadLetterEntry::Element(_) => {
                 DeadLetter::decode(&body).map(|letter| letter.payload).unwrap_or_default()
             }
         };
@@ -114,7 +114,7 @@ impl DeadLetterContent {
 impl fmt::Display for DeadLetterEntry {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
-            Self::Letter(header) => write!(
+            Self::Element(header) => write!(
                 f,
                 "{}: operation `{}` failed at element {} of job {}: {}",
                 header.id,

@@ -168,7 +168,7 @@ impl DeadLetters {
     /// # }
     /// let id = dead_letters.list(1).await?[0].id();
     /// let content = dead_letters.show(id).await?;
-    /// let DeadLetterEntry::Letter(header) = content.entry else { panic!("unreadable") };
+    /// let DeadLetterEntry::Element(header) = content.entry else { panic!("unreadable") };
     /// assert_eq!(header.error.error.message(), "7 is odd");
     /// assert_eq!(*content.payload, [7]);
     /// # Ok(())

@@ -90,15 +90,3 @@ impl Directive {
 fn pool(name: &str, operation: &str) -> Result<Pool, PlanError> {
     Pool::new(name).map_err(|source| PlanError::Pool { operation: operation.to_owned(), source })
 }
-
-/// The method of `IndexedStream` that adds this step.
-pub(crate) fn word(verb: Verb) -> &'static str {
-    match verb {
-        Verb::Map => "map",
-        Verb::TryMap => "try_map",
-        Verb::Filter => "filter",
-        Verb::FlatMap => "flat_map",
-        Verb::Fold => "fold",
-        Verb::Reduce => "reduce",
-    }
-}

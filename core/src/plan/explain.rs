@@ -2,7 +2,7 @@
 
 use std::fmt::{self, Write};
 
-use super::{End, OnFailure, Plan, Stage, StepPlan, directive::word};
+use super::{End, OnFailure, Plan, Stage, StepPlan};
 use crate::registry::DEFAULT_RETRIES;
 
 /// Describes a plan: its source, the steps that run together, their pools, and its end.
@@ -68,8 +68,8 @@ fn write_step(out: &mut String, step: &StepPlan) -> fmt::Result {
         notes.push("skips failed elements".to_owned());
     }
     let notes = if notes.is_empty() { String::new() } else { format!("  ({})", notes.join(", ")) };
-    let word = word(step.reference.verb);
-    writeln!(out, "           {word:<9}{}{notes}", step.reference.name)
+    let verb = step.reference.verb.name();
+    writeln!(out, "           {verb:<9}{}{notes}", step.reference.name)
 }
 
 fn describe_end(plan: &Plan) -> String {

@@ -27,7 +27,7 @@ impl Program {
     pub(super) fn step<O: RemoteExecute>(&mut self, operation: &O, verb: Verb) {
         // One output for one input: taking before or after makes no difference.
         if !matches!(verb, Verb::Map | Verb::TryMap) {
-            self.reject_after_take(super::directive::word(verb));
+            self.reject_after_take(verb.name());
         }
         match Directive::new(operation, verb) {
             Ok(directive) => self.directives.push(directive),

@@ -51,7 +51,7 @@ pub enum RegistryError {
         reason: &'static str,
     },
     /// The types of the operation do not allow this directive.
-    #[error("operation `{name}` cannot be used for {verb:?}: {}", needs(*.verb))]
+    #[error("operation `{name}` cannot be used for `{verb}`: {}", needs(*.verb))]
     Verb {
         /// The name of the operation.
         name: String,

@@ -1,6 +1,6 @@
 //! Steps: as they are sent, and as workers run them, with their types erased.
 
-use std::{future::Future, pin::Pin, sync::Arc, time::Duration};
+use std::{fmt, future::Future, pin::Pin, sync::Arc, time::Duration};
 
 use bytes::Bytes;
 use serde::{Deserialize, Serialize};
@@ -42,6 +42,26 @@ pub enum Verb {
     Reduce,
 }
 
+impl Verb {
+    /// The name of the method of `IndexedStream` that adds a step with this verb.
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::Map => "map",
+            Self::TryMap => "try_map",
+            Self::Filter => "filter",
+            Self::FlatMap => "flat_map",
+            Self::Fold => "fold",
+            Self::Reduce => "reduce",
+        }
+    }
+}
+
+impl fmt::Display for Verb {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(self.name())
+    }
+}
+
 /// An element that failed in a step.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Failure {
@@ -81,7 +101,7 @@ pub enum Refusal {
         reason: String,
     },
     /// The types of the operation at the worker do not allow the directive.
-    #[error("operation `{name}` cannot be used for {verb:?}")]
+    #[error("operation `{name}` cannot be used for `{verb}`")]
     Verb {
         /// The name of the operation.
         name: String,

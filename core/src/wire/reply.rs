@@ -120,7 +120,7 @@ pub enum ReturnReason {
     Draining,
     /// The worker has received no `Alive` of the leader for
     /// [`LEADER_TIMEOUT`](super::timing::LEADER_TIMEOUT).
-    LeaderSilent,
+    LeaderTimeout,
     /// The worker is built differently (rule 10).
     Refused(Refusal),
     /// The child process that ran it died.

@@ -25,7 +25,7 @@ async fn main() -> ExitCode {
     let broker = InMemoryBroker::new();
     let mut options = WorkerOptions::default();
     options.slots = 2;
-    options.listen = Duration::ZERO;
+    options.leader_wait = Duration::ZERO;
     options.hold = Duration::from_millis(500);
     options.grace = Duration::from_millis(200);
     options.isolate = true;

@@ -108,10 +108,10 @@ impl<'i> PoolConsumer<'i> {
                 consumer = shared.broker().consume(&self.queue, prefetch) => consumer,
             };
             match consumer {
-                Err(error @ (BrokerError::Lost { .. } | BrokerError::Away { .. })) => {
+                Err(error @ (BrokerError::Lost { .. } | BrokerError::NodeDown { .. })) => {
                     tracing::debug!(%error, queue = ?self.queue, "could not consume; trying again");
                     let mut health = shared.broker().health();
-                    let is_node_away = matches!(error, BrokerError::Away { .. });
+                    let is_node_away = matches!(error, BrokerError::NodeDown { .. });
                     let pause = if is_node_away { NODE_RETRY_PAUSE } else { RETRY_PAUSE };
                     tokio::select! {
                         () = shared.shutdown().draining() => return Ok(None),
@@ -182,7 +182,7 @@ impl<'i> PoolConsumer<'i> {
             return;
         }
         tokio::select! {
-            () = tokio::time::sleep(shared.options().listen) => {}
+            () = tokio::time::sleep(shared.options().leader_wait) => {}
             () = self.intake.leaders.next_alive() => {}
             () = shared.shutdown().draining() => {}
         }
@@ -236,7 +236,7 @@ mod tests {
 
     #[tokio::test(start_paused = true)]
     async fn a_reconnected_worker_hears_from_a_leader_before_it_consumes_tasks() {
-        let rig = TestRig::start(|options| options.listen = Duration::from_secs(1));
+        let rig = TestRig::start(|options| options.leader_wait = Duration::from_secs(1));
         tokio::time::sleep(Duration::from_secs(2)).await;
         for heard in [false, true] {
             let before = rig.broker.delivered();

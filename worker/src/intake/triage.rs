@@ -45,7 +45,7 @@ pub(super) fn triage(intake: &TaskIntake, delivery: Delivery, backoff: &Arc<Refu
     match intake.leaders.task_arrived(header.leader, header.job) {
         None => return pending.discard(),
         Some(unheard) if unheard >= LEADER_TIMEOUT => {
-            return pending.return_unrun(ReturnReason::LeaderSilent, None);
+            return pending.return_unrun(ReturnReason::LeaderTimeout, None);
         }
         Some(_) => {}
     }

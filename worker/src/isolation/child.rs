@@ -85,7 +85,7 @@ async fn serve(parent: &str) -> io::Result<()> {
 }
 
 fn options() -> WorkerOptions {
-    WorkerOptions { slots: 1, listen: Duration::ZERO, ..WorkerOptions::default() }
+    WorkerOptions { slots: 1, leader_wait: Duration::ZERO, ..WorkerOptions::default() }
 }
 
 /// The address of the parent, the token to present there, and the identity of the parent.

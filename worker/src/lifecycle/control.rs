@@ -35,7 +35,7 @@ pub(super) async fn listen(
     let queue = QueueSpec::control(shared.worker());
     let mut consumer = subscribe(&shared, &queue).await?;
     publish(&shared, Event::Hello(presence(&shared))).await;
-    let mut introduction_ends = Some(Instant::now() + shared.options().listen);
+    let mut introduction_ends = Some(Instant::now() + shared.options().leader_wait);
     let mut heartbeat = tokio::time::interval_at(Instant::now() + HEARTBEAT, HEARTBEAT);
     heartbeat.set_missed_tick_behavior(MissedTickBehavior::Delay);
     loop {
@@ -161,7 +161,7 @@ mod tests {
 
     #[tokio::test(start_paused = true)]
     async fn tasks_are_consumed_after_leaders_had_time_to_announce_dead_jobs() {
-        let rig = TestRig::start(|options| options.listen = Duration::from_secs(1));
+        let rig = TestRig::start(|options| options.leader_wait = Duration::from_secs(1));
         tokio::time::sleep(Duration::from_millis(990)).await;
         assert_eq!(rig.broker.consumers(), 0);
         tokio::time::sleep(Duration::from_millis(20)).await;
@@ -171,7 +171,7 @@ mod tests {
 
     #[tokio::test(start_paused = true)]
     async fn tasks_are_consumed_as_soon_as_the_first_alive_arrives() {
-        let rig = TestRig::start(|options| options.listen = Duration::from_secs(1));
+        let rig = TestRig::start(|options| options.leader_wait = Duration::from_secs(1));
         rig.send_control(&Control::Alive {
             leader: rig.leader,
             heartbeat: 1,

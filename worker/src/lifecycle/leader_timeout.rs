@@ -41,7 +41,7 @@ pub(super) async fn watch_leaders(
                 running.stop(Stop::Cancelled);
             }
             if unheard >= LEADER_TIMEOUT {
-                executor.return_unrun(&running, ReturnReason::LeaderSilent);
+                executor.return_unrun(&running, ReturnReason::LeaderTimeout);
             }
         }
     }
@@ -74,10 +74,10 @@ mod tests {
         pass(Duration::from_secs(5)).await;
         assert!(rig.returned(waits).is_none());
         pass(Duration::from_secs(10)).await;
-        assert_eq!(rig.return_reason(waits), ReturnReason::LeaderSilent);
+        assert_eq!(rig.return_reason(waits), ReturnReason::LeaderTimeout);
         let late = rig.send(&[TestOp::Append('x')], &["b"]);
         pass(Duration::from_secs(1)).await;
-        assert_eq!(rig.return_reason(late), ReturnReason::LeaderSilent);
+        assert_eq!(rig.return_reason(late), ReturnReason::LeaderTimeout);
 
         rig.send_control(&Control::Alive {
             leader: rig.leader,

@@ -48,7 +48,7 @@ impl TestRig {
     pub(crate) fn start(change: impl FnOnce(&mut WorkerOptions)) -> Self {
         let broker = TestBroker::new();
         let mut options =
-            WorkerOptions { slots: 1, listen: Duration::ZERO, ..WorkerOptions::default() };
+            WorkerOptions { slots: 1, leader_wait: Duration::ZERO, ..WorkerOptions::default() };
         change(&mut options);
         Self {
             worker: Worker::start(Arc::new(broker.clone()), options),

@@ -236,7 +236,7 @@ pub(super) fn returned(shared: &mut Shared, job: &mut JobState, copy: CopyId, re
         }
         // The heartbeats of this leader do not reach the worker. The back-off keeps the two from
         // exchanging tasks at full speed.
-        ReturnReason::LeaderSilent => gone::reissue_after_setback(shared, job, copy),
+        ReturnReason::LeaderTimeout => gone::reissue_after_setback(shared, job, copy),
         ReturnReason::NotStarted | ReturnReason::Draining => gone::reissue(shared, job, copy),
     }
 }

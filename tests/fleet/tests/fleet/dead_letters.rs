@@ -69,7 +69,7 @@ async fn a_skipped_element_can_be_replayed_once_its_operation_is_fixed() {
 
 async fn show_and_replay(runtime: &Runtime, letters: &DeadLetters, fault: &Fault) {
     let entries = listed(letters, 1).await;
-    let [DeadLetterEntry::Letter(letter)] = &entries[..] else { panic!("{entries:?}") };
+    let [DeadLetterEntry::Element(letter)] = &entries[..] else { panic!("{entries:?}") };
     assert_eq!(letter.error.operation, "phalanx_fleet_tests::failing::DeclineWhile");
     assert_eq!(letter.error.error.downcast(), Some(Declined { number: 12 }));
     assert_eq!(letter.error.error.kind(), ErrorKind::Fatal);
@@ -104,7 +104,7 @@ async fn dead_letters_are_kept_in_order_and_deleted_one_by_one_or_all_at_once() 
         }
         let indexes = |entries: &[DeadLetterEntry]| -> Vec<u64> {
             let index = |entry: &DeadLetterEntry| match entry {
-                DeadLetterEntry::Letter(letter) => letter.error.index,
+                DeadLetterEntry::Element(letter) => letter.error.index,
                 other => panic!("{other:?}"),
             };
             entries.iter().map(index).collect()
@@ -140,7 +140,7 @@ async fn try_map_and_cancelled_jobs_leave_no_dead_letter_and_a_failed_fold_leave
         let folded = IndexedStream::from(0..100u64).map(BlowUp { unwanted: 99 }).fold(Sum);
         assert!(folded.run(runtime).await.is_err());
         let entries = listed(&letters, 1).await;
-        let DeadLetterEntry::Letter(letter) = &entries[0] else { panic!("{entries:?}") };
+        let DeadLetterEntry::Element(letter) = &entries[0] else { panic!("{entries:?}") };
         assert_eq!((letter.error.error.kind(), letter.error.index), (ErrorKind::Panic, 99));
         assert!(letters.replay(letter.id).await.is_err());
         assert_eq!(letters.delete_all().await.unwrap(), 1);
@@ -169,7 +169,7 @@ async fn a_dead_letter_leaves_out_a_payload_that_is_too_large() {
         let large = IndexedStream::from(["x".repeat(2 << 20)]).map(DeclineText);
         assert!(large.collect(runtime).await.is_err());
         let entries = listed(&letters, 1).await;
-        let DeadLetterEntry::Letter(letter) = &entries[0] else { panic!("{entries:?}") };
+        let DeadLetterEntry::Element(letter) = &entries[0] else { panic!("{entries:?}") };
         assert!(letter.left_out && letter.size() > 2 << 20, "{letter:?}");
         let error = letters.replay(letter.id).await.unwrap_err();
         assert!(matches!(error, DeadLetterError::LeftOut { .. }), "{error:?}");

@@ -101,7 +101,7 @@ async fn assert_dead_letters(node: &PrivateNode, runtime: &Runtime) {
     let keeper = fleet(node, "keeper").lead().await;
     let letters = keeper.dead_letters(&Pool::default());
     let entries = listed(&letters, 1).await;
-    let DeadLetterEntry::Letter(letter) = &entries[0] else { panic!("{entries:?}") };
+    let DeadLetterEntry::Element(letter) = &entries[0] else { panic!("{entries:?}") };
     assert_eq!((letter.error.index, letter.leader), (3, runtime.leader()));
     // The workers run the element again, and it fails again.
     assert!(matches!(letters.replay(letter.id).await, Err(DeadLetterError::Replay { .. })));

@@ -19,7 +19,7 @@ const ROW_BYTES: usize = 16;
 pub(super) fn details(content: &DeadLetterContent, now_ms: u64) -> String {
     let mut text = String::new();
     match &content.entry {
-        DeadLetterEntry::Letter(header) => element(&mut text, header, now_ms),
+        DeadLetterEntry::Element(header) => element(&mut text, header, now_ms),
         DeadLetterEntry::Unreadable(letter) => unreadable(&mut text, letter),
         other => line(&mut text, "id", &other.id().to_string()),
     }
@@ -51,7 +51,7 @@ fn element(text: &mut String, header: &DeadLetterHeader, now_ms: u64) {
     for (at, step) in header.steps.iter().enumerate() {
         let title = if at == 0 { "steps" } else { "" };
         let described = format!(
-            "{:?} {} (fingerprint {:016x}, state of {} bytes)",
+            "{} {} (fingerprint {:016x}, state of {} bytes)",
             step.verb,
             step.name,
             step.fingerprint,

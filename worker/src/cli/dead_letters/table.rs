@@ -36,7 +36,7 @@ pub(super) fn table(entries: &[DeadLetterEntry], now_ms: u64) -> String {
 
 fn cells(entry: &DeadLetterEntry, now_ms: u64) -> [String; 7] {
     match entry {
-        DeadLetterEntry::Letter(header) => [
+        DeadLetterEntry::Element(header) => [
             header.id.to_string(),
             age(header.written_ms, now_ms),
             one_line(&header.error.operation),
@@ -109,7 +109,7 @@ mod tests {
     }
 
     fn letter(id: u8, operation: &str, error: &str) -> DeadLetterEntry {
-        DeadLetterEntry::Letter(Box::new(DeadLetterHeader {
+        DeadLetterEntry::Element(Box::new(DeadLetterHeader {
             id: format!("{ID}{id}").parse().unwrap(),
             written_ms: 1_000_000,
             leader: LeaderId::new(),

@@ -67,7 +67,7 @@ impl Moves<'_> {
         }
         for (fault, why) in [
             (Fault::Return, ReturnReason::Draining),
-            (Fault::FalseTimeout, ReturnReason::LeaderSilent),
+            (Fault::FalseTimeout, ReturnReason::LeaderTimeout),
         ] {
             self.fault(fault, |world| {
                 world.reissue_causes += 1;

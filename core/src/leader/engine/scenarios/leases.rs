@@ -52,7 +52,7 @@ fn a_lease_after_the_return_of_its_copy_keeps_the_copy() {
 #[test]
 fn a_task_that_waits_for_its_reissue_is_not_reissued_once_a_worker_leases_it() {
     let (mut leader, task) = TestLeader::with_one_task();
-    leader.returned(&task, 2, ReturnReason::LeaderSilent);
+    leader.returned(&task, 2, ReturnReason::LeaderTimeout);
     assert!(leader.published.is_empty(), "it is reissued after a back-off");
     leader.lease(1, &task, 0);
     for _ in 0..5 {
