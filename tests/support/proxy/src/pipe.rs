@@ -16,6 +16,10 @@ const BUFFER: usize = 64 << 10;
 #[derive(Debug, Clone)]
 pub(crate) struct Rules {
     pub(crate) traffic: watch::Receiver<Traffic>,
+    /// How often the proxy silenced its open connections.
+    pub(crate) silenced: watch::Receiver<u64>,
+    /// The value of `silenced` when this connection was opened.
+    pub(crate) opened_at: u64,
     /// Bytes of the clients that were discarded.
     pub(crate) discarded: watch::Sender<usize>,
     /// Whether cancellations of consumers by the broker are hidden from the clients.
@@ -33,6 +37,9 @@ impl Rules {
     async fn forward(&mut self, to: &mut OwnedWriteHalf, bytes: &[u8]) -> io::Result<bool> {
         // The bytes may have been read just before traffic was stalled.
         self.may_read().await;
+        if *self.silenced.borrow() != self.opened_at {
+            return Ok(false);
+        }
         let traffic = *self.traffic.borrow();
         match traffic {
             Traffic::Discard => return Ok(false),

@@ -32,6 +32,8 @@ pub struct Proxy {
 #[derive(Debug)]
 struct Shared {
     traffic: watch::Sender<Traffic>,
+    /// How often the open connections were silenced.
+    silenced: watch::Sender<u64>,
     discarded: watch::Sender<usize>,
     hides_cancels: watch::Sender<bool>,
     cut: broadcast::Sender<()>,
@@ -48,6 +50,7 @@ impl Proxy {
     pub async fn to(url: &str) -> io::Result<Self> {
         let shared = Arc::new(Shared {
             traffic: watch::Sender::default(),
+            silenced: watch::Sender::default(),
             discarded: watch::Sender::default(),
             hides_cancels: watch::Sender::default(),
             cut: broadcast::channel(1).0,
@@ -77,6 +80,12 @@ impl Proxy {
     /// Sets what happens to the bytes of all connections from now on.
     pub fn set(&self, traffic: Traffic) {
         self.shared.traffic.send_replace(traffic);
+    }
+
+    /// Discards all bytes of the connections that are open now, for as long as they last. New ones
+    /// are not affected.
+    pub fn silence(&self) {
+        self.shared.silenced.send_modify(|times| *times += 1);
     }
 
     /// Closes all connections. New ones are accepted.
@@ -151,6 +160,8 @@ async fn connect(client: TcpStream, broker: String, shared: Arc<Shared>) {
     shared.injectors.lock().unwrap_or_else(PoisonError::into_inner).push(injector);
     let rules = Rules {
         traffic: shared.traffic.subscribe(),
+        silenced: shared.silenced.subscribe(),
+        opened_at: *shared.silenced.borrow(),
         discarded: shared.discarded.clone(),
         hides_cancels: shared.hides_cancels.subscribe(),
     };

@@ -76,6 +76,19 @@ async fn discarded_bytes_are_counted_and_never_arrive() {
 }
 
 #[tokio::test]
+async fn silencing_affects_open_connections_and_no_new_ones() {
+    let (proxy, mut open) = echo().await;
+    send(&mut open).await;
+    assert_echoed(&mut open).await;
+    proxy.silence();
+    send(&mut open).await;
+    let mut new = TcpStream::connect(proxy.address()).await.unwrap();
+    send(&mut new).await;
+    assert_echoed(&mut new).await;
+    assert_silent(&mut open).await;
+}
+
+#[tokio::test]
 async fn cutting_ends_open_connections_and_refusing_ends_new_ones() {
     let (proxy, mut client) = echo().await;
     send(&mut client).await;
