@@ -2,6 +2,7 @@
 //! between them. Inputs, builds, workers and the broker fail in every way that a user can
 //! encounter.
 
+mod async_slots;
 mod brokers;
 mod builds;
 mod cancellation;
