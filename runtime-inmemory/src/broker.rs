@@ -69,6 +69,14 @@ impl InMemoryBroker {
     }
 
     /// Creates a broker with these options.
+    ///
+    /// ```
+    /// use phalanx::inmemory::{InMemoryBroker, InMemoryOptions};
+    ///
+    /// let mut options = InMemoryOptions::default();
+    /// options.message_limit = 1 << 20;
+    /// let broker = InMemoryBroker::with_options(options);
+    /// ```
     pub fn with_options(options: InMemoryOptions) -> Self {
         Self::connected_to(Arc::new(Topology::new(options)))
     }
@@ -87,6 +95,18 @@ impl InMemoryBroker {
     ///
     /// Its consumers are interrupted and resume, their unsettled messages are delivered again, and
     /// its exclusive queues are deleted and declared again. Does nothing after `close`.
+    ///
+    /// ```
+    /// # #[tokio::main(flavor = "current_thread")]
+    /// # async fn main() {
+    /// use phalanx::{broker::Broker, inmemory::InMemoryBroker};
+    ///
+    /// let broker = InMemoryBroker::new();
+    /// broker.interrupt();
+    /// // It is connected again, for the second time.
+    /// assert_eq!(broker.health().borrow().generation, 2);
+    /// # }
+    /// ```
     pub fn interrupt(&self) {
         self.connection.interrupt();
     }

@@ -64,6 +64,12 @@ pub struct Faults {
 
 impl Faults {
     /// No faults; add some with the methods below.
+    ///
+    /// ```
+    /// # use phalanx::inmemory::Faults;
+    /// let faults = Faults::none(7);
+    /// assert!(faults.duplicate == 0.0 && faults.lose == 0.0);
+    /// ```
     pub fn none(seed: u64) -> Self {
         Self {
             seed,
@@ -78,35 +84,72 @@ impl Faults {
 
     /// All faults that a healthy broker shows on a network: 10 % of the messages are duplicated, 20
     /// % reordered, 10 % delayed by up to 5 ms, and 0.2 % break a connection. None is lost.
+    ///
+    /// ```
+    /// # use phalanx::inmemory::Faults;
+    /// let faults = Faults::seeded(7);
+    /// assert!(faults.duplicate == 0.1 && faults.lose == 0.0);
+    /// ```
     pub fn seeded(seed: u64) -> Self {
         Self { duplicate: 0.1, reorder: 0.2, delay: 0.1, disconnect: 0.002, ..Self::none(seed) }
     }
 
     /// Sets the rate of messages that are delivered twice.
+    ///
+    /// ```
+    /// # use phalanx::inmemory::Faults;
+    /// let faults = Faults::none(7).duplicate(0.5);
+    /// assert!(faults.duplicate == 0.5);
+    /// ```
     #[must_use]
     pub fn duplicate(self, rate: f64) -> Self {
         Self { duplicate: rate, ..self }
     }
 
     /// Sets the rate of messages that are inserted at a random place of their queue.
+    ///
+    /// ```
+    /// # use phalanx::inmemory::Faults;
+    /// let faults = Faults::none(7).reorder(0.5);
+    /// assert!(faults.reorder == 0.5);
+    /// ```
     #[must_use]
     pub fn reorder(self, rate: f64) -> Self {
         Self { reorder: rate, ..self }
     }
 
     /// Sets the rate of messages that are delayed, and the longest delay.
+    ///
+    /// ```
+    /// # use std::time::Duration;
+    /// # use phalanx::inmemory::Faults;
+    /// let faults = Faults::none(7).delay(0.5, Duration::from_millis(20));
+    /// assert!(faults.delay == 0.5 && faults.longest_delay == Duration::from_millis(20));
+    /// ```
     #[must_use]
     pub fn delay(self, rate: f64, longest: Duration) -> Self {
         Self { delay: rate, longest_delay: longest, ..self }
     }
 
     /// Sets the rate of messages at which a connection breaks.
+    ///
+    /// ```
+    /// # use phalanx::inmemory::Faults;
+    /// let faults = Faults::none(7).disconnect(0.001);
+    /// assert!(faults.disconnect == 0.001);
+    /// ```
     #[must_use]
     pub fn disconnect(self, rate: f64) -> Self {
         Self { disconnect: rate, ..self }
     }
 
     /// Sets the rate of messages that are confirmed and lost.
+    ///
+    /// ```
+    /// # use phalanx::inmemory::Faults;
+    /// let faults = Faults::none(7).lose(0.01);
+    /// assert!(faults.lose == 0.01);
+    /// ```
     #[must_use]
     pub fn lose(self, rate: f64) -> Self {
         Self { lose: rate, ..self }

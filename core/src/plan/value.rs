@@ -50,6 +50,14 @@ impl<V> ValueProgram<V> {
     ///
     /// # Errors
     /// If the program has a mistake.
+    ///
+    /// ```
+    /// use phalanx::prelude::*;
+    ///
+    /// let program = IndexedStream::from(1..=10u64).count();
+    /// assert!(program.explain()?.contains("the number of elements"));
+    /// # Ok::<(), phalanx::Error>(())
+    /// ```
     pub fn explain(&self) -> Result<String, PlanError> {
         self.program.explain()
     }
@@ -144,6 +152,19 @@ impl<V> FoldProgram<V> {
     ///
     /// # Errors
     /// If the program has a mistake.
+    ///
+    /// ```
+    /// use phalanx::prelude::*;
+    ///
+    /// #[operation]
+    /// fn total(a: u64, b: u64) -> u64 {
+    ///     a + b
+    /// }
+    ///
+    /// let program = IndexedStream::from(1..=10u64).reduce(Total);
+    /// assert!(program.explain()?.contains("reduce"));
+    /// # Ok::<(), phalanx::Error>(())
+    /// ```
     pub fn explain(&self) -> Result<String, PlanError> {
         self.0.explain()
     }

@@ -56,6 +56,24 @@ pub struct Registry {
 }
 
 /// A registered operation, with the options that it declares. From [`Registry`].
+///
+/// ```
+/// # use std::time::Duration;
+/// # use phalanx::prelude::*;
+/// use phalanx::registry::{OperationKind, Registry};
+///
+/// #[operation(name = "pages.fetch", version = 3, pool = "io", timeout = "30s", retries = 5)]
+/// async fn fetch(url: String) -> Result<usize> {
+///     Ok(url.len())
+/// }
+///
+/// let fetch = Registry::global()?.get("pages.fetch").unwrap();
+/// assert_eq!((fetch.name(), fetch.version(), fetch.pool()), ("pages.fetch", 3, Some("io")));
+/// assert_eq!((fetch.timeout(), fetch.retries()), (Some(Duration::from_secs(30)), 5));
+/// assert!(fetch.is_async() && fetch.kind() == OperationKind::Asynchronous);
+/// assert_eq!(fetch.structure(), "version 3, state (), input str, output u64");
+/// # Ok::<(), phalanx::registry::RegistryError>(())
+/// ```
 #[derive(Debug)]
 pub struct Registered {
     name: String,
@@ -120,6 +138,14 @@ impl Registry {
     }
 
     /// The operation with this name, if there is one.
+    ///
+    /// ```
+    /// use phalanx::registry::Registry;
+    ///
+    /// let registry = Registry::global()?;
+    /// assert!(registry.get("no.such.operation").is_none());
+    /// # Ok::<(), phalanx::registry::RegistryError>(())
+    /// ```
     pub fn get(&self, name: &str) -> Option<&Registered> {
         let index =
             self.operations.binary_search_by(|operation| operation.name.as_str().cmp(name)).ok()?;
@@ -127,6 +153,15 @@ impl Registry {
     }
 
     /// All operations, sorted by name.
+    ///
+    /// ```
+    /// use phalanx::registry::Registry;
+    ///
+    /// for operation in Registry::global()?.iter() {
+    ///     println!("{} ({})", operation.name(), operation.place());
+    /// }
+    /// # Ok::<(), phalanx::registry::RegistryError>(())
+    /// ```
     pub fn iter(&self) -> std::slice::Iter<'_, Registered> {
         self.operations.iter()
     }
