@@ -101,8 +101,16 @@ impl Engine {
                 self.on_copy(copy, |shared, job| publish::failed(shared, job, copy, &error));
             }
             Input::Result(result) => {
-                let copy = result.header.copy;
-                self.on_copy(copy, |shared, job| reply::result(shared, job, result));
+                let header = &result.header;
+                let (copy, worker, execution) = (header.copy, header.worker, header.execution);
+                if header.leader == shared.settings.leader {
+                    tracing::trace!(%copy, %worker, %execution, "result");
+                    self.on_copy(copy, |shared, job| reply::result(shared, job, result));
+                } else {
+                    // Task numbers of two leaders may be equal, so its number means nothing here.
+                    let leader = header.leader;
+                    tracing::warn!(%leader, %copy, %worker, %execution, "result for another leader");
+                }
             }
             // The worker that held a probe died: the probe will not come back.
             Input::Return(returned) => match returned.copy {
@@ -203,6 +211,8 @@ impl Engine {
     }
 
     fn leased(&mut self, lease: &Lease) {
+        let (worker, heartbeat) = (lease.worker, lease.heartbeat);
+        tracing::trace!(%worker, heartbeat, tasks = lease.tasks.len(), "lease");
         for leased in &lease.tasks {
             if let Some(task) = self.shared.tasks.get(leased.copy.task)
                 && let Some(job) = self.jobs.get_mut(task.job)

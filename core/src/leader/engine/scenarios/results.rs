@@ -3,11 +3,10 @@
 use super::test_leader::*;
 use crate::{
     broker::Pool,
-    id::TaskNumber,
+    id::{LeaderId, TaskNumber},
     leader::engine::protocol::Input,
     operation::ErrorKind,
-    plan::OnFailure,
-    plan::Stage,
+    plan::{OnFailure, Stage},
     registry::Verb,
     wire::{Outcome, ReturnReason},
 };
@@ -111,4 +110,17 @@ fn the_last_progress_of_a_job_counts_all_its_elements() {
     let last = leader.last_progress;
     assert_eq!((last.pulled, last.done, last.failed, last.outputs), (3, 3, 1, 2));
     assert!(last.ended && last.tasks_out == 0, "{last:?}");
+}
+
+#[test]
+fn a_result_for_another_leader_is_ignored() {
+    let mut leader = TestLeader::new();
+    leader.start(1, plan(vec![step(Verb::Map)], stream()), 1, 1);
+    let task = leader.take();
+    let mut misrouted = task.clone();
+    misrouted.header.leader = LeaderId::new();
+    leader.echo(&misrouted);
+    assert!(leader.outputs.is_empty(), "{:?}", leader.outputs);
+    leader.echo(&task);
+    assert_eq!(leader.outputs.len(), 1);
 }
