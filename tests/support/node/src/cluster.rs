@@ -10,7 +10,7 @@ use std::time::Instant;
 use tempfile::TempDir;
 
 use crate::configuration::ERLANG_ARGUMENTS;
-use crate::docker::{LABEL, docker, run};
+use crate::docker::{self, LABEL, docker, run};
 use crate::node::{PATIENCE, POLL};
 use crate::watchdog::Watchdog;
 use crate::{IMAGE_VARIABLE, NodeError, port, ready};
@@ -97,7 +97,7 @@ impl Cluster {
     /// # Errors
     /// If the node is not running.
     pub fn freeze(&self, node: usize) -> Result<(), NodeError> {
-        run(&mut docker(&["pause", &self.node(node)]))
+        docker::pause(&self.node(node))
     }
 
     /// Resumes a frozen node.

@@ -9,7 +9,7 @@ use std::process::Command;
 use rustix::process::Signal;
 
 use crate::configuration::{self, Ports};
-use crate::docker::{LABEL, docker, run};
+use crate::docker::{self, LABEL, docker, run};
 use crate::{Installation, NodeError};
 
 /// A container that outlives its broker, so that the data survives a restart.
@@ -78,7 +78,7 @@ impl Container {
     }
 
     pub(crate) fn pause(&self) -> Result<(), NodeError> {
-        run(&mut docker(&["pause", &self.name]))
+        docker::pause(&self.name)
     }
 
     pub(crate) fn unpause(&self) -> Result<(), NodeError> {

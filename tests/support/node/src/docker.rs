@@ -1,8 +1,13 @@
 //! The Docker client.
 
 use std::process::{Command, Stdio};
+use std::thread;
+use std::time::{Duration, Instant};
 
 use crate::NodeError;
+
+/// How long a busy machine gets to suspend all processes of a container.
+const PAUSE_LIMIT: Duration = Duration::from_secs(60);
 
 /// The label of every container and network that tests create, which identifies leftovers.
 pub(crate) const LABEL: &str = "phalanx.test";
@@ -22,6 +27,24 @@ pub(crate) fn run(command: &mut Command) -> Result<(), NodeError> {
         false => {
             let console = String::from_utf8_lossy(&output.stderr).into_owned();
             Err(NodeError::Ended { console })
+        }
+    }
+}
+
+/// Suspends all processes of a container.
+///
+/// The engine fails, and resumes those it has suspended, if one of them does not stop within
+/// a fraction of a second, which happens on a busy machine.
+pub(crate) fn pause(container: &str) -> Result<(), NodeError> {
+    let began = Instant::now();
+    loop {
+        match run(&mut docker(&["pause", container])) {
+            Err(NodeError::Ended { console })
+                if console.contains("unable to freeze") && began.elapsed() < PAUSE_LIMIT =>
+            {
+                thread::sleep(Duration::from_millis(200));
+            }
+            ended => return ended,
         }
     }
 }
