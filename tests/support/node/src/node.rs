@@ -18,7 +18,7 @@ use crate::{Installation, NodeError, NodeOptions, port, ready};
 
 /// How long a node may take to start or stop. It usually takes 3 to 10 seconds; a machine that is
 /// busy compiling needs much longer.
-pub(crate) const PATIENCE: Duration = Duration::from_secs(120);
+pub(crate) const PATIENCE: Duration = Duration::from_secs(300);
 pub(crate) const POLL: Duration = Duration::from_millis(50);
 
 /// A running RabbitMQ node, removed when this is dropped or when this process ends.
