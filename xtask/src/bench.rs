@@ -1,12 +1,13 @@
 //! `cargo xtask bench`: compares Phalanx with its peers.
 
 use std::path::Path;
-use std::process::{Command, ExitCode};
+use std::process::ExitCode;
 
 use clap::Args;
 
 use crate::Outcome;
 use crate::broker::{self, Choice};
+use crate::cargo::cargo;
 
 /// Compare Phalanx with its peers, and print a table.
 ///
@@ -24,7 +25,7 @@ impl Bench {
     pub(crate) fn run(self) -> Outcome {
         let package = Path::new(env!("CARGO_MANIFEST_DIR")).with_file_name("bench");
         let broker = broker::find(&self.choice, None)?;
-        let status = Command::new(env!("CARGO"))
+        let status = cargo()
             .args(["run", "--release", "--locked", "--"])
             .args(&self.arguments)
             .current_dir(package)

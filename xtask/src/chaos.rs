@@ -1,11 +1,12 @@
 //! `cargo xtask chaos`: runs whole fleets under faults.
 
-use std::process::{Command, ExitCode};
+use std::process::ExitCode;
 
 use clap::Args;
 
 use crate::Outcome;
 use crate::broker::{self, Consent};
+use crate::cargo::cargo;
 
 /// Run fleets under faults that a seed determines, and check the results of their jobs.
 ///
@@ -25,7 +26,7 @@ pub(crate) struct Chaos {
 
 impl Chaos {
     pub(crate) fn run(self) -> Outcome {
-        let mut cargo = Command::new(env!("CARGO"));
+        let mut cargo = cargo();
         cargo.args(["run", "--quiet", "--release", "--package", "phalanx-chaos", "--", "run"]);
         // The run starts its own nodes; this only makes sure that a RabbitMQ is installed.
         broker::installation(self.consent)?;

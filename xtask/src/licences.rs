@@ -2,12 +2,13 @@
 
 use std::collections::BTreeSet;
 use std::fs;
-use std::process::{Command, ExitCode};
+use std::process::ExitCode;
 
 use clap::Args;
 use serde_json::Value;
 
 use crate::Outcome;
+use crate::cargo::cargo;
 
 /// Check the licence of every dependency against the list in deny.toml.
 ///
@@ -23,7 +24,7 @@ impl Licences {
         if allowed.is_empty() {
             return Err(format!("{RULES} allows no licence").into());
         }
-        let output = Command::new(env!("CARGO"))
+        let output = cargo()
             .args(["metadata", "--all-features", "--locked", "--format-version", "1"])
             .output()?;
         let metadata: Value = serde_json::from_slice(&output.stdout)?;

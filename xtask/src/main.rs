@@ -3,6 +3,7 @@
 
 mod bench;
 mod broker;
+mod cargo;
 mod chaos;
 #[cfg(test)]
 mod layers;

@@ -1,11 +1,12 @@
 //! `cargo xtask test`: runs all tests against a real broker.
 
-use std::process::{Command, ExitCode};
+use std::process::ExitCode;
 
 use clap::Args;
 
 use crate::Outcome;
 use crate::broker::{self, Choice, URL_VARIABLE};
+use crate::cargo::cargo;
 
 /// Run all tests against a real broker.
 ///
@@ -26,7 +27,7 @@ pub(crate) struct Test {
 impl Test {
     pub(crate) fn run(self) -> Outcome {
         let broker = broker::find(&self.choice, None)?;
-        let mut cargo = Command::new(env!("CARGO"));
+        let mut cargo = cargo();
         cargo.args(["test", "--all-features"]);
         if !names_packages(&self.arguments) {
             cargo.arg("--workspace");

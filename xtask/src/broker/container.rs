@@ -6,6 +6,7 @@ use std::os::unix::process::CommandExt;
 use std::process::{Child, Command, Stdio};
 
 use super::engine::{Engine, shorten};
+use crate::cargo::cargo;
 
 const NAME: &str = "rabbitmq";
 const TAG_VARIABLE: &str = "PHALANX_TEST_RABBITMQ_TAG";
@@ -37,11 +38,11 @@ impl Container {
             engine.pull(NAME, &tag).map_err(|why| format!("cannot pull {image} ({why})"))?;
         }
         // Built first and in this process's group, so that Ctrl-C ends a build.
-        let built = cargo("build").status().map_err(|error| error.to_string())?;
+        let built = helper("build").status().map_err(|error| error.to_string())?;
         if !built.success() {
             return Err("cannot build the helper that starts containers".to_owned());
         }
-        let mut command = cargo("run");
+        let mut command = helper("run");
         command.arg("--").arg(tag);
         command.args(port.map(|port| port.to_string()));
         let mut helper = command
@@ -72,8 +73,8 @@ impl Drop for Container {
     }
 }
 
-fn cargo(command: &str) -> Command {
-    let mut cargo = Command::new(env!("CARGO"));
+fn helper(command: &str) -> Command {
+    let mut cargo = cargo();
     cargo.args([command, "--quiet", "--locked", "--manifest-path", HELPER]);
     // Build into the directory that this program is in: `target/debug/xtask`.
     if let Some(target) = env::current_exe().ok().as_deref().and_then(|exe| exe.ancestors().nth(2))
