@@ -12,6 +12,9 @@ use crate::{
 
 /// An error from connecting a runtime or running a job, grouped by phase.
 ///
+/// `Display` is one line. `Debug`, which `main` and `unwrap` print, is the same line and the causes
+/// that it does not quote.
+///
 /// ```
 /// # use phalanx::prelude::*;
 /// #[operation]
@@ -36,7 +39,7 @@ use crate::{
 /// # Ok(())
 /// # }
 /// ```
-#[derive(Debug, thiserror::Error)]
+#[derive(thiserror::Error)]
 #[non_exhaustive]
 pub enum Error {
     /// Connecting to the broker failed.
@@ -46,7 +49,7 @@ pub enum Error {
     #[error(transparent)]
     Plan(#[from] PlanError),
     /// The source of the program returned an error or panicked, or an element did not serialize.
-    #[error("job {job}: the input failed at element {index}")]
+    #[error("job {job}: the input failed at element {index}: {source}")]
     Input {
         /// The job that failed.
         job: JobId,
@@ -57,7 +60,9 @@ pub enum Error {
         source: Arc<dyn StdError + Send + Sync>,
     },
     /// The broker permanently refused a task.
-    #[error("job {job}: cannot publish a task of operation `{operation}` at element {index}")]
+    #[error(
+        "job {job}: cannot publish a task of operation `{operation}` at element {index}: {source}"
+    )]
     Submit {
         /// The job that failed.
         job: JobId,
@@ -119,4 +124,53 @@ fn describe_refusals(refusals: &[(WorkerId, Refusal)]) -> String {
     let texts: Vec<String> =
         refusals.iter().map(|(worker, refusal)| format!("worker {worker}: {refusal}")).collect();
     texts.join("; ")
+}
+
+crate::__debug_as_report!(Error);
+
+#[cfg(test)]
+mod tests {
+    use std::io;
+
+    use super::*;
+
+    #[derive(Debug, thiserror::Error)]
+    #[error("cannot read line 7")]
+    struct LineError(#[source] io::Error);
+
+    fn input_error() -> Error {
+        let source = Arc::new(LineError(io::Error::other("the disk is on fire")));
+        Error::Input { job: JobId(uuid::Uuid::nil()), index: 6, source }
+    }
+
+    #[test]
+    fn the_error_of_an_input_displays_its_cause() {
+        let text = input_error().to_string();
+        assert!(text.ends_with("the input failed at element 6: cannot read line 7"), "{text}");
+    }
+
+    #[test]
+    fn a_main_that_returns_an_error_prints_its_message_and_its_causes() {
+        let error = input_error();
+        let expected = format!("{error}\n\nCaused by:\n    the disk is on fire");
+        assert_eq!(format!("{error:?}"), expected);
+        let plan = Error::from(PlanError::EmptyBatch);
+        assert_eq!(format!("{plan:?}"), plan.to_string());
+    }
+
+    #[test]
+    fn every_error_with_a_source_quotes_it() {
+        let job = JobId(uuid::Uuid::nil());
+        let (operation, index) = ("fetch".to_owned(), 3);
+        let source = PublishError::Nacked { reason: "the queue is full".to_owned() };
+        let submit = Error::Submit { job, operation: operation.clone(), index, source };
+        let source = crate::broker::Pool::new("No Pool").unwrap_err();
+        let pool = Error::from(PlanError::Pool { operation, source });
+        let source = BrokerError::Lost { reason: "reset by peer".to_owned() };
+        let setup = Error::from(ConnectError::Setup { url: "amqp://broker".to_owned(), source });
+        for error in [submit, pool, setup] {
+            let cause = StdError::source(&error).expect("a cause").to_string();
+            assert!(error.to_string().ends_with(&cause), "{error}");
+        }
+    }
 }

@@ -128,9 +128,11 @@ impl FromStr for CopyId {
 }
 
 /// The error for a text that is not `task/attempt`.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
+#[derive(Clone, Copy, PartialEq, Eq, thiserror::Error)]
 #[error("invalid copy id: expected two numbers, `task/attempt`")]
 pub struct InvalidCopyId;
+
+crate::__debug_as_report!(InvalidCopyId);
 
 #[cfg(test)]
 mod tests {

@@ -4,11 +4,14 @@
 //! Users depend on the facade crate `phalanx`, which re-exports the public items of this crate.
 //! Broker and worker crates depend on this crate directly.
 //!
-//! The modules in the order of their dependencies: [`id`], [`codec`], [`mod@operation`],
+//! The modules in the order of their dependencies: [`id`], `report`, [`codec`], [`mod@operation`],
 //! [`registry`], [`broker`], [`wire`], [`plan`], [`error`], [`dead_letters`], [`leader`]. Each
 //! module imports only from those before it (`cargo test -p xtask` checks it).
 
 pub mod id;
+
+#[doc(hidden)]
+pub mod report;
 
 pub mod codec;
 

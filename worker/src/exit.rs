@@ -12,7 +12,7 @@ use phalanx_core::{broker::BrokerError, registry::RegistryError};
 /// }
 /// assert!(!is_success(&Exit::Abandoned { threads: 4 }));
 /// ```
-#[derive(Debug, Clone, thiserror::Error)]
+#[derive(Clone, thiserror::Error)]
 #[non_exhaustive]
 pub enum Exit {
     /// The worker was asked to drain: it has finished or returned every task that it held.
@@ -44,3 +44,5 @@ pub enum Exit {
         reason: String,
     },
 }
+
+phalanx_core::__debug_as_report!(Exit);

@@ -3,7 +3,7 @@
 use std::error::Error as StdError;
 
 /// Why publishing a message failed.
-#[derive(Debug, Clone, thiserror::Error)]
+#[derive(Clone, thiserror::Error)]
 #[non_exhaustive]
 pub enum PublishError {
     /// The connection or channel was lost before the broker confirmed the message, which may or may
@@ -36,7 +36,7 @@ pub enum PublishError {
 }
 
 /// Why a broker operation other than publishing failed.
-#[derive(Debug, Clone, thiserror::Error)]
+#[derive(Clone, thiserror::Error)]
 #[non_exhaustive]
 pub enum BrokerError {
     /// The user lacks the permission.
@@ -89,7 +89,7 @@ impl From<BrokerError> for PublishError {
 }
 
 /// Why connecting failed.
-#[derive(Debug, thiserror::Error)]
+#[derive(thiserror::Error)]
 #[non_exhaustive]
 pub enum ConnectError {
     /// The URL is malformed.
@@ -150,7 +150,7 @@ pub enum ConnectError {
         reason: String,
     },
     /// The connection works, but exchanges that Phalanx needs do not exist and cannot be declared.
-    #[error("{url} lacks the exchanges of Phalanx, and they cannot be declared")]
+    #[error("{url} lacks the exchanges of Phalanx, and they cannot be declared: {source}")]
     Setup {
         /// The URL, without secrets.
         url: String,
@@ -159,3 +159,5 @@ pub enum ConnectError {
         source: BrokerError,
     },
 }
+
+crate::__debug_as_report!(PublishError, BrokerError, ConnectError);

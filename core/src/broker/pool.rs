@@ -79,8 +79,10 @@ impl fmt::Display for Pool {
 }
 
 /// An invalid name of a pool.
-#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[derive(Clone, PartialEq, Eq, thiserror::Error)]
 #[error("invalid pool name `{name}`: use 1 to 64 characters of a-z, 0-9, `-`, `_` and `.`")]
 pub struct PoolNameError {
     name: String,
 }
+
+crate::__debug_as_report!(PoolNameError);

@@ -7,7 +7,7 @@ use crate::{
 };
 
 /// Why dead letters could not be listed, shown, replayed or deleted.
-#[derive(Debug, thiserror::Error)]
+#[derive(thiserror::Error)]
 #[non_exhaustive]
 pub enum DeadLetterError {
     /// There is no dead letter with this id: it was deleted, has expired, or never existed.
@@ -46,7 +46,7 @@ pub enum DeadLetterError {
         size: u64,
     },
     /// The element failed again, or could not be run. The dead letter was kept.
-    #[error("replaying dead letter {id} failed; it was kept")]
+    #[error("replaying dead letter {id} failed; it was kept: {source}")]
     Replay {
         /// The id of the dead letter.
         id: DeadLetterId,
@@ -55,7 +55,7 @@ pub enum DeadLetterError {
         source: Box<Error>,
     },
     /// The queue does not exist, the user has no permission to read it, or the connection was lost.
-    #[error("cannot read the dead letters of pool `{pool}`")]
+    #[error("cannot read the dead letters of pool `{pool}`: {source}")]
     Broker {
         /// The pool of the dead letters.
         pool: Pool,
@@ -64,3 +64,5 @@ pub enum DeadLetterError {
         source: BrokerError,
     },
 }
+
+crate::__debug_as_report!(DeadLetterError);

@@ -30,7 +30,7 @@ use crate::id::{CopyId, JobId, WorkerId};
 /// # Ok(())
 /// # }
 /// ```
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, thiserror::Error)]
+#[derive(Clone, PartialEq, Eq, Serialize, Deserialize, thiserror::Error)]
 #[error(
     "job {job}: operation `{operation}` failed at element {index} (stage {stage}, task {}, \
      try {tries}{}): {error}", copy.task, on_worker(.worker)
@@ -58,3 +58,5 @@ pub struct ExecuteError {
 fn on_worker(worker: &Option<WorkerId>) -> String {
     worker.map(|worker| format!(", worker {worker}")).unwrap_or_default()
 }
+
+crate::__debug_as_report!(ExecuteError);

@@ -14,14 +14,14 @@ use crate::{broker::PoolNameError, registry::RegistryError};
 /// let mistake = IndexedStream::from([1, 2, 3]).retries(5).explain().unwrap_err();
 /// assert!(matches!(mistake, PlanError::NoStep { setting: "retries" }));
 /// ```
-#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[derive(Clone, PartialEq, Eq, thiserror::Error)]
 #[non_exhaustive]
 pub enum PlanError {
     /// The registry rejected an operation.
     #[error(transparent)]
     Registry(#[from] RegistryError),
     /// The name of a pool is invalid.
-    #[error("the pool of operation `{operation}` has an invalid name")]
+    #[error("the pool of operation `{operation}` has an invalid name: {source}")]
     Pool {
         /// The name of the operation.
         operation: String,
@@ -56,3 +56,5 @@ pub enum PlanError {
         reason: String,
     },
 }
+
+crate::__debug_as_report!(PlanError);

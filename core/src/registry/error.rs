@@ -5,7 +5,7 @@ use super::Verb;
 /// Why an operation cannot be used in a program, or the registry of this program is invalid.
 ///
 /// Returned by the end of a program as [`Error::Plan`](crate::Error::Plan).
-#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[derive(Clone, PartialEq, Eq, thiserror::Error)]
 #[non_exhaustive]
 pub enum RegistryError {
     /// Two operations have the same name.
@@ -81,3 +81,5 @@ fn needs(verb: Verb) -> &'static str {
         Verb::Reduce => "it needs a blocking operation from `(T, T)` to `T`",
     }
 }
+
+crate::__debug_as_report!(RegistryError);

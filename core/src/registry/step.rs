@@ -73,7 +73,7 @@ pub struct Failure {
 }
 
 /// Why a worker refuses a task: the worker was built differently from the leader.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, thiserror::Error)]
+#[derive(Clone, PartialEq, Eq, Serialize, Deserialize, thiserror::Error)]
 #[non_exhaustive]
 pub enum Refusal {
     /// The worker has no operation with this name.
@@ -135,6 +135,8 @@ pub enum Refusal {
         reason: String,
     },
 }
+
+crate::__debug_as_report!(Refusal);
 
 /// The future of an asynchronous step on one chunk.
 pub type StepFuture<'a> = Pin<Box<dyn Future<Output = (Column, Vec<Failure>)> + Send + 'a>>;

@@ -3,7 +3,6 @@
 mod arguments;
 mod dead_letters;
 mod duration;
-mod error_chain;
 mod exit_code;
 mod health;
 mod serve;

@@ -5,13 +5,11 @@ use std::{fmt::Write, sync::Arc, time::Duration};
 use phalanx_core::{
     broker::{self, Broker, BrokerUrl, ConnectError, ConnectOptions, Role},
     registry::Registry,
+    report::with_causes,
 };
 use tokio::time::Instant;
 
-use super::{
-    arguments::Arguments, error_chain::with_causes, exit_code::Code, health::Health,
-    signals::Signals,
-};
+use super::{arguments::Arguments, exit_code::Code, health::Health, signals::Signals};
 use crate::{Worker, WorkerOptions};
 
 /// How many operations the startup line lists.

@@ -71,6 +71,7 @@ use crate::{
     error::Error,
     id::{CopyId, JobId},
     plan::{Block, Plan},
+    report::with_causes,
     wire::Lease,
 };
 
@@ -282,7 +283,7 @@ impl Engine {
             self.shared.actions.push(Action::Cancel { job: id });
         }
         let progress = Progress { ended: true, ..job.progress };
-        let error = result.as_ref().err().map(ToString::to_string);
+        let error = result.as_ref().err().map(|error| with_causes(error));
         self.shared.emit(id, JobEvent::Ended { error });
         self.shared.actions.push(Action::End { job: id, progress, result });
     }

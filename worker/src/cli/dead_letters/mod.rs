@@ -12,9 +12,10 @@ use phalanx_core::{
     dead_letters::{DeadLetterError, DeadLetters},
     id::DeadLetterId,
     leader::Runtime,
+    report::with_causes,
 };
 
-use super::{duration, error_chain::with_causes, exit_code::Code};
+use super::{duration, exit_code::Code};
 
 const HELP: &str = "\
 Exit codes:
