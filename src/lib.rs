@@ -165,10 +165,10 @@ use phalanx_amqp as _;
 
 /// What most programs need: `use phalanx::prelude::*;`.
 ///
-/// It also brings in the extension traits of `futures`, so that `results.next().await` works, and
-/// serde's `Serialize` and `Deserialize`. Their derives need `serde` in your `Cargo.toml`.
+/// It also brings in serde's `Serialize` and `Deserialize`; their derives need `serde` in your
+/// `Cargo.toml`. It brings in no extension traits of streams, so that it goes together with those
+/// of `futures` and `tokio_stream`.
 pub mod prelude {
-    pub use futures::{StreamExt as _, TryStreamExt as _};
     pub use phalanx_core::{
         __private::operation,
         AsyncOperation, Monoid, Operation, RemoteExecute,

@@ -10,7 +10,7 @@ use std::{
     time::Duration,
 };
 
-use futures::{StreamExt, stream};
+use futures::stream;
 use phalanx::{Error, prelude::*};
 use phalanx_test_support::soon;
 
@@ -91,8 +91,28 @@ fn test<F: Future<Output = ()>>(body: impl FnOnce(Runtime) -> F) {
     tokio.shutdown_background();
 }
 
+/// The extension traits of other crates are in scope together with the prelude.
+mod beside_other_streams {
+    use phalanx::prelude::*;
+    use tokio_stream::StreamExt;
+
+    use super::{Double, test};
+
+    #[test]
+    fn the_prelude_goes_together_with_the_extension_traits_of_other_crates() {
+        test(async |runtime| {
+            let input = || tokio_stream::iter([1, 2]).map(|n: u64| n + 1);
+            let program = || IndexedStream::from_stream(input()).map(Double).ordered();
+            let mut results = program().run(&runtime).await.unwrap();
+            assert_eq!(results.next().await.unwrap().unwrap(), (0, 4));
+            assert_eq!(results.try_next().await.unwrap(), Some((1, 6)));
+            assert!(results.collect().await.unwrap().is_empty());
+        });
+    }
+}
+
 async fn sorted<T: Ord>(results: Results<T>) -> Vec<(u64, T)> {
-    let mut items: Vec<_> = results.map(Result::unwrap).collect().await;
+    let mut items = results.collect().await.unwrap();
     items.sort();
     items
 }
@@ -104,9 +124,8 @@ fn results_carry_their_source_index() {
         let results = program.run(&runtime).await.unwrap();
         assert_eq!(sorted(results).await, [(0, 0), (2, 4), (4, 8)]);
         let results = IndexedStream::from([2u64, 0, 1]).flat_map(UpTo).ordered();
-        let results: Vec<_> =
-            results.run(&runtime).await.unwrap().map(Result::unwrap).collect().await;
-        assert_eq!(results, [(0, 0), (0, 1), (2, 0)]);
+        let results = results.run(&runtime).await.unwrap().collect().await;
+        assert_eq!(results.unwrap(), [(0, 0), (0, 1), (2, 0)]);
     });
 }
 
@@ -166,7 +185,7 @@ fn an_endless_input_is_read_only_as_far_as_needed() {
         assert_eq!(endless().first().run(&runtime).await.unwrap(), Some(0));
         assert_eq!(endless().take(3).collect(&runtime).await.unwrap(), [0, 2, 4]);
         let any = endless().take(100).run(&runtime).await.unwrap();
-        assert_eq!(any.map(Result::unwrap).count().await, 100);
+        assert_eq!(any.collect().await.unwrap().len(), 100);
         let cut = IndexedStream::from_stream(stream::repeat(7u64)).take(4).map(Double).reduce(Add);
         assert_eq!(cut.run(&runtime).await.unwrap(), Some(56));
         assert!(endless().take(0).collect(&runtime).await.unwrap().is_empty());

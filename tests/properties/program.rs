@@ -2,7 +2,6 @@
 
 use std::collections::BTreeMap;
 
-use futures::StreamExt;
 use phalanx::{IndexedStream, OnFailure, Runtime};
 use proptest::{collection::vec, prelude::*};
 
@@ -250,7 +249,7 @@ async fn indexed(
     stream: IndexedStream<u64>,
     runtime: &Runtime,
 ) -> Result<Vec<(u64, u64)>, phalanx::Error> {
-    stream.run(runtime).await?.collect::<Vec<_>>().await.into_iter().collect()
+    stream.run(runtime).await?.collect().await
 }
 
 fn sorted(mut elements: Vec<(u64, u64)>) -> Vec<(u64, u64)> {

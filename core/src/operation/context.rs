@@ -129,7 +129,7 @@ impl TaskContext {
     /// # async fn main() -> Result<(), phalanx::Error> {
     /// # let runtime = Runtime::connect("memory://").await?;
     /// let (job, results) = IndexedStream::from([7]).map(JobOf).start(&runtime)?;
-    /// let jobs: Vec<(u64, String)> = results.try_collect().await?;
+    /// let jobs = results.collect().await?;
     /// assert_eq!(jobs, [(0, job.id().to_string())]);
     /// # Ok(())
     /// # }

@@ -33,7 +33,7 @@ use crate::{
 ///
 /// let (job, results) = IndexedStream::from([3600, 3600]).map(Wait).start(&runtime)?;
 /// job.cancel();
-/// let outcome: Result<Vec<(u64, u64)>, Error> = results.try_collect().await;
+/// let outcome = results.collect().await;
 /// assert!(matches!(outcome, Err(Error::Cancelled { job: id }) if id == job.id()));
 /// # Ok(())
 /// # }
@@ -108,7 +108,7 @@ impl Job {
     ///         }
     ///     }
     /// });
-    /// let waited: Vec<(u64, u64)> = results.try_collect().await?;
+    /// let waited = results.collect().await?;
     /// assert_eq!(waited.len(), 3);
     /// watch.await.unwrap();
     /// assert_eq!(job.progress().borrow().total, Some(3));
@@ -135,7 +135,7 @@ impl Job {
     /// let numbers = IndexedStream::from(texts).map(Parse).on_failure(OnFailure::Skip);
     /// let (job, results) = numbers.start(&runtime)?;
     /// let mut events = job.events();
-    /// let numbers: Vec<(u64, u32)> = results.try_collect().await?;
+    /// let numbers = results.collect().await?;
     /// assert_eq!(numbers, [(0, 1)]);
     ///
     /// let mut skipped = Vec::new();
@@ -216,7 +216,7 @@ impl fmt::Debug for Job {
 /// # let runtime = Runtime::connect("memory://").await?;
 /// let (job, results) = IndexedStream::from([0]).map(Wait).start(&runtime)?;
 /// let mut events = job.events();
-/// let _waited: Vec<(u64, u64)> = results.try_collect().await?;
+/// let _waited = results.collect().await?;
 /// let mut last = None;
 /// while let Some(event) = events.next().await {
 ///     last = Some(event);
@@ -259,7 +259,7 @@ impl JobEvents {
     ///     }
     ///     lines
     /// });
-    /// let _waited: Vec<(u64, u64)> = results.try_collect().await?;
+    /// let _waited = results.collect().await?;
     /// assert_eq!(log.await.unwrap().last().unwrap(), "Ended { error: None }");
     /// # Ok(())
     /// # }

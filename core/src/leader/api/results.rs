@@ -1,6 +1,7 @@
 //! The stream of the outputs of a job.
 
 use std::{
+    future::poll_fn,
     panic::{AssertUnwindSafe, catch_unwind},
     pin::Pin,
     task::{Context, Poll, ready},
@@ -40,7 +41,9 @@ const CHUNKS: usize = 2;
 /// 32 MiB of encoded outputs are buffered. The job is cancelled when the stream and all
 /// [`Job`](super::Job) handles are dropped.
 ///
-/// `use phalanx::prelude::*` brings in the methods of `StreamExt` and `TryStreamExt`.
+/// [`next`](Self::next), [`try_next`](Self::try_next) and [`collect`](Self::collect) read it
+/// without any import. It is also a [`Stream`], for the combinators of `futures` or
+/// `tokio_stream`.
 ///
 /// ```
 /// # use phalanx::prelude::*;
@@ -53,7 +56,7 @@ const CHUNKS: usize = 2;
 /// # async fn main() -> Result<(), phalanx::Error> {
 /// # let runtime = Runtime::connect("memory://").await?;
 /// let results = IndexedStream::from([1, 2, 3]).map(Double).run(&runtime).await?;
-/// let mut doubled: Vec<(u64, u64)> = results.try_collect().await?;
+/// let mut doubled = results.collect().await?;
 /// doubled.sort();
 /// assert_eq!(doubled, [(0, 2), (1, 4), (2, 6)]);
 /// # Ok(())
@@ -113,6 +116,92 @@ impl<T: Data> Results<T> {
 }
 
 impl<T> Results<T> {
+    /// The next output with the index of its source element; an `Err` if the job has failed, and
+    /// `None` after the last item.
+    ///
+    /// Cancel-safe: no output is lost if the future is dropped before it resolves.
+    ///
+    /// ```
+    /// # use phalanx::prelude::*;
+    /// # #[operation]
+    /// # fn double(n: u64) -> u64 {
+    /// #     n * 2
+    /// # }
+    /// #
+    /// # #[tokio::main(flavor = "current_thread")]
+    /// # async fn main() -> Result<(), phalanx::Error> {
+    /// # let runtime = Runtime::connect("memory://").await?;
+    /// let mut results = IndexedStream::from([7]).map(Double).run(&runtime).await?;
+    /// while let Some(item) = results.next().await {
+    ///     let (index, output) = item?;
+    ///     assert_eq!((index, output), (0, 14));
+    /// }
+    /// # Ok(())
+    /// # }
+    /// ```
+    pub async fn next(&mut self) -> Option<Result<(u64, T), Error>> {
+        poll_fn(|cx| Pin::new(&mut *self).poll_next(cx)).await
+    }
+
+    /// Like [`next`](Self::next), but for `?`: `None` after the last output.
+    ///
+    /// Cancel-safe, as `next` is.
+    ///
+    /// # Errors
+    /// The error that the job failed with.
+    ///
+    /// ```
+    /// # use phalanx::prelude::*;
+    /// # #[operation]
+    /// # fn double(n: u64) -> u64 {
+    /// #     n * 2
+    /// # }
+    /// #
+    /// # #[tokio::main(flavor = "current_thread")]
+    /// # async fn main() -> Result<(), phalanx::Error> {
+    /// # let runtime = Runtime::connect("memory://").await?;
+    /// let mut results = IndexedStream::from([7]).map(Double).run(&runtime).await?;
+    /// while let Some((index, output)) = results.try_next().await? {
+    ///     assert_eq!((index, output), (0, 14));
+    /// }
+    /// # Ok(())
+    /// # }
+    /// ```
+    pub async fn try_next(&mut self) -> Result<Option<(u64, T)>, Error> {
+        self.next().await.transpose()
+    }
+
+    /// All outputs that have not been read yet, in the order of the stream: as they complete, or
+    /// in input order if the program is [`ordered`](crate::plan::IndexedStream::ordered).
+    ///
+    /// They have to fit in memory, and so the source must end.
+    ///
+    /// # Errors
+    /// The error that the job failed with. Outputs that arrived before it are dropped.
+    ///
+    /// ```
+    /// # use phalanx::prelude::*;
+    /// # #[operation]
+    /// # fn double(n: u64) -> u64 {
+    /// #     n * 2
+    /// # }
+    /// #
+    /// # #[tokio::main(flavor = "current_thread")]
+    /// # async fn main() -> Result<(), phalanx::Error> {
+    /// # let runtime = Runtime::connect("memory://").await?;
+    /// let program = IndexedStream::from([7, 8]).map(Double).ordered();
+    /// assert_eq!(program.run(&runtime).await?.collect().await?, [(0, 14), (1, 16)]);
+    /// # Ok(())
+    /// # }
+    /// ```
+    pub async fn collect(mut self) -> Result<Vec<(u64, T)>, Error> {
+        let mut collected = Vec::new();
+        while let Some(item) = self.try_next().await? {
+            collected.push(item);
+        }
+        Ok(collected)
+    }
+
     #[inline]
     fn next_of_chunk(&mut self) -> Option<(u64, T)> {
         let item = self.chunk.next()?;
@@ -287,7 +376,7 @@ mod tests {
             block(numbers(5..7), 2, Indexes::Each(vec![1, 1]), &returned),
         ]);
         let results = Results::<u32>::new(JobId::new(), blocks, None);
-        let items: Vec<_> = results.map(Result::unwrap).collect().await;
+        let items = results.collect().await.unwrap();
         assert_eq!(items, [(7, 0), (8, 1), (9, 2), (1, 5), (1, 6)]);
     }
 

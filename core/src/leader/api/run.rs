@@ -1,6 +1,6 @@
 //! The methods that run a program.
 
-use futures::{Stream, StreamExt, stream};
+use futures::{Stream, stream};
 
 use super::{
     Job, Runtime,
@@ -68,7 +68,7 @@ impl<T: Data> IndexedStream<T> {
     /// # async fn main() -> Result<(), phalanx::Error> {
     /// # let runtime = Runtime::connect("memory://").await?;
     /// let (job, results) = IndexedStream::from(0..100).map(Double).start(&runtime)?;
-    /// let doubled: Vec<(u64, u64)> = results.try_collect().await?;
+    /// let doubled = results.collect().await?;
     /// println!("job {} has {} outputs", job.id(), doubled.len());
     /// assert_eq!(doubled.len(), 100);
     /// # Ok(())
@@ -110,8 +110,8 @@ impl<T: Data> IndexedStream<T> {
     pub async fn collect(self, runtime: &Runtime) -> Result<Vec<T>, Error> {
         let mut results = self.ordered().run(runtime).await?;
         let mut collected = Vec::new();
-        while let Some(item) = results.next().await {
-            collected.push(item?.1);
+        while let Some((_, output)) = results.try_next().await? {
+            collected.push(output);
         }
         Ok(collected)
     }

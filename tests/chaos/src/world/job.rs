@@ -2,7 +2,7 @@
 
 use std::{fmt, time::Duration};
 
-use futures::{FutureExt as _, TryFutureExt as _, future::BoxFuture};
+use futures::{FutureExt as _, TryFutureExt as _, TryStreamExt as _, future::BoxFuture};
 use phalanx::{Error, Runtime, prelude::*};
 
 use super::{

@@ -3,6 +3,7 @@
 //! These tests hang if RabbitMQ redelivers several of their tasks although no worker died: isolated
 //! runs take blocking slots. CI runs this module alone, because load makes that likelier.
 
+use futures::TryStreamExt;
 use phalanx::{Runtime, prelude::*};
 use phalanx_fleet_tests::*;
 use phalanx_test_support::soon;

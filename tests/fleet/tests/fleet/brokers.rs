@@ -2,6 +2,7 @@
 
 use std::time::Duration;
 
+use futures::TryStreamExt;
 use phalanx::{JobEvent, Stall, prelude::*};
 use phalanx_fleet_tests::*;
 use phalanx_test_node::{NodeOptions, PrivateNode};

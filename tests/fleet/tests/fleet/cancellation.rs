@@ -39,7 +39,7 @@ async fn cancelling_a_job_cancels_its_operations_and_no_others() {
             assert!(soon("the end", results.next()).await.is_none());
             cancelled.cancelled(1).await;
             other.release();
-            let others: Vec<_> = soon("the others", others.try_collect()).await.unwrap();
+            let others: Vec<_> = soon("the others", others.collect()).await.unwrap();
             assert_eq!(others, [(0, 0)]);
         }
     })

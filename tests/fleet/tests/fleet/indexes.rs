@@ -12,13 +12,13 @@ async fn check(runtime: &Runtime) {
 
     // After a `flat_map` in the same stage, the element is still that of the source.
     let first_stage = thrice().map(Locate).ordered().run(runtime).await.unwrap();
-    let first_stage: Vec<(u64, Located)> = first_stage.try_collect().await.unwrap();
+    let first_stage: Vec<(u64, Located)> = first_stage.collect().await.unwrap();
     let expected = |n: u64| (n / 3, Located { stage: 0, index: n / 3, position: n / 3 });
     assert_eq!(first_stage, (0..30).map(expected).collect::<Vec<_>>());
 
     // In a second stage, each output of the `flat_map` is an element with its own position.
     let second_stage = thrice().map(Locate).pool("other").ordered().run(runtime).await.unwrap();
-    let second_stage: Vec<(u64, Located)> = second_stage.try_collect().await.unwrap();
+    let second_stage: Vec<(u64, Located)> = second_stage.collect().await.unwrap();
     let expected = |n: u64| (n / 3, Located { stage: 1, index: n / 3, position: n });
     assert_eq!(second_stage, (0..30).map(expected).collect::<Vec<_>>());
 

@@ -2,6 +2,7 @@
 
 use std::time::Duration;
 
+use futures::TryStreamExt;
 use phalanx::{Job, JobEvent, Results, Runtime, prelude::*};
 use phalanx_fleet_tests::*;
 use phalanx_test_node::NodeOptions;
@@ -80,7 +81,7 @@ async fn a_leased_task_is_reissued_when_its_worker_dies() {
     other.started().await;
     rendezvous.ran(0, 2).await;
     rendezvous.release();
-    let values: Vec<_> = soon("the result", results.try_collect()).await.unwrap();
+    let values: Vec<_> = soon("the result", results.collect()).await.unwrap();
     assert_eq!(values, [(0, 0)]);
     runtime.close().await;
     fleet.end(vec![worker, other]).await;
@@ -101,7 +102,7 @@ async fn a_leased_task_counts_once_when_its_worker_is_suspended_and_resumed() {
     soon("the task to be reissued", reissued).await;
     worker.signal(Signal::CONT);
     rendezvous.release();
-    let values: Vec<_> = soon("the result", results.try_collect()).await.unwrap();
+    let values: Vec<_> = soon("the result", results.collect()).await.unwrap();
     assert_eq!(values, [(0, 0)]);
     assert_usable(&runtime).await;
     runtime.close().await;

@@ -1,5 +1,6 @@
 //! Garbage from other publishers, and messages that are too large for the broker.
 
+use futures::TryStreamExt;
 use futures::future::join_all;
 use lapin::{BasicProperties, options::BasicPublishOptions, types::ShortString};
 use phalanx::{

@@ -3,6 +3,7 @@
 
 use std::time::Duration;
 
+use futures::TryStreamExt;
 use phalanx::{Error, Job, JobEvent, Results, Runtime, RuntimeBuilder, Stall, prelude::*};
 use phalanx_fleet_tests::*;
 use phalanx_test_support::soon;
@@ -154,7 +155,7 @@ async fn tasks_of_a_hanging_worker_are_found_missing_and_run_elsewhere() {
     assert!(text.contains("their workers hang"), "{text}");
     rendezvous.ran(0, 2).await;
     rendezvous.release();
-    let values: Vec<_> = soon("the result", results.try_collect()).await.unwrap();
+    let values: Vec<_> = soon("the result", results.collect()).await.unwrap();
     assert_eq!(values, [(0, 0)]);
     hanging.signal(Signal::CONT);
     runtime.close().await;

@@ -2,6 +2,7 @@
 
 use std::time::Duration;
 
+use futures::TryStreamExt;
 use phalanx::{Error, Results, error::ErrorKind, prelude::*};
 use phalanx_fleet_tests::*;
 use phalanx_test_node::NodeOptions;

@@ -37,7 +37,7 @@ use crate::{
 /// let (job, results) = IndexedStream::from([7]).map(Fetch).start(&runtime)?;
 /// let mut events = job.events();
 /// # let mut retried = Vec::new();
-/// let _fetched: Vec<(u64, u64)> = results.try_collect().await?;
+/// let _fetched = results.collect().await?;
 /// while let Some(event) = events.next().await {
 ///     match event {
 ///         JobEvent::ElementRetried { index, tries, error, .. } => {

@@ -19,7 +19,7 @@
 /// let numbers = IndexedStream::from(texts).map(Parse).on_failure(OnFailure::Skip);
 /// let (job, results) = numbers.start(&runtime)?;
 /// let mut progress = job.progress();
-/// let _numbers: Vec<(u64, u32)> = results.try_collect().await?;
+/// let _numbers = results.collect().await?;
 ///
 /// let last = *progress.wait_for(|progress| progress.ended).await.unwrap();
 /// assert_eq!((last.total, last.pulled, last.done), (Some(3), 3, 3));
