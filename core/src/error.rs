@@ -115,6 +115,17 @@ pub enum Error {
     /// The broker failed permanently.
     #[error(transparent)]
     Broker(#[from] BrokerError),
+    /// A blocking operation ran a program on its own thread. It would hold its slot while the tasks
+    /// of that program wait for one, so that a fleet can stop for ever.
+    #[error(
+        "operation `{operation}` runs a program inside of it: its slot would wait for tasks that \
+         need a slot; return the elements and run the inner steps as further steps of the program \
+         (`flat_map`, `map`)"
+    )]
+    Nested {
+        /// The operation that runs on the thread.
+        operation: String,
+    },
     /// The runtime was closed, or the broker that it was given was closed.
     #[error("the runtime or its broker was closed")]
     Closed,

@@ -111,6 +111,27 @@ mod beside_other_streams {
     }
 }
 
+/// Runs a program inside of an operation, on the thread of its slot.
+#[operation]
+fn nest(n: u64, _cx: &TaskContext) -> Result<u64> {
+    let tokio = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
+    let inner = async {
+        let runtime = Runtime::connect("memory://").await?;
+        IndexedStream::from([n]).map(Double).count().run(&runtime).await
+    };
+    let count: Result<u64, Error> = tokio.block_on(inner);
+    Ok(count?)
+}
+
+#[test]
+fn a_program_inside_of_a_blocking_operation_is_refused_at_once_with_the_name_of_the_operation() {
+    test(async |runtime| {
+        let program = IndexedStream::from(0..64u64).map(Nest).batch(1);
+        let error = program.collect(&runtime).await.unwrap_err().to_string();
+        assert!(error.contains("facade::programs::Nest` runs a program inside of it"), "{error}");
+    });
+}
+
 async fn sorted<T: Ord>(results: Results<T>) -> Vec<(u64, T)> {
     let mut items = results.collect().await.unwrap();
     items.sort();

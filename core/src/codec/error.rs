@@ -11,6 +11,12 @@ impl CodecError {
         Self(message.into())
     }
 
+    /// The error of values that are not of the type that they are encoded or decoded as.
+    #[cold]
+    pub(crate) fn another_type() -> Self {
+        Self::new("the values are of another type")
+    }
+
     #[cold]
     pub(super) fn unencodable(error: postcard::Error) -> Self {
         use postcard::Error;

@@ -33,6 +33,15 @@ pub fn encode_into<T: Serialize + ?Sized>(value: &T, out: &mut Vec<u8>) -> Resul
     done
 }
 
+/// Appends the encoding of a value to `out`; on error, a part of it.
+///
+/// # Errors
+/// Those of [`encode_into`].
+#[inline]
+pub(crate) fn append<T: Serialize>(value: &T, out: &mut Vec<u8>) -> Result<(), CodecError> {
+    value.serialize(&mut Guard::appending(out))
+}
+
 /// Decodes a value from all of `bytes`.
 ///
 /// # Errors

@@ -1,15 +1,13 @@
 //! Columns: the values between two steps, with their type erased.
 
-use std::{
-    any::{Any, TypeId},
-    fmt,
-    panic::{AssertUnwindSafe, catch_unwind},
-};
+use std::fmt;
+
+use super::values::{Guarded, Values};
 
 /// Values between two steps: a `Vec<T>` and, for each value, the batch offset of the element that
 /// it was made from (never decreasing).
 pub struct Column {
-    values: Values,
+    values: Guarded,
     /// The batch offset of each value; as many as there are values.
     pub offsets: Vec<u32>,
 }
@@ -18,7 +16,23 @@ impl Column {
     /// A column of these values; `offsets` has one batch offset for each value.
     pub fn new<T: Send + 'static>(values: Vec<T>, offsets: Vec<u32>) -> Self {
         debug_assert_eq!(values.len(), offsets.len(), "each value has one offset");
-        Self { values: Values::new(values), offsets }
+        Self::of(Box::new(values), offsets)
+    }
+
+    pub(super) fn of(values: Box<dyn Values>, offsets: Vec<u32>) -> Self {
+        Self { values: Guarded::new(values), offsets }
+    }
+
+    pub(super) fn from_parts(values: Guarded, offsets: Vec<u32>) -> Self {
+        Self { values, offsets }
+    }
+
+    pub(super) fn into_parts(self) -> (Guarded, Vec<u32>) {
+        (self.values, self.offsets)
+    }
+
+    pub(super) fn guarded(&self) -> &Guarded {
+        &self.values
     }
 
     /// A column without values or type; no step accepts it.
@@ -38,7 +52,7 @@ impl Column {
 
     /// The values, if they are of type `T`.
     pub fn values<T: 'static>(&self) -> Option<&[T]> {
-        self.values.vec.as_ref()?.downcast_ref::<Vec<T>>().map(Vec::as_slice)
+        self.values.vec().map(Vec::as_slice)
     }
 
     /// The values and their batch offsets, if the values are of type `T`.
@@ -46,12 +60,8 @@ impl Column {
     /// # Errors
     /// The column itself, if the values are of another type.
     pub fn into_values<T: 'static>(mut self) -> Result<(Vec<T>, Vec<u32>), Self> {
-        match self.values.vec.take().map(|vec| vec.downcast::<Vec<T>>()) {
-            Some(Ok(values)) => Ok((*values, self.offsets)),
-            Some(Err(vec)) => {
-                self.values.vec = Some(vec);
-                Err(self)
-            }
+        match self.values.vec_mut() {
+            Some(values) => Ok((std::mem::take(values), self.offsets)),
             None => Err(self),
         }
     }
@@ -60,70 +70,13 @@ impl Column {
     #[must_use]
     pub fn split_off(&mut self, at: usize) -> Self {
         let at = at.min(self.offsets.len());
-        let tail = self.values.vec.as_deref_mut().and_then(|vec| (self.values.split_off)(vec, at));
-        let Values { release, split_off, .. } = self.values;
-        Self {
-            values: Values { vec: tail, release, split_off },
-            offsets: self.offsets.split_off(at),
-        }
-    }
-
-    /// The type of `Vec<T>`.
-    pub(super) fn vec_type(&self) -> Option<TypeId> {
-        self.values.vec.as_deref().map(|vec| <dyn Any>::type_id(vec))
+        Self { values: self.values.split_off(at), offsets: self.offsets.split_off(at) }
     }
 }
 
 impl fmt::Debug for Column {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("Column").field("offsets", &self.offsets).finish_non_exhaustive()
-    }
-}
-
-type AnyVec = Box<dyn Any + Send>;
-
-/// A `Vec<T>`; `None` after it was taken.
-struct Values {
-    vec: Option<AnyVec>,
-    release: fn(AnyVec),
-    split_off: fn(&mut (dyn Any + Send), usize) -> Option<AnyVec>,
-}
-
-impl Values {
-    fn new<T: Send + 'static>(values: Vec<T>) -> Self {
-        Self {
-            vec: Some(Box::new(values)),
-            release: |vec| {
-                if let Ok(vec) = vec.downcast::<Vec<T>>() {
-                    drop_values(*vec);
-                }
-            },
-            split_off: |vec, at| {
-                let tail = vec.downcast_mut::<Vec<T>>()?.split_off(at);
-                Some(Box::new(tail))
-            },
-        }
-    }
-}
-
-impl Drop for Values {
-    fn drop(&mut self) {
-        if let Some(vec) = self.vec.take() {
-            (self.release)(vec);
-        }
-    }
-}
-
-/// Drops values of a user's type one by one: their `drop` may panic, and a second panic while a
-/// `Vec` is dropped would abort the process.
-pub(super) fn drop_values<T>(values: Vec<T>) {
-    if !std::mem::needs_drop::<T>() {
-        return;
-    }
-    let mut values = values.into_iter();
-    while let Err(payload) = catch_unwind(AssertUnwindSafe(|| values.by_ref().for_each(drop))) {
-        // The payload is a value of the user, too: dropping it may panic.
-        std::mem::forget(payload);
     }
 }
 

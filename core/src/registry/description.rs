@@ -1,26 +1,31 @@
 //! Descriptions of operations: their kind, types and verbs, with the types erased.
 
-use std::{any::TypeId, ops::Range};
-
 use super::{
-    Column, Verb,
-    execution::{Body, GuardedValues, caught},
-    structure::{self, Trace},
+    Verb,
+    execution::{Runner, State},
+    structure::{self, Trace, Visit},
+    type_codec::{InputCodec, OutputCodec},
 };
 use crate::{
     codec::{self, CodecError},
-    operation::{Data, ErrorKind, OperationError, RemoteExecute},
+    operation::{Data, RemoteExecute},
 };
 
-/// The kind, the types and the verbs of an operation. Made by probing its type.
-#[derive(Debug)]
+/// The kind, the types and the verbs of an operation. Made at compile time, by probing its type.
+#[derive(Debug, Clone, Copy)]
 pub struct Description {
     /// The trait that it implements.
     pub kind: OperationKind,
     pub(super) state: TypeRole,
     pub(super) input: TypeRole,
     pub(super) output: TypeRole,
-    pub(super) verbs: Vec<(Verb, VerbEntry)>,
+    /// Decodes the state.
+    pub(super) bind: fn(&[u8]) -> Result<Box<State>, CodecError>,
+    /// `map` of operations, `fold` of monoids.
+    pub(super) main: VerbEntry,
+    pub(super) filter: Option<VerbEntry>,
+    pub(super) flat_map: Option<VerbEntry>,
+    pub(super) reduce: Option<VerbEntry>,
 }
 
 /// The trait that an operation implements.
@@ -50,185 +55,83 @@ pub enum OperationKind {
 }
 
 impl Description {
-    /// Adds a verb, if the probe found that the types of the operation allow it.
-    #[must_use]
-    pub fn with(mut self, verb: Verb, entry: Option<VerbEntry>) -> Self {
-        self.verbs.extend(entry.map(|entry| (verb, entry)));
-        self
+    /// The description that the probes of a type found, with the entries of the verbs that its
+    /// types allow. `None` if the type implements none of the traits.
+    pub const fn of(
+        kinds: [Option<Self>; 3],
+        filter: [Option<VerbEntry>; 2],
+        flat_map: [Option<VerbEntry>; 2],
+        reduce: Option<VerbEntry>,
+    ) -> Option<Self> {
+        match kinds {
+            [Some(found), _, _] | [None, Some(found), _] | [None, None, Some(found)] => {
+                let filter = either(filter);
+                let flat_map = either(flat_map);
+                Some(Self { filter, flat_map, reduce, ..found })
+            }
+            [None, None, None] => None,
+        }
     }
 
-    pub(super) fn verb(&self, verb: Verb) -> Option<&VerbEntry> {
-        self.verbs.iter().find(|(known, _)| *known == verb).map(|(_, entry)| entry)
+    pub(super) fn verb(&self, verb: Verb) -> Option<VerbEntry> {
+        let folds = self.kind == OperationKind::Monoid;
+        match verb {
+            Verb::Map if !folds => Some(self.main),
+            Verb::TryMap if !folds => Some(self.main.with_results()),
+            Verb::Fold if folds => Some(self.main),
+            Verb::Filter => self.filter,
+            Verb::FlatMap => self.flat_map,
+            Verb::Reduce => self.reduce,
+            Verb::Map | Verb::TryMap | Verb::Fold => None,
+        }
     }
 }
 
 /// How an operation runs under one verb.
 #[derive(Debug, Clone, Copy)]
 pub struct VerbEntry {
-    pub(super) input: ColumnCodec,
-    pub(super) output: ColumnCodec,
-    /// Decodes the state and binds it.
-    pub(super) bind: fn(&[u8]) -> Result<Body, CodecError>,
+    pub(super) input: InputCodec,
+    pub(super) output: OutputCodec,
+    pub(super) runner: Runner,
+}
+
+impl VerbEntry {
+    /// The same with outputs that are encoded as `Ok(output)`.
+    fn with_results(mut self) -> Self {
+        self.output = self.output.as_results();
+        self
+    }
+}
+
+const fn either(probed: [Option<VerbEntry>; 2]) -> Option<VerbEntry> {
+    match probed {
+        [Some(found), _] => Some(found),
+        [None, other] => other,
+    }
+}
+
+/// Decodes the state of an operation.
+pub(super) fn bind<O: RemoteExecute>(state: &[u8]) -> Result<Box<State>, CodecError> {
+    Ok(Box::new(codec::decode::<O>(state)?))
 }
 
 /// The state, input or output type of an operation, whose structure is part of the fingerprint.
 #[derive(Debug, Clone, Copy)]
 pub(super) struct TypeRole {
     pub(super) type_name: fn() -> &'static str,
-    pub(super) trace: fn() -> Trace,
+    visit: Visit,
 }
 
 impl TypeRole {
-    pub(super) fn data<T: Data>() -> Self {
-        Self { type_name: std::any::type_name::<T>, trace: structure::trace::<T> }
+    pub(super) const fn data<T: Data>() -> Self {
+        Self { type_name: std::any::type_name::<T>, visit: structure::visit::<T> }
     }
 
-    pub(super) fn state<O: RemoteExecute>() -> Self {
-        Self { type_name: std::any::type_name::<O>, trace: structure::trace::<O> }
-    }
-}
-
-/// Decoding and encoding of columns of one type: one instance of each function for a type.
-#[derive(Debug, Clone, Copy)]
-pub(super) struct ColumnCodec {
-    pub(super) vec_type: fn() -> TypeId,
-    pub(super) decode: DecodeColumn,
-    pub(super) encode: EncodeColumn,
-}
-
-/// Takes the bytes, the offset of the first value, and the most values and bytes to decode. An
-/// error has the offset of the value and the reason.
-type DecodeColumn = fn(&mut &[u8], u32, u32, usize) -> Result<Column, (u32, String)>;
-/// Takes the values, their range, and the buffers for their encodings and ends. An error has the
-/// number of the value in the range and the reason.
-type EncodeColumn = fn(
-    &Column,
-    Range<usize>,
-    &mut Vec<u8>,
-    Option<&mut Vec<u32>>,
-) -> Result<(), (usize, OperationError)>;
-
-impl ColumnCodec {
-    pub(super) fn of<T: Data>() -> Self {
-        Self { vec_type: TypeId::of::<Vec<T>>, decode: decode::<T>, encode: encode::<T> }
+    pub(super) const fn state<O: RemoteExecute>() -> Self {
+        Self { type_name: std::any::type_name::<O>, visit: structure::visit::<O> }
     }
 
-    /// For the outputs of `try_map`, which are never decoded by this codec: a step that takes
-    /// `Result<T, OperationError>` has its own.
-    pub(super) fn of_results<T: Data>() -> Self {
-        type Wrapped<T> = Result<T, OperationError>;
-        Self {
-            vec_type: TypeId::of::<Vec<Wrapped<T>>>,
-            decode: |_, first, _, _| Err((first, "outputs are not decoded here".to_owned())),
-            encode: encode_results::<T>,
-        }
+    pub(super) fn trace(&self) -> Trace {
+        structure::trace(self.visit)
     }
-}
-
-/// The most values for which memory is reserved in advance: the number comes from a message.
-const RESERVED: u32 = 1024;
-
-fn decode<T: Data>(
-    bytes: &mut &[u8],
-    first: u32,
-    max: u32,
-    max_bytes: usize,
-) -> Result<Column, (u32, String)> {
-    let mut values = GuardedValues::with_capacity(max.min(RESERVED) as usize);
-    let mut rest = *bytes;
-    let mut offset = first;
-    caught(|| {
-        while offset - first < max && bytes.len() - rest.len() < max_bytes.max(1) {
-            let value = codec::decode_front::<T>(&mut rest).map_err(|error| error.to_string())?;
-            values.push(value);
-            offset += 1;
-        }
-        Ok(())
-    })
-    .unwrap_or_else(|panic| Err(panic.to_string()))
-    .map_err(|reason| (offset, reason))?;
-    *bytes = rest;
-    Ok(Column::new(values.take(), (first..offset).collect()))
-}
-
-fn encode<T: Data>(
-    column: &Column,
-    range: Range<usize>,
-    bytes: &mut Vec<u8>,
-    ends: Option<&mut Vec<u32>>,
-) -> Result<(), (usize, OperationError)> {
-    let values = selected::<T>(column, range)?;
-    encode_values(values, bytes, ends)
-}
-
-fn encode_results<T: Data>(
-    column: &Column,
-    range: Range<usize>,
-    bytes: &mut Vec<u8>,
-    mut ends: Option<&mut Vec<u32>>,
-) -> Result<(), (usize, OperationError)> {
-    /// Postcard's index of a variant of `Result`.
-    const OK: u8 = 0;
-    const ERR: u8 = 1;
-    let values = selected::<Result<T, OperationError>>(column, range)?;
-    for (index, value) in values.iter().enumerate() {
-        let before = bytes.len();
-        let done = match value {
-            Ok(value) => {
-                bytes.push(OK);
-                encode_values(std::slice::from_ref(value), bytes, ends.as_deref_mut())
-            }
-            Err(error) => {
-                bytes.push(ERR);
-                encode_values(std::slice::from_ref(error), bytes, ends.as_deref_mut())
-            }
-        };
-        if let Err((_, error)) = done {
-            bytes.truncate(before);
-            return Err((index, error));
-        }
-    }
-    Ok(())
-}
-
-fn selected<T: 'static>(
-    column: &Column,
-    range: Range<usize>,
-) -> Result<&[T], (usize, OperationError)> {
-    column.values::<T>().and_then(|values| values.get(range)).ok_or_else(|| {
-        let type_name = std::any::type_name::<T>();
-        (0, codec_error(format!("a column holds other values than those of `{type_name}`")))
-    })
-}
-
-/// The one instance of a type's encoder.
-fn encode_values<T: serde::Serialize>(
-    values: &[T],
-    bytes: &mut Vec<u8>,
-    ends: Option<&mut Vec<u32>>,
-) -> Result<(), (usize, OperationError)> {
-    let before = bytes.len();
-    let mut done = 0;
-    let mut good = before;
-    let outcome = caught(|| {
-        let mut ends = ends;
-        for value in values {
-            codec::encode_into(value, bytes).map_err(|error| codec_error(error.to_string()))?;
-            done += 1;
-            good = bytes.len();
-            if let Some(ends) = &mut ends {
-                ends.push(u32::try_from(good).unwrap_or(u32::MAX));
-            }
-        }
-        Ok(())
-    });
-    outcome.unwrap_or_else(|panic| Err(codec_error(panic.to_string()))).map_err(|error| {
-        // A panic can leave a half-written value.
-        bytes.truncate(good);
-        (done, error)
-    })
-}
-
-fn codec_error(reason: String) -> OperationError {
-    OperationError::new(ErrorKind::Codec, reason)
 }

@@ -22,7 +22,7 @@ pub struct OperationEntry {
     /// The id of the type.
     pub type_id: fn() -> TypeId,
     /// The description of the type; `None` if it implements none of the traits.
-    pub describe: fn() -> Option<Description>,
+    pub description: Option<Description>,
 }
 
 /// How an entry is named.
@@ -86,7 +86,7 @@ impl OperationEntry {
         place: "",
         declaration: Declaration::new(""),
         type_id: TypeId::of::<()>,
-        describe: || None,
+        description: None,
     };
 }
 

@@ -10,8 +10,8 @@ use std::{
 use xxhash_rust::xxh3::xxh3_64;
 
 use super::{
-    CompiledStep, Description, FingerprintMode, OperationEntry, OperationKind, PHALANX_OPERATIONS,
-    Refusal, RegistryError, StepReference, Verb,
+    CompiledStep, FingerprintMode, OperationEntry, OperationKind, PHALANX_OPERATIONS, Refusal,
+    RegistryError, StepReference, Verb,
     description::TypeRole,
     entry::EntryName,
     execution::{BoundStep, caught},
@@ -84,8 +84,6 @@ pub struct Registered {
 
 #[derive(Debug)]
 struct Described {
-    /// `None` if the probes found no trait, which the derive rules out.
-    description: Option<Description>,
     fingerprint: u64,
     structure: String,
     unsupported: Option<RegistryError>,
@@ -207,14 +205,17 @@ impl Registry {
         if described.fingerprint != step.fingerprint {
             return Err(Refusal::Fingerprint { name, structure: described.structure.clone() });
         }
-        let Some(entry) = described.description.as_ref().and_then(|known| known.verb(verb)) else {
+        let description = registered.entry.description;
+        let Some((bind, entry)) =
+            description.and_then(|known| Some((known.bind, known.verb(verb)?)))
+        else {
             return Err(Refusal::Verb { name, verb });
         };
-        let body = caught(|| (entry.bind)(&step.state))
+        let state = caught(|| bind(&step.state))
             .map_err(|panic| panic.to_string())
             .and_then(|bound| bound.map_err(|error| error.to_string()))
             .map_err(|reason| Refusal::State { name, reason })?;
-        Ok(Box::new(BoundStep { name: step.name.clone(), verb, entry: *entry, body }))
+        Ok(Box::new(BoundStep { name: step.name.clone(), verb, entry, state }))
     }
 
     fn unknown(&self, name: &str) -> Refusal {
@@ -281,7 +282,7 @@ impl Registered {
 
     /// The trait that the operation implements.
     pub fn kind(&self) -> OperationKind {
-        self.described().description.as_ref().map_or(OperationKind::Blocking, |known| known.kind)
+        self.entry.description.map_or(OperationKind::Blocking, |known| known.kind)
     }
 
     /// Whether the operation is an [`AsyncOperation`](crate::operation::AsyncOperation).
@@ -305,13 +306,14 @@ impl Registered {
     }
 
     fn describe(&self) -> Described {
-        let description = (self.entry.describe)();
-        let traces: Vec<(&str, TypeRole, Trace)> = description
+        let traces: Vec<(&str, TypeRole, Trace)> = self
+            .entry
+            .description
             .iter()
             .flat_map(|known| {
                 [("state", known.state), ("input", known.input), ("output", known.output)]
             })
-            .map(|(what, role)| (what, role, (role.trace)()))
+            .map(|(what, role)| (what, role, role.trace()))
             .collect();
         let unsupported = traces.iter().find_map(|(what, role, trace)| {
             trace.unsupported.as_ref().map(|unsupported| RegistryError::Unsupported {
@@ -331,7 +333,7 @@ impl Registered {
                 hashed.extend(trace.hash.to_le_bytes());
             }
         }
-        Described { description, fingerprint: xxh3_64(&hashed), structure, unsupported }
+        Described { fingerprint: xxh3_64(&hashed), structure, unsupported }
     }
 
     fn check(&self, verb: Verb) -> Result<(), RegistryError> {
@@ -339,7 +341,7 @@ impl Registered {
         if let Some(error) = &described.unsupported {
             return Err(error.clone());
         }
-        match described.description.as_ref().and_then(|known| known.verb(verb)) {
+        match self.entry.description.and_then(|known| known.verb(verb)) {
             Some(_) => Ok(()),
             None => Err(RegistryError::Verb { name: self.name.clone(), verb }),
         }

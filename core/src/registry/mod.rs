@@ -10,13 +10,16 @@ mod place;
 mod probe;
 mod step;
 mod structure;
+mod type_codec;
+mod values;
 
-use description::{Description, VerbEntry};
+use description::Description;
 use entry::{FingerprintMode, OperationEntry, PHALANX_OPERATIONS};
 
 pub use column::Column;
 pub use description::OperationKind;
 pub use error::RegistryError;
+pub(crate) use execution::running_operation;
 pub(crate) use lookup::DEFAULT_RETRIES;
 pub use lookup::{Registered, Registry};
 pub use step::{CompiledStep, Failure, Fold, Refusal, StepFuture, StepReference, Verb};

@@ -15,21 +15,22 @@ macro_rules! __place_operation {
                 place: ::core::concat!(::core::file!(), ":", ::core::line!()),
                 declaration: <$type as $crate::__private::HasDeclaration>::DECLARATION,
                 type_id: ::core::any::TypeId::of::<$type>,
-                describe: || {
-                    let probe = $crate::__private::TypeProbe::<$type>::new();
-                    let description = probe
-                        .operation()
-                        .or_else(|| probe.async_operation())
-                        .or_else(|| probe.monoid())?;
-                    ::core::option::Option::Some(
-                        description
-                            .with($crate::__private::Verb::Filter, probe.filter())
-                            .with($crate::__private::Verb::Filter, probe.async_filter())
-                            .with($crate::__private::Verb::FlatMap, probe.flat_map())
-                            .with($crate::__private::Verb::FlatMap, probe.async_flat_map())
-                            .with($crate::__private::Verb::Reduce, probe.reduce()),
-                    )
-                },
+                description: $crate::__private::Description::of(
+                    [
+                        $crate::__private::TypeProbe::<$type>::BLOCKING,
+                        $crate::__private::TypeProbe::<$type>::ASYNCHRONOUS,
+                        $crate::__private::TypeProbe::<$type>::FOLDING,
+                    ],
+                    [
+                        $crate::__private::TypeProbe::<$type>::FILTER,
+                        $crate::__private::TypeProbe::<$type>::ASYNC_FILTER,
+                    ],
+                    [
+                        $crate::__private::TypeProbe::<$type>::FLAT_MAP,
+                        $crate::__private::TypeProbe::<$type>::ASYNC_FLAT_MAP,
+                    ],
+                    $crate::__private::TypeProbe::<$type>::REDUCE,
+                ),
             };
         };
     };

@@ -1,24 +1,20 @@
 //! Probes: determine, at compile time and at the place where the derive is expanded, which traits a
 //! type implements.
 //!
-//! If the bounds of an inherent method hold, it takes precedence over a trait method of the same
-//! name. So each probe is a pair: an inherent method with bounds, and a trait method without bounds
-//! that returns `None`. This works only for concrete types, which the expansion has.
+//! If the bounds of an inherent item hold, it takes precedence over a trait's item of the same name.
+//! So each probe is a pair: an inherent constant with bounds, and a trait's constant without bounds
+//! that is `None`. Constants rather than methods: an entry of the registry then is data, and costs
+//! the compiler no code. This works only for concrete types, which the expansion has.
 
 use std::{error::Error as StdError, marker::PhantomData};
 
 use super::{
-    Description, OperationKind, Verb, VerbEntry,
-    description::{ColumnCodec, TypeRole},
-    execution::{
-        AsyncFilter, AsyncFlatMap, AsyncMap, AsyncTryMap, Body, Filter, FlatMap, FoldMonoid, Map,
-        ReduceOperation, TryMap,
-    },
+    Description, OperationKind,
+    description::{TypeRole, VerbEntry, bind},
+    execution::{self, Runner},
+    type_codec::{InputCodec, OutputCodec},
 };
-use crate::{
-    codec,
-    operation::{AsyncOperation, Data, Monoid, Operation, OperationError},
-};
+use crate::operation::{AsyncOperation, Data, Monoid, Operation, OperationError};
 
 /// The probes of the type `T`.
 #[derive(Debug)]
@@ -85,37 +81,21 @@ pub trait Otherwise: Sized {
     const MONOID: u8 = 0;
 
     /// The description of the type as an [`Operation`].
-    fn operation(&self) -> Option<Description> {
-        None
-    }
+    const BLOCKING: Option<Description> = None;
     /// The description of the type as an [`AsyncOperation`].
-    fn async_operation(&self) -> Option<Description> {
-        None
-    }
+    const ASYNCHRONOUS: Option<Description> = None;
     /// The description of the type as a [`Monoid`].
-    fn monoid(&self) -> Option<Description> {
-        None
-    }
+    const FOLDING: Option<Description> = None;
     /// The entry for `filter` with a blocking operation.
-    fn filter(&self) -> Option<VerbEntry> {
-        None
-    }
+    const FILTER: Option<VerbEntry> = None;
     /// The entry for `filter` with an asynchronous operation.
-    fn async_filter(&self) -> Option<VerbEntry> {
-        None
-    }
+    const ASYNC_FILTER: Option<VerbEntry> = None;
     /// The entry for `flat_map` with a blocking operation.
-    fn flat_map(&self) -> Option<VerbEntry> {
-        None
-    }
+    const FLAT_MAP: Option<VerbEntry> = None;
     /// The entry for `flat_map` with an asynchronous operation.
-    fn async_flat_map(&self) -> Option<VerbEntry> {
-        None
-    }
+    const ASYNC_FLAT_MAP: Option<VerbEntry> = None;
     /// The entry for `reduce` with a blocking operation.
-    fn reduce(&self) -> Option<VerbEntry> {
-        None
-    }
+    const REDUCE: Option<VerbEntry> = None;
 }
 
 impl<T: ?Sized> Otherwise for TypeProbe<T> {}
@@ -125,26 +105,21 @@ impl<O: Operation> TypeProbe<O> {
     pub const OPERATION: u8 = 1;
 
     /// The description of the type as an [`Operation`].
-    pub fn operation(&self) -> Option<Description> {
-        let input = ColumnCodec::of::<O::Input>();
-        let map = VerbEntry {
-            input,
-            output: ColumnCodec::of::<O::Output>(),
-            bind: |state| Ok(Body::Blocking(Box::new(Map(codec::decode::<O>(state)?)))),
-        };
-        let try_map = VerbEntry {
-            input,
-            output: ColumnCodec::of_results::<O::Output>(),
-            bind: |state| Ok(Body::Blocking(Box::new(TryMap(codec::decode::<O>(state)?)))),
-        };
-        Some(Description {
-            kind: OperationKind::Blocking,
-            state: TypeRole::state::<O>(),
-            input: TypeRole::data::<O::Input>(),
-            output: TypeRole::data::<O::Output>(),
-            verbs: vec![(Verb::Map, map), (Verb::TryMap, try_map)],
-        })
-    }
+    pub const BLOCKING: Option<Description> = Some(Description {
+        kind: OperationKind::Blocking,
+        state: TypeRole::state::<O>(),
+        input: TypeRole::data::<O::Input>(),
+        output: TypeRole::data::<O::Output>(),
+        bind: bind::<O>,
+        main: VerbEntry {
+            input: InputCodec::of::<O::Input>(),
+            output: OutputCodec::of::<O::Output>(),
+            runner: Runner::Blocking(execution::map::<O>),
+        },
+        filter: None,
+        flat_map: None,
+        reduce: None,
+    });
 }
 
 impl<O: AsyncOperation> TypeProbe<O> {
@@ -152,26 +127,24 @@ impl<O: AsyncOperation> TypeProbe<O> {
     pub const ASYNC_OPERATION: u8 = 1;
 
     /// The description of the type as an [`AsyncOperation`].
-    pub fn async_operation(&self) -> Option<Description> {
-        let input = ColumnCodec::of::<O::Input>();
-        let map = VerbEntry {
-            input,
-            output: ColumnCodec::of::<O::Output>(),
-            bind: |state| Ok(Body::Asynchronous(Box::new(AsyncMap(codec::decode::<O>(state)?)))),
-        };
-        let try_map = VerbEntry {
-            input,
-            output: ColumnCodec::of_results::<O::Output>(),
-            bind: |state| Ok(Body::Asynchronous(Box::new(AsyncTryMap(codec::decode::<O>(state)?)))),
-        };
-        Some(Description {
-            kind: OperationKind::Asynchronous,
-            state: TypeRole::state::<O>(),
-            input: TypeRole::data::<O::Input>(),
-            output: TypeRole::data::<O::Output>(),
-            verbs: vec![(Verb::Map, map), (Verb::TryMap, try_map)],
-        })
-    }
+    pub const ASYNCHRONOUS: Option<Description> = Some(Description {
+        kind: OperationKind::Asynchronous,
+        state: TypeRole::state::<O>(),
+        input: TypeRole::data::<O::Input>(),
+        output: TypeRole::data::<O::Output>(),
+        bind: bind::<O>,
+        main: VerbEntry {
+            input: InputCodec::of::<O::Input>(),
+            output: OutputCodec::of::<O::Output>(),
+            runner: Runner::Asynchronous {
+                start: execution::start::<O>,
+                finish: execution::finish::<O::Output>,
+            },
+        },
+        filter: None,
+        flat_map: None,
+        reduce: None,
+    });
 }
 
 impl<M: Monoid> TypeProbe<M> {
@@ -179,20 +152,24 @@ impl<M: Monoid> TypeProbe<M> {
     pub const MONOID: u8 = 1;
 
     /// The description of the type as a [`Monoid`].
-    pub fn monoid(&self) -> Option<Description> {
-        let fold = VerbEntry {
-            input: ColumnCodec::of::<M::Elem>(),
-            output: ColumnCodec::of::<M::Elem>(),
-            bind: |state| Ok(Body::Fold(Box::new(FoldMonoid(codec::decode::<M>(state)?)))),
-        };
-        Some(Description {
-            kind: OperationKind::Monoid,
-            state: TypeRole::state::<M>(),
-            input: TypeRole::data::<M::Elem>(),
-            output: TypeRole::data::<M::Elem>(),
-            verbs: vec![(Verb::Fold, fold)],
-        })
-    }
+    pub const FOLDING: Option<Description> = Some(Description {
+        kind: OperationKind::Monoid,
+        state: TypeRole::state::<M>(),
+        input: TypeRole::data::<M::Elem>(),
+        output: TypeRole::data::<M::Elem>(),
+        bind: bind::<M>,
+        main: VerbEntry {
+            input: InputCodec::of::<M::Elem>(),
+            output: OutputCodec::of::<M::Elem>(),
+            runner: Runner::Fold {
+                combine: execution::fold::<M>,
+                rest: execution::rest::<M::Elem>,
+            },
+        },
+        filter: None,
+        flat_map: None,
+        reduce: None,
+    });
 }
 
 impl<O: Operation<Output = bool>> TypeProbe<O>
@@ -200,13 +177,11 @@ where
     O::Input: Clone,
 {
     /// The entry for `filter` with a blocking operation.
-    pub fn filter(&self) -> Option<VerbEntry> {
-        Some(VerbEntry {
-            input: ColumnCodec::of::<O::Input>(),
-            output: ColumnCodec::of::<O::Input>(),
-            bind: |state| Ok(Body::Blocking(Box::new(Filter(codec::decode::<O>(state)?)))),
-        })
-    }
+    pub const FILTER: Option<VerbEntry> = Some(VerbEntry {
+        input: InputCodec::of::<O::Input>(),
+        output: OutputCodec::of::<O::Input>(),
+        runner: Runner::Blocking(execution::filter::<O>),
+    });
 }
 
 impl<O: AsyncOperation<Output = bool>> TypeProbe<O>
@@ -214,13 +189,14 @@ where
     O::Input: Clone,
 {
     /// The entry for `filter` with an asynchronous operation.
-    pub fn async_filter(&self) -> Option<VerbEntry> {
-        Some(VerbEntry {
-            input: ColumnCodec::of::<O::Input>(),
-            output: ColumnCodec::of::<O::Input>(),
-            bind: |state| Ok(Body::Asynchronous(Box::new(AsyncFilter(codec::decode::<O>(state)?)))),
-        })
-    }
+    pub const ASYNC_FILTER: Option<VerbEntry> = Some(VerbEntry {
+        input: InputCodec::of::<O::Input>(),
+        output: OutputCodec::of::<O::Input>(),
+        runner: Runner::Asynchronous {
+            start: execution::start_filter::<O>,
+            finish: execution::finish_all::<Option<O::Input>>,
+        },
+    });
 }
 
 impl<O: Operation> TypeProbe<O>
@@ -228,13 +204,11 @@ where
     O::Output: IntoIterator<Item: Data>,
 {
     /// The entry for `flat_map` with a blocking operation.
-    pub fn flat_map(&self) -> Option<VerbEntry> {
-        Some(VerbEntry {
-            input: ColumnCodec::of::<O::Input>(),
-            output: ColumnCodec::of::<<O::Output as IntoIterator>::Item>(),
-            bind: |state| Ok(Body::Blocking(Box::new(FlatMap(codec::decode::<O>(state)?)))),
-        })
-    }
+    pub const FLAT_MAP: Option<VerbEntry> = Some(VerbEntry {
+        input: InputCodec::of::<O::Input>(),
+        output: OutputCodec::of::<<O::Output as IntoIterator>::Item>(),
+        runner: Runner::Blocking(execution::flat_map::<O>),
+    });
 }
 
 impl<O: AsyncOperation> TypeProbe<O>
@@ -242,24 +216,21 @@ where
     O::Output: IntoIterator<Item: Data>,
 {
     /// The entry for `flat_map` with an asynchronous operation.
-    pub fn async_flat_map(&self) -> Option<VerbEntry> {
-        Some(VerbEntry {
-            input: ColumnCodec::of::<O::Input>(),
-            output: ColumnCodec::of::<<O::Output as IntoIterator>::Item>(),
-            bind: |state| {
-                Ok(Body::Asynchronous(Box::new(AsyncFlatMap(codec::decode::<O>(state)?))))
-            },
-        })
-    }
+    pub const ASYNC_FLAT_MAP: Option<VerbEntry> = Some(VerbEntry {
+        input: InputCodec::of::<O::Input>(),
+        output: OutputCodec::of::<<O::Output as IntoIterator>::Item>(),
+        runner: Runner::Asynchronous {
+            start: execution::start::<O>,
+            finish: execution::finish_all::<O::Output>,
+        },
+    });
 }
 
 impl<T: Data, O: Operation<Input = (T, T), Output = T>> TypeProbe<O> {
     /// The entry for `reduce` with a blocking operation.
-    pub fn reduce(&self) -> Option<VerbEntry> {
-        Some(VerbEntry {
-            input: ColumnCodec::of::<T>(),
-            output: ColumnCodec::of::<T>(),
-            bind: |state| Ok(Body::Fold(Box::new(ReduceOperation(codec::decode::<O>(state)?)))),
-        })
-    }
+    pub const REDUCE: Option<VerbEntry> = Some(VerbEntry {
+        input: InputCodec::of::<T>(),
+        output: OutputCodec::of::<T>(),
+        runner: Runner::Fold { combine: execution::reduce::<T, O>, rest: execution::rest::<T> },
+    });
 }

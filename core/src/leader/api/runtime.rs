@@ -23,7 +23,7 @@ use crate::{
         io::{Command, Driver, reply_queue},
     },
     plan::{Plan, PlanError, Source},
-    registry::Registry,
+    registry::{Registry, running_operation},
     wire::timing::{HOLD, SHORTEST_HOLD},
 };
 
@@ -217,6 +217,9 @@ impl Runtime {
         source: Source,
         dead_lettering: DeadLettering,
     ) -> Result<Launched, Error> {
+        if let Some(operation) = running_operation() {
+            return Err(Error::Nested { operation });
+        }
         let (outputs, receiver) = mpsc::unbounded_channel();
         let (progress, watching) = watch::channel(Progress::default());
         let (events, _) = broadcast::channel(JobEvents::KEPT);

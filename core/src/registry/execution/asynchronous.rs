@@ -1,114 +1,119 @@
 //! Asynchronous operations: all elements of a chunk concurrently.
 
 use std::{
+    any::Any,
     future::Future,
     pin::Pin,
+    sync::Arc,
     task::{Context, Poll},
     time::Duration,
 };
 
 use futures::StreamExt;
 
-use super::{AsyncBody, AsyncRun, Outputs, caught, wrong_type};
+use super::{Queue, State, caught, remove_last, wrong_type};
 use crate::{
-    operation::{AsyncOperation, Data, ErrorKind, OperationError, Result, TaskContext},
-    registry::{Column, Failure, StepFuture},
+    operation::{AsyncOperation, Data, ErrorKind, Execution, OperationError, Result, TaskContext},
+    registry::{Column, Failure, StepFuture, description::VerbEntry, values::Guarded},
 };
 
-pub(in crate::registry) struct AsyncMap<O>(pub(in crate::registry) O);
+/// The result of one element, with its type erased.
+type AnyResult = Box<dyn Any + Send>;
+type ElementFuture<'a> = Pin<Box<dyn Future<Output = Result<AnyResult>> + Send + 'a>>;
 
-impl<O: AsyncOperation> AsyncBody for AsyncMap<O> {
-    fn run<'a>(&'a self, input: Column, run: AsyncRun<'a>) -> StepFuture<'a> {
-        run.each(
-            input,
-            move |value, cx| Box::pin(async move { self.0.execute(value, &cx).await }),
-            |output, offset, outputs| outputs.push(output, offset),
-        )
-    }
+/// Makes the future of the next input; `None` if there is none.
+pub(in crate::registry) type Start =
+    for<'a> fn(&'a State, &mut Queue, TaskContext) -> Option<ElementFuture<'a>>;
+/// Adds the outputs that a result stands for.
+pub(in crate::registry) type Finish = fn(AnyResult, &mut Guarded);
+
+/// For `map`, `try_map` and `flat_map`.
+pub(in crate::registry) fn start<'a, O: AsyncOperation>(
+    state: &'a State,
+    queue: &mut Queue,
+    cx: TaskContext,
+) -> Option<ElementFuture<'a>> {
+    let operation = state.downcast_ref::<O>()?;
+    let value = queue.downcast_mut::<std::vec::IntoIter<O::Input>>()?.next()?;
+    Some(Box::pin(async move {
+        let output = operation.execute(value, &cx).await?;
+        Ok(Box::new(output) as AnyResult)
+    }))
 }
 
-pub(in crate::registry) struct AsyncTryMap<O>(pub(in crate::registry) O);
-
-impl<O: AsyncOperation> AsyncBody for AsyncTryMap<O> {
-    fn run<'a>(&'a self, input: Column, run: AsyncRun<'a>) -> StepFuture<'a> {
-        run.each(
-            input,
-            move |value, cx| Box::pin(async move { self.0.execute(value, &cx).await }),
-            |output, offset, outputs| outputs.push(Ok::<_, OperationError>(output), offset),
-        )
-    }
-}
-
-pub(in crate::registry) struct AsyncFilter<O>(pub(in crate::registry) O);
-
-impl<O: AsyncOperation<Output = bool>> AsyncBody for AsyncFilter<O>
+/// For `filter`: the result is the input, if it is kept.
+pub(in crate::registry) fn start_filter<'a, O: AsyncOperation<Output = bool>>(
+    state: &'a State,
+    queue: &mut Queue,
+    cx: TaskContext,
+) -> Option<ElementFuture<'a>>
 where
     O::Input: Clone,
 {
-    fn run<'a>(&'a self, input: Column, run: AsyncRun<'a>) -> StepFuture<'a> {
-        run.each(
-            input,
-            move |value: O::Input, cx| {
-                Box::pin(async move {
-                    let looked_at = value.clone();
-                    Ok(self.0.execute(looked_at, &cx).await?.then_some(value))
-                })
-            },
-            |kept, offset, outputs| {
-                if let Some(value) = kept {
-                    outputs.push(value, offset);
-                }
-            },
-        )
+    let operation = state.downcast_ref::<O>()?;
+    let value = queue.downcast_mut::<std::vec::IntoIter<O::Input>>()?.next()?;
+    Some(Box::pin(async move {
+        let looked_at = value.clone();
+        let kept = operation.execute(looked_at, &cx).await?.then_some(value);
+        Ok(Box::new(kept) as AnyResult)
+    }))
+}
+
+/// For `map` and `try_map`.
+pub(in crate::registry) fn finish<U: Data>(output: AnyResult, outputs: &mut Guarded) {
+    if let (Ok(output), Some(outputs)) = (output.downcast::<U>(), outputs.vec_mut::<U>()) {
+        outputs.push(*output);
     }
 }
 
-pub(in crate::registry) struct AsyncFlatMap<O>(pub(in crate::registry) O);
-
-impl<O: AsyncOperation> AsyncBody for AsyncFlatMap<O>
-where
-    O::Output: IntoIterator<Item: Data>,
-{
-    fn run<'a>(&'a self, input: Column, run: AsyncRun<'a>) -> StepFuture<'a> {
-        run.each(
-            input,
-            move |value, cx| Box::pin(async move { self.0.execute(value, &cx).await }),
-            |output: O::Output, offset, outputs| {
-                for item in output {
-                    outputs.push(item, offset);
-                }
-            },
-        )
+/// For `filter` and `flat_map`.
+pub(in crate::registry) fn finish_all<I: IntoIterator<Item: Data> + 'static>(
+    output: AnyResult,
+    outputs: &mut Guarded,
+) {
+    if let (Ok(output), Some(outputs)) = (output.downcast::<I>(), outputs.vec_mut::<I::Item>()) {
+        for item in *output {
+            outputs.push(item);
+        }
     }
 }
 
-type ElementFuture<'a, T> = Pin<Box<dyn Future<Output = Result<T>> + Send + 'a>>;
+/// One run of an asynchronous step on one chunk.
+#[derive(Clone, Copy)]
+pub(super) struct AsyncRun<'a> {
+    pub(super) name: &'a str,
+    pub(super) entry: &'a VerbEntry,
+    pub(super) state: &'a State,
+    pub(super) execution: &'a Arc<Execution>,
+    pub(super) concurrency: usize,
+    pub(super) timeout: Option<Duration>,
+}
 
 impl<'a> AsyncRun<'a> {
-    /// Runs `start` on all values concurrently, and passes the results to `finish` in input order.
-    fn each<T: Send + 'static, R: Send + 'a, U: Send + 'static>(
-        self,
-        input: Column,
-        start: impl Fn(T, TaskContext) -> ElementFuture<'a, R> + Send + Sync + 'a,
-        finish: impl Fn(R, u32, &mut Outputs<U>) + Send + 'a,
-    ) -> StepFuture<'a> {
-        let mut failures = Vec::new();
-        let (values, offsets) = input.into_values::<T>().unwrap_or_else(|column| {
-            failures = wrong_type(&column, self.name);
-            (Vec::new(), Vec::new())
-        });
+    /// Runs all elements concurrently, and adds their results to the outputs in input order.
+    pub(super) fn all(self, start: Start, finish: Finish, input: Column) -> StepFuture<'a> {
+        let (mut queue, offsets) = match self.entry.input.queue(input) {
+            Ok(parts) => parts,
+            Err(column) => {
+                let failures = wrong_type(&column.offsets, self.name);
+                return Box::pin(std::future::ready((Column::empty(), failures)));
+            }
+        };
         Box::pin(async move {
-            let mut outputs = Outputs::with_capacity(values.len());
-            let elements = values.into_iter().zip(offsets).map(|(value, offset)| {
+            let mut outputs = self.entry.output.values(offsets.len());
+            let mut made = Vec::with_capacity(offsets.len());
+            let mut failures: Vec<Failure> = Vec::new();
+            let elements = offsets.into_iter().map_while(|offset| {
                 let cx = TaskContext::new(self.execution.clone(), offset);
-                let guarded = GuardedFuture { name: self.name, future: Some(start(value, cx)) };
-                async move {
+                let future = start(self.state, &mut queue, cx)?;
+                let guarded = GuardedFuture { name: self.name, future: Some(future) };
+                Some(async move {
                     // Cancelled elements end and make room for others, which must not begin.
                     if self.execution.cancelled.is_cancelled() {
                         return (offset, Err(OperationError::fatal("cancelled before it began")));
                     }
                     (offset, self.limited(guarded).await)
-                }
+                })
             });
             let mut results = futures::stream::iter(elements).buffered(self.concurrency.max(1));
             while let Some((offset, result)) = results.next().await {
@@ -116,20 +121,24 @@ impl<'a> AsyncRun<'a> {
                 if failed == Some(offset) {
                     continue;
                 }
-                let finished = result.and_then(|value| {
-                    caught(|| finish(value, offset, &mut outputs))
+                let finished = result.and_then(|result| {
+                    caught(|| finish(result, &mut outputs))
                         .map_err(|panic| panic.into_error(self.name))
                 });
-                if let Err(error) = finished {
-                    outputs.remove_last(offset);
-                    failures.push(Failure { offset, error });
+                match finished {
+                    Ok(()) => made.resize(outputs.len(), offset),
+                    Err(error) => {
+                        remove_last(&mut outputs, &mut made, offset);
+                        failures.push(Failure { offset, error });
+                    }
                 }
             }
-            (outputs.into_column(), failures)
+            drop(results);
+            (Column::from_parts(outputs, made), failures)
         })
     }
 
-    async fn limited<R>(self, element: GuardedFuture<'a, R>) -> Result<R> {
+    async fn limited(self, element: GuardedFuture<'a>) -> Result<AnyResult> {
         let Some(timeout) = self.timeout else {
             return element.await;
         };
@@ -147,16 +156,16 @@ fn timed_out(name: &str, timeout: Duration) -> OperationError {
 }
 
 /// A future of the user; panics in its `poll` and `drop` are caught.
-struct GuardedFuture<'a, R> {
+struct GuardedFuture<'a> {
     name: &'a str,
     /// `None` after it was dropped.
-    future: Option<ElementFuture<'a, R>>,
+    future: Option<ElementFuture<'a>>,
 }
 
-impl<R> Future for GuardedFuture<'_, R> {
-    type Output = Result<R>;
+impl Future for GuardedFuture<'_> {
+    type Output = Result<AnyResult>;
 
-    fn poll(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<Result<R>> {
+    fn poll(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<Result<AnyResult>> {
         let name = self.name;
         let Some(future) = &mut self.future else {
             return Poll::Pending;
@@ -166,7 +175,7 @@ impl<R> Future for GuardedFuture<'_, R> {
     }
 }
 
-impl<R> Drop for GuardedFuture<'_, R> {
+impl Drop for GuardedFuture<'_> {
     fn drop(&mut self) {
         if let Some(future) = self.future.take() {
             let _ = caught(|| drop(future));

@@ -1,108 +1,116 @@
 //! Blocking operations: `map`, `try_map`, `filter`, `flat_map`.
 
-use super::{BlockingBody, Outputs, Run, caught, wrong_type};
+use super::{
+    Chunk, Elements, OnThisThread, RunChunk, State, another_type, caught, remove_last, wrong_type,
+};
 use crate::{
-    operation::{Data, Operation, OperationError, Result, TaskContext},
-    registry::{Column, Failure},
+    operation::{Data, Operation, Result, TaskContext},
+    registry::{Column, Failure, description::VerbEntry},
 };
 
-pub(in crate::registry) struct Map<O>(pub(in crate::registry) O);
-
-impl<O: Operation> BlockingBody for Map<O> {
-    fn run(&self, input: Column, run: &mut Run<'_>) -> Column {
-        run.each(input, |value, offset, cx, outputs| {
-            outputs.push(self.0.execute(value, cx)?, offset);
-            Ok(())
-        })
+pub(in crate::registry) fn map<O: Operation>(state: &State, chunk: &mut Chunk<'_>) -> Result<()> {
+    let (Some(operation), Some((inputs, outputs, elements))) =
+        (state.downcast_ref::<O>(), chunk.parts::<O::Input, O::Output>())
+    else {
+        return Err(another_type());
+    };
+    while let Some(value) = inputs.next() {
+        if elements.begin() {
+            outputs.push(operation.execute(value, elements.cx)?);
+            elements.made_one();
+        }
     }
+    Ok(())
 }
 
-pub(in crate::registry) struct TryMap<O>(pub(in crate::registry) O);
-
-impl<O: Operation> BlockingBody for TryMap<O> {
-    fn run(&self, input: Column, run: &mut Run<'_>) -> Column {
-        run.each(input, |value, offset, cx, outputs| {
-            let output = self.0.execute(value, cx)?;
-            outputs.push(Ok::<_, OperationError>(output), offset);
-            Ok(())
-        })
-    }
-}
-
-pub(in crate::registry) struct Filter<O>(pub(in crate::registry) O);
-
-impl<O: Operation<Output = bool>> BlockingBody for Filter<O>
+pub(in crate::registry) fn filter<O: Operation<Output = bool>>(
+    state: &State,
+    chunk: &mut Chunk<'_>,
+) -> Result<()>
 where
     O::Input: Clone,
 {
-    fn run(&self, input: Column, run: &mut Run<'_>) -> Column {
-        run.each(input, |value: O::Input, offset, cx, outputs| {
-            if self.0.execute_ref(&value, cx)? {
-                outputs.push(value, offset);
-            }
-            Ok(())
-        })
+    let (Some(operation), Some((inputs, outputs, elements))) =
+        (state.downcast_ref::<O>(), chunk.parts::<O::Input, O::Input>())
+    else {
+        return Err(another_type());
+    };
+    while let Some(value) = inputs.next() {
+        if elements.begin() && operation.execute_ref(&value, elements.cx)? {
+            outputs.push(value);
+            elements.made_one();
+        }
     }
+    Ok(())
 }
 
-pub(in crate::registry) struct FlatMap<O>(pub(in crate::registry) O);
-
-impl<O: Operation> BlockingBody for FlatMap<O>
+pub(in crate::registry) fn flat_map<O: Operation>(
+    state: &State,
+    chunk: &mut Chunk<'_>,
+) -> Result<()>
 where
     O::Output: IntoIterator<Item: Data>,
 {
-    fn run(&self, input: Column, run: &mut Run<'_>) -> Column {
-        run.each(input, |value, offset, cx, outputs| {
-            for item in self.0.execute(value, cx)? {
-                outputs.push(item, offset);
+    let (Some(operation), Some((inputs, outputs, elements))) =
+        (state.downcast_ref::<O>(), chunk.parts::<O::Input, <O::Output as IntoIterator>::Item>())
+    else {
+        return Err(another_type());
+    };
+    while let Some(value) = inputs.next() {
+        if elements.begin() {
+            for item in operation.execute(value, elements.cx)? {
+                outputs.push(item);
+                elements.made_one();
             }
-            Ok(())
-        })
+        }
     }
+    Ok(())
+}
+
+/// One run of a blocking step on one chunk.
+pub(super) struct Run<'a> {
+    pub(super) name: &'a str,
+    pub(super) entry: &'a VerbEntry,
+    pub(super) state: &'a State,
+    pub(super) cx: &'a TaskContext,
 }
 
 impl Run<'_> {
-    /// Runs `step` on each value, and continues after one that fails or panics. The other values
-    /// and outputs of the failed element are removed.
-    #[inline]
-    fn each<T: Send + 'static, U: Send + 'static>(
-        &mut self,
-        input: Column,
-        mut step: impl FnMut(T, u32, &TaskContext, &mut Outputs<U>) -> Result<()>,
-    ) -> Column {
-        let (values, offsets) = match input.into_values::<T>() {
+    /// Runs all elements, and continues after one that fails or panics. The other values and
+    /// outputs of the failed element are removed.
+    pub(super) fn all(&self, run: RunChunk, input: Column, failures: &mut Vec<Failure>) -> Column {
+        let _running = OnThisThread::of(self.name);
+        let (queue, offsets) = match self.entry.input.queue(input) {
             Ok(parts) => parts,
             Err(column) => {
-                self.failures.extend(wrong_type(&column, self.name));
-                return Column::new(Vec::<U>::new(), Vec::new());
+                failures.extend(wrong_type(&column.offsets, self.name));
+                return Column::empty();
             }
         };
-        let mut outputs = Outputs::with_capacity(values.len());
-        let mut elements = values.into_iter().zip(offsets);
-        let mut failed = None;
+        let outputs = self.entry.output.values(offsets.len());
+        let capacity = offsets.len();
+        let elements = Elements::new(offsets, capacity, self.cx);
+        let mut chunk = Chunk { queue, outputs, elements };
         loop {
-            let (cx, failed_before) = (self.cx, failed);
-            let pass = caught(|| {
-                for (value, offset) in elements.by_ref() {
-                    if Some(offset) == failed_before {
-                        continue;
-                    }
-                    cx.set_offset(offset);
-                    step(value, offset, cx, &mut outputs)?;
-                }
-                Ok(())
-            });
-            let error = match pass {
-                Ok(Ok(())) => return outputs.into_column(),
+            let begun = chunk.elements.begun;
+            let error = match caught(|| run(self.state, &mut chunk)) {
+                Ok(Ok(())) => break,
                 Ok(Err(error)) => error,
                 Err(panic) => panic.into_error(self.name),
             };
-            let offset = self.cx.offset();
-            outputs.remove_last(offset);
-            if failed != Some(offset) {
-                self.failures.push(Failure { offset, error });
+            let elements = &mut chunk.elements;
+            if elements.begun == begun {
+                // No element has begun, so none would begin in another pass.
+                failures.extend(wrong_type(&elements.offsets[begun..], self.name));
+                break;
             }
-            failed = Some(offset);
+            let offset = elements.offset;
+            if elements.failed != Some(offset) {
+                failures.push(Failure { offset, error });
+            }
+            elements.failed = Some(offset);
+            remove_last(&mut chunk.outputs, &mut chunk.elements.made, offset);
         }
+        Column::from_parts(chunk.outputs, chunk.elements.made)
     }
 }

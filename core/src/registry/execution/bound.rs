@@ -2,7 +2,7 @@
 
 use std::{ops::Range, sync::Arc, time::Duration};
 
-use super::{AsyncRun, Body, Run, wrong_type};
+use super::{AsyncRun, Folding, Run, Runner, State, wrong_type};
 use crate::{
     operation::{ErrorKind, Execution, OperationError, TaskContext},
     registry::{
@@ -14,7 +14,7 @@ pub(in crate::registry) struct BoundStep {
     pub(in crate::registry) name: String,
     pub(in crate::registry) verb: Verb,
     pub(in crate::registry) entry: VerbEntry,
-    pub(in crate::registry) body: Body,
+    pub(in crate::registry) state: Box<State>,
 }
 
 impl CompiledStep for BoundStep {
@@ -23,7 +23,7 @@ impl CompiledStep for BoundStep {
     }
 
     fn is_async(&self) -> bool {
-        matches!(self.body, Body::Asynchronous(_))
+        matches!(self.entry.runner, Runner::Asynchronous { .. })
     }
 
     fn is_one_to_one(&self) -> bool {
@@ -31,7 +31,7 @@ impl CompiledStep for BoundStep {
     }
 
     fn accepts(&self, column: &Column) -> bool {
-        column.vec_type() == Some((self.entry.input.vec_type)())
+        self.entry.input.accepts(column)
     }
 
     fn decode(
@@ -41,17 +41,18 @@ impl CompiledStep for BoundStep {
         max: u32,
         max_bytes: usize,
     ) -> Result<Column, Refusal> {
-        (self.entry.input.decode)(bytes, first, max, max_bytes).map_err(|(offset, reason)| {
+        self.entry.input.decode(bytes, first, max, max_bytes).map_err(|(offset, reason)| {
             Refusal::Undecodable { name: self.name.clone(), offset, reason }
         })
     }
 
     fn run(&self, input: Column, cx: &TaskContext, failures: &mut Vec<Failure>) -> Column {
-        let Body::Blocking(body) = &self.body else {
-            failures.extend(wrong_type(&input, &self.name));
+        let Runner::Blocking(run) = self.entry.runner else {
+            failures.extend(wrong_type(&input.offsets, &self.name));
             return Column::empty();
         };
-        body.run(input, &mut Run { name: &self.name, cx, failures })
+        let Self { name, entry, state, .. } = self;
+        Run { name, entry, state: &**state, cx }.all(run, input, failures)
     }
 
     fn run_async<'a>(
@@ -61,11 +62,13 @@ impl CompiledStep for BoundStep {
         concurrency: usize,
         timeout: Option<Duration>,
     ) -> StepFuture<'a> {
-        let Body::Asynchronous(body) = &self.body else {
-            let failures = wrong_type(&input, &self.name);
+        let Runner::Asynchronous { start, finish } = self.entry.runner else {
+            let failures = wrong_type(&input.offsets, &self.name);
             return Box::pin(std::future::ready((Column::empty(), failures)));
         };
-        body.run(input, AsyncRun { name: &self.name, execution, concurrency, timeout })
+        let Self { name, entry, state, .. } = self;
+        AsyncRun { name, entry, state: &**state, execution, concurrency, timeout }
+            .all(start, finish, input)
     }
 
     fn encode(
@@ -75,16 +78,18 @@ impl CompiledStep for BoundStep {
         bytes: &mut Vec<u8>,
         ends: Option<&mut Vec<u32>>,
     ) -> Result<(), (usize, OperationError)> {
-        (self.entry.output.encode)(output, range, bytes, ends).map_err(|(index, error)| {
+        self.entry.output.encode(output.guarded(), range, bytes, ends).map_err(|(index, error)| {
             let reason = format!("an output of operation `{}`: {error}", self.name);
             (index, OperationError::new(ErrorKind::Codec, reason))
         })
     }
 
     fn fold(&self) -> Option<Box<dyn Fold + '_>> {
-        match &self.body {
-            Body::Fold(body) => Some(body.start(&self.name)),
-            Body::Blocking(_) | Body::Asynchronous(_) => None,
-        }
+        let Runner::Fold { combine, rest } = self.entry.runner else {
+            return None;
+        };
+        let accumulator = self.entry.output.values(1);
+        let Self { name, entry, state, .. } = self;
+        Some(Box::new(Folding { name, entry, state: &**state, combine, rest, accumulator }))
     }
 }

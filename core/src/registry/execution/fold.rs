@@ -1,99 +1,118 @@
 //! Folds: monoids, and operations from `(T, T)` to `T`.
 
-use super::{FoldBody, caught, wrong_type};
+use super::{
+    Chunk, Elements, OnThisThread, Queue, RunChunk, State, another_type, caught, wrong_type,
+};
 use crate::{
-    codec,
     operation::{Data, ErrorKind, Monoid, Operation, OperationError, Result, TaskContext},
-    registry::{Column, Failure, Fold, column::drop_values},
+    registry::{
+        Column, Failure, Fold,
+        description::VerbEntry,
+        type_codec::Unencoded,
+        values::{Guarded, Values},
+    },
 };
 
-pub(in crate::registry) struct FoldMonoid<M>(pub(in crate::registry) M);
+pub(in crate::registry) fn fold<M: Monoid>(state: &State, chunk: &mut Chunk<'_>) -> Result<()> {
+    combine_all(chunk, state.downcast_ref::<M>(), M::combine)
+}
 
-impl<M: Monoid> FoldBody for FoldMonoid<M> {
-    fn start<'a>(&'a self, name: &'a str) -> Box<dyn Fold + 'a> {
-        let combine = |a, b, cx: &TaskContext| self.0.combine(a, b, cx);
-        Box::new(Folding { name, combine, accumulator: None })
+pub(in crate::registry) fn reduce<T: Data, O: Operation<Input = (T, T), Output = T>>(
+    state: &State,
+    chunk: &mut Chunk<'_>,
+) -> Result<()> {
+    combine_all(chunk, state.downcast_ref::<O>(), |operation, a, b, cx| {
+        operation.execute((a, b), cx)
+    })
+}
+
+/// Combines the inputs into the accumulator. On failure, the accumulator is lost.
+fn combine_all<S, T: Data>(
+    chunk: &mut Chunk<'_>,
+    state: Option<&S>,
+    combine: impl Fn(&S, T, T, &TaskContext) -> Result<T>,
+) -> Result<()> {
+    let (Some(state), Some((inputs, accumulators, elements))) = (state, chunk.parts::<T, T>())
+    else {
+        return Err(another_type());
+    };
+    while let Some(value) = inputs.next() {
+        elements.begin();
+        let combined = match accumulators.pop() {
+            Some(accumulator) => combine(state, accumulator, value, elements.cx)?,
+            None => value,
+        };
+        accumulators.push(combined);
     }
+    Ok(())
 }
 
-pub(in crate::registry) struct ReduceOperation<O>(pub(in crate::registry) O);
-
-impl<T: Data, O: Operation<Input = (T, T), Output = T>> FoldBody for ReduceOperation<O> {
-    fn start<'a>(&'a self, name: &'a str) -> Box<dyn Fold + 'a> {
-        let combine = |a, b, cx: &TaskContext| self.0.execute((a, b), cx);
-        Box::new(Folding { name, combine, accumulator: None })
+/// The inputs that have not begun, as values again.
+pub(in crate::registry) fn rest<T: Data>(mut queue: Queue) -> Box<dyn Values> {
+    let mut values: Vec<T> = Vec::new();
+    if let Some(inputs) = queue.downcast_mut::<std::vec::IntoIter<T>>() {
+        while let Some(value) = inputs.next() {
+            values.push(value);
+        }
     }
+    Box::new(values)
 }
 
-struct Folding<'a, T, F> {
-    name: &'a str,
-    combine: F,
-    accumulator: Option<T>,
+/// A fold in progress.
+pub(super) struct Folding<'a> {
+    pub(super) name: &'a str,
+    pub(super) entry: &'a VerbEntry,
+    pub(super) state: &'a State,
+    pub(super) combine: RunChunk,
+    pub(super) rest: fn(Queue) -> Box<dyn Values>,
+    /// At most one value.
+    pub(super) accumulator: Guarded,
 }
 
-impl<T: Data, F: Send + Fn(T, T, &TaskContext) -> Result<T>> Fold for Folding<'_, T, F> {
+/// A failure with the values after its element. Other values that were made from the element must
+/// not be folded.
+fn failed(failure: Failure, mut rest: Column) -> Box<(Failure, Column)> {
+    let after = rest.offsets.partition_point(|other| *other <= failure.offset);
+    Box::new((failure, rest.split_off(after)))
+}
+
+impl Fold for Folding<'_> {
     fn absorb(&mut self, input: Column, cx: &TaskContext) -> Result<(), Box<(Failure, Column)>> {
-        let (values, offsets) = match input.into_values::<T>() {
+        let _running = OnThisThread::of(self.name);
+        let (queue, offsets) = match self.entry.input.queue(input) {
             Ok(parts) => parts,
-            Err(mut column) => {
-                let Some(failure) = wrong_type(&column, self.name).into_iter().next() else {
-                    return Ok(());
-                };
-                let after = column.offsets.partition_point(|offset| *offset <= failure.offset);
-                return Err(Box::new((failure, column.split_off(after))));
+            Err(column) => {
+                let failure = wrong_type(&column.offsets, self.name).into_iter().next();
+                return failure.map_or(Ok(()), |failure| Err(failed(failure, column)));
             }
         };
-        let mut elements = values.into_iter().zip(offsets);
-        let before = self.accumulator.take();
-        let outcome = caught(|| {
-            let Some(mut accumulator) = before.or_else(|| elements.next().map(|(first, _)| first))
-            else {
-                return Ok(None);
-            };
-            for (value, offset) in elements.by_ref() {
-                cx.set_offset(offset);
-                accumulator = (self.combine)(accumulator, value, cx)?;
-            }
-            Ok(Some(accumulator))
-        });
-        let error = match outcome {
-            Ok(Ok(accumulator)) => {
-                self.accumulator = accumulator;
+        let outputs = std::mem::replace(&mut self.accumulator, self.entry.output.values(1));
+        let mut chunk = Chunk { queue, outputs, elements: Elements::new(offsets, 0, cx) };
+        let error = match caught(|| (self.combine)(self.state, &mut chunk)) {
+            Ok(Ok(())) => {
+                self.accumulator = chunk.outputs;
                 return Ok(());
             }
             Ok(Err(error)) => error,
             Err(panic) => panic.into_error(self.name),
         };
-        let offset = cx.offset();
-        let (values, offsets) = elements.unzip();
-        let mut rest = Column::new::<T>(values, offsets);
-        // Other values that were made from the failed element must not be folded.
-        let after = rest.offsets.partition_point(|other| *other <= offset);
-        let rest = rest.split_off(after);
-        Err(Box::new((Failure { offset, error }, rest)))
+        let Chunk { queue, elements, .. } = chunk;
+        let failure = Failure { offset: elements.offset, error };
+        let mut offsets = elements.offsets;
+        offsets.drain(..elements.begun);
+        let rest = Column::of((self.rest)(queue), offsets);
+        Err(failed(failure, rest))
     }
 
     fn finish(&mut self, bytes: &mut Vec<u8>) -> Result<bool, OperationError> {
-        let Some(accumulator) = self.accumulator.take() else {
+        let accumulator = std::mem::replace(&mut self.accumulator, self.entry.output.values(1));
+        if accumulator.len() == 0 {
             return Ok(false);
-        };
-        let accumulator = [accumulator];
-        let before = bytes.len();
-        let outcome = caught(|| codec::encode_into(&accumulator[0], bytes));
-        drop_values(accumulator.into());
-        match outcome {
-            Ok(Ok(())) => Ok(true),
-            Ok(Err(error)) => Err(OperationError::new(ErrorKind::Codec, error.to_string())),
-            Err(panic) => {
-                bytes.truncate(before);
-                Err(panic.into_error(self.name))
-            }
         }
-    }
-}
-
-impl<T, F> Drop for Folding<'_, T, F> {
-    fn drop(&mut self) {
-        drop_values(self.accumulator.take().into_iter().collect());
+        match self.entry.output.encode(&accumulator, 0..1, bytes, None) {
+            Ok(()) => Ok(true),
+            Err((_, Unencoded::Panicked(panic))) => Err(panic.into_error(self.name)),
+            Err((_, error)) => Err(OperationError::new(ErrorKind::Codec, error.to_string())),
+        }
     }
 }

@@ -6,65 +6,55 @@
 mod asynchronous;
 mod blocking;
 mod bound;
+mod chunk;
+mod current;
 mod fold;
-mod outputs;
 mod panics;
 
-use std::{sync::Arc, time::Duration};
-
-pub(super) use asynchronous::{AsyncFilter, AsyncFlatMap, AsyncMap, AsyncTryMap};
-pub(super) use blocking::{Filter, FlatMap, Map, TryMap};
+use asynchronous::AsyncRun;
+pub(super) use asynchronous::{Finish, Start, finish, finish_all, start, start_filter};
+use blocking::Run;
+pub(super) use blocking::{filter, flat_map, map};
 pub(super) use bound::BoundStep;
-pub(super) use fold::{FoldMonoid, ReduceOperation};
-pub(super) use outputs::GuardedValues;
-use outputs::Outputs;
-pub(super) use panics::caught;
+pub(super) use chunk::{Chunk, Queue, RunChunk, State};
+use chunk::{Elements, remove_last};
+use current::OnThisThread;
+pub(crate) use current::running_operation;
+use fold::Folding;
+pub(super) use fold::{fold, reduce, rest};
+pub(super) use panics::{Panicked, caught};
 
-use super::{Column, Failure, Fold, StepFuture};
-use crate::operation::{ErrorKind, Execution, OperationError, TaskContext};
+use super::Failure;
+use crate::operation::{ErrorKind, OperationError};
 
-/// An operation with its state, by how it runs.
-pub(super) enum Body {
-    Blocking(Box<dyn BlockingBody>),
-    Asynchronous(Box<dyn AsyncBody>),
-    Fold(Box<dyn FoldBody>),
+/// How a verb runs an operation.
+#[derive(Debug, Clone, Copy)]
+pub(super) enum Runner {
+    Blocking(RunChunk),
+    Asynchronous {
+        start: Start,
+        finish: Finish,
+    },
+    Fold {
+        combine: RunChunk,
+        /// Makes values again of those that have not begun.
+        rest: fn(Queue) -> Box<dyn super::values::Values>,
+    },
 }
 
-pub(super) trait BlockingBody: Send + Sync {
-    fn run(&self, input: Column, run: &mut Run<'_>) -> Column;
-}
-
-pub(super) trait AsyncBody: Send + Sync {
-    fn run<'a>(&'a self, input: Column, run: AsyncRun<'a>) -> StepFuture<'a>;
-}
-
-pub(super) trait FoldBody: Send + Sync {
-    fn start<'a>(&'a self, name: &'a str) -> Box<dyn Fold + 'a>;
-}
-
-/// One run of a blocking step on one chunk.
-pub(super) struct Run<'a> {
-    pub(super) name: &'a str,
-    pub(super) cx: &'a TaskContext,
-    pub(super) failures: &'a mut Vec<Failure>,
-}
-
-/// One run of an asynchronous step on one chunk.
-#[derive(Clone, Copy)]
-pub(super) struct AsyncRun<'a> {
-    pub(super) name: &'a str,
-    pub(super) execution: &'a Arc<Execution>,
-    pub(super) concurrency: usize,
-    pub(super) timeout: Option<Duration>,
-}
-
-/// Failures of all elements of a column whose values are not the inputs of the step.
-fn wrong_type(column: &Column, name: &str) -> Vec<Failure> {
+/// Failures of all these elements, whose values are not the inputs of the step.
+fn wrong_type(offsets: &[u32], name: &str) -> Vec<Failure> {
     let error = OperationError::new(
         ErrorKind::Codec,
         format!("operation `{name}` received values of another type"),
     );
-    let mut offsets = column.offsets.clone();
+    let mut offsets = offsets.to_vec();
     offsets.dedup();
     offsets.into_iter().map(|offset| Failure { offset, error: error.clone() }).collect()
+}
+
+/// No element of the chunk can run, as its values or the state are of another type.
+#[cold]
+fn another_type() -> OperationError {
+    OperationError::new(ErrorKind::Codec, "values of another type")
 }

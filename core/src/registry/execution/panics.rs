@@ -8,7 +8,7 @@ use std::{
     sync::Once,
 };
 
-use super::super::column::drop_values;
+use super::super::values::drop_guarded;
 use crate::operation::{ErrorKind, OperationError, panic_message};
 
 thread_local! {
@@ -54,7 +54,7 @@ pub(in crate::registry) fn caught<R>(code: impl FnOnce() -> R) -> Result<R, Pani
 fn panicked(payload: Box<dyn Any + Send>) -> Panicked {
     let message = panic_message(&*payload).to_owned();
     // The payload can panic again when it is dropped.
-    drop_values(vec![payload]);
+    drop_guarded(payload);
     Panicked { place: PLACE.take(), message }
 }
 

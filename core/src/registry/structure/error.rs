@@ -6,7 +6,7 @@ use serde::de;
 
 /// A type rejected a made-up value. The reason does not matter: another value is tried.
 #[derive(Debug)]
-pub(super) struct TraceError;
+pub(in crate::registry) struct TraceError;
 
 impl fmt::Display for TraceError {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {

@@ -13,7 +13,8 @@ mod session;
 mod tracer;
 
 use serde::de::DeserializeOwned;
-use tracer::Tracer;
+
+use self::{error::TraceError, session::Session, tracer::Tracer};
 
 /// The traced structure of a type.
 #[derive(Debug, Clone)]
@@ -34,9 +35,18 @@ pub(super) struct Unsupported {
     pub(super) reason: &'static str,
 }
 
-/// The structure of `T`.
-pub(super) fn trace<T: DeserializeOwned>() -> Trace {
-    let session = session::explore(&mut |session| T::deserialize(Tracer(session)).map(drop));
+/// Makes one value of a type up.
+pub(super) type Visit = fn(&mut Session) -> Result<(), TraceError>;
+
+/// The only part of a trace that is compiled for each type.
+pub(super) fn visit<T: DeserializeOwned>(session: &mut Session) -> Result<(), TraceError> {
+    T::deserialize(Tracer(session))?;
+    Ok(())
+}
+
+/// The structure of the type that `visit` visits.
+pub(super) fn trace(visit: Visit) -> Trace {
+    let session = session::explore(visit);
     Trace {
         hash: render::hash(&session.containers, session.root),
         text: render::text(&session.containers, session.root),

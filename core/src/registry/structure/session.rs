@@ -3,7 +3,7 @@
 use std::{any::TypeId, collections::HashMap};
 
 use super::{
-    Unsupported,
+    Unsupported, Visit,
     error::TraceError,
     format::{Branch, Container, Form, Format, Key, Kind, State},
 };
@@ -18,7 +18,7 @@ const MOST_RETRIES: usize = 256;
 
 /// The structure found so far, and the position of the current pass.
 #[derive(Debug, Default)]
-pub(super) struct Session {
+pub(in crate::registry) struct Session {
     pub(super) containers: Vec<Container>,
     /// The format of the type itself.
     pub(super) root: Format,
@@ -59,14 +59,14 @@ pub(super) struct Entered {
 }
 
 /// Makes values until the structure does not change any more.
-pub(super) fn explore(make: &mut dyn FnMut(&mut Session) -> Result<(), TraceError>) -> Session {
+pub(super) fn explore(visit: Visit) -> Session {
     let mut session = Session::default();
     loop {
         let known = session.progress;
         session.stack.clear();
         session.taken.clear();
         // Checks of the type may panic on made-up values.
-        let made = caught(|| make(&mut session)).is_ok_and(|made| made.is_ok());
+        let made = caught(|| visit(&mut session)).is_ok_and(|made| made.is_ok());
         let learnt = session.progress > known;
         if session.unsupported.is_some() || session.nodes > MOST_NODES {
             break;

@@ -9,16 +9,16 @@ use std::{
 
 use serde::{Deserialize, Serialize, de::DeserializeOwned};
 
-use super::trace;
+use super::{trace, visit};
 
 fn text<T: DeserializeOwned>() -> String {
-    let trace = trace::<T>();
+    let trace = trace(visit::<T>);
     assert_eq!(trace.unsupported, None);
     trace.text
 }
 
 fn hash<T: DeserializeOwned>() -> u64 {
-    trace::<T>().hash
+    trace(visit::<T>).hash
 }
 
 #[derive(Serialize, Deserialize)]
@@ -213,7 +213,7 @@ fn parts_that_cannot_be_made_are_unknown_and_the_rest_is_traced() {
 fn a_partial_trace_is_the_same_each_time() {
     // `OsString` has only the variant of the system that it is compiled for.
     assert_eq!(hash::<std::ffi::OsString>(), hash::<std::ffi::OsString>());
-    assert_eq!(trace::<std::ffi::OsString>().unsupported, None);
+    assert_eq!(trace(visit::<std::ffi::OsString>).unsupported, None);
 }
 
 #[test]
@@ -252,14 +252,14 @@ fn parts_that_postcard_cannot_encode_are_named_with_their_path() {
         shapes: Vec<Option<(u8, T)>>,
     }
     fn place<T: DeserializeOwned>() -> String {
-        let trace = trace::<Holder<T>>();
+        let trace = trace(visit::<Holder<T>>);
         trace.unsupported.expect("postcard cannot carry it").path
     }
     assert_eq!(place::<Untagged>(), ".shapes[].1");
     assert_eq!(place::<Internal>(), ".shapes[].1");
     assert!(place::<Adjacent>().starts_with(".shapes[].1"));
     assert!(place::<Flat>().starts_with(".shapes[].1"));
-    let error = trace::<Untagged>().unsupported.unwrap();
+    let error = trace(visit::<Untagged>).unsupported.unwrap();
     assert_eq!(error.path, "");
     assert!(error.reason.contains("serde(untagged)"), "{}", error.reason);
 }
@@ -275,7 +275,7 @@ fn tracing_of_infinite_and_huge_types_ends() {
     #[derive(Deserialize)]
     struct Doubled<T>(T, T);
     type D4<T> = Doubled<Doubled<Doubled<Doubled<T>>>>;
-    let trace = trace::<D4<D4<D4<Wrap<u8>>>>>();
+    let trace = trace(visit::<D4<D4<D4<Wrap<u8>>>>>);
     assert!(trace.text.len() < 1100, "{}", trace.text.len());
     assert_ne!(trace.hash, hash::<D4<D4<D4<Wrap<u16>>>>>());
 }

@@ -1,0 +1,86 @@
+//! A chunk of elements that is running.
+
+use std::any::Any;
+
+use super::super::values::Guarded;
+use crate::operation::{OperationError, TaskContext};
+
+/// The state of an operation: a value of its type.
+pub(in crate::registry) type State = dyn Any + Send + Sync;
+
+/// The values of a column that have not begun to run: a `vec::IntoIter<T>`.
+pub(in crate::registry) type Queue = Box<dyn Any + Send>;
+
+/// Runs an operation on the elements of a chunk until one fails. Compiled once for each operation
+/// and verb; what panics catches its caller.
+pub(in crate::registry) type RunChunk = fn(&State, &mut Chunk<'_>) -> Result<(), OperationError>;
+
+/// The inputs and outputs of a chunk.
+pub(in crate::registry) struct Chunk<'a> {
+    pub(super) queue: Queue,
+    /// The outputs so far; in a fold the accumulator, if there is one.
+    pub(super) outputs: Guarded,
+    pub(super) elements: Elements<'a>,
+}
+
+/// The elements of a chunk: which of them runs, and which of them made the outputs.
+pub(in crate::registry) struct Elements<'a> {
+    /// The batch offset of each input.
+    pub(super) offsets: Vec<u32>,
+    /// The number of inputs that have begun.
+    pub(super) begun: usize,
+    /// The batch offset of the input that began last.
+    pub(super) offset: u32,
+    /// The batch offset of the element that failed last, whose other values do not run.
+    pub(super) failed: Option<u32>,
+    /// The batch offset of each output.
+    pub(super) made: Vec<u32>,
+    pub(in crate::registry) cx: &'a TaskContext,
+}
+
+impl<'a> Elements<'a> {
+    pub(super) fn new(offsets: Vec<u32>, made: usize, cx: &'a TaskContext) -> Self {
+        let made = Vec::with_capacity(made);
+        Self { offsets, begun: 0, offset: cx.offset(), failed: None, made, cx }
+    }
+
+    /// Begins with the next input. If it returns `false`, the value must be skipped.
+    #[inline]
+    pub(in crate::registry) fn begin(&mut self) -> bool {
+        if let Some(offset) = self.offsets.get(self.begun) {
+            self.offset = *offset;
+        }
+        self.begun += 1;
+        if self.failed == Some(self.offset) {
+            return false;
+        }
+        self.cx.set_offset(self.offset);
+        true
+    }
+
+    /// Records one more output of the input that began last.
+    #[inline]
+    pub(in crate::registry) fn made_one(&mut self) {
+        self.made.push(self.offset);
+    }
+}
+
+impl<'a> Chunk<'a> {
+    /// The inputs and outputs, if they are of these types.
+    #[inline]
+    pub(in crate::registry) fn parts<T: 'static, U: 'static>(
+        &mut self,
+    ) -> Option<(&mut std::vec::IntoIter<T>, &mut Vec<U>, &mut Elements<'a>)> {
+        let inputs = self.queue.downcast_mut()?;
+        let outputs = self.outputs.vec_mut()?;
+        Some((inputs, outputs, &mut self.elements))
+    }
+}
+
+/// Removes the outputs of the element at `offset`, which is the last one: an element has all of its
+/// outputs or none.
+pub(super) fn remove_last(outputs: &mut Guarded, made: &mut Vec<u32>, offset: u32) {
+    let keep = made.partition_point(|known| *known < offset);
+    made.truncate(keep);
+    outputs.shorten(keep);
+}
