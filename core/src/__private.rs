@@ -11,6 +11,7 @@ pub use crate::{
     __place_operation as place_operation,
     operation::{
         AsyncOperation, Operation, Parameter, RemoteExecute, Result, ResultType, TaskContext,
+        copied,
     },
     registry::Verb,
     registry::private::{

@@ -108,8 +108,10 @@ pub fn derive_remote_execute(input: TokenStream) -> TokenStream {
 /// # Parameters
 ///
 /// - One parameter is the input. Several are a tuple, none is `()`.
-/// - A reference is owned when it is sent: `&str` is a `String`, `&[T]` a `Vec<T>`, `&T` a `T`.
-/// - A parameter with `#[state]` becomes a field of the operation: `Scale { factor: 10 }`.
+/// - A reference is owned when it is sent: `&str` is a `String`, `&[T]` a `Vec<T>`, `&Path` a
+///   `PathBuf`, `&OsStr` an `OsString`, `&CStr` a `CString`, `&T` a `T`.
+/// - A parameter with `#[state]` becomes a field of the operation: `Scale { factor: 10 }`. It is a
+///   reference, or `Copy`: other state would be cloned for each element.
 /// - The last parameter can be a `&TaskContext`.
 ///
 /// # Return type
@@ -122,7 +124,8 @@ pub fn derive_remote_execute(input: TokenStream) -> TokenStream {
 ///
 /// # Options
 ///
-/// All options of `#[derive(RemoteExecute)]`, and `type = "Fibonacci"`, which names the operation.
+/// All options of `#[derive(RemoteExecute)]`, and `type = "Fibonacci"`, which names the operation:
+/// for a function like `fn row(row: Row)`, whose operation would be named as one of its types.
 #[proc_macro_attribute]
 pub fn operation(options: TokenStream, function: TokenStream) -> TokenStream {
     operation::expand(options.into(), function.into()).into()

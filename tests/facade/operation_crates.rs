@@ -76,3 +76,23 @@ fn an_operation_with_another_input_type_is_refused_before_anything_is_decoded() 
         }
     );
 }
+
+#[operation(name = "fixture.rate", version = 1)]
+fn rate(n: u64) -> u64 {
+    2 * n
+}
+
+/// As `rate`, in another build.
+#[operation(name = "fixture.rate.later", version = 2)]
+fn later_rate(n: u64) -> u64 {
+    3 * n
+}
+
+#[test]
+fn a_version_distinguishes_operations_of_the_same_types() {
+    let mut old = reference(&Rate);
+    old.name = reference(&LaterRate).name;
+    let refusal = registry().compile(&old).err().expect("the registry refuses it");
+    let structure = "version 2, state (), input u64, output u64".to_owned();
+    assert_eq!(refusal, Refusal::Fingerprint { name: old.name, structure });
+}

@@ -1,15 +1,26 @@
 //! Conversions from the types of a function to those of an operation; for `#[operation]`.
 
-use std::borrow::Borrow;
+use std::{
+    borrow::Borrow,
+    ffi::{CStr, CString, OsStr, OsString},
+    path::{Path, PathBuf},
+};
 
 /// The target type of a reference parameter, with the owned type that is sent in its place.
 ///
 /// `ToOwned` would require `Clone` of every type.
+#[diagnostic::on_unimplemented(
+    message = "an operation cannot take a reference to `{Self}`",
+    label = "has no owned type that can be sent in its place",
+    note = "take an owned type, or a reference to one: `&T` for a type `T` of known size, `&str`, \
+            `&[T]`, `&Path`, `&OsStr` or `&CStr`"
+)]
 pub trait Parameter {
     /// The type that is sent.
     type Owned: Borrow<Self>;
 }
 
+#[diagnostic::do_not_recommend]
 impl<T> Parameter for T {
     type Owned = T;
 }
@@ -20,6 +31,34 @@ impl Parameter for str {
 
 impl<T> Parameter for [T] {
     type Owned = Vec<T>;
+}
+
+impl Parameter for Path {
+    type Owned = PathBuf;
+}
+
+impl Parameter for OsStr {
+    type Owned = OsString;
+}
+
+impl Parameter for CStr {
+    type Owned = CString;
+}
+
+/// State that the function takes by value: a copy for each element.
+#[diagnostic::on_unimplemented(
+    message = "`#[state]` of type `{Self}` is not `Copy`, so it would be cloned for each element",
+    label = "taken by value",
+    note = "take it by reference: `#[state] name: &{Self}`"
+)]
+pub trait StateByValue: Copy {}
+
+#[diagnostic::do_not_recommend]
+impl<T: Copy> StateByValue for T {}
+
+/// A copy of state.
+pub fn copied<T: StateByValue>(state: &T) -> T {
+    *state
 }
 
 /// A `Result`, under any alias.

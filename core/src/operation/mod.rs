@@ -17,7 +17,7 @@ pub use data::Data;
 pub use error::{ErrorKind, OperationError, Result, ResultExt};
 pub use execute_error::ExecuteError;
 #[doc(hidden)]
-pub use function::{Parameter, ResultType};
+pub use function::{Parameter, ResultType, StateByValue, copied};
 pub use monoid::Monoid;
 #[doc(hidden)]
 pub use panic::panic_message;

@@ -5,7 +5,7 @@ use syn::{
     visit_mut::{self, VisitMut},
 };
 
-use super::shown;
+use super::{is_named, shown};
 use crate::mistakes::Mistakes;
 
 /// Reports each borrow inside a type that is sent to workers; `part` names the role of the type.
@@ -65,6 +65,9 @@ pub(super) fn owned(ty: &Type) -> String {
     match ty {
         Type::Slice(slice) => format!("Vec<{}>", shown(&slice.elem)),
         Type::Path(path) if path.path.is_ident("str") => "String".to_owned(),
+        _ if is_named(ty, "Path") => "PathBuf".to_owned(),
+        _ if is_named(ty, "OsStr") => "OsString".to_owned(),
+        _ if is_named(ty, "CStr") => "CString".to_owned(),
         Type::Reference(reference) => owned(&reference.elem),
         other => shown(other),
     }

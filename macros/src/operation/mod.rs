@@ -1,6 +1,7 @@
 //! `#[operation]`: turns a function into an operation.
 
 mod borrowed;
+mod clash;
 mod output;
 mod parameter;
 mod write;
@@ -53,6 +54,7 @@ impl Model {
     fn read(mut function: ItemFn, options: Options, mistakes: &mut Mistakes) -> Self {
         check_signature(&function.sig, mistakes);
         let type_name = type_name(&function.sig.ident, &options, mistakes);
+        clash::check(&function.sig, &type_name, mistakes);
         let last = function.sig.inputs.len().saturating_sub(1);
         let parameters: Vec<Parameter> = function
             .sig

@@ -89,7 +89,16 @@ impl Value {
                         .at(lifetime, format!("inputs do not live for `'static`: take `&{elem}`"));
                     return None;
                 }
-                Some(Self { ty: bare(&reference.elem).clone(), by_reference: true })
+                let ty = bare(&reference.elem);
+                if let Type::TraitObject(object) = ty {
+                    mistakes.at(
+                        object,
+                        "a value behind a trait object cannot be sent: take a reference to a type \
+                         with a name",
+                    );
+                    return None;
+                }
+                Some(Self { ty: ty.clone(), by_reference: true })
             }
             owned => Some(Self { ty: owned.clone(), by_reference: false }),
         }
@@ -121,13 +130,12 @@ impl Value {
     }
 
     /// The argument of the call, for a field of the operation.
-    pub(super) fn field(&self, field: &Ident) -> TokenStream {
+    pub(super) fn field(&self, field: &Ident, private: &TokenStream) -> TokenStream {
         if self.by_reference {
             return self.argument(&quote!(self.#field), false);
         }
         let ty = &self.ty;
-        // State that is taken by value is cloned for each element.
-        quote_spanned!(ty.span()=> ::core::clone::Clone::clone(&self.#field))
+        quote_spanned!(ty.span()=> #private::copied::<#ty>(&self.#field))
     }
 }
 

@@ -154,6 +154,7 @@ fn implementation(model: &Model) -> TokenStream {
 
 /// The call of the function on `input`, which is a reference in `execute_ref`.
 fn body(model: &Model, input_is_reference: bool) -> TokenStream {
+    let private = model.options.private();
     let (input, cx) = (local("input"), local("cx"));
     let names: Vec<Ident> =
         (0..inputs(model).count()).map(|index| local(&format!("input_{index}"))).collect();
@@ -168,7 +169,7 @@ fn body(model: &Model, input_is_reference: bool) -> TokenStream {
             let name = unpacked.next().to_token_stream();
             value.argument(&name, input_is_reference)
         }
-        Parameter::State { field, value, .. } => value.field(field),
+        Parameter::State { field, value, .. } => value.field(field, &private),
         Parameter::Context => quote!(#cx),
     });
     let function = &model.function.sig.ident;
@@ -176,7 +177,7 @@ fn body(model: &Model, input_is_reference: bool) -> TokenStream {
     if model.function.sig.asyncness.is_some() {
         call = quote!(#call.await);
     }
-    let result = model.output.result(&call, &model.options.private());
+    let result = model.output.result(&call, &private);
     let ignored =
         (!model.parameters.iter().any(Parameter::is_context)).then(|| quote!(let _ = #cx;));
     quote! {

@@ -82,7 +82,7 @@ pub fn give_skipping(n: u64) -> Skipping {
 
 /// Has one as its state.
 #[operation]
-pub fn keep_skipping(#[state] skipping: Skipping, n: u64) -> u64 {
+pub fn keep_skipping(#[state] skipping: &Skipping, n: u64) -> u64 {
     skipping.number + n
 }
 

@@ -53,11 +53,11 @@ pub async fn never_come(#[state] unwanted: u64, n: u64) -> u64 {
 /// Declines one number while a file exists.
 #[operation]
 pub fn decline_while(
-    #[state] broken: String,
+    #[state] broken: &str,
     #[state] unwanted: u64,
     n: u64,
 ) -> Result<u64, Declined> {
-    if n == unwanted && std::path::Path::new(&broken).exists() {
+    if n == unwanted && std::path::Path::new(broken).exists() {
         Err(Declined { number: n })
     } else {
         Ok(n)
@@ -72,8 +72,8 @@ pub fn decline_text(text: &str) -> Result<u64> {
 
 /// Crashes its process at one number.
 #[operation]
-pub fn perish(#[state] how: String, #[state] unwanted: u64, n: u64) -> u64 {
-    match how.as_str() {
+pub fn perish(#[state] how: &str, #[state] unwanted: u64, n: u64) -> u64 {
+    match how {
         _ if n != unwanted => {}
         "overflow" => {
             let _ = recurse(n);

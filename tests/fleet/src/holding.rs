@@ -10,8 +10,8 @@ const POLL: Duration = Duration::from_millis(5);
 /// Reports that it started, and waits until the directory has a file `released`, or until it is
 /// cancelled.
 #[operation]
-pub fn hold(#[state] directory: String, n: u64, cx: &TaskContext) -> Result<u64> {
-    let directory = Path::new(&directory);
+pub fn hold(#[state] directory: &str, n: u64, cx: &TaskContext) -> Result<u64> {
+    let directory = Path::new(directory);
     let runs = directory.join(format!("runs-{n}"));
     fs::OpenOptions::new().create(true).append(true).open(runs)?.write_all(b"x")?;
     note(directory, "started", n)?;
@@ -27,8 +27,8 @@ pub fn hold(#[state] directory: String, n: u64, cx: &TaskContext) -> Result<u64>
 
 /// As [`hold`], asynchronously.
 #[operation]
-pub async fn hold_later(#[state] directory: String, n: u64, cx: &TaskContext) -> Result<u64> {
-    let directory = Path::new(&directory);
+pub async fn hold_later(#[state] directory: &str, n: u64, cx: &TaskContext) -> Result<u64> {
+    let directory = Path::new(directory);
     note(directory, "started", n)?;
     while !directory.join("released").exists() {
         tokio::select! {

@@ -27,12 +27,12 @@ fn number(#[state] plus: u64, n: u64) -> u64 {
 }
 
 #[operation(crate = phalanx_core)]
-fn text(#[state] words: Vec<String>, text: &str) -> usize {
+fn text(#[state] words: &[String], text: &str) -> usize {
     words.len() + text.len()
 }
 
 #[operation(crate = phalanx_core)]
-fn lists(#[state] shape: Shape, lists: Vec<Vec<String>>) -> bool {
+fn lists(#[state] shape: &Shape, lists: Vec<Vec<String>>) -> bool {
     matches!(shape, Shape::Point) || lists.is_empty()
 }
 
@@ -42,7 +42,7 @@ fn outline(#[state] every: (Duration, char, [u16; 3]), shape: Shape) -> bool {
 }
 
 #[operation(crate = phalanx_core)]
-fn unit(#[state] table: BTreeMap<u64, Option<bool>>, _nothing: ()) -> bool {
+fn unit(#[state] table: &BTreeMap<u64, Option<bool>>, _nothing: ()) -> bool {
     table.is_empty()
 }
 
