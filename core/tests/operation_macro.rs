@@ -86,11 +86,7 @@ fn digits(n: u32) -> Result<Box<dyn Iterator<Item = u32>>, OperationError> {
 }
 
 #[operation(crate = phalanx_core)]
-async fn later<'a>(
-    #[state] prefix: String,
-    name: &'a str,
-    cx: &TaskContext,
-) -> Result<String, Own> {
+async fn later<'a>(#[state] prefix: &str, name: &'a str, cx: &TaskContext) -> Result<String, Own> {
     tokio::task::yield_now().await;
     if name.is_empty() {
         Err(Own { code: 1 })
@@ -204,7 +200,7 @@ fn iterators_are_collected() {
 async fn an_async_function_becomes_an_async_operation() {
     let later = Later { prefix: ">".to_owned() };
     assert_eq!(later.execute("x".to_owned(), &cx()).await, Ok(">x0".to_owned()));
-    let error = later.clone().execute(String::new(), &cx()).await.unwrap_err();
+    let error = later.execute(String::new(), &cx()).await.unwrap_err();
     assert_eq!(error.downcast::<Own>(), Some(Own { code: 1 }));
     let registered = Registry::global().unwrap().get("operation_macro::Later").unwrap();
     assert_eq!(registered.kind(), OperationKind::Asynchronous);

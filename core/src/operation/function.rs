@@ -9,18 +9,11 @@ use std::{
 /// The target type of a reference parameter, with the owned type that is sent in its place.
 ///
 /// `ToOwned` would require `Clone` of every type.
-#[diagnostic::on_unimplemented(
-    message = "an operation cannot take a reference to `{Self}`",
-    label = "has no owned type that can be sent in its place",
-    note = "take an owned type, or a reference to one: `&T` for a type `T` of known size, `&str`, \
-            `&[T]`, `&Path`, `&OsStr` or `&CStr`"
-)]
 pub trait Parameter {
     /// The type that is sent.
     type Owned: Borrow<Self>;
 }
 
-#[diagnostic::do_not_recommend]
 impl<T> Parameter for T {
     type Owned = T;
 }

@@ -14,7 +14,7 @@ pub(in crate::registry) fn map<O: Operation>(state: &State, chunk: &mut Chunk<'_
     else {
         return Err(another_type());
     };
-    while let Some(value) = inputs.next() {
+    for value in inputs {
         if elements.begin() {
             outputs.push(operation.execute(value, elements.cx)?);
             elements.made_one();
@@ -35,7 +35,7 @@ where
     else {
         return Err(another_type());
     };
-    while let Some(value) = inputs.next() {
+    for value in inputs {
         if elements.begin() && operation.execute_ref(&value, elements.cx)? {
             outputs.push(value);
             elements.made_one();
@@ -56,7 +56,7 @@ where
     else {
         return Err(another_type());
     };
-    while let Some(value) = inputs.next() {
+    for value in inputs {
         if elements.begin() {
             for item in operation.execute(value, elements.cx)? {
                 outputs.push(item);

@@ -36,7 +36,7 @@ fn combine_all<S, T: Data>(
     else {
         return Err(another_type());
     };
-    while let Some(value) = inputs.next() {
+    for value in inputs {
         elements.begin();
         let combined = match accumulators.pop() {
             Some(accumulator) => combine(state, accumulator, value, elements.cx)?,
@@ -51,7 +51,7 @@ fn combine_all<S, T: Data>(
 pub(in crate::registry) fn rest<T: Data>(mut queue: Queue) -> Box<dyn Values> {
     let mut values: Vec<T> = Vec::new();
     if let Some(inputs) = queue.downcast_mut::<std::vec::IntoIter<T>>() {
-        while let Some(value) = inputs.next() {
+        for value in inputs {
             values.push(value);
         }
     }
