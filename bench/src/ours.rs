@@ -3,7 +3,6 @@
 use std::sync::Arc;
 
 use anyhow::{Result, ensure};
-use futures::StreamExt as _;
 use phalanx::{
     prelude::{IndexedStream, Monoid, RemoteExecute, Runtime, TaskContext, operation},
     worker::{Worker, WorkerOptions},
