@@ -53,15 +53,6 @@ pub(crate) struct ChannelSettler {
 enum Command {
     Settle(u64, Settle),
     Flush(oneshot::Sender<()>),
-    NotifySettled(SettledWaiter),
-}
-
-/// A wait until fewer than `limit` of the deliveries up to `tag` are unsettled.
-struct SettledWaiter {
-    tag: u64,
-    limit: usize,
-    /// Receives the number of those that still are.
-    done: oneshot::Sender<usize>,
 }
 
 impl Settler for ChannelSettler {
@@ -79,24 +70,10 @@ impl ChannelSettler {
         prefetch: Arc<AtomicU16>,
     ) -> Arc<Self> {
         let (commands, received) = mpsc::unbounded_channel();
-        let acker = Acker {
-            channel,
-            policy,
-            prefetch,
-            commands: received,
-            unacked: Unacked::default(),
-            waiter: None,
-        };
+        let acker =
+            Acker { channel, policy, prefetch, commands: received, unacked: Unacked::default() };
         tokio::spawn(acker.run());
         Arc::new(Self { commands })
-    }
-
-    /// Resolves when fewer than `limit` of the deliveries up to `tag` are unsettled, with their
-    /// number; with an error if the channel is gone. Replaces an earlier wait of this kind.
-    pub(crate) fn settled(&self, tag: u64, limit: usize) -> oneshot::Receiver<usize> {
-        let (done, settled) = oneshot::channel();
-        let _ = self.commands.send(Command::NotifySettled(SettledWaiter { tag, limit, done }));
-        settled
     }
 
     /// Resolves when every settlement so far has been written to the connection.
@@ -115,7 +92,6 @@ struct Acker {
     prefetch: Arc<AtomicU16>,
     commands: mpsc::UnboundedReceiver<Command>,
     unacked: Unacked,
-    waiter: Option<SettledWaiter>,
 }
 
 impl Acker {
@@ -141,7 +117,6 @@ impl Acker {
             match command {
                 Command::Settle(tag, settle) => self.settle(tag, settle).await?,
                 Command::Flush(done) => flushed.push(done),
-                Command::NotifySettled(waiter) => self.waiter = Some(waiter),
             }
             if self.unacked.pending() >= batch || !flushed.is_empty() {
                 break;
@@ -159,11 +134,6 @@ impl Acker {
         }
         for done in flushed {
             let _ = done.send(());
-        }
-        let unacked = &self.unacked;
-        let due = |waiter: &mut SettledWaiter| unacked.unsettled_up_to(waiter.tag) < waiter.limit;
-        if let Some(waiter) = self.waiter.take_if(due) {
-            let _ = waiter.done.send(unacked.unsettled_up_to(waiter.tag));
         }
         Ok(())
     }

@@ -14,7 +14,7 @@ use phalanx_core::broker::{Consumer, Consumption, Delivery, Message, Settle, Set
 use tokio::sync::{mpsc, oneshot};
 use tokio_util::sync::DropGuard;
 
-use crate::acker::ChannelSettler;
+use crate::consumer_stream::StreamSettler;
 
 /// A stream of deliveries from one queue.
 pub(crate) struct AmqpConsumer {
@@ -32,7 +32,7 @@ pub(crate) struct AmqpConsumer {
 pub(crate) enum Item {
     Delivery {
         channel_generation: u64,
-        settler: Arc<ChannelSettler>,
+        settler: Arc<StreamSettler>,
         tag: u64,
         redelivered: bool,
         message: Message,

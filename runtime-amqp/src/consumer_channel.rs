@@ -2,35 +2,49 @@
 
 use std::{future::poll_fn, sync::Arc, task::Poll};
 
-use futures::StreamExt;
 use lapin::{
     Channel,
+    message::Delivery,
     options::{BasicCancelOptions, BasicConsumeOptions},
     types::FieldTable,
 };
-use tokio::{runtime::Handle, sync::oneshot};
+use tokio::{runtime::Handle, sync::Notify};
 
-use crate::{acker::ChannelSettler, consumer::Item, declare, properties, session::Session};
+use crate::{
+    acker::ChannelSettler,
+    consumer::Item,
+    consumer_stream::{ConsumerStream, StreamSettler},
+    declare, properties,
+    session::Session,
+};
 
 /// A channel that consumes from one queue.
 ///
-/// RabbitMQ fixes the prefetch of a consumer when it starts. To change it, the channel cancels its
-/// consumers and starts new ones, for which the broker does not count the deliveries of the old
-/// ones. The channel counts them itself, see [`consume_up_to`](Self::consume_up_to).
+/// RabbitMQ fixes the prefetch of a consumer when it starts. To raise it, the channel starts one
+/// more consumer; to lower it, the channel cancels consumers, when that makes no delivery come
+/// back as redelivered. The prefetch of the channel is the sum of those of its consumers, and the
+/// deliveries of cancelled ones count towards it until they are settled.
 pub(crate) struct ConsumerChannel {
     pub(crate) session: Arc<Session>,
     pub(crate) queue: String,
     pub(crate) channel: Channel,
-    pub(crate) settler: Arc<ChannelSettler>,
-    /// The broker's consumers: one, or two after a change of the prefetch.
-    pub(crate) streams: Streams,
-    /// The sum of the prefetches of `streams`.
-    stream_prefetch: u16,
-    /// The delivery tag of the latest delivery.
-    last_tag: u64,
-    /// When deliveries of earlier streams have been settled, and their part of the prefetch can be
-    /// used.
-    pub(crate) room: Room,
+    settler: Arc<ChannelSettler>,
+    /// The consumers, oldest first. Each has a prefetch of at least one, so there are at most as
+    /// many as the largest prefetch.
+    streams: Vec<ConsumerStream>,
+    /// The settlers of cancelled consumers that still have deliveries in hand.
+    cancelled: Vec<Arc<StreamSettler>>,
+    /// Notified when a delivery of a cancelled consumer is settled.
+    freed: Arc<Notify>,
+}
+
+/// Which consumers beyond the prefetch are cancelled.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Cancel {
+    /// Those whose whole prefetch is in hand: nothing comes back as redelivered.
+    Full,
+    /// All: for a queue that seems to be empty, so that nothing is on its way.
+    All,
 }
 
 impl ConsumerChannel {
@@ -41,94 +55,119 @@ impl ConsumerChannel {
         channel: Channel,
         settler: Arc<ChannelSettler>,
     ) -> Self {
-        Self {
-            session,
-            queue,
-            channel,
-            settler,
-            streams: Streams(Vec::new()),
-            stream_prefetch: 0,
-            last_tag: 0,
-            room: Room(None),
-        }
+        let (streams, cancelled) = (Vec::new(), Vec::new());
+        Self { session, queue, channel, settler, streams, cancelled, freed: Arc::default() }
     }
 
-    /// Starts a consumer with the rest of `prefetch`, given that `held` deliveries of earlier
-    /// streams are unsettled.
-    ///
-    /// Arranges that [`room`](Self::room) is freed when there is more to use: if nothing is left,
-    /// as soon as one delivery more may be out; otherwise when all `held` deliveries are settled,
-    /// so that one further consumer takes their whole part.
-    pub(crate) async fn consume_up_to(
+    /// Whether the consumers together may receive more than `prefetch`.
+    pub(crate) fn exceeds(&self, prefetch: u16) -> bool {
+        self.consuming() > usize::from(prefetch.max(1))
+    }
+
+    /// Cancels consumers beyond `prefetch`, and starts one for what is missing. Deliveries that
+    /// arrive meanwhile go to `rest`.
+    pub(crate) async fn adjust(
         &mut self,
         prefetch: u16,
-        held: usize,
+        cancel: Cancel,
+        channel_generation: u64,
+        rest: impl Fn(Item),
     ) -> Result<(), lapin::Error> {
-        let prefetch = prefetch.max(1);
-        let used = u16::try_from(held).unwrap_or(u16::MAX).saturating_add(self.stream_prefetch);
-        let share = prefetch.saturating_sub(used);
-        if share > 0 {
-            declare::set_prefetch(&self.channel, share).await?;
-            let (queue, arguments) = (self.queue.as_str().into(), FieldTable::default());
-            // An empty tag makes the broker generate one, so no two consumers share a tag.
-            let (tag, options) = ("".into(), BasicConsumeOptions::default());
-            let stream = self.channel.basic_consume(queue, tag, options, arguments).await?;
-            self.streams.0.push(stream);
-            self.stream_prefetch += share;
+        let prefetch = usize::from(prefetch.max(1));
+        let mut kept = 0;
+        let mut streams = Vec::new();
+        for stream in std::mem::take(&mut self.streams) {
+            let with_it = kept + usize::from(stream.prefetch());
+            let is_beyond = with_it > prefetch;
+            if is_beyond && (stream.defer_if_full() || cancel == Cancel::All) {
+                self.cancel(stream, channel_generation, &rest).await?;
+            } else {
+                kept = with_it;
+                streams.push(stream);
+            }
         }
-        self.room = Room((held > 0).then(|| {
-            let limit = if self.stream_prefetch == 0 { usize::from(prefetch) } else { 1 };
-            self.settler.settled(self.last_tag, limit)
-        }));
-        Ok(())
+        self.streams = streams;
+        self.start(prefetch).await
     }
 
-    /// Replaces the consumers by new ones with this prefetch, on the same channel, so that earlier
-    /// deliveries can still be settled. Deliveries that arrive meanwhile go to `rest`.
+    /// Replaces all consumers by one.
     pub(crate) async fn restart(
         &mut self,
         prefetch: u16,
         channel_generation: u64,
         rest: impl Fn(Item),
     ) -> Result<(), lapin::Error> {
-        self.stop(channel_generation, rest).await;
-        // The broker does not count these towards the prefetch of the new consumers; this channel
-        // does.
-        let held = self.settler.settled(self.last_tag, usize::MAX).await;
-        self.consume_up_to(prefetch, held.unwrap_or(0)).await
+        self.stop(channel_generation, rest).await?;
+        self.start(usize::from(prefetch.max(1))).await
     }
 
-    /// Cancels the consumers; the deliveries that the broker had sent before go to `rest`.
-    pub(crate) async fn stop(&mut self, channel_generation: u64, rest: impl Fn(Item)) {
-        self.room = Room(None);
-        self.stream_prefetch = 0;
-        for mut stream in std::mem::take(&mut self.streams.0) {
-            let cancelled = self.channel.basic_cancel(stream.tag(), BasicCancelOptions::default());
-            if cancelled.await.is_err() {
-                return; // The channel is gone, and the broker requeues all that it delivered.
-            }
-            // lapin ends the stream when the broker has confirmed the cancellation.
-            while let Some(Ok(delivery)) = stream.next().await {
-                rest(self.item(channel_generation, delivery));
-            }
-        }
-    }
-
-    /// Converts a delivery of lapin.
-    pub(crate) fn item(
+    /// Cancels all consumers; the deliveries that the broker had sent before go to `rest`.
+    ///
+    /// # Errors
+    /// If the channel is gone. The broker requeues all that it delivered.
+    pub(crate) async fn stop(
         &mut self,
         channel_generation: u64,
-        delivery: lapin::message::Delivery,
-    ) -> Item {
-        self.last_tag = self.last_tag.max(delivery.delivery_tag);
-        let (tag, redelivered) = (delivery.delivery_tag, delivery.redelivered);
-        let (settler, message) = (self.settler.clone(), properties::message(delivery));
-        Item::Delivery { channel_generation, settler, tag, redelivered, message }
+        rest: impl Fn(Item),
+    ) -> Result<(), lapin::Error> {
+        for stream in std::mem::take(&mut self.streams) {
+            stream.defer_if_full();
+            self.cancel(stream, channel_generation, &rest).await?;
+        }
+        Ok(())
     }
 
-    /// Resolves when everything delivered on this channel is settled, or the channel is gone.
+    /// Starts one more consumer if `prefetch` is not used up.
+    pub(crate) async fn start(&mut self, prefetch: usize) -> Result<(), lapin::Error> {
+        self.cancelled.retain(|settler| settler.in_hand() > 0);
+        let held: usize = self.cancelled.iter().map(|settler| settler.in_hand()).sum();
+        let share = prefetch.saturating_sub(self.consuming() + held);
+        // Waits for half of what cancelled consumers hold, rather than start a consumer for each of
+        // their deliveries that is settled.
+        if share == 0 || (share < held && !self.streams.is_empty()) {
+            return Ok(());
+        }
+        let share = u16::try_from(share).unwrap_or(u16::MAX);
+        declare::set_prefetch(&self.channel, share).await?;
+        let (queue, arguments) = (self.queue.as_str().into(), FieldTable::default());
+        // An empty tag makes the broker generate one, so no two consumers share a tag.
+        let (tag, options) = ("".into(), BasicConsumeOptions::default());
+        let consumer = self.channel.basic_consume(queue, tag, options, arguments).await?;
+        let (settler, freed) = (self.settler.clone(), self.freed.clone());
+        self.streams.push(ConsumerStream::new(consumer, share, settler, freed));
+        Ok(())
+    }
+
+    /// The next delivery; `None` or an error when a consumer has ended.
+    ///
+    /// Cancel-safe: a delivery leaves its stream only in the poll that returns it.
+    pub(crate) async fn next(
+        &mut self,
+        channel_generation: u64,
+    ) -> Option<Result<Item, lapin::Error>> {
+        poll_fn(|cx| {
+            for stream in &mut self.streams {
+                if let Poll::Ready(next) = stream.poll_next(cx) {
+                    let item = |delivery| item(stream.settler(), channel_generation, delivery);
+                    return Poll::Ready(next.map(|next| next.map(item)));
+                }
+            }
+            Poll::Pending
+        })
+        .await
+    }
+
+    /// Notified when a delivery of a cancelled consumer is settled, so that [`adjust`](Self::adjust)
+    /// may start another.
+    pub(crate) fn freed(&self) -> Arc<Notify> {
+        self.freed.clone()
+    }
+
+    /// Resolves when everything that cancelled consumers delivered is settled.
     pub(crate) async fn all_settled(&self) {
-        let _ = self.settler.settled(self.last_tag, 1).await;
+        while self.cancelled.iter().any(|settler| settler.in_hand() > 0) {
+            self.freed.notified().await;
+        }
     }
 
     /// Sends the pending acks and closes the channel; the broker requeues unsettled deliveries.
@@ -138,41 +177,34 @@ impl ConsumerChannel {
         let closed = self.channel.close(200, "closed".into());
         let _ = self.session.unless_lost(closed).await;
     }
-}
 
-/// The streams of the broker's consumers.
-pub(crate) struct Streams(Vec<lapin::Consumer>);
+    /// The deliveries that the consumers may receive together.
+    fn consuming(&self) -> usize {
+        self.streams.iter().map(|stream| usize::from(stream.prefetch())).sum()
+    }
 
-impl Streams {
-    /// The next delivery of any stream; `None` or an error when one of them has ended.
-    ///
-    /// Cancel-safe: a delivery leaves its stream only in the poll that returns it.
-    pub(crate) async fn next(&mut self) -> Option<Result<lapin::message::Delivery, lapin::Error>> {
-        let next = poll_fn(|cx| {
-            let ready = self.0.iter_mut().find_map(|stream| match stream.poll_next_unpin(cx) {
-                Poll::Ready(next) => Some(next),
-                Poll::Pending => None,
-            });
-            ready.map_or(Poll::Pending, Poll::Ready)
-        });
-        next.await
+    async fn cancel(
+        &mut self,
+        mut stream: ConsumerStream,
+        channel_generation: u64,
+        rest: impl Fn(Item),
+    ) -> Result<(), lapin::Error> {
+        self.channel.basic_cancel(stream.tag(), BasicCancelOptions::default()).await?;
+        // lapin ends the stream when the broker has confirmed the cancellation.
+        while let Some(Ok(delivery)) = poll_fn(|cx| stream.poll_next(cx)).await {
+            rest(item(stream.settler(), channel_generation, delivery));
+        }
+        stream.settler().cancelled();
+        self.cancelled.push(stream.settler().clone());
+        Ok(())
     }
 }
 
-/// A wait for a part of the prefetch that deliveries of earlier streams still use, if there is one.
-pub(crate) struct Room(Option<oneshot::Receiver<usize>>);
-
-impl Room {
-    /// Resolves when room is free, with the number of those deliveries that are still unsettled;
-    /// `None` if the settler has ended with its channel. Never resolves if no room is to be freed.
-    ///
-    /// Cancel-safe: the receiver stays until it has resolved.
-    pub(crate) async fn freed(&mut self) -> Option<usize> {
-        let Some(receiver) = &mut self.0 else { return std::future::pending().await };
-        let held = receiver.await;
-        self.0 = None;
-        held.ok()
-    }
+/// Converts a delivery of lapin.
+fn item(settler: &Arc<StreamSettler>, channel_generation: u64, delivery: Delivery) -> Item {
+    let (tag, redelivered) = (delivery.delivery_tag, delivery.redelivered);
+    let (settler, message) = (settler.clone(), properties::message(delivery));
+    Item::Delivery { channel_generation, settler, tag, redelivered, message }
 }
 
 /// Closes a channel when dropped, unless it is kept.

@@ -32,10 +32,12 @@ mod publisher;
 mod verdict;
 
 // Consuming: `consumer` yields deliveries, `subscription` is its task, `consumer_channel` one
-// channel of it. `acker` settles, `unacked` decides which acks can be sent as one.
+// channel of it, `consumer_stream` one consumer of the broker. `acker` settles, `unacked` decides
+// which acks can be sent as one.
 mod acker;
 mod consumer;
 mod consumer_channel;
+mod consumer_stream;
 mod subscription;
 mod unacked;
 

@@ -21,7 +21,7 @@ use crate::{
     backoff::backoff,
     connection::Supervisor,
     consumer::{AmqpConsumer, ChannelGeneration, Command, Item},
-    consumer_channel::{CloseOnDrop, ConsumerChannel},
+    consumer_channel::{Cancel, CloseOnDrop, ConsumerChannel},
     declare,
     error::{Failure, Refusal, refused},
     session::{Link, Session},
@@ -31,6 +31,9 @@ use crate::{
 /// deleted and declared again within a moment, the broker may drop a consumer without cancelling
 /// it.
 const IDLE_TIMEOUT: Duration = Duration::from_secs(30);
+/// After this long without a delivery, none is likely to be on its way, and cancelling a consumer
+/// hardly ever makes one come back as redelivered.
+const QUIET: Duration = Duration::from_secs(1);
 
 /// Declares the queue, consumes from it, and spawns the task that keeps doing so on `tasks`.
 pub(crate) async fn subscribe(
@@ -163,7 +166,8 @@ impl Subscription {
         let prefetch = self.prefetch.clone();
         let settler = ChannelSettler::spawn(channel.clone(), self.policy, prefetch);
         let mut channel = ConsumerChannel::new(session, shape.name, channel, settler);
-        let consuming = channel.consume_up_to(self.prefetch.load(Ordering::Relaxed), 0).await;
+        let consuming =
+            channel.start(usize::from(self.prefetch.load(Ordering::Relaxed)).max(1)).await;
         consuming.map_err(|error| match Refusal::on_channel(&error) {
             Some(refusal) => {
                 Failure::Refused(refused(&format!("queue `{}`", channel.queue), refusal))
@@ -231,36 +235,33 @@ impl Subscription {
         let session = channel.session.clone();
         // An error means that the consumer was dropped, which `stop` reports.
         let pass = |item| drop(self.items.send(item));
+        let freed = channel.freed();
         let mut idle_since = Instant::now();
         loop {
-            // Cancel-safe: `next`, `freed` and `recv` are, the others hold no state. Everything
+            let mut prefetch = self.prefetch.load(Ordering::Relaxed);
+            let exceeds = channel.exceeds(prefetch);
+            // Which consumers to cancel if the prefetch is to be adjusted, and who waits for that.
+            let (mut adjust, mut adjusted) = (None, None);
+            // Cancel-safe: `next`, `notified` and `recv` are, the others hold no state. Everything
             // that is not cancel-safe runs in the handlers.
             tokio::select! {
-                delivery = channel.streams.next() => {
+                item = channel.next(generation) => {
                     idle_since = Instant::now();
-                    let mut arrived = Some(delivery);
+                    let mut arrived = Some(item);
                     // All others that have arrived are passed on in the same turn of the loop.
-                    while let Some(delivery) = arrived {
-                        let Some(Ok(delivery)) = delivery else { return ChannelEnd::Interrupted };
-                        pass(channel.item(generation, delivery));
-                        arrived = channel.streams.next().now_or_never();
+                    while let Some(item) = arrived {
+                        let Some(Ok(item)) = item else { return ChannelEnd::Interrupted };
+                        pass(item);
+                        arrived = channel.next(generation).now_or_never();
                     }
+                    adjust = exceeds.then_some(Cancel::Full);
                 }
-                held = channel.room.freed() => {
-                    let prefetch = self.prefetch.load(Ordering::Relaxed);
-                    // `None`: the settler has ended with its channel.
-                    let Some(held) = held else { return ChannelEnd::Interrupted };
-                    let consuming = session.rpc(channel.consume_up_to(prefetch, held)).await;
-                    let Some(Ok(())) = consuming else { return ChannelEnd::Interrupted };
-                }
+                () = freed.notified() => adjust = Some(Cancel::Full),
                 command = commands.recv() => match command {
-                    Some(Command::SetPrefetch(prefetch, done)) => {
-                        self.prefetch.store(prefetch, Ordering::Relaxed);
-                        let restart = channel.restart(prefetch, generation, pass);
-                        let restarted = session.rpc(restart).await;
-                        let _ = done.send(());
-                        let Some(Ok(())) = restarted else { return ChannelEnd::Interrupted };
-                        idle_since = Instant::now();
+                    Some(Command::SetPrefetch(wanted, done)) => {
+                        prefetch = wanted;
+                        self.prefetch.store(wanted, Ordering::Relaxed);
+                        (adjust, adjusted) = (Some(Cancel::Full), Some(done));
                     }
                     Some(Command::Cancel(done)) => {
                         session.rpc(channel.stop(generation, pass)).await;
@@ -269,8 +270,8 @@ impl Subscription {
                     }
                     None => return ChannelEnd::Stopped,
                 },
+                () = sleep_until(idle_since + QUIET), if exceeds => adjust = Some(Cancel::All),
                 () = sleep_until(idle_since + IDLE_TIMEOUT) => {
-                    let prefetch = self.prefetch.load(Ordering::Relaxed);
                     let restart = channel.restart(prefetch, generation, pass);
                     let Some(Ok(())) = session.rpc(restart).await else {
                         return ChannelEnd::Interrupted;
@@ -279,6 +280,15 @@ impl Subscription {
                 }
                 () = session.lost.cancelled() => return ChannelEnd::Interrupted,
                 () = stop.any() => return ChannelEnd::Stopped,
+            }
+            if let Some(cancel) = adjust {
+                let adjusting = channel.adjust(prefetch, cancel, generation, pass);
+                let Some(Ok(())) = session.rpc(adjusting).await else {
+                    return ChannelEnd::Interrupted;
+                };
+            }
+            if let Some(adjusted) = adjusted {
+                let _ = adjusted.send(());
             }
         }
     }

@@ -41,12 +41,6 @@ impl Unacked {
         self.pending.push(tag);
     }
 
-    /// The number of unsettled deliveries up to and including `tag`.
-    pub(crate) fn unsettled_up_to(&self, tag: u64) -> usize {
-        let never_settled = tag.saturating_sub(self.highest) as usize;
-        self.unsettled.range(..=tag).count() + never_settled
-    }
-
     /// The number of acks that have not been sent yet.
     pub(crate) fn pending(&self) -> usize {
         self.pending.len()
@@ -124,19 +118,6 @@ mod tests {
         assert_eq!(unacked.flush(), [one(5)]);
         unacked.settle(6);
         assert_eq!(unacked.flush(), []);
-    }
-
-    #[test]
-    fn unsettled_deliveries_are_counted_up_to_a_tag() {
-        let mut unacked = Unacked::default();
-        assert_eq!(unacked.unsettled_up_to(5), 5);
-        acked(&mut unacked, [2, 4]);
-        assert_eq!(
-            [unacked.unsettled_up_to(0), unacked.unsettled_up_to(3), unacked.unsettled_up_to(5)],
-            [0, 2, 3]
-        );
-        acked(&mut unacked, [1, 3, 7]);
-        assert_eq!([unacked.unsettled_up_to(4), unacked.unsettled_up_to(7)], [0, 2]);
     }
 
     #[test]

@@ -228,7 +228,9 @@ pub trait Consumer: Send + fmt::Debug {
     /// The next delivery, if it has already arrived.
     fn try_next(&mut self) -> Option<Consumption>;
 
-    /// Changes the limit of unsettled deliveries.
+    /// Changes the limit of unsettled deliveries. Nothing comes back as redelivered because of it, so
+    /// a lower limit may take effect only when as many deliveries are unsettled as before, or when
+    /// none arrive.
     async fn set_prefetch(&mut self, prefetch: u16);
 
     /// Stops consuming. [`next`](Self::next) still yields deliveries that have arrived, and all of

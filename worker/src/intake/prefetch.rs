@@ -12,7 +12,7 @@ const SHORT_TASK_PREFETCH: usize = 256;
 ///
 /// The prefetch is small, because no other worker can run the tasks that this one holds. It is
 /// larger if slots would idle between two tasks, and it includes all tasks that run asynchronously.
-/// The prefetch changes in powers of two: for each change some brokers restart the consumer.
+/// The prefetch changes in powers of two, because each increase may cost the broker a consumer.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) struct PrefetchController {
     slots: usize,

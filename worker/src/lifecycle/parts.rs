@@ -36,8 +36,9 @@ impl Parts {
         registry: &'static Registry,
         process: ProcessKind,
     ) -> io::Result<(Self, mpsc::UnboundedReceiver<OutgoingReply>)> {
-        // The deliveries that the consumers of all pools may hold, twice because some brokers count
-        // from zero when the prefetch changes, plus one step of each asynchronous execution.
+        // The deliveries that the consumers of all pools may hold, twice because those of a lost
+        // connection may still wait while others arrive on the next, plus one step of each
+        // asynchronous execution.
         let max_prefetch = PrefetchController::max_prefetch(options.slots, options.async_slots);
         let max_queued = 2 * options.pools.len() * max_prefetch + options.async_slots;
         let shared = Arc::new(Shared::new(broker, options, process));

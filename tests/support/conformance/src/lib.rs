@@ -37,6 +37,8 @@ macro_rules! conformance {
             consuming: a_consumer_holds_no_more_than_its_prefetch,
             consuming: settling_a_delivery_makes_room_for_the_next,
             consuming: the_prefetch_can_be_raised,
+            consuming: the_prefetch_can_be_lowered,
+            consuming: changing_the_prefetch_redelivers_nothing,
             consuming: a_requeued_message_is_delivered_again_and_marked_as_redelivered,
             consuming: a_rejected_task_goes_to_the_dead_letter_queue,
             consuming: try_next_returns_buffered_deliveries_without_waiting,

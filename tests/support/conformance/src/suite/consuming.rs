@@ -90,6 +90,68 @@ pub async fn the_prefetch_can_be_raised(broker: &impl BrokerUnderTest) {
     assert_eq!(take(&mut consumer).await, "e");
 }
 
+/// Workers lower it when their slots are leased. What exceeds it goes to others.
+pub async fn the_prefetch_can_be_lowered(broker: &impl BrokerUnderTest) {
+    let (one, two) = (broker.connect().await, broker.connect().await);
+    let mut consumer = consume(&one, &tasks(), 3).await;
+    for text in ["a", "b", "c"] {
+        publish(&one, &to_tasks(), text).await;
+    }
+    let mut held = Vec::new();
+    for _ in 0..3 {
+        held.push(receive(&mut consumer).await);
+    }
+    consumer.set_prefetch(1).await;
+    let last = held.pop().unwrap();
+    held.into_iter().for_each(|delivery| delivery.settle(Settle::Ack));
+    let mut other = consume(&two, &tasks(), 1).await;
+    for text in ["d", "e"] {
+        publish(&one, &to_tasks(), text).await;
+        assert_eq!(take(&mut other).await, text);
+    }
+    other.cancel().await;
+    last.settle(Settle::Ack);
+    for text in ["f", "g"] {
+        publish(&one, &to_tasks(), text).await;
+    }
+    let held = receive(&mut consumer).await;
+    assert!(consumer.try_next().is_none());
+    assert_eq!(body(&held), "f");
+    held.settle(Settle::Ack);
+    assert_eq!(take(&mut consumer).await, "g");
+}
+
+/// A redelivered task is run in a child process, at the cost of a process, although nothing died.
+pub async fn changing_the_prefetch_redelivers_nothing(broker: &impl BrokerUnderTest) {
+    const MANY: usize = 400;
+    let connection = broker.connect().await;
+    let mut consumer = consume(&connection, &tasks(), 1).await;
+    let publisher = {
+        let connection = connection.clone();
+        tokio::spawn(async move {
+            for n in 0..MANY {
+                publish(&connection, &to_tasks(), n.to_string()).await;
+            }
+        })
+    };
+    let mut received = 0;
+    for prefetch in [1, 8, 2, 32, 4].into_iter().cycle() {
+        consumer.set_prefetch(prefetch).await;
+        // More than the largest prefetch, so that each change finds deliveries on their way.
+        let change = (received + 40).min(MANY);
+        while received < change {
+            let delivery = receive(&mut consumer).await;
+            assert!(!delivery.redelivered, "delivery {received}");
+            delivery.settle(Settle::Ack);
+            received += 1;
+        }
+        if received == MANY {
+            break;
+        }
+    }
+    publisher.await.unwrap();
+}
+
 /// The flag means that another worker may have run the task.
 pub async fn a_requeued_message_is_delivered_again_and_marked_as_redelivered(
     broker: &impl BrokerUnderTest,
