@@ -49,6 +49,13 @@ pub fn dawdle(#[state] micros: u64, n: u64) -> u64 {
     3 * n
 }
 
+/// Multiplies by three, and waits this long.
+#[operation]
+pub async fn dawdle_later(#[state] micros: u64, n: u64) -> u64 {
+    tokio::time::sleep(std::time::Duration::from_micros(micros)).await;
+    3 * n
+}
+
 /// Returns a weight. The input of the older worker's version is a `u32`.
 #[operation(name = "fleet.weigh")]
 pub fn weigh(grams: u64) -> u64 {

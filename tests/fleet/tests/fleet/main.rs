@@ -9,6 +9,7 @@ mod cancellation;
 mod connecting;
 mod dead_letters;
 mod elements;
+mod fresh;
 mod indexes;
 mod leases;
 mod messages;
