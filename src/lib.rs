@@ -71,7 +71,8 @@ pub use phalanx_core::{
     __private::operation,
     AsyncOperation, Error, Monoid, Operation, RemoteExecute,
     leader::{
-        Job, JobEvent, JobEvents, Progress, Results, Runtime, RuntimeBuilder, Stall, ValueFuture,
+        Job, JobEvent, JobEvents, Progress, Results, Runtime, RuntimeBuilder, StageProgress, Stall,
+        ValueFuture,
     },
     plan::{FoldProgram, IndexedStream, OnFailure, PlanError, ValueProgram},
     register,

@@ -12,4 +12,4 @@ mod engine;
 mod io;
 
 pub use api::{Job, JobEvents, Results, Runtime, RuntimeBuilder, ValueFuture};
-pub use engine::{JobEvent, Progress, Stall};
+pub use engine::{JobEvent, Progress, StageProgress, Stall};

@@ -114,7 +114,7 @@ impl Lead {
         let verdict = match outcome {
             Ok(outcome) => outcome.map_err(|error: Error| error.to_string())?,
             Err(_) => {
-                let progress = *job.progress().borrow();
+                let progress = job.progress().borrow().clone();
                 let stall = last_stall.lock().unwrap_or_else(PoisonError::into_inner).clone();
                 return Err(format!("still running after {bound:?}: {progress:?}; {stall}"));
             }

@@ -9,7 +9,7 @@ use super::{
     dead_letter,
     event::JobEvent,
     fold::Partial,
-    job::{Elements, JobState},
+    job::{Elements, JobState, Onward},
     output::{self, Outputs},
     retry, schedule,
     shared::Shared,
@@ -44,7 +44,7 @@ pub(super) fn plan_retry(
         error: error.clone(),
     };
     shared.emit(job.id, event);
-    job.progress.retried += 1;
+    job.stages[run.task.stage].retried += 1;
     Some(delay)
 }
 
@@ -66,7 +66,7 @@ pub(super) fn fail_permanently(
     if verb == Verb::TryMap
         && let Some(value) = failure_as_value(&error)
     {
-        job.progress.failed += 1;
+        job.stages[stage].failed += 1;
         let replaced = element.replaced(value);
         job.account.replace(element, &replaced);
         if last {
@@ -83,7 +83,7 @@ pub(super) fn fail_permanently(
     let error = blamed(job, run, element.index(0), element.tries(0), step, error);
     dead_letter::write(shared, job, run, element, &error);
     if on_failure == OnFailure::Skip {
-        job.progress.failed += 1;
+        job.stages[stage].failed += 1;
         let event = JobEvent::ElementSkipped {
             index: error.index,
             operation: error.operation.clone(),
@@ -108,7 +108,7 @@ pub(super) fn fail_job(
     error: Box<ExecuteError>,
 ) {
     if job.defers_failures() {
-        job.settle(stage, element);
+        job.settle(stage, element, Onward::Nothing);
         output::fail_in_order(shared, job, stage, element.first(), error);
     } else {
         job.fail(error);
@@ -199,7 +199,7 @@ pub(super) fn combination_failed(
         for partial in &mut partials {
             partial.tries = tries + 1;
         }
-        job.progress.retried += 1;
+        job.stages[stage].retried += 1;
         schedule::enqueue(shared, run.task.with(Work::Combine { partials }), delay);
         return;
     }

@@ -56,7 +56,7 @@ mod table;
 
 use std::{sync::Arc, time::Duration};
 
-pub use event::{JobEvent, Progress, Stall};
+pub use event::{JobEvent, Progress, StageProgress, Stall};
 pub(super) use flow::LatencyTarget;
 #[cfg(test)]
 pub(super) use job::Indexes;
@@ -169,7 +169,7 @@ impl Engine {
     pub(crate) fn take_progress(&mut self) -> Vec<(JobId, Progress)> {
         std::mem::take(&mut self.shared.touched)
             .into_iter()
-            .filter_map(|id| self.jobs.get(id).map(|job| (id, job.progress)))
+            .filter_map(|id| self.jobs.get(id).map(|job| (id, job.progress())))
             .collect()
     }
 
@@ -190,7 +190,6 @@ impl Engine {
         self.on_job(id, |shared, job| {
             shared.progressed(job);
             if !block.ends.is_empty() {
-                job.progress.pulled += block.ends.len() as u64;
                 let first = job.stages[0].next_position();
                 job.feed(0, Elements::pulled(first, block.bytes, block.ends));
             }
@@ -282,7 +281,7 @@ impl Engine {
         if published {
             self.shared.actions.push(Action::Cancel { job: id });
         }
-        let progress = Progress { ended: true, ..job.progress };
+        let progress = Progress { ended: true, ..job.progress() };
         let error = result.as_ref().err().map(|error| with_causes(error));
         self.shared.emit(id, JobEvent::Ended { error });
         self.shared.actions.push(Action::End { job: id, progress, result });

@@ -4,7 +4,7 @@ use bytes::Bytes;
 
 use super::{
     fold::Partial,
-    job::{Elements, Indexes, JobOutput, JobState, OutputBlock, StageOutput},
+    job::{Elements, Indexes, JobOutput, JobState, Onward, OutputBlock, StageOutput},
     protocol::Action,
     shared::Shared,
 };
@@ -30,7 +30,12 @@ pub(super) fn done(
     elements: &Elements,
     outputs: Outputs<'_>,
 ) {
-    job.settle(stage, elements);
+    let onward = match outputs.counts {
+        _ if job.is_last(stage) => Onward::Nothing,
+        None => Onward::One,
+        Some(counts) => Onward::Counts(counts),
+    };
+    job.settle(stage, elements, onward);
     let (from, to) = (elements.first(), elements.end());
     if !job.is_last(stage) {
         let output = stage_output(elements, outputs);
@@ -110,13 +115,13 @@ pub(super) fn deliver(shared: &mut Shared, job: &mut JobState, outputs: OutputBl
         return;
     }
     job.account.deliver(outputs.charged);
-    job.progress.outputs += u64::from(outputs.count);
+    job.outputs += u64::from(outputs.count);
     shared.actions.push(Action::Output { job: job.id, outputs });
 }
 
 /// Whether a `take` has all the outputs that it asks for.
 pub(super) fn has_taken_all(job: &JobState) -> bool {
-    matches!(job.plan.end, End::Stream { take: Some(most), .. } if job.progress.outputs >= most)
+    matches!(job.plan.end, End::Stream { take: Some(most), .. } if job.outputs >= most)
 }
 
 /// Delivers the outputs that are next in the order of their elements.

@@ -27,10 +27,50 @@ pub(super) enum SourcePlace {
 }
 
 impl JobChannels {
-    /// Ends the job for its reader and its watchers.
+    /// Ends the job for its watchers and its reader: who has read all results finds the final
+    /// progress.
     pub(super) fn end(self, progress: Progress, result: Result<(), Error>) {
+        self.progress.send_replace(progress);
         // Sending fails if the reader is gone.
         let _ = self.outputs.send(result.map(|()| None));
-        self.progress.send_replace(progress);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::{
+        sync::{
+            Arc,
+            atomic::{AtomicBool, Ordering::Relaxed},
+        },
+        task::{Context, Poll, Wake},
+    };
+
+    use super::*;
+
+    /// Looks at the progress at the moment when the reader is woken.
+    struct Watching {
+        progress: watch::Receiver<Progress>,
+        saw_the_end: AtomicBool,
+    }
+
+    impl Wake for Watching {
+        fn wake(self: Arc<Self>) {
+            self.saw_the_end.store(self.progress.borrow().ended, Relaxed);
+        }
+    }
+
+    #[test]
+    fn a_reader_that_sees_the_end_finds_the_final_progress() {
+        let (outputs, mut reader) = mpsc::unbounded_channel();
+        let (progress, watching) = watch::channel(Progress::default());
+        let (events, _) = broadcast::channel(1);
+        let channels = JobChannels { outputs, progress, events, source: SourcePlace::Ended };
+        let watching =
+            Arc::new(Watching { progress: watching, saw_the_end: AtomicBool::new(false) });
+        let waker = Arc::clone(&watching).into();
+        assert!(matches!(reader.poll_recv(&mut Context::from_waker(&waker)), Poll::Pending));
+        channels.end(Progress { ended: true, ..Progress::default() }, Ok(()));
+        assert!(watching.saw_the_end.load(Relaxed));
     }
 }

@@ -5,7 +5,7 @@ mod stall;
 
 use std::time::Duration;
 
-pub use progress::Progress;
+pub use progress::{Progress, StageProgress};
 pub use stall::Stall;
 
 use crate::{

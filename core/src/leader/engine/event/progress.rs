@@ -3,7 +3,8 @@
 /// The progress of a job, in numbers that only grow, except `tasks_out`.
 ///
 /// From [`Job::progress`](crate::leader::Job::progress), which changes whenever one of the numbers
-/// does.
+/// does. The numbers are final once `ended` is set. That happens before the results of the job end,
+/// except with `take` and `first`, which need not wait for the end of the job.
 ///
 /// ```
 /// # use phalanx::prelude::*;
@@ -18,24 +19,78 @@
 /// let texts = ["1", "two", "3"].map(String::from);
 /// let numbers = IndexedStream::from(texts).map(Parse).on_failure(OnFailure::Skip);
 /// let (job, results) = numbers.start(&runtime)?;
-/// let mut progress = job.progress();
 /// let _numbers = results.collect().await?;
 ///
-/// let last = *progress.wait_for(|progress| progress.ended).await.unwrap();
+/// let last = job.progress().borrow().clone();
+/// assert!(last.ended);
 /// assert_eq!((last.total, last.pulled, last.done), (Some(3), 3, 3));
 /// assert_eq!((last.failed, last.outputs), (1, 2));
 /// # Ok(())
 /// # }
 /// ```
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
 #[non_exhaustive]
 pub struct Progress {
     /// The number of elements of the source; `None` if it is not known in advance.
     pub total: Option<u64>,
     /// The number of elements that were taken from the source.
     pub pulled: u64,
-    /// The number of elements that have passed the first stage, or failed permanently in it. Later
-    /// stages may still be working on their outputs.
+    /// The number of elements of the source that are through: all that was made from them has
+    /// passed the last stage, failed permanently, or was filtered out.
+    pub done: u64,
+    /// The number of elements that failed permanently and were skipped, or that a `try_map` turned
+    /// into values, in all stages.
+    pub failed: u64,
+    /// The number of retries in all stages: tries beyond the first of each element or combination.
+    pub retried: u64,
+    /// The number of tasks of all stages that are published and have no result yet; 0 at the end.
+    pub tasks_out: u32,
+    /// The number of results that were handed to the reader. A `fold`, `reduce` or `count` has one.
+    pub outputs: u64,
+    /// The numbers of each stage, in the order of
+    /// [`explain`](crate::plan::IndexedStream::explain); empty until the job has started.
+    pub stages: Vec<StageProgress>,
+    /// Whether the job is over: it succeeded, failed or was cancelled.
+    pub ended: bool,
+}
+
+/// The progress of one stage of a job, in [`Progress::stages`].
+///
+/// ```
+/// # use phalanx::prelude::*;
+/// #[operation]
+/// fn words(text: String) -> Vec<String> {
+///     text.split(' ').map(String::from).collect()
+/// }
+///
+/// #[operation]
+/// fn length(word: &str) -> usize {
+///     word.len()
+/// }
+///
+/// # #[tokio::main(flavor = "current_thread")]
+/// # async fn main() -> Result<(), phalanx::Error> {
+/// # let runtime = Runtime::connect("memory://").await?;
+/// let texts = ["to be", "or not"].map(String::from);
+/// // A `try_map` after a `flat_map` begins a new stage.
+/// let program = IndexedStream::from(texts).flat_map(Words).try_map(Length);
+/// let (job, results) = program.start(&runtime)?;
+/// assert_eq!(results.collect().await?.len(), 4);
+///
+/// let last = job.progress().borrow().clone();
+/// assert_eq!(last.done, 2); // texts
+/// assert_eq!((last.stages[0].entered, last.stages[0].done), (2, 2)); // texts
+/// assert_eq!((last.stages[1].entered, last.stages[1].done), (4, 4)); // words
+/// # Ok(())
+/// # }
+/// ```
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+#[non_exhaustive]
+pub struct StageProgress {
+    /// The number of elements that have entered the stage: of the first stage, those pulled; of
+    /// the others, outputs of the stage before.
+    pub entered: u64,
+    /// The number of elements that have passed the stage, or failed permanently in it.
     pub done: u64,
     /// The number of elements that failed permanently and were skipped, or that a `try_map` turned
     /// into values.
@@ -44,8 +99,4 @@ pub struct Progress {
     pub retried: u64,
     /// The number of tasks that are published and have no result yet.
     pub tasks_out: u32,
-    /// The number of results that were handed to the reader. A `fold`, `reduce` or `count` has one.
-    pub outputs: u64,
-    /// Whether the job is over: it succeeded, failed or was cancelled.
-    pub ended: bool,
 }

@@ -3,7 +3,10 @@
 use std::collections::VecDeque;
 
 use super::{Elements, ReorderBuffer, StageOutput};
-use crate::leader::engine::flow::{Cost, MAX_BATCH_BYTES};
+use crate::leader::engine::{
+    event::StageProgress,
+    flow::{Cost, MAX_BATCH_BYTES},
+};
 
 /// The state of a stage of a job. Its counts change only together with the elements that they
 /// count.
@@ -17,10 +20,16 @@ pub(crate) struct StageState {
     pending_bytes: usize,
     /// The position of the next element that enters the stage.
     next_position: u64,
+    /// The number of elements that have entered the stage.
+    entered: u64,
     /// The number of positions that are not settled.
     open: u64,
     /// The number of tasks that are out: not those that wait for their back-off or for credit.
     pub(super) tasks_out: u32,
+    /// The number of elements that failed permanently, and did not fail their job.
+    pub(crate) failed: u64,
+    /// The number of tries beyond the first of each element or combination.
+    pub(crate) retried: u64,
     /// Whether pending elements are sent although they do not fill a batch, because the source
     /// pauses.
     pub(crate) flush: bool,
@@ -58,10 +67,21 @@ impl StageState {
         self.tasks_out
     }
 
+    pub(super) fn progress(&self) -> StageProgress {
+        StageProgress {
+            entered: self.entered,
+            done: self.entered - self.open,
+            failed: self.failed,
+            retried: self.retried,
+            tasks_out: self.tasks_out,
+        }
+    }
+
     pub(super) fn feed(&mut self, elements: Elements) {
         debug_assert_eq!(elements.first(), self.next_position, "positions are assigned in order");
         let count = elements.len() as u64;
         self.next_position += count;
+        self.entered += count;
         self.open += count;
         self.pending_elements += count;
         self.pending_bytes += elements.bytes().len();

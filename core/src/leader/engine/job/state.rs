@@ -2,7 +2,9 @@
 
 use std::{collections::BTreeMap, error::Error as StdError, sync::Arc, time::Duration};
 
-use super::{Elements, JobAccount, JobOutput, MAX_JOB_BYTES, ReorderBuffer, StageState};
+use super::{
+    Elements, JobAccount, JobOutput, MAX_JOB_BYTES, Onward, Passage, ReorderBuffer, StageState,
+};
 use crate::{
     error::Error,
     id::JobId,
@@ -41,7 +43,10 @@ pub(crate) struct JobState {
     pub(crate) largest_partial: usize,
     /// The value of a `count` so far.
     pub(crate) counted: u64,
-    pub(crate) progress: Progress,
+    /// The elements of the source on their way through the stages.
+    passage: Passage,
+    /// The number of outputs that were handed to the reader.
+    pub(crate) outputs: u64,
     /// When the job last made progress, in wall time.
     pub(crate) last_progress: Duration,
     pub(crate) stall: Option<Stall>,
@@ -98,7 +103,8 @@ impl JobState {
             reorder: ReorderBuffer::default(),
             largest_partial: 0,
             counted: 0,
-            progress: Progress { total: hint, ..Progress::default() },
+            passage: Passage::default(),
+            outputs: 0,
             last_progress: now,
             stall: None,
             verdict: Verdict::default(),
@@ -227,26 +233,41 @@ impl JobState {
     }
 
     /// Settles the positions of elements, and frees their bytes.
-    pub(crate) fn settle(&mut self, stage: usize, elements: &Elements) {
-        let count = elements.len() as u64;
-        self.stages[stage].settle(count);
+    pub(crate) fn settle(&mut self, stage: usize, elements: &Elements, onward: Onward<'_>) {
+        self.stages[stage].settle(elements.len() as u64);
         self.account.settle(elements);
         if stage == 0 {
-            self.progress.done += count;
+            self.passage.settle_first(elements, onward);
+        } else {
+            self.passage.settle_later(elements, onward);
+        }
+    }
+
+    /// The progress of the job, which is not over.
+    pub(crate) fn progress(&self) -> Progress {
+        let stages: Vec<_> = self.stages.iter().map(StageState::progress).collect();
+        Progress {
+            total: self.source.total,
+            pulled: stages.first().map_or(0, |stage| stage.entered),
+            done: self.passage.through(),
+            failed: stages.iter().map(|stage| stage.failed).sum(),
+            retried: stages.iter().map(|stage| stage.retried).sum(),
+            tasks_out: stages.iter().map(|stage| stage.tasks_out).sum(),
+            outputs: self.outputs,
+            stages,
+            ended: false,
         }
     }
 
     /// Charges the job for a task of this stage that went out.
     pub(crate) fn charge_task(&mut self, stage: usize, charge: Charge) {
         self.account.expect(charge.output);
-        self.progress.tasks_out += 1;
         self.stages[stage].tasks_out += 1;
     }
 
     /// Releases the charge of a task of this stage that is no longer out.
     pub(crate) fn release_task(&mut self, stage: usize, charge: Charge) {
         self.account.stop_expecting(charge.output);
-        self.progress.tasks_out -= 1;
         self.stages[stage].tasks_out -= 1;
     }
 

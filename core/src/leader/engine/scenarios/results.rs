@@ -113,6 +113,44 @@ fn the_last_progress_of_a_job_counts_all_its_elements() {
 }
 
 #[test]
+fn an_element_is_done_when_it_is_through_all_stages() {
+    let mut leader = TestLeader::new();
+    leader.presence(1, 8);
+    let mut skipping = step(Verb::Map);
+    skipping.on_failure = OnFailure::Skip;
+    let mut two_stages = plan(vec![step(Verb::FlatMap)], stream());
+    let second = plan(vec![skipping], stream()).stages.remove(0);
+    two_stages.stages.push(second);
+    leader.start(1, two_stages, 2, 2);
+    let numbers = |leader: &mut TestLeader| {
+        let (_, progress) = leader.engine.take_progress().pop().unwrap();
+        let stages: Vec<_> = progress
+            .stages
+            .iter()
+            .map(|stage| (stage.entered, stage.done, stage.tasks_out))
+            .collect();
+        (progress.pulled, progress.done, progress.tasks_out, stages)
+    };
+    // Two outputs of the first element, and one of the second.
+    let split = leader.take();
+    let outcome = Outcome::Done {
+        bytes: 3,
+        outputs: 3,
+        counts: Some(vec![2, 1]),
+        lengths: Some(vec![1, 1, 1]),
+    };
+    leader.reply(&split, &[(2, outcome)], b"aab");
+    assert_eq!(numbers(&mut leader), (2, 0, 2, vec![(2, 2, 0), (3, 0, 2)]));
+    let (first, last) = (leader.take(), leader.take());
+    leader.echo(&last);
+    assert_eq!(numbers(&mut leader), (2, 1, 1, vec![(2, 2, 0), (3, 1, 1)]));
+    leader.reply(&first, &[(1, done(1)), (1, failed(ErrorKind::Fatal))], b"a");
+    let last = leader.last_progress;
+    assert_eq!((last.done, last.failed, last.tasks_out, last.ended), (2, 1, 0, true));
+    assert_eq!((last.stages[1].done, last.stages[1].failed, last.stages[0].failed), (3, 1, 0));
+}
+
+#[test]
 fn a_result_for_another_leader_is_ignored() {
     let mut leader = TestLeader::new();
     leader.start(1, plan(vec![step(Verb::Map)], stream()), 1, 1);
