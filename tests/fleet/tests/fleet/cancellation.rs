@@ -105,7 +105,7 @@ async fn a_leader_stopped_by_a_signal_cancels_its_jobs_and_deletes_its_queues() 
         rendezvous.cancelled(2).await;
         let (code, stderr) = leader.exit().await;
         assert_eq!(code, 1, "{stderr}");
-        assert!(stderr.contains("Closed"), "{stderr}");
+        assert!(stderr.contains("closed"), "{stderr}");
         fleet.emptied(&fleet.task_queue()).await;
         assert!(rendezvous.runs(0) + rendezvous.runs(1) <= 2, "another element started");
         fleet.end(workers).await;
