@@ -66,6 +66,7 @@
 //! | `amqp` | no | the URL `amqp://`: RabbitMQ |
 //! | `tls` | no | the URL `amqps://`: RabbitMQ over TLS; includes `amqp` |
 //! | `worker` | no | the module `worker`, which serves tasks and has a command line |
+//! | `log` | yes | with `worker`: workers log to standard error what `PHALANX_LOG` selects |
 
 pub use phalanx_core::{
     __private::operation,

@@ -5,7 +5,7 @@
 //! Broker and worker crates depend on this crate directly.
 //!
 //! The modules in the order of their dependencies: [`id`], `report`, [`codec`], [`mod@operation`],
-//! [`registry`], [`broker`], [`wire`], [`plan`], [`error`], [`dead_letters`], [`leader`]. Each
+//! [`registry`], [`broker`], `notice`, [`wire`], [`plan`], [`error`], [`dead_letters`], [`leader`]. Each
 //! module imports only from those before it (`cargo test -p xtask` checks it).
 
 pub mod id;
@@ -20,6 +20,9 @@ pub mod operation;
 pub mod registry;
 
 pub mod broker;
+
+#[doc(hidden)]
+pub mod notice;
 
 pub mod wire;
 

@@ -221,6 +221,7 @@ impl Supervisor {
     async fn reconnect(&self, purpose: Purpose) -> Option<Dialed> {
         let url = self.display_url.as_str();
         let mut backoff = backoff();
+        let mut last_logged = String::new();
         loop {
             let delay = backoff.next().unwrap_or_default();
             tokio::select! {
@@ -243,7 +244,11 @@ impl Supervisor {
                         ConnectError::Setup { source, .. } => source.to_string(),
                         error => error.to_string(),
                     };
-                    tracing::warn!(url, ?purpose, error, "cannot reconnect yet");
+                    // A broker may be away for days: each reason is logged once.
+                    if error != last_logged {
+                        tracing::warn!(url, ?purpose, error, "cannot reconnect yet");
+                        last_logged = error;
+                    }
                 }
             }
         }

@@ -70,6 +70,8 @@ impl Workers {
         let mut options = WorkerOptions::default();
         options.pools = pools;
         options.slots = slots;
+        // The leader, in the same process, has the same connection.
+        options.quiet = true;
         self.tasks.spawn(keep_running(connection, options, self.stopping.clone()));
     }
 }

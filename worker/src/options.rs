@@ -50,6 +50,10 @@ pub struct WorkerOptions {
     /// [`main`](crate::main) does. If `false`, isolated tasks run in this process like all others.
     /// Default: `false`; [`main`](crate::main) sets `true`.
     pub isolate: bool,
+    /// Whether the worker prints nothing. Otherwise a program without a `tracing` subscriber prints
+    /// one line to standard error when the connection to the broker is lost, and when it is back.
+    /// Default: `false`.
+    pub quiet: bool,
     /// The name of the worker in logs. Default: host name and process id, as `host/1234`.
     pub name: String,
 }
@@ -64,6 +68,7 @@ impl Default for WorkerOptions {
             grace: Duration::from_secs(30),
             leader_wait: Duration::from_secs(1),
             isolate: false,
+            quiet: false,
             name: format!("{}/{}", host_name(), std::process::id()),
         }
     }

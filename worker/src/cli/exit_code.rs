@@ -19,8 +19,11 @@ pub(super) enum Code {
     DeadLetterKept = 8,
 }
 
-/// The section of `--help` about exit codes.
+/// The sections of `--help` about logs and exit codes.
 pub(super) const HELP: &str = "\
+PHALANX_LOG selects what is logged: a level, or levels by target, as in info,phalanx_amqp=debug
+[default: warn]
+
 Exit codes:
   0  drained: every task was finished or returned
   1  cannot connect to the broker, or the broker denies a permission that a worker needs

@@ -5,6 +5,8 @@ mod dead_letters;
 mod duration;
 mod exit_code;
 mod health;
+#[cfg(feature = "log")]
+mod log;
 mod serve;
 mod signals;
 
@@ -20,6 +22,10 @@ pub(crate) use signals::Signals;
 /// argument `worker` is skipped, so that one program can be both leader and worker. The subcommand
 /// `dead-letters` lists, shows, replays and deletes the elements that failed permanently.
 ///
+/// Log events go to standard error if the program has no `tracing` subscriber (feature `log`, which
+/// is on by default). `PHALANX_LOG` selects them: a level, or levels by target, as in
+/// `info,phalanx_amqp=debug`. Default: `warn`.
+///
 /// Tasks that may have killed a worker run in child processes. Each of them is this program again,
 /// with the same arguments, and runs everything that precedes this call.
 ///
@@ -34,6 +40,11 @@ pub(crate) use signals::Signals;
 /// ```
 #[expect(clippy::print_stderr, reason = "this is a command line")]
 pub async fn main() -> ExitCode {
+    #[cfg(feature = "log")]
+    if let Err(error) = log::install() {
+        eprintln!("error: {} is no filter of log events: {error}", log::VARIABLE);
+        return exit_code::Code::Usage.into();
+    }
     if let Some(code) = crate::isolated().await {
         return code;
     }

@@ -3,6 +3,7 @@
 mod control;
 mod drain;
 mod leader_timeout;
+mod notices;
 mod parts;
 mod serve;
 mod watchdog;

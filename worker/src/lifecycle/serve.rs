@@ -6,7 +6,8 @@ use phalanx_core::broker::BrokerError;
 use tokio::{sync::mpsc, task::JoinSet};
 
 use super::{
-    Parts, control::listen, drain::drain, leader_timeout::watch_leaders, watchdog::watch_timeouts,
+    Parts, control::listen, drain::drain, leader_timeout::watch_leaders, notices::tell,
+    watchdog::watch_timeouts,
 };
 use crate::{
     intake::consume,
@@ -30,6 +31,7 @@ pub(crate) async fn serve(parts: &Parts, outgoing: mpsc::UnboundedReceiver<Outgo
     let mut background = JoinSet::new();
     background.spawn(watch_timeouts(Arc::clone(shared), Arc::clone(executor)));
     if !shared.is_child() {
+        background.spawn(tell(Arc::clone(shared)));
         background.spawn(keep_leases(Arc::clone(shared), Arc::clone(executor)));
         let (leaders, executor) = (Arc::clone(leaders), Arc::clone(executor));
         background.spawn(watch_leaders(Arc::clone(shared), leaders, executor));

@@ -22,6 +22,7 @@ use crate::{
         engine::{DeadLettering, Engine, LatencyTarget, Progress, Settings},
         io::{Command, Driver, reply_queue},
     },
+    notice::Notices,
     plan::{Plan, PlanError, Source},
     registry::{Registry, running_operation},
     wire::timing::{HOLD, SHORTEST_HOLD},
@@ -279,7 +280,9 @@ impl Runtime {
         let (commands, receiver) = mpsc::unbounded_channel();
         let (ending, over) = watch::channel(());
         let drives = Arc::clone(&broker);
-        let driver = Driver::new(drives, leader, Engine::new(settings), receiver, replies, events);
+        let engine = Engine::new(settings);
+        let notices = Notices::new(builder.quiet);
+        let driver = Driver::new(drives, leader, engine, receiver, replies, events, notices);
         tokio::spawn(async move {
             driver.run().await;
             drop(ending);
@@ -329,6 +332,7 @@ pub struct RuntimeBuilder {
     hold: Duration,
     stall_after: Duration,
     patience: Option<Duration>,
+    quiet: bool,
 }
 
 impl Default for RuntimeBuilder {
@@ -342,6 +346,7 @@ impl Default for RuntimeBuilder {
             hold: HOLD,
             stall_after: Duration::from_secs(25),
             patience: None,
+            quiet: false,
         }
     }
 }
@@ -510,6 +515,24 @@ impl RuntimeBuilder {
     #[must_use]
     pub fn patience(mut self, patience: Duration) -> Self {
         self.patience = Some(patience);
+        self
+    }
+
+    /// Prints nothing. Default: a program without a `tracing` subscriber prints one line to standard
+    /// error when the connection to the broker is lost, when a job stalls, and when that is over.
+    ///
+    /// ```
+    /// # use phalanx::prelude::*;
+    /// # #[tokio::main(flavor = "current_thread")]
+    /// # async fn main() -> Result<(), phalanx::Error> {
+    /// let runtime = Runtime::builder().quiet().connect().await?;
+    /// # drop(runtime);
+    /// # Ok(())
+    /// # }
+    /// ```
+    #[must_use]
+    pub fn quiet(mut self) -> Self {
+        self.quiet = true;
         self
     }
 

@@ -8,6 +8,7 @@ mod command;
 mod decode;
 mod driver;
 mod job_channels;
+mod notices;
 mod output;
 mod publisher;
 mod pull;

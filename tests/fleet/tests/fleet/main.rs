@@ -13,6 +13,7 @@ mod fresh;
 mod indexes;
 mod leases;
 mod messages;
+mod notices;
 mod permissions;
 mod results;
 mod serialization;

@@ -43,6 +43,7 @@ impl Driver {
                 self.publisher.greet(Topic::Worker(worker), &alive);
             }
             Action::Emit { job, event } => {
+                self.notices.event(job, &event);
                 if let Some(channels) = self.jobs.get(&job) {
                     // Sending fails if the job has no watchers.
                     let _ = channels.events.send(event);

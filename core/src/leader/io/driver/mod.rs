@@ -15,6 +15,7 @@ use super::{
     command::Command,
     decode,
     job_channels::{JobChannels, SourcePlace},
+    notices::LeaderNotices,
     output::ReturnedCredit,
     publisher::Publisher,
     pull::Pulled,
@@ -24,6 +25,7 @@ use crate::{
     dead_letters::DeadLetterWriter,
     id::{JobId, LeaderId},
     leader::engine::{Action, Engine, Input, Pull},
+    notice::Notices,
     operation::OperationError,
     plan::SourceState,
     wire::timing::{HEARTBEAT, REPLY_QUEUE_EXPIRES},
@@ -58,6 +60,7 @@ pub(in crate::leader) struct Driver {
     events: Box<dyn Consumer>,
     publisher: Publisher,
     dead_letters: DeadLetterWriter,
+    notices: LeaderNotices,
     /// The combinations under way: at most one for each two partial results of the engine.
     combining: JoinSet<Combined>,
     pulled: mpsc::Receiver<Pulled>,
@@ -74,11 +77,13 @@ impl Driver {
         commands: mpsc::UnboundedReceiver<Command>,
         replies: Box<dyn Consumer>,
         events: Box<dyn Consumer>,
+        notices: Notices,
     ) -> Self {
         let (pulls, pulled) = mpsc::channel(MAX_WAITING_BLOCKS);
         Self {
             publisher: Publisher::new(Arc::clone(&broker), leader),
             dead_letters: DeadLetterWriter::new(Arc::clone(&broker), leader),
+            notices: LeaderNotices::new(notices),
             broker,
             leader,
             engine,
@@ -158,6 +163,7 @@ impl Driver {
                     let now = health.borrow_and_update().clone();
                     self.publisher.reconnected();
                     self.dead_letters.reconnected();
+                    self.notices.connection(&now);
                     self.input(Input::Health(now));
                 }
             }
