@@ -97,7 +97,7 @@ pub enum Error {
         /// The message of the decoder.
         reason: String,
     },
-    /// The job was cancelled by its handle, or its runtime was closed.
+    /// The job was cancelled by its handle.
     #[error("job {job} was cancelled")]
     Cancelled {
         /// The job that failed.
@@ -126,9 +126,26 @@ pub enum Error {
         /// The operation that runs on the thread.
         operation: String,
     },
-    /// The runtime was closed, or the broker that it was given was closed.
-    #[error("the runtime or its broker was closed")]
+    /// The program closed the runtime, or Tokio was shut down.
+    #[error("the runtime was closed")]
     Closed,
+    /// The process received a signal, and the runtime was built with
+    /// [`close_on_signal`](crate::leader::RuntimeBuilder::close_on_signal).
+    #[error("received {signal}, which closed the runtime")]
+    Interrupted {
+        /// The signal: `SIGTERM` or `Ctrl-C`.
+        signal: &'static str,
+    },
+    /// The broker that the runtime was given was closed in this program.
+    #[error("the broker of the runtime was closed by this program")]
+    BrokerClosed,
+    /// The leader itself panicked, which ended all its jobs: a bug in Phalanx or in a broker that
+    /// the program brought along.
+    #[error("the leader {message}; this is a bug: please report it with this message")]
+    LeaderPanicked {
+        /// The place and the message of the panic.
+        message: String,
+    },
 }
 
 fn describe_refusals(refusals: &[(WorkerId, Refusal)]) -> String {

@@ -1,5 +1,6 @@
 //! Programs written against the facade, run by workers in memory.
 #![cfg(feature = "inmemory")]
 
+mod endings;
 mod operation_crates;
 mod programs;

@@ -19,7 +19,7 @@ use entry::{FingerprintMode, OperationEntry, PHALANX_OPERATIONS};
 pub use column::Column;
 pub use description::OperationKind;
 pub use error::RegistryError;
-pub(crate) use execution::running_operation;
+pub(crate) use execution::{caught_async, running_operation};
 pub(crate) use lookup::DEFAULT_RETRIES;
 pub use lookup::{Registered, Registry};
 pub use step::{CompiledStep, Failure, Fold, Refusal, StepFuture, StepReference, Verb};

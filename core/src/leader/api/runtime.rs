@@ -10,7 +10,7 @@ use tokio::sync::{broadcast, mpsc, watch};
 
 use super::{
     job::{Job, JobEvents},
-    launch::{Launched, OutputReceiver},
+    launch::{Launched, OutputReceiver, ending},
     signal::close_on_signal,
 };
 use crate::{
@@ -19,7 +19,7 @@ use crate::{
     error::Error,
     id::{JobId, LeaderId},
     leader::{
-        engine::{DeadLettering, Engine, LatencyTarget, Progress, Settings},
+        engine::{DeadLettering, Ending, Engine, LatencyTarget, Progress, Settings},
         io::{Command, Driver, reply_queue},
     },
     notice::Notices,
@@ -80,8 +80,8 @@ struct Inner {
     /// Locked while a job id is created and sent, so that jobs start in the order of their ids:
     /// `Alive` covers all jobs up to the newest id (rule 21).
     commands: Mutex<mpsc::UnboundedSender<Command>>,
-    /// Closed when the driver has ended.
-    over: watch::Receiver<()>,
+    /// Why the driver has ended, once it has.
+    ending: watch::Receiver<Option<Ending>>,
 }
 
 impl Runtime {
@@ -202,10 +202,8 @@ impl Runtime {
     /// # }
     /// ```
     pub async fn close(self) {
-        let _ = self.commands().send(Command::Close);
-        let mut over = self.inner.over.clone();
-        // Nothing is ever sent: the driver drops the sender when it ends.
-        let _ = over.changed().await;
+        let _ = self.commands().send(Command::Close(Ending::Closed));
+        ending(&mut self.inner.ending.clone()).await;
     }
 
     pub(super) fn launch(&self, plan: Plan, source: Source) -> Result<Launched, Error> {
@@ -230,9 +228,12 @@ impl Runtime {
         let plan = Arc::new(plan);
         let start =
             Command::Start { job: id, plan, source, outputs, progress, events, dead_lettering };
-        commands.send(start).map_err(|_| Error::Closed)?;
+        let ending = self.inner.ending.clone();
+        if commands.send(start).is_err() {
+            return Err(ending.borrow().clone().unwrap_or(Ending::Closed).into());
+        }
         drop(commands);
-        Ok(Launched { outputs: OutputReceiver::new(receiver, job.clone()), job })
+        Ok(Launched { outputs: OutputReceiver::new(receiver, ending, job.clone()), job })
     }
 
     /// The dead letters of a pool: elements that failed permanently, to list, show, replay and
@@ -278,20 +279,20 @@ impl Runtime {
         };
         let url = broker.url().clone();
         let (commands, receiver) = mpsc::unbounded_channel();
-        let (ending, over) = watch::channel(());
+        let (ended, ending) = watch::channel(None);
         let drives = Arc::clone(&broker);
         let engine = Engine::new(settings);
         let notices = Notices::new(builder.quiet);
         let driver = Driver::new(drives, leader, engine, receiver, replies, events, notices);
         tokio::spawn(async move {
-            driver.run().await;
-            drop(ending);
+            let ending = driver.run().await;
+            ended.send_replace(Some(ending));
         });
         if builder.close_on_signal {
             tokio::spawn(close_on_signal(commands.downgrade()));
         }
         let commands = Mutex::new(commands);
-        Ok(Self { inner: Arc::new(Inner { leader, url, broker, commands, over }) })
+        Ok(Self { inner: Arc::new(Inner { leader, url, broker, commands, ending }) })
     }
 }
 
@@ -429,7 +430,7 @@ impl RuntimeBuilder {
     /// Closes the runtime when the process receives Ctrl-C or SIGTERM, so that its jobs are
     /// cancelled on every worker. Default: off.
     ///
-    /// The jobs end with an error; the program itself continues, and `?` on that error ends it. A
+    /// The jobs end with [`Error::Interrupted`]; the program itself continues, and `?` on that error ends it. A
     /// second signal ends the process immediately, with exit code 130.
     ///
     /// Without this, a signal kills the leader, and workers continue its running tasks until its

@@ -4,10 +4,11 @@ use std::{io, process};
 
 use tokio::sync::mpsc;
 
-use crate::leader::io::Command;
+use crate::leader::{engine::Ending, io::Command};
 
 /// The exit code by which shells report a process that was ended by Ctrl-C.
 const INTERRUPTED: i32 = 130;
+const CTRL_C: &str = "Ctrl-C";
 
 /// Closes the leader at the first signal, and ends the process at the second: closing may hang, and
 /// from here on signals no longer end the process by default.
@@ -22,14 +23,14 @@ pub(super) async fn close_on_signal(commands: mpsc::WeakUnboundedSender<Command>
 
 async fn close_then_exit(commands: mpsc::WeakUnboundedSender<Command>) -> io::Result<()> {
     let mut signals = Signals::listen()?;
-    signals.next().await?;
+    let signal = signals.next().await?;
     // If the runtime was dropped, there is nothing to close.
     if let Some(commands) = commands.upgrade() {
         tracing::info!(
-            "received a signal; closing the runtime (a second signal ends the process immediately)"
+            "received {signal}; closing the runtime (a second signal ends the process immediately)"
         );
         // An error means that the runtime is closing already.
-        let _ = commands.send(Command::Close);
+        let _ = commands.send(Command::Close(Ending::Interrupted { signal }));
     }
     signals.next().await?;
     process::exit(INTERRUPTED)
@@ -52,13 +53,15 @@ impl Signals {
         Ok(Self {})
     }
 
-    async fn next(&mut self) -> io::Result<()> {
+    /// The name of the next signal.
+    async fn next(&mut self) -> io::Result<&'static str> {
         #[cfg(unix)]
         tokio::select! {
-            _ = self.terminate.recv() => Ok(()),
-            received = tokio::signal::ctrl_c() => received,
+            _ = self.terminate.recv() => return Ok("SIGTERM"),
+            received = tokio::signal::ctrl_c() => received?,
         }
         #[cfg(not(unix))]
-        tokio::signal::ctrl_c().await
+        tokio::signal::ctrl_c().await?;
+        Ok(CTRL_C)
     }
 }

@@ -30,6 +30,7 @@ mod combine;
 mod dead_letter;
 mod dispatch;
 mod element;
+mod ending;
 mod event;
 #[cfg(test)]
 mod explorer;
@@ -56,6 +57,7 @@ mod table;
 
 use std::{sync::Arc, time::Duration};
 
+pub(super) use ending::Ending;
 pub use event::{JobEvent, Progress, StageProgress, Stall};
 pub(super) use flow::LatencyTarget;
 #[cfg(test)]
@@ -141,9 +143,9 @@ impl Engine {
             }
             Input::Presence(presence) => shared.workers.record(*presence, shared.clocks.wall),
             Input::Bye(worker) => shared.workers.bye(worker),
-            Input::Close => {
+            Input::Close(ending) => {
                 let jobs: Vec<JobId> = self.jobs.ids().collect();
-                jobs.into_iter().for_each(|job| self.end(job, Err(Error::Closed)));
+                jobs.into_iter().for_each(|job| self.end(job, Err(ending.clone().into())));
             }
             Input::Lease(lease) => self.leased(&lease),
             Input::Probed { pool, result } => loss::probed(shared, pool, result),

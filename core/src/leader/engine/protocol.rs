@@ -5,6 +5,7 @@ use std::{sync::Arc, time::Duration};
 use bytes::Bytes;
 
 use super::{
+    ending::Ending,
     event::{JobEvent, Progress},
     job::OutputBlock,
 };
@@ -53,7 +54,7 @@ pub(crate) enum Input {
     /// The program cancelled a job, or dropped all its handles.
     Cancel { job: JobId },
     /// The leader closes, which ends all its jobs.
-    Close,
+    Close(Ending),
     /// A worker has connected.
     Hello(Box<Presence>),
     /// A worker is live: the event that it publishes periodically.

@@ -47,7 +47,7 @@ pub(super) fn failed(shared: &mut Shared, job: &mut JobState, copy: CopyId, erro
         }
         PublishError::Closed => {
             schedule::reissue(shared, job, number, Duration::ZERO);
-            return job.fail(Error::Closed);
+            return job.fail(Error::BrokerClosed);
         }
     };
     let next = CopyId::new(number, copy.attempt + 1);

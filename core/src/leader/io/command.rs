@@ -8,7 +8,7 @@ use super::output::CreditedBlock;
 use crate::{
     error::Error,
     id::JobId,
-    leader::engine::{DeadLettering, JobEvent, Progress},
+    leader::engine::{DeadLettering, Ending, JobEvent, Progress},
     plan::{Plan, Source},
 };
 
@@ -26,5 +26,5 @@ pub(in crate::leader) enum Command {
     Cancel {
         job: JobId,
     },
-    Close,
+    Close(Ending),
 }

@@ -8,6 +8,7 @@ use crate::{
     error::Error,
     leader::engine::{JobEvent, Progress},
     plan::Source,
+    report::with_causes,
 };
 
 /// The I/O of one job.
@@ -33,6 +34,14 @@ impl JobChannels {
         self.progress.send_replace(progress);
         // Sending fails if the reader is gone.
         let _ = self.outputs.send(result.map(|()| None));
+    }
+
+    /// Ends the job as it stands, because its leader cannot go on.
+    pub(super) fn abandon(self, error: Error) {
+        let progress = Progress { ended: true, ..self.progress.borrow().clone() };
+        // Sending fails if the job has no watchers.
+        let _ = self.events.send(JobEvent::Ended { error: Some(with_causes(&error)) });
+        self.end(progress, Err(error));
     }
 }
 

@@ -22,6 +22,7 @@ use current::OnThisThread;
 pub(crate) use current::running_operation;
 use fold::Folding;
 pub(super) use fold::{fold, reduce, rest};
+pub(crate) use panics::caught_async;
 pub(super) use panics::{Panicked, caught};
 
 use super::Failure;

@@ -4,8 +4,11 @@ use std::{
     any::Any,
     cell::{Cell, RefCell},
     fmt,
+    future::poll_fn,
     panic::{AssertUnwindSafe, PanicHookInfo, catch_unwind},
+    pin::pin,
     sync::Once,
+    task::Poll,
 };
 
 use super::super::values::drop_guarded;
@@ -20,7 +23,7 @@ thread_local! {
 
 /// A panic that was caught.
 #[derive(Debug, PartialEq, Eq)]
-pub(in crate::registry) struct Panicked {
+pub(crate) struct Panicked {
     place: Option<String>,
     message: String,
 }
@@ -48,6 +51,16 @@ pub(in crate::registry) fn caught<R>(code: impl FnOnce() -> R) -> Result<R, Pani
     let outcome = catch_unwind(AssertUnwindSafe(code));
     INSIDE.set(outside);
     outcome.map_err(panicked)
+}
+
+/// As [`caught`], for a future.
+pub(crate) async fn caught_async<R>(future: impl Future<Output = R>) -> Result<R, Panicked> {
+    let mut future = pin!(future);
+    poll_fn(|cx| match caught(|| future.as_mut().poll(cx)) {
+        Ok(poll) => poll.map(Ok),
+        Err(panicked) => Poll::Ready(Err(panicked)),
+    })
+    .await
 }
 
 #[cold]

@@ -39,7 +39,7 @@ impl Driver {
                 self.publisher.publish_control(Topic::AllWorkers, &cancel);
             }
             Action::Greet { worker } => {
-                let alive = self.alive();
+                let alive = self.alive(self.engine.live_jobs().collect());
                 self.publisher.greet(Topic::Worker(worker), &alive);
             }
             Action::Emit { job, event } => {
@@ -76,18 +76,19 @@ impl Driver {
     }
 
     /// Announces the live jobs (rule 21): all others are dead.
-    pub(super) fn publish_alive(&mut self, topic: Topic) {
-        let alive = self.alive();
-        self.publisher.publish_control(topic, &alive);
+    pub(super) fn publish_alive(&mut self) {
+        let alive = self.alive(self.engine.live_jobs().collect());
+        self.publisher.publish_control(Topic::AllWorkers, &alive);
     }
 
-    fn alive(&mut self) -> Control {
+    /// Announces that all jobs are dead.
+    pub(super) fn publish_end(&mut self) {
+        let alive = self.alive(Vec::new());
+        self.publisher.publish_control(Topic::AllWorkers, &alive);
+    }
+
+    fn alive(&mut self, live: Vec<JobId>) -> Control {
         self.heartbeat += 1;
-        Control::Alive {
-            leader: self.leader,
-            heartbeat: self.heartbeat,
-            up_to: self.newest,
-            live: self.engine.live_jobs().collect(),
-        }
+        Control::Alive { leader: self.leader, heartbeat: self.heartbeat, up_to: self.newest, live }
     }
 }

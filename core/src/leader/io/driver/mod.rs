@@ -21,13 +21,14 @@ use super::{
     pull::Pulled,
 };
 use crate::{
-    broker::{Broker, Consumer, Consumption, Delivery, Message, QueueSpec, Settle, Topic},
+    broker::{Broker, Consumer, Consumption, Delivery, Message, QueueSpec, Settle},
     dead_letters::DeadLetterWriter,
     id::{JobId, LeaderId},
-    leader::engine::{Action, Engine, Input, Pull},
+    leader::engine::{Action, Ending, Engine, Input, Pull},
     notice::Notices,
     operation::OperationError,
     plan::SourceState,
+    registry::caught_async,
     wire::timing::{HEARTBEAT, REPLY_QUEUE_EXPIRES},
 };
 
@@ -100,8 +101,29 @@ impl Driver {
         }
     }
 
-    /// Runs until all handles are dropped, the runtime is closed, or the broker is closed.
-    pub(in crate::leader) async fn run(mut self) {
+    /// Runs until all handles are dropped, the runtime is closed, or the broker is closed; returns
+    /// why it ended. A panic ends all jobs with an error that names its place.
+    pub(in crate::leader) async fn run(mut self) -> Ending {
+        let ended = match caught_async(self.drive()).await {
+            Ok(ending) => caught_async(self.shut_down(ending.clone())).await.map(|()| ending),
+            Err(panicked) => Err(panicked),
+        };
+        let panicked = match ended {
+            Ok(ending) => return ending,
+            Err(panicked) => panicked,
+        };
+        tracing::error!(leader = %self.leader, "the leader {panicked}");
+        let ending = Ending::Panicked { message: panicked.to_string() };
+        for (_, channels) in self.jobs.drain() {
+            channels.abandon(ending.clone().into());
+        }
+        // The state of the engine means nothing after a panic. What follows needs none of it, and
+        // only spares the workers and the broker some work.
+        let _ = caught_async(self.disconnect()).await;
+        ending
+    }
+
+    async fn drive(&mut self) -> Ending {
         let mut health = self.broker.health();
         let mut ticks = tokio::time::interval(TICK);
         ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
@@ -116,12 +138,13 @@ impl Driver {
         loop {
             tokio::select! {
                 command = self.commands.recv() => match command {
-                    Some(Command::Close) | None => break,
+                    Some(Command::Close(ending)) => return ending,
+                    None => return Ending::Closed,
                     Some(command) => self.command(command),
                 },
                 reply = self.replies.next() => match reply {
                     Some(reply) => self.replies_from(reply),
-                    None => break,
+                    None => return Ending::BrokerClosed,
                 },
                 Some(input) = self.publisher.next(), if !self.publisher.is_empty() => {
                     self.input(input);
@@ -133,7 +156,7 @@ impl Driver {
                 }
                 event = self.events.next() => match event {
                     Some(event) => self.event(event),
-                    None => break,
+                    None => return Ending::BrokerClosed,
                 },
                 now = ticks.tick(), if !self.jobs.is_empty() => {
                     let elapsed = now.saturating_duration_since(last_tick).min(LONGEST_TICK);
@@ -154,11 +177,11 @@ impl Driver {
                         last_tick = Instant::now();
                         self.input(Input::Tick { elapsed, unread: false });
                     }
-                    self.publish_alive(Topic::AllWorkers);
+                    self.publish_alive();
                 }
                 changed = health.changed() => {
                     if changed.is_err() {
-                        break;
+                        return Ending::BrokerClosed;
                     }
                     let now = health.borrow_and_update().clone();
                     self.publisher.reconnected();
@@ -168,21 +191,29 @@ impl Driver {
                 }
             }
         }
-        self.shut_down().await;
     }
 
     /// Ends all jobs, and deletes the reply queue.
-    async fn shut_down(mut self) {
+    async fn shut_down(&mut self, ending: Ending) {
         let mut ends = Vec::new();
-        for action in self.engine.step(Input::Close) {
+        for action in self.engine.step(Input::Close(ending)) {
             match action {
                 Action::End { job, progress, result } => ends.push((job, progress, result)),
                 action => self.act(action),
             }
         }
+        self.disconnect().await;
+        // Last, because the process may end as soon as a reader sees the end of its job.
+        for (job, progress, result) in ends {
+            self.end(job, progress, result);
+        }
+    }
+
+    /// Announces that all jobs are dead, deletes the reply queue, and disconnects.
+    async fn disconnect(&mut self) {
         // Tasks in flight are no longer needed; the announcement that their jobs are dead is.
         self.publisher.clear();
-        self.publish_alive(Topic::AllWorkers);
+        self.publish_end();
         let close = async {
             while self.publisher.next().await.is_some() {}
             self.dead_letters.flush().await;
@@ -193,10 +224,6 @@ impl Driver {
         };
         if tokio::time::timeout(CLOSE_TIMEOUT, close).await.is_err() {
             tracing::warn!(leader = %self.leader, "timed out while disconnecting from the broker");
-        }
-        // Last, because the process may end as soon as a reader sees the end of its job.
-        for (job, progress, result) in ends {
-            self.end(job, progress, result);
         }
     }
 
@@ -224,7 +251,7 @@ impl Driver {
                 self.input(Input::Start { job, plan, hint, dead_lettering });
             }
             Command::Cancel { job } => self.input(Input::Cancel { job }),
-            Command::Close => {}
+            Command::Close(_) => {}
         }
     }
 
