@@ -8,6 +8,10 @@ pub(crate) const MAX_BATCH_BYTES: usize = 256 << 10;
 /// The number of results after which a measurement has half its weight.
 const HALF_LIFE: f64 = 8.0;
 
+/// The longest latency target: slots are claims of workers, which could be false, and long tasks
+/// end at different times.
+const LONGEST_TARGET: Duration = Duration::from_secs(5);
+
 /// The latency target: the time that one task should take. It depends on the cost of a message.
 #[derive(Debug, Clone, Copy, PartialEq)]
 pub(crate) struct LatencyTarget {
@@ -21,7 +25,7 @@ impl LatencyTarget {
         if self.local {
             Duration::from_millis(5)
         } else {
-            Duration::from_millis(50).max(Duration::from_micros(250) * slots)
+            (Duration::from_micros(250) * slots).clamp(Duration::from_millis(50), LONGEST_TARGET)
         }
     }
 
@@ -153,6 +157,13 @@ mod tests {
         let sizing = sizing(Some(Duration::from_secs(3)), None);
         assert_eq!(sizing.elements(), 1);
         assert!(sizing.is_long());
+    }
+
+    #[test]
+    fn a_task_is_short_however_many_slots_are_claimed() {
+        let claimed = Sizing { slots: u32::MAX, ..sizing(Some(Duration::from_millis(1)), None) };
+        assert_eq!(claimed.elements(), 5_000);
+        assert!(claimed.time_slice() < Duration::from_secs(10));
     }
 
     #[test]

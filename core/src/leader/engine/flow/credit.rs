@@ -101,7 +101,7 @@ impl PoolFlow {
             window - window / 8
         } else if waited < target / 8 {
             // One more for each result: the window doubles with each round trip.
-            window + 1
+            window.saturating_add(1)
         } else {
             window
         };
@@ -140,6 +140,16 @@ mod tests {
             flow.observe(Duration::from_secs(1), &sizing);
         }
         assert_eq!(flow.limit(&sizing, Duration::ZERO), 8);
+    }
+
+    #[test]
+    fn no_number_of_claimed_slots_overflows() {
+        let mut flow = PoolFlow::default();
+        let sizing = sizing(u32::MAX, Some(Duration::from_millis(1)));
+        for _ in 0..2 {
+            flow.observe(Duration::ZERO, &sizing);
+        }
+        assert_eq!(flow.limit(&sizing, Duration::ZERO), u32::MAX);
     }
 
     #[test]

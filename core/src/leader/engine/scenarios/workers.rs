@@ -8,6 +8,19 @@ use crate::{
 };
 
 #[test]
+fn a_forged_presence_does_not_harm_a_job() {
+    let mut leader = TestLeader::new();
+    leader.presence(1, u32::MAX);
+    leader.start(1, plan(vec![step(Verb::Map)], stream()), 1, 9);
+    while !leader.published.is_empty() {
+        let task = leader.take();
+        leader.confirmed(&task);
+        leader.echo(&task);
+    }
+    assert!(matches!(leader.ended[..], [(_, Ok(()))]));
+}
+
+#[test]
 fn a_new_worker_is_greeted_unless_the_leader_is_disconnected() {
     let mut leader = TestLeader::new();
     leader.hello(1);
