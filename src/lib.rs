@@ -67,6 +67,7 @@
 //! | `tls` | no | the URL `amqps://`: RabbitMQ over TLS; includes `amqp` |
 //! | `worker` | no | the module `worker`, which serves tasks and has a command line |
 //! | `log` | yes | with `worker`: workers log to standard error what `PHALANX_LOG` selects |
+//! | `json` | no | [`Json`], for types that need a format with names, such as `serde_json::Value` |
 
 pub use phalanx_core::{
     __private::operation,
@@ -78,6 +79,9 @@ pub use phalanx_core::{
     plan::{FoldProgram, IndexedStream, OnFailure, PlanError, ValueProgram},
     register,
 };
+
+#[cfg(feature = "json")]
+pub use phalanx_core::operation::Json;
 
 /// The building blocks of operations: their traits, context and errors.
 ///

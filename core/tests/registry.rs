@@ -408,8 +408,13 @@ fn a_column_of_another_type_fails_element_by_element() {
 
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 struct Leaving {
-    #[serde(skip_serializing_if = "Option::is_none")]
-    label: Option<String>,
+    #[serde(skip_serializing_if = "is_secret")]
+    label: String,
+}
+
+/// A condition that no made-up value meets.
+fn is_secret(label: &String) -> bool {
+    label == "secret"
 }
 
 #[derive(Serialize, Deserialize, RemoteExecute)]
@@ -420,14 +425,14 @@ impl Operation for Relabel {
     type Input = u8;
     type Output = Leaving;
     fn execute(&self, input: u8, _: &TaskContext) -> Result<Leaving> {
-        Ok(Leaving { label: (input > 0).then(|| "x".to_owned()) })
+        Ok(Leaving { label: if input > 0 { "x".to_owned() } else { "secret".to_owned() } })
     }
 }
 
 #[test]
 fn a_state_that_would_be_corrupted_is_rejected_when_it_is_planned() {
-    let error =
-        registry().reference(&Relabel(Leaving { label: None }), Verb::Map).map(drop).unwrap_err();
+    let relabel = Relabel(Leaving { label: "secret".to_owned() });
+    let error = registry().reference(&relabel, Verb::Map).map(drop).unwrap_err();
     let text = error.to_string();
     assert!(
         text.starts_with(
@@ -437,9 +442,77 @@ fn a_state_that_would_be_corrupted_is_rejected_when_it_is_planned() {
     );
 }
 
+#[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize)]
+enum Phase {
+    New,
+    #[serde(skip)]
+    Local,
+    Running,
+    Done,
+}
+
+#[derive(Serialize, Deserialize, RemoteExecute)]
+#[remote(crate = phalanx_core)]
+struct ToPhase;
+
+impl Operation for ToPhase {
+    type Input = u8;
+    type Output = Phase;
+    fn execute(&self, input: u8, _: &TaskContext) -> Result<Phase> {
+        Ok([Phase::New, Phase::Local, Phase::Running, Phase::Done][usize::from(input)])
+    }
+}
+
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+struct Optional {
+    other: Option<u8>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    label: Option<u8>,
+}
+
+#[derive(Serialize, Deserialize, RemoteExecute)]
+#[remote(crate = phalanx_core)]
+struct TakeOptional;
+
+impl Operation for TakeOptional {
+    type Input = Optional;
+    type Output = u8;
+    fn execute(&self, input: Optional, _: &TaskContext) -> Result<u8> {
+        Ok(input.label.or(input.other).unwrap_or_default())
+    }
+}
+
+#[test]
+fn types_that_do_not_read_what_they_write_are_rejected_when_they_are_planned_and_never_sent() {
+    let refused = |error: RegistryError, parts: &[&str]| {
+        let text = error.to_string();
+        assert!(parts.iter().all(|part| text.contains(part)), "{text}");
+    };
+    let error = registry().reference(&ToPhase, Verb::Map).map(drop).unwrap_err();
+    refused(error, &["output of operation `registry::ToPhase`", "`Running` of `Phase`", "`Done`"]);
+    let error = registry().reference(&TakeOptional, Verb::Map).map(drop).unwrap_err();
+    refused(error, &["`label` of `Optional`", "`serde(skip_serializing_if)`", "`phalanx::Json`"]);
+    // A leader of another build could still send the step: no value leaves as another one.
+    let registered = registry().get("registry::ToPhase").unwrap();
+    let step = registry()
+        .compile(&phalanx_core::registry::StepReference {
+            name: registered.name().to_owned(),
+            fingerprint: registered.fingerprint(),
+            verb: Verb::Map,
+            timeout: None,
+            state: Vec::new().into(),
+        })
+        .unwrap();
+    let (output, _) = run(&*step, &[0u8, 2]);
+    let mut bytes = Vec::new();
+    let (index, error) = step.encode(&output, 0..2, &mut bytes, None).unwrap_err();
+    assert_eq!((index, bytes.as_slice()), (1, &[0][..]));
+    assert!(error.message().contains("writes variant `Running` of `Phase` as number 2"), "{error}");
+}
+
 #[test]
 fn an_output_that_does_not_serialize_is_named_and_those_before_it_stay() {
-    let step = compiled(&Relabel(Leaving { label: Some(String::new()) }), Verb::Map);
+    let step = compiled(&Relabel(Leaving { label: String::new() }), Verb::Map);
     let (output, failures) = run(&*step, &[1u8, 1, 0, 1]);
     assert!(failures.is_empty());
     let (mut bytes, mut ends) = (Vec::new(), Vec::new());
@@ -447,7 +520,7 @@ fn an_output_that_does_not_serialize_is_named_and_those_before_it_stay() {
     assert_eq!(index, 1);
     assert_eq!(error.kind(), ErrorKind::Codec);
     assert!(error.message().starts_with("an output of operation `registry::Relabel`: `Leaving`"));
-    assert_eq!((bytes, ends), (vec![1, 1, b'x'], vec![3]));
+    assert_eq!((bytes, ends), (vec![1, b'x'], vec![2]));
 }
 
 #[derive(Clone, Serialize, Deserialize)]
@@ -474,7 +547,8 @@ fn an_input_that_postcard_cannot_encode_is_rejected_when_it_is_planned() {
     let text = error.to_string();
     assert!(
         text.starts_with("the input of operation `registry::Area` cannot be encoded: `")
-            && text.contains("Shape>`, at `[]`, needs a format that describes itself"),
+            && text.contains("Shape>`, at `[]`, has `serde(untagged)`")
+            && text.ends_with("or wrap the type in `phalanx::Json`, which sends it as JSON text"),
         "{text}"
     );
 }

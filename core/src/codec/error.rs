@@ -22,7 +22,8 @@ impl CodecError {
         use postcard::Error;
         Self::new(match error {
             Error::SerializeSeqLengthUnknown => {
-                "a sequence or map has no length in advance (as with `serde(flatten)`)"
+                "a sequence or map has no length in advance, as with `serde(flatten)`: remove the \
+                 attribute, or wrap the type in `phalanx::Json`, which sends it as JSON text"
             }
             Error::CollectStrError => "the `Display` of a value failed",
             _ => return Self::new(error.to_string()),
@@ -40,7 +41,10 @@ impl CodecError {
             Error::DeserializeBadUtf8 => "a string is not valid UTF-8",
             Error::DeserializeBadOption => "invalid `Option`",
             Error::SerdeDeCustom => "the type rejects the value",
-            Error::WontImplement => "the type needs a self-describing format",
+            Error::WontImplement => {
+                "the type needs a format that describes itself: wrap it in `phalanx::Json`, which sends \
+                 it as JSON text"
+            }
             _ => return Self::new(error.to_string()),
         })
     }

@@ -1,13 +1,18 @@
 //! Encodes and decodes values with postcard, and returns an error if plain postcard would corrupt a
 //! value or ignore bytes.
 
+mod appending;
+mod checked;
 mod error;
 mod serializer;
+mod shape;
 
 use serde::{Serialize, de::DeserializeOwned};
 
+pub(crate) use checked::{append, looked_at};
 pub use error::CodecError;
 use serializer::Guard;
+pub(crate) use shape::{Known, Shape, Shapes, Verify, WAY_OUT, compare};
 
 /// Encodes a value into a new buffer.
 ///
@@ -33,13 +38,17 @@ pub fn encode_into<T: Serialize + ?Sized>(value: &T, out: &mut Vec<u8>) -> Resul
     done
 }
 
-/// Appends the encoding of a value to `out`; on error, a part of it.
+/// Encodes a value of a user's type into a new buffer.
 ///
 /// # Errors
-/// Those of [`encode_into`].
-#[inline]
-pub(crate) fn append<T: Serialize>(value: &T, out: &mut Vec<u8>) -> Result<(), CodecError> {
-    value.serialize(&mut Guard::appending(out))
+/// Those of [`encode_into`], or if the value would be read as another one.
+pub(crate) fn encode_checked<T>(value: &T) -> Result<Vec<u8>, CodecError>
+where
+    T: Serialize + DeserializeOwned + 'static,
+{
+    let mut bytes = Vec::new();
+    append(value, &mut bytes, &mut Known::of::<T>())?;
+    Ok(bytes)
 }
 
 /// Decodes a value from all of `bytes`.

@@ -4,67 +4,68 @@
 //! after it, and the decoder returns a wrong value without an error. So leaving out a field is an
 //! error here.
 
-use postcard::{Serializer, ser_flavors::Flavor};
+use postcard::Serializer;
 use serde::ser::{self, Serialize};
 
-use super::CodecError;
+use super::{
+    CodecError,
+    appending::{Appending, zigzag},
+    shape::{Known, Shape, Shapes, WAY_OUT},
+};
 
 /// Postcard's serializer, which appends to a buffer.
 pub(super) struct Guard<'a> {
     postcard: Serializer<Appending<'a>>,
+    watch: Watch<'a>,
+}
+
+/// What is done with the shapes of structs and variants.
+enum Watch<'a> {
+    Nothing,
+    Unknown { known: &'a Known, met: bool },
+    Collect(&'a mut Shapes),
 }
 
 impl<'a> Guard<'a> {
     #[inline]
     pub(super) fn appending(out: &'a mut Vec<u8>) -> Self {
-        Self { postcard: Serializer { output: Appending(out) } }
+        Self { postcard: Serializer { output: Appending(out) }, watch: Watch::Nothing }
     }
-}
 
-struct Appending<'a>(&'a mut Vec<u8>);
-
-impl Appending<'_> {
-    /// Appends an integer as postcard does: seven bits in each byte, the lowest first. Most values
-    /// consist of integers, and postcard's own code calls `memcpy` for each.
+    /// Notices shapes that are not known.
     #[inline]
-    fn push_varint(&mut self, number: u64) {
-        const MORE: u8 = 0x80;
-        let mut bytes = [0; 10];
-        let mut rest = number;
-        let mut len = 0;
-        for byte in &mut bytes {
-            *byte = rest as u8 | MORE;
-            rest >>= 7;
-            len += 1;
-            if rest == 0 {
-                *byte &= !MORE;
-                break;
-            }
+    pub(super) fn checking(out: &'a mut Vec<u8>, known: &'a Known) -> Self {
+        let watch = Watch::Unknown { known, met: false };
+        Self { postcard: Serializer { output: Appending(out) }, watch }
+    }
+
+    /// Counts all shapes.
+    pub(super) fn collecting(out: &'a mut Vec<u8>, shapes: &'a mut Shapes) -> Self {
+        Self { postcard: Serializer { output: Appending(out) }, watch: Watch::Collect(shapes) }
+    }
+
+    #[inline]
+    pub(super) fn met_unknown(&self) -> bool {
+        matches!(self.watch, Watch::Unknown { met: true, .. })
+    }
+
+    #[inline]
+    fn meet(&mut self, name: &'static str, variant: &'static str, index: u32, len: usize) {
+        let shape = Shape { name, variant, index, len };
+        match &mut self.watch {
+            Watch::Nothing => {}
+            Watch::Unknown { known, met } => *met = *met || !known.has(&shape),
+            Watch::Collect(shapes) => *shapes.entry(shape).or_default() += 1,
         }
-        // Copying ten bytes is faster than copying a number of bytes that varies.
-        let end = self.0.len() + len;
-        self.0.extend_from_slice(&bytes);
-        self.0.truncate(end);
     }
-}
 
-impl Flavor for Appending<'_> {
-    type Output = ();
-
+    /// Structs cannot shift as variants do, so they are looked up only if something could be
+    /// unchecked.
     #[inline]
-    fn try_push(&mut self, byte: u8) -> postcard::Result<()> {
-        self.0.push(byte);
-        Ok(())
-    }
-
-    #[inline]
-    fn try_extend(&mut self, bytes: &[u8]) -> postcard::Result<()> {
-        self.0.extend_from_slice(bytes);
-        Ok(())
-    }
-
-    fn finalize(self) -> postcard::Result<()> {
-        Ok(())
+    fn meet_struct(&mut self, name: &'static str, len: usize) {
+        if !matches!(&self.watch, Watch::Unknown { known, .. } if !known.checks_structs()) {
+            self.meet(name, "", 0, len);
+        }
     }
 }
 
@@ -87,12 +88,6 @@ macro_rules! varints {
             Ok(())
         }
     )*};
-}
-
-/// Maps signed integers of small magnitude to small unsigned integers.
-#[inline]
-fn zigzag(number: i64) -> u64 {
-    ((number << 1) ^ (number >> 63)) as u64
 }
 
 impl<'g, 'a> ser::Serializer for &'g mut Guard<'a> {
@@ -134,10 +129,11 @@ impl<'g, 'a> ser::Serializer for &'g mut Guard<'a> {
     #[inline]
     fn serialize_unit_variant(
         self,
-        _name: &'static str,
+        name: &'static str,
         index: u32,
-        _variant: &'static str,
+        variant: &'static str,
     ) -> Result<(), CodecError> {
+        self.meet(name, variant, index, 0);
         self.serialize_u32(index)
     }
 
@@ -164,11 +160,12 @@ impl<'g, 'a> ser::Serializer for &'g mut Guard<'a> {
     #[inline]
     fn serialize_newtype_variant<T: Serialize + ?Sized>(
         self,
-        _name: &'static str,
+        name: &'static str,
         index: u32,
-        _variant: &'static str,
+        variant: &'static str,
         value: &T,
     ) -> Result<(), CodecError> {
+        self.meet(name, variant, index, 1);
         ser::Serializer::serialize_u32(&mut *self, index)?;
         value.serialize(self)
     }
@@ -185,18 +182,21 @@ impl<'g, 'a> ser::Serializer for &'g mut Guard<'a> {
     }
 
     #[inline]
-    fn serialize_tuple_struct(self, _name: &'static str, _len: usize) -> Result<Self, CodecError> {
+    fn serialize_tuple_struct(self, name: &'static str, len: usize) -> Result<Self, CodecError> {
+        // A tuple struct leaves a field out without a call: only its length is another.
+        self.meet(name, "", 0, len);
         Ok(self)
     }
 
     #[inline]
     fn serialize_tuple_variant(
         self,
-        _name: &'static str,
+        name: &'static str,
         index: u32,
-        _variant: &'static str,
-        _len: usize,
+        variant: &'static str,
+        len: usize,
     ) -> Result<Self, CodecError> {
+        self.meet(name, variant, index, len);
         ser::Serializer::serialize_u32(&mut *self, index)?;
         Ok(self)
     }
@@ -210,8 +210,9 @@ impl<'g, 'a> ser::Serializer for &'g mut Guard<'a> {
     fn serialize_struct(
         self,
         name: &'static str,
-        _len: usize,
+        len: usize,
     ) -> Result<Fields<'g, 'a>, CodecError> {
+        self.meet_struct(name, len);
         Ok(Fields { guard: self, name })
     }
 
@@ -220,9 +221,10 @@ impl<'g, 'a> ser::Serializer for &'g mut Guard<'a> {
         self,
         name: &'static str,
         index: u32,
-        _variant: &'static str,
-        _len: usize,
+        variant: &'static str,
+        len: usize,
     ) -> Result<Fields<'g, 'a>, CodecError> {
+        self.meet(name, variant, index, len);
         ser::Serializer::serialize_u32(&mut *self, index)?;
         Ok(Fields { guard: self, name })
     }
@@ -290,7 +292,7 @@ impl Fields<'_, '_> {
     fn left_out(&self, field: &'static str) -> CodecError {
         CodecError::new(format!(
             "`{}` leaves out its field `{field}`: `skip_serializing_if` would corrupt the fields \
-             after it; remove the attribute",
+             after it; remove the attribute, {WAY_OUT}",
             self.name
         ))
     }

@@ -20,10 +20,14 @@ use serde::{Serialize, de::DeserializeOwned};
 /// is_data::<Vec<Option<String>>>();
 /// ```
 ///
-/// The encoding is not self-describing, so types that need a self-describing format, such as
-/// `serde_json::Value` or types with `#[serde(untagged)]`, `#[serde(flatten)]` or
-/// `#[serde(skip_serializing_if)]`, are rejected when a program is planned or an element is
-/// encoded.
+/// The encoding has no names: what a type writes must be what it reads, in the same order. Types for
+/// which that does not hold are rejected when a program is planned, with the attribute, the variant
+/// or the field that is the reason: `serde_json::Value`, and types with `#[serde(untagged)]`,
+/// `#[serde(tag)]`, `#[serde(flatten)]`, `#[serde(skip_serializing_if)]`, with
+/// `#[serde(skip_serializing)]` or `#[serde(skip_deserializing)]` alone on a field, or with
+/// `#[serde(skip)]` on a variant that is not at the end. A value that cannot be made up in advance
+/// is checked when it is first encoded, and rejected then. `phalanx::Json` (feature `json`) sends
+/// any type, as JSON text. Names may differ (`#[serde(rename(serialize = "…"))]`).
 #[diagnostic::on_unimplemented(
     message = "`{Self}` cannot be sent between leader and workers",
     label = "not `Serialize`, not `Deserialize`, not `Send`, or it borrows",

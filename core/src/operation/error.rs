@@ -150,7 +150,7 @@ impl OperationError {
     where
         E: StdError + Serialize + DeserializeOwned + 'static,
     {
-        let typed = crate::codec::encode(&error)
+        let typed = crate::codec::encode_checked(&error)
             .ok()
             .map(|bytes| Typed { type_name: std::any::type_name::<E>().to_owned(), bytes });
         Self { kind: ErrorKind::Fatal, chain: chain_of(&error), retry_delay: None, typed }

@@ -7,6 +7,8 @@ mod data;
 mod error;
 mod execute_error;
 mod function;
+#[cfg(feature = "json")]
+mod json;
 mod monoid;
 mod panic;
 mod step;
@@ -18,6 +20,8 @@ pub use error::{ErrorKind, OperationError, Result, ResultExt};
 pub use execute_error::ExecuteError;
 #[doc(hidden)]
 pub use function::{Parameter, ResultType, StateByValue, copied};
+#[cfg(feature = "json")]
+pub use json::Json;
 pub use monoid::Monoid;
 #[doc(hidden)]
 pub use panic::panic_message;

@@ -1,12 +1,14 @@
 //! The encoded input of a job, until the leader cuts tasks from it.
 
-use std::sync::{Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use bytes::Bytes;
-use serde::Serialize;
 use tokio::sync::Notify;
 
-use crate::codec::{self, CodecError};
+use crate::{
+    codec::{self, CodecError, Known},
+    operation::Data,
+};
 
 /// Encoded elements, one after the other.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
@@ -32,6 +34,8 @@ pub(crate) struct BlockBuffer {
 struct Inner {
     bytes: Vec<u8>,
     ends: Vec<u32>,
+    /// What is known about the type of the elements; looked up with the first.
+    known: Option<Arc<Known>>,
     /// Bytes and elements of the previous block: this one will be about as large.
     expected: (usize, usize),
     /// Set when the job is over; further pushes are rejected.
@@ -75,7 +79,7 @@ impl BlockBuffer {
     /// If the element does not serialize, the block is full or the job is over; the buffer is then
     /// unchanged.
     #[inline]
-    pub(crate) fn push<T: Serialize>(&self, value: &T) -> Result<usize, PushError> {
+    pub(crate) fn push<T: Data>(&self, value: &T) -> Result<usize, PushError> {
         self.open().push(value)
     }
 
@@ -137,7 +141,7 @@ pub(super) struct OpenBlock<'a> {
 impl OpenBlock<'_> {
     /// As [`BlockBuffer::push`].
     #[inline]
-    pub(super) fn push<T: Serialize>(&mut self, value: &T) -> Result<usize, PushError> {
+    pub(super) fn push<T: Data>(&mut self, value: &T) -> Result<usize, PushError> {
         let inner = &mut *self.inner;
         if inner.closed {
             return Err(PushError::Closed);
@@ -148,7 +152,11 @@ impl OpenBlock<'_> {
             inner.ends.reserve(ends);
         }
         let before = inner.bytes.len();
-        codec::encode_into(value, &mut inner.bytes)?;
+        let known = inner.known.get_or_insert_with(Known::of::<T>);
+        if let Err(error) = codec::append(value, &mut inner.bytes, known) {
+            inner.bytes.truncate(before);
+            return Err(error.into());
+        }
         let after = inner.bytes.len();
         let Ok(end) = u32::try_from(after) else {
             inner.bytes.truncate(before);
@@ -164,18 +172,18 @@ impl OpenBlock<'_> {
 
 #[cfg(test)]
 mod tests {
-    use serde::{Serializer, ser::SerializeTuple};
+    use serde::{Deserialize, Serialize, Serializer, ser::SerializeTuple};
 
     use super::*;
 
     #[test]
     fn a_block_holds_the_elements_pushed_since_the_previous_block() {
         let buffer = BlockBuffer::default();
-        buffer.push(&"ab").unwrap();
-        buffer.push(&"").unwrap();
+        buffer.push(&"ab".to_owned()).unwrap();
+        buffer.push(&String::new()).unwrap();
         let block = buffer.take();
         assert_eq!((&block.bytes[..], &block.ends[..]), (&b"\x02ab\x00"[..], &[3, 4][..]));
-        assert_eq!(buffer.push(&"c"), Ok(2));
+        assert_eq!(buffer.push(&"c".to_owned()), Ok(2));
         assert_eq!(buffer.take().ends, [2]);
         assert_eq!(buffer.take(), Block::default());
     }
@@ -187,6 +195,7 @@ mod tests {
         assert_eq!(buffer.push(&1), Err(PushError::Closed));
     }
 
+    #[derive(Deserialize)]
     struct PanicsHalfway;
 
     impl Serialize for PanicsHalfway {

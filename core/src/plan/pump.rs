@@ -11,11 +11,10 @@ use std::{
 };
 
 use futures::{FutureExt, Stream, StreamExt, future::BoxFuture};
-use serde::Serialize;
 use tokio_util::task::AbortOnDropHandle;
 
 use super::{BlockBuffer, Budget, PushError};
-use crate::operation::panic_message;
+use crate::operation::{Data, panic_message};
 
 pub(super) type BoxError = Box<dyn StdError + Send + Sync>;
 
@@ -74,10 +73,7 @@ impl Filling {
 
     /// Pushes one item of the input; the end and failures leave the loop.
     #[inline]
-    fn accept<T: Serialize>(
-        &mut self,
-        item: Option<Result<T, BoxError>>,
-    ) -> Result<Flow, BoxError> {
+    fn accept<T: Data>(&mut self, item: Option<Result<T, BoxError>>) -> Result<Flow, BoxError> {
         let Some(item) = item else { return Ok(Flow::Ended) };
         let pushed = self.buffer.push(&item?);
         self.count(pushed)
@@ -85,7 +81,7 @@ impl Filling {
 
     /// Pushes many items under one lock; the input must not block.
     #[inline]
-    fn accept_many<T: Serialize>(
+    fn accept_many<T: Data>(
         &mut self,
         items: &mut impl Iterator<Item = Result<T, BoxError>>,
     ) -> Result<Flow, BoxError> {
@@ -143,7 +139,7 @@ pub(super) fn is_in_memory<I: Iterator<Item: 'static> + 'static>() -> bool {
 impl<I, T> Pump for IteratorPump<I>
 where
     I: Iterator<Item = Result<T, BoxError>> + Send + 'static,
-    T: Serialize,
+    T: Data,
 {
     fn size_hint(&self) -> (usize, Option<usize>) {
         self.iterator.size_hint()
@@ -181,7 +177,7 @@ where
 impl<I, T> IteratorPump<I>
 where
     I: Iterator<Item = Result<T, BoxError>>,
-    T: Serialize,
+    T: Data,
 {
     fn pull(&mut self, filling: &mut Filling) -> Result<Flow, BoxError> {
         while filling.has_budget() {
@@ -212,7 +208,7 @@ impl<S> StreamPump<S> {
 impl<S, T> Pump for StreamPump<S>
 where
     S: Stream<Item = Result<T, BoxError>> + Send + 'static,
-    T: Serialize + Send,
+    T: Data,
 {
     fn size_hint(&self) -> (usize, Option<usize>) {
         self.0.size_hint()
@@ -243,7 +239,7 @@ where
 impl<S, T> StreamPump<S>
 where
     S: Stream<Item = Result<T, BoxError>>,
-    T: Serialize,
+    T: Data,
 {
     async fn pull(&mut self, filling: &mut Filling) -> Result<Flow, BoxError> {
         while filling.has_budget() {

@@ -9,12 +9,13 @@ use std::{
 
 use bytes::Bytes;
 use futures::Stream;
-use serde::{Serialize, Serializer, ser::SerializeTuple};
+use serde::{Deserialize, Deserializer, Serialize, Serializer, de, ser::SerializeTuple};
 
 use super::{
     BlockBuffer, Budget,
     pump::{BoxError, Flow, IteratorPump, Pump, StreamPump, is_in_memory},
 };
+use crate::operation::Data;
 
 /// The input of a job: an iterator or a stream, with its type erased.
 ///
@@ -66,11 +67,18 @@ impl Serialize for Encoded {
     }
 }
 
+/// Only a type that can be read is [`Data`]; this one is read as what it encodes.
+impl<'de> Deserialize<'de> for Encoded {
+    fn deserialize<D: Deserializer<'de>>(_: D) -> Result<Self, D::Error> {
+        Err(de::Error::custom("an encoding has no encoding of its own"))
+    }
+}
+
 impl Source {
     pub(super) fn from_iter<I, T>(iterator: I) -> Self
     where
         I: Iterator<Item = Result<T, BoxError>> + Send + 'static,
-        T: Serialize,
+        T: Data,
     {
         Self::new(Box::new(IteratorPump::new(iterator, false)))
     }
@@ -78,7 +86,7 @@ impl Source {
     /// A source of the elements of an iterator that cannot fail.
     pub(super) fn from_elements<I>(elements: I) -> Self
     where
-        I: Iterator<Item: Serialize + 'static> + Send + 'static,
+        I: Iterator<Item: Data> + Send + 'static,
     {
         Self::new(Box::new(IteratorPump::new(elements.map(Ok), is_in_memory::<I>())))
     }
@@ -91,7 +99,7 @@ impl Source {
     pub(super) fn from_stream<S, T>(stream: S) -> Self
     where
         S: Stream<Item = Result<T, BoxError>> + Send + 'static,
-        T: Serialize + Send,
+        T: Data,
     {
         Self::new(Box::new(StreamPump::new(stream)))
     }
@@ -247,6 +255,7 @@ mod tests {
     }
 
     /// Does not serialize without a number.
+    #[derive(Deserialize)]
     struct Demanding(Option<u8>);
 
     impl Serialize for Demanding {
@@ -309,6 +318,7 @@ mod tests {
 
     #[tokio::test]
     async fn an_element_that_does_not_serialize_is_named() {
+        #[derive(Deserialize)]
         struct Mute;
         impl Serialize for Mute {
             fn serialize<S: serde::Serializer>(&self, _: S) -> Result<S::Ok, S::Error> {

@@ -577,7 +577,7 @@ impl<T: Data> IndexedStream<T> {
     /// ```
     pub fn fold<M: Monoid<Elem = T>>(mut self, monoid: M) -> FoldProgram<T> {
         self.program.step(&monoid, Verb::Fold);
-        let empty = match codec::encode(&monoid.empty()) {
+        let empty = match codec::encode_checked(&monoid.empty()) {
             Ok(empty) => Bytes::from(empty),
             Err(error) => {
                 self.program.note(PlanError::Empty {

@@ -1,5 +1,7 @@
 //! Descriptions of operations: their kind, types and verbs, with the types erased.
 
+use std::any::TypeId;
+
 use super::{
     Verb,
     execution::{Runner, State},
@@ -7,7 +9,7 @@ use super::{
     type_codec::{InputCodec, OutputCodec},
 };
 use crate::{
-    codec::{self, CodecError},
+    codec::{self, CodecError, Verify},
     operation::{Data, RemoteExecute},
 };
 
@@ -73,6 +75,12 @@ impl Description {
         }
     }
 
+    /// The types of the outputs under all verbs: the values in them are values of the roles.
+    pub(super) fn outputs(&self) -> impl Iterator<Item = TypeId> {
+        let entries = [Some(self.main), self.filter, self.flat_map, self.reduce];
+        entries.into_iter().flatten().map(|entry| entry.output.type_id())
+    }
+
     pub(super) fn verb(&self, verb: Verb) -> Option<VerbEntry> {
         let folds = self.kind == OperationKind::Monoid;
         match verb {
@@ -119,16 +127,28 @@ pub(super) fn bind<O: RemoteExecute>(state: &[u8]) -> Result<Box<State>, CodecEr
 #[derive(Debug, Clone, Copy)]
 pub(super) struct TypeRole {
     pub(super) type_name: fn() -> &'static str,
+    pub(super) type_id: fn() -> TypeId,
+    pub(super) verify: Verify,
     visit: Visit,
 }
 
 impl TypeRole {
     pub(super) const fn data<T: Data>() -> Self {
-        Self { type_name: std::any::type_name::<T>, visit: structure::visit::<T> }
+        Self {
+            type_name: std::any::type_name::<T>,
+            type_id: TypeId::of::<T>,
+            verify: structure::verify::<T>,
+            visit: structure::visit::<T>,
+        }
     }
 
     pub(super) const fn state<O: RemoteExecute>() -> Self {
-        Self { type_name: std::any::type_name::<O>, visit: structure::visit::<O> }
+        Self {
+            type_name: std::any::type_name::<O>,
+            type_id: TypeId::of::<O>,
+            verify: structure::verify::<O>,
+            visit: structure::visit::<O>,
+        }
     }
 
     pub(super) fn trace(&self) -> Trace {

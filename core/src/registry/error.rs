@@ -1,6 +1,7 @@
 //! Errors of the registry.
 
 use super::Verb;
+use crate::codec::WAY_OUT;
 
 /// Why an operation cannot be used in a program, or the registry of this program is invalid.
 ///
@@ -36,7 +37,10 @@ pub enum RegistryError {
         type_name: &'static str,
     },
     /// Postcard cannot encode a type of the operation.
-    #[error("the {what} of operation `{name}` cannot be encoded: `{type_name}`{} {reason}", at(.path))]
+    #[error(
+        "the {what} of operation `{name}` cannot be encoded: `{type_name}`{} {reason}, {WAY_OUT}",
+        at(.path)
+    )]
     Unsupported {
         /// The name of the operation.
         name: String,
@@ -47,8 +51,8 @@ pub enum RegistryError {
         /// The path within the type to the part that cannot be encoded, for example
         /// `.shapes[].kind`.
         path: String,
-        /// The reason.
-        reason: &'static str,
+        /// The reason, and what to change.
+        reason: String,
     },
     /// The types of the operation do not allow this directive.
     #[error("operation `{name}` cannot be used for `{verb}`: {}", needs(*.verb))]

@@ -12,12 +12,15 @@ use xxhash_rust::xxh3::xxh3_64;
 use super::{
     CompiledStep, FingerprintMode, OperationEntry, OperationKind, PHALANX_OPERATIONS, Refusal,
     RegistryError, StepReference, Verb,
-    description::TypeRole,
+    description::{Description, TypeRole},
     entry::EntryName,
     execution::{BoundStep, caught},
     structure::Trace,
 };
-use crate::{codec, operation::RemoteExecute};
+use crate::{
+    codec::{self, Known},
+    operation::RemoteExecute,
+};
 
 /// How often an element is retried after transient errors and timeouts, if neither the operation
 /// nor the program sets a number.
@@ -180,7 +183,7 @@ impl Registry {
             .and_then(|index| self.operations.get(*index))
             .ok_or_else(|| RegistryError::Unregistered { type_name: std::any::type_name::<O>() })?;
         registered.check(verb)?;
-        let state = caught(|| codec::encode(operation))
+        let state = caught(|| codec::encode_checked(operation))
             .map_err(|panic| panic.to_string())
             .and_then(|encoded| encoded.map_err(|error| error.to_string()))
             .map_err(|reason| RegistryError::State { name: registered.name.clone(), reason })?;
@@ -315,13 +318,14 @@ impl Registered {
             })
             .map(|(what, role)| (what, role, role.trace()))
             .collect();
+        self.learn(&traces);
         let unsupported = traces.iter().find_map(|(what, role, trace)| {
             trace.unsupported.as_ref().map(|unsupported| RegistryError::Unsupported {
                 name: self.name.clone(),
                 what,
                 type_name: (role.type_name)(),
                 path: unsupported.path.clone(),
-                reason: unsupported.reason,
+                reason: unsupported.reason.clone(),
             })
         });
         let version = self.version();
@@ -334,6 +338,19 @@ impl Registered {
             }
         }
         Described { fingerprint: xxh3_64(&hashed), structure, unsupported }
+    }
+
+    /// Teaches the codec what the traces have checked, so that it need not check it again.
+    fn learn(&self, traces: &[(&str, TypeRole, Trace)]) {
+        for (_, role, trace) in traces {
+            Known::verify_with((role.type_id)(), role.verify);
+            Known::learn((role.type_id)(), trace.whole, trace.shapes.iter().copied());
+        }
+        let whole = traces.iter().all(|(_, _, trace)| trace.whole);
+        let shapes = || traces.iter().flat_map(|(_, _, trace)| trace.shapes.iter().copied());
+        for output in self.entry.description.iter().flat_map(Description::outputs) {
+            Known::learn(output, whole, shapes());
+        }
     }
 
     fn check(&self, verb: Verb) -> Result<(), RegistryError> {

@@ -11,7 +11,7 @@ use super::{
     values::{Guarded, Values},
 };
 use crate::{
-    codec::{self, CodecError},
+    codec::{self, CodecError, Known},
     operation::Data,
 };
 
@@ -86,13 +86,14 @@ impl InputCodec {
 pub(super) struct OutputCodec {
     new: fn(usize) -> Box<dyn Values>,
     encode: fn(&Guarded, Range<usize>, &mut Encoding<'_>) -> Result<(), CodecError>,
+    type_id: fn() -> TypeId,
     /// Postcard's index of the variant `Ok`, if the outputs are sent as results.
     prefix: Option<u8>,
 }
 
 impl OutputCodec {
     pub(super) const fn of<T: Data>() -> Self {
-        Self { new: new::<T>, encode: encode::<T>, prefix: None }
+        Self { new: new::<T>, encode: encode::<T>, type_id: TypeId::of::<T>, prefix: None }
     }
 
     /// For the outputs of `try_map`, each of which is an `Ok`. A step in the same pass that takes
@@ -100,6 +101,10 @@ impl OutputCodec {
     pub(super) fn as_results(mut self) -> Self {
         self.prefix = Some(0);
         self
+    }
+
+    pub(super) fn type_id(&self) -> TypeId {
+        (self.type_id)()
     }
 
     /// No values, with memory for some.
@@ -218,12 +223,13 @@ fn encode<T: Data>(
     range: Range<usize>,
     encoding: &mut Encoding<'_>,
 ) -> Result<(), CodecError> {
+    let mut known = Known::of::<T>();
     for index in range {
         let Some(value) = values.vec::<T>().and_then(|values| values.get(index)) else {
             return Err(CodecError::another_type());
         };
         encoding.begin();
-        codec::append(value, encoding.bytes)?;
+        codec::append(value, encoding.bytes, &mut known)?;
         encoding.end();
     }
     Ok(())

@@ -51,19 +51,24 @@ pub fn choose(number: NotEndingInThree) -> u64 {
 /// fields.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Skipping {
-    /// Skipped when it is `None`.
-    #[serde(skip_serializing_if = "Option::is_none")]
-    pub remark: Option<u64>,
+    /// Skipped when it is 1313, which no made-up value is: a type whose field is skipped for a
+    /// value that is tried when the program is planned is refused then.
+    #[serde(skip_serializing_if = "is_1313")]
+    pub remark: u64,
     /// Would be decoded as the remark.
     pub number: u64,
     /// Would lose its beginning.
     pub text: String,
 }
 
+fn is_1313(remark: &u64) -> bool {
+    *remark == 1313
+}
+
 impl Skipping {
-    /// Without the remark if `number` is 13.
+    /// With a remark that is skipped if `number` is 13.
     pub fn new(number: u64) -> Self {
-        let remark = (number != 13).then_some(7);
+        let remark = if number == 13 { 1313 } else { 7 };
         Self { remark, number, text: "\tabcdefghi".to_owned() }
     }
 }

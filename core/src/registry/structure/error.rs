@@ -1,8 +1,8 @@
-//! The error of a made-up value that a type rejects.
+//! The error of a made-up value that a type rejects or does not write.
 
 use std::fmt;
 
-use serde::de;
+use serde::{de, ser};
 
 /// A type rejected a made-up value. The reason does not matter: another value is tried.
 #[derive(Debug)]
@@ -17,6 +17,12 @@ impl fmt::Display for TraceError {
 impl std::error::Error for TraceError {}
 
 impl de::Error for TraceError {
+    fn custom<T: fmt::Display>(_: T) -> Self {
+        Self
+    }
+}
+
+impl ser::Error for TraceError {
     fn custom<T: fmt::Display>(_: T) -> Self {
         Self
     }

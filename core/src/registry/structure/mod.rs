@@ -1,20 +1,33 @@
 //! The structure of a type as postcard encodes it, on which leader and workers must agree.
 //!
-//! Found by running the `Deserialize` of the type on made-up values. Names of fields and variants
+//! Found by running the `Deserialize` of the type on made-up values, each of which is then written
+//! and read again: what a type does not read as it writes it is refused. Names of fields and variants
 //! are part of the structure; names of types are not, and newtypes are transparent. Parts that no
 //! made-up value reaches are `_`. Such a partial trace may miss a difference but never invents one,
 //! because the same type has the same trace in every program.
 
+mod attribute;
+mod choice;
 mod error;
 mod format;
+mod mirror;
+mod recorder;
 mod render;
-mod samples;
+mod scalar;
 mod session;
+mod tokens;
 mod tracer;
 
-use serde::de::DeserializeOwned;
+use std::{any::Any, collections::HashSet};
 
-use self::{error::TraceError, session::Session, tracer::Tracer};
+use serde::{Serialize, de::DeserializeOwned};
+
+use self::{
+    error::TraceError,
+    session::{Aim, Session},
+    tracer::Tracer,
+};
+use crate::codec::{self, Shape};
 
 /// The traced structure of a type.
 #[derive(Debug, Clone)]
@@ -25,6 +38,10 @@ pub(super) struct Trace {
     pub(super) text: String,
     /// The part of the type that postcard cannot encode, if there is one.
     pub(super) unsupported: Option<Unsupported>,
+    /// The shapes of the made-up values, which are read as they are written.
+    pub(super) shapes: HashSet<Shape>,
+    /// Whether all parts of the type were checked: no made-up value was rejected.
+    pub(super) whole: bool,
 }
 
 /// A part of a type that postcard cannot encode.
@@ -32,25 +49,52 @@ pub(super) struct Trace {
 pub(super) struct Unsupported {
     /// The path from the type to the part, for example `.shapes[].kind`.
     pub(super) path: String,
-    pub(super) reason: &'static str,
+    /// What the type does, and what to do about it.
+    pub(super) reason: String,
 }
 
-/// Makes one value of a type up.
+/// Makes one value of a type up, and checks that the type reads what it writes.
 pub(super) type Visit = fn(&mut Session) -> Result<(), TraceError>;
 
 /// The only part of a trace that is compiled for each type.
-pub(super) fn visit<T: DeserializeOwned>(session: &mut Session) -> Result<(), TraceError> {
-    T::deserialize(Tracer(session))?;
-    Ok(())
+pub(super) fn visit<T>(session: &mut Session) -> Result<(), TraceError>
+where
+    T: Serialize + DeserializeOwned,
+{
+    let value = T::deserialize(Tracer(session))?;
+    let check = |value: &T| session.check(value, |session| T::deserialize(Tracer(session)));
+    codec::looked_at(value, check).ok_or(TraceError)
+}
+
+/// Checks that a value of a type is read as it is written.
+///
+/// # Errors
+/// What the type does not read as it writes it.
+pub(super) fn verify<T>(value: &dyn Any) -> Result<(), String>
+where
+    T: Serialize + DeserializeOwned + 'static,
+{
+    let mut session = Session::default();
+    if let Some(value) = value.downcast_ref::<T>() {
+        session.check(value, |session| T::deserialize(Tracer(session)));
+    }
+    session.unsupported.map_or(Ok(()), |unsupported| Err(unsupported.reason))
 }
 
 /// The structure of the type that `visit` visits.
 pub(super) fn trace(visit: Visit) -> Trace {
-    let session = session::explore(visit);
+    let mut session = session::explore(visit, Aim::Structure);
+    if session.unsupported.is_none() {
+        let omissions = session::explore(visit, Aim::Omissions);
+        session.unsupported = omissions.unsupported;
+        session.shapes.extend(omissions.shapes);
+    }
     Trace {
         hash: render::hash(&session.containers, session.root),
         text: render::text(&session.containers, session.root),
         unsupported: session.unsupported,
+        shapes: session.shapes,
+        whole: !session.partial,
     }
 }
 

@@ -1,20 +1,23 @@
-//! A tracing session: decides which made-up value is tried next.
+//! A tracing session: the structure found so far, and the current place.
 
-use std::{any::TypeId, collections::HashMap};
+use std::{
+    any::TypeId,
+    collections::{HashMap, HashSet},
+};
 
 use super::{
     Unsupported, Visit,
     error::TraceError,
     format::{Branch, Container, Form, Format, Key, Kind, State},
+    scalar::Scalar,
+    tokens::{Fields, Replay},
 };
-use crate::registry::execution::caught;
+use crate::{codec::Shape, registry::execution::caught};
 
 /// The most places that all passes over one type visit in total.
 const MOST_NODES: usize = 1_000_000;
 /// The deepest nesting of a made-up value.
 const MOST_DEPTH: usize = 100;
-/// The most samples that are tried after one rejection.
-const MOST_RETRIES: usize = 256;
 
 /// The structure found so far, and the position of the current pass.
 #[derive(Debug, Default)]
@@ -22,51 +25,76 @@ pub(in crate::registry) struct Session {
     pub(super) containers: Vec<Container>,
     /// The format of the type itself.
     pub(super) root: Format,
-    numbers: HashMap<Key, usize>,
+    numbers: HashMap<(Key, Option<Place>), usize>,
+    /// The visitor of each container.
+    visitors: Vec<TypeId>,
+    /// The mode: see [`Aim`].
+    aim: Aim,
+    /// The written value that is being read, in place of a made-up one.
+    pub(super) replay: Option<Replay>,
+    /// The shapes of the values that are read as they are written.
+    pub(super) shapes: HashSet<Shape>,
+    /// Whether a made-up value was rejected, or not written: something may be unchecked.
+    pub(super) partial: bool,
     /// The containers that enclose the current place; after a failed pass, the place of the
     /// failure.
-    stack: Vec<Frame>,
+    pub(super) stack: Vec<Frame>,
     /// The sample that each place uses.
-    samples: HashMap<Place, usize>,
+    pub(super) samples: HashMap<Place, usize>,
     /// The places of the present pass that took a sample, and of how many.
-    taken: Vec<(Place, usize)>,
+    pub(super) taken: Vec<(Place, usize)>,
     nodes: usize,
     /// Counts the branches that were settled.
-    progress: usize,
-    retries: usize,
+    pub(super) progress: usize,
+    pub(super) retries: usize,
     pub(super) unsupported: Option<Unsupported>,
+}
+
+/// What the made-up values are for.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub(super) enum Aim {
+    /// To find the structure of the type.
+    #[default]
+    Structure,
+    /// To find what it does not write: each place of the type gets a value that stands for nothing
+    /// (`None`, an empty sequence, zero), as well as another one.
+    Omissions,
 }
 
 /// A branch of which a value is being made.
 #[derive(Debug, Clone, Copy)]
-struct Frame {
-    container: usize,
-    branch: usize,
+pub(super) struct Frame {
+    pub(super) container: usize,
+    pub(super) branch: usize,
     slot: usize,
     /// `nodes` when it began.
     nodes: usize,
 }
 
-/// The place of a scalar: container, branch, slot.
-type Place = Option<(usize, usize, usize)>;
+/// A place: container, branch, slot.
+pub(super) type Place = Option<(usize, usize, usize)>;
 
 /// A container that is being made; the caller passes it to [`Session::leave`].
 #[derive(Debug, Clone, Copy)]
 pub(super) struct Entered {
-    depth: usize,
+    pub(super) depth: usize,
     pub(super) container: usize,
     pub(super) branch: usize,
+    /// The number of elements of a sequence, of keys and values of a map.
+    pub(super) len: usize,
 }
 
 /// Makes values until the structure does not change any more.
-pub(super) fn explore(visit: Visit) -> Session {
-    let mut session = Session::default();
+pub(super) fn explore(visit: Visit, aim: Aim) -> Session {
+    let mut session = Session { aim, ..Session::default() };
     loop {
         let known = session.progress;
         session.stack.clear();
         session.taken.clear();
         // Checks of the type may panic on made-up values.
         let made = caught(|| visit(&mut session)).is_ok_and(|made| made.is_ok());
+        session.replay = None;
+        session.partial |= !made;
         let learnt = session.progress > known;
         if session.unsupported.is_some() || session.nodes > MOST_NODES {
             break;
@@ -86,6 +114,9 @@ pub(super) fn explore(visit: Visit) -> Session {
 impl Session {
     /// Counts one more place.
     pub(super) fn visit(&mut self) -> Result<(), TraceError> {
+        if self.replay.is_some() {
+            return Ok(());
+        }
         self.nodes += 1;
         if self.nodes > MOST_NODES || self.stack.len() > MOST_DEPTH {
             return Err(TraceError);
@@ -100,17 +131,27 @@ impl Session {
         kind: Kind,
         variants: &'static [&'static str],
     ) -> Result<Entered, TraceError> {
+        if let Some(replay) = &mut self.replay {
+            return replay.enter(kind);
+        }
         let container = self.number(Key { visitor, kind }, variants);
         self.note(Format::Container(container));
         let branch = self.choose(container).ok_or(TraceError)?;
         let depth = self.stack.len();
         self.stack.push(Frame { container, branch, slot: 0, nodes: self.nodes });
-        Ok(Entered { depth, container, branch })
+        let len = match kind {
+            Kind::Seq => 1 - branch,
+            Kind::Map => 2 * (1 - branch),
+            _ => 0,
+        };
+        Ok(Entered { depth, container, branch, len })
     }
 
     fn number(&mut self, key: Key, variants: &'static [&'static str]) -> usize {
-        let Self { containers, numbers, .. } = self;
-        *numbers.entry(key).or_insert_with(|| {
+        let place = self.place_of(key);
+        let Self { containers, numbers, visitors, .. } = self;
+        *numbers.entry((key, place)).or_insert_with(|| {
+            visitors.push(key.visitor);
             let mut container = Container::new(key.kind);
             let named = |name: &&'static str| Branch { name, ..Branch::default() };
             container.branches.extend(variants.iter().map(named));
@@ -119,8 +160,24 @@ impl Session {
         })
     }
 
+    /// The place of a container that is another one at each place.
+    fn place_of(&self, key: Key) -> Option<Place> {
+        let named = matches!(key.kind, Kind::Struct | Kind::Enum);
+        let recursive = || {
+            self.stack.iter().any(|frame| self.visitors.get(frame.container) == Some(&key.visitor))
+        };
+        (self.aim == Aim::Omissions && !named && !recursive()).then(|| self.place())
+    }
+
+    fn place(&self) -> Place {
+        self.stack.last().map(|frame| (frame.container, frame.branch, frame.slot))
+    }
+
     /// Ends what [`enter`](Self::enter) began, with success.
     pub(super) fn leave(&mut self, entered: Entered) {
+        if self.replay.is_some() {
+            return;
+        }
         let Some(frame) = self.stack.get(entered.depth) else {
             return;
         };
@@ -139,6 +196,9 @@ impl Session {
 
     /// The form of the branch that is being made.
     pub(super) fn shape(&mut self, entered: Entered, form: Form, names: &'static [&'static str]) {
+        if self.replay.is_some() {
+            return;
+        }
         let branch = &mut self.containers[entered.container].branches[entered.branch];
         branch.form = form;
         branch.names = names;
@@ -146,6 +206,9 @@ impl Session {
 
     /// Moves to a slot of the branch that is being made.
     pub(super) fn go_to(&mut self, entered: Entered, slot: usize) -> &mut Self {
+        if self.replay.is_some() {
+            return self;
+        }
         // The type may have ignored the errors of earlier slots.
         self.stack.truncate(entered.depth + 1);
         if let Some(frame) = self.stack.last_mut() {
@@ -157,6 +220,9 @@ impl Session {
     /// Records the format of this place immediately, because the type may reject the value or
     /// panic.
     pub(super) fn note(&mut self, format: Format) {
+        if self.replay.is_some() {
+            return;
+        }
         let Some(frame) = self.stack.last() else {
             self.root.merge(format);
             return;
@@ -168,103 +234,46 @@ impl Session {
         slots[frame.slot].merge(format);
     }
 
-    /// The sample for the scalar at this place.
-    pub(super) fn sample<T: Copy>(&mut self, samples: &[T]) -> T {
-        let place = self.stack.last().map(|frame| (frame.container, frame.branch, frame.slot));
-        self.taken.push((place, samples.len()));
+    /// The scalar at this place.
+    pub(super) fn scalar<T: Scalar>(&mut self) -> Result<T, TraceError> {
+        if let Some(replay) = &mut self.replay {
+            return T::read(replay).ok_or_else(|| replay.differs(T::NAME));
+        }
+        self.note(Format::Leaf(T::NAME));
+        self.visit()?;
+        let place = self.place();
+        self.taken.push((place, T::SAMPLES.len()));
         let chosen = self.samples.get(&place).copied().unwrap_or(0);
-        samples[chosen % samples.len()]
+        let first = if self.aim == Aim::Omissions { T::EMPTY } else { 0 };
+        Ok(T::made_up(T::SAMPLES[(first + chosen) % T::SAMPLES.len()]))
     }
 
-    /// Which branch to make: one that was never made; else one that leads to such; else the one
-    /// that ends soonest.
-    fn choose(&self, container: usize) -> Option<usize> {
-        let branches = &self.containers[container].branches;
-        let running = |branch: usize| {
-            self.stack.iter().any(|frame| (frame.container, frame.branch) == (container, branch))
-        };
-        let recursive = self.stack.iter().any(|frame| frame.container == container);
-        let untried = (0..branches.len())
-            .find(|branch| branches[*branch].state == State::Untried && !running(*branch));
-        let leading = || {
-            (0..branches.len()).find(|branch| {
-                !recursive
-                    && matches!(branches[*branch].state, State::Done(_))
-                    && branches[*branch].slots.iter().any(|slot| self.leads_to_untried(*slot))
-            })
-        };
-        let soonest = || {
-            let done = |branch: usize| match branches[branch].state {
-                State::Done(nodes) => Some((nodes, branch)),
-                State::Untried | State::Failed => None,
-            };
-            (0..branches.len()).filter_map(done).min().map(|(_, branch)| branch)
-        };
-        // A struct inside itself: its options and sequences will end it.
-        let only = || (branches.len() == 1).then_some(0);
-        untried.or_else(leading).or_else(soonest).or_else(only)
+    /// What was written about the fields at this place, if a written value is read.
+    pub(super) fn written_fields(&mut self) -> Option<Fields> {
+        self.replay.as_mut()?.fields()
     }
 
-    fn leads_to_untried(&self, format: Format) -> bool {
-        let mut seen = vec![false; self.containers.len()];
-        let mut todo = vec![format];
-        while let Some(format) = todo.pop() {
-            let Format::Container(number) = format else {
-                continue;
-            };
-            if std::mem::replace(&mut seen[number], true) {
-                continue;
-            }
-            for branch in &self.containers[number].branches {
-                if branch.state == State::Untried {
-                    return true;
-                }
-                todo.extend(&branch.slots);
-            }
+    /// Compares them with the number of fields that were read, or the failure to read them.
+    pub(super) fn compare_fields(
+        &mut self,
+        written: Option<Fields>,
+        read: Result<usize, TraceError>,
+        names: &[&'static str],
+    ) {
+        if let (Some(replay), Some(written)) = (&mut self.replay, written) {
+            replay.compare(&written, read, names);
         }
-        false
     }
 
-    /// After a refusal: the scalar before it takes its next sample; when it has had all, the one
-    /// before that, and so on.
-    fn next_sample(&mut self) -> bool {
-        self.retries += 1;
-        if self.retries > MOST_RETRIES {
-            return false;
-        }
-        for (place, samples) in self.taken.iter().rev().take(8) {
-            let chosen = self.samples.entry(*place).or_insert(0);
-            *chosen += 1;
-            if *chosen < *samples {
-                return true;
-            }
-            *chosen = 0;
-        }
-        false
-    }
-
-    /// The type rejected every sample: the current branch cannot be made.
-    fn abandon_branch(&mut self) -> bool {
-        self.retries = 0;
-        while let Some(frame) = self.stack.pop() {
-            let container = &mut self.containers[frame.container];
-            let branch = &mut container.branches[frame.branch];
-            if branch.state == State::Untried {
-                branch.state = State::Failed;
-                self.progress += 1;
-                // If it is the only branch, its enclosing values cannot be made either.
-                if container.branches.len() > 1 {
-                    return true;
-                }
-            }
-        }
-        false
+    /// The error of a variant that is written with a number that is not read.
+    pub(super) fn unread_variant(&mut self, index: usize) -> Option<TraceError> {
+        Some(self.replay.as_mut()?.unread_variant(index))
     }
 
     /// Records a part that postcard cannot encode.
-    pub(super) fn refuse(&mut self, reason: &'static str) -> TraceError {
+    pub(super) fn refuse(&mut self, reason: &str) -> TraceError {
         if self.unsupported.is_none() {
-            self.unsupported = Some(Unsupported { path: self.path(), reason });
+            self.unsupported = Some(Unsupported { path: self.path(), reason: reason.to_owned() });
         }
         TraceError
     }

@@ -11,13 +11,13 @@ use serde::{Deserialize, Serialize, de::DeserializeOwned};
 
 use super::{trace, visit};
 
-fn text<T: DeserializeOwned>() -> String {
+fn text<T: Serialize + DeserializeOwned>() -> String {
     let trace = trace(visit::<T>);
     assert_eq!(trace.unsupported, None);
     trace.text
 }
 
-fn hash<T: DeserializeOwned>() -> u64 {
+fn hash<T: Serialize + DeserializeOwned>() -> u64 {
     trace(visit::<T>).hash
 }
 
@@ -86,22 +86,19 @@ fn instances_of_a_generic_type_have_different_traces() {
 #[test]
 fn every_difference_that_changes_the_encoding_changes_the_trace() {
     mod other {
-        use serde::Deserialize;
-        #[derive(Deserialize)]
+        use serde::{Deserialize, Serialize};
+        #[derive(Serialize, Deserialize)]
         pub(super) struct Renamed {
-            #[expect(dead_code, reason = "only its name counts")]
             other: u8,
         }
-        #[derive(Deserialize)]
+        #[derive(Serialize, Deserialize)]
         pub(super) enum Longer {
-            #[expect(dead_code, reason = "only its name counts")]
             A(u8),
             B,
         }
-        #[derive(Deserialize)]
+        #[derive(Serialize, Deserialize)]
         pub(super) enum Swapped {
             B,
-            #[expect(dead_code, reason = "only its name counts")]
             A(u8),
         }
     }
@@ -126,21 +123,18 @@ fn recursive_types_are_traced_completely() {
 
 #[test]
 fn the_fields_of_every_variant_are_reached() {
-    #[derive(Deserialize)]
-    #[expect(dead_code, reason = "only its structure counts")]
+    #[derive(Serialize, Deserialize)]
     enum Outer {
         First(Inner),
         Second(Vec<Option<Inner>>),
     }
-    #[derive(Deserialize)]
-    #[expect(dead_code, reason = "only its structure counts")]
+    #[derive(Serialize, Deserialize)]
     enum Inner {
         A,
         B(BTreeMap<u8, Deep>),
         C { d: Deep },
     }
-    #[derive(Deserialize)]
-    #[expect(dead_code, reason = "only its structure counts")]
+    #[derive(Serialize, Deserialize)]
     enum Deep {
         X,
         Y(u16),
@@ -153,22 +147,22 @@ fn the_fields_of_every_variant_are_reached() {
 
 #[test]
 fn values_that_a_type_checks_are_found() {
-    #[derive(Deserialize)]
+    #[derive(Serialize, Deserialize)]
     #[serde(try_from = "u8")]
-    struct Even(#[expect(dead_code, reason = "only its structure counts")] u8);
+    struct Even(u8);
     impl TryFrom<u8> for Even {
         type Error = &'static str;
         fn try_from(n: u8) -> Result<Self, Self::Error> {
             if n.is_multiple_of(2) { Ok(Self(n)) } else { Err("odd") }
         }
     }
-    #[derive(Deserialize)]
+    #[derive(Serialize, Deserialize)]
     #[serde(try_from = "(u32, u32)")]
-    struct Ordered;
+    struct Ordered(u32, u32);
     impl TryFrom<(u32, u32)> for Ordered {
         type Error = &'static str;
         fn try_from((a, b): (u32, u32)) -> Result<Self, Self::Error> {
-            if a < b { Ok(Self) } else { Err("not in order") }
+            if a < b { Ok(Self(a, b)) } else { Err("not in order") }
         }
     }
     assert_eq!(text::<(Even, u16)>(), "(u8, u16)");
@@ -183,6 +177,7 @@ fn values_that_a_type_checks_are_found() {
 
 #[test]
 fn parts_that_cannot_be_made_are_unknown_and_the_rest_is_traced() {
+    #[derive(Serialize)]
     struct Never;
     impl<'de> Deserialize<'de> for Never {
         fn deserialize<D: serde::Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
@@ -190,6 +185,7 @@ fn parts_that_cannot_be_made_are_unknown_and_the_rest_is_traced() {
             Err(serde::de::Error::custom("never"))
         }
     }
+    #[derive(Serialize)]
     struct Panics;
     impl<'de> Deserialize<'de> for Panics {
         fn deserialize<D: serde::Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
@@ -200,8 +196,7 @@ fn parts_that_cannot_be_made_are_unknown_and_the_rest_is_traced() {
     assert_eq!(text::<(u16, Never, u32)>(), "(u16, u8, _)");
     assert_eq!(text::<(Option<Never>, u32)>(), "(Option<u8>, u32)");
     assert_eq!(text::<(Option<Panics>, u32)>(), "(Option<u8>, u32)");
-    #[derive(Deserialize)]
-    #[expect(dead_code, reason = "only its structure counts")]
+    #[derive(Serialize, Deserialize)]
     enum Some {
         Bad(Never, u8),
         Good(u8),
@@ -218,40 +213,35 @@ fn a_partial_trace_is_the_same_each_time() {
 
 #[test]
 fn parts_that_postcard_cannot_encode_are_named_with_their_path() {
-    #[derive(Deserialize)]
+    #[derive(Serialize, Deserialize)]
     #[serde(untagged)]
-    #[expect(dead_code, reason = "only its structure counts")]
     enum Untagged {
         A(u8),
         B(String),
     }
-    #[derive(Deserialize)]
+    #[derive(Serialize, Deserialize)]
     #[serde(tag = "kind")]
-    #[expect(dead_code, reason = "only its structure counts")]
     enum Internal {
         A { n: u8 },
     }
-    #[derive(Deserialize)]
+    #[derive(Serialize, Deserialize)]
     #[serde(tag = "t", content = "c")]
-    #[expect(dead_code, reason = "only its structure counts")]
     enum Adjacent {
         A(u8),
         B(String),
     }
-    #[derive(Deserialize)]
-    #[expect(dead_code, reason = "only its structure counts")]
+    #[derive(Serialize, Deserialize)]
     struct Flat {
         a: u8,
         #[serde(flatten)]
         rest: Wrap<u8>,
     }
-    #[derive(Deserialize)]
-    #[expect(dead_code, reason = "only its structure counts")]
+    #[derive(Serialize, Deserialize)]
     struct Holder<T> {
         ok: u8,
         shapes: Vec<Option<(u8, T)>>,
     }
-    fn place<T: DeserializeOwned>() -> String {
+    fn place<T: Serialize + DeserializeOwned>() -> String {
         let trace = trace(visit::<Holder<T>>);
         trace.unsupported.expect("postcard cannot carry it").path
     }
@@ -266,13 +256,13 @@ fn parts_that_postcard_cannot_encode_are_named_with_their_path() {
 
 #[test]
 fn tracing_of_infinite_and_huge_types_ends() {
-    #[derive(Deserialize)]
+    #[derive(Serialize, Deserialize)]
     #[allow(dead_code, reason = "only its structure counts")]
     struct Endless {
         next: Box<Endless>,
     }
     assert_eq!(text::<Endless>(), "{next: ^1}");
-    #[derive(Deserialize)]
+    #[derive(Serialize, Deserialize)]
     struct Doubled<T>(T, T);
     type D4<T> = Doubled<Doubled<Doubled<Doubled<T>>>>;
     let trace = trace(visit::<D4<D4<D4<Wrap<u8>>>>>);

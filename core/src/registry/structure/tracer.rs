@@ -3,16 +3,11 @@
 use serde::de::{self, DeserializeSeed, IntoDeserializer, Visitor};
 
 use super::{
+    attribute,
     error::TraceError,
     format::{Form, Format, Kind},
-    samples,
     session::{Entered, Session},
 };
-
-const SELF_DESCRIBING: &str = "needs a format that describes itself, as `serde(untagged)`, \
-     `serde(tag)`, `serde(flatten)` and `serde_json::Value` do";
-const FLATTENED: &str = "reads its fields by name, as `serde(flatten)` does";
-const ADJACENT: &str = "has its tag beside its content: remove `serde(tag, content)`";
 
 /// Deserializes one made-up value.
 pub(super) struct Tracer<'s>(pub(super) &'s mut Session);
@@ -27,49 +22,39 @@ impl<'s> Tracer<'s> {
         let entered = self.0.enter(typeid::of::<V>(), kind, variants)?;
         Ok((self.0, entered))
     }
-
-    fn leaf<T: Copy>(self, name: &'static str, samples: &[T]) -> Result<T, TraceError> {
-        self.0.note(Format::Leaf(name));
-        self.0.visit()?;
-        Ok(self.0.sample(samples))
-    }
 }
 
 macro_rules! leaves {
-    ($($method:ident: $name:literal from $samples:ident by $visit:ident($($convert:tt)*);)*) => {$(
+    ($($method:ident: $type:ty, $visit:ident($value:ident => $passed:expr);)*) => {$(
         fn $method<V: Visitor<'de>>(self, visitor: V) -> Result<V::Value, TraceError> {
-            let sample = self.leaf($name, &samples::$samples)?;
-            visitor.$visit(leaves!(@ sample $($convert)*))
+            let $value: $type = self.0.scalar()?;
+            visitor.$visit($passed)
         }
     )*};
-    (@ $sample:ident) => { $sample };
-    (@ $sample:ident as $type:ty) => { <$type>::from($sample) };
-    (@ $sample:ident signed $type:ty) => { $sample as $type };
-    (@ $sample:ident . $method:ident()) => { $sample.$method() };
 }
 
 impl<'de> de::Deserializer<'de> for Tracer<'_> {
     type Error = TraceError;
 
     leaves! {
-        deserialize_bool: "bool" from BOOLS by visit_bool();
-        deserialize_i8: "i8" from INTEGERS by visit_i8(signed i8);
-        deserialize_i16: "i16" from INTEGERS by visit_i16(as i16);
-        deserialize_i32: "i32" from INTEGERS by visit_i32(as i32);
-        deserialize_i64: "i64" from INTEGERS by visit_i64(as i64);
-        deserialize_i128: "i128" from INTEGERS by visit_i128(as i128);
-        deserialize_u8: "u8" from INTEGERS by visit_u8();
-        deserialize_u16: "u16" from INTEGERS by visit_u16(as u16);
-        deserialize_u32: "u32" from INTEGERS by visit_u32(as u32);
-        deserialize_u64: "u64" from INTEGERS by visit_u64(as u64);
-        deserialize_u128: "u128" from INTEGERS by visit_u128(as u128);
-        deserialize_f32: "f32" from FLOATS by visit_f32();
-        deserialize_f64: "f64" from FLOATS by visit_f64(as f64);
-        deserialize_char: "char" from CHARS by visit_char();
-        deserialize_str: "str" from STRINGS by visit_str();
-        deserialize_string: "str" from STRINGS by visit_string(.to_owned());
-        deserialize_bytes: "bytes" from BYTES by visit_bytes();
-        deserialize_byte_buf: "bytes" from BYTES by visit_byte_buf(.to_vec());
+        deserialize_bool: bool, visit_bool(v => v);
+        deserialize_i8: i8, visit_i8(v => v);
+        deserialize_i16: i16, visit_i16(v => v);
+        deserialize_i32: i32, visit_i32(v => v);
+        deserialize_i64: i64, visit_i64(v => v);
+        deserialize_i128: i128, visit_i128(v => v);
+        deserialize_u8: u8, visit_u8(v => v);
+        deserialize_u16: u16, visit_u16(v => v);
+        deserialize_u32: u32, visit_u32(v => v);
+        deserialize_u64: u64, visit_u64(v => v);
+        deserialize_u128: u128, visit_u128(v => v);
+        deserialize_f32: f32, visit_f32(v => v);
+        deserialize_f64: f64, visit_f64(v => v);
+        deserialize_char: char, visit_char(v => v);
+        deserialize_str: String, visit_str(v => &v);
+        deserialize_string: String, visit_string(v => v);
+        deserialize_bytes: Vec<u8>, visit_bytes(v => &v);
+        deserialize_byte_buf: Vec<u8>, visit_byte_buf(v => v);
     }
 
     fn is_human_readable(&self) -> bool {
@@ -77,18 +62,19 @@ impl<'de> de::Deserializer<'de> for Tracer<'_> {
     }
 
     fn deserialize_any<V: Visitor<'de>>(self, _: V) -> Result<V::Value, TraceError> {
-        Err(self.0.refuse(SELF_DESCRIBING))
+        Err(self.0.refuse(attribute::self_describing::<V>()))
     }
 
     fn deserialize_ignored_any<V: Visitor<'de>>(self, _: V) -> Result<V::Value, TraceError> {
-        Err(self.0.refuse(SELF_DESCRIBING))
+        Err(self.0.refuse(attribute::self_describing::<V>()))
     }
 
     fn deserialize_identifier<V: Visitor<'de>>(self, _: V) -> Result<V::Value, TraceError> {
-        Err(self.0.refuse(FLATTENED))
+        Err(self.0.refuse(attribute::FLATTEN))
     }
 
     fn deserialize_unit<V: Visitor<'de>>(self, visitor: V) -> Result<V::Value, TraceError> {
+        self.0.written_fields();
         self.0.note(Format::Leaf("()"));
         self.0.visit()?;
         visitor.visit_unit()
@@ -124,16 +110,14 @@ impl<'de> de::Deserializer<'de> for Tracer<'_> {
 
     fn deserialize_seq<V: Visitor<'de>>(self, visitor: V) -> Result<V::Value, TraceError> {
         let (session, entered) = self.enter::<V>(Kind::Seq, &[])?;
-        let len = usize::from(entered.branch == 0);
-        let value = visitor.visit_seq(Elements { session, entered, next: 0, len })?;
+        let value = visitor.visit_seq(Elements { session, entered, next: 0, len: entered.len })?;
         session.leave(entered);
         Ok(value)
     }
 
     fn deserialize_map<V: Visitor<'de>>(self, visitor: V) -> Result<V::Value, TraceError> {
         let (session, entered) = self.enter::<V>(Kind::Map, &[])?;
-        let len = if entered.branch == 0 { 2 } else { 0 };
-        let value = visitor.visit_map(Elements { session, entered, next: 0, len })?;
+        let value = visitor.visit_map(Elements { session, entered, next: 0, len: entered.len })?;
         session.leave(entered);
         Ok(value)
     }
@@ -144,7 +128,7 @@ impl<'de> de::Deserializer<'de> for Tracer<'_> {
         visitor: V,
     ) -> Result<V::Value, TraceError> {
         let (session, entered) = self.enter::<V>(Kind::Tuple(len), &[])?;
-        let value = visitor.visit_seq(Elements { session, entered, next: 0, len })?;
+        let value = visit_fields(session, entered, &[], len, visitor)?;
         session.leave(entered);
         Ok(value)
     }
@@ -166,8 +150,7 @@ impl<'de> de::Deserializer<'de> for Tracer<'_> {
     ) -> Result<V::Value, TraceError> {
         let (session, entered) = self.enter::<V>(Kind::Struct, &[])?;
         session.shape(entered, Form::Struct, fields);
-        let len = fields.len();
-        let value = visitor.visit_seq(Elements { session, entered, next: 0, len })?;
+        let value = visit_fields(session, entered, fields, fields.len(), visitor)?;
         session.leave(entered);
         Ok(value)
     }
@@ -178,15 +161,30 @@ impl<'de> de::Deserializer<'de> for Tracer<'_> {
         variants: &'static [&'static str],
         visitor: V,
     ) -> Result<V::Value, TraceError> {
-        // Only the name of the visitor distinguishes the tag of such an enum from an enum.
-        if std::any::type_name::<V>().contains("AdjacentlyTagged") {
-            return Err(self.0.refuse(ADJACENT));
+        if attribute::is_adjacently_tagged::<V>() {
+            return Err(self.0.refuse(attribute::ADJACENT));
         }
         let (session, entered) = self.enter::<V>(Kind::Enum, variants)?;
         let value = visitor.visit_enum(Variant { session, entered })?;
         session.leave(entered);
         Ok(value)
     }
+}
+
+/// Makes the fields of a tuple, struct or variant; `names` includes aliases.
+fn visit_fields<'de, V: Visitor<'de>>(
+    session: &mut Session,
+    entered: Entered,
+    names: &'static [&'static str],
+    len: usize,
+    visitor: V,
+) -> Result<V::Value, TraceError> {
+    let written = session.written_fields();
+    let mut elements = Elements { session, entered, next: 0, len };
+    let value = visitor.visit_seq(&mut elements);
+    let read = elements.next;
+    session.compare_fields(written, value.as_ref().map(|_| read).map_err(|_| TraceError), names);
+    value
 }
 
 /// The elements of a sequence or tuple, or the keys and values of a map by turns.
@@ -262,9 +260,13 @@ impl<'de> de::EnumAccess<'de> for Variant<'_> {
         self,
         seed: V,
     ) -> Result<(V::Value, Self), TraceError> {
-        let index = u32::try_from(self.entered.branch).map_err(|_| TraceError)?;
-        let variant = seed.deserialize(IntoDeserializer::<TraceError>::into_deserializer(index))?;
-        Ok((variant, self))
+        let Self { session, entered } = self;
+        let index = u32::try_from(entered.branch).map_err(|_| TraceError)?;
+        let variant = seed.deserialize(IntoDeserializer::<TraceError>::into_deserializer(index));
+        match variant {
+            Ok(variant) => Ok((variant, Self { session, entered })),
+            Err(error) => Err(session.unread_variant(entered.branch).unwrap_or(error)),
+        }
     }
 }
 
@@ -272,6 +274,8 @@ impl<'de> de::VariantAccess<'de> for Variant<'_> {
     type Error = TraceError;
 
     fn unit_variant(self) -> Result<(), TraceError> {
+        let written = self.session.written_fields();
+        self.session.compare_fields(written, Ok(0), &[]);
         self.session.shape(self.entered, Form::Unit, &[]);
         Ok(())
     }
@@ -280,6 +284,8 @@ impl<'de> de::VariantAccess<'de> for Variant<'_> {
         self,
         seed: T,
     ) -> Result<T::Value, TraceError> {
+        let written = self.session.written_fields();
+        self.session.compare_fields(written, Ok(1), &[]);
         self.session.shape(self.entered, Form::Newtype, &[]);
         seed.deserialize(Tracer(self.session.go_to(self.entered, 0)))
     }
@@ -291,7 +297,7 @@ impl<'de> de::VariantAccess<'de> for Variant<'_> {
     ) -> Result<V::Value, TraceError> {
         let Self { session, entered } = self;
         session.shape(entered, Form::Tuple, &[]);
-        visitor.visit_seq(Elements { session, entered, next: 0, len })
+        visit_fields(session, entered, &[], len, visitor)
     }
 
     fn struct_variant<V: Visitor<'de>>(
@@ -301,7 +307,6 @@ impl<'de> de::VariantAccess<'de> for Variant<'_> {
     ) -> Result<V::Value, TraceError> {
         let Self { session, entered } = self;
         session.shape(entered, Form::Struct, fields);
-        let len = fields.len();
-        visitor.visit_seq(Elements { session, entered, next: 0, len })
+        visit_fields(session, entered, fields, fields.len(), visitor)
     }
 }
