@@ -2,7 +2,13 @@
 
 use std::time::Duration;
 
-use super::{blame, event::JobEvent, job::Jobs, shared::Shared, stall};
+use super::{
+    blame,
+    event::{JobEvent, Stall},
+    job::{JobState, Jobs},
+    shared::Shared,
+    stall,
+};
 use crate::{error::Error, id::JobId};
 
 /// The time after which a job fails if every live worker refuses one of its tasks (rule 10).
@@ -52,6 +58,26 @@ pub(super) fn look_at_refusals(shared: &mut Shared, jobs: &mut Jobs) -> Vec<JobI
     failed
 }
 
+/// The stall of a job that has made no progress for the time `waited`, and how long it has lasted.
+fn stall_of(
+    shared: &Shared,
+    job: &mut JobState,
+    waited: Duration,
+    report_after: Duration,
+) -> Option<(Stall, Duration)> {
+    // Without a connection nothing is lost, and nothing can be quick.
+    if shared.health.is_well()
+        && let Some((stall, since)) = stall::losing(shared, job)
+    {
+        return Some((stall, waited.max(shared.clocks.wall.saturating_sub(since))));
+    }
+    if waited >= report_after {
+        return Some((stall::cause(shared, job, waited), waited));
+    }
+    // A job that crawls does not end by that.
+    stall::crawl(shared, job).map(|stall| (stall, Duration::ZERO))
+}
+
 /// Reports the jobs that make no progress, and fails those whose patience is over; returns the ids
 /// of the latter.
 pub(super) fn look_at_stalls(shared: &mut Shared, jobs: &mut Jobs) -> Vec<JobId> {
@@ -62,11 +88,13 @@ pub(super) fn look_at_stalls(shared: &mut Shared, jobs: &mut Jobs) -> Vec<JobId>
     for id in ids {
         let Some(job) = jobs.get_mut(id) else { continue };
         let waited = shared.clocks.wall.saturating_sub(job.last_progress);
-        if waited < report_after {
+        let Some((stall, lasted)) = stall_of(shared, job, waited, report_after) else {
+            if job.stall.take_if(|stall| stall.outlasts_progress()).is_some() {
+                shared.emit(id, JobEvent::Resumed);
+            }
             continue;
-        }
-        let stall = stall::cause(shared, job, waited);
-        let patience_is_over = patience.is_some_and(|patience| waited >= patience);
+        };
+        let patience_is_over = patience.is_some_and(|patience| lasted >= patience);
         if patience_is_over && !stall.is_caused_by_program() {
             job.fail(Error::Stalled { job: id, cause: stall.to_string() });
             failed.push(id);

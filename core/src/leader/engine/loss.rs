@@ -4,7 +4,7 @@
 use std::{collections::BTreeSet, time::Duration};
 
 use super::{
-    event::JobEvent, job::Jobs, protocol::Action, schedule, shared::Shared, table::CopyState,
+    event::JobEvent, job::Jobs, protocol::Action, schedule, shared::Shared, stall, table::CopyState,
 };
 use crate::{
     broker::{BrokerError, Pool, PublishError},
@@ -56,6 +56,7 @@ pub(super) fn look_at_copies(shared: &mut Shared, jobs: &mut Jobs) {
     let (now, hold) = (shared.clocks.quiet, shared.settings.hold);
     let lease_timeout = timing::lease_timeout(hold);
     let mut lost = Vec::new();
+    let mut expired = Vec::new();
     let mut overdue = BTreeSet::new();
     for (number, task) in shared.tasks.iter() {
         if task.copies().is_empty() {
@@ -69,7 +70,7 @@ pub(super) fn look_at_copies(shared: &mut Shared, jobs: &mut Jobs) {
             match copy.state {
                 CopyState::Publishing => {}
                 CopyState::Queued { order, .. } if order < lost_before => {
-                    lost.push((id, String::from("the broker lost the copy")));
+                    lost.push(id);
                 }
                 CopyState::Queued { order, since } => {
                     if probing.is_overdue(order, since, now, hold) {
@@ -79,13 +80,17 @@ pub(super) fn look_at_copies(shared: &mut Shared, jobs: &mut Jobs) {
                 CopyState::Leased { worker, renewed, .. } => {
                     if now.saturating_sub(renewed) >= lease_timeout {
                         let text = format!("the lease of worker {worker} expired");
-                        lost.push((id, text));
+                        expired.push((id, text));
                     }
                 }
             }
         }
     }
-    for (copy, reason) in lost {
+    for copy in lost {
+        count_loss(shared, jobs, copy);
+        declare_lost(shared, jobs, copy, String::from("the broker lost the copy"));
+    }
+    for (copy, reason) in expired {
         declare_lost(shared, jobs, copy, reason);
     }
     if shared.health.is_well() {
@@ -94,6 +99,18 @@ pub(super) fn look_at_copies(shared: &mut Shared, jobs: &mut Jobs) {
                 shared.actions.push(Action::Probe { pool, nonce });
             }
         }
+    }
+}
+
+/// Counts a round of losses of a task. One can happen; a task that is lost again and again will
+/// always be.
+fn count_loss(shared: &mut Shared, jobs: &mut Jobs, copy: CopyId) {
+    let Some(task) = shared.tasks.get_mut(copy.task) else { return };
+    task.lost += 1;
+    if task.lost >= stall::ROUNDS_OF_LOSSES
+        && let Some(job) = jobs.get_mut(task.job)
+    {
+        job.losing_since.get_or_insert(shared.clocks.wall);
     }
 }
 

@@ -26,6 +26,8 @@ pub(super) fn failed(shared: &mut Shared, job: &mut JobState, copy: CopyId, erro
         return;
     }
     let Some(task) = shared.tasks.get_mut(number) else { return };
+    let times = task.unaccepted.take().map_or(0, |(times, _)| times);
+    task.unaccepted = Some((times + 1, error.to_string()));
     let delay = match error {
         PublishError::Lost => {
             // Both copies may be in the queue. The second must not kill another worker (rule 7).

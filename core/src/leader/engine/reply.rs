@@ -67,7 +67,9 @@ fn measure(
     if elements > 0 && task.len() > 0 {
         let input = (task.size() as u64 * elements / task.len() as u64) as usize;
         let busy = Duration::from_micros(header.busy_us);
-        job.stages[task.stage].cost.observe(busy, elements, input, output);
+        let stage = &mut job.stages[task.stage];
+        stage.cost.observe(busy, elements, input, output);
+        stage.pace.observe(shared.clocks.healthy, elements, busy);
     }
     let sizing = shared.sizing(job, task.stage);
     shared.flows.observe(&task.lane, Duration::from_micros(header.waited_us), &sizing);

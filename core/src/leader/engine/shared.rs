@@ -98,7 +98,7 @@ impl Shared {
     /// Records that a job has made progress.
     pub(super) fn progressed(&mut self, job: &mut JobState) {
         job.last_progress = self.clocks.wall;
-        if job.stall.take().is_some() {
+        if job.stall.take_if(|stall| !stall.outlasts_progress()).is_some() {
             self.emit(job.id, JobEvent::Resumed);
         }
     }

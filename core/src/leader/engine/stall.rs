@@ -5,10 +5,66 @@ use std::time::Duration;
 use super::{
     blame,
     event::Stall,
+    flow::Lane,
     job::JobState,
     shared::Shared,
     table::{CopyState, Task, TaskCopy, TaskState},
 };
+
+/// A task that was lost this often in a row is not lost by chance.
+pub(super) const ROUNDS_OF_LOSSES: u32 = 2;
+/// A stage crawls if it gets less than this part of its best done: a tenth. One that is known to
+/// crawl goes on crawling until it gets a fifth done, so that events do not alternate.
+const CRAWLS_BELOW: u64 = 10;
+const CRAWLED_BELOW: u64 = 5;
+
+/// The stall of a job whose tasks are lost again and again, and since when they are, in wall time.
+pub(super) fn losing(shared: &Shared, job: &mut JobState) -> Option<(Stall, Duration)> {
+    let since = job.losing_since?;
+    let tasks = || shared.tasks.of(job.id).map(|(_, task)| task);
+    let losing = || tasks().filter(|task| task.lost >= ROUNDS_OF_LOSSES);
+    let Some(oldest) = losing().next() else {
+        job.losing_since = None;
+        return None;
+    };
+    let pool = oldest.lane.pool.clone();
+    let tasks = losing().filter(|task| task.lane.pool == pool).count() as u32;
+    let rounds = losing().map(|task| task.lost).max().unwrap_or(ROUNDS_OF_LOSSES);
+    Some((Stall::Losing { pool, tasks, rounds }, since))
+}
+
+/// The stall of a job that makes progress at a small part of its best pace, although tasks are out
+/// and slots are free.
+pub(super) fn crawl(shared: &Shared, job: &mut JobState) -> Option<Stall> {
+    let now = shared.clocks.healthy;
+    let crawled = matches!(job.stall, Some(Stall::Crawling { .. }));
+    let part = if crawled { CRAWLED_BELOW } else { CRAWLS_BELOW };
+    for stage in 0..job.stages.len() {
+        let Some(recent) = job.stages[stage].pace.recent(now) else { continue };
+        if recent.done.elements.saturating_mul(part) >= recent.best {
+            continue;
+        }
+        let lane = Lane::of(&job.plan.stages[stage]);
+        let (mut tasks, mut leased) = (0, 0);
+        for (_, task) in shared.tasks.iter().filter(|(_, task)| task.lane == lane) {
+            if task.copies().iter().any(|copy| copy.holder().is_some()) {
+                leased += 1;
+            } else if task.is_out() && task.job == job.id && task.stage == stage {
+                tasks += 1;
+            }
+        }
+        let slots = shared.workers.slots(&lane.pool, lane.is_async).saturating_sub(leased);
+        // Fewer tasks than free slots may all be running. And slower elements than before, which
+        // keep the slots busy, are no reason to complain.
+        let busy = recent.length.saturating_mul(slots) / part as u32;
+        if slots == 0 || tasks < slots || recent.done.busy >= busy {
+            continue;
+        }
+        let (done, best, length) = (recent.done.elements, recent.best, recent.length);
+        return Some(Stall::Crawling { pool: lane.pool, done, best, length, tasks, slots });
+    }
+    None
+}
 
 /// The cause of a stall; the job has made no progress for the time `waited`.
 pub(super) fn cause(shared: &Shared, job: &JobState, waited: Duration) -> Stall {
@@ -27,6 +83,14 @@ pub(super) fn cause(shared: &Shared, job: &JobState, waited: Duration) -> Stall 
             workers: task.refusals.len(),
             reason: last.map(|(_, refusal)| refusal.to_string()).unwrap_or_default(),
         };
+    }
+    // Once is no cause: it may have been a lost connection.
+    let refused = |task: &Task| task.unaccepted.as_ref().is_some_and(|(times, _)| *times > 1);
+    if let Some(oldest) = tasks().find(|task| refused(task)) {
+        let pool = oldest.lane.pool.clone();
+        let tasks = tasks().filter(|task| refused(task) && task.lane.pool == pool).count() as u32;
+        let reason = oldest.unaccepted.as_ref().map(|(_, reason)| reason.clone());
+        return Stall::NotAccepted { pool, tasks, reason: reason.unwrap_or_default() };
     }
     // Numbers increase: the first is the oldest.
     if let Some(oldest) = tasks().find(|task| task.is_out()) {

@@ -10,7 +10,7 @@ use crate::{broker::Pool, id::WorkerId};
 /// [`JobEvent::Stalled`](crate::leader::JobEvent::Stalled). It fails with that text, as
 /// [`Error::Stalled`](crate::Error::Stalled), if the stall outlasts the
 /// [`patience`](crate::leader::RuntimeBuilder::patience) of the runtime. `BackingOff`, `InputSlow`
-/// and `ReaderSlow` are caused by the program itself, and never fail a job.
+/// and `ReaderSlow` are caused by the program itself, and never fail a job; nor does `Crawling`.
 ///
 /// ```
 /// # use phalanx::{Stall, prelude::*};
@@ -114,6 +114,41 @@ pub enum Stall {
         /// The time since the last progress of the job.
         waited: Duration,
     },
+    /// Tasks have left their queue without a reply twice in a row or more often: something drops
+    /// them, and would do so for ever. Reported even if other tasks of the job make progress.
+    Losing {
+        /// The pool of the oldest of these tasks.
+        pool: Pool,
+        /// The number of such tasks of the job in this pool, at least 1.
+        tasks: u32,
+        /// How often in a row the task that was lost most often was lost, at least 2.
+        rounds: u32,
+    },
+    /// The broker does not accept the tasks of a pool, again and again.
+    NotAccepted {
+        /// The pool of the oldest of these tasks.
+        pool: Pool,
+        /// The number of such tasks of the job in this pool, at least 1.
+        tasks: u32,
+        /// The reason of the broker for the oldest, in its words.
+        reason: String,
+    },
+    /// The job makes progress, but at less than a tenth of its best rate for half a minute, while
+    /// tasks are queued and most slots seem to be free. Never fails a job.
+    Crawling {
+        /// The pool of the stage that crawls.
+        pool: Pool,
+        /// The number of elements that its workers got done in `length`.
+        done: u64,
+        /// The number of elements that they got done in as long at their best.
+        best: u64,
+        /// The time that was looked at: the last half minute.
+        length: Duration,
+        /// The number of tasks of the stage that are out and that no lease names.
+        tasks: u32,
+        /// The number of slots of the pool that no lease takes up.
+        slots: u32,
+    },
     /// Failed elements wait for their next try, and nothing else is left to run.
     BackingOff {
         /// The number of tasks that wait, at least 1.
@@ -131,6 +166,11 @@ pub enum Stall {
 }
 
 impl Stall {
+    /// Whether progress does not end this stall: only its own cause does.
+    pub(crate) fn outlasts_progress(&self) -> bool {
+        matches!(self, Self::Losing { .. } | Self::Crawling { .. })
+    }
+
     /// Whether the program itself delays the job: then its patience does not run out.
     pub(crate) fn is_caused_by_program(&self) -> bool {
         matches!(self, Self::InputSlow | Self::ReaderSlow { .. } | Self::BackingOff { .. })
@@ -182,6 +222,27 @@ impl fmt::Display for Stall {
                 "{tasks} tasks are out in pool `{pool}`, and no reply has come for {} s; their \
                  queue will be probed",
                 waited.as_secs()
+            ),
+            Self::Losing { pool, tasks, rounds } => write!(
+                f,
+                "{tasks} tasks have left the queue of pool `{pool}` without a reply {rounds} times \
+                 in a row: look for a policy that drops or expires messages of that queue \
+                 (`max-length`, `message-ttl`), a full disk on the host of the broker, or workers \
+                 that hang",
+            ),
+            Self::NotAccepted { pool, tasks, reason } => write!(
+                f,
+                "the broker does not accept {tasks} tasks for pool `{pool}` ({reason}): look for a \
+                 policy that limits that queue (`max-length` with `reject-publish`), or a full \
+                 disk on the host of the broker",
+            ),
+            Self::Crawling { pool, done, best, length, tasks, slots } => write!(
+                f,
+                "the workers of pool `{pool}` got {done} elements done in {} s, and {best} in as \
+                 long at their best, while {tasks} tasks are out and {slots} slots are not taken \
+                 by long ones: they serve other programs, or their connections lose data; look at \
+                 the log of the workers, and restart those that hang",
+                length.as_secs()
             ),
             Self::BackingOff { tasks, retry_in } => write!(
                 f,

@@ -5,7 +5,7 @@ use std::collections::VecDeque;
 use super::{Elements, ReorderBuffer, StageOutput};
 use crate::leader::engine::{
     event::StageProgress,
-    flow::{Cost, MAX_BATCH_BYTES},
+    flow::{Cost, MAX_BATCH_BYTES, Pace},
 };
 
 /// The state of a stage of a job. Its counts change only together with the elements that they
@@ -36,6 +36,7 @@ pub(crate) struct StageState {
     /// The outputs for the next stage that wait for their predecessors.
     pub(crate) reorder: ReorderBuffer<StageOutput>,
     pub(crate) cost: Cost,
+    pub(crate) pace: Pace,
 }
 
 impl StageState {

@@ -50,6 +50,9 @@ pub(crate) struct JobState {
     /// When the job last made progress, in wall time.
     pub(crate) last_progress: Duration,
     pub(crate) stall: Option<Stall>,
+    /// When a task of the job was lost for the second time in a row, in wall time; checked, and
+    /// reset, when stalls are looked for.
+    pub(crate) losing_since: Option<Duration>,
     /// The error of the job, once one is decided. The job ends in the same step.
     verdict: Verdict,
 }
@@ -107,6 +110,7 @@ impl JobState {
             outputs: 0,
             last_progress: now,
             stall: None,
+            losing_since: None,
             verdict: Verdict::default(),
         }
     }

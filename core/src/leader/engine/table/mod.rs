@@ -139,6 +139,7 @@ impl TaskTable {
             && let Some(state @ CopyState::Publishing) = task.copy_state(copy.attempt)
         {
             *state = CopyState::Queued { order, since: now };
+            task.unaccepted = None;
         }
     }
 
@@ -154,6 +155,8 @@ impl TaskTable {
     ) -> Option<LeaseChange> {
         let task = self.live.get_mut(&copy.task)?;
         let leased = CopyState::Leased { worker, renewed: now, offset };
+        // The broker has delivered this copy.
+        task.lost = 0;
         if let Some(state) = task.copy_state(copy.attempt) {
             let before = std::mem::replace(state, leased);
             return Some(match before {

@@ -28,6 +28,10 @@ pub(crate) struct Task {
     /// How often a copy was returned for other reasons, or could not be published. Sets the
     /// back-off.
     pub(crate) setbacks: u32,
+    /// How often in a row the broker lost a copy of the task.
+    pub(crate) lost: u32,
+    /// How often in a row the broker did not accept a copy, and why it did not accept the last.
+    pub(crate) unaccepted: Option<(u32, String)>,
     /// The workers that refuse the task, the healthy time of the first refusal of each, and the
     /// reason of its last.
     pub(crate) refusals: BTreeMap<WorkerId, (Duration, Refusal)>,
@@ -81,6 +85,8 @@ impl Task {
             isolated: false,
             redelivered: 0,
             setbacks: 0,
+            lost: 0,
+            unaccepted: None,
             refusals: BTreeMap::new(),
         }
     }
