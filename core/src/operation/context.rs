@@ -13,7 +13,7 @@ use tokio_util::sync::CancellationToken;
 use crate::id::{JobId, WorkerId};
 
 /// The part of a [`TaskContext`] that all elements of one batch share. Made by the worker.
-#[derive(Debug)]
+#[derive(Debug, Clone)]
 pub struct Execution {
     /// The job that the task belongs to.
     pub job: JobId,
@@ -90,7 +90,9 @@ impl TaskContext {
 
     /// A context outside of any job, to call operations in tests.
     ///
-    /// Its element has index 0 and is on its first try; it is never cancelled.
+    /// Its element has index 0 and is on its first try, and it is never cancelled; change that with
+    /// [`on_try`](Self::on_try), [`at_index`](Self::at_index) and
+    /// [`cancellable`](Self::cancellable).
     ///
     /// ```
     /// # use phalanx::prelude::*;
@@ -113,6 +115,75 @@ impl TaskContext {
             }),
             0,
         )
+    }
+
+    /// The same context on this try, from 1: to test what an operation does on a retry.
+    ///
+    /// ```
+    /// # use phalanx::prelude::*;
+    /// #[operation]
+    /// fn fetch(id: u64, cx: &TaskContext) -> String {
+    ///     // The last resort is slow, but always there.
+    ///     let server = if cx.tries() < 3 { "mirror" } else { "origin" };
+    ///     format!("{server}/{id}")
+    /// }
+    ///
+    /// assert_eq!(fetch(7, &TaskContext::detached()), "mirror/7");
+    /// assert_eq!(fetch(7, &TaskContext::detached().on_try(3)), "origin/7");
+    /// ```
+    #[must_use]
+    pub fn on_try(self, tries: u32) -> Self {
+        let from = self.position();
+        let range = ElementRange { from, to: from.saturating_add(1), tries: tries.max(1) };
+        self.changed(|execution| execution.ranges = vec![range])
+    }
+
+    /// The same context for the element with this index, from 0, in the first stage.
+    ///
+    /// ```
+    /// # use phalanx::prelude::*;
+    /// let cx = TaskContext::detached().at_index(41).on_try(2);
+    /// assert_eq!((cx.index(), cx.position(), cx.tries()), (41, 41, 2));
+    /// ```
+    #[must_use]
+    pub fn at_index(self, index: u64) -> Self {
+        let range = ElementRange { from: index, to: index.saturating_add(1), tries: self.tries() };
+        self.changed(|execution| {
+            execution.ranges = vec![range];
+            execution.indexes.clear();
+        })
+    }
+
+    /// The same context, and a function that cancels it: before the operation is called, or from
+    /// another thread or task while it runs.
+    ///
+    /// ```
+    /// # use phalanx::prelude::*;
+    /// #[operation]
+    /// async fn wait_for_ever(id: u64, cx: &TaskContext) -> Result<u64> {
+    ///     cx.cancelled().await;
+    ///     Err(OperationError::fatal(format!("{id} was cancelled")))
+    /// }
+    ///
+    /// # #[tokio::main(flavor = "current_thread")]
+    /// # async fn main() {
+    /// let (cx, cancel) = TaskContext::detached().cancellable();
+    /// assert!(!cx.is_cancelled());
+    /// let (outcome, ()) = tokio::join!(wait_for_ever(7, &cx), async { cancel() });
+    /// assert!(outcome.is_err() && cx.is_cancelled());
+    /// # }
+    /// ```
+    pub fn cancellable(self) -> (Self, impl Fn() + Clone + Send + Sync + 'static) {
+        let token = CancellationToken::new();
+        let cancels = token.clone();
+        (self.changed(|execution| execution.cancelled = token), move || cancels.cancel())
+    }
+
+    /// A context of its own for one element.
+    fn changed(self, change: impl FnOnce(&mut Execution)) -> Self {
+        let mut execution = Arc::unwrap_or_clone(self.execution);
+        change(&mut execution);
+        Self::new(Arc::new(execution), 0)
     }
 
     /// The job of this element: the same identity that [`Job::id`](crate::leader::Job::id) returns

@@ -4,6 +4,7 @@ use std::{fmt, sync::Arc};
 
 use tokio::sync::{broadcast, mpsc, watch};
 
+use super::dropped::{DropNotice, Satisfied};
 use crate::{
     id::JobId,
     leader::{
@@ -16,7 +17,8 @@ use crate::{
 ///
 /// Returned by `start`, for example [`IndexedStream::start`](crate::plan::IndexedStream::start).
 /// Clones are handles to the same job. The job is cancelled when the last handle and the stream or
-/// future of its results are dropped.
+/// future of its results are dropped. A job lives with its leader: no other process continues it,
+/// and its results cannot be fetched later by its id.
 ///
 /// ```
 /// # use phalanx::prelude::*;
@@ -48,6 +50,8 @@ struct Inner {
     commands: mpsc::UnboundedSender<Command>,
     progress: watch::Receiver<Progress>,
     events: broadcast::Sender<JobEvent>,
+    satisfied: Satisfied,
+    drop_notice: DropNotice,
 }
 
 impl Job {
@@ -56,8 +60,16 @@ impl Job {
         commands: mpsc::UnboundedSender<Command>,
         progress: watch::Receiver<Progress>,
         events: broadcast::Sender<JobEvent>,
+        drop_notice: DropNotice,
     ) -> Self {
-        Self { inner: Arc::new(Inner { id, commands, progress, events }) }
+        let satisfied = Satisfied::default();
+        let inner = Inner { id, commands, progress, events, satisfied, drop_notice };
+        Self { inner: Arc::new(inner) }
+    }
+
+    /// To be set when the program has what it asked for, which can be before the job is over.
+    pub(super) fn satisfied(&self) -> Satisfied {
+        self.inner.satisfied.clone()
     }
 
     /// The identity of the job, which logs and errors carry.
@@ -176,6 +188,7 @@ impl Job {
     /// # }
     /// ```
     pub fn cancel(&self) {
+        self.inner.satisfied.set();
         self.inner.cancel();
     }
 }
@@ -185,10 +198,20 @@ impl Inner {
         // If the driver has ended, so has the job.
         let _ = self.commands.send(Command::Cancel { job: self.id });
     }
+
+    /// Whether dropping the job now cancels work that the program may have wanted.
+    fn is_wanted(&self) -> bool {
+        // If the sender of the progress is gone, so is the leader.
+        let is_live = self.progress.has_changed().is_ok() && !self.progress.borrow().ended;
+        is_live && !self.satisfied.is_set()
+    }
 }
 
 impl Drop for Inner {
     fn drop(&mut self) {
+        if self.is_wanted() && !std::thread::panicking() {
+            self.drop_notice.tell(self.id, &self.progress.borrow());
+        }
         self.cancel();
     }
 }
@@ -290,5 +313,37 @@ impl JobEvents {
                 }
             }
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::notice::Notices;
+
+    fn job() -> (Job, watch::Sender<Progress>) {
+        let (commands, _) = mpsc::unbounded_channel();
+        let (progress, watching) = watch::channel(Progress::default());
+        let (events, _) = broadcast::channel(1);
+        let notice = DropNotice::new(Notices::new(true));
+        (Job::new(JobId::new(), commands, watching, events, notice), progress)
+    }
+
+    #[test]
+    fn a_job_is_wanted_until_it_ends_is_cancelled_or_has_given_all_that_was_asked_for() {
+        let (running, _progress) = job();
+        assert!(running.inner.is_wanted());
+        let (ended, progress) = job();
+        progress.send_replace(Progress { ended: true, ..Progress::default() });
+        assert!(!ended.inner.is_wanted());
+        let (cancelled, _progress) = job();
+        cancelled.cancel();
+        assert!(!cancelled.inner.is_wanted());
+        let (taken, _progress) = job();
+        taken.satisfied().set();
+        assert!(!taken.inner.is_wanted());
+        let (without_leader, progress) = job();
+        drop(progress);
+        assert!(!without_leader.inner.is_wanted());
     }
 }

@@ -85,7 +85,7 @@ mod tests {
     use tokio::sync::broadcast;
 
     use super::*;
-    use crate::id::JobId;
+    use crate::{id::JobId, leader::api::dropped::DropNotice, notice::Notices};
 
     type Sender = mpsc::UnboundedSender<Result<Option<CreditedBlock>, Error>>;
 
@@ -93,7 +93,8 @@ mod tests {
         let (commands, _) = mpsc::unbounded_channel();
         let (_, progress) = watch::channel(Default::default());
         let (events, _) = broadcast::channel(1);
-        let job = Job::new(JobId::new(), commands, progress, events);
+        let job =
+            Job::new(JobId::new(), commands, progress, events, DropNotice::new(Notices::new(true)));
         let (sender, receiver) = mpsc::unbounded_channel();
         let (leader, ending) = watch::channel(None);
         (sender, leader, OutputReceiver::new(receiver, ending, job))

@@ -1,5 +1,6 @@
 //! The interface of the leader: the runtime, its jobs, and their results.
 
+mod dropped;
 mod job;
 mod launch;
 mod results;

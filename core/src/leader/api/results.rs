@@ -13,6 +13,7 @@ use futures::{Stream, StreamExt};
 use tokio::sync::mpsc;
 use tokio_util::task::AbortOnDropHandle;
 
+use super::dropped::Satisfied;
 use crate::{
     codec,
     error::Error,
@@ -74,6 +75,8 @@ pub struct Results<T> {
     left: u64,
     /// `None` after the last item was yielded.
     chunks: Option<Chunks<T>>,
+    /// Set after the last item was yielded.
+    satisfied: Satisfied,
 }
 
 /// No field is structurally pinned.
@@ -103,7 +106,7 @@ impl<T: Data> Results<T> {
     ///
     /// # Panics
     /// If called outside of a Tokio runtime.
-    pub(super) fn new<S>(job: JobId, blocks: S, take: Option<u64>) -> Self
+    pub(super) fn new<S>(job: JobId, blocks: S, take: Option<u64>, satisfied: Satisfied) -> Self
     where
         S: Stream<Item = Result<CreditedBlock, Error>> + Send + 'static,
     {
@@ -111,7 +114,10 @@ impl<T: Data> Results<T> {
         let decoder = AbortOnDropHandle::new(tokio::spawn(decode_blocks(job, blocks, sender)));
         let left = take.unwrap_or(u64::MAX);
         let chunks = (left > 0).then_some(Chunks { receiver, _decoder: decoder });
-        Self { job, chunk: Vec::new().into_iter(), credit: None, left, chunks }
+        if chunks.is_none() {
+            satisfied.set();
+        }
+        Self { job, chunk: Vec::new().into_iter(), credit: None, left, chunks, satisfied }
     }
 }
 
@@ -218,6 +224,7 @@ impl<T> Results<T> {
     fn finish(&mut self) {
         self.chunk = Vec::new().into_iter();
         self.credit = None;
+        self.satisfied.set();
         self.chunks = None;
     }
 }
@@ -375,7 +382,7 @@ mod tests {
             block(numbers(0..0), 0, Indexes::Range { first: 0 }, &returned),
             block(numbers(5..7), 2, Indexes::Each(vec![1, 1]), &returned),
         ]);
-        let results = Results::<u32>::new(JobId::new(), blocks, None);
+        let results = Results::<u32>::new(JobId::new(), blocks, None, Satisfied::default());
         let items = results.collect().await.unwrap();
         assert_eq!(items, [(7, 0), (8, 1), (9, 2), (1, 5), (1, 6)]);
     }
@@ -388,7 +395,7 @@ mod tests {
         let bytes = values.len();
         let blocks = stream::iter([block(values, count, Indexes::Range { first: 0 }, &returned)])
             .chain(stream::pending());
-        let mut results = Results::<u32>::new(JobId::new(), blocks, None);
+        let mut results = Results::<u32>::new(JobId::new(), blocks, None, Satisfied::default());
         for number in 0..count {
             assert_eq!(credit_back(&returned), 0);
             assert_eq!(results.next().await.unwrap().unwrap(), (u64::from(number), number));
@@ -406,7 +413,7 @@ mod tests {
             Err(Error::Cancelled { job }),
             block(numbers(1..2), 1, Indexes::Range { first: 1 }, &returned),
         ]);
-        let mut results = Results::<u32>::new(job, blocks, None);
+        let mut results = Results::<u32>::new(job, blocks, None, Satisfied::default());
         assert_eq!(results.next().await.unwrap().unwrap(), (0, 0));
         assert!(matches!(results.next().await, Some(Err(Error::Cancelled { .. }))));
         assert!(results.next().await.is_none());
@@ -416,7 +423,7 @@ mod tests {
     async fn decode_failure<T: Data>(values: Bytes, count: u32) -> (usize, u64, String) {
         let indexes = Indexes::Each((10..).take(count as usize).collect());
         let blocks = stream::iter([block(values, count, indexes, &Arc::default())]);
-        let mut results = Results::<T>::new(JobId::new(), blocks, None);
+        let mut results = Results::<T>::new(JobId::new(), blocks, None, Satisfied::default());
         let mut good = 0;
         loop {
             match results.next().await {
@@ -454,7 +461,7 @@ mod tests {
     #[tokio::test]
     async fn a_decoder_that_dies_does_not_look_like_the_end() {
         let blocks = stream::once(async { panic!("the decoder dies") });
-        let mut results = Results::<u32>::new(JobId::new(), blocks, None);
+        let mut results = Results::<u32>::new(JobId::new(), blocks, None, Satisfied::default());
         assert!(matches!(results.next().await, Some(Err(Error::Cancelled { .. }))));
         assert!(results.next().await.is_none());
     }
@@ -462,6 +469,7 @@ mod tests {
     #[tokio::test]
     async fn a_take_ends_the_stream_and_releases_the_job() {
         let returned = Arc::default();
+        let satisfied = Satisfied::default();
         let (held, dropped) = tokio::sync::oneshot::channel::<()>();
         let blocks =
             stream::iter([block(numbers(0..9), 9, Indexes::Range { first: 0 }, &returned)])
@@ -470,9 +478,11 @@ mod tests {
                     let _held = &held;
                     block
                 });
-        let mut results = Results::<u32>::new(JobId::new(), blocks, Some(2));
+        let mut results = Results::<u32>::new(JobId::new(), blocks, Some(2), satisfied.clone());
         results.next().await.unwrap().unwrap();
+        assert!(!satisfied.is_set());
         results.next().await.unwrap().unwrap();
+        assert!(satisfied.is_set(), "dropping the job from here on is no mistake");
         assert_eq!(credit_back(&returned), 9);
         assert!(dropped.await.is_err());
         assert!(results.next().await.is_none());

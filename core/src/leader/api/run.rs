@@ -1,6 +1,6 @@
 //! The methods that run a program.
 
-use futures::{Stream, stream};
+use futures::{Stream, StreamExt, stream};
 
 use super::{
     Job, Runtime,
@@ -81,7 +81,8 @@ impl<T: Data> IndexedStream<T> {
             End::Fold { .. } | End::Count => None,
         };
         let launched = runtime.launch(plan, source)?;
-        let results = Results::new(launched.job.id(), blocks(launched.outputs), take);
+        let (job, satisfied) = (launched.job.id(), launched.job.satisfied());
+        let results = Results::new(job, blocks(launched.outputs), take, satisfied);
         Ok((launched.job, results))
     }
 
@@ -176,7 +177,12 @@ impl<V: Send + 'static> ValueProgram<V> {
             End::Fold { .. } | End::Count => Reading::All,
         };
         let launched = runtime.launch(plan, source)?;
-        let outputs = blocks(launched.outputs);
+        let satisfied = launched.job.satisfied();
+        let outputs = blocks(launched.outputs).inspect(move |block| {
+            if reading == Reading::First && block.as_ref().is_ok_and(|it| it.block.count > 0) {
+                satisfied.set();
+            }
+        });
         let value = ValueFuture::new(launched.job.id(), outputs, reading, self.decode);
         Ok((launched.job, value))
     }

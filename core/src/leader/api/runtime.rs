@@ -9,6 +9,7 @@ use std::{
 use tokio::sync::{broadcast, mpsc, watch};
 
 use super::{
+    dropped::DropNotice,
     job::{Job, JobEvents},
     launch::{Launched, OutputReceiver, ending},
     signal::close_on_signal,
@@ -82,6 +83,7 @@ struct Inner {
     commands: Mutex<mpsc::UnboundedSender<Command>>,
     /// Why the driver has ended, once it has.
     ending: watch::Receiver<Option<Ending>>,
+    drop_notice: DropNotice,
 }
 
 impl Runtime {
@@ -224,7 +226,13 @@ impl Runtime {
         let (events, _) = broadcast::channel(JobEvents::KEPT);
         let commands = self.commands();
         let id = JobId::new();
-        let job = Job::new(id, commands.clone(), watching, events.clone());
+        let job = Job::new(
+            id,
+            commands.clone(),
+            watching,
+            events.clone(),
+            self.inner.drop_notice.clone(),
+        );
         let plan = Arc::new(plan);
         let start =
             Command::Start { job: id, plan, source, outputs, progress, events, dead_lettering };
@@ -292,7 +300,8 @@ impl Runtime {
             tokio::spawn(close_on_signal(commands.downgrade()));
         }
         let commands = Mutex::new(commands);
-        Ok(Self { inner: Arc::new(Inner { leader, url, broker, commands, ending }) })
+        let drop_notice = DropNotice::new(notices);
+        Ok(Self { inner: Arc::new(Inner { leader, url, broker, commands, ending, drop_notice }) })
     }
 }
 
