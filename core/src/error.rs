@@ -8,6 +8,7 @@ use crate::{
     id::{JobId, WorkerId},
     plan::PlanError,
     registry::Refusal,
+    report::Printable,
 };
 
 /// An error from connecting a runtime or running a job, grouped by phase.
@@ -49,7 +50,7 @@ pub enum Error {
     #[error(transparent)]
     Plan(#[from] PlanError),
     /// The source of the program returned an error or panicked, or an element did not serialize.
-    #[error("job {job}: the input failed at element {index}: {source}")]
+    #[error("job {job}: the input failed at element {index}: {}", Printable(&source.to_string()))]
     Input {
         /// The job that failed.
         job: JobId,

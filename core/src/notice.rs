@@ -7,7 +7,7 @@ use std::{fmt, io::Write};
 
 use tracing::{dispatcher, subscriber::NoSubscriber};
 
-use crate::broker::Health;
+use crate::{broker::Health, report::Printable};
 
 /// Prints notices, unless the program is quiet.
 #[derive(Debug, Clone, Copy)]
@@ -25,7 +25,7 @@ impl Notices {
     pub fn print(self, line: impl fmt::Display) {
         if self.speaks() {
             // Nobody may read standard error any more, which is no reason to fail.
-            let _ = writeln!(std::io::stderr().lock(), "phalanx: {line}");
+            let _ = writeln!(std::io::stderr().lock(), "phalanx: {}", Printable(&line.to_string()));
         }
     }
 

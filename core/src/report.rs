@@ -5,10 +5,44 @@ use std::{
     fmt::{self, Write},
 };
 
+/// A text from outside, for a terminal or a log: control characters are escaped, except newlines
+/// and tabs, and so are those that change the direction of text. Raw, they could forge or hide
+/// lines, or take control of the terminal.
+#[derive(Debug, Clone, Copy)]
+pub struct Printable<'a>(pub &'a str);
+
+impl fmt::Display for Printable<'_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let mut plain = 0;
+        for (at, character) in self.0.char_indices().filter(|(_, it)| is_unprintable(*it)) {
+            f.write_str(&self.0[plain..at])?;
+            write!(f, "{}", character.escape_default())?;
+            plain = at + character.len_utf8();
+        }
+        f.write_str(&self.0[plain..])
+    }
+}
+
+/// Whether a terminal would interpret this character rather than show it; not so for newlines and
+/// tabs.
+pub fn is_unprintable(character: char) -> bool {
+    let directs = matches!(
+        character,
+        '\u{61c}' | '\u{200e}' | '\u{200f}' | '\u{202a}'..='\u{202e}' | '\u{2066}'..='\u{2069}'
+    );
+    let separates = matches!(character, '\u{2028}' | '\u{2029}');
+    directs || separates || (character.is_control() && !matches!(character, '\n' | '\t'))
+}
+
+/// The text of an error, printable.
+fn text_of(error: &dyn Error) -> String {
+    Printable(&error.to_string()).to_string()
+}
+
 /// An error and its causes, separated by colons. A cause is left out if the text before it already
 /// ends with it.
 pub fn with_causes(error: &dyn Error) -> String {
-    let mut text = error.to_string();
+    let mut text = text_of(error);
     for cause in unquoted_causes(error) {
         let _ = write!(text, ": {cause}");
     }
@@ -18,7 +52,7 @@ pub fn with_causes(error: &dyn Error) -> String {
 /// Writes an error as `main` prints it when it returns one: its message, then a list of the causes
 /// that the message does not quote.
 pub fn write_report(error: &dyn Error, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-    write!(f, "{error}")?;
+    f.write_str(&text_of(error))?;
     let causes = unquoted_causes(error);
     if !causes.is_empty() {
         f.write_str("\n\nCaused by:")?;
@@ -32,11 +66,11 @@ pub fn write_report(error: &dyn Error, f: &mut fmt::Formatter<'_>) -> fmt::Resul
 /// The messages of the causes of an error, outermost first, without those that the message before
 /// already ends with.
 fn unquoted_causes(error: &dyn Error) -> Vec<String> {
-    let mut last = error.to_string();
+    let mut last = text_of(error);
     let mut causes = Vec::new();
     let mut cause = error.source();
     while let Some(error) = cause {
-        let message = error.to_string();
+        let message = text_of(error);
         if !last.ends_with(&message) {
             last.clone_from(&message);
             causes.push(message);
@@ -84,6 +118,19 @@ mod tests {
         let expected = "no invoice\n\nCaused by:\n    no page: timed out\n    two\n    lines";
         assert_eq!(format!("{error:?}"), expected);
         assert_eq!(format!("{:?}", chain(&["no invoice"])), "no invoice");
+    }
+
+    #[test]
+    fn characters_that_control_a_terminal_are_escaped_and_others_are_not() {
+        let hostile = "\0 \u{1b}[2J \r \u{202e}txt \u{9b} \u{2028}";
+        let expected = "\\u{0} \\u{1b}[2J \\r \\u{202e}txt \\u{9b} \\u{2028}";
+        assert_eq!(Printable(hostile).to_string(), expected);
+        assert_eq!(Printable(expected).to_string(), expected);
+        let harmless = "two\nlines\tof \"Größe\" 日本語 \\ 🙂";
+        assert_eq!(Printable(harmless).to_string(), harmless);
+        let error = chain(&["no page: \u{1b}[2J", "\u{1b}[2J"]);
+        assert_eq!(with_causes(&error), "no page: \\u{1b}[2J");
+        assert_eq!(format!("{error:?}"), "no page: \\u{1b}[2J");
     }
 
     #[test]

@@ -4,6 +4,8 @@ use std::{error::Error as StdError, fmt, time::Duration};
 
 use serde::{Deserialize, Serialize, de::DeserializeOwned};
 
+use crate::report::Printable;
+
 /// The result of an operation; the error is [`OperationError`] unless another is given.
 ///
 /// ```
@@ -22,6 +24,9 @@ pub type Result<T, E = OperationError> = std::result::Result<T, E>;
 ///
 /// `?` converts any error into it, as [`ErrorKind::Fatal`]. To make that possible, it does not
 /// implement [`std::error::Error`] itself.
+///
+/// Displayed, control characters of the messages are escaped; [`message`](Self::message) and
+/// [`chain`](Self::chain) return them unchanged.
 ///
 /// Mark errors that a retry may fix as [`transient`](Self::transient): network and database errors,
 /// for example.
@@ -121,6 +126,12 @@ impl OperationError {
     /// ```
     pub fn new(kind: ErrorKind, message: impl Into<String>) -> Self {
         Self { kind, chain: vec![message.into()], retry_delay: None, typed: None }
+    }
+
+    /// The same error with a further cause, the innermost one.
+    pub(crate) fn because(mut self, cause: String) -> Self {
+        self.chain.push(cause);
+        self
     }
 
     /// A fatal error that carries a value of your own error type, which the leader gets back with
@@ -293,7 +304,7 @@ impl fmt::Display for OperationError {
             if depth > 0 {
                 f.write_str(": ")?;
             }
-            f.write_str(message)?;
+            Printable(message).fmt(f)?;
         }
         Ok(())
     }
@@ -356,4 +367,18 @@ fn chain_of(error: &dyn StdError) -> Vec<String> {
         cause = error.source();
     }
     chain
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_displayed_error_has_no_control_characters_but_its_message_is_unchanged() {
+        let hostile = "\0\u{1b}[31mred\r\u{202e}";
+        let error = OperationError::fatal(hostile).because(String::from("\u{1b}c"));
+        assert_eq!(error.to_string(), r"\u{0}\u{1b}[31mred\r\u{202e}: \u{1b}c");
+        assert_eq!(error.message(), hostile);
+        assert!(!format!("{error:?}").contains(|c: char| c.is_control()));
+    }
 }

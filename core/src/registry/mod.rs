@@ -19,6 +19,8 @@ use entry::{FingerprintMode, OperationEntry, PHALANX_OPERATIONS};
 pub use column::Column;
 pub use description::OperationKind;
 pub use error::RegistryError;
+#[doc(hidden)]
+pub use execution::treat_exit_as_crash;
 pub(crate) use execution::{caught_async, running_operation};
 pub(crate) use lookup::DEFAULT_RETRIES;
 pub use lookup::{Registered, Registry};

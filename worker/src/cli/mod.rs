@@ -52,7 +52,10 @@ pub async fn main() -> ExitCode {
         Ok(mut arguments) => {
             let log = |line: &str| eprintln!("{line}");
             match arguments.command.take() {
-                None => serve::serve(arguments, log).await,
+                None => {
+                    phalanx_core::registry::treat_exit_as_crash();
+                    serve::serve(arguments, log).await
+                }
                 Some(Command::DeadLetters(command)) => {
                     let Arguments { url, namespace, .. } = &arguments;
                     dead_letters::run(command, url, namespace, log, print).await

@@ -4,6 +4,7 @@
 //! caught once for each chunk rather than for each element, which would be slower.
 
 mod asynchronous;
+mod backtrace;
 mod blocking;
 mod bound;
 mod chunk;
@@ -23,6 +24,7 @@ pub(crate) use current::running_operation;
 use fold::Folding;
 pub(super) use fold::{fold, reduce, rest};
 pub(crate) use panics::caught_async;
+pub use panics::treat_exit_as_crash;
 pub(super) use panics::{Panicked, caught};
 
 use super::Failure;

@@ -5,39 +5,83 @@ use std::{
     cell::{Cell, RefCell},
     fmt,
     future::poll_fn,
+    io::Write,
     panic::{AssertUnwindSafe, PanicHookInfo, catch_unwind},
     pin::pin,
-    sync::Once,
+    sync::{
+        Once,
+        atomic::{AtomicBool, Ordering::Relaxed},
+    },
     task::Poll,
 };
 
-use super::super::values::drop_guarded;
+use super::{super::values::drop_guarded, backtrace};
 use crate::operation::{ErrorKind, OperationError, panic_message};
 
 thread_local! {
     /// Whether this thread runs code whose panics are caught here.
-    static INSIDE: Cell<bool> = const { Cell::new(false) };
-    /// The location of the last panic of this thread while `INSIDE` was set.
-    static PLACE: RefCell<Option<String>> = const { RefCell::new(None) };
+    static INSIDE: Inside = const { Inside(Cell::new(false)) };
+    /// The last panic of this thread while `INSIDE` was set.
+    static LAST: RefCell<Place> = const { RefCell::new(Place { location: None, backtrace: None }) };
+}
+
+/// Whether an `exit` in code of the user counts as a crash of this process.
+static EXIT_IS_CRASH: AtomicBool = AtomicBool::new(false);
+
+/// From now on, an operation that ends this process with `exit` aborts it: a supervisor must not
+/// take an `exit(0)` in an operation for a good end of the worker. Works where `exit` drops the
+/// thread-local values of its thread: with glibc, and on macOS.
+pub fn treat_exit_as_crash() {
+    EXIT_IS_CRASH.store(true, Relaxed);
+}
+
+/// Whether this thread runs code of the user.
+struct Inside(Cell<bool>);
+
+impl Drop for Inside {
+    fn drop(&mut self) {
+        // A thread that ends runs no code of the user. So that code has called `exit`.
+        if self.0.get() && EXIT_IS_CRASH.load(Relaxed) {
+            // Nobody may read standard error any more.
+            let _ = writeln!(
+                std::io::stderr(),
+                "phalanx: an operation ended this process with `exit`, which counts as a crash"
+            );
+            std::process::abort();
+        }
+    }
+}
+
+/// Where a panic began.
+#[derive(Default)]
+struct Place {
+    location: Option<String>,
+    backtrace: Option<String>,
 }
 
 /// A panic that was caught.
 #[derive(Debug, PartialEq, Eq)]
 pub(crate) struct Panicked {
-    place: Option<String>,
+    location: Option<String>,
     message: String,
+    backtrace: Option<String>,
 }
 
 impl Panicked {
     #[cold]
     pub(super) fn into_error(self, operation: &str) -> OperationError {
-        OperationError::new(ErrorKind::Panic, format!("operation `{operation}` {self}"))
+        let error =
+            OperationError::new(ErrorKind::Panic, format!("operation `{operation}` {self}"));
+        match self.backtrace {
+            Some(backtrace) => error.because(backtrace),
+            None => error,
+        }
     }
 }
 
 impl fmt::Display for Panicked {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match &self.place {
+        match &self.location {
             Some(place) => write!(f, "panicked at {place}: {}", self.message),
             None => write!(f, "panicked: {}", self.message),
         }
@@ -47,9 +91,9 @@ impl fmt::Display for Panicked {
 /// Runs code of the user; returns a panic in it as an error, and does not print it.
 pub(in crate::registry) fn caught<R>(code: impl FnOnce() -> R) -> Result<R, Panicked> {
     install_hook();
-    let outside = INSIDE.replace(true);
+    let outside = INSIDE.with(|inside| inside.0.replace(true));
     let outcome = catch_unwind(AssertUnwindSafe(code));
-    INSIDE.set(outside);
+    INSIDE.with(|inside| inside.0.set(outside));
     outcome.map_err(panicked)
 }
 
@@ -68,7 +112,8 @@ fn panicked(payload: Box<dyn Any + Send>) -> Panicked {
     let message = panic_message(&*payload).to_owned();
     // The payload can panic again when it is dropped.
     drop_guarded(payload);
-    Panicked { place: PLACE.take(), message }
+    let Place { location, backtrace } = LAST.take();
+    Panicked { location, message, backtrace }
 }
 
 /// Installs a hook, because only a hook receives the location of a panic. Panics of other code are
@@ -78,8 +123,9 @@ fn install_hook() {
     INSTALLED.call_once(|| {
         let previous = std::panic::take_hook();
         std::panic::set_hook(Box::new(move |info: &PanicHookInfo<'_>| {
-            if INSIDE.try_with(Cell::get) == Ok(true) {
-                PLACE.set(info.location().map(ToString::to_string));
+            if INSIDE.try_with(|inside| inside.0.get()) == Ok(true) {
+                let location = info.location().map(ToString::to_string);
+                LAST.set(Place { location, backtrace: backtrace::capture() });
             } else {
                 previous(info);
             }

@@ -1,6 +1,6 @@
 //! The table of dead letters.
 
-use phalanx_core::dead_letters::DeadLetterEntry;
+use phalanx_core::{dead_letters::DeadLetterEntry, report::is_unprintable};
 
 /// The widest cell, in characters: an error can be pages long.
 const MAX_CELL_WIDTH: usize = 60;
@@ -84,7 +84,7 @@ fn one_line(text: &str) -> String {
 
 /// Replaces control characters, which a terminal would interpret.
 pub(super) fn printable(c: char) -> char {
-    if c.is_control() { '\u{fffd}' } else { c }
+    if c.is_control() || is_unprintable(c) { '\u{fffd}' } else { c }
 }
 
 #[cfg(test)]
@@ -131,7 +131,7 @@ mod tests {
         let lines: Vec<&str> = text.lines().collect();
         assert_eq!(lines[0], format!("{:<36}  AGE  OPERATION   INDEX  TRIES  BYTES  ERROR", "ID"));
         assert_eq!(lines[1], format!("{ID}1   2h  ops::Fetch      7      4   1234  no luck"));
-        let cut = format!("{ID}2   2h  ops::A          7      4   1234  é\u{fffd}é");
+        let cut = format!("{ID}2   2h  ops::A          7      4   1234  é\\u{{1b}}é");
         assert!(lines[2].starts_with(&cut) && lines[2].ends_with('…'), "{text}");
         assert_eq!(lines.len(), 3);
         assert_eq!(table(&[], 0), "");
