@@ -19,6 +19,7 @@ pub(super) fn renewed(
         schedule::charge(shared, job, copy.task, charge);
     }
     if change.first {
+        shared.workers.worked(worker);
         let event = JobEvent::TaskLeased { copy, worker };
         shared.emit(job.id, event);
     }

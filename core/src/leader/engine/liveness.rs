@@ -29,6 +29,20 @@ pub(super) fn advance_clocks(shared: &mut Shared, elapsed: Duration, unread: boo
     before.as_secs() != clocks.wall.as_secs()
 }
 
+/// Forgets the workers that have not been heard from, and reports those that have run something to
+/// the jobs of their pools.
+pub(super) fn look_at_workers(shared: &mut Shared, jobs: &Jobs) {
+    for lost in shared.workers.forget_expired(shared.clocks.healthy) {
+        let (worker, name) = (lost.worker, lost.name);
+        tracing::warn!(%worker, name, "a worker has not been heard from; it is dead or cut off");
+        let uses =
+            |job: &&JobState| job.plan.stages.iter().any(|stage| lost.pools.contains(&stage.pool));
+        for job in jobs.iter().filter(uses) {
+            shared.emit(job.id, JobEvent::WorkerLost { worker, name: name.clone() });
+        }
+    }
+}
+
 /// Fails the jobs of tasks that every live worker has refused for [`REFUSED_FOR`]; returns their
 /// ids.
 pub(super) fn look_at_refusals(shared: &mut Shared, jobs: &mut Jobs) -> Vec<JobId> {

@@ -139,9 +139,9 @@ impl Engine {
                 if shared.health.is_well() {
                     shared.actions.push(Action::Greet { worker: presence.worker });
                 }
-                shared.workers.record(*presence, shared.clocks.wall);
+                shared.workers.record(*presence, shared.clocks.healthy);
             }
-            Input::Presence(presence) => shared.workers.record(*presence, shared.clocks.wall),
+            Input::Presence(presence) => shared.workers.record(*presence, shared.clocks.healthy),
             Input::Bye(worker) => shared.workers.bye(worker),
             Input::Close(ending) => {
                 let jobs: Vec<JobId> = self.jobs.ids().collect();
@@ -230,7 +230,7 @@ impl Engine {
             return;
         }
         if self.shared.health.is_well() {
-            self.shared.workers.forget_expired(self.shared.clocks.wall);
+            liveness::look_at_workers(&mut self.shared, &self.jobs);
         }
         let failed = liveness::look_at_refusals(&mut self.shared, &mut self.jobs);
         failed.into_iter().for_each(|job| self.advance(job));

@@ -41,6 +41,7 @@ pub(super) fn result(shared: &mut Shared, job: &mut JobState, result: ResultMess
     }
     let Some(task) = schedule::retire(shared, job, number) else { return };
     shared.progressed(job);
+    shared.workers.worked(header.worker);
     measure(shared, job, &task, &header, payload.len());
     let (attempt, worker) = (header.copy.attempt, Some(header.worker));
     let run = TaskRun { number, task: &task, attempt, worker };

@@ -32,11 +32,12 @@ pub(crate) struct Settings {
 /// Three clocks, which all start at zero with the leader.
 #[derive(Debug, Clone, Copy, Default)]
 pub(super) struct Clocks {
-    /// Advances while the leader is connected and not blocked. For back-offs and refusals.
+    /// Advances while the leader is connected and not blocked. For back-offs, refusals, and the
+    /// presence of workers.
     pub(super) healthy: Duration,
     /// Advances while, in addition, no reply is unread. For losses (rule 13).
     pub(super) quiet: Duration,
-    /// Advances always. For stalls, and for the presence of workers.
+    /// Advances always. For stalls.
     pub(super) wall: Duration,
 }
 

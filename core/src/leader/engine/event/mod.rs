@@ -103,6 +103,16 @@ pub enum JobEvent {
         /// The worker that runs the copy.
         worker: WorkerId,
     },
+    /// A worker that has run something for this leader, in a pool that the job uses, has not been
+    /// heard from for 15 s, and did not end in order: it has died, or is cut off from the broker.
+    /// Its tasks are reissued, as [`TaskReissued`](Self::TaskReissued) or
+    /// [`TaskReturned`](Self::TaskReturned) report.
+    WorkerLost {
+        /// The worker.
+        worker: WorkerId,
+        /// Its name: host name and process id by default.
+        name: String,
+    },
     /// Another copy of a task is published because the previous copy is lost, may be lost, or was
     /// not accepted by the broker.
     TaskReissued {

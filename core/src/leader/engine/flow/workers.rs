@@ -20,6 +20,8 @@ use crate::{
 const MAX_WORKERS: usize = 16_384;
 /// The most pools of one worker that are kept.
 const MAX_POOLS: usize = 256;
+/// The longest name of a worker that is kept, in characters.
+const MAX_NAME: usize = 200;
 /// The most slots of one kind that one worker can have: what its command line admits.
 const MAX_WORKER_SLOTS: u32 = u16::MAX as u32;
 /// The most slots of one kind in one pool.
@@ -41,10 +43,21 @@ pub(crate) struct Workers {
 struct WorkerSeen {
     pools: BTreeSet<Pool>,
     slots: Slots,
-    /// The wall time of its last presence.
+    /// The healthy time of its last presence.
     at: Duration,
+    /// Whether it has run something for this leader.
+    worked: bool,
+    name: String,
     /// Its key in `by_age`.
     age: u64,
+}
+
+/// A worker that has not been heard from for [`PRESENCE_TIMEOUT`], without a good-bye.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) struct LostWorker {
+    pub(crate) worker: WorkerId,
+    pub(crate) name: String,
+    pub(crate) pools: BTreeSet<Pool>,
 }
 
 /// The number of concurrent executions of one worker, by kind.
@@ -64,15 +77,16 @@ struct PoolSlots {
 }
 
 impl Workers {
-    /// Records a presence; `now` is in wall time.
+    /// Records a presence; `now` is in healthy time.
     pub(crate) fn record(&mut self, presence: Presence, now: Duration) {
         let slots = Slots {
             blocking: presence.slots.min(MAX_WORKER_SLOTS),
             asynchronous: presence.async_slots.min(MAX_WORKER_SLOTS),
         };
         let worker = presence.worker;
-        if self.remove(worker).is_none() {
-            let (name, version) = (presence.name, presence.version);
+        let known = self.remove(worker);
+        if known.is_none() {
+            let (name, version) = (&presence.name, &presence.version);
             tracing::info!(%worker, name, version, ?slots, "discovered a worker");
         }
         if self.seen.len() >= MAX_WORKERS
@@ -90,21 +104,36 @@ impl Workers {
             sum.asynchronous += u64::from(slots.asynchronous);
         }
         self.by_age.insert(age, worker);
-        self.seen.insert(worker, WorkerSeen { pools, slots, at: now, age });
+        let worked = known.is_some_and(|known| known.worked);
+        let name = presence.name.chars().take(MAX_NAME).collect();
+        self.seen.insert(worker, WorkerSeen { pools, slots, at: now, age, worked, name });
     }
 
     pub(crate) fn bye(&mut self, worker: WorkerId) {
         self.remove(worker);
     }
 
-    /// Removes the workers whose last presence is older than [`PRESENCE_TIMEOUT`].
-    pub(crate) fn forget_expired(&mut self, now: Duration) {
+    /// A worker has run something for this leader.
+    pub(crate) fn worked(&mut self, worker: WorkerId) {
+        if let Some(seen) = self.seen.get_mut(&worker) {
+            seen.worked = true;
+        }
+    }
+
+    /// Removes the workers whose last presence is older than [`PRESENCE_TIMEOUT`]; returns those of
+    /// them that have run something for this leader.
+    pub(crate) fn forget_expired(&mut self, now: Duration) -> Vec<LostWorker> {
+        let mut lost = Vec::new();
         while let Some((_, oldest)) = self.by_age.first_key_value()
             && let Some(worker) = self.seen.get(oldest)
             && now.saturating_sub(worker.at) >= PRESENCE_TIMEOUT
         {
-            self.remove(*oldest);
+            let worker = *oldest;
+            if let Some(WorkerSeen { worked: true, name, pools, .. }) = self.remove(worker) {
+                lost.push(LostWorker { worker, name, pools });
+            }
         }
+        lost
     }
 
     /// The number of slots of one kind of all live workers of a pool.
@@ -172,6 +201,25 @@ mod tests {
         assert_eq!(workers.slots(&pool("b"), false), 5, "the second worker has expired");
         workers.bye(presence(1, &[], 0).worker);
         assert!(workers.pools.is_empty() && workers.by_age.is_empty() && workers.seen.is_empty());
+    }
+
+    #[test]
+    fn only_a_worker_that_ran_something_and_said_no_good_bye_is_lost() {
+        let mut workers = Workers::default();
+        for number in 1..=3 {
+            workers.record(presence(number, &["a"], 1), Duration::ZERO);
+        }
+        let id = |number| presence(number, &[], 0).worker;
+        workers.worked(id(1));
+        workers.worked(id(2));
+        workers.record(presence(1, &["a"], 1), Duration::from_secs(5));
+        workers.bye(id(2));
+        let later = Duration::from_secs(5) + PRESENCE_TIMEOUT;
+        let lost = workers.forget_expired(later - Duration::from_secs(1));
+        assert_eq!(lost, [], "the third worker expires unnoticed: it ran nothing");
+        let lost: Vec<_> =
+            workers.forget_expired(later).into_iter().map(|lost| lost.worker).collect();
+        assert_eq!(lost, [id(1)]);
     }
 
     #[test]

@@ -37,7 +37,6 @@ impl Jobs {
         self.by_id.keys().copied()
     }
 
-    #[cfg(test)]
     pub(crate) fn iter(&self) -> impl Iterator<Item = &JobState> {
         self.by_id.values()
     }

@@ -21,6 +21,23 @@ fn a_forged_presence_does_not_harm_a_job() {
 }
 
 #[test]
+fn the_death_of_a_worker_is_an_event_unless_the_leader_itself_was_cut_off() {
+    let mut leader = TestLeader::new();
+    leader.presence(1, 1);
+    leader.start(1, plan(vec![step(Verb::Map)], stream()), 1, 2);
+    let task = leader.take();
+    leader.echo(&task);
+    leader.connected(false);
+    leader.wait(60 * SECOND);
+    leader.connected(true);
+    leader.wait(2 * SECOND);
+    let lost = |event: &JobEvent| matches!(event, JobEvent::WorkerLost { worker: it, .. } if *it == worker(1));
+    assert!(!leader.events.iter().any(lost), "no worker was heard from, but none could be");
+    leader.wait(15 * SECOND);
+    assert_eq!(leader.events.iter().filter(|event| lost(event)).count(), 1);
+}
+
+#[test]
 fn a_new_worker_is_greeted_unless_the_leader_is_disconnected() {
     let mut leader = TestLeader::new();
     leader.hello(1);
