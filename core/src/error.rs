@@ -127,6 +127,12 @@ pub enum Error {
         /// The operation that runs on the thread.
         operation: String,
     },
+    /// A program was run, or a runtime connected, on a thread that Tokio does not know.
+    #[error(
+        "not inside of a Tokio runtime: make `main` an `async fn` with `#[tokio::main]`, or use \
+         `tokio::runtime::Runtime::block_on`"
+    )]
+    OutsideTokio,
     /// The program closed the runtime, or Tokio was shut down.
     #[error("the runtime was closed")]
     Closed,

@@ -8,6 +8,7 @@ use std::{
 
 use phalanx_core::{
     broker::{Broker, Pool},
+    notice::Notices,
     registry::Registry,
 };
 use phalanx_worker::{Exit, Worker, WorkerOptions};
@@ -107,7 +108,10 @@ async fn keep_running(
         let threads = match exit {
             Exit::Abandoned { threads } => threads,
             Exit::Drained | Exit::Stopped => return,
-            failed => return tracing::error!(%failed, "an in-memory worker failed"),
+            failed => {
+                tracing::error!(%failed, "an in-memory worker failed");
+                return Notices::new(false).print(format_args!("a worker has failed: {failed}"));
+            }
         };
         abandoned += threads;
         let pools = &options.pools;

@@ -1,4 +1,4 @@
-//! What the jobs of a leader end with when the leader ends.
+//! What jobs end with if their leader ends, or cannot begin.
 
 use std::{future::pending, sync::Arc};
 
@@ -72,6 +72,19 @@ impl Broker for Panicking {
     async fn close(&self) {
         self.0.close().await;
     }
+}
+
+#[tokio::test]
+async fn a_program_outside_of_tokio_is_refused() {
+    let runtime = Runtime::connect("memory://").await.unwrap();
+    let outside = std::thread::spawn(move || {
+        let stream = IndexedStream::from([1]).map(WaitForever).start(&runtime);
+        let value = IndexedStream::from([1]).map(WaitForever).count().start(&runtime);
+        (stream.map(drop), value.map(drop))
+    });
+    let (stream, value) = outside.join().unwrap();
+    assert!(matches!(stream, Err(Error::OutsideTokio)), "{stream:?}");
+    assert!(matches!(value, Err(Error::OutsideTokio)), "{value:?}");
 }
 
 #[tokio::test]

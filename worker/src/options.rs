@@ -23,8 +23,8 @@ pub struct WorkerOptions {
     /// The pools that the worker consumes from. All of them share its slots. A pool listed twice is
     /// consumed twice, which only halves its prefetch. Default: the pool `default`.
     pub pools: Vec<Pool>,
-    /// Tasks of blocking operations that run at the same time, each on its own thread. At least 1.
-    /// Default: the number of cores that are available to the process.
+    /// Tasks of blocking operations that run at the same time, each on its own thread. 1 to
+    /// 65 535. Default: the number of cores that are available to the process.
     pub slots: usize,
     /// Elements of asynchronous operations that run at the same time. More of them hide longer
     /// waits, and keep more inputs and outputs in memory. 1 to 65 535. Default: 256.

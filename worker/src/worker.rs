@@ -74,7 +74,7 @@ impl Worker {
         options.grace = options.grace.min(LONGEST_DURATION);
         options.leader_wait = options.leader_wait.min(LONGEST_DURATION);
         options.hold = options.hold.clamp(SHORTEST_HOLD, HOLD);
-        options.slots = options.slots.max(1);
+        options.slots = options.slots.clamp(1, usize::from(u16::MAX));
         options.async_slots = options.async_slots.clamp(1, usize::from(u16::MAX));
         match Parts::new(broker, options, registry, process) {
             Ok((parts, outgoing)) => {

@@ -52,10 +52,7 @@ impl<T: Data> IndexedStream<T> {
     /// the job.
     ///
     /// # Errors
-    /// If the program has a mistake, or the runtime is closed.
-    ///
-    /// # Panics
-    /// If called outside of a Tokio runtime.
+    /// If the program has a mistake, the runtime is closed, or the call is outside of Tokio.
     ///
     /// ```
     /// # use phalanx::prelude::*;
@@ -148,10 +145,7 @@ impl<V: Send + 'static> ValueProgram<V> {
     /// the job.
     ///
     /// # Errors
-    /// If the program has a mistake, or the runtime is closed.
-    ///
-    /// # Panics
-    /// If called outside of a Tokio runtime.
+    /// If the program has a mistake, the runtime is closed, or the call is outside of Tokio.
     ///
     /// ```
     /// # use phalanx::prelude::*;
@@ -216,10 +210,7 @@ impl<V: Send + 'static> FoldProgram<V> {
     /// the job.
     ///
     /// # Errors
-    /// If the program has a mistake, or the runtime is closed.
-    ///
-    /// # Panics
-    /// If called outside of a Tokio runtime.
+    /// If the program has a mistake, the runtime is closed, or the call is outside of Tokio.
     ///
     /// ```
     /// # use phalanx::prelude::*;

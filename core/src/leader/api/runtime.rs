@@ -38,6 +38,15 @@ const REPLY_PREFETCH: u16 = 500;
 /// The most events of workers that the broker delivers before they are acked.
 const EVENT_PREFETCH: u16 = 100;
 
+/// The most slots in memory: each is a thread, and a process may map only so many stacks.
+const MAX_SLOTS: usize = 8_192;
+/// The longest `hold`: far more than that of any worker, and small enough to be multiplied.
+const LONGEST_HOLD: Duration = Duration::from_secs(3600);
+/// The shortest `stall_after`.
+const SHORTEST_STALL: Duration = Duration::from_millis(100);
+/// The shortest `patience`: without any, every job would fail at the next look.
+const SHORTEST_PATIENCE: Duration = Duration::from_secs(1);
+
 /// A leader that is connected to a broker: it runs programs.
 ///
 /// The URL of the broker decides where operations run:
@@ -91,8 +100,8 @@ impl Runtime {
     /// `memory://`.
     ///
     /// # Errors
-    /// If the broker cannot be reached or refuses the connection, or if two operations of this
-    /// program have the same name.
+    /// If the broker cannot be reached or refuses the connection, if two operations of this program
+    /// have the same name, or if it is not polled inside of Tokio.
     ///
     /// ```
     /// # use phalanx::prelude::*;
@@ -110,8 +119,8 @@ impl Runtime {
     /// Connects to the broker at `url`.
     ///
     /// # Errors
-    /// If the broker cannot be reached or refuses the connection, or if two operations of this
-    /// program have the same name.
+    /// If the broker cannot be reached or refuses the connection, if two operations of this program
+    /// have the same name, or if it is not polled inside of Tokio.
     ///
     /// ```
     /// # use phalanx::prelude::*;
@@ -221,6 +230,7 @@ impl Runtime {
         if let Some(operation) = running_operation() {
             return Err(Error::Nested { operation });
         }
+        inside_tokio()?;
         let (outputs, receiver) = mpsc::unbounded_channel();
         let (progress, watching) = watch::channel(Progress::default());
         let (events, _) = broadcast::channel(JobEvents::KEPT);
@@ -398,8 +408,8 @@ impl RuntimeBuilder {
         self
     }
 
-    /// The number of blocking operations that the workers of `memory://` run at once. Default: the
-    /// number of cores. Ignored by other brokers.
+    /// The number of blocking operations that the workers of `memory://` run at once, from 1 to
+    /// 8,192: each has a thread of its own. Default: the number of cores. Ignored by other brokers.
     ///
     /// ```
     /// # use phalanx::prelude::*;
@@ -412,7 +422,7 @@ impl RuntimeBuilder {
     /// ```
     #[must_use]
     pub fn slots(mut self, slots: usize) -> Self {
-        self.slots = Some(slots);
+        self.slots = Some(slots.clamp(1, MAX_SLOTS));
         self
     }
 
@@ -460,8 +470,8 @@ impl RuntimeBuilder {
         self
     }
 
-    /// How long workers hold a task before they reply or send a lease: their `--hold`. At least
-    /// 100 ms; default, as for workers: 30 s.
+    /// How long workers hold a task before they reply or send a lease: their `--hold`. From
+    /// 100 ms to an hour; default, as for workers: 30 s.
     ///
     /// A task that left its queue is reissued if there was no reply and no lease for twice this
     /// time. If this is shorter than the workers' `--hold`, some tasks run twice (but still count
@@ -481,12 +491,13 @@ impl RuntimeBuilder {
     /// ```
     #[must_use]
     pub fn hold(mut self, hold: Duration) -> Self {
-        self.hold = hold.max(SHORTEST_HOLD);
+        self.hold = hold.clamp(SHORTEST_HOLD, LONGEST_HOLD);
         self
     }
 
     /// How long a job may make no progress before it emits
-    /// [`JobEvent::Stalled`](crate::leader::JobEvent::Stalled), which explains why. Default: 25 s.
+    /// [`JobEvent::Stalled`](crate::leader::JobEvent::Stalled), which explains why. At least 100 ms;
+    /// default: 25 s.
     ///
     /// ```
     /// # use phalanx::prelude::*;
@@ -501,12 +512,12 @@ impl RuntimeBuilder {
     /// ```
     #[must_use]
     pub fn stall_after(mut self, idle: Duration) -> Self {
-        self.stall_after = idle;
+        self.stall_after = idle.max(SHORTEST_STALL);
         self
     }
 
     /// How long a job may make no progress before it fails with [`Error::Stalled`], which explains
-    /// why. Default: never.
+    /// why. At least 1 s, because stalls are looked for once a second; default: never.
     ///
     /// Waiting for the program itself does not count: for its input, for the reader of its results,
     /// or for the delay before a retry.
@@ -524,7 +535,7 @@ impl RuntimeBuilder {
     /// ```
     #[must_use]
     pub fn patience(mut self, patience: Duration) -> Self {
-        self.patience = Some(patience);
+        self.patience = Some(patience.max(SHORTEST_PATIENCE));
         self
     }
 
@@ -549,8 +560,8 @@ impl RuntimeBuilder {
     /// Connects to the broker.
     ///
     /// # Errors
-    /// If the broker cannot be reached or refuses the connection, or if two operations of this
-    /// program have the same name.
+    /// If the broker cannot be reached or refuses the connection, if two operations of this program
+    /// have the same name, or if it is not polled inside of Tokio.
     ///
     /// ```
     /// # use phalanx::prelude::*;
@@ -562,6 +573,7 @@ impl RuntimeBuilder {
     /// # }
     /// ```
     pub async fn connect(self) -> Result<Runtime, Error> {
+        inside_tokio()?;
         let url = self.url.clone().or_else(|| variable(URL_VARIABLE));
         let url = BrokerUrl::parse(url.as_deref().unwrap_or(BrokerUrl::MEMORY))?;
         let mut options = ConnectOptions::new(Role::Leader);
@@ -579,8 +591,8 @@ impl RuntimeBuilder {
     /// effect.
     ///
     /// # Errors
-    /// If the queues of the leader cannot be declared, or if two operations of this program have
-    /// the same name.
+    /// If the queues of the leader cannot be declared, if two operations of this program have the
+    /// same name, or if it is not polled inside of Tokio.
     ///
     /// ```
     /// # use phalanx::prelude::*;
@@ -598,11 +610,45 @@ impl RuntimeBuilder {
     /// # }
     /// ```
     pub async fn lead(self, broker: Arc<dyn Broker>) -> Result<Runtime, Error> {
+        inside_tokio()?;
         Runtime::lead(broker, &self).await
     }
+}
+
+/// The leader and its jobs run as Tokio tasks.
+fn inside_tokio() -> Result<(), Error> {
+    tokio::runtime::Handle::try_current().map(drop).map_err(|_| Error::OutsideTokio)
 }
 
 /// An environment variable; an empty one counts as not set.
 fn variable(name: &str) -> Option<String> {
     env::var(name).ok().filter(|value| !value.trim().is_empty())
+}
+
+#[cfg(test)]
+mod tests {
+    use futures::FutureExt;
+
+    use super::*;
+
+    #[test]
+    fn no_setting_is_outside_of_its_range() {
+        let most = RuntimeBuilder::default()
+            .slots(usize::MAX)
+            .patience(Duration::MAX)
+            .stall_after(Duration::MAX)
+            .hold(Duration::MAX);
+        assert_eq!((most.slots, most.patience), (Some(MAX_SLOTS), Some(Duration::MAX)));
+        assert_eq!(most.hold, LONGEST_HOLD);
+        let zero = Duration::ZERO;
+        let least = RuntimeBuilder::default().slots(0).patience(zero).stall_after(zero).hold(zero);
+        assert_eq!((least.slots, least.patience), (Some(1), Some(SHORTEST_PATIENCE)));
+        assert_eq!((least.stall_after, least.hold), (SHORTEST_STALL, SHORTEST_HOLD));
+    }
+
+    #[test]
+    fn a_runtime_outside_of_tokio_is_an_error() {
+        let connected = Runtime::connect("memory://").now_or_never();
+        assert!(matches!(connected, Some(Err(Error::OutsideTokio))), "{connected:?}");
+    }
 }
