@@ -49,6 +49,9 @@ pub(crate) struct Known {
     /// of their own.
     whole: bool,
     pub(super) verify: Option<Verify>,
+    /// Whether any value was checked. A value without structs and variants has no shape, so the
+    /// first one is checked whatever it is.
+    checked: bool,
     /// Sorted.
     addresses: Vec<Address>,
     pub(super) shapes: Vec<Shape>,
@@ -74,6 +77,7 @@ impl Known {
         let mut all = KNOWN.write().unwrap_or_else(PoisonError::into_inner);
         let known = Arc::make_mut(all.entry(id).or_default());
         known.whole |= whole;
+        known.checked = true;
         for shape in shapes {
             if known.addresses.len() == MOST_SHAPES {
                 break;
@@ -83,6 +87,12 @@ impl Known {
                 known.shapes.push(shape);
             }
         }
+    }
+
+    /// Whether any value of the type was checked.
+    #[inline]
+    pub(super) fn is_checked(&self) -> bool {
+        self.checked
     }
 
     /// Whether structs have to be looked up.

@@ -1,6 +1,7 @@
 //! The input of a job: an iterator or a stream.
 
 use std::{
+    any::TypeId,
     error::Error as StdError,
     fmt,
     panic::{AssertUnwindSafe, catch_unwind},
@@ -15,7 +16,7 @@ use super::{
     BlockBuffer, Budget,
     pump::{BoxError, Flow, IteratorPump, Pump, StreamPump, is_in_memory},
 };
-use crate::operation::Data;
+use crate::{codec::Known, operation::Data};
 
 /// The input of a job: an iterator or a stream, with its type erased.
 ///
@@ -93,6 +94,8 @@ impl Source {
 
     /// A source of elements that are already encoded.
     pub(crate) fn from_encoded(elements: Vec<Bytes>) -> Self {
+        // It was checked when it was encoded.
+        Known::learn(TypeId::of::<Encoded>(), true, []);
         Self::from_elements(elements.into_iter().map(Encoded))
     }
 
@@ -256,7 +259,14 @@ mod tests {
 
     /// Does not serialize without a number.
     #[derive(Deserialize)]
+    #[serde(from = "u8")]
     struct Demanding(Option<u8>);
+
+    impl From<u8> for Demanding {
+        fn from(number: u8) -> Self {
+            Self(Some(number))
+        }
+    }
 
     impl Serialize for Demanding {
         fn serialize<S: serde::Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {

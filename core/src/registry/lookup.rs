@@ -295,6 +295,10 @@ impl Registered {
 
     /// A hash of the version and the structure of the types. Workers refuse operations with another
     /// fingerprint.
+    ///
+    /// In a program that is built with `panic = "abort"`, only of the version: the structure is
+    /// found with made-up values, and a type whose checks panic on them would end the process. Build
+    /// leader and workers alike.
     pub fn fingerprint(&self) -> u64 {
         self.described().fingerprint
     }
@@ -305,20 +309,27 @@ impl Registered {
     }
 
     fn described(&self) -> &Described {
-        self.described.get_or_init(|| self.describe())
+        self.described.get_or_init(|| self.describe(cfg!(panic = "abort")))
     }
 
-    fn describe(&self) -> Described {
-        let traces: Vec<(&str, TypeRole, Trace)> = self
-            .entry
-            .description
-            .iter()
-            .flat_map(|known| {
-                [("state", known.state), ("input", known.input), ("output", known.output)]
-            })
+    /// If a panic `aborts` the process, the types are not traced: the checks of a type may panic on
+    /// made-up values. Their values are checked when they are encoded.
+    fn describe(&self, aborts: bool) -> Described {
+        let roles = self.entry.description.iter().flat_map(|known| {
+            [("state", known.state), ("input", known.input), ("output", known.output)]
+        });
+        let roles: Vec<(&str, TypeRole)> = roles.collect();
+        for (_, role) in &roles {
+            Known::verify_with((role.type_id)(), role.verify);
+        }
+        let traces: Vec<(&str, TypeRole, Trace)> = roles
+            .into_iter()
+            .filter(|_| !aborts)
             .map(|(what, role)| (what, role, role.trace()))
             .collect();
-        self.learn(&traces);
+        if !aborts {
+            self.learn(&traces);
+        }
         let unsupported = traces.iter().find_map(|(what, role, trace)| {
             trace.unsupported.as_ref().map(|unsupported| RegistryError::Unsupported {
                 name: self.name.clone(),
@@ -336,6 +347,9 @@ impl Registered {
                 structure.push_str(&format!(", {what} {}", trace.text));
                 hashed.extend(trace.hash.to_le_bytes());
             }
+            if aborts {
+                structure.push_str(", types not compared because of `panic = \"abort\"`");
+            }
         }
         Described { fingerprint: xxh3_64(&hashed), structure, unsupported }
     }
@@ -343,7 +357,6 @@ impl Registered {
     /// Teaches the codec what the traces have checked, so that it need not check it again.
     fn learn(&self, traces: &[(&str, TypeRole, Trace)]) {
         for (_, role, trace) in traces {
-            Known::verify_with((role.type_id)(), role.verify);
             Known::learn((role.type_id)(), trace.whole, trace.shapes.iter().copied());
         }
         let whole = traces.iter().all(|(_, _, trace)| trace.whole);
@@ -368,4 +381,82 @@ impl Registered {
 /// Whether a name is valid: it is sent in message properties and read by people.
 fn is_name(name: &str) -> bool {
     (1..=255).contains(&name.len()) && !name.chars().any(|c| c.is_whitespace() || c.is_control())
+}
+
+#[cfg(test)]
+mod tests {
+    use std::sync::atomic::{AtomicU32, Ordering};
+
+    use serde::{Deserialize, Serialize};
+
+    use super::*;
+    use crate::{
+        operation::{Operation, Result, TaskContext},
+        registry::{OperationEntry, entry::Declaration, private::TypeProbe},
+    };
+
+    static READ: AtomicU32 = AtomicU32::new(0);
+
+    #[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize)]
+    #[serde(from = "u32")]
+    struct Watched(u32);
+
+    impl From<u32> for Watched {
+        fn from(number: u32) -> Self {
+            READ.fetch_add(1, Ordering::Relaxed);
+            assert_eq!(number, 42, "made up");
+            Self(number)
+        }
+    }
+
+    #[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize)]
+    enum Phase {
+        New,
+        #[serde(skip)]
+        Local,
+        Running(Watched),
+        Done,
+    }
+
+    #[derive(Serialize, Deserialize)]
+    struct Begin;
+
+    impl RemoteExecute for Begin {}
+
+    impl Operation for Begin {
+        type Input = Watched;
+        type Output = Phase;
+
+        fn execute(&self, input: Watched, _: &TaskContext) -> Result<Phase> {
+            Ok(Phase::Running(input))
+        }
+    }
+
+    static ENTRY: OperationEntry = OperationEntry {
+        name: EntryName::Declared,
+        place: "here",
+        declaration: Declaration::new("begin"),
+        type_id: TypeId::of::<Begin>,
+        description: TypeProbe::<Begin>::BLOCKING,
+    };
+
+    #[test]
+    fn where_a_panic_aborts_no_value_is_made_up_and_each_value_is_checked_when_it_is_sent() {
+        let begin = Registered::new(&ENTRY).unwrap();
+        let described = begin.describe(true);
+        assert_eq!(READ.load(Ordering::Relaxed), 0);
+        assert!(described.unsupported.is_none());
+        assert_eq!(
+            described.structure,
+            "version 0, types not compared because of `panic = \"abort\"`"
+        );
+        assert_eq!(codec::encode_checked(&Phase::New).unwrap(), [0]);
+        let error = codec::encode_checked(&Phase::Running(Watched(42))).unwrap_err().to_string();
+        assert!(error.contains("`Phase::Running`"), "{error}");
+        assert!(codec::encode_checked(&Phase::Local).is_err());
+
+        let traced = begin.describe(false);
+        assert!(READ.load(Ordering::Relaxed) > 1);
+        assert_ne!(traced.fingerprint, described.fingerprint);
+    }
 }

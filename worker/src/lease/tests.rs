@@ -11,7 +11,7 @@ use phalanx_core::{
 
 use crate::{
     Exit, WorkerOptions,
-    testing::{TestOp, TestRig, at_once, eventually},
+    testing::{TestOp, TestRig, at_once, eventually, pass},
 };
 
 /// A rig with a hold so short that tests can wait for it.
@@ -57,11 +57,11 @@ async fn a_lease_is_published_within_thirty_seconds_and_renewed_every_five() {
     rig.send(&[TestOp::WaitOn('a')], &["a"]);
     eventually("it runs", || rig.operations.ran().len() == 1).await;
     tokio::time::pause();
-    tokio::time::sleep(Duration::from_secs(24)).await;
+    pass(Duration::from_secs(24)).await;
     assert!(rig.replies().is_empty());
-    tokio::time::sleep(Duration::from_secs(5)).await;
+    pass(Duration::from_secs(5)).await;
     assert_eq!((rig.leases().len(), rig.broker.settled().len()), (1, 1));
-    tokio::time::sleep(Duration::from_secs(15)).await;
+    pass(Duration::from_secs(15)).await;
     assert_eq!(rig.leases().len(), 4);
     tokio::time::resume();
     rig.operations.open_gate();

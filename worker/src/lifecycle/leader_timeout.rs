@@ -52,14 +52,10 @@ mod tests {
     use phalanx_core::wire::{Control, NotRunReason, Outcome};
 
     use super::*;
-    use crate::testing::{TestOp, TestRig, at_once};
+    use crate::testing::{TestOp, TestRig, at_once, pass};
 
     fn minutes(count: u64) -> Duration {
         Duration::from_secs(60 * count)
-    }
-
-    async fn pass(time: Duration) {
-        tokio::time::sleep(time).await;
     }
 
     #[tokio::test(start_paused = true)]

@@ -10,18 +10,28 @@ use std::{
     thread,
 };
 
-use crossbeam_channel::{Receiver, Sender, TrySendError};
+use crossbeam_channel::{Receiver, Sender};
 use phalanx_core::id::ExecutionId;
+
+use super::paused_clock::Computing;
 
 /// Work for a slot thread, which passes itself.
 pub(crate) type SlotTask = Box<dyn FnOnce(&Arc<SlotThread>) + Send>;
 
 /// Work that waits for a slot thread.
-enum Queued {
+struct Queued {
+    what: What,
+    run: SlotTask,
+    /// Dropped when the work is done, also if it never runs.
+    computing: Option<Computing>,
+}
+
+#[derive(Clone, Copy)]
+enum What {
     /// All steps of a task; a drain removes it from the queue.
-    Task(ExecutionId, SlotTask),
+    Task(ExecutionId),
     /// One step of a task that runs on Tokio.
-    Step(SlotTask),
+    Step,
 }
 
 /// One slot thread, as seen by the parts that may have to abandon it.
@@ -69,35 +79,36 @@ impl Slots {
         Ok(Self { queue: sender, pool })
     }
 
-    /// Queues all steps of the execution `id`; `false` when the queue is full.
+    /// Queues all steps of the execution `id`; `false` when the queue is full. Called in a Tokio
+    /// context, as is [`queue_step`](Self::queue_step).
     #[must_use = "a task that is not queued must be returned"]
     pub(crate) fn queue_task(&self, id: ExecutionId, task: SlotTask) -> bool {
-        self.queue(Queued::Task(id, task)).is_ok()
+        self.queue(What::Task(id), task)
     }
 
     /// Queues one step of a task that runs on Tokio; `false` when the queue is full.
     #[must_use = "a step that is not queued does not run"]
     pub(crate) fn queue_step(&self, step: SlotTask) -> bool {
-        self.queue(Queued::Step(step)).is_ok()
+        self.queue(What::Step, step)
     }
 
-    fn queue(&self, work: Queued) -> Result<(), Queued> {
-        self.queue.try_send(work).map_err(TrySendError::into_inner)
+    fn queue(&self, what: What, run: SlotTask) -> bool {
+        self.queue.try_send(Queued { what, run, computing: Computing::begin() }).is_ok()
     }
 
     /// Removes the tasks that have not begun from the queue.
     pub(crate) fn remove_queued_tasks(&self) -> Vec<ExecutionId> {
         let (mut tasks, mut steps) = (Vec::new(), Vec::new());
         for work in self.pool.queue.try_iter() {
-            match work {
-                Queued::Task(id, _) => tasks.push(id),
-                step @ Queued::Step(_) => steps.push(step),
+            match work.what {
+                What::Task(id) => tasks.push(id),
+                What::Step => steps.push(work),
             }
         }
         for step in steps {
             // The queue has room for every step. If the room is taken nevertheless, the step is
             // dropped, and its execution ends as if its thread had been lost.
-            let _ = self.queue(step);
+            let _ = self.queue.try_send(step);
         }
         tasks
     }
@@ -146,11 +157,12 @@ impl SlotThread {
             };
             pool.busy.fetch_add(1, Ordering::Relaxed);
             // The work handles its own panics; this keeps the thread alive in any case.
-            let (Queued::Task(_, task) | Queued::Step(task)) = work;
-            let _ = catch_unwind(AssertUnwindSafe(|| task(&self)));
+            let Queued { run, computing, .. } = work;
+            let _ = catch_unwind(AssertUnwindSafe(|| run(&self)));
             // Pairs with the swap in `abandon`. The work has left its execution under the
             // execution's slot lock, and `abandon` is called under the same lock: the flag is
             // final.
+            drop(computing);
             if self.abandoned.load(Ordering::Acquire) {
                 return;
             }

@@ -178,6 +178,21 @@ pub(crate) async fn eventually(what: &str, condition: impl Fn() -> bool) {
     assert!(polled.await.is_ok(), "timed out waiting for: {what}");
 }
 
+/// Lets time pass on a paused clock, which does not move by itself while an operation runs on a slot.
+pub(crate) async fn pass(time: Duration) {
+    let end = tokio::time::Instant::now() + time;
+    loop {
+        let left = end - tokio::time::Instant::now();
+        if left.is_zero() {
+            return;
+        }
+        tokio::time::advance(left.min(Duration::from_millis(100))).await;
+        for _ in 0..10 {
+            tokio::task::yield_now().await;
+        }
+    }
+}
+
 /// Waits until `condition` holds, without letting time pass if the clock of the test is paused: a
 /// paused clock advances only when the runtime is idle, and this keeps it busy.
 pub(crate) async fn at_once(what: &str, condition: impl Fn() -> bool) {

@@ -4,6 +4,6 @@ mod broker;
 mod operations;
 mod rig;
 
-pub(crate) use broker::{TestBroker, at_once, eventually};
+pub(crate) use broker::{TestBroker, at_once, eventually, pass};
 pub(crate) use operations::{TestOp, TestOperations};
 pub(crate) use rig::{SentReply, TestRig};
