@@ -56,6 +56,11 @@ impl Probing {
         self.forget_in_flight();
     }
 
+    /// How many probes in a row did not come back in time.
+    pub(crate) fn unanswered(&self) -> u32 {
+        self.timeouts
+    }
+
     /// The probe in flight may be lost: the next one may be published at once.
     pub(crate) fn forget_in_flight(&mut self) {
         self.in_flight = None;

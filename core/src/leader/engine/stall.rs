@@ -11,7 +11,8 @@ use super::{
     table::{CopyState, Task, TaskCopy, TaskState},
 };
 
-/// A task that was lost this often in a row is not lost by chance.
+/// A task that was lost this often in a row, and a probe that did not come back this often, is not
+/// lost by chance.
 pub(super) const ROUNDS_OF_LOSSES: u32 = 2;
 /// A stage crawls if it gets less than this part of its best done: a tenth. One that is known to
 /// crawl goes on crawling until it gets a fifth done, so that events do not alternate.
@@ -135,6 +136,10 @@ fn cause_at_task(shared: &Shared, job: &JobState, task: &Task, waited: Duration)
         let (now, hold) = (shared.clocks.quiet, shared.settings.hold);
         if let Some(reissue_in) = probing.lost_in(order, now, hold) {
             return Stall::Missing { pool, tasks, reissue_in };
+        }
+        let probes = probing.unanswered();
+        if probes >= ROUNDS_OF_LOSSES {
+            return Stall::Unanswered { pool, tasks, probes };
         }
         if probing.is_in_flight() {
             return Stall::Queued { pool, tasks };

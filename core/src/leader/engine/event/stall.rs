@@ -124,6 +124,16 @@ pub enum Stall {
         /// How often in a row the task that was lost most often was lost, at least 2.
         rounds: u32,
     },
+    /// Tasks are queued, and the probes that follow them through the queue do not come back: all
+    /// workers of the pool have been busy for minutes, or something drops messages of the queue.
+    Unanswered {
+        /// The pool of the oldest task.
+        pool: Pool,
+        /// The number of tasks of the job that are out in this pool, at least 1.
+        tasks: u32,
+        /// The number of probes in a row that did not come back in time, at least 2.
+        probes: u32,
+    },
     /// The broker does not accept the tasks of a pool, again and again.
     NotAccepted {
         /// The pool of the oldest of these tasks.
@@ -229,6 +239,13 @@ impl fmt::Display for Stall {
                  in a row: look for a policy that drops or expires messages of that queue \
                  (`max-length`, `message-ttl`), a full disk on the host of the broker, or workers \
                  that hang",
+            ),
+            Self::Unanswered { pool, tasks, probes } => write!(
+                f,
+                "{tasks} tasks are queued in pool `{pool}`, and {probes} probes in a row did not \
+                 come through that queue: its workers are busy with long operations or hang \
+                 (start more with `--pool {pool}`), a policy drops or expires its messages \
+                 (`max-length`, `message-ttl`), or the disk of the broker is full",
             ),
             Self::NotAccepted { pool, tasks, reason } => write!(
                 f,

@@ -228,3 +228,22 @@ fn tasks_that_the_broker_does_not_accept_are_reported_and_end_the_patience() {
     assert!(stalls(&leader).iter().any(reported), "{:?}", stalls(&leader));
     assert!(leader.failure().contains("reject-publish"), "{}", leader.failure());
 }
+
+#[test]
+fn probes_that_never_come_back_name_the_likely_causes() {
+    let mut leader = TestLeader::with_patience(Some(600 * SECOND));
+    leader.presence(1, 1);
+    leader.start(1, plan(vec![step(Verb::Map)], stream()), 1, 9);
+    for task in std::mem::take(&mut leader.published) {
+        leader.confirmed(&task);
+    }
+    while leader.ended.is_empty() {
+        leader.presence(1, 1);
+        leader.wait(SECOND);
+    }
+    assert!(leader.probes.len() > 2, "{:?}", leader.probes);
+    let is_queued = |stall: &Stall| matches!(stall, Stall::Queued { .. });
+    assert!(stalls(&leader).iter().any(is_queued), "at first: {:?}", stalls(&leader));
+    let failure = leader.failure();
+    assert!(failure.contains("probes in a row") && failure.contains("max-length"), "{failure}");
+}
