@@ -25,6 +25,7 @@ fn hello(worker: WorkerId) -> Message {
         pools: vec![Pool::default()],
         slots: 1,
         async_slots: 1,
+        isolates: true,
         version: String::new(),
     };
     let properties = Properties {

@@ -1,6 +1,9 @@
 //! The state that every part of one worker needs: identity, settings, broker and shutdown.
 
-use std::sync::Arc;
+use std::sync::{
+    Arc,
+    atomic::{AtomicU64, Ordering},
+};
 
 use phalanx_core::{broker::Broker, id::WorkerId};
 
@@ -18,6 +21,8 @@ pub(crate) struct Shared {
     options: WorkerOptions,
     broker: Arc<dyn Broker>,
     shutdown: Shutdown,
+    /// The number of the last lease. Relaxed: only a number in logs.
+    heartbeat: AtomicU64,
 }
 
 impl Shared {
@@ -30,7 +35,8 @@ impl Shared {
             ProcessKind::Worker => WorkerId::new(),
             ProcessKind::Child { parent, .. } => *parent,
         };
-        Self { worker, process, options, broker, shutdown: Shutdown::default() }
+        let (shutdown, heartbeat) = (Shutdown::default(), AtomicU64::new(0));
+        Self { worker, process, options, broker, shutdown, heartbeat }
     }
 
     pub(crate) fn worker(&self) -> WorkerId {
@@ -59,6 +65,11 @@ impl Shared {
             ProcessKind::Worker => None,
             ProcessKind::Child { reporter, .. } => Some(reporter),
         }
+    }
+
+    /// The number of the next lease.
+    pub(crate) fn next_heartbeat(&self) -> u64 {
+        self.heartbeat.fetch_add(1, Ordering::Relaxed) + 1
     }
 
     /// The generation of the connection to the broker: it increases with each reconnect.

@@ -36,5 +36,7 @@ pub struct Presence {
     pub slots: u32,
     /// Asynchronous elements at once.
     pub async_slots: u32,
+    /// Whether it runs isolated tasks in child processes, for logs.
+    pub isolates: bool,
 }
 headed_only!(Event);

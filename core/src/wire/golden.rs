@@ -105,6 +105,7 @@ fn presence() -> Presence {
         pools: vec![Pool::default()],
         slots: 2,
         async_slots: 256,
+        isolates: true,
     }
 }
 
@@ -115,7 +116,7 @@ fn returned(copy: Option<CopyId>, reason: ReturnReason) -> Return {
 /// Every kind of message, by name.
 fn messages() -> Vec<(&'static str, Bytes)> {
     let refusal = Refusal::WireVersion { found: 9, supported: 1 };
-    let leased = LeasedTask { copy: COPY, offset: 1 };
+    let leased = LeasedTask { copy: COPY, offset: 1, in_process: true };
     let leader = LeaderId(uuid(0xaa));
     let (job, worker) = (JobId(uuid(0xbb)), WorkerId(uuid(0xdd)));
     let alive = Control::Alive { leader, heartbeat: 3, up_to: Some(job), live: vec![job] };

@@ -45,7 +45,8 @@ pub(crate) enum RunState {
 pub(crate) struct ExecutionConfig {
     pub(crate) worker: WorkerId,
     pub(crate) kind: SlotKind,
-    /// Reports each chunk to the parent; `None` outside of child processes.
+    /// Receives the first element of each chunk before it begins: in a child process, and for
+    /// isolated tasks of a worker that cannot start one.
     pub(crate) reporter: Option<ChunkReporter>,
 }
 
@@ -178,6 +179,11 @@ impl Running {
     /// The batch offset of the element that runs.
     pub(crate) fn offset(&self) -> u32 {
         self.progress().ledger.next_offset().max(self.context.offset())
+    }
+
+    /// Whether each element is named before it begins: an isolated task in the worker's own process.
+    pub(crate) fn names_elements(&self) -> bool {
+        self.reporter.is_some()
     }
 
     /// The sizes of its chunks: at least `least` elements, unless each element must be reported

@@ -10,13 +10,14 @@ use std::{
 };
 
 use phalanx_core::wire::{ReturnReason, TaskMessage};
-use tokio::sync::Semaphore;
+use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 
 use super::Executions;
 use crate::{
     execution::{ExecutionConfig, Pipeline, Running, Stop, run_async, run_blocking},
     isolation::{ChildPool, run_isolated},
     leaders::Leaders,
+    process_kind::ChunkReporter,
     reply::PendingReply,
     shared::Shared,
     slots::{LeasedSlots, SlotKind, SlotTask, SlotThread, Slots},
@@ -28,6 +29,9 @@ pub(crate) struct Executor {
     leaders: Arc<Leaders>,
     slots: Slots,
     async_slots: Arc<Semaphore>,
+    /// Taken by an isolated task that runs in this process: one at a time, so that only one element
+    /// is named when this process dies.
+    in_process: Arc<Semaphore>,
     /// Executions that run on Tokio. Relaxed: only the prefetch controller reads it.
     running_async: AtomicUsize,
     executions: Executions,
@@ -51,6 +55,7 @@ impl Executor {
         Ok(Arc::new(Self {
             slots: Slots::start(options.slots, max_queued)?,
             async_slots: Arc::new(Semaphore::new(options.async_slots)),
+            in_process: Arc::new(Semaphore::new(1)),
             running_async: AtomicUsize::new(0),
             executions: Executions::default(),
             leased: LeasedSlots::new(options.slots, options.async_slots),
@@ -95,11 +100,53 @@ impl Executor {
         pipeline: Arc<Pipeline>,
         pending: PendingReply,
     ) {
-        let kind = pipeline.kind();
-        let Some(running) = self.admit(task, pipeline, kind, pending) else { return };
-        match kind {
-            SlotKind::Asynchronous => drop(tokio::spawn(Arc::clone(self).run_async(running))),
-            SlotKind::Blocking => self.queue(&running, run_blocking),
+        let config = self.config(pipeline.kind(), self.shared.reporter().cloned());
+        let Some(running) = self.admit(task, pipeline, config, pending) else { return };
+        self.start_running(running, None);
+    }
+
+    /// Runs an isolated task in this process, after all others of this kind. `name` is told each
+    /// element before it begins.
+    pub(crate) fn run_in_process(
+        self: &Arc<Self>,
+        task: TaskMessage,
+        pipeline: Arc<Pipeline>,
+        name: ChunkReporter,
+        pending: PendingReply,
+    ) {
+        let config = self.config(pipeline.kind(), Some(name));
+        let Some(running) = self.admit(task, pipeline, config, pending) else { return };
+        let executor = Arc::clone(self);
+        tokio::spawn(async move {
+            // Cancel-safe: a permit that is not taken stays in the semaphore.
+            let turn = tokio::select! {
+                biased;
+                // Returned meanwhile.
+                () = running.replied.cancelled() => None,
+                () = executor.shared.shutdown().draining() => None,
+                turn = Arc::clone(&executor.in_process).acquire_owned() => turn.ok(),
+            };
+            match turn {
+                Some(turn) => executor.start_running(running, Some(turn)),
+                None => executor.return_unrun(&running, ReturnReason::Draining),
+            }
+        });
+    }
+
+    /// Runs an admitted task, which holds `turn` until it ends.
+    fn start_running(self: &Arc<Self>, running: Arc<Running>, turn: Option<OwnedSemaphorePermit>) {
+        match running.kind {
+            SlotKind::Asynchronous => {
+                let executor = Arc::clone(self);
+                tokio::spawn(async move {
+                    executor.run_async(running).await;
+                    drop(turn);
+                });
+            }
+            SlotKind::Blocking => self.queue(&running, move |running| {
+                run_blocking(running);
+                drop(turn);
+            }),
         }
     }
 
@@ -112,9 +159,14 @@ impl Executor {
     ) {
         // Only the child binds the steps to their states: that is user code, too.
         let pipeline = Arc::new(Pipeline::default());
-        let Some(running) = self.admit(task, pipeline, SlotKind::Blocking, pending) else { return };
+        let config = self.config(SlotKind::Blocking, None);
+        let Some(running) = self.admit(task, pipeline, config, pending) else { return };
         let children = Arc::clone(children);
         self.queue(&running, move |running| run_isolated(running, &children));
+    }
+
+    fn config(&self, kind: SlotKind, reporter: Option<ChunkReporter>) -> ExecutionConfig {
+        ExecutionConfig { worker: self.shared.worker(), kind, reporter }
     }
 
     /// Adds a task to those that the worker holds, or returns it if all slots of its kind are
@@ -123,15 +175,13 @@ impl Executor {
         &self,
         task: TaskMessage,
         pipeline: Arc<Pipeline>,
-        kind: SlotKind,
+        config: ExecutionConfig,
         pending: PendingReply,
     ) -> Option<Arc<Running>> {
-        if self.leased.is_exhausted(kind) {
+        if self.leased.is_exhausted(config.kind) {
             pending.return_and_back_off();
             return None;
         }
-        let reporter = self.shared.reporter().cloned();
-        let config = ExecutionConfig { worker: self.shared.worker(), kind, reporter };
         let running = Running::new(task, pipeline, config, pending);
         self.executions.insert(&running);
         Some(running)

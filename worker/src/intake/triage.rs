@@ -12,7 +12,11 @@ use phalanx_core::{
 };
 
 use super::TaskIntake;
-use crate::reply::{RefusalBackoff, Reply, ReplyAddress};
+use crate::{
+    lease::name_elements,
+    reply::{RefusalBackoff, Reply, ReplyAddress},
+    shared::Shared,
+};
 
 /// Runs, returns or rejects a delivery, or replies to a probe.
 pub(super) fn triage(intake: &TaskIntake, delivery: Delivery, backoff: &Arc<RefusalBackoff>) {
@@ -53,14 +57,24 @@ pub(super) fn triage(intake: &TaskIntake, delivery: Delivery, backoff: &Arc<Refu
         return pending.return_unrun(ReturnReason::Draining, None);
     }
     if header.isolated
-        && let Some(children) = intake.executor.children()
+        && let Some(children) = intake.executor.children().filter(|children| children.is_able())
     {
         return intake.executor.run_isolated(task, children, pending);
     }
     match intake.pipelines.get(&header.steps) {
+        Ok(pipeline) if header.isolated && must_name_elements(&intake.shared) => {
+            let name = name_elements(&intake.shared, header);
+            intake.executor.run_in_process(task, pipeline, name, pending);
+        }
         Ok(pipeline) => intake.executor.run(task, pipeline, pending),
         Err(refusal) => pending.refuse(refusal),
     }
+}
+
+/// Whether a leader must learn which element of an isolated task begins: in a child process the
+/// parent does, and in memory the leader dies with its workers.
+fn must_name_elements(shared: &Shared) -> bool {
+    !shared.is_child() && shared.broker().url().scheme() != "memory"
 }
 
 fn decode(delivery: &Delivery, address: &ReplyAddress) -> Result<TaskMessage, Refusal> {

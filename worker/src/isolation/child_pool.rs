@@ -17,6 +17,9 @@ const IDLE_TIMEOUT: Duration = Duration::from_secs(60);
 /// How often idle children are reaped.
 const REAP_INTERVAL: Duration = Duration::from_secs(10);
 
+/// After a failure to start a child, none is started for this long.
+const UNABLE_FOR: Duration = Duration::from_secs(600);
+
 /// Ends idle children for as long as the worker lives.
 pub(crate) async fn reap_idle(children: Arc<ChildPool>) {
     loop {
@@ -33,6 +36,8 @@ pub(crate) async fn reap_idle(children: Arc<ChildPool>) {
 pub(crate) struct ChildPool {
     worker: WorkerId,
     idle: Mutex<Idle>,
+    /// When a child failed to start last.
+    unable_since: Mutex<Option<Instant>>,
 }
 
 #[derive(Debug, Default)]
@@ -44,7 +49,22 @@ struct Idle {
 
 impl ChildPool {
     pub(crate) fn new(worker: WorkerId) -> Self {
-        Self { worker, idle: Mutex::default() }
+        Self { worker, idle: Mutex::default(), unable_since: Mutex::default() }
+    }
+
+    /// Whether children can be started, as far as is known.
+    pub(crate) fn is_able(&self) -> bool {
+        lock(&self.unable_since).is_none_or(|since| since.elapsed() >= UNABLE_FOR)
+    }
+
+    /// No child can be started: from now on, this process runs isolated tasks itself.
+    fn set_unable(&self, reason: &io::Error) {
+        *lock(&self.unable_since) = Some(Instant::now());
+        tracing::warn!(
+            %reason,
+            "cannot start child processes; running isolated tasks in this process, so one that ends \
+             its process ends this worker"
+        );
     }
 
     /// A child that has run a task before, if one is idle.
@@ -52,12 +72,9 @@ impl ChildPool {
         self.idle().children.pop().map(|(child, _)| child)
     }
 
-    /// A new child.
-    ///
-    /// # Errors
-    /// See [`ChildProcess::start`].
-    pub(super) fn start_child(&self) -> io::Result<ChildProcess> {
-        ChildProcess::start(self.worker)
+    /// A new child; `None` if none can be started.
+    pub(super) fn start_child(&self) -> Option<ChildProcess> {
+        ChildProcess::start(self.worker).inspect_err(|error| self.set_unable(error)).ok()
     }
 
     /// Keeps a child that has settled its task, for the next task.

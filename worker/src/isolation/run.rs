@@ -43,10 +43,13 @@ pub(crate) fn run_isolated(running: &Running, children: &ChildPool) {
         let (child, was_idle) = match idle.take() {
             Some(child) => (child, true),
             None => match children.start_child() {
-                Ok(child) => (child, false),
-                Err(error) => {
-                    let reason = format!("could not start a child process for the task: {error}");
-                    return running.refuse(Refusal::Message { reason });
+                Some(child) => (child, false),
+                // This worker cannot isolate the task, which is no fault of the task: whoever takes
+                // it next, perhaps this worker, runs it in another way.
+                None => {
+                    return running.reply_with(|pending| {
+                        pending.return_unrun(ReturnReason::NotStarted, None);
+                    });
                 }
             },
         };

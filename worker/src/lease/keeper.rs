@@ -14,6 +14,7 @@ use phalanx_core::{
 };
 use tokio::time::Instant;
 
+use super::RETRY_PAUSE;
 use crate::{
     execution::{RunState, Running},
     executor::Executor,
@@ -21,9 +22,6 @@ use crate::{
     shared::Shared,
     slots::SlotKind,
 };
-
-/// The pause before a lease that was lost is published again.
-const RETRY_PAUSE: Duration = Duration::from_millis(20);
 
 /// Settles each delivery within `hold` of its arrival for as long as the worker lives: returns
 /// tasks that have not begun, and leases those that run.
@@ -37,7 +35,6 @@ pub(crate) async fn keep_leases(shared: Arc<Shared>, executor: Arc<Executor>) {
         interval: lease_interval(hold),
         leaders: HashMap::new(),
         publishing: FuturesUnordered::new(),
-        heartbeat: 0,
     };
     loop {
         let next = keeper.settle_due();
@@ -61,8 +58,6 @@ struct LeaseKeeper<'a> {
     leaders: HashMap<LeaderId, LeaderLeases>,
     /// At most one heartbeat for each leader, so that its content is true when it is published.
     publishing: FuturesUnordered<BoxFuture<'a, Published>>,
-    /// The number of the last heartbeat.
-    heartbeat: u64,
 }
 
 /// The tasks of one leader that are leased, or are about to be.
@@ -77,8 +72,16 @@ struct Leased {
     running: Arc<Running>,
     /// Dropped once the broker has the reply.
     delivery: Weak<SharedDelivery>,
-    /// Whether the broker has confirmed a lease of the task.
-    is_confirmed: bool,
+    /// When the delivery is to be settled, by the ack that a confirmed lease allows.
+    settle_at: Instant,
+    /// Whether the broker has confirmed a lease of the task, and the delivery is settled.
+    is_settled: bool,
+}
+
+impl Leased {
+    fn awaits_settling(&self, now: Instant) -> bool {
+        !self.is_settled && self.settle_at <= now
+    }
 }
 
 /// A heartbeat that the broker has confirmed or refused.
@@ -93,20 +96,23 @@ impl LeaseKeeper<'_> {
     /// Returns when to call again.
     fn settle_due(&mut self) -> Instant {
         let now = Instant::now();
-        // Deliveries that arrive from now on are not due earlier.
-        let mut next = now + self.settle_after;
+        // No delivery that arrives from now on, and no task that begins, is due earlier.
+        let mut next = now + self.interval;
         for running in self.executor.executions().all() {
-            let due = running.arrived() + self.settle_after;
-            if due > now {
-                next = next.min(due);
-                continue;
+            let settle_at = running.arrived() + self.settle_after;
+            let is_due = settle_at <= now;
+            if !is_due {
+                next = next.min(settle_at);
             }
             match running.state() {
-                RunState::Waiting => {
+                RunState::Waiting if is_due => {
                     self.executor.return_unrun(&running, ReturnReason::NotStarted);
                 }
-                RunState::Running(delivery) => self.lease(running, delivery, now),
-                RunState::Replied => {}
+                // The leader expects heartbeats from the first lease on, which named an element.
+                RunState::Running(delivery) if is_due || running.names_elements() => {
+                    self.lease(running, delivery, settle_at, now);
+                }
+                _ => {}
             }
         }
         self.leaders.retain(|_, leases| {
@@ -126,36 +132,46 @@ impl LeaseKeeper<'_> {
         waiting.map(|leases| leases.next).fold(next, Instant::min)
     }
 
-    fn lease(&mut self, running: Arc<Running>, delivery: Weak<SharedDelivery>, now: Instant) {
+    fn lease(
+        &mut self,
+        running: Arc<Running>,
+        delivery: Weak<SharedDelivery>,
+        settle_at: Instant,
+        now: Instant,
+    ) {
         let leader = running.task.header.leader;
         let leases = self.leaders.entry(leader).or_insert_with(|| LeaderLeases {
             tasks: HashMap::new(),
             next: now,
             is_publishing: false,
         });
-        leases.tasks.entry(running.id()).or_insert_with(|| {
+        let leased = leases.tasks.entry(running.id()).or_insert_with(|| {
             leases.next = now;
-            Leased { running, delivery, is_confirmed: false }
+            Leased { running, delivery, settle_at, is_settled: false }
         });
+        if leased.awaits_settling(now) {
+            leases.next = now;
+        }
     }
 
     /// Publishes a heartbeat for all leased tasks of a leader.
     fn publish(&mut self, leader: LeaderId) {
         let Some(leases) = self.leaders.get_mut(&leader) else { return };
         leases.is_publishing = true;
-        self.heartbeat += 1;
         let tasks = leases.tasks.values().map(|leased| LeasedTask {
             copy: leased.running.task.header.copy,
             offset: leased.running.offset(),
+            in_process: leased.running.names_elements(),
         });
         let worker = self.shared.worker();
-        let lease = Lease { worker, heartbeat: self.heartbeat, tasks: tasks.collect() }.encode();
+        let heartbeat = self.shared.next_heartbeat();
+        let lease = Lease { worker, heartbeat, tasks: tasks.collect() }.encode();
         let properties = Properties {
             kind: Some(MessageKind::Lease),
             wire_version: WIRE_VERSION,
             // A heartbeat that is repeated anyway need not be persistent; one that allows an ack
             // must be.
-            persistent: leases.tasks.values().any(|leased| !leased.is_confirmed),
+            persistent: leases.tasks.values().any(|leased| !leased.is_settled),
             ..Properties::default()
         };
         let tasks = leases.tasks.keys().copied().collect();
@@ -191,17 +207,16 @@ impl LeaseKeeper<'_> {
             return tracing::debug!(%leader, %error, "could not publish a lease; trying again");
         }
         for id in tasks {
-            let Some(leased) = leases.tasks.get_mut(&id).filter(|task| !task.is_confirmed) else {
-                continue;
-            };
-            leased.is_confirmed = true;
+            let leased = leases.tasks.get_mut(&id).filter(|task| task.awaits_settling(now));
+            let Some(leased) = leased else { continue };
+            leased.is_settled = true;
             if let Some(delivery) = leased.delivery.upgrade() {
                 let (kind, width) = (leased.running.kind, leased.running.width());
                 delivery.lease(self.executor.leased().lease(kind, width));
             }
         }
         // A task that became due meanwhile is not part of this heartbeat.
-        if leases.tasks.values().any(|leased| !leased.is_confirmed) {
+        if leases.tasks.values().any(|leased| leased.awaits_settling(now)) {
             leases.next = now;
         }
         self.return_waiting_if_exhausted();

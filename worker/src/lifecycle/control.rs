@@ -34,7 +34,7 @@ pub(super) async fn listen(
 ) -> Result<(), BrokerError> {
     let queue = QueueSpec::control(shared.worker());
     let mut consumer = subscribe(&shared, &queue).await?;
-    publish(&shared, Event::Hello(presence(&shared))).await;
+    publish(&shared, Event::Hello(presence(&shared, &executor))).await;
     let mut introduction_ends = Some(Instant::now() + shared.options().leader_wait);
     let mut heartbeat = tokio::time::interval_at(Instant::now() + HEARTBEAT, HEARTBEAT);
     heartbeat.set_missed_tick_behavior(MissedTickBehavior::Delay);
@@ -54,7 +54,7 @@ pub(super) async fn listen(
                                 .stop_dead(|leader, job| leaders.is_dead(leader, job));
                             if is_new {
                                 leaders.set_introduced();
-                                publish(&shared, Event::Presence(presence(&shared))).await;
+                                publish(&shared, Event::Presence(presence(&shared, &executor))).await;
                             }
                         }
                         Err(error) => {
@@ -63,7 +63,7 @@ pub(super) async fn listen(
                     }
                 }
                 Some(Consumption::Resumed { .. }) => {
-                    publish(&shared, Event::Hello(presence(&shared))).await;
+                    publish(&shared, Event::Hello(presence(&shared, &executor))).await;
                 }
                 None => return Ok(()),
             },
@@ -71,7 +71,7 @@ pub(super) async fn listen(
                 introduction_ends = None;
                 leaders.set_introduced();
             }
-            _ = heartbeat.tick() => publish(&shared, Event::Presence(presence(&shared))).await,
+            _ = heartbeat.tick() => publish(&shared, Event::Presence(presence(&shared, &executor))).await,
         }
     }
 }
@@ -95,7 +95,7 @@ pub(super) async fn publish_bye(shared: &Shared) {
     publish(shared, Event::Bye { worker: shared.worker() }).await;
 }
 
-fn presence(shared: &Shared) -> Presence {
+fn presence(shared: &Shared, executor: &Executor) -> Presence {
     let options = shared.options();
     Presence {
         worker: shared.worker(),
@@ -104,6 +104,7 @@ fn presence(shared: &Shared) -> Presence {
         pools: options.pools.clone(),
         slots: options.slots as u32,
         async_slots: options.async_slots as u32,
+        isolates: executor.children().is_some_and(|children| children.is_able()),
     }
 }
 

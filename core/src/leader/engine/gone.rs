@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use super::{combine, element, job::JobState, retry, schedule, shared::Shared, split, table::Work};
 use crate::{
-    id::{CopyId, TaskNumber},
+    id::{CopyId, TaskNumber, WorkerId},
     operation::{ErrorKind, OperationError},
 };
 
@@ -74,7 +74,7 @@ pub(super) fn crashed(
         match offset {
             Some(offset) => {
                 let offset = (offset as usize).min(count - 1);
-                split::isolate_element(shared, job, number, offset);
+                let _ = split::isolate_element(shared, job, number, offset);
             }
             None => split::halve(shared, job, number),
         }
@@ -82,6 +82,29 @@ pub(super) fn crashed(
     }
     let error = OperationError::new(ErrorKind::Crash, format!("its process died: {status}"));
     element::charge_single(shared, job, number, offset.unwrap_or(0) as usize, error);
+}
+
+/// Handles the death of a worker that ran an isolated task in its own process: the element at this
+/// batch offset, which it had named before it began it, is charged with a crash.
+pub(super) fn killed_worker(
+    shared: &mut Shared,
+    job: &mut JobState,
+    number: TaskNumber,
+    offset: u32,
+    worker: WorkerId,
+) {
+    let Some(task) = shared.tasks.get_mut(number) else { return };
+    task.isolated = true;
+    let offset = (offset as usize).min(task.len() - 1);
+    let (alone, offset) = match split::may_split(job, task) {
+        true => (split::isolate_element(shared, job, number, offset), 0),
+        false => (Some(number), offset),
+    };
+    let text = format!("its process died: worker {worker} fell silent while it ran the element");
+    if let Some(alone) = alone {
+        let error = OperationError::new(ErrorKind::Crash, text);
+        element::charge_single(shared, job, alone, offset, error);
+    }
 }
 
 /// Handles an element that does not decode as the input of its operation, at this batch offset.

@@ -12,7 +12,7 @@ pub(super) fn renewed(
 ) {
     let (copy, now) = (leased.copy, shared.clocks.quiet);
     let expected = |task: &_| schedule::expected_output(job, task);
-    let Some(change) = shared.tasks.lease(copy, worker, leased.offset, now, expected) else {
+    let Some(change) = shared.tasks.lease(leased, worker, now, expected) else {
         return;
     };
     if let Some(charge) = change.charge {

@@ -4,11 +4,12 @@
 use std::{collections::BTreeSet, time::Duration};
 
 use super::{
-    event::JobEvent, job::Jobs, protocol::Action, schedule, shared::Shared, stall, table::CopyState,
+    event::JobEvent, gone, job::Jobs, protocol::Action, schedule, shared::Shared, stall,
+    table::CopyState,
 };
 use crate::{
     broker::{BrokerError, Pool, PublishError},
-    id::CopyId,
+    id::{CopyId, JobId},
     wire::{ProbeReply, timing},
 };
 
@@ -51,12 +52,14 @@ pub(super) fn probe_returned(shared: &mut Shared, reply: &ProbeReply) {
     shared.probes.returned(&reply.pool, reply.nonce, now);
 }
 
-/// Removes the copies that are lost, and probes the queues of those that are overdue.
-pub(super) fn look_at_copies(shared: &mut Shared, jobs: &mut Jobs) {
+/// Removes the copies that are lost, and probes the queues of those that are overdue. Returns the
+/// jobs of which an element was charged.
+pub(super) fn look_at_copies(shared: &mut Shared, jobs: &mut Jobs) -> Vec<JobId> {
     let (now, hold) = (shared.clocks.quiet, shared.settings.hold);
     let lease_timeout = timing::lease_timeout(hold);
     let mut lost = Vec::new();
     let mut expired = Vec::new();
+    let mut killed = Vec::new();
     let mut overdue = BTreeSet::new();
     for (number, task) in shared.tasks.iter() {
         if task.copies().is_empty() {
@@ -77,10 +80,16 @@ pub(super) fn look_at_copies(shared: &mut Shared, jobs: &mut Jobs) {
                         overdue.insert(pool.clone());
                     }
                 }
-                CopyState::Leased { worker, renewed, .. } => {
-                    if now.saturating_sub(renewed) >= lease_timeout {
-                        let text = format!("the lease of worker {worker} expired");
-                        expired.push((id, text));
+                CopyState::Leased { worker, renewed, offset, in_process } => {
+                    if now.saturating_sub(renewed) < lease_timeout {
+                        continue;
+                    }
+                    match in_process {
+                        true => killed.push((id, offset, worker)),
+                        false => {
+                            let text = format!("the lease of worker {worker} expired");
+                            expired.push((id, text));
+                        }
                     }
                 }
             }
@@ -93,6 +102,14 @@ pub(super) fn look_at_copies(shared: &mut Shared, jobs: &mut Jobs) {
     for (copy, reason) in expired {
         declare_lost(shared, jobs, copy, reason);
     }
+    let mut charged = Vec::new();
+    for (copy, offset, worker) in killed {
+        let Some(id) = shared.tasks.get(copy.task).map(|task| task.job) else { continue };
+        let Some(job) = jobs.get_mut(id) else { continue };
+        tracing::warn!(job = %id, %copy, offset, %worker, "a worker died of an element");
+        gone::killed_worker(shared, job, copy.task, offset, worker);
+        charged.push(id);
+    }
     if shared.health.is_well() {
         for pool in overdue {
             if let Some(nonce) = shared.probes.probe(&pool, now, hold) {
@@ -100,6 +117,7 @@ pub(super) fn look_at_copies(shared: &mut Shared, jobs: &mut Jobs) {
             }
         }
     }
+    charged
 }
 
 /// Counts a round of losses of a task. One can happen; a task that is lost again and again will

@@ -237,7 +237,8 @@ impl Engine {
         let failed = liveness::look_at_stalls(&mut self.shared, &mut self.jobs);
         failed.into_iter().for_each(|job| self.advance(job));
         // Last, so that a task that is reissued now is not reported as a stall.
-        loss::look_at_copies(&mut self.shared, &mut self.jobs);
+        let charged = loss::look_at_copies(&mut self.shared, &mut self.jobs);
+        charged.into_iter().for_each(|job| self.advance(job));
     }
 
     /// Applies a change to the job of a copy. A copy of a task that is not live is ignored (rule

@@ -23,28 +23,36 @@ pub(super) fn halve(shared: &mut Shared, job: &mut JobState, number: TaskNumber)
     }
 }
 
-/// Puts the element at this batch offset into a separate task.
+/// Puts the element at this batch offset into a separate task, whose number is returned.
 pub(super) fn isolate_element(
     shared: &mut Shared,
     job: &mut JobState,
     number: TaskNumber,
     offset: usize,
-) {
-    split(shared, job, number, &[offset, offset + 1]);
+) -> Option<TaskNumber> {
+    let parts = split(shared, job, number, &[offset, offset + 1]);
+    parts.get(usize::from(offset > 0)).copied()
 }
 
 /// Retires a task, and adds new ones for its parts, cut at these batch offsets.
-fn split(shared: &mut Shared, job: &mut JobState, number: TaskNumber, cuts: &[usize]) {
-    let Some(task) = schedule::retire(shared, job, number) else { return };
-    let Work::Run { elements, first_step } = &task.work else { return };
+fn split(
+    shared: &mut Shared,
+    job: &mut JobState,
+    number: TaskNumber,
+    cuts: &[usize],
+) -> Vec<TaskNumber> {
+    let mut parts = Vec::new();
+    let Some(task) = schedule::retire(shared, job, number) else { return parts };
+    let Work::Run { elements, first_step } = &task.work else { return parts };
     let mut from = 0;
     for to in cuts.iter().copied().chain([elements.len()]) {
         let to = to.min(elements.len());
         if from < to {
             let elements = elements.slice(from..to);
             let work = Work::Run { elements, first_step: *first_step };
-            schedule::enqueue(shared, task.with(work), Duration::ZERO);
+            parts.push(schedule::enqueue(shared, task.with(work), Duration::ZERO));
             from = to;
         }
     }
+    parts
 }

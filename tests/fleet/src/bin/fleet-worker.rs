@@ -9,5 +9,9 @@ use phalanx_fleet_tests as _;
 #[tokio::main]
 async fn main() -> ExitCode {
     phalanx_fleet_tests::end_with_the_test();
+    // A start-up that a child process cannot repeat, like binding a port.
+    if let Ok(path) = std::env::var("FLEET_ONCE") {
+        std::fs::File::create_new(path).expect("the first process");
+    }
     phalanx::worker::main().await
 }

@@ -10,7 +10,7 @@ use phalanx_test_support::soon;
 use rustix::process::Signal;
 use tokio::time::Instant;
 
-use crate::support::{Fleet, Rendezvous, assert_usable, start_node, with_node};
+use crate::support::{Fleet, Process, Rendezvous, WORKER, assert_usable, start_node, with_node};
 
 /// Fails unless the job of [`Rendezvous::hold`] yields every result once and in order.
 async fn assert_all(results: Results<u64>, count: u64) {
@@ -172,6 +172,36 @@ async fn an_element_that_crashes_its_process_costs_one_worker_and_is_reported() 
         assert!(ended <= 1, "{how} ended {ended} workers");
     }
     assert_usable(&runtime).await;
+    runtime.close().await;
+    fleet.end(workers).await;
+}
+
+/// Its `main` does something before the worker that fails in a child process.
+#[tokio::test]
+async fn workers_without_child_processes_run_isolated_elements_and_name_the_one_that_ends_them() {
+    let fleet = Fleet::new();
+    let (mut workers, rendezvous) = (Vec::new(), Rendezvous::new());
+    // One for the first run, one for each of its two tries, and one for the rest.
+    for number in 0..4 {
+        let mut command = tokio::process::Command::new(WORKER);
+        command.args(["worker", "--slots", "2", "--hold", "2s"]);
+        command.env("FLEET_ONCE", format!("{}/{number}", rendezvous.directory()));
+        command.env("PHALANX_NAMESPACE", &fleet.namespace);
+        let mut worker = Process::spawn(&mut command, &fleet.url);
+        worker.started().await;
+        workers.push(worker);
+    }
+    let leader = fleet.builder().hold(Duration::from_secs(2)).connect();
+    let runtime = soon("the connection", leader).await.unwrap();
+    let perish = Perish { how: "abort".to_owned(), unwanted: 61 };
+    let numbers = IndexedStream::from(0..100u64).try_map(perish).batch(20);
+    let numbers = soon("all results", numbers.collect(&runtime)).await.unwrap();
+    for (n, number) in (0..).zip(numbers) {
+        match number {
+            Ok(number) => assert_eq!(number, n),
+            Err(error) => assert_eq!((n, error.kind()), (61, ErrorKind::Crash), "{error}"),
+        }
+    }
     runtime.close().await;
     fleet.end(workers).await;
 }

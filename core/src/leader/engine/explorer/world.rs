@@ -297,7 +297,7 @@ pub(super) fn worker(number: usize) -> WorkerId {
 }
 
 pub(super) fn leased_task(copy: &Copy) -> LeasedTask {
-    LeasedTask { copy: copy.id(), offset: 0 }
+    LeasedTask { copy: copy.id(), offset: 0, in_process: false }
 }
 
 fn presence() -> Presence {
@@ -307,6 +307,7 @@ fn presence() -> Presence {
         pools: vec![Pool::default()],
         slots: WORKERS as u32,
         async_slots: 0,
+        isolates: true,
         version: String::new(),
     }
 }

@@ -86,8 +86,8 @@ impl Workers {
         let worker = presence.worker;
         let known = self.remove(worker);
         if known.is_none() {
-            let (name, version) = (&presence.name, &presence.version);
-            tracing::info!(%worker, name, version, ?slots, "discovered a worker");
+            let Presence { name, version, isolates, .. } = &presence;
+            tracing::info!(%worker, name, version, ?slots, isolates, "discovered a worker");
         }
         if self.seen.len() >= MAX_WORKERS
             && let Some((_, oldest)) = self.by_age.first_key_value()
@@ -182,6 +182,7 @@ mod tests {
             pools: pools.iter().map(|name| Pool::new(name).unwrap()).collect(),
             slots,
             async_slots: slots,
+            isolates: true,
         }
     }
 

@@ -2,8 +2,11 @@
 
 use super::test_leader::*;
 use crate::{
-    broker::PublishError, id::TaskNumber, leader::engine::protocol::Input, registry::Verb,
-    wire::ReturnReason,
+    broker::PublishError,
+    id::TaskNumber,
+    leader::engine::protocol::Input,
+    registry::Verb,
+    wire::{ReturnReason, TaskMessage},
 };
 
 #[test]
@@ -23,6 +26,32 @@ fn a_leased_copy_is_not_reissued_while_its_lease_is_renewed() {
     assert!(reissued.header.isolated && reissued.header.copy.attempt == 2);
     leader.echo(&task);
     assert!(matches!(leader.ended[..], [(_, Ok(()))]), "a late result counts");
+}
+
+/// A worker that cannot start child processes runs the elements of an isolated task itself.
+#[test]
+fn the_element_that_a_silent_worker_ran_in_its_own_process_is_charged_and_no_neighbour() {
+    let (mut leader, task) = TestLeader::with_batch(4);
+    leader.returned(&task, 1, ReturnReason::Redelivered);
+    let isolated = leader.take();
+    leader.named(&isolated, 2, 0);
+    leader.named(&isolated, 2, 2);
+    // A heartbeat that was published before the last name.
+    leader.named(&isolated, 2, 1);
+    leader.returned(&isolated, 3, ReturnReason::Redelivered);
+    assert!(leader.published.is_empty(), "the worker may have lost only its connection");
+    leader.wait(16 * SECOND);
+    leader.wait(SECOND);
+    let parts: Vec<TaskMessage> = (0..3).map(|_| leader.take()).collect();
+    let mut charged: Vec<(&[u8], u32)> =
+        parts.iter().map(|part| (&part.payload[..], part.header.ranges[0].tries)).collect();
+    charged.sort();
+    assert_eq!(charged, [(&[0, 1][..], 1), (&[2], 2), (&[3], 1)]);
+    let retried = parts.iter().find(|part| part.header.ranges[0].tries == 2).unwrap();
+    leader.named(retried, 3, 0);
+    leader.wait(16 * SECOND);
+    let failure = leader.failure();
+    assert!(failure.contains("fell silent while it ran the element"), "{failure}");
 }
 
 #[test]

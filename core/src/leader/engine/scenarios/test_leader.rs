@@ -261,7 +261,16 @@ impl TestLeader {
 
     /// Worker `by` leases the task, at the element at this batch offset.
     pub(super) fn lease(&mut self, by: u128, task: &TaskMessage, offset: u32) {
-        let tasks = vec![LeasedTask { copy: task.header.copy, offset }];
+        self.leased(LeasedTask { copy: task.header.copy, offset, in_process: false }, by);
+    }
+
+    /// The worker `by` runs the isolated task in its own process, and names the next element.
+    pub(super) fn named(&mut self, task: &TaskMessage, by: u128, offset: u32) {
+        self.leased(LeasedTask { copy: task.header.copy, offset, in_process: true }, by);
+    }
+
+    fn leased(&mut self, task: LeasedTask, by: u128) {
+        let tasks = vec![task];
         self.input(Input::Lease(Lease { worker: worker(by), heartbeat: 1, tasks }));
     }
 
@@ -294,6 +303,7 @@ fn presence(number: u128, slots: u32) -> Box<Presence> {
         pools: vec![Pool::default()],
         slots,
         async_slots: 0,
+        isolates: true,
         version: String::new(),
     })
 }

@@ -34,6 +34,9 @@ pub(crate) enum CopyState {
         renewed: Duration,
         /// The batch offset of the element that ran then.
         offset: u32,
+        /// Whether it runs in the worker's own process although it is isolated, and so kills the
+        /// worker if it kills its process.
+        in_process: bool,
     },
 }
 

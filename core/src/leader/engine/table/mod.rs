@@ -18,6 +18,7 @@ pub(super) use task::{Charge, Shape, Task, TaskState, Work};
 use crate::{
     id::{CopyId, JobId, TaskNumber, WorkerId},
     registry::Refusal,
+    wire::LeasedTask,
 };
 
 /// The live tasks of a leader. A result counts if and only if its task is in this table (rule 2).
@@ -147,17 +148,24 @@ impl TaskTable {
     /// is in quiet time. Returns `None` for a copy that was never published.
     pub(super) fn lease(
         &mut self,
-        copy: CopyId,
+        &LeasedTask { copy, offset, in_process }: &LeasedTask,
         worker: WorkerId,
-        offset: u32,
         now: Duration,
         expected_output: impl FnOnce(&Task) -> usize,
     ) -> Option<LeaseChange> {
         let task = self.live.get_mut(&copy.task)?;
-        let leased = CopyState::Leased { worker, renewed: now, offset };
+        let mut leased = CopyState::Leased { worker, renewed: now, offset, in_process };
         // The broker has delivered this copy.
         task.lost = 0;
         if let Some(state) = task.copy_state(copy.attempt) {
+            // A heartbeat can overtake the lease that names the next element.
+            if let (
+                CopyState::Leased { offset: known, in_process: true, .. },
+                CopyState::Leased { offset, .. },
+            ) = (&*state, &mut leased)
+            {
+                *offset = (*offset).max(*known);
+            }
             let before = std::mem::replace(state, leased);
             return Some(match before {
                 CopyState::Leased { offset: known, .. } => {

@@ -3,7 +3,7 @@
 use proptest::prelude::*;
 
 use super::{
-    tests::{NOW, at, job, refusal, task, worker},
+    tests::{NOW, at, job, leased, refusal, task, worker},
     *,
 };
 
@@ -129,7 +129,7 @@ impl Model {
             }
             Step::Lease { choice, attempt, output } => {
                 let copy = CopyId::new(self.choose(choice), attempt);
-                let change = table.lease(copy, worker(), 0, NOW, |_| output);
+                let change = table.lease(&leased(copy, 0), worker(), NOW, |_| output);
                 let task = self.live.get_mut(&copy.task);
                 match task.filter(|task| (1..=task.attempt).contains(&attempt)) {
                     None => assert_eq!(change, None, "there is no such copy"),

@@ -29,6 +29,10 @@ pub(super) fn task(job: JobId, stage: usize, size: u8) -> Task {
     Task::new(job, stage, lane, Work::Run { elements, first_step: 0 })
 }
 
+pub(super) fn leased(copy: CopyId, offset: u32) -> LeasedTask {
+    LeasedTask { copy, offset, in_process: false }
+}
+
 pub(super) fn refusal() -> Refusal {
     Refusal::Message { reason: "old".to_owned() }
 }
@@ -93,7 +97,7 @@ fn a_lease_of_a_copy_that_was_removed_brings_the_waiting_task_out_again() {
     let (copy, charge) = published(&mut table, 3, 7);
     assert!(table.remove_copy(copy));
     assert_eq!(table.wait(copy.task, at(60)), Some(charge));
-    let change = table.lease(copy, worker(), 0, NOW, |_| 8).unwrap();
+    let change = table.lease(&leased(copy, 0), worker(), NOW, |_| 8).unwrap();
     let charge = Charge { input: 3, output: 8 };
     assert_eq!(change, LeaseChange { progressed: true, first: false, charge: Some(charge) });
     assert_eq!(table.pop_ready(at(60)), None, "no further copy is published");
@@ -111,7 +115,7 @@ fn a_lease_of_a_copy_that_was_removed_does_not_charge_a_task_that_is_out_again()
     assert_eq!(table.wait(first.task, NOW), Some(charge));
     table.pop_ready(NOW);
     let charge = table.add_copy(first.task, 7).unwrap();
-    let change = table.lease(first, worker(), 0, NOW, |_| 8).unwrap();
+    let change = table.lease(&leased(first, 0), worker(), NOW, |_| 8).unwrap();
     assert_eq!(change, LeaseChange { progressed: true, first: false, charge: None });
     let second = CopyId::new(first.task, 2);
     assert!(!table.remove_copy(second), "the leased copy is left");
@@ -125,7 +129,7 @@ fn a_lease_is_progress_when_it_is_new_or_at_another_element() {
     let (copy, _) = published(&mut table, 3, 7);
     table.confirm(copy, 1, NOW);
     let changes = [0, 0, 1].map(|offset| {
-        let change = table.lease(copy, worker(), offset, NOW, |_| 7).unwrap();
+        let change = table.lease(&leased(copy, offset), worker(), NOW, |_| 7).unwrap();
         (change.first, change.progressed, change.charge)
     });
     assert_eq!(changes, [(true, true, None), (false, false, None), (false, true, None)]);
@@ -139,7 +143,7 @@ fn a_lease_of_a_copy_that_was_never_published_is_ignored() {
     for unknown in
         [CopyId::new(copy.task, 0), CopyId::new(copy.task, 2), CopyId::new(TaskNumber(99), 1)]
     {
-        assert_eq!(table.lease(unknown, worker(), 0, NOW, |_| 7), None, "{unknown}");
+        assert_eq!(table.lease(&leased(unknown, 0), worker(), NOW, |_| 7), None, "{unknown}");
     }
     table.check();
 }
@@ -148,7 +152,7 @@ fn a_lease_of_a_copy_that_was_never_published_is_ignored() {
 fn a_confirm_does_not_end_the_lease_of_its_copy() {
     let mut table = TaskTable::default();
     let (copy, _) = published(&mut table, 3, 7);
-    table.lease(copy, worker(), 0, NOW, |_| 7).unwrap();
+    table.lease(&leased(copy, 0), worker(), NOW, |_| 7).unwrap();
     table.confirm(copy, 1, NOW);
     assert_eq!(table.get(copy.task).unwrap().copy(1).unwrap().holder(), Some(worker()));
 }
