@@ -66,7 +66,6 @@ const CHUNKS: usize = 2;
 #[derive(Debug)]
 #[must_use = "a stream does nothing until it is polled, and dropping it may cancel its job"]
 pub struct Results<T> {
-    job: JobId,
     /// The decoded outputs that are yielded next.
     chunk: vec::IntoIter<(u64, T)>,
     /// Released when the last output of the block has been yielded.
@@ -117,7 +116,7 @@ impl<T: Data> Results<T> {
         if chunks.is_none() {
             satisfied.set();
         }
-        Self { job, chunk: Vec::new().into_iter(), credit: None, left, chunks, satisfied }
+        Self { chunk: Vec::new().into_iter(), credit: None, left, chunks, satisfied }
     }
 }
 
@@ -248,7 +247,7 @@ impl<T> Stream for Results<T> {
                 Some(Decoded::End) => None,
                 Some(Decoded::Failed(error)) => Some(error),
                 // The Tokio runtime of the decoder was shut down, but not the one of this reader.
-                None => Some(Error::Cancelled { job: self.job }),
+                None => Some(Error::Closed),
             };
             self.finish();
             return Poll::Ready(failure.map(Err));
@@ -462,7 +461,7 @@ mod tests {
     async fn a_decoder_that_dies_does_not_look_like_the_end() {
         let blocks = stream::once(async { panic!("the decoder dies") });
         let mut results = Results::<u32>::new(JobId::new(), blocks, None, Satisfied::default());
-        assert!(matches!(results.next().await, Some(Err(Error::Cancelled { .. }))));
+        assert!(matches!(results.next().await, Some(Err(Error::Closed))));
         assert!(results.next().await.is_none());
     }
 

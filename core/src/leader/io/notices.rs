@@ -4,6 +4,7 @@ use std::collections::HashSet;
 
 use crate::{
     broker::Health,
+    error::Error,
     id::JobId,
     leader::engine::{JobEvent, Stall},
     notice::{ConnectionNotices, Notices},
@@ -28,6 +29,11 @@ impl LeaderNotices {
         self.connection.lines(health).iter().for_each(|line| self.notices.print(line));
     }
 
+    /// The leader has failed, and all its jobs with it.
+    pub(super) fn failed(&self, error: &Error) {
+        self.notices.print(error);
+    }
+
     pub(super) fn event(&mut self, job: JobId, event: &JobEvent) {
         if let Some(line) = self.line(job, event) {
             self.notices.print(line);
@@ -42,7 +48,12 @@ impl LeaderNotices {
             JobEvent::Stalled(Stall::Disconnected | Stall::Blocked { .. }) => None,
             JobEvent::Stalled(stall) => {
                 self.stalled.insert(job);
-                Some(format!("job {job} makes no progress: {stall}"))
+                let what = match stall {
+                    Stall::Crawling { .. } => "is much slower than it was",
+                    Stall::Losing { .. } => "loses tasks",
+                    _ => "makes no progress",
+                };
+                Some(format!("job {job} {what}: {stall}"))
             }
             JobEvent::Resumed => {
                 self.stalled.remove(&job).then(|| format!("job {job} makes progress again"))

@@ -123,7 +123,8 @@ pub enum JobEvent {
     },
     /// The job has made no progress for the
     /// [`stall_after`](crate::leader::RuntimeBuilder::stall_after) of its runtime (25 s by
-    /// default). Emitted again when the cause becomes another variant of [`Stall`].
+    /// default), or it does but crawls ([`Stall::Crawling`]) or loses tasks again and again
+    /// ([`Stall::Losing`]). Emitted again when the cause becomes another variant of [`Stall`].
     Stalled(Stall),
     /// The job makes progress again after a stall.
     Resumed,

@@ -114,6 +114,7 @@ impl Driver {
         };
         tracing::error!(leader = %self.leader, "the leader {panicked}");
         let ending = Ending::Panicked { message: panicked.to_string() };
+        self.notices.failed(&ending.clone().into());
         for (_, channels) in self.jobs.drain() {
             channels.abandon(ending.clone().into());
         }
