@@ -4,6 +4,10 @@ use std::time::Duration;
 
 use phalanx_core::{broker::Pool, wire::timing::HOLD};
 
+/// The range of the stack of a slot thread, in bytes.
+pub(crate) const SMALLEST_STACK: usize = 64 << 10;
+pub(crate) const LARGEST_STACK: usize = 1 << 30;
+
 /// The settings of a [`Worker`](crate::Worker). Values outside of their range are clamped.
 ///
 /// ```
@@ -29,6 +33,9 @@ pub struct WorkerOptions {
     /// Elements of asynchronous operations that run at the same time. More of them hide longer
     /// waits, and keep more inputs and outputs in memory. 1 to 65 535. Default: 256.
     pub async_slots: usize,
+    /// The stack of each slot thread in bytes, of which memory is used only as deep as operations
+    /// call. 64 KiB to 1 GiB. Default: 8 MiB, as the main thread of a program usually has.
+    pub stack: usize,
     /// The longest time that a delivery stays unsettled; keep it below the broker's acknowledgement
     /// timeout. Near its end, a task that has not begun is returned to its leader, and one that
     /// runs continues under a lease. 100 ms to 30 s. Default: 30 s.
@@ -64,6 +71,7 @@ impl Default for WorkerOptions {
             pools: vec![Pool::default()],
             slots: std::thread::available_parallelism().map_or(1, usize::from),
             async_slots: 256,
+            stack: 8 << 20,
             hold: HOLD,
             grace: Duration::from_secs(30),
             leader_wait: Duration::from_secs(1),

@@ -13,6 +13,7 @@ use tokio::sync::watch;
 use crate::{
     Exit, WorkerOptions,
     lifecycle::{Parts, serve},
+    options::{LARGEST_STACK, SMALLEST_STACK},
     process_kind::ProcessKind,
 };
 
@@ -75,6 +76,7 @@ impl Worker {
         options.leader_wait = options.leader_wait.min(LONGEST_DURATION);
         options.hold = options.hold.clamp(SHORTEST_HOLD, HOLD);
         options.slots = options.slots.clamp(1, usize::from(u16::MAX));
+        options.stack = options.stack.clamp(SMALLEST_STACK, LARGEST_STACK);
         options.async_slots = options.async_slots.clamp(1, usize::from(u16::MAX));
         match Parts::new(broker, options, registry, process) {
             Ok((parts, outgoing)) => {

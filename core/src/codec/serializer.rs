@@ -13,10 +13,16 @@ use super::{
     shape::{Known, Shape, Shapes, WAY_OUT},
 };
 
+/// The deepest nesting of values: a stack of 2 MiB, as Tokio's threads have it, suffices to encode,
+/// decode and drop them in an unoptimized build.
+pub(super) const MOST_DEPTH: usize = 1_000;
+
 /// Postcard's serializer, which appends to a buffer.
 pub(super) struct Guard<'a> {
     postcard: Serializer<Appending<'a>>,
     watch: Watch<'a>,
+    /// How many values enclose the current one.
+    depth: usize,
 }
 
 /// What is done with the shapes of structs and variants.
@@ -28,20 +34,45 @@ enum Watch<'a> {
 
 impl<'a> Guard<'a> {
     #[inline]
+    fn new(out: &'a mut Vec<u8>, watch: Watch<'a>) -> Self {
+        Self { postcard: Serializer { output: Appending(out) }, watch, depth: 0 }
+    }
+
+    #[inline]
     pub(super) fn appending(out: &'a mut Vec<u8>) -> Self {
-        Self { postcard: Serializer { output: Appending(out) }, watch: Watch::Nothing }
+        Self::new(out, Watch::Nothing)
     }
 
     /// Notices shapes that are not known.
     #[inline]
     pub(super) fn checking(out: &'a mut Vec<u8>, known: &'a Known) -> Self {
-        let watch = Watch::Unknown { known, met: false };
-        Self { postcard: Serializer { output: Appending(out) }, watch }
+        Self::new(out, Watch::Unknown { known, met: false })
     }
 
     /// Counts all shapes.
     pub(super) fn collecting(out: &'a mut Vec<u8>, shapes: &'a mut Shapes) -> Self {
-        Self { postcard: Serializer { output: Appending(out) }, watch: Watch::Collect(shapes) }
+        Self::new(out, Watch::Collect(shapes))
+    }
+
+    /// Begins a value that contains others; [`leave`](Self::leave) ends it.
+    #[inline]
+    fn enter(&mut self) -> Result<(), CodecError> {
+        self.depth += 1;
+        if self.depth > MOST_DEPTH { Err(too_deep()) } else { Ok(()) }
+    }
+
+    #[inline]
+    fn leave(&mut self) {
+        self.depth -= 1;
+    }
+
+    /// Serializes the only value in another one.
+    #[inline]
+    fn inner<T: Serialize + ?Sized>(&mut self, value: &T) -> Result<(), CodecError> {
+        self.enter()?;
+        value.serialize(&mut *self)?;
+        self.leave();
+        Ok(())
     }
 
     #[inline]
@@ -67,6 +98,13 @@ impl<'a> Guard<'a> {
             self.meet(name, "", 0, len);
         }
     }
+}
+
+#[cold]
+fn too_deep() -> CodecError {
+    CodecError::new(format!(
+        "its values are nested more than {MOST_DEPTH} deep: send long chains as a sequence"
+    ))
 }
 
 /// Methods for values without nested values, which postcard serializes directly.
@@ -145,7 +183,7 @@ impl<'g, 'a> ser::Serializer for &'g mut Guard<'a> {
     #[inline]
     fn serialize_some<T: Serialize + ?Sized>(self, value: &T) -> Result<(), CodecError> {
         self.postcard.output.0.push(1);
-        value.serialize(self)
+        self.inner(value)
     }
 
     #[inline]
@@ -154,7 +192,7 @@ impl<'g, 'a> ser::Serializer for &'g mut Guard<'a> {
         _name: &'static str,
         value: &T,
     ) -> Result<(), CodecError> {
-        value.serialize(self)
+        self.inner(value)
     }
 
     #[inline]
@@ -167,17 +205,19 @@ impl<'g, 'a> ser::Serializer for &'g mut Guard<'a> {
     ) -> Result<(), CodecError> {
         self.meet(name, variant, index, 1);
         ser::Serializer::serialize_u32(&mut *self, index)?;
-        value.serialize(self)
+        self.inner(value)
     }
 
     #[inline]
     fn serialize_seq(self, len: Option<usize>) -> Result<Self, CodecError> {
         ser::Serializer::serialize_seq(&mut self.postcard, len).map_err(CodecError::unencodable)?;
+        self.enter()?;
         Ok(self)
     }
 
     #[inline]
     fn serialize_tuple(self, _len: usize) -> Result<Self, CodecError> {
+        self.enter()?;
         Ok(self)
     }
 
@@ -185,6 +225,7 @@ impl<'g, 'a> ser::Serializer for &'g mut Guard<'a> {
     fn serialize_tuple_struct(self, name: &'static str, len: usize) -> Result<Self, CodecError> {
         // A tuple struct leaves a field out without a call: only its length is another.
         self.meet(name, "", 0, len);
+        self.enter()?;
         Ok(self)
     }
 
@@ -198,6 +239,7 @@ impl<'g, 'a> ser::Serializer for &'g mut Guard<'a> {
     ) -> Result<Self, CodecError> {
         self.meet(name, variant, index, len);
         ser::Serializer::serialize_u32(&mut *self, index)?;
+        self.enter()?;
         Ok(self)
     }
 
@@ -213,6 +255,7 @@ impl<'g, 'a> ser::Serializer for &'g mut Guard<'a> {
         len: usize,
     ) -> Result<Fields<'g, 'a>, CodecError> {
         self.meet_struct(name, len);
+        self.enter()?;
         Ok(Fields { guard: self, name })
     }
 
@@ -226,6 +269,7 @@ impl<'g, 'a> ser::Serializer for &'g mut Guard<'a> {
     ) -> Result<Fields<'g, 'a>, CodecError> {
         self.meet(name, variant, index, len);
         ser::Serializer::serialize_u32(&mut *self, index)?;
+        self.enter()?;
         Ok(Fields { guard: self, name })
     }
 
@@ -248,6 +292,7 @@ macro_rules! elements {
 
             #[inline]
             fn end(self) -> Result<(), CodecError> {
+                self.leave();
                 Ok(())
             }
         }
@@ -277,6 +322,7 @@ impl ser::SerializeMap for &mut Guard<'_> {
 
     #[inline]
     fn end(self) -> Result<(), CodecError> {
+        self.leave();
         Ok(())
     }
 }
@@ -319,6 +365,7 @@ macro_rules! named_fields {
 
             #[inline]
             fn end(self) -> Result<(), CodecError> {
+                self.guard.leave();
                 Ok(())
             }
         }

@@ -3,7 +3,7 @@ use std::collections::BTreeMap;
 use proptest::prelude::*;
 use serde::{Deserialize, Serialize};
 
-use super::{decode, decode_front, encode, encode_into};
+use super::{decode, decode_front, encode, encode_checked, encode_into, serializer::MOST_DEPTH};
 
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 struct Leaving {
@@ -95,6 +95,38 @@ fn the_encoding_is_that_of_postcard() {
         4, 1, b't', 0, 7,
     ];
     assert_eq!(encode(&value).unwrap(), golden);
+}
+
+#[derive(Debug, PartialEq, Serialize, Deserialize)]
+enum Chain {
+    End,
+    Link { next: Option<Box<Chain>>, more: Vec<Chain> },
+}
+
+impl Chain {
+    fn of(links: usize) -> Self {
+        (0..links)
+            .fold(Self::End, |next, _| Self::Link { next: Some(Box::new(next)), more: Vec::new() })
+    }
+}
+
+#[test]
+fn the_deepest_values_fit_into_the_stack_of_a_tokio_thread_and_deeper_ones_are_an_error() {
+    let run = |stack: usize, test: fn()| {
+        std::thread::Builder::new().stack_size(stack).spawn(test).unwrap().join().unwrap();
+    };
+    // Each link is a variant and an option.
+    run(2 << 20, || {
+        let deepest = Chain::of(MOST_DEPTH / 2 - 1);
+        let bytes = encode_checked(&deepest).unwrap();
+        assert_eq!(decode::<Chain>(&bytes).unwrap(), deepest);
+    });
+    run(8 << 20, || {
+        for links in [MOST_DEPTH / 2 + 1, 10_000] {
+            let error = encode_checked(&Chain::of(links)).unwrap_err().to_string();
+            assert!(error.contains("nested more than 1000 deep"), "{error}");
+        }
+    });
 }
 
 proptest! {

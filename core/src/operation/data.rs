@@ -28,6 +28,8 @@ use serde::{Serialize, de::DeserializeOwned};
 /// `#[serde(skip)]` on a variant that is not at the end. A value that cannot be made up in advance
 /// is checked when it is first encoded, and rejected then. `phalanx::Json` (feature `json`) sends
 /// any type, as JSON text. Names may differ (`#[serde(rename(serialize = "…"))]`).
+///
+/// Values that are nested more than 1,000 deep are errors: send a long chain as a sequence.
 #[diagnostic::on_unimplemented(
     message = "`{Self}` cannot be sent between leader and workers",
     label = "not `Serialize`, not `Deserialize`, not `Send`, or it borrows",

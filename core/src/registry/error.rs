@@ -11,8 +11,8 @@ use crate::codec::WAY_OUT;
 pub enum RegistryError {
     /// Two operations have the same name.
     #[error(
-        "two operations are named `{name}`, at {} and at {}; rename one of them with \
-         `#[remote(name = \"…\")]`", places[0], places[1]
+        "two operations are named `{name}`, at {} and at {}; {}", places[0], places[1],
+        same_name(.places)
     )]
     Duplicate {
         /// The name of the operation.
@@ -21,7 +21,10 @@ pub enum RegistryError {
         places: [String; 2],
     },
     /// An operation has an invalid name.
-    #[error("invalid operation name `{name}` at {place}; use 1 to 255 bytes without spaces")]
+    #[error(
+        "invalid operation name `{name}` at {place}; use 1 to 255 bytes without spaces, in \
+         `#[remote(name = \"…\")]` or `register!(… => \"…\")`"
+    )]
     Name {
         /// The name of the operation.
         name: String,
@@ -76,6 +79,35 @@ fn at(path: &str) -> String {
     if path.is_empty() { String::new() } else { format!(", at `{path}`,") }
 }
 
+/// What to do about two operations of one name, by their places.
+fn same_name(places: &[String; 2]) -> String {
+    let [first, second] = places;
+    if first == second {
+        return "the file is a module of two crates, as with `mod ops;` in `lib.rs` and in \
+                `main.rs`: declare it in `lib.rs` only, and write `use my_package::ops;` in \
+                `main.rs`"
+            .to_owned();
+    }
+    match versions(first, second) {
+        Some([old, new]) => format!(
+            "two versions of one crate are linked, {old} and {new}: depend on one of them \
+             (`cargo tree --duplicates` shows who wants which)"
+        ),
+        None => "rename one of them with `#[remote(name = \"…\")]`".to_owned(),
+    }
+}
+
+/// The directories `crate-1.0.0` and `crate-2.0.0`, if two paths have such in the same place.
+fn versions<'a>(first: &'a str, second: &'a str) -> Option<[&'a str; 2]> {
+    let mut parts = first.split(['/', '\\']).zip(second.split(['/', '\\']));
+    let (old, new) = parts.find(|(old, new)| old != new)?;
+    let package = |part: &'a str| {
+        let (name, version) = part.rsplit_once('-')?;
+        version.starts_with(|c: char| c.is_ascii_digit()).then_some(name)
+    };
+    (package(old)? == package(new)?).then_some([old, new])
+}
+
 fn needs(verb: Verb) -> &'static str {
     match verb {
         Verb::Map | Verb::TryMap => "it needs an `Operation` or an `AsyncOperation`",
@@ -87,3 +119,28 @@ fn needs(verb: Verb) -> &'static str {
 }
 
 crate::__debug_as_report!(RegistryError);
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_advice_for_two_operations_of_one_name_can_be_followed() {
+        let advice = |first: &str, second: &str| {
+            let (name, places) = ("a::b".to_owned(), [first.to_owned(), second.to_owned()]);
+            RegistryError::Duplicate { name, places }.to_string()
+        };
+        let twice = advice("src/ops.rs:3", "src/ops.rs:3");
+        assert!(twice.contains("write `use my_package::ops;` in `main.rs`"), "{twice}");
+        let versions =
+            advice("/r/index/prices-1.2.0/src/lib.rs:3", "/r/index/prices-2.0.1/src/lib.rs:4");
+        assert!(versions.contains("linked, prices-1.2.0 and prices-2.0.1: "), "{versions}");
+        for other in ["src/other.rs:3", "src/ops.rs:9", "/r/index/other-1.0.0/src/lib.rs:3"] {
+            let rename = advice("src/ops.rs:3", other);
+            assert!(
+                rename.ends_with("rename one of them with `#[remote(name = \"…\")]`"),
+                "{rename}"
+            );
+        }
+    }
+}

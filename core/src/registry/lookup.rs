@@ -96,7 +96,7 @@ impl Registry {
     /// The registry of this program. Built by the first call.
     ///
     /// # Errors
-    /// If two operations have the same name, or a name is invalid.
+    /// If two operations have the same name.
     ///
     /// ```
     /// # use phalanx::prelude::*;
@@ -115,18 +115,13 @@ impl Registry {
         // The order of the entries is undefined; sorting by place makes errors repeatable.
         operations.sort_by(|a, b| (&a.name, a.entry.place).cmp(&(&b.name, b.entry.place)));
         for pair in operations.windows(2) {
-            if pair[0].name == pair[1].name {
+            // An invalid name is an error where it is used.
+            if pair[0].name == pair[1].name && is_name(&pair[0].name) {
                 return Err(RegistryError::Duplicate {
                     name: pair[0].name.clone(),
                     places: [pair[0].place().to_owned(), pair[1].place().to_owned()],
                 });
             }
-        }
-        if let Some(operation) = operations.iter().find(|operation| !is_name(&operation.name)) {
-            return Err(RegistryError::Name {
-                name: operation.name.clone(),
-                place: operation.place().to_owned(),
-            });
         }
         // A type can be registered under several names: plans use the first.
         let by_type = operations
@@ -170,8 +165,8 @@ impl Registry {
     /// The reference to an operation that is sent to workers: its name, fingerprint and state.
     ///
     /// # Errors
-    /// If the type is not registered, its types cannot be encoded or do not allow the verb, or its
-    /// state does not serialize.
+    /// If the type is not registered, its name is invalid, its types cannot be encoded or do not
+    /// allow the verb, or its state does not serialize.
     pub fn reference<O: RemoteExecute>(
         &self,
         operation: &O,
@@ -222,7 +217,8 @@ impl Registry {
     }
 
     fn unknown(&self, name: &str) -> Refusal {
-        let known = self.iter().take(MOST_KNOWN).map(|operation| operation.name.clone()).collect();
+        let names = self.iter().map(|operation| &operation.name).filter(|name| is_name(name));
+        let known = names.take(MOST_KNOWN).cloned().collect();
         Refusal::UnknownOperation { name: name.to_owned(), known }
     }
 }
@@ -367,6 +363,12 @@ impl Registered {
     }
 
     fn check(&self, verb: Verb) -> Result<(), RegistryError> {
+        if !is_name(&self.name) {
+            return Err(RegistryError::Name {
+                name: self.name.chars().take(300).collect(),
+                place: self.place().to_owned(),
+            });
+        }
         let described = self.described();
         if let Some(error) = &described.unsupported {
             return Err(error.clone());
@@ -432,6 +434,20 @@ mod tests {
         }
     }
 
+    #[derive(Serialize, Deserialize)]
+    struct Plain;
+
+    impl RemoteExecute for Plain {}
+
+    impl Operation for Plain {
+        type Input = u8;
+        type Output = u8;
+
+        fn execute(&self, input: u8, _: &TaskContext) -> Result<u8> {
+            Ok(input)
+        }
+    }
+
     static ENTRY: OperationEntry = OperationEntry {
         name: EntryName::Declared,
         place: "here",
@@ -439,6 +455,33 @@ mod tests {
         type_id: TypeId::of::<Begin>,
         description: TypeProbe::<Begin>::BLOCKING,
     };
+
+    #[test]
+    fn an_invalid_name_is_an_error_where_it_is_used_and_harms_no_other_operation() {
+        static LONG: OperationEntry = OperationEntry {
+            name: EntryName::Instance(LONG_TYPE),
+            place: "src/long.rs:7",
+            declaration: Declaration::new("long"),
+            type_id: TypeId::of::<u8>,
+            description: TypeProbe::<Plain>::BLOCKING,
+        };
+        static PLAIN: OperationEntry = OperationEntry {
+            name: EntryName::Declared,
+            place: "here",
+            declaration: Declaration::new("plain"),
+            type_id: TypeId::of::<Plain>,
+            description: TypeProbe::<Plain>::BLOCKING,
+        };
+        const LONG_TYPE: &str = concat!("Long<", include_str!("lookup.rs"), ">");
+        let registry = Registry::of([&PLAIN, &LONG].into_iter()).unwrap();
+        assert!(registry.reference(&Plain, Verb::Map).is_ok());
+        let long = registry.iter().find(|operation| operation.place() == "src/long.rs:7").unwrap();
+        let error = long.check(Verb::Map).unwrap_err().to_string();
+        assert!(error.starts_with("invalid operation name `long<") && error.len() < 500, "{error}");
+        assert!(error.contains("at src/long.rs:7; "), "{error}");
+        let Refusal::UnknownOperation { known, .. } = registry.unknown("other") else { panic!() };
+        assert_eq!(known, ["plain"]);
+    }
 
     #[test]
     fn where_a_panic_aborts_no_value_is_made_up_and_each_value_is_checked_when_it_is_sent() {

@@ -77,7 +77,7 @@ pub struct Failure {
 #[non_exhaustive]
 pub enum Refusal {
     /// The worker has no operation with this name.
-    #[error("unknown operation `{name}`; known: {}; add `use my_operations as _;` to the worker", known.join(", "))]
+    #[error("unknown operation `{name}`; known: {}; {}", known.join(", "), unknown(name, known))]
     UnknownOperation {
         /// The name of the operation.
         name: String,
@@ -134,6 +134,19 @@ pub enum Refusal {
         /// The message of the decoder.
         reason: String,
     },
+}
+
+/// What to do about an operation that the worker does not know.
+fn unknown(name: &str, known: &[String]) -> String {
+    // A module of two binaries has another path in each.
+    let path = |name: &str| name.split_once("::").map(|(_, path)| path.to_owned());
+    match known.iter().find(|other| path(name).is_some() && path(other) == path(name)) {
+        Some(other) => format!(
+            "if `{other}` is the same operation, in a module of two binaries: move the module to a \
+             library that both use, or give it a name with `#[remote(name = \"…\")]`"
+        ),
+        None => "add `use my_operations as _;` to the worker".to_owned(),
+    }
 }
 
 crate::__debug_as_report!(Refusal);
@@ -218,4 +231,21 @@ pub trait Fold: Send {
     /// # Errors
     /// If the accumulator does not serialize.
     fn finish(&mut self, bytes: &mut Vec<u8>) -> Result<bool, OperationError>;
+}
+
+#[cfg(test)]
+mod tests {
+    use super::Refusal;
+
+    #[test]
+    fn an_operation_that_another_binary_has_under_its_own_path_is_recognized() {
+        let advice = |known: &str| {
+            let known = vec!["other::shrink".to_owned(), known.to_owned()];
+            Refusal::UnknownOperation { name: "leader::ops::shrink".to_owned(), known }.to_string()
+        };
+        let same = advice("worker::ops::shrink");
+        assert!(same.contains("if `worker::ops::shrink` is the same operation"), "{same}");
+        assert!(same.contains("a library that both use"), "{same}");
+        assert!(advice("worker::shrink").ends_with("add `use my_operations as _;` to the worker"));
+    }
 }

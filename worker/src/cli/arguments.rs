@@ -5,7 +5,7 @@ use std::{ffi::OsString, fmt, net::SocketAddr, time::Duration};
 use clap::{CommandFactory, FromArgMatches, Parser, Subcommand};
 use phalanx_core::broker::{BrokerUrl, Pool};
 
-use super::{dead_letters, duration, exit_code};
+use super::{dead_letters, duration, exit_code, size};
 use crate::WorkerOptions;
 
 /// Consumes tasks from a broker and runs the operations of this program.
@@ -49,6 +49,16 @@ pub(super) struct Arguments {
         value_parser = clap::value_parser!(u16).range(1..)
     )]
     async_slots: u16,
+
+    /// Stack of each thread that runs blocking operations, 64KiB to 1GiB
+    #[arg(
+        long,
+        env = "PHALANX_STACK",
+        value_name = "SIZE",
+        default_value = "8MiB",
+        value_parser = size::parse_stack
+    )]
+    stack: usize,
 
     /// Longest time that a delivery stays unacknowledged, 100ms to 30s; longer tasks continue under
     /// a lease
@@ -112,6 +122,7 @@ impl Arguments {
             options.slots = slots.into();
         }
         options.async_slots = self.async_slots.into();
+        options.stack = self.stack;
         options.hold = self.hold;
         options.grace = self.grace;
         options.isolate = true;
@@ -159,6 +170,7 @@ mod tests {
             &["w", "--grace", "soon"],
             &["w", "--hold", "31s"],
             &["w", "--health", "x"],
+            &["w", "--stack", "1KiB"],
         ] {
             assert!(parse(line).unwrap_err().use_stderr(), "{line:?}");
         }

@@ -9,6 +9,7 @@ mod health;
 mod log;
 mod serve;
 mod signals;
+mod size;
 
 use std::{io::Write, process::ExitCode};
 

@@ -215,7 +215,7 @@ fn inputs() -> impl Strategy<Value = Vec<String>> {
 }
 
 /// One slot thread for all cases of all properties.
-static SLOTS: LazyLock<Slots> = LazyLock::new(|| Slots::start(1, 16).unwrap());
+static SLOTS: LazyLock<Slots> = LazyLock::new(|| Slots::start(1, 2 << 20, 16).unwrap());
 
 proptest! {
     #![proptest_config(ProptestConfig { cases: 512, ..ProptestConfig::default() })]

@@ -53,13 +53,13 @@ impl Executor {
         let options = shared.options();
         let isolates = options.isolate && !shared.is_child();
         Ok(Arc::new(Self {
-            slots: Slots::start(options.slots, max_queued)?,
+            slots: Slots::start(options.slots, options.stack, max_queued)?,
             async_slots: Arc::new(Semaphore::new(options.async_slots)),
             in_process: Arc::new(Semaphore::new(1)),
             running_async: AtomicUsize::new(0),
             executions: Executions::default(),
             leased: LeasedSlots::new(options.slots, options.async_slots),
-            children: isolates.then(|| Arc::new(ChildPool::new(shared.worker()))),
+            children: isolates.then(|| Arc::new(ChildPool::new(shared.worker(), options.stack))),
             shared: Arc::clone(shared),
             leaders: Arc::clone(leaders),
         }))

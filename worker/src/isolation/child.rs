@@ -55,7 +55,7 @@ async fn serve(parent: &str) -> io::Result<()> {
     // Signals to the process group are for the parent; the child ends with it.
     #[cfg(feature = "cli")]
     let _ignored = crate::cli::Signals::listen()?;
-    let (address, token, worker) = parse(parent).ok_or(io::ErrorKind::InvalidInput)?;
+    let (address, token, worker, stack) = parse(parent).ok_or(io::ErrorKind::InvalidInput)?;
     let stream = TcpStream::connect(address)?;
     stream.set_nodelay(true)?;
     let link = Arc::new(ParentLink::new(stream.try_clone()?));
@@ -76,7 +76,7 @@ async fn serve(parent: &str) -> io::Result<()> {
         let _ = link.send(&Frame::ChunkBegins(offset));
     });
     let process = ProcessKind::Child { parent: worker, reporter };
-    let worker = Worker::start_in(Arc::new(broker), options(), process);
+    let worker = Worker::start_in(Arc::new(broker), options(stack), process);
     match worker.finished().await {
         Exit::Registry(error) => Err(io::Error::other(error)),
         // The worker has abandoned its only thread, and has replied for it.
@@ -84,15 +84,17 @@ async fn serve(parent: &str) -> io::Result<()> {
     }
 }
 
-fn options() -> WorkerOptions {
-    WorkerOptions { slots: 1, leader_wait: Duration::ZERO, ..WorkerOptions::default() }
+fn options(stack: usize) -> WorkerOptions {
+    WorkerOptions { slots: 1, stack, leader_wait: Duration::ZERO, ..WorkerOptions::default() }
 }
 
-/// The address of the parent, the token to present there, and the identity of the parent.
-fn parse(parent: &str) -> Option<(SocketAddr, &str, WorkerId)> {
+/// The address of the parent, the token to present there, the identity of the parent, and the stack
+/// of a slot thread.
+fn parse(parent: &str) -> Option<(SocketAddr, &str, WorkerId, usize)> {
     let mut parts = parent.split('/');
     let (address, token, worker) = (parts.next()?, parts.next()?, parts.next()?);
-    Some((address.parse().ok()?, token, WorkerId(worker.parse::<Uuid>().ok()?)))
+    let stack = parts.next()?.parse().ok()?;
+    Some((address.parse().ok()?, token, WorkerId(worker.parse::<Uuid>().ok()?), stack))
 }
 
 /// Asks the kernel to kill this process first when memory runs out, rather than its parent.

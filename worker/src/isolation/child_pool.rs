@@ -35,6 +35,8 @@ pub(crate) async fn reap_idle(children: Arc<ChildPool>) {
 #[derive(Debug)]
 pub(crate) struct ChildPool {
     worker: WorkerId,
+    /// The stack of a slot thread, in bytes.
+    stack: usize,
     idle: Mutex<Idle>,
     /// When a child failed to start last.
     unable_since: Mutex<Option<Instant>>,
@@ -48,8 +50,8 @@ struct Idle {
 }
 
 impl ChildPool {
-    pub(crate) fn new(worker: WorkerId) -> Self {
-        Self { worker, idle: Mutex::default(), unable_since: Mutex::default() }
+    pub(crate) fn new(worker: WorkerId, stack: usize) -> Self {
+        Self { worker, stack, idle: Mutex::default(), unable_since: Mutex::default() }
     }
 
     /// Whether children can be started, as far as is known.
@@ -74,7 +76,9 @@ impl ChildPool {
 
     /// A new child; `None` if none can be started.
     pub(super) fn start_child(&self) -> Option<ChildProcess> {
-        ChildProcess::start(self.worker).inspect_err(|error| self.set_unable(error)).ok()
+        ChildProcess::start(self.worker, self.stack)
+            .inspect_err(|error| self.set_unable(error))
+            .ok()
     }
 
     /// Keeps a child that has settled its task, for the next task.

@@ -44,15 +44,16 @@ pub(super) struct ChildProcess {
 }
 
 impl ChildProcess {
-    /// Starts this executable again as a child of `worker`, and waits until it has connected.
+    /// Starts this executable again as a child of `worker`, with a slot thread of `stack` bytes, and
+    /// waits until it has connected.
     ///
     /// # Errors
     /// If the operating system starts no process, or the process does not connect.
-    pub(super) fn start(worker: WorkerId) -> io::Result<Self> {
+    pub(super) fn start(worker: WorkerId, stack: usize) -> io::Result<Self> {
         let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, 0))?;
         listener.set_nonblocking(true)?;
         let token = Uuid::new_v4().to_string();
-        let parent = format!("{}/{token}/{worker}", listener.local_addr()?);
+        let parent = format!("{}/{token}/{worker}/{stack}", listener.local_addr()?);
         let mut child = command()?.env(PARENT_VARIABLE, parent).spawn()?;
         match accept(&listener, &token, &mut child) {
             Ok((stream, frames)) => Ok(Self { child, stream, frames }),

@@ -21,5 +21,6 @@ pub(crate) use child_pool::{ChildPool, reap_idle};
 pub(crate) use run::run_isolated;
 
 /// The environment variable that makes a process a child: the address of the parent, the token to
-/// present there, and the identity of the parent, with slashes between them.
+/// present there, the identity of the parent, and the stack of a slot thread in bytes, with slashes
+/// between them.
 const PARENT_VARIABLE: &str = "PHALANX_ISOLATED";

@@ -51,6 +51,7 @@ pub(crate) struct Slots {
 struct SlotPool {
     queue: Receiver<Queued>,
     size: usize,
+    stack: usize,
     busy: AtomicUsize,
     abandoned: AtomicUsize,
     /// How often a thread found the queue empty.
@@ -59,15 +60,17 @@ struct SlotPool {
 }
 
 impl Slots {
-    /// Starts `size` threads, with a queue for `capacity` items of work.
+    /// Starts `size` threads, with a stack of `stack` bytes each and a queue for `capacity` items of
+    /// work.
     ///
     /// # Errors
     /// If the operating system creates no threads.
-    pub(crate) fn start(size: usize, capacity: usize) -> io::Result<Self> {
+    pub(crate) fn start(size: usize, stack: usize, capacity: usize) -> io::Result<Self> {
         let (sender, queue) = crossbeam_channel::bounded(capacity);
         let pool = Arc::new(SlotPool {
             queue,
             size,
+            stack,
             busy: AtomicUsize::new(0),
             abandoned: AtomicUsize::new(0),
             starvations: AtomicUsize::new(0),
@@ -135,6 +138,7 @@ impl SlotPool {
             Arc::new(SlotThread { abandoned: AtomicBool::new(false), pool: Arc::clone(pool) });
         thread::Builder::new()
             .name(format!("phalanx-slot-{number}"))
+            .stack_size(pool.stack)
             .spawn(move || slot.work())
             .map(drop)
     }
