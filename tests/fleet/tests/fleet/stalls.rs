@@ -131,7 +131,8 @@ async fn a_hanging_operation_is_reported_by_name_and_fails_its_job_and_those_que
     assert!(queued.contains("wait behind others"), "{queued}");
     let (error, later) = tokio::join!(error_of(results), error_of(waiting));
     assert!(error.contains("Hold"), "{error}");
-    assert!(later.contains("wait behind others"), "{later}");
+    // By then, the probes of a slow machine have not come back often enough to be mentioned.
+    assert!(later.contains("wait behind others") || later.contains("probes in a row"), "{later}");
 
     // Both elements are cancelled, and their slots are free again.
     rendezvous.cancelled(2).await;
