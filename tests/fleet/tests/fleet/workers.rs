@@ -148,7 +148,9 @@ async fn tasks_that_outlast_the_grace_period_are_cancelled_and_run_elsewhere() {
 async fn an_element_that_crashes_its_process_costs_one_worker_and_is_reported() {
     let (fleet, mut workers) = Fleet::with_workers(3).await;
     let runtime = fleet.lead().await;
-    for (how, reason) in [("abort", "SIGABRT"), ("overflow", "SIG"), ("exit", "code 7")] {
+    let ways =
+        [("abort", "SIGABRT"), ("overflow", "SIG"), ("exit 7", "code 7"), ("exit 0", "code 0")];
+    for (how, reason) in ways {
         let perish = Perish { how: how.to_owned(), unwanted: 613 };
         let numbers = IndexedStream::from(0..1_000u64).try_map(perish).batch(200);
         let numbers = soon("all results", numbers.collect(&runtime)).await.unwrap();
@@ -165,6 +167,8 @@ async fn an_element_that_crashes_its_process_costs_one_worker_and_is_reported() 
         for worker in &mut workers {
             if worker.has_ended() {
                 ended += 1;
+                let status = worker.ended().await;
+                assert!(!status.success(), "a supervisor would take `{how}` for a good end");
                 *worker = fleet.worker(&[]);
                 worker.started().await;
             }
