@@ -451,6 +451,23 @@ enum Phase {
     Done,
 }
 
+impl std::fmt::Display for Phase {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        write!(f, "{self:?}")
+    }
+}
+
+impl std::error::Error for Phase {}
+
+#[test]
+fn a_typed_error_that_would_be_read_as_another_one_keeps_only_its_text() {
+    assert_eq!(OperationError::typed(Phase::New).downcast(), Some(Phase::New));
+    for phase in [Phase::Local, Phase::Running, Phase::Done] {
+        let error = OperationError::typed(phase);
+        assert_eq!((error.message(), error.downcast::<Phase>()), (&*format!("{phase:?}"), None));
+    }
+}
+
 #[derive(Serialize, Deserialize, RemoteExecute)]
 #[remote(crate = phalanx_core)]
 struct ToPhase;

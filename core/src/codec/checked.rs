@@ -16,7 +16,7 @@ use serde::{Serialize, de::DeserializeOwned};
 
 use super::{
     CodecError, decode,
-    serializer::Guard,
+    guard::Guard,
     shape::{Known, Shapes, WAY_OUT, by_name, compare, full_name},
 };
 

@@ -4,6 +4,7 @@
 mod appending;
 mod checked;
 mod error;
+mod guard;
 mod serializer;
 mod shape;
 
@@ -11,7 +12,7 @@ use serde::{Serialize, de::DeserializeOwned};
 
 pub(crate) use checked::{append, looked_at};
 pub use error::CodecError;
-use serializer::Guard;
+use guard::Guard;
 pub(crate) use shape::{Known, Shape, Shapes, Verify, WAY_OUT, compare};
 
 /// Encodes a value into a new buffer.

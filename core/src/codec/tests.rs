@@ -3,7 +3,7 @@ use std::collections::BTreeMap;
 use proptest::prelude::*;
 use serde::{Deserialize, Serialize};
 
-use super::{decode, decode_front, encode, encode_checked, encode_into, serializer::MOST_DEPTH};
+use super::{decode, decode_front, encode, encode_checked, encode_into, guard::MOST_DEPTH};
 
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 struct Leaving {
