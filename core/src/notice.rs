@@ -37,7 +37,8 @@ impl Notices {
 /// What people are told of the connection to the broker: each change once.
 #[derive(Debug, Default)]
 pub struct ConnectionNotices {
-    lost: bool,
+    /// The reason that was told last, while the connection is lost.
+    lost: Option<String>,
     blocked: bool,
 }
 
@@ -45,21 +46,25 @@ impl ConnectionNotices {
     /// The lines for a change of health, in order.
     pub fn lines(&mut self, health: &Health) -> Vec<String> {
         // Before the first connection, connecting fails with an error.
-        let lost = !health.connected && health.generation > 0;
+        let is_lost = !health.connected && health.generation > 0;
+        let lost = is_lost.then(|| health.lost_because().to_owned());
         let blocked = health.connected && health.blocked.is_some();
         let mut lines = Vec::new();
-        match (std::mem::replace(&mut self.lost, lost), lost) {
-            (false, true) => {
-                lines.push("lost the connection to the broker; reconnecting".to_owned());
+        match (std::mem::replace(&mut self.lost, lost.clone()), lost) {
+            (None, Some(reason)) => {
+                lines.push(format!("lost the connection to the broker: {reason}; reconnecting"));
             }
-            (true, false) => lines.push("connected to the broker again".to_owned()),
+            (Some(told), Some(reason)) if told != reason => {
+                lines.push(format!("cannot reconnect to the broker yet: {reason}"));
+            }
+            (Some(_), None) => lines.push("connected to the broker again".to_owned()),
             _ => {}
         }
         match (std::mem::replace(&mut self.blocked, blocked), &health.blocked) {
             (false, Some(reason)) if blocked => {
                 lines.push(format!("the broker accepts no messages: {reason}"));
             }
-            (true, None) if !lost => lines.push("the broker accepts messages again".to_owned()),
+            (true, None) if !is_lost => lines.push("the broker accepts messages again".to_owned()),
             _ => {}
         }
         lines
@@ -107,6 +112,7 @@ mod tests {
             generation: 1,
             connected,
             blocked: blocked.map(str::to_owned),
+            reason: Some("reset by peer".to_owned()),
         };
         let mut notices = ConnectionNotices::default();
         assert_eq!(notices.lines(&Health::default()), [""; 0]);
@@ -115,9 +121,11 @@ mod tests {
         assert_eq!(notices.lines(&health(true, Some("low on memory"))), blocked);
         assert_eq!(notices.lines(&health(true, Some("low on memory"))), [""; 0]);
         assert_eq!(notices.lines(&health(true, None)), ["the broker accepts messages again"]);
-        let lost = ["lost the connection to the broker; reconnecting"];
+        let lost = ["lost the connection to the broker: reset by peer; reconnecting"];
         assert_eq!(notices.lines(&health(false, None)), lost);
         assert_eq!(notices.lines(&health(false, None)), [""; 0]);
+        let refused = Health { reason: Some("refused".to_owned()), ..health(false, None) };
+        assert_eq!(notices.lines(&refused), ["cannot reconnect to the broker yet: refused"]);
         assert_eq!(notices.lines(&health(true, None)), ["connected to the broker again"]);
     }
 }

@@ -77,9 +77,12 @@ impl Supervisor {
         let (sender, sessions) = watch::channel(None);
         tasks.spawn(self.clone().supervise(purpose, first, sender));
         let link = Link::new(sessions);
-        // The task publishes the first session before it awaits anything.
-        link.session().await;
-        Ok(link)
+        // The task publishes the first session before it awaits anything. A broker that ends each
+        // connection as soon as it is open must not be waited for.
+        match tokio::time::timeout_at(deadline, link.session()).await {
+            Ok(_) => Ok(link),
+            Err(_) => Err(self.unreachable(self.health.watch().borrow().lost_because().to_owned())),
+        }
     }
 
     /// Tries each host once, and declares the exchanges on the first that accepts.
@@ -155,7 +158,9 @@ impl Supervisor {
                 socket: dialed.socket,
             });
             self.health.update(purpose, |link| {
-                *link = LinkHealth { generation, connected: true, blocked: None };
+                // The reason stays: a broker may end each connection as soon as it is open.
+                let reason = link.reason.take();
+                *link = LinkHealth { generation, connected: true, blocked: None, reason };
             });
             sessions.send_replace(Some(session.clone()));
             let reason = self.watch_session(purpose, &session).await;
@@ -163,6 +168,7 @@ impl Supervisor {
             self.health.update(purpose, |link| {
                 link.connected = false;
                 link.blocked = None;
+                link.reason = Some(reason.clone());
             });
             session.lost.cancel();
             if self.closing.is_cancelled() {
@@ -246,6 +252,7 @@ impl Supervisor {
                     };
                     // A broker may be away for days: each reason is logged once.
                     if error != last_logged {
+                        self.health.update(purpose, |link| link.reason = Some(error.clone()));
                         tracing::warn!(url, ?purpose, error, "cannot reconnect yet");
                         last_logged = error;
                     }

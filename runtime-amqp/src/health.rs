@@ -26,6 +26,8 @@ pub(crate) struct LinkHealth {
     pub(crate) connected: bool,
     /// Why the broker has blocked it, in the broker's words.
     pub(crate) blocked: Option<String>,
+    /// Why it was lost last or cannot be opened again.
+    pub(crate) reason: Option<String>,
 }
 
 /// Combines the health of both connections into the [`Health`] that the broker reports.
@@ -60,6 +62,12 @@ impl CombinedHealth {
             health.generation = if both { sum - 1 } else { 0 };
             health.connected = publishing.connected && consuming.connected;
             health.blocked = publishing.blocked.clone().or_else(|| consuming.blocked.clone());
+            // The reason of a connection that is down comes first.
+            let by_need = match publishing.connected {
+                true => [consuming, publishing],
+                false => [publishing, consuming],
+            };
+            health.reason = by_need.iter().find_map(|link| link.reason.clone());
         });
     }
 }
@@ -71,7 +79,7 @@ mod tests {
     #[test]
     fn the_combined_health_is_the_worse_of_both_connections() {
         let health = CombinedHealth::new();
-        let up = |generation| LinkHealth { generation, connected: true, blocked: None };
+        let up = |generation| LinkHealth { generation, connected: true, ..LinkHealth::default() };
         health.update(Purpose::Consuming, |link| *link = up(1));
         assert_eq!(*health.watch().borrow(), Health::default());
         health.update(Purpose::Publishing, |link| *link = up(1));
@@ -81,7 +89,11 @@ mod tests {
         assert!(health.watch().borrow().connected && !health.watch().borrow().is_well());
         health.update(Purpose::Publishing, |link| *link = up(2));
         assert_eq!(health.generation(), 2);
-        health.update(Purpose::Consuming, |link| link.connected = false);
+        health.update(Purpose::Publishing, |link| link.reason = Some("before".to_owned()));
+        health.update(Purpose::Consuming, |link| {
+            *link = LinkHealth { reason: Some("now".to_owned()), ..LinkHealth::default() };
+        });
         assert!(!health.watch().borrow().connected);
+        assert_eq!(health.watch().borrow().reason.as_deref(), Some("now"));
     }
 }

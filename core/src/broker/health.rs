@@ -22,11 +22,19 @@ pub struct Health {
     /// Why the broker currently accepts no messages (a memory or disk alarm); `None` if it accepts
     /// them.
     pub blocked: Option<String>,
+    /// Why the connection was lost last or cannot be opened again, in the words of the broker or
+    /// the operating system; `None` if it was never lost.
+    pub reason: Option<String>,
 }
 
 impl Health {
     /// Whether messages can be published: the connection is up and not blocked.
     pub fn is_well(&self) -> bool {
         self.connected && self.blocked.is_none()
+    }
+
+    /// Why there is no connection, for people.
+    pub fn lost_because(&self) -> &str {
+        self.reason.as_deref().unwrap_or("the reason is not known")
     }
 }

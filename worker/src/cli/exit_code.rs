@@ -22,7 +22,7 @@ pub(super) enum Code {
 /// The sections of `--help` about logs and exit codes.
 pub(super) const HELP: &str = "\
 PHALANX_LOG selects what is logged: a level, or levels by target, as in info,phalanx_amqp=debug
-[default: warn]
+[default: warn,lapin=off]
 
 Exit codes:
   0  drained: every task was finished or returned

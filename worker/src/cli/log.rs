@@ -17,7 +17,8 @@ use tracing_subscriber::{
 /// The environment variable with the filter of log events.
 pub(super) const VARIABLE: &str = "PHALANX_LOG";
 
-const DEFAULT_FILTER: &str = "warn";
+/// Without lapin, whose errors Phalanx reports itself, in one line each.
+const DEFAULT_FILTER: &str = "warn,lapin=off";
 
 /// Installs a `tracing` subscriber, unless the program has one.
 ///

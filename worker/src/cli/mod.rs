@@ -25,7 +25,8 @@ pub(crate) use signals::Signals;
 ///
 /// Log events go to standard error if the program has no `tracing` subscriber (feature `log`, which
 /// is on by default). `PHALANX_LOG` selects them: a level, or levels by target, as in
-/// `info,phalanx_amqp=debug`. Default: `warn`.
+/// `info,phalanx_amqp=debug`. Default: `warn`, without those of
+/// lapin.
 ///
 /// Tasks that may have killed a worker run in child processes. Each of them is this program again,
 /// with the same arguments, and runs everything that precedes this call.

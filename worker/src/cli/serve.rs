@@ -18,6 +18,13 @@ const MAX_NAMED_OPERATIONS: usize = 8;
 /// How long closing the connection may take, which includes sending the last acks.
 const CLOSE_TIMEOUT: Duration = Duration::from_secs(3);
 
+/// How often the worker is asked whether it serves, until it does.
+const READY_INTERVAL: Duration = Duration::from_millis(20);
+
+/// The least time that a connected worker has to begin to consume, however short the time to connect
+/// is. It listens to leaders for a second first.
+const LEAST_CONSUME_TIMEOUT: Duration = Duration::from_secs(5);
+
 /// The first pause before the next attempt to connect. Each further pause is twice as long.
 const FIRST_RETRY_PAUSE: Duration = Duration::from_millis(100);
 const LONGEST_RETRY_PAUSE: Duration = Duration::from_secs(2);
@@ -50,8 +57,9 @@ pub(super) async fn serve(arguments: Arguments, log: impl Fn(&str)) -> Code {
             return Code::Registry;
         }
     };
+    let deadline = Instant::now() + arguments.connect_timeout;
     let broker = tokio::select! {
-        broker = connect(&arguments, &url, &log) => broker,
+        broker = connect(&arguments, &url, deadline, &log) => broker,
         () = signals.next() => return Code::Success,
     };
     let broker = match broker {
@@ -65,7 +73,7 @@ pub(super) async fn serve(arguments: Arguments, log: impl Fn(&str)) -> Code {
         }
     };
     let options = arguments.options();
-    log(&first_line(&options, registry, &*broker));
+    let first_line = first_line(&options, registry, &*broker);
     let worker = Arc::new(Worker::start(Arc::clone(&broker), options));
     let checked = Arc::clone(&worker);
     let health = match arguments.health {
@@ -78,10 +86,22 @@ pub(super) async fn serve(arguments: Arguments, log: impl Fn(&str)) -> Code {
             }
         },
     };
-    let mut is_draining = false;
+    let deadline = deadline.max(Instant::now() + LEAST_CONSUME_TIMEOUT);
+    let mut ready = tokio::time::interval(READY_INTERVAL);
+    let (mut is_serving, mut is_draining) = (false, false);
     let exit = loop {
+        // Cancel-safe: `finished` and `next` only observe, and a lost tick is followed by another.
         tokio::select! {
             exit = worker.finished() => break exit,
+            _ = ready.tick(), if !is_serving && !is_draining => {
+                is_serving = worker.is_ready();
+                if is_serving {
+                    log(&first_line);
+                } else if Instant::now() >= deadline {
+                    log(&format!("error: {}", with_causes(&never_served(&*broker))));
+                    return Code::Broker;
+                }
+            }
             () = signals.next() => {
                 if is_draining {
                     // Without a connection, the broker requeues the worker's deliveries.
@@ -102,14 +122,22 @@ pub(super) async fn serve(arguments: Arguments, log: impl Fn(&str)) -> Code {
     Code::from(&exit)
 }
 
-/// Connects. While the broker is unreachable, tries again until the time limit; all other errors
-/// are permanent and returned at once.
+/// The error of a worker that connected and did not begin to consume in time: the broker ends each
+/// connection as soon as it is open, or does not reply.
+fn never_served(broker: &dyn Broker) -> ConnectError {
+    let reason = broker.health().borrow().reason.clone();
+    let reason = reason.unwrap_or_else(|| "connected, but could not consume tasks".to_owned());
+    ConnectError::Unreachable { url: broker.url().to_string(), reason, source: None }
+}
+
+/// Connects. While the broker is unreachable, tries again until the deadline; all other errors are
+/// permanent and returned at once.
 async fn connect(
     arguments: &Arguments,
     url: &BrokerUrl,
+    until: Instant,
     log: &impl Fn(&str),
 ) -> Result<Arc<dyn Broker>, ConnectError> {
-    let until = Instant::now() + arguments.connect_timeout;
     let mut pause = FIRST_RETRY_PAUSE;
     loop {
         let mut options = ConnectOptions::new(Role::Worker);

@@ -15,7 +15,10 @@ use super::{
     signal::close_on_signal,
 };
 use crate::{
-    broker::{self, Broker, BrokerUrl, ConnectOptions, Pool, QueueSpec, QueueType, Role},
+    broker::{
+        self, Broker, BrokerError, BrokerUrl, ConnectError, ConnectOptions, Pool, QueueSpec,
+        QueueType, Role,
+    },
     dead_letters::{DeadLetters, RunPlan},
     error::Error,
     id::{JobId, LeaderId},
@@ -33,6 +36,9 @@ use crate::{
 const URL_VARIABLE: &str = "PHALANX_URL";
 /// The environment variable with the prefix of exchanges and queues; default `phalanx`.
 const NAMESPACE_VARIABLE: &str = "PHALANX_NAMESPACE";
+/// How long a leader that has connected tries to consume its queues: the broker may end each
+/// connection as soon as it is open.
+const CONSUME_TIMEOUT: Duration = Duration::from_secs(20);
 /// The most replies that the broker delivers before they are acked.
 const REPLY_PREFETCH: u16 = 500;
 /// The most events of workers that the broker delivers before they are acked.
@@ -286,8 +292,26 @@ impl Runtime {
     async fn lead(broker: Arc<dyn Broker>, builder: &RuntimeBuilder) -> Result<Self, Error> {
         Registry::global().map_err(PlanError::from)?;
         let leader = LeaderId::new();
-        let replies = broker.consume(&reply_queue(leader), REPLY_PREFETCH).await?;
-        let events = broker.consume(&QueueSpec::Event { leader }, EVENT_PREFETCH).await?;
+        let consume = async {
+            let replies = broker.consume(&reply_queue(leader), REPLY_PREFETCH).await?;
+            let events = broker.consume(&QueueSpec::Event { leader }, EVENT_PREFETCH).await?;
+            Ok::<_, BrokerError>((replies, events))
+        };
+        let unreachable = |reason: String| {
+            let url = broker.url().to_string();
+            Error::from(ConnectError::Unreachable { url, reason, source: None })
+        };
+        let (replies, events) = match tokio::time::timeout(CONSUME_TIMEOUT, consume).await {
+            Ok(Ok(consumers)) => consumers,
+            Ok(Err(BrokerError::Lost { reason })) => return Err(unreachable(reason)),
+            Ok(Err(error)) => return Err(error.into()),
+            Err(_) => {
+                let reason = broker.health().borrow().reason.clone();
+                return Err(unreachable(reason.unwrap_or_else(|| {
+                    format!("connected, but could not consume replies within {CONSUME_TIMEOUT:?}")
+                })));
+            }
+        };
         let settings = Settings {
             leader,
             latency_target: LatencyTarget { local: broker.url().scheme() == "memory" },

@@ -70,7 +70,7 @@ pub(super) fn crawl(shared: &Shared, job: &mut JobState) -> Option<Stall> {
 /// The cause of a stall; the job has made no progress for the time `waited`.
 pub(super) fn cause(shared: &Shared, job: &JobState, waited: Duration) -> Stall {
     if !shared.health.connected {
-        return Stall::Disconnected;
+        return Stall::Disconnected { reason: shared.health.lost_because().to_owned() };
     }
     if let Some(reason) = &shared.health.blocked {
         return Stall::Blocked { reason: reason.clone() };

@@ -45,7 +45,7 @@ impl LeaderNotices {
             // A program may wait for its own input for as long as it likes.
             JobEvent::Stalled(Stall::InputSlow) => None,
             // The notice of the connection says it, once for all jobs.
-            JobEvent::Stalled(Stall::Disconnected | Stall::Blocked { .. }) => None,
+            JobEvent::Stalled(Stall::Disconnected { .. } | Stall::Blocked { .. }) => None,
             JobEvent::Stalled(stall) => {
                 self.stalled.insert(job);
                 let what = match stall {
@@ -78,7 +78,7 @@ mod tests {
         let mut line = |event| notices.line(job, &event);
         assert_eq!(line(JobEvent::Resumed), None);
         assert_eq!(line(JobEvent::Stalled(Stall::InputSlow)), None);
-        assert_eq!(line(JobEvent::Stalled(Stall::Disconnected)), None);
+        assert_eq!(line(JobEvent::Stalled(Stall::Disconnected { reason: String::new() })), None);
         let stalled = line(JobEvent::Stalled(Stall::ReaderSlow { bytes: 1 })).unwrap();
         assert!(stalled.starts_with(&format!("job {job} makes no progress: ")), "{stalled}");
         assert_eq!(line(JobEvent::Resumed), Some(format!("job {job} makes progress again")));

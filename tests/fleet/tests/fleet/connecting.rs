@@ -11,7 +11,7 @@ use phalanx_test_node::{NodeOptions, Permissions};
 use phalanx_test_proxy::Parts;
 use phalanx_test_support::{full_text, soon, test_url};
 
-use crate::support::{Fleet, start_node};
+use crate::support::{Fleet, start_node, with_node};
 
 const SECRET: &str = "hunter2";
 
@@ -89,6 +89,28 @@ async fn a_user_without_permissions_is_reported() {
     assert!(what.starts_with("exchange `fleet-"), "{what}");
     assert!(stderr.contains("refused access to exchange `fleet-"), "{stderr}");
     assert_eq!(code, 1);
+}
+
+/// The broker accepts the connection, and ends it at the first channel beyond the limit.
+#[tokio::test]
+async fn a_broker_that_ends_each_connection_after_the_handshake_is_reported_with_its_reason() {
+    let node = start_node(NodeOptions::new().user("ann", SECRET)).await;
+    let everything = ["set_permissions", "ann", ".*", ".*", ".*"];
+    let (mut node, allowed) = with_node(node, move |node| node.control(&everything)).await;
+    allowed.unwrap();
+    for limit in [0, 1] {
+        let limits = format!("{{\"max-channels\": {limit}}}");
+        let (limited, done) =
+            with_node(node, move |node| node.control(&["set_user_limits", "ann", &limits])).await;
+        done.unwrap();
+        node = limited;
+        let (error, code, stderr) = refused(&node.url_for("ann", SECRET, "%2f")).await;
+        assert!(matches!(error, ConnectError::Unreachable { .. }), "{error:?}");
+        assert!(error.to_string().contains("maximum allowed"), "{limit}: {error}");
+        assert!(stderr.lines().last().unwrap().contains("maximum allowed"), "{limit}: {stderr}");
+        assert!(!stderr.contains("operations"), "it does not serve: {stderr}");
+        assert_eq!(code, 1);
+    }
 }
 
 /// Its user may declare everything that a worker needs, except the task queue.

@@ -68,7 +68,7 @@ async fn an_unreachable_broker_is_reported_as_a_stall_and_fails_the_job() {
     rendezvous.started(2).await;
     proxy.refuse(true);
     proxy.cut();
-    let text = stall_of(&job, |stall| matches!(stall, Stall::Disconnected)).await;
+    let text = stall_of(&job, |stall| matches!(stall, Stall::Disconnected { .. })).await;
     assert!(text.contains("lost the connection to the broker; reconnecting"), "{text}");
     assert_eq!(error_of(results).await, text);
 

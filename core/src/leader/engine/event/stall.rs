@@ -44,7 +44,11 @@ use crate::{broker::Pool, id::WorkerId};
 #[non_exhaustive]
 pub enum Stall {
     /// The connection to the broker is lost; the runtime reconnects until it is closed.
-    Disconnected,
+    Disconnected {
+        /// Why it was lost or cannot be opened again, in the words of the broker or the operating
+        /// system.
+        reason: String,
+    },
     /// The broker accepts no messages because it is low on memory or disk space.
     Blocked {
         /// The reason of the broker, in its words.
@@ -190,7 +194,9 @@ impl Stall {
 impl fmt::Display for Stall {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
-            Self::Disconnected => write!(f, "lost the connection to the broker; reconnecting"),
+            Self::Disconnected { reason } => {
+                write!(f, "lost the connection to the broker ({reason}); reconnecting")
+            }
             Self::Blocked { reason } => write!(
                 f,
                 "the broker accepts no messages ({reason}); free memory or disk space on its host"

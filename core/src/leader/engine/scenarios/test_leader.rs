@@ -108,7 +108,7 @@ impl TestLeader {
     }
 
     pub(super) fn connected(&mut self, connected: bool) {
-        let health = Health { generation: 1, connected, blocked: None };
+        let health = Health { generation: 1, connected, ..Health::default() };
         self.input(Input::Health(health));
     }
 

@@ -218,6 +218,8 @@ impl Driver {
         let close = async {
             while self.publisher.next().await.is_some() {}
             self.dead_letters.flush().await;
+            // First: a consumer whose queue is deleted under it declares the queue again.
+            self.replies.cancel().await;
             if let Err(error) = self.broker.delete(&reply_queue(self.leader)).await {
                 tracing::debug!(%error, "could not delete the reply queue; leaving it to expire");
             }
