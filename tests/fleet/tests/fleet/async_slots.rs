@@ -1,7 +1,4 @@
 //! Asynchronous elements have slots of their own.
-//!
-//! These tests hang if RabbitMQ redelivers several of their tasks although no worker died: isolated
-//! runs take blocking slots. CI runs this module alone, because load makes that likelier.
 
 use futures::TryStreamExt;
 use phalanx::{Runtime, prelude::*};
