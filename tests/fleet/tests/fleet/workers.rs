@@ -20,6 +20,32 @@ async fn assert_all(results: Results<u64>, count: u64) {
 }
 
 #[tokio::test]
+async fn the_death_of_a_worker_is_an_event_with_its_name() {
+    let (fleet, workers) = Fleet::with_workers(1).await;
+    let (runtime, rendezvous) = (fleet.lead().await, Rendezvous::new());
+    // The leader hears of the death of workers that have run something for it.
+    assert_usable(&runtime).await;
+    let (job, results) = rendezvous.hold(&runtime, 1);
+    rendezvous.started(1).await;
+    let (mut events, killed) = (job.events(), workers[0].id());
+    workers[0].signal(Signal::KILL);
+    let lost = async {
+        loop {
+            let event = events.next().await.expect("the job is running");
+            if let JobEvent::WorkerLost { name, .. } = event {
+                return name;
+            }
+        }
+    };
+    let name = soon("the death of the worker", lost).await;
+    assert!(name.contains(&killed), "{name} is not the name of process {killed}");
+    job.cancel();
+    drop(results);
+    runtime.close().await;
+    fleet.end(Vec::new()).await;
+}
+
+#[tokio::test]
 async fn tasks_of_a_killed_worker_run_on_other_workers() {
     let (fleet, mut workers) = Fleet::with_workers(2).await;
     let (runtime, rendezvous) = (fleet.lead().await, Rendezvous::new());
