@@ -21,3 +21,12 @@ async fn a_paused_clock_stands_still_while_a_blocking_operation_computes() {
     assert!(began.elapsed() < Duration::from_secs(20), "{:?}", began.elapsed());
     runtime.close().await;
 }
+
+#[tokio::test(start_paused = true)]
+async fn patience_does_not_end_while_a_blocking_operation_computes_on_a_paused_clock() {
+    let patient = Runtime::builder().url("memory://").patience(Duration::from_secs(2));
+    let runtime = patient.connect().await.unwrap();
+    let program = IndexedStream::from(0..4u64).map(Compute);
+    assert_eq!(program.collect(&runtime).await.unwrap(), [1, 2, 3, 4]);
+    runtime.close().await;
+}

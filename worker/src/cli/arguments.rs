@@ -164,6 +164,12 @@ mod tests {
     }
 
     #[test]
+    fn the_stack_of_a_slot_is_that_of_a_main_thread_unless_it_is_given() {
+        assert_eq!(parse(&["w"]).unwrap().options().stack, 8 << 20);
+        assert_eq!(parse(&["w", "--stack", "64MiB"]).unwrap().options().stack, 64 << 20);
+    }
+
+    #[test]
     fn invalid_values_are_refused_with_a_reason() {
         for line in [
             &["w", "--slots", "0"][..],
