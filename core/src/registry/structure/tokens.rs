@@ -45,12 +45,25 @@ impl Fields {
         } else if read < self.count {
             (list(&self.names, names), "writes", "reads", "skip_deserializing")
         } else {
-            return None;
+            return self.shuffled(names);
         };
         let what = if more.is_empty() { "a field".to_owned() } else { format!("field {more}") };
         Some(format!(
             "{does} {what} of `{}` that it never {does_not}: use `serde(skip)` in place of \
              `serde({attribute})`",
+            self.owner
+        ))
+    }
+
+    /// Why fields of these names are not in the order in which they were written. Names that only
+    /// one of both has do not count: they are aliases, or `serde(rename(serialize = "…"))`.
+    fn shuffled(&self, names: &[&'static str]) -> Option<String> {
+        let written = self.names.iter().filter(|name| names.contains(name));
+        let read = names.iter().filter(|name| self.names.contains(name));
+        let (written, read) = written.zip(read).find(|(written, read)| written != read)?;
+        Some(format!(
+            "writes field `{written}` of `{}` where it reads `{read}`: write and read the fields in \
+             one order",
             self.owner
         ))
     }

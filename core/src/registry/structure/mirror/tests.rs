@@ -1,7 +1,7 @@
 use std::{any::TypeId, fmt::Debug};
 
 use proptest::prelude::*;
-use serde::{Deserialize, Serialize, Serializer};
+use serde::{Deserialize, Serialize, Serializer, ser::SerializeStruct};
 
 use super::super::{trace, verify, visit};
 use crate::{
@@ -160,6 +160,25 @@ fn a_type_that_writes_another_kind_of_value_than_it_reads_is_refused() {
     assert!(refusal::<Text>().contains("reads `u64` where it writes something else"));
     assert!(refusal::<Signed>().contains("reads `u32`"));
     assert!(refusal::<Byte>().contains("reads `u16`"));
+}
+
+#[test]
+fn fields_that_are_written_in_another_order_are_refused_by_name() {
+    #[derive(Deserialize)]
+    struct Range {
+        from: u32,
+        to: u32,
+    }
+    impl Serialize for Range {
+        fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+            let mut fields = serializer.serialize_struct("Range", 2)?;
+            fields.serialize_field("to", &self.to)?;
+            fields.serialize_field("from", &self.from)?;
+            fields.end()
+        }
+    }
+    let reason = refusal::<Option<Range>>();
+    assert!(reason.contains("writes field `to` of `Range` where it reads `from`"), "{reason}");
 }
 
 #[test]
