@@ -1,6 +1,7 @@
 //! The event loop of a leader: turns events into inputs of the engine, and carries out its actions.
 
 mod actions;
+mod shutdown;
 
 use std::{collections::HashMap, sync::Arc, time::Duration};
 
@@ -24,11 +25,10 @@ use crate::{
     broker::{Broker, Consumer, Consumption, Delivery, Message, QueueSpec, Settle},
     dead_letters::DeadLetterWriter,
     id::{JobId, LeaderId},
-    leader::engine::{Action, Ending, Engine, Input, Pull},
+    leader::engine::{Ending, Engine, Input, Pull},
     notice::Notices,
     operation::OperationError,
     plan::SourceState,
-    registry::caught_async,
     wire::timing::{HEARTBEAT, REPLY_QUEUE_EXPIRES},
 };
 
@@ -38,8 +38,6 @@ const REPLIES_IN_A_ROW: usize = 64;
 const TICK: Duration = Duration::from_millis(10);
 /// A longer gap between two ticks is a pause of this process, and counts only this much.
 const LONGEST_TICK: Duration = Duration::from_secs(1);
-/// The time that the broker may take to confirm, delete and close when the leader shuts down.
-const CLOSE_TIMEOUT: Duration = Duration::from_secs(5);
 /// The number of pulled blocks, of all jobs, that wait for the driver. If it is reached, pulls
 /// wait.
 const MAX_WAITING_BLOCKS: usize = 64;
@@ -102,28 +100,7 @@ impl Driver {
     }
 
     /// Runs until all handles are dropped, the runtime is closed, or the broker is closed; returns
-    /// why it ended. A panic ends all jobs with an error that names its place.
-    pub(in crate::leader) async fn run(mut self) -> Ending {
-        let ended = match caught_async(self.drive()).await {
-            Ok(ending) => caught_async(self.shut_down(ending.clone())).await.map(|()| ending),
-            Err(panicked) => Err(panicked),
-        };
-        let panicked = match ended {
-            Ok(ending) => return ending,
-            Err(panicked) => panicked,
-        };
-        tracing::error!(leader = %self.leader, "the leader {panicked}");
-        let ending = Ending::Panicked { message: panicked.to_string() };
-        self.notices.failed(&ending.clone().into());
-        for (_, channels) in self.jobs.drain() {
-            channels.abandon(ending.clone().into());
-        }
-        // The state of the engine means nothing after a panic. What follows needs none of it, and
-        // only spares the workers and the broker some work.
-        let _ = caught_async(self.disconnect()).await;
-        ending
-    }
-
+    /// why.
     async fn drive(&mut self) -> Ending {
         let mut health = self.broker.health();
         let mut ticks = tokio::time::interval(TICK);
@@ -191,42 +168,6 @@ impl Driver {
                     self.input(Input::Health(now));
                 }
             }
-        }
-    }
-
-    /// Ends all jobs, and deletes the reply queue.
-    async fn shut_down(&mut self, ending: Ending) {
-        let mut ends = Vec::new();
-        for action in self.engine.step(Input::Close(ending)) {
-            match action {
-                Action::End { job, progress, result } => ends.push((job, progress, result)),
-                action => self.act(action),
-            }
-        }
-        self.disconnect().await;
-        // Last, because the process may end as soon as a reader sees the end of its job.
-        for (job, progress, result) in ends {
-            self.end(job, progress, result);
-        }
-    }
-
-    /// Announces that all jobs are dead, deletes the reply queue, and disconnects.
-    async fn disconnect(&mut self) {
-        // Tasks in flight are no longer needed; the announcement that their jobs are dead is.
-        self.publisher.clear();
-        self.publish_end();
-        let close = async {
-            while self.publisher.next().await.is_some() {}
-            self.dead_letters.flush().await;
-            // First: a consumer whose queue is deleted under it declares the queue again.
-            self.replies.cancel().await;
-            if let Err(error) = self.broker.delete(&reply_queue(self.leader)).await {
-                tracing::debug!(%error, "could not delete the reply queue; leaving it to expire");
-            }
-            self.broker.close().await;
-        };
-        if tokio::time::timeout(CLOSE_TIMEOUT, close).await.is_err() {
-            tracing::warn!(leader = %self.leader, "timed out while disconnecting from the broker");
         }
     }
 
