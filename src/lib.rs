@@ -42,7 +42,7 @@
 //! | run it | [`Runtime`] and [`RuntimeBuilder`]; [`Results`] for a stream, [`ValueFuture`] for one value |
 //! | watch or cancel a job | [`Job`], [`JobEvents`], [`JobEvent`], [`Progress`], [`Stall`] |
 //! | serve tasks | `phalanx::worker` (feature `worker`) |
-//! | handle errors | [`Error`], and [`OperationError`](operation::OperationError) in operations |
+//! | handle errors | [`Error`], [`OperationError`](operation::OperationError), [`bail`] and [`ensure`] in operations, [`Failure`] after `try_map` |
 //! | inspect elements that failed permanently | [`Runtime::dead_letters`], [`dead_letters`] |
 //! | test against a faulty broker | `phalanx::inmemory` (feature `inmemory`) |
 //! | use your own broker | [`broker`] |
@@ -71,11 +71,12 @@
 
 pub use phalanx_core::{
     __private::operation,
-    AsyncOperation, Error, Monoid, Operation, RemoteExecute,
+    AsyncOperation, Error, Monoid, Operation, RemoteExecute, bail, ensure,
     leader::{
         Job, JobEvent, JobEvents, Progress, Results, Runtime, RuntimeBuilder, StageProgress, Stall,
         ValueFuture,
     },
+    operation::Failure,
     plan::{FoldProgram, IndexedStream, OnFailure, PlanError, ValueProgram},
     register,
 };
@@ -89,8 +90,8 @@ pub use phalanx_core::operation::Json;
 /// into an operation.
 pub mod operation {
     pub use phalanx_core::operation::{
-        AsyncOperation, Asynchronous, Blocking, Data, ElementKey, ErrorKind, Monoid, Operation,
-        OperationError, RemoteExecute, Result, ResultExt, Step, TaskContext,
+        AsyncOperation, Asynchronous, Blocking, Data, ElementKey, ErrorKind, Failure, Monoid,
+        Operation, OperationError, RemoteExecute, Result, ResultExt, Step, TaskContext,
     };
 }
 
@@ -100,7 +101,7 @@ pub mod error {
         broker::{BrokerError, ConnectError, PublishError},
         dead_letters::DeadLetterError,
         error::{Error, ExecuteError},
-        operation::{ErrorKind, OperationError},
+        operation::{ErrorKind, Failure, OperationError},
         plan::PlanError,
         registry::{Refusal, RegistryError},
         wire::ReturnReason,

@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use futures::stream;
 use phalanx_core::{
-    operation::{Monoid, OperationError, Result, TaskContext},
+    operation::{Failure, Monoid, Result, TaskContext},
     plan::{IndexedStream, OnFailure, PlanError},
 };
 use phalanx_macros::{RemoteExecute, operation};
@@ -31,7 +31,7 @@ async fn look_up(word: String) -> u64 {
 }
 
 #[operation(crate = phalanx_core)]
-fn or_zero(parsed: Result<u64, OperationError>) -> u64 {
+fn or_zero(parsed: Result<u64, Failure>) -> u64 {
     parsed.unwrap_or_default()
 }
 

@@ -118,7 +118,8 @@ pub fn derive_remote_execute(input: TokenStream) -> TokenStream {
 ///
 /// - Of a `Result`, the `Ok` value is the output. Every error type is converted into an
 ///   `OperationError`; one that implements `Error + Serialize + DeserializeOwned` keeps its type,
-///   for `OperationError::downcast`.
+///   for `OperationError::downcast`. A function that returns `anyhow::Result` can use anyhow's `bail!`
+///   and `ensure!`; one that returns phalanx's `Result` uses `phalanx::bail!` and `phalanx::ensure!`.
 /// - An iterator (`impl Iterator<Item = T>`) is collected into a `Vec<T>`, for `flat_map`.
 /// - An `async fn` becomes an `AsyncOperation`.
 ///

@@ -10,8 +10,9 @@ use std::{
     time::Duration,
 };
 
+use anyhow::Context as _;
 use futures::stream;
-use phalanx::{Error, prelude::*};
+use phalanx::{Error, Failure, bail, ensure, prelude::*};
 use phalanx_test_support::soon;
 
 #[operation]
@@ -61,7 +62,7 @@ async fn double_slowly(n: u64) -> u64 {
 fn nothing(_n: u64) {}
 
 #[operation]
-fn shown(outcome: Result<u64, OperationError>) -> String {
+fn shown(outcome: Result<u64, Failure>) -> String {
     outcome.map_or_else(|error| error.to_string(), |n| n.to_string())
 }
 
@@ -293,7 +294,73 @@ fn a_failed_element_fails_the_job_or_is_skipped_or_becomes_a_value() {
         let skipping = input().map(BelowFive).on_failure(OnFailure::Skip);
         assert_eq!(skipping.collect(&runtime).await.unwrap(), [1, 3]);
         let shown = input().try_map(BelowFive).map(Shown).collect(&runtime).await.unwrap();
-        assert_eq!(shown, ["1", "7 is too large", "3"]);
+        assert_eq!((shown[0].as_str(), shown[2].as_str()), ("1", "3"));
+        assert!(shown[1].contains("BelowFive` failed (try 1, worker "), "{}", shown[1]);
+        assert!(shown[1].ends_with("): 7 is too large"), "{}", shown[1]);
+    });
+}
+
+#[operation]
+fn reciprocal(n: u64) -> anyhow::Result<u64> {
+    anyhow::ensure!(n > 0, "{n} has no reciprocal");
+    if n > 1000 {
+        anyhow::bail!("{n} is too large");
+    }
+    let text = format!("{n}").parse::<u64>().context("parsing")?;
+    Ok(1000 / text)
+}
+
+#[operation]
+fn checked(n: u64) -> Result<u64> {
+    ensure!(n < 5, "{n} is too large");
+    if n == 4 {
+        bail!(std::io::Error::other("the disk is on fire"));
+    }
+    if n == 3 {
+        bail!("{} is odd", n);
+    }
+    ensure!(n != 2);
+    Ok(reciprocal(n).context("no reciprocal")?)
+}
+
+#[test]
+fn an_operation_fails_with_ensure_and_bail_of_phalanx_and_of_anyhow() {
+    test(async |runtime| {
+        let outcomes = IndexedStream::from(0..=5).try_map(Checked).collect(&runtime).await.unwrap();
+        let texts: Vec<String> = outcomes
+            .iter()
+            .map(|outcome| match outcome {
+                Ok(value) => value.to_string(),
+                Err(failure) => failure.error.to_string(),
+            })
+            .collect();
+        let expected = [
+            "no reciprocal: 0 has no reciprocal",
+            "1000",
+            "condition failed: `n != 2`",
+            "3 is odd",
+            "the disk is on fire",
+            "5 is too large",
+        ];
+        assert_eq!(texts, expected);
+        let large = IndexedStream::from([2, 2000]).map(Reciprocal).collect(&runtime).await;
+        assert!(large.unwrap_err().to_string().ends_with(": 2000 is too large"));
+    });
+}
+
+#[test]
+fn a_failure_passes_through_the_question_mark_of_anyhow() {
+    test(async |runtime| {
+        let sum = async || -> anyhow::Result<u64> {
+            let mut sum = 0;
+            for outcome in IndexedStream::from([1, 7]).try_map(BelowFive).collect(&runtime).await? {
+                sum += outcome?;
+            }
+            Ok(sum)
+        };
+        let error = sum().await.unwrap_err();
+        let failure: &Failure = error.downcast_ref().unwrap();
+        assert_eq!((failure.tries, failure.error.message()), (1, "7 is too large"));
     });
 }
 

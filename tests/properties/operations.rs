@@ -58,7 +58,7 @@ pub(crate) fn refused(one_in: u64, n: u64) -> Option<bool> {
 
 /// Turns the values of a `try_map` back into numbers.
 #[operation]
-pub(crate) fn settle(outcome: Result<u64>) -> u64 {
+pub(crate) fn settle(outcome: Result<u64, phalanx::Failure>) -> u64 {
     settled(outcome.ok())
 }
 

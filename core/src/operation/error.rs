@@ -225,8 +225,8 @@ impl OperationError {
     /// # async fn main() -> Result<(), phalanx::Error> {
     /// # let runtime = Runtime::connect("memory://").await?;
     /// let orders = IndexedStream::from([12]).try_map(Order).collect(&runtime).await?;
-    /// let error = orders[0].as_ref().unwrap_err();
-    /// assert_eq!(error.downcast(), Some(OutOfStock { article: 12 }));
+    /// let failure = orders[0].as_ref().unwrap_err();
+    /// assert_eq!(failure.error.downcast(), Some(OutOfStock { article: 12 }));
     /// # Ok(())
     /// # }
     /// ```

@@ -55,7 +55,7 @@ pub struct ExecuteError {
     pub error: OperationError,
 }
 
-fn on_worker(worker: &Option<WorkerId>) -> String {
+pub(super) fn on_worker(worker: &Option<WorkerId>) -> String {
     worker.map(|worker| format!(", worker {worker}")).unwrap_or_default()
 }
 

@@ -6,9 +6,11 @@ mod context;
 mod data;
 mod error;
 mod execute_error;
+mod failure;
 mod function;
 #[cfg(feature = "json")]
 mod json;
+mod macros;
 mod monoid;
 mod panic;
 mod step;
@@ -18,6 +20,7 @@ pub use context::{ElementKey, ElementRange, Execution, TaskContext};
 pub use data::Data;
 pub use error::{ErrorKind, OperationError, Result, ResultExt};
 pub use execute_error::ExecuteError;
+pub use failure::Failure;
 #[doc(hidden)]
 pub use function::{Parameter, ResultType, StateByValue, copied};
 #[cfg(feature = "json")]

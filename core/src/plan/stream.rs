@@ -10,7 +10,7 @@ use super::{
 };
 use crate::{
     codec,
-    operation::{Data, Monoid, OperationError, Step},
+    operation::{Data, Failure, Monoid, Step},
     registry::Verb,
 };
 
@@ -216,7 +216,8 @@ impl<T: Data> IndexedStream<T> {
     }
 
     /// Runs an operation on each element, like [`map`](Self::map), and turns permanent failures
-    /// into values: errors, panics, timeouts and crashes.
+    /// into values: errors, panics, timeouts and crashes become a [`Failure`], with the operation,
+    /// the number of tries and the worker.
     ///
     /// Transient errors and timeouts are retried first. An element that fails permanently does not
     /// fail the job, and leaves no dead letter.
@@ -234,11 +235,11 @@ impl<T: Data> IndexedStream<T> {
     /// let texts = ["7", "seven"].map(String::from);
     /// let parsed = IndexedStream::from(texts).try_map(Parse).collect(&runtime).await?;
     /// assert_eq!(parsed[0], Ok(7));
-    /// assert_eq!(parsed[1].as_ref().unwrap_err().message(), "invalid digit found in string");
+    /// assert_eq!(parsed[1].as_ref().unwrap_err().error.message(), "invalid digit found in string");
     /// # Ok(())
     /// # }
     /// ```
-    pub fn try_map<O, Mode>(self, operation: O) -> IndexedStream<Result<O::Output, OperationError>>
+    pub fn try_map<O, Mode>(self, operation: O) -> IndexedStream<Result<O::Output, Failure>>
     where
         O: Step<Mode, Input = T>,
     {
@@ -364,7 +365,7 @@ impl<T: Data> IndexedStream<T> {
     /// 0 is never. Default: the operation's `#[remote(retries = …)]`, otherwise 3.
     ///
     /// Retries wait: first about 0.1 s, then twice as long each time, at most 30 s; or as long as
-    /// [`OperationError::with_retry_delay`] asks for.
+    /// [`OperationError::with_retry_delay`](crate::operation::OperationError::with_retry_delay) asks for.
     ///
     /// ```
     /// # use phalanx::prelude::*;
@@ -419,7 +420,7 @@ impl<T: Data> IndexedStream<T> {
     ///     .retries(0);
     /// let waited = program.collect(&runtime).await?;
     /// assert_eq!(waited[0], Ok(0));
-    /// assert_eq!(waited[1].as_ref().unwrap_err().kind(), ErrorKind::Timeout);
+    /// assert_eq!(waited[1].as_ref().unwrap_err().error.kind(), ErrorKind::Timeout);
     /// # Ok(())
     /// # }
     /// ```

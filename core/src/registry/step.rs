@@ -29,7 +29,7 @@ pub struct StepReference {
 pub enum Verb {
     /// One output for each input.
     Map,
-    /// Like `Map`, with outputs of type `Result<Output, OperationError>`: this step makes the `Ok`,
+    /// Like `Map`, with outputs of type `Result<Output, Failure>`: this step makes the `Ok`,
     /// the leader the `Err`.
     TryMap,
     /// Keeps the inputs for which the output is `true`.

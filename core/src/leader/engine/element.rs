@@ -16,7 +16,11 @@ use super::{
     table::Work,
 };
 use crate::{
-    codec, error::ExecuteError, id::TaskNumber, operation::OperationError, plan::OnFailure,
+    codec,
+    error::ExecuteError,
+    id::TaskNumber,
+    operation::{Failure, OperationError},
+    plan::OnFailure,
     registry::Verb,
 };
 
@@ -64,7 +68,12 @@ pub(super) fn fail_permanently(
         .map_or((Verb::Map, OnFailure::FailJob), |step| (step.reference.verb, step.on_failure));
     let last = step + 1 >= steps.len();
     if verb == Verb::TryMap
-        && let Some(value) = failure_as_value(&error)
+        && let Some(value) = failure_as_value(&Failure {
+            operation: steps[step].reference.name.clone(),
+            tries: element.tries(0),
+            worker: run.worker,
+            error: error.clone(),
+        })
     {
         job.stages[stage].failed += 1;
         let replaced = element.replaced(value);
@@ -209,8 +218,8 @@ pub(super) fn combination_failed(
     job.fail(error);
 }
 
-/// `Err(error)`, encoded as the input of the step after a `try_map`. The type of its `Ok` does not
+/// `Err(failure)`, encoded as the input of the step after a `try_map`. The type of its `Ok` does not
 /// matter: postcard writes the number of the variant, then its content.
-fn failure_as_value(error: &OperationError) -> Option<Bytes> {
-    codec::encode(&Err::<(), &OperationError>(error)).ok().map(Bytes::from)
+fn failure_as_value(failure: &Failure) -> Option<Bytes> {
+    codec::encode(&Err::<(), &Failure>(failure)).ok().map(Bytes::from)
 }

@@ -112,8 +112,9 @@ async fn an_input_that_only_some_workers_can_decode_affects_no_other_element() {
         for (n, value) in (0..).zip(inputs.collect(runtime).await.unwrap()) {
             match value {
                 Ok(value) => assert_eq!(value, n),
-                Err(error) => {
-                    assert_eq!((n % 10, error.kind()), (0, ErrorKind::Codec), "{n}: {error}");
+                Err(failure) => {
+                    let kind = failure.error.kind();
+                    assert_eq!((n % 10, kind), (0, ErrorKind::Codec), "{n}: {failure}");
                 }
             }
         }
@@ -195,7 +196,9 @@ async fn an_element_that_exhausts_memory_takes_down_one_worker_and_is_reported()
         for (n, value) in (0..).zip(values) {
             match value {
                 Ok(value) => assert_eq!(value, n),
-                Err(error) => assert_eq!((n, error.kind()), (AT, ErrorKind::Crash), "{error}"),
+                Err(failure) => {
+                    assert_eq!((n, failure.error.kind()), (AT, ErrorKind::Crash), "{failure}");
+                }
             }
         }
     };

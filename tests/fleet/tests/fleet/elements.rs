@@ -146,7 +146,10 @@ async fn an_error_of_an_operation_reaches_the_leader_with_its_type() {
         for (n, value) in (0..).zip(values.collect(runtime).await.unwrap()) {
             match value {
                 Ok(value) => assert_eq!(value, n),
-                Err(error) => assert_eq!(error.downcast(), Some(Declined { number: 150 })),
+                Err(failure) => {
+                    assert_eq!(failure.error.downcast(), Some(Declined { number: 150 }));
+                    assert!(failure.worker.is_some(), "{failure}");
+                }
             }
         }
         let rest = IndexedStream::from(0..200u64)

@@ -183,9 +183,10 @@ async fn an_element_that_crashes_its_process_costs_one_worker_and_is_reported() 
         for (n, number) in (0..).zip(numbers) {
             match number {
                 Ok(number) => assert_eq!(number, n),
-                Err(error) => {
-                    assert_eq!((n, error.kind()), (613, ErrorKind::Crash), "{error}");
-                    assert!(error.to_string().contains(reason), "{error}");
+                Err(failure) => {
+                    let kind = failure.error.kind();
+                    assert_eq!((n, kind), (613, ErrorKind::Crash), "{failure}");
+                    assert!(failure.to_string().contains(reason), "{failure}");
                 }
             }
         }
@@ -229,7 +230,9 @@ async fn workers_without_child_processes_run_isolated_elements_and_name_the_one_
     for (n, number) in (0..).zip(numbers) {
         match number {
             Ok(number) => assert_eq!(number, n),
-            Err(error) => assert_eq!((n, error.kind()), (61, ErrorKind::Crash), "{error}"),
+            Err(failure) => {
+                assert_eq!((n, failure.error.kind()), (61, ErrorKind::Crash), "{failure}");
+            }
         }
     }
     runtime.close().await;

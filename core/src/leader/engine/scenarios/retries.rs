@@ -6,7 +6,7 @@ use super::test_leader::*;
 use crate::{
     codec,
     leader::engine::event::{JobEvent, Stall},
-    operation::{ErrorKind, OperationError},
+    operation::{ErrorKind, Failure, OperationError},
     plan::{End, OnFailure},
     registry::Verb,
     wire::Outcome,
@@ -69,8 +69,8 @@ fn a_failed_try_map_becomes_a_value_for_the_steps_after_it() {
     leader.reply(&task, &[(1, failed(ErrorKind::Fatal)), (1, done(1))], &[7]);
     let rest = leader.take();
     assert_eq!(rest.header.steps.len(), 1, "only the steps after it");
-    let value: Result<(), OperationError> = codec::decode(&rest.payload).unwrap();
-    assert_eq!(value.unwrap_err().message(), "no luck");
+    let value: Result<(), Failure> = codec::decode(&rest.payload).unwrap();
+    assert_eq!(value.unwrap_err().error.message(), "no luck");
     leader.reply(&rest, &[(1, done(1))], &[8]);
     assert_eq!(leader.outputs, [(1, vec![7]), (0, vec![8])]);
     assert!(matches!(leader.ended[..], [(_, Ok(()))]));
@@ -82,8 +82,10 @@ fn a_failed_try_map_in_the_last_step_becomes_an_output() {
     leader.start(1, plan(vec![step(Verb::TryMap)], stream()), 1, 1);
     let task = leader.take();
     leader.reply(&task, &[(1, failed(ErrorKind::Panic))], &[]);
-    let value: Result<u64, OperationError> = codec::decode(&leader.outputs[0].1).unwrap();
-    assert_eq!(value.unwrap_err().kind(), ErrorKind::Panic);
+    let value: Result<u64, Failure> = codec::decode(&leader.outputs[0].1).unwrap();
+    let failure = value.unwrap_err();
+    assert_eq!((failure.tries, failure.error.kind()), (1, ErrorKind::Panic));
+    assert!(failure.worker.is_some(), "the worker that replied");
 }
 
 #[test]
