@@ -24,7 +24,7 @@ pub fn fib_at(n: u64) -> u64 {
     (0..n).fold((0, 1), |(a, b), _| (b, a + b)).0
 }
 
-#[operation(crate = phalanx_core, type = "Scale", name = "test.scale", pool = "io", timeout = "5m", retries = 0)]
+#[operation(crate = phalanx_core, type = "Scale", name = "test.scale", pool = "io", timeout = "5m", retries = 0, backoff = "1s..5m")]
 fn scaled(
     /// The factor of both.
     #[state]
@@ -155,6 +155,8 @@ fn state_becomes_fields_and_parameters_a_tuple() {
     assert_eq!(registered.pool(), Some("io"));
     assert_eq!(registered.timeout(), Some(std::time::Duration::from_secs(300)));
     assert_eq!(registered.retries(), 0);
+    let seconds = std::time::Duration::from_secs;
+    assert_eq!(registered.backoff(), Some((seconds(1), seconds(300))));
     assert_eq!(
         registered.structure(),
         "version 0, state {factor: u64, label: str}, input (u64, u64), output str"

@@ -1,4 +1,4 @@
-//! Durations in the notation `500ms`, `30s`, `5m`, `2h`.
+//! Durations in the notation `500ms`, `30s`, `5m`, `2h`, and ranges `1s..5m` of them.
 
 use std::time::Duration;
 
@@ -16,11 +16,28 @@ pub(crate) fn parse(text: &str) -> Option<Duration> {
     (!duration.is_zero()).then_some(duration)
 }
 
+/// The ends of a range, of which the first is not the longer one.
+pub(crate) fn parse_range(text: &str) -> Option<(Duration, Duration)> {
+    let (from, to) = text.split_once("..")?;
+    let (from, to) = (parse(from)?, parse(to)?);
+    (from <= to).then_some((from, to))
+}
+
 #[cfg(test)]
 mod tests {
     use std::time::Duration;
 
-    use super::parse;
+    use super::{parse, parse_range};
+
+    #[test]
+    fn a_range_has_two_ends_in_order() {
+        let (second, minutes) = (Duration::from_secs(1), Duration::from_secs(300));
+        assert_eq!(parse_range("1s..5m"), Some((second, minutes)));
+        assert_eq!(parse_range("1s..1s"), Some((second, second)));
+        for text in ["", "1s", "1s..", "..5m", "5m..1s", "1s...5m", "1s..=5m", "0s..1s"] {
+            assert_eq!(parse_range(text), None, "{text}");
+        }
+    }
 
     #[test]
     fn durations_are_a_count_and_a_unit() {

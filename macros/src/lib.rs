@@ -56,10 +56,11 @@ use proc_macro::TokenStream;
 /// | `pool = "gpu"` | the pool of workers that runs it | `default` |
 /// | `timeout = "30s"` | how long it may run on one element: a positive integer with `ms`, `s`, `m` or `h` | no limit |
 /// | `retries = 5` | how often an element is retried after transient errors and timeouts | 3 |
+/// | `backoff = "1s..5m"` | how long it waits before the first retry, doubled for each further one, and at most; with jitter | 100 ms to 30 s |
 /// | `fingerprint = "version"` | compare only the versions of leader and worker, not the structure of the types | `"structure"` |
 /// | `crate = path` | the path of the crate `phalanx` | `::phalanx` |
 ///
-/// A program can override pool, timeout and retries for a step.
+/// A program can override pool, timeout, retries and back-off for a step.
 ///
 /// # Generic types
 ///

@@ -23,6 +23,7 @@ pub(crate) struct Options {
     pool: Option<LitStr>,
     timeout: Option<Duration>,
     retries: Option<u32>,
+    backoff: Option<(Duration, Duration)>,
     by_version: bool,
     /// The keys that were set, to find duplicates.
     given: Vec<String>,
@@ -38,6 +39,7 @@ impl Default for Options {
             pool: None,
             timeout: None,
             retries: None,
+            backoff: None,
             by_version: false,
             given: Vec::new(),
         }
@@ -51,7 +53,8 @@ pub(crate) enum Of {
     Function,
 }
 
-const KEYS: &str = "`name`, `version`, `pool`, `timeout`, `retries`, `fingerprint` and `crate`";
+const KEYS: &str =
+    "`name`, `version`, `pool`, `timeout`, `retries`, `backoff`, `fingerprint` and `crate`";
 
 impl Options {
     /// Reads `key = value, …`.
@@ -94,6 +97,7 @@ impl Options {
             "pool" => pool(value).map(|pool| self.pool = Some(pool)),
             "timeout" => timeout(value).map(|timeout| self.timeout = Some(timeout)),
             "retries" => number(value, &known).map(|retries| self.retries = Some(retries)),
+            "backoff" => backoff(value).map(|backoff| self.backoff = Some(backoff)),
             "fingerprint" => fingerprint(value).map(|version| self.by_version = version),
             "crate" => path(value).map(|path| self.phalanx = path),
             "type" if of == Of::Function => {
@@ -125,9 +129,10 @@ impl Options {
         let version = self.version;
         let pool = optional(self.pool.as_ref().map(|pool| quote!(#pool)));
         let retries = optional(self.retries.map(|retries| quote!(#retries)));
-        let timeout = optional(self.timeout.map(|timeout| {
-            let (seconds, nanos) = (timeout.as_secs(), timeout.subsec_nanos());
-            quote!(::core::time::Duration::new(#seconds, #nanos))
+        let timeout = optional(self.timeout.map(duration_expression));
+        let backoff = optional(self.backoff.map(|(from, to)| {
+            let (from, to) = (duration_expression(from), duration_expression(to));
+            quote!((#from, #to))
         }));
         let mode = if self.by_version { quote!(Version) } else { quote!(Structure) };
         quote! {
@@ -137,10 +142,16 @@ impl Options {
                 pool: #pool,
                 timeout: #timeout,
                 retries: #retries,
+                backoff: #backoff,
                 fingerprint: #private::FingerprintMode::#mode,
             }
         }
     }
+}
+
+fn duration_expression(duration: Duration) -> TokenStream {
+    let (seconds, nanos) = (duration.as_secs(), duration.subsec_nanos());
+    quote!(::core::time::Duration::new(#seconds, #nanos))
 }
 
 fn optional(value: Option<TokenStream>) -> TokenStream {
@@ -162,6 +173,7 @@ fn example(key: &str) -> &'static str {
         "pool" => "pool = \"gpu\"",
         "timeout" => "timeout = \"30s\"",
         "retries" => "retries = 5",
+        "backoff" => "backoff = \"1s..5m\"",
         "fingerprint" => "fingerprint = \"version\"",
         "crate" => "crate = path::to::phalanx",
         "type" => "type = \"Fibonacci\"",
@@ -205,6 +217,15 @@ fn timeout(value: TokenStream) -> syn::Result<Duration> {
         let message = "a timeout is a positive integer with the unit `ms`, `s`, `m` or `h`: \
              `timeout = \"30s\"`";
         syn::Error::new(timeout.span(), message)
+    })
+}
+
+fn backoff(value: TokenStream) -> syn::Result<(Duration, Duration)> {
+    let backoff = text(value, "backoff")?;
+    duration::parse_range(&backoff.value()).ok_or_else(|| {
+        let message = "a back-off is its shortest and its longest duration, with the unit `ms`, `s`, \
+             `m` or `h`: `backoff = \"1s..5m\"`";
+        syn::Error::new(backoff.span(), message)
     })
 }
 

@@ -7,7 +7,7 @@ use futures::future::BoxFuture;
 use super::DeadLetterError;
 use crate::{
     error::Error,
-    plan::{End, OnFailure, Plan, PlanError, Source, Stage, StepPlan},
+    plan::{Backoff, End, OnFailure, Plan, PlanError, Source, Stage, StepPlan},
     registry::{DEFAULT_RETRIES, Registry, Verb},
     wire::{DeadLetter, DeadLetterHeader},
 };
@@ -35,6 +35,7 @@ fn plan(header: &DeadLetterHeader) -> Result<Plan, PlanError> {
         StepPlan {
             reference: reference.clone(),
             retries: known.map_or(DEFAULT_RETRIES, |operation| operation.retries()),
+            backoff: Backoff::declared(known.and_then(|operation| operation.backoff())),
             is_async: known.is_some_and(|operation| operation.is_async()),
             on_failure: OnFailure::FailJob,
         }

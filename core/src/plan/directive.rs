@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use super::PlanError;
+use super::{Backoff, PlanError};
 use crate::{
     broker::Pool,
     operation::RemoteExecute,
@@ -16,6 +16,8 @@ pub(crate) struct StepPlan {
     pub(crate) reference: StepReference,
     /// How often an element is retried after transient errors and timeouts.
     pub(crate) retries: u32,
+    /// How long the element waits before each of them.
+    pub(crate) backoff: Backoff,
     /// Whether the step runs in asynchronous slots.
     pub(crate) is_async: bool,
     /// What happens to the job when an element fails permanently in this step.
@@ -71,6 +73,7 @@ impl Directive {
         let step = StepPlan {
             reference,
             retries: registered.retries(),
+            backoff: Backoff::declared(registered.backoff()),
             is_async: registered.is_async(),
             on_failure: OnFailure::default(),
         };
@@ -79,6 +82,16 @@ impl Directive {
 
     pub(crate) fn set_pool(&mut self, name: &str) -> Result<(), PlanError> {
         self.pool = pool(name, &self.step.reference.name)?;
+        Ok(())
+    }
+
+    pub(crate) fn set_backoff(&mut self, from: Duration, to: Duration) -> Result<(), PlanError> {
+        let operation = &self.step.reference.name;
+        self.step.backoff = Backoff::new(from, to).ok_or_else(|| PlanError::Backoff {
+            operation: operation.clone(),
+            from,
+            to,
+        })?;
         Ok(())
     }
 

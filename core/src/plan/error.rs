@@ -44,6 +44,19 @@ pub enum PlanError {
         /// The method that was called.
         directive: &'static str,
     },
+    /// The longest back-off of a step is shorter than the first one.
+    #[error(
+        "the back-off of operation `{operation}` begins at {from:?} and must not exceed {to:?}; \
+         put the shorter duration first"
+    )]
+    Backoff {
+        /// The name of the operation.
+        operation: String,
+        /// The first back-off.
+        from: std::time::Duration,
+        /// The longest back-off.
+        to: std::time::Duration,
+    },
     /// `batch(0)`.
     #[error("a batch of 0 elements is empty; use at least 1")]
     EmptyBatch,

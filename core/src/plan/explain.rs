@@ -2,7 +2,7 @@
 
 use std::fmt::{self, Write};
 
-use super::{End, OnFailure, Plan, Stage, StepPlan};
+use super::{Backoff, End, OnFailure, Plan, Stage, StepPlan};
 use crate::registry::DEFAULT_RETRIES;
 
 /// Describes a plan: its source, the steps that run together, their pools, and its end.
@@ -64,6 +64,10 @@ fn write_step(out: &mut String, step: &StepPlan) -> fmt::Result {
     if step.retries != DEFAULT_RETRIES {
         notes.push(format!("retries {}", step.retries));
     }
+    if step.backoff != Backoff::default() {
+        let (from, to) = step.backoff.bounds();
+        notes.push(format!("back-off {from:?} to {to:?}"));
+    }
     if step.on_failure == OnFailure::Skip {
         notes.push("skips failed elements".to_owned());
     }
@@ -106,6 +110,7 @@ mod tests {
         fetch.step.is_async = true;
         fetch.step.retries = 5;
         fetch.step.on_failure = OnFailure::Skip;
+        fetch.set_backoff(Duration::from_secs(1), Duration::from_secs(300)).unwrap();
         fetch.set_timeout(Duration::from_secs(30));
         let chain = [
             fetch,
@@ -121,7 +126,7 @@ mod tests {
             "\
 source   of unknown length
 stage 0  pool `io`, one step, tasks of 100 elements
-           map      crawler::Fetch  (asynchronous, timeout 30s, retries 5, skips failed elements)
+           map      crawler::Fetch  (asynchronous, timeout 30s, retries 5, back-off 1s to 300s, skips failed elements)
          (elements pass through the leader)
 stage 1  pool `default`, 2 steps fused into one pass, tasks of 100 elements
            flat_map crawler::Words

@@ -1,5 +1,6 @@
 //! Programs, and the plans that are built from them before anything runs.
 
+mod backoff;
 mod block;
 mod directive;
 mod end;
@@ -17,6 +18,7 @@ pub use error::PlanError;
 pub use stream::IndexedStream;
 pub use value::{FoldProgram, ValueProgram};
 
+pub(crate) use backoff::{Backoff, LONGEST_BACKOFF};
 pub(crate) use block::{Block, BlockBuffer, Budget, PushError};
 pub(crate) use directive::StepPlan;
 pub(crate) use end::End;

@@ -129,10 +129,15 @@ impl Program {
 
 #[cfg(test)]
 pub(super) mod tests {
+    use std::time::Duration;
+
     use bytes::Bytes;
 
     use super::*;
-    use crate::{broker::Pool, plan::StepPlan, registry::DEFAULT_RETRIES, registry::StepReference};
+    use crate::{
+        broker::Pool, plan::Backoff, plan::StepPlan, registry::DEFAULT_RETRIES,
+        registry::StepReference,
+    };
 
     pub(in crate::plan) fn directive(verb: Verb, name: &str, pool: &str) -> Directive {
         let reference = StepReference {
@@ -145,6 +150,7 @@ pub(super) mod tests {
         let step = StepPlan {
             reference,
             retries: DEFAULT_RETRIES,
+            backoff: Backoff::default(),
             is_async: false,
             on_failure: OnFailure::default(),
         };
@@ -180,6 +186,18 @@ pub(super) mod tests {
         program.directives.push(directive(Verb::Map, "ops::Fetch", "default"));
         program.set("pool", |directive| directive.set_pool("No Pool"));
         assert!(mistake(program).contains("`ops::Fetch`"));
+    }
+
+    #[test]
+    fn a_back_off_with_reversed_bounds_is_rejected_with_the_name_of_the_operation() {
+        let mut program = program();
+        program.directives.push(directive(Verb::Map, "ops::Fetch", "default"));
+        let (short, long) = (Duration::from_secs(1), Duration::from_secs(9));
+        program.set("backoff", |directive| directive.set_backoff(short, long));
+        assert!(program.mistake.is_none());
+        program.set("backoff", |directive| directive.set_backoff(long, short));
+        let mistake = mistake(program);
+        assert!(mistake.contains("`ops::Fetch` begins at 9s"), "{mistake}");
     }
 
     #[test]

@@ -22,7 +22,7 @@ use crate::{
 ///   source; results, errors and events carry this index.
 /// - **Directives**: [`map`](Self::map), [`try_map`](Self::try_map), [`filter`](Self::filter),
 ///   [`flat_map`](Self::flat_map), [`take`](Self::take).
-/// - **Settings** of the previous step: [`retries`](Self::retries), [`timeout`](Self::timeout),
+/// - **Settings** of the previous step: [`retries`](Self::retries), [`backoff`](Self::backoff), [`timeout`](Self::timeout),
 ///   [`pool`](Self::pool), [`on_failure`](Self::on_failure); of the program:
 ///   [`batch`](Self::batch), [`ordered`](Self::ordered).
 /// - **Ends**: [`run`](Self::run), [`start`](Self::start) and [`collect`](Self::collect) for all
@@ -57,6 +57,8 @@ use crate::{
 /// # Ok(())
 /// # }
 /// ```
+#[doc(alias = "parallelize")]
+#[doc(alias = "Literal")]
 #[must_use = "a program does nothing until it is run"]
 pub struct IndexedStream<T> {
     pub(crate) program: Program,
@@ -364,7 +366,8 @@ impl<T: Data> IndexedStream<T> {
     /// How often an element is retried in the previous step after transient errors and timeouts;
     /// 0 is never. Default: the operation's `#[remote(retries = …)]`, otherwise 3.
     ///
-    /// Retries wait: first about 0.1 s, then twice as long each time, at most 30 s; or as long as
+    /// Retries wait: first about 0.1 s, then twice as long each time, at most 30 s, which
+    /// [`backoff`](Self::backoff) changes; or as long as
     /// [`OperationError::with_retry_delay`](crate::operation::OperationError::with_retry_delay) asks for.
     ///
     /// ```
@@ -391,6 +394,43 @@ impl<T: Data> IndexedStream<T> {
             directive.step.retries = retries;
             Ok(())
         })
+    }
+
+    /// How long an element waits before it is retried in the previous step: first `from`, then twice
+    /// as long each time, at most `to`. Default: the operation's `#[remote(backoff = "…")]`,
+    /// otherwise 100 ms to 30 s.
+    ///
+    /// Each back-off is shortened by a jitter of up to half, so that elements that failed together
+    /// are not retried together. With `from` zero they are retried at once. At most one day. An
+    /// error [`with_retry_delay`](crate::operation::OperationError::with_retry_delay) overrides it.
+    ///
+    /// If `from` is longer than `to`, the end of the program returns [`PlanError::Backoff`].
+    ///
+    /// ```
+    /// # use phalanx::prelude::*;
+    /// use std::time::Duration;
+    ///
+    /// #[operation(retries = 8, backoff = "1s..5m")]
+    /// fn fetch(id: u64, cx: &TaskContext) -> Result<u64> {
+    ///     match cx.tries() {
+    ///         1 | 2 => Err(OperationError::fatal("the server is busy").transient()),
+    ///         _ => Ok(id),
+    ///     }
+    /// }
+    ///
+    /// # #[tokio::main(flavor = "current_thread")]
+    /// # async fn main() -> Result<(), phalanx::Error> {
+    /// # let runtime = Runtime::connect("memory://").await?;
+    /// let ids = || IndexedStream::from([7, 8]).map(Fetch);
+    /// assert!(ids().explain()?.contains("retries 8, back-off 1s to 300s"));
+    ///
+    /// let (from, to) = (Duration::from_millis(1), Duration::from_millis(20));
+    /// assert_eq!(ids().backoff(from, to).collect(&runtime).await?, [7, 8]);
+    /// # Ok(())
+    /// # }
+    /// ```
+    pub fn backoff(self, from: Duration, to: Duration) -> Self {
+        self.set("backoff", |directive| directive.set_backoff(from, to))
     }
 
     /// How long the previous step may run on one element. Default: the operation's
@@ -480,6 +520,8 @@ impl<T: Data> IndexedStream<T> {
     /// # Ok(())
     /// # }
     /// ```
+    #[doc(alias = "chunks")]
+    #[doc(alias = "chunk_size")]
     pub fn batch(mut self, elements: u32) -> Self {
         self.program.set_batch(elements);
         self
@@ -576,6 +618,8 @@ impl<T: Data> IndexedStream<T> {
     /// # Ok(())
     /// # }
     /// ```
+    #[doc(alias = "reduce_by_key")]
+    #[doc(alias = "aggregate")]
     pub fn fold<M: Monoid<Elem = T>>(mut self, monoid: M) -> FoldProgram<T> {
         self.program.step(&monoid, Verb::Fold);
         let empty = match codec::encode_checked(&monoid.empty()) {
@@ -611,6 +655,8 @@ impl<T: Data> IndexedStream<T> {
     /// # Ok(())
     /// # }
     /// ```
+    #[doc(alias = "reduce_by_key")]
+    #[doc(alias = "chord")]
     pub fn reduce<O, Mode>(mut self, operation: O) -> FoldProgram<Option<T>>
     where
         O: Step<Mode, Input = (T, T), Output = T>,

@@ -51,6 +51,9 @@ pub struct Declaration {
     pub timeout: Option<Duration>,
     /// `retries` of one element; `None` is 3.
     pub retries: Option<u32>,
+    /// `backoff` before the retries of an element, from its first to its longest; `None` is 100 ms to
+    /// 30 s.
+    pub backoff: Option<(Duration, Duration)>,
     /// `fingerprint`; default: the structure of the types.
     pub fingerprint: FingerprintMode,
 }
@@ -64,6 +67,7 @@ impl Declaration {
             pool: None,
             timeout: None,
             retries: None,
+            backoff: None,
             fingerprint: FingerprintMode::Structure,
         }
     }

@@ -279,6 +279,12 @@ impl Registered {
         self.entry.declaration.retries.unwrap_or(DEFAULT_RETRIES)
     }
 
+    /// The declared back-off before the retries of an element, from the first to the longest;
+    /// `None` is 100 ms to 30 s.
+    pub fn backoff(&self) -> Option<(Duration, Duration)> {
+        self.entry.declaration.backoff
+    }
+
     /// The trait that the operation implements.
     pub fn kind(&self) -> OperationKind {
         self.entry.description.map_or(OperationKind::Blocking, |known| known.kind)

@@ -43,6 +43,7 @@ impl<T: Data> IndexedStream<T> {
     /// # Ok(())
     /// # }
     /// ```
+    #[doc(alias = "as_completed")]
     pub async fn run(self, runtime: &Runtime) -> Result<Results<T>, Error> {
         let (_, results) = self.start(runtime)?;
         Ok(results)
@@ -71,6 +72,7 @@ impl<T: Data> IndexedStream<T> {
     /// # Ok(())
     /// # }
     /// ```
+    #[doc(alias = "submit")]
     pub fn start(self, runtime: &Runtime) -> Result<(Job, Results<T>), Error> {
         let (plan, source) = self.program.into_parts()?;
         let take = match plan.end {
@@ -105,6 +107,7 @@ impl<T: Data> IndexedStream<T> {
     /// # Ok(())
     /// # }
     /// ```
+    #[doc(alias = "gather")]
     pub async fn collect(self, runtime: &Runtime) -> Result<Vec<T>, Error> {
         let mut results = self.ordered().run(runtime).await?;
         let mut collected = Vec::new();

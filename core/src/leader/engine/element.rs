@@ -39,7 +39,7 @@ pub(super) fn plan_retry(
     if !retry::is_worth_a_retry(plan, error, tries) {
         return None;
     }
-    let delay = retry::delay(Some(error), tries, run.number);
+    let delay = retry::delay(plan, error, tries, run.number);
     let event = JobEvent::ElementRetried {
         index: element.index(0),
         operation: plan.reference.name.clone(),
@@ -203,8 +203,9 @@ pub(super) fn combination_failed(
     let stage = run.task.stage;
     let step = job.plan.stages[stage].steps.len() - 1;
     let tries = partials.iter().map(|partial| partial.tries).max().unwrap_or(1);
-    if retry::is_worth_a_retry(&job.plan.stages[stage].steps[step], &error, tries) {
-        let delay = retry::delay(Some(&error), tries, run.number);
+    let plan = &job.plan.stages[stage].steps[step];
+    if retry::is_worth_a_retry(plan, &error, tries) {
+        let delay = retry::delay(plan, &error, tries, run.number);
         for partial in &mut partials {
             partial.tries = tries + 1;
         }

@@ -28,7 +28,7 @@ pub(super) fn reissue_after_setback(shared: &mut Shared, job: &mut JobState, cop
     let Some(task) = shared.tasks.get_mut(copy.task) else { return };
     task.setbacks += 1;
     // At most 1.6 s.
-    let delay = retry::delay(None, task.setbacks.min(5), copy.task);
+    let delay = retry::delay_of_task(task.setbacks.min(5), copy.task);
     schedule::reissue(shared, job, copy.task, delay);
 }
 

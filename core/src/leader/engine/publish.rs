@@ -36,7 +36,7 @@ pub(super) fn failed(shared: &mut Shared, job: &mut JobState, copy: CopyId, erro
         }
         PublishError::Nacked { .. } => {
             task.setbacks += 1;
-            retry::delay(None, task.setbacks, number)
+            retry::delay_of_task(task.setbacks, number)
         }
         PublishError::TooLarge { .. } => {
             return gone::too_large(shared, job, number, &error.to_string());

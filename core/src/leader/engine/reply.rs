@@ -125,7 +125,7 @@ fn batch_result(
                 let delay = match reason {
                     // The worker has cancelled a job that is live here. The back-off keeps the two
                     // from exchanging the task at full speed.
-                    NotRunReason::Cancelled => retry::delay(None, 1, run.number),
+                    NotRunReason::Cancelled => retry::delay_of_task(1, run.number),
                     _ => Duration::ZERO,
                 };
                 schedule::enqueue(shared, new_task(part), delay);

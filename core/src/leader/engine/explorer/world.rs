@@ -15,7 +15,7 @@ use crate::{
         protocol::{Action, DeadLettering, Input, Pull},
     },
     operation::ErrorKind,
-    plan::{Block, End, OnFailure, Plan, Stage, StepPlan},
+    plan::{Backoff, Block, End, OnFailure, Plan, Stage, StepPlan},
     registry::{StepReference, Verb},
     wire::{Lease, LeasedTask, Presence, ProbeReply, ResultMessage, Return, TaskMessage},
 };
@@ -121,6 +121,7 @@ pub(super) fn plan(end: End, verbs: &[Verb], batch: u32, on_failure: OnFailure) 
             state: Bytes::new(),
         },
         retries: 3,
+        backoff: Backoff::default(),
         is_async: false,
         on_failure,
     };

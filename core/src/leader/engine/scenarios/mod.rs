@@ -10,5 +10,5 @@ mod results;
 mod retries;
 mod splits;
 mod stalls;
-mod test_leader;
+pub(super) mod test_leader;
 mod workers;

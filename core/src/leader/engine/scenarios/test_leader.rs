@@ -15,7 +15,7 @@ use crate::{
         protocol::{Action, DeadLettering, Input, Pull},
     },
     operation::{ErrorKind, OperationError},
-    plan::{Block, End, OnFailure, Plan, Stage, StepPlan},
+    plan::{Backoff, Block, End, OnFailure, Plan, Stage, StepPlan},
     registry::{StepReference, Verb},
     wire::{
         Lease, LeasedTask, Outcome, Presence, ProbeReply, ResultHeader, ResultMessage, Return,
@@ -57,7 +57,7 @@ pub(super) fn worker(number: u128) -> WorkerId {
     WorkerId(uuid::Uuid::from_u128(number))
 }
 
-pub(super) fn step(verb: Verb) -> StepPlan {
+pub(in crate::leader::engine) fn step(verb: Verb) -> StepPlan {
     let reference = StepReference {
         name: format!("test::{verb:?}"),
         fingerprint: 0,
@@ -65,7 +65,13 @@ pub(super) fn step(verb: Verb) -> StepPlan {
         timeout: None,
         state: Bytes::new(),
     };
-    StepPlan { reference, retries: 2, is_async: false, on_failure: OnFailure::FailJob }
+    StepPlan {
+        reference,
+        retries: 2,
+        backoff: Backoff::default(),
+        is_async: false,
+        on_failure: OnFailure::FailJob,
+    }
 }
 
 pub(super) fn plan(steps: Vec<StepPlan>, end: End) -> Plan {
