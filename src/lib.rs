@@ -39,7 +39,7 @@
 //! | --- | --- |
 //! | write an operation | [`#[operation]`](macro@operation), [`Operation`], [`AsyncOperation`], [`Monoid`], [`TaskContext`](operation::TaskContext) |
 //! | compose a program | [`IndexedStream`]: its sources, directives, settings and ends |
-//! | run it | [`Runtime`] and [`RuntimeBuilder`]; [`Results`] for a stream, [`ValueFuture`] for one value |
+//! | run it | [`Runtime`] and [`RuntimeBuilder`]; [`Results`] for a stream, [`ValueFuture`] for one value; [`Runtime::call`] for one element |
 //! | watch or cancel a job | [`Job`], [`JobEvents`], [`JobEvent`], [`Progress`], [`Stall`] |
 //! | serve tasks | `phalanx::worker` (feature `worker`) |
 //! | handle errors | [`Error`], [`OperationError`](operation::OperationError), [`bail`] and [`ensure`] in operations, [`Failure`] after `try_map` |
@@ -73,8 +73,8 @@ pub use phalanx_core::{
     __private::operation,
     AsyncOperation, Error, Monoid, Operation, RemoteExecute, bail, ensure,
     leader::{
-        Job, JobEvent, JobEvents, Progress, Results, Runtime, RuntimeBuilder, StageProgress, Stall,
-        ValueFuture,
+        Call, Job, JobEvent, JobEvents, Progress, Results, Runtime, RuntimeBuilder, StageProgress,
+        Stall, ValueFuture,
     },
     operation::Failure,
     plan::{FoldProgram, IndexedStream, OnFailure, PlanError, ValueProgram},

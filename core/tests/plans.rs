@@ -116,7 +116,7 @@ fn a_program_can_override_the_settings_that_an_operation_declares() {
         .take(7);
     insta::assert_snapshot!(program.explain().unwrap(), @r"
     source   2 elements
-    stage 0  pool `io`, one step, tasks of 10 elements
+    stage 0  pool `io`, one step, tasks of adaptive size
                map      plans::LookUp  (asynchronous, timeout 30s, retries 5, skips failed elements)
              (elements pass through the leader)
     stage 1  pool `gpu`, one step, tasks of 10 elements

@@ -126,7 +126,12 @@ impl InMemoryBroker {
     /// # Panics
     /// If called outside of a Tokio runtime.
     pub fn start_workers(&self, slots: usize) {
-        self.workers.start(slots, || Arc::new(self.connect()));
+        self.start_workers_with(slots, None);
+    }
+
+    /// Like [`start_workers`](Self::start_workers), with this many asynchronous slots.
+    pub(crate) fn start_workers_with(&self, slots: usize, async_slots: Option<usize>) {
+        self.workers.start(slots, async_slots, || Arc::new(self.connect()));
     }
 
     fn connected_to(topology: Arc<Topology>) -> Self {

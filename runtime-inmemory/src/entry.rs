@@ -32,7 +32,7 @@ fn connect(url: &BrokerUrl, options: &ConnectOptions) -> Result<Arc<dyn Broker>,
     }
     let broker = InMemoryBroker::new();
     let cores = || std::thread::available_parallelism().map_or(1, usize::from);
-    broker.start_workers(options.slots.unwrap_or_else(cores));
+    broker.start_workers_with(options.slots.unwrap_or_else(cores), options.async_slots);
     Ok(Arc::new(broker))
 }
 

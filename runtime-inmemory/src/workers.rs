@@ -33,6 +33,8 @@ pub(crate) struct Workers {
 #[derive(Debug)]
 struct Group {
     slots: usize,
+    /// `None` is the default of workers.
+    async_slots: Option<usize>,
     /// The pools that they serve, together.
     pools: HashSet<Pool>,
 }
@@ -40,13 +42,19 @@ struct Group {
 impl Workers {
     /// Starts a worker for the pool `default` and all pools that operations of this program name.
     /// `connect` opens the connection of each worker.
-    pub(crate) fn start(&self, slots: usize, connect: impl Fn() -> Arc<dyn Broker>) {
+    pub(crate) fn start(
+        &self,
+        slots: usize,
+        async_slots: Option<usize>,
+        connect: impl Fn() -> Arc<dyn Broker>,
+    ) {
         // An invalid registry names no pools here; the worker reports the error.
         let operations = Registry::global().into_iter().flat_map(Registry::iter);
         let named = operations.filter_map(|operation| Pool::new(operation.pool()?).ok());
         let pools: HashSet<Pool> = named.chain([Pool::default()]).collect();
-        self.spawn(connect(), slots, pools.iter().cloned().collect());
-        lock(&self.groups).push(Group { slots, pools });
+        let group = Group { slots, async_slots, pools };
+        self.spawn(connect(), &group, group.pools.iter().cloned().collect());
+        lock(&self.groups).push(group);
     }
 
     /// Starts a worker for `pool` in each group that does not serve it yet. On a fleet, operators
@@ -54,7 +62,7 @@ impl Workers {
     pub(crate) fn serve(&self, pool: &Pool, connect: impl Fn() -> Arc<dyn Broker>) {
         for group in &mut *lock(&self.groups) {
             if group.pools.insert(pool.clone()) {
-                self.spawn(connect(), group.slots, vec![pool.clone()]);
+                self.spawn(connect(), group, vec![pool.clone()]);
             }
         }
     }
@@ -67,10 +75,11 @@ impl Workers {
         self.tasks.wait().await;
     }
 
-    fn spawn(&self, connection: Arc<dyn Broker>, slots: usize, pools: Vec<Pool>) {
+    fn spawn(&self, connection: Arc<dyn Broker>, group: &Group, pools: Vec<Pool>) {
         let mut options = WorkerOptions::default();
         options.pools = pools;
-        options.slots = slots;
+        options.slots = group.slots;
+        options.async_slots = group.async_slots.unwrap_or(options.async_slots);
         // The leader, in the same process, has the same connection.
         options.quiet = true;
         self.tasks.spawn(keep_running(connection, options, self.stopping.clone()));

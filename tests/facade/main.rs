@@ -4,3 +4,4 @@
 mod endings;
 mod operation_crates;
 mod programs;
+mod settings;

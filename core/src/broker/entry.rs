@@ -35,6 +35,9 @@ pub struct ConnectOptions {
     /// The number of blocking operations that the workers of an in-memory broker run at once;
     /// `None` is the number of cores. Default: `None`.
     pub slots: Option<usize>,
+    /// The number of elements of asynchronous operations that each of these workers runs at once;
+    /// `None` is 256. Default: `None`.
+    pub async_slots: Option<usize>,
     /// The type of task queues that do not exist yet. Default: quorum.
     pub queue_type: QueueType,
 }
@@ -42,7 +45,13 @@ pub struct ConnectOptions {
 impl ConnectOptions {
     /// The default options of a leader or a worker.
     pub fn new(role: Role) -> Self {
-        Self { namespace: "phalanx".to_owned(), role, slots: None, queue_type: QueueType::Quorum }
+        Self {
+            namespace: "phalanx".to_owned(),
+            role,
+            slots: None,
+            async_slots: None,
+            queue_type: QueueType::Quorum,
+        }
     }
 }
 

@@ -11,5 +11,5 @@ mod api;
 mod engine;
 mod io;
 
-pub use api::{Job, JobEvents, Results, Runtime, RuntimeBuilder, ValueFuture};
+pub use api::{Call, Job, JobEvents, Results, Runtime, RuntimeBuilder, ValueFuture};
 pub use engine::{JobEvent, Progress, StageProgress, Stall};

@@ -1,6 +1,6 @@
 //! A directive: one step of a program and its settings.
 
-use std::time::Duration;
+use std::{num::NonZeroU32, time::Duration};
 
 use super::{Backoff, PlanError};
 use crate::{
@@ -60,6 +60,8 @@ pub enum OnFailure {
 pub(crate) struct Directive {
     pub(crate) step: StepPlan,
     pub(crate) pool: Pool,
+    /// The number of elements in a task of its stage, if the program sets it.
+    pub(crate) batch: Option<NonZeroU32>,
 }
 
 impl Directive {
@@ -77,7 +79,7 @@ impl Directive {
             is_async: registered.is_async(),
             on_failure: OnFailure::default(),
         };
-        Ok(Self { step, pool })
+        Ok(Self { step, pool, batch: None })
     }
 
     pub(crate) fn set_pool(&mut self, name: &str) -> Result<(), PlanError> {

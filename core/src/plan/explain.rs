@@ -128,7 +128,7 @@ source   of unknown length
 stage 0  pool `io`, one step, tasks of 100 elements
            map      crawler::Fetch  (asynchronous, timeout 30s, retries 5, back-off 1s to 300s, skips failed elements)
          (elements pass through the leader)
-stage 1  pool `default`, 2 steps fused into one pass, tasks of 100 elements
+stage 1  pool `default`, 2 steps fused into one pass, tasks of adaptive size
            flat_map crawler::Words
            fold     crawler::Sum
 end      one value, folded in input order

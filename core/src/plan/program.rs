@@ -13,6 +13,7 @@ use crate::{operation::RemoteExecute, registry::Verb};
 pub(crate) struct Program {
     source: Source,
     directives: Vec<Directive>,
+    /// The number of elements in a task of the first stage, if it is set before the first step.
     batch: Option<NonZeroU32>,
     end: End,
     mistake: Option<PlanError>,
@@ -61,7 +62,10 @@ impl Program {
 
     pub(super) fn set_batch(&mut self, elements: u32) {
         match NonZeroU32::new(elements) {
-            Some(elements) => self.batch = Some(elements),
+            Some(elements) => match self.directives.last_mut() {
+                Some(directive) => directive.batch = Some(elements),
+                None => self.batch = Some(elements),
+            },
             None => self.note(PlanError::EmptyBatch),
         }
     }
@@ -154,7 +158,7 @@ pub(super) mod tests {
             is_async: false,
             on_failure: OnFailure::default(),
         };
-        Directive { step, pool: Pool::new(pool).unwrap() }
+        Directive { step, pool: Pool::new(pool).unwrap(), batch: None }
     }
 
     fn program() -> Program {

@@ -1,5 +1,7 @@
 //! Plans, and cutting a chain of directives into stages.
 
+use std::num::NonZeroU32;
+
 use super::{End, OnFailure, StepPlan, directive::Directive};
 use crate::{broker::Pool, registry::Verb};
 
@@ -42,20 +44,25 @@ impl Stage {
     }
 }
 
-/// Cuts a chain into stages, each as long as possible; `deterministic` is whether the fold at its
+/// Cuts a chain into stages, each as long as possible. `batch` is the number of elements in a task
+/// of the first stage, unless one of its steps sets another; `deterministic` is whether the fold at its
 /// end has a fixed shape.
 pub(super) fn cut(directives: &[Directive], batch: Option<u32>, deterministic: bool) -> Vec<Stage> {
     let mut stages: Vec<Stage> = Vec::new();
     for directive in directives {
         match stages.last_mut() {
             Some(stage) if stage.admits(directive, deterministic) => {
-                stage.steps.push(directive.step.clone())
+                stage.steps.push(directive.step.clone());
+                stage.batch = directive.batch.map(NonZeroU32::get).or(stage.batch);
             }
-            _ => stages.push(Stage {
-                pool: directive.pool.clone(),
-                steps: vec![directive.step.clone()],
-                batch,
-            }),
+            last => {
+                let before_the_first = if last.is_none() { batch } else { None };
+                stages.push(Stage {
+                    pool: directive.pool.clone(),
+                    steps: vec![directive.step.clone()],
+                    batch: directive.batch.map(NonZeroU32::get).or(before_the_first),
+                });
+            }
         }
     }
     if stages.is_empty() {
@@ -127,6 +134,27 @@ mod tests {
         ] {
             assert_eq!(names(&cut(&[first, fold.clone()], None, deterministic)), expected);
         }
+    }
+
+    #[test]
+    fn a_batch_size_holds_for_the_stage_of_its_step() {
+        let mut directives = [
+            directive(Verb::Map, "a", "io"),
+            directive(Verb::Map, "b", "gpu"),
+            directive(Verb::Map, "c", "gpu"),
+            directive(Verb::Map, "d", "io"),
+        ];
+        let batches = |directives: &[Directive], first: Option<u32>| {
+            let stages = cut(directives, first, false);
+            stages.iter().map(|stage| stage.batch).collect::<Vec<_>>()
+        };
+        assert_eq!(batches(&directives, None), [None, None, None]);
+        assert_eq!(batches(&directives, Some(9)), [Some(9), None, None]);
+        directives[1].batch = NonZeroU32::new(5);
+        assert_eq!(batches(&directives, Some(9)), [Some(9), Some(5), None]);
+        directives[2].batch = NonZeroU32::new(6);
+        directives[0].batch = NonZeroU32::new(7);
+        assert_eq!(batches(&directives, Some(9)), [Some(7), Some(6), None]);
     }
 
     #[test]

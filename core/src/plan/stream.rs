@@ -22,9 +22,9 @@ use crate::{
 ///   source; results, errors and events carry this index.
 /// - **Directives**: [`map`](Self::map), [`try_map`](Self::try_map), [`filter`](Self::filter),
 ///   [`flat_map`](Self::flat_map), [`take`](Self::take).
-/// - **Settings** of the previous step: [`retries`](Self::retries), [`backoff`](Self::backoff), [`timeout`](Self::timeout),
-///   [`pool`](Self::pool), [`on_failure`](Self::on_failure); of the program:
-///   [`batch`](Self::batch), [`ordered`](Self::ordered).
+/// - **Settings** of the previous step: [`retries`](Self::retries), [`backoff`](Self::backoff),
+///   [`timeout`](Self::timeout), [`pool`](Self::pool), [`on_failure`](Self::on_failure); of its
+///   stage: [`batch`](Self::batch); of the program: [`ordered`](Self::ordered).
 /// - **Ends**: [`run`](Self::run), [`start`](Self::start) and [`collect`](Self::collect) for all
 ///   outputs; [`fold`](Self::fold), [`reduce`](Self::reduce), [`count`](Self::count),
 ///   [`first`](Self::first) and [`for_each`](Self::for_each) for one value.
@@ -497,9 +497,12 @@ impl<T: Data> IndexedStream<T> {
         self.set("pool", |directive| directive.set_pool(name))
     }
 
-    /// Puts exactly `elements` elements (at least 1) into each task of the whole program, except
-    /// the last task. Default: the leader measures how long elements take, and sizes batches
-    /// accordingly.
+    /// Puts exactly `elements` elements (at least 1) into each task of the stage of the previous step,
+    /// or of the first stage directly after the source; the last task can have fewer. Default: the
+    /// leader measures how long elements take, and sizes batches accordingly.
+    ///
+    /// A stage is what runs in one pass: [`explain`](Self::explain) shows it. Of several sizes for one
+    /// stage, the last one holds.
     ///
     /// A worker still returns the elements of a batch that it cannot finish in time.
     ///

@@ -1,8 +1,8 @@
 //! Programs with one value as their result.
 
-use std::fmt;
+use std::{fmt, time::Duration};
 
-use super::{End, PlanError, Program};
+use super::{End, IndexedStream, PlanError, Program, directive::Directive};
 use crate::{
     codec::{self, CodecError},
     operation::Data,
@@ -67,6 +67,13 @@ impl<V: Data> ValueProgram<V> {
     pub(super) fn the_value(bytes: Option<&[u8]>) -> Result<V, CodecError> {
         // An absent value is read as an empty encoding: right for `()`, an error for others.
         codec::decode(bytes.unwrap_or_default())
+    }
+}
+
+impl<V: Data> ValueProgram<V> {
+    /// The only output of a program that has exactly one.
+    pub(crate) fn only(stream: IndexedStream<V>) -> Self {
+        Self::new(stream.program, Self::the_value)
     }
 }
 
@@ -145,6 +152,65 @@ impl<V> FoldProgram<V> {
         if let End::Fold { deterministic, .. } = self.0.program.end_mut() {
             *deterministic = true;
         }
+        self
+    }
+
+    /// The pool of workers that folds; like [`IndexedStream::pool`](super::IndexedStream::pool).
+    ///
+    /// With the pool of the step before it, both run in one pass.
+    ///
+    /// ```
+    /// # use phalanx::prelude::*;
+    /// #[operation]
+    /// fn sum_up(a: u64, b: u64) -> u64 {
+    ///     a + b
+    /// }
+    ///
+    /// # #[tokio::main(flavor = "current_thread")]
+    /// # async fn main() -> Result<(), phalanx::Error> {
+    /// # let runtime = Runtime::connect("memory://").await?;
+    /// use std::time::Duration;
+    ///
+    /// let sum = IndexedStream::from(1..=100).reduce(SumUp).pool("light").retries(5);
+    /// assert!(sum.explain()?.contains("pool `light`"));
+    /// assert_eq!(sum.timeout(Duration::from_secs(60)).run(&runtime).await?, Some(5050));
+    /// # Ok(())
+    /// # }
+    /// ```
+    pub fn pool(self, name: &str) -> Self {
+        self.set("pool", |directive| directive.set_pool(name))
+    }
+
+    /// How often an element, or a combination, is retried in the fold; like
+    /// [`IndexedStream::retries`](super::IndexedStream::retries).
+    pub fn retries(self, retries: u32) -> Self {
+        self.set("retries", |directive| {
+            directive.step.retries = retries;
+            Ok(())
+        })
+    }
+
+    /// How long an element, or a combination, waits before it is retried in the fold; like
+    /// [`IndexedStream::backoff`](super::IndexedStream::backoff).
+    pub fn backoff(self, from: Duration, to: Duration) -> Self {
+        self.set("backoff", |directive| directive.set_backoff(from, to))
+    }
+
+    /// How long the fold may take for one element; like
+    /// [`IndexedStream::timeout`](super::IndexedStream::timeout).
+    pub fn timeout(self, timeout: Duration) -> Self {
+        self.set("timeout", |directive| {
+            directive.set_timeout(timeout);
+            Ok(())
+        })
+    }
+
+    fn set(
+        mut self,
+        setting: &'static str,
+        change: impl FnOnce(&mut Directive) -> Result<(), PlanError>,
+    ) -> Self {
+        self.0.program.set(setting, change);
         self
     }
 

@@ -1,5 +1,6 @@
 //! The interface of the leader: the runtime, its jobs, and their results.
 
+mod call;
 mod dropped;
 mod job;
 mod launch;
@@ -9,6 +10,7 @@ mod runtime;
 mod signal;
 mod value;
 
+pub use call::Call;
 pub use job::{Job, JobEvents};
 pub use results::Results;
 pub use runtime::{Runtime, RuntimeBuilder};

@@ -9,6 +9,7 @@ use std::{
 use tokio::sync::{broadcast, mpsc, watch};
 
 use super::{
+    Call,
     dropped::DropNotice,
     job::{Job, JobEvents},
     launch::{Launched, OutputReceiver, ending},
@@ -27,6 +28,7 @@ use crate::{
         io::{Command, Driver, reply_queue},
     },
     notice::Notices,
+    operation::Step,
     plan::{Plan, PlanError, Source},
     registry::{Registry, running_operation},
     wire::timing::{HOLD, SHORTEST_HOLD},
@@ -46,6 +48,8 @@ const EVENT_PREFETCH: u16 = 100;
 
 /// The most slots in memory: each is a thread, and a process may map only so many stacks.
 const MAX_SLOTS: usize = 8_192;
+/// The most asynchronous slots in memory, as of other workers.
+const MAX_ASYNC_SLOTS: usize = 65_535;
 /// The longest `hold`: far more than that of any worker, and small enough to be multiplied.
 const LONGEST_HOLD: Duration = Duration::from_secs(3600);
 /// The shortest `stall_after`.
@@ -102,6 +106,39 @@ struct Inner {
 }
 
 impl Runtime {
+    /// Runs an operation on one input: a future of the output.
+    ///
+    /// For many inputs use one [`IndexedStream`](crate::plan::IndexedStream): it sends them in
+    /// batches.
+    ///
+    /// # Errors
+    /// When awaited: if the operation is not registered, a setting is invalid, the runtime is
+    /// closed, or the operation fails permanently.
+    ///
+    /// ```
+    /// # use phalanx::prelude::*;
+    /// #[operation]
+    /// fn double(n: u64) -> u64 {
+    ///     n * 2
+    /// }
+    ///
+    /// # #[tokio::main(flavor = "current_thread")]
+    /// # async fn main() -> Result<(), phalanx::Error> {
+    /// # let runtime = Runtime::connect("memory://").await?;
+    /// assert_eq!(runtime.call(Double, 21).await?, 42);
+    /// # Ok(())
+    /// # }
+    /// ```
+    #[doc(alias = "submit")]
+    #[doc(alias = "delay")]
+    #[doc(alias = "Literal")]
+    pub fn call<O, Mode>(&self, operation: O, input: O::Input) -> Call<'_, O::Output>
+    where
+        O: Step<Mode>,
+    {
+        Call::new(self, operation, input)
+    }
+
     /// Connects to the broker that the environment variable `PHALANX_URL` names; default
     /// `memory://`.
     ///
@@ -371,6 +408,7 @@ pub struct RuntimeBuilder {
     url: Option<String>,
     namespace: Option<String>,
     slots: Option<usize>,
+    async_slots: Option<usize>,
     queue_type: QueueType,
     close_on_signal: bool,
     hold: Duration,
@@ -385,6 +423,7 @@ impl Default for RuntimeBuilder {
             url: None,
             namespace: None,
             slots: None,
+            async_slots: None,
             queue_type: QueueType::Quorum,
             close_on_signal: false,
             hold: HOLD,
@@ -447,6 +486,25 @@ impl RuntimeBuilder {
     #[must_use]
     pub fn slots(mut self, slots: usize) -> Self {
         self.slots = Some(slots.clamp(1, MAX_SLOTS));
+        self
+    }
+
+    /// The number of elements of asynchronous operations that each worker of `memory://` runs at
+    /// once, from 1 to 65,535. Default: 256. Ignored by other brokers; the flag of workers is
+    /// `--async-slots`.
+    ///
+    /// ```
+    /// # use phalanx::prelude::*;
+    /// # #[tokio::main(flavor = "current_thread")]
+    /// # async fn main() -> Result<(), phalanx::Error> {
+    /// let runtime = Runtime::builder().url("memory://").async_slots(2_000).connect().await?;
+    /// # drop(runtime);
+    /// # Ok(())
+    /// # }
+    /// ```
+    #[must_use]
+    pub fn async_slots(mut self, async_slots: usize) -> Self {
+        self.async_slots = Some(async_slots.clamp(1, MAX_ASYNC_SLOTS));
         self
     }
 
@@ -605,14 +663,15 @@ impl RuntimeBuilder {
             options.namespace = namespace;
         }
         options.slots = self.slots;
+        options.async_slots = self.async_slots;
         options.queue_type = self.queue_type;
         let broker = broker::connect(url, options).await?;
         Runtime::lead(broker, &self).await
     }
 
     /// Starts a leader on a broker that is already connected: your own implementation, or one that
-    /// several leaders share. The settings `url`, `namespace`, `slots` and `queue_type` have no
-    /// effect.
+    /// several leaders share. The settings `url`, `namespace`, `slots`, `async_slots` and
+    /// `queue_type` have no effect.
     ///
     /// # Errors
     /// If the queues of the leader cannot be declared, if two operations of this program have the
@@ -659,11 +718,12 @@ mod tests {
     fn no_setting_is_outside_of_its_range() {
         let most = RuntimeBuilder::default()
             .slots(usize::MAX)
+            .async_slots(usize::MAX)
             .patience(Duration::MAX)
             .stall_after(Duration::MAX)
             .hold(Duration::MAX);
         assert_eq!((most.slots, most.patience), (Some(MAX_SLOTS), Some(Duration::MAX)));
-        assert_eq!(most.hold, LONGEST_HOLD);
+        assert_eq!((most.async_slots, most.hold), (Some(MAX_ASYNC_SLOTS), LONGEST_HOLD));
         let zero = Duration::ZERO;
         let least = RuntimeBuilder::default().slots(0).patience(zero).stall_after(zero).hold(zero);
         assert_eq!((least.slots, least.patience), (Some(1), Some(SHORTEST_PATIENCE)));
