@@ -15,7 +15,7 @@ use clap::{Parser, ValueEnum};
 
 use broker::RabbitMq;
 use measure::Effort;
-use rows::memory::Program;
+use rows::{build_time::Profile, memory::Program};
 use table::Table;
 
 /// Phalanx compared with its peers, on one machine in one run.
@@ -45,6 +45,8 @@ enum Row {
     OneElementTasks,
     /// Peak memory with 10^7 elements, vs 10^5
     Memory,
+    /// Building 200 operations, vs the same plain functions
+    BuildTime,
 }
 
 impl Row {
@@ -92,6 +94,11 @@ async fn measure(arguments: &Arguments) -> Result<()> {
                 table.add(rows::one_element::row(effort, rabbitmq.url()).await?);
             }
             (Row::MapOverRabbitmq | Row::OneElementTasks, None) => bail!("no RabbitMQ"),
+            (Row::BuildTime, _) => {
+                for profile in [Profile::Debug, Profile::Release] {
+                    table.add(rows::build_time::row(effort, profile).await?);
+                }
+            }
             (Row::Memory, _) => {
                 for program in Program::value_variants() {
                     table.add(rows::memory::row(effort, *program).await?);

@@ -1,5 +1,6 @@
 //! The comparisons, one module for each row of the table.
 
+pub(crate) mod build_time;
 pub(crate) mod map;
 pub(crate) mod memory;
 pub(crate) mod one_element;
