@@ -2,7 +2,7 @@
 
 use std::{fmt, sync::Arc};
 
-use phalanx_core::id::WorkerId;
+use phalanx_core::{id::WorkerId, wire::TaskHeader};
 
 /// Receives the offset of the first element of each chunk that begins.
 pub(crate) type ChunkReporter = Arc<dyn Fn(u32) + Send + Sync>;
@@ -16,9 +16,9 @@ pub(crate) enum ProcessKind {
     /// parent renews leases, watches leaders, and isolates nothing further.
     Child {
         parent: WorkerId,
-        /// Reports the progress of a task to the parent, so that the element that ends this process
-        /// is known.
-        reporter: ChunkReporter,
+        /// Makes what reports the progress of a task to the parent, so that the element that ends
+        /// this process is known.
+        reporters: Arc<dyn Fn(&TaskHeader) -> ChunkReporter + Send + Sync>,
     },
 }
 

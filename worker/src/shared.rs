@@ -5,7 +5,7 @@ use std::sync::{
     atomic::{AtomicU64, Ordering},
 };
 
-use phalanx_core::{broker::Broker, id::WorkerId};
+use phalanx_core::{broker::Broker, id::WorkerId, wire::TaskHeader};
 
 use crate::{
     WorkerOptions,
@@ -56,14 +56,14 @@ impl Shared {
     }
 
     pub(crate) fn is_child(&self) -> bool {
-        self.reporter().is_some()
+        matches!(self.process, ProcessKind::Child { .. })
     }
 
-    /// Reports chunks to the parent; `None` outside of child processes.
-    pub(crate) fn reporter(&self) -> Option<&ChunkReporter> {
+    /// Reports the chunks of a task to the parent; `None` outside of child processes.
+    pub(crate) fn reporter(&self, task: &TaskHeader) -> Option<ChunkReporter> {
         match &self.process {
             ProcessKind::Worker => None,
-            ProcessKind::Child { reporter, .. } => Some(reporter),
+            ProcessKind::Child { reporters, .. } => Some(reporters(task)),
         }
     }
 

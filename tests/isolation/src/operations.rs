@@ -37,12 +37,14 @@ fn act(action: String, cx: &TaskContext) -> u64 {
     u64::from(process::id())
 }
 
-/// Aborts on demand, asynchronously.
+/// Aborts or waits for its cancellation on demand, asynchronously.
 #[operation]
-async fn act_async(action: String) -> u64 {
+async fn act_async(action: String, cx: &TaskContext) -> u64 {
     tokio::task::yield_now().await;
-    if action == "abort" {
-        process::abort();
+    match action.as_str() {
+        "abort" => process::abort(),
+        "wait" => cx.cancelled().await,
+        _ => {}
     }
     u64::from(process::id())
 }

@@ -100,7 +100,7 @@ fn an_operation_that_ends_its_process_is_reported_and_the_worker_continues() {
 #[test]
 fn harmless_tasks_share_a_child() {
     let mut worker =
-        IsolatedWorker::start(&["Act:a", "ActAsync:a", "Act:panic", "Shatter:drop", "Act:a"]);
+        IsolatedWorker::start(&["Act:a", "Act:b", "Act:panic", "Shatter:drop", "Act:a"]);
     let first = worker.task_process();
     assert_eq!(worker.task_process(), first);
     assert_eq!(worker.line(), "result failed:Panic");
@@ -108,6 +108,36 @@ fn harmless_tasks_share_a_child() {
     assert_eq!(worker.task_process(), first);
     worker.assert_drained();
     eventually("the child is gone", || !is_running(&first));
+}
+
+/// The worker has two slots.
+#[test]
+fn asynchronous_tasks_run_side_by_side_in_one_child_and_take_no_slot() {
+    let mut tasks = vec!["ActAsync:wait&"; 4];
+    tasks.extend(["ActAsync:a", "ActAsync:a", "Act:a", "cancel"]);
+    let mut worker = IsolatedWorker::start(&tasks);
+    for _ in 0..4 {
+        let leased = worker.line();
+        assert!(leased.starts_with("leased at [0"), "{leased}");
+    }
+    let shared = worker.task_process();
+    assert_eq!(worker.task_process(), shared);
+    assert_ne!(worker.task_process(), shared, "a blocking task has a child to itself");
+    let cancelled = worker.line();
+    assert!(cancelled == format!("result {shared}") || cancelled == "result 1xCancelled");
+}
+
+#[test]
+fn a_task_that_ends_a_shared_child_is_reported_and_its_neighbour_runs_once_more() {
+    let mut worker =
+        IsolatedWorker::start(&["ActAsync:wait&", "ActAsync:a", "ActAsync:abort", "cancel"]);
+    assert_eq!(worker.line(), "leased at [0]");
+    let shared = worker.task_process();
+    let line = worker.line();
+    assert!(line.starts_with("returned Crashed { status: \"killed by SIGABRT"), "{line}");
+    assert!(line.ends_with("at Some(0)"), "{line}");
+    let neighbour = worker.line();
+    assert!(neighbour.starts_with("result ") && neighbour != format!("result {shared}"));
 }
 
 #[test]

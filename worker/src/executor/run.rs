@@ -15,7 +15,7 @@ use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 use super::Executions;
 use crate::{
     execution::{ExecutionConfig, Pipeline, Running, Stop, run_async, run_blocking},
-    isolation::{ChildPool, run_isolated},
+    isolation::{ChildPool, run_isolated, run_isolated_async},
     leaders::Leaders,
     process_kind::ChunkReporter,
     reply::PendingReply,
@@ -59,7 +59,8 @@ impl Executor {
             running_async: AtomicUsize::new(0),
             executions: Executions::default(),
             leased: LeasedSlots::new(options.slots, options.async_slots),
-            children: isolates.then(|| Arc::new(ChildPool::new(shared.worker(), options.stack))),
+            children: isolates
+                .then(|| Arc::new(ChildPool::new(shared.worker(), options.slots, options.stack))),
             shared: Arc::clone(shared),
             leaders: Arc::clone(leaders),
         }))
@@ -100,7 +101,7 @@ impl Executor {
         pipeline: Arc<Pipeline>,
         pending: PendingReply,
     ) {
-        let config = self.config(pipeline.kind(), self.shared.reporter().cloned());
+        let config = self.config(pipeline.kind(), self.shared.reporter(&task.header));
         let Some(running) = self.admit(task, pipeline, config, pending) else { return };
         self.start_running(running, None);
     }
@@ -139,7 +140,7 @@ impl Executor {
             SlotKind::Asynchronous => {
                 let executor = Arc::clone(self);
                 tokio::spawn(async move {
-                    executor.run_async(running).await;
+                    executor.run_async(running, None).await;
                     drop(turn);
                 });
             }
@@ -150,19 +151,28 @@ impl Executor {
         }
     }
 
-    /// Runs a task in a child process, for which a slot thread waits.
+    /// Runs a task in a child process. It takes the slots that it would take in this one: a thread
+    /// that waits for the child, or asynchronous slots.
     pub(crate) fn run_isolated(
         self: &Arc<Self>,
         task: TaskMessage,
+        kind: SlotKind,
         children: &Arc<ChildPool>,
         pending: PendingReply,
     ) {
         // Only the child binds the steps to their states: that is user code, too.
         let pipeline = Arc::new(Pipeline::default());
-        let config = self.config(SlotKind::Blocking, None);
+        let config = self.config(kind, None);
         let Some(running) = self.admit(task, pipeline, config, pending) else { return };
         let children = Arc::clone(children);
-        self.queue(&running, move |running| run_isolated(running, &children));
+        match kind {
+            SlotKind::Blocking => {
+                self.queue(&running, move |running| run_isolated(running, &children));
+            }
+            SlotKind::Asynchronous => {
+                tokio::spawn(Arc::clone(self).run_async(running, Some(children)));
+            }
+        }
     }
 
     fn config(&self, kind: SlotKind, reporter: Option<ChunkReporter>) -> ExecutionConfig {
@@ -209,7 +219,8 @@ impl Executor {
         }
     }
 
-    async fn run_async(self: Arc<Self>, running: Arc<Running>) {
+    /// Runs an execution on Tokio, or in a child process.
+    async fn run_async(self: Arc<Self>, running: Arc<Running>, children: Option<Arc<ChildPool>>) {
         // Cancel-safe: a permit that is not taken stays in the semaphore.
         let permit = tokio::select! {
             biased;
@@ -231,7 +242,10 @@ impl Executor {
         let concurrency = 1 + more.as_ref().map_or(0, |more| more.num_permits());
         running.set_width(concurrency);
         self.running_async.fetch_add(1, Ordering::Relaxed);
-        run_async(&running, &self.slots, concurrency).await;
+        match children {
+            None => run_async(&running, &self.slots, concurrency).await,
+            Some(children) => run_isolated_async(&running, &children).await,
+        }
         self.running_async.fetch_sub(1, Ordering::Relaxed);
         self.executions.remove(&running);
         drop((permit, more));

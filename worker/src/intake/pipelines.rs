@@ -7,7 +7,7 @@ use std::{
 
 use phalanx_core::registry::{Refusal, Registry, StepReference};
 
-use crate::{execution::Pipeline, lock::lock};
+use crate::{execution::Pipeline, lock::lock, slots::SlotKind};
 
 /// How many pipelines each generation of the cache holds.
 const GENERATION_SIZE: usize = 64;
@@ -29,6 +29,17 @@ struct Cache {
 impl Pipelines {
     pub(crate) fn new(registry: &'static Registry) -> Self {
         Self { registry, cache: Mutex::default() }
+    }
+
+    /// The kind of slots that these steps occupy. Runs no code of the user.
+    pub(crate) fn kind(&self, steps: &[StepReference]) -> SlotKind {
+        let is_async = |step: &StepReference| {
+            self.registry.get(&step.name).is_some_and(|operation| operation.is_async())
+        };
+        match steps.iter().any(is_async) {
+            true => SlotKind::Asynchronous,
+            false => SlotKind::Blocking,
+        }
     }
 
     /// The steps bound to their states, from the cache or newly made.

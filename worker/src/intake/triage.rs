@@ -59,7 +59,8 @@ pub(super) fn triage(intake: &TaskIntake, delivery: Delivery, backoff: &Arc<Refu
     if header.isolated
         && let Some(children) = intake.executor.children().filter(|children| children.is_able())
     {
-        return intake.executor.run_isolated(task, children, pending);
+        let kind = intake.pipelines.kind(&header.steps);
+        return intake.executor.run_isolated(task, kind, children, pending);
     }
     match intake.pipelines.get(&header.steps) {
         Ok(pipeline) if header.isolated && must_name_elements(&intake.shared) => {

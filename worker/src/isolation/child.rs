@@ -9,16 +9,20 @@ use std::{
     time::Duration,
 };
 
-use phalanx_core::id::WorkerId;
+use phalanx_core::{id::WorkerId, wire::TaskHeader};
 use uuid::Uuid;
 
 use super::{
     PARENT_VARIABLE,
+    child_runs::ChildRuns,
     frame::{Frame, Frames},
     parent_broker::ParentBroker,
     parent_link::ParentLink,
 };
-use crate::{Exit, Worker, WorkerOptions, process_kind::ProcessKind};
+use crate::{
+    Exit, Worker, WorkerOptions,
+    process_kind::{ChunkReporter, ProcessKind},
+};
 
 /// Serves isolated tasks if this process was started for that, and returns its exit code when the
 /// worker has ended. Returns `None` at once in all other processes.
@@ -55,12 +59,13 @@ async fn serve(parent: &str) -> io::Result<()> {
     // Signals to the process group are for the parent; the child ends with it.
     #[cfg(feature = "cli")]
     let _ignored = crate::cli::Signals::listen()?;
-    let (address, token, worker, stack) = parse(parent).ok_or(io::ErrorKind::InvalidInput)?;
+    let (address, token, worker, options) = parse(parent).ok_or(io::ErrorKind::InvalidInput)?;
     let stream = TcpStream::connect(address)?;
     stream.set_nodelay(true)?;
     let link = Arc::new(ParentLink::new(stream.try_clone()?));
     link.send(&Frame::Token(token.as_bytes().to_vec().into()))?;
-    let (broker, mut inbox) = ParentBroker::new(Arc::clone(&link));
+    let runs = Arc::new(ChildRuns::default());
+    let (broker, mut inbox) = ParentBroker::new(Arc::clone(&link), Arc::clone(&runs));
     thread::Builder::new().name("phalanx-parent".to_owned()).spawn(move || {
         let mut frames = Frames::new(stream);
         while let Ok(frame) = frames.next() {
@@ -71,30 +76,34 @@ async fn serve(parent: &str) -> io::Result<()> {
         // The parent is gone, so no result of this process can be used.
         process::exit(0);
     })?;
-    let reporter = Arc::new(move |offset| {
-        // Fails only if the parent is gone, which ends this process.
-        let _ = link.send(&Frame::ChunkBegins(offset));
+    let reporters = Arc::new(move |header: &TaskHeader| {
+        let (link, run) = (Arc::clone(&link), runs.number(header.leader, header.copy));
+        let report: ChunkReporter = Arc::new(move |offset| {
+            if let Some(run) = run {
+                // Fails only if the parent is gone, which ends this process.
+                let _ = link.send(&Frame::ChunkBegins(run, offset));
+            }
+        });
+        report
     });
-    let process = ProcessKind::Child { parent: worker, reporter };
-    let worker = Worker::start_in(Arc::new(broker), options(stack), process);
+    let process = ProcessKind::Child { parent: worker, reporters };
+    let worker = Worker::start_in(Arc::new(broker), options, process);
     match worker.finished().await {
         Exit::Registry(error) => Err(io::Error::other(error)),
-        // The worker has abandoned its only thread, and has replied for it.
+        // The worker has abandoned its threads, and has replied for them.
         _ => Ok(()),
     }
 }
 
-fn options(stack: usize) -> WorkerOptions {
-    WorkerOptions { slots: 1, stack, leader_wait: Duration::ZERO, ..WorkerOptions::default() }
-}
-
-/// The address of the parent, the token to present there, the identity of the parent, and the stack
-/// of a slot thread.
-fn parse(parent: &str) -> Option<(SocketAddr, &str, WorkerId, usize)> {
+/// The address of the parent, the token to present there, the identity of the parent, and the
+/// settings of this worker.
+fn parse(parent: &str) -> Option<(SocketAddr, &str, WorkerId, WorkerOptions)> {
     let mut parts = parent.split('/');
     let (address, token, worker) = (parts.next()?, parts.next()?, parts.next()?);
-    let stack = parts.next()?.parse().ok()?;
-    Some((address.parse().ok()?, token, WorkerId(worker.parse::<Uuid>().ok()?), stack))
+    let (slots, stack) = (parts.next()?.parse().ok()?, parts.next()?.parse().ok()?);
+    let options =
+        WorkerOptions { slots, stack, leader_wait: Duration::ZERO, ..WorkerOptions::default() };
+    Some((address.parse().ok()?, token, WorkerId(worker.parse::<Uuid>().ok()?), options))
 }
 
 /// Asks the kernel to kill this process first when memory runs out, rather than its parent.

@@ -7,8 +7,9 @@ use std::{
 };
 
 use phalanx_core::id::WorkerId;
+use tokio::sync::{Mutex as AsyncMutex, Semaphore, SemaphorePermit};
 
-use super::child_process::ChildProcess;
+use super::{child_process::ChildProcess, shared_child::SharedChild};
 use crate::lock::lock;
 
 /// A child that has been idle for longer is ended.
@@ -30,14 +31,20 @@ pub(crate) async fn reap_idle(children: Arc<ChildPool>) {
     }
 }
 
-/// The idle child processes of a worker. Each busy one belongs to the slot thread that waits for
-/// it, so there are at most as many children as slots.
+/// The child processes of a worker that are idle or shared. Each other one belongs to the slot thread
+/// that waits for it, or to an asynchronous task that runs alone: at most twice as many as slots.
 #[derive(Debug)]
 pub(crate) struct ChildPool {
     worker: WorkerId,
+    slots: usize,
     /// The stack of a slot thread, in bytes.
     stack: usize,
     idle: Mutex<Idle>,
+    /// The child in which asynchronous tasks run side by side, if there is one. Locked while it is
+    /// started, so that there is only one.
+    shared: AsyncMutex<Option<Arc<SharedChild>>>,
+    /// Taken by asynchronous tasks that run in children of their own.
+    alone: Semaphore,
     /// When a child failed to start last.
     unable_since: Mutex<Option<Instant>>,
 }
@@ -50,8 +57,16 @@ struct Idle {
 }
 
 impl ChildPool {
-    pub(crate) fn new(worker: WorkerId, stack: usize) -> Self {
-        Self { worker, stack, idle: Mutex::default(), unable_since: Mutex::default() }
+    pub(crate) fn new(worker: WorkerId, slots: usize, stack: usize) -> Self {
+        Self {
+            worker,
+            slots,
+            stack,
+            idle: Mutex::default(),
+            shared: AsyncMutex::default(),
+            alone: Semaphore::new(slots),
+            unable_since: Mutex::default(),
+        }
     }
 
     /// Whether children can be started, as far as is known.
@@ -76,9 +91,33 @@ impl ChildPool {
 
     /// A new child; `None` if none can be started.
     pub(super) fn start_child(&self) -> Option<ChildProcess> {
-        ChildProcess::start(self.worker, self.stack)
-            .inspect_err(|error| self.set_unable(error))
-            .ok()
+        let child = ChildProcess::start(self.worker, 1, self.stack);
+        child.inspect_err(|error| self.set_unable(error)).ok()
+    }
+
+    /// The child in which asynchronous tasks run side by side; `None` if none can be started.
+    pub(super) async fn shared(self: &Arc<Self>) -> Option<Arc<SharedChild>> {
+        let mut shared = self.shared.lock().await;
+        if shared.as_ref().is_none_or(|child| child.has_ended()) {
+            *shared = self.start_shared().await;
+        }
+        shared.clone()
+    }
+
+    /// A new child for asynchronous tasks; `None` if none can be started.
+    pub(super) async fn start_shared(self: &Arc<Self>) -> Option<Arc<SharedChild>> {
+        let pool = Arc::clone(self);
+        let start = move || {
+            let child = ChildProcess::start(pool.worker, pool.slots, pool.stack);
+            child.and_then(SharedChild::new).inspect_err(|error| pool.set_unable(error)).ok()
+        };
+        // Fails only when the runtime shuts down.
+        tokio::task::spawn_blocking(start).await.ok().flatten()
+    }
+
+    /// The turn of an asynchronous task that runs in a child of its own.
+    pub(super) async fn alone(&self) -> Option<SemaphorePermit<'_>> {
+        self.alone.acquire().await.ok()
     }
 
     /// Keeps a child that has settled its task, for the next task.
@@ -93,6 +132,10 @@ impl ChildPool {
     }
 
     fn reap_idle(&self) {
+        // Otherwise it is being started, and so in use.
+        if let Ok(mut shared) = self.shared.try_lock() {
+            shared.take_if(|child| Arc::strong_count(child) == 1);
+        }
         let mut idle = self.idle();
         let fresh = idle.children.iter().position(|(_, since)| since.elapsed() < IDLE_TIMEOUT);
         let stale = fresh.unwrap_or(idle.children.len());
@@ -108,6 +151,7 @@ impl ChildPool {
         let ended = std::mem::take(&mut idle.children);
         drop(idle);
         drop(ended);
+        *self.shared.blocking_lock() = None;
     }
 
     fn idle(&self) -> MutexGuard<'_, Idle> {

@@ -44,16 +44,16 @@ pub(super) struct ChildProcess {
 }
 
 impl ChildProcess {
-    /// Starts this executable again as a child of `worker`, with a slot thread of `stack` bytes, and
+    /// Starts this executable again as a child of `worker`, with slot threads of `stack` bytes, and
     /// waits until it has connected.
     ///
     /// # Errors
     /// If the operating system starts no process, or the process does not connect.
-    pub(super) fn start(worker: WorkerId, stack: usize) -> io::Result<Self> {
+    pub(super) fn start(worker: WorkerId, slots: usize, stack: usize) -> io::Result<Self> {
         let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, 0))?;
         listener.set_nonblocking(true)?;
         let token = Uuid::new_v4().to_string();
-        let parent = format!("{}/{token}/{worker}/{stack}", listener.local_addr()?);
+        let parent = format!("{}/{token}/{worker}/{slots}/{stack}", listener.local_addr()?);
         let mut child = command()?.env(PARENT_VARIABLE, parent).spawn()?;
         match accept(&listener, &token, &mut child) {
             Ok((stream, frames)) => Ok(Self { child, stream, frames }),
@@ -68,6 +68,14 @@ impl ChildProcess {
     /// If the child is gone, or does not read.
     pub(super) fn send(&mut self, frame: &Frame) -> io::Result<()> {
         frame.write(&mut self.stream)
+    }
+
+    /// What another thread can send frames with.
+    ///
+    /// # Errors
+    /// If the operating system opens no further handle.
+    pub(super) fn writer(&self) -> io::Result<ChildWriter> {
+        self.stream.try_clone().map(ChildWriter)
     }
 
     /// The next frame; `None` if none arrives within [`RECEIVE_TIMEOUT`].
@@ -89,6 +97,18 @@ impl ChildProcess {
             }
         }
         "closed its connection".to_owned()
+    }
+}
+
+/// Sends frames to a child process.
+#[derive(Debug)]
+pub(super) struct ChildWriter(TcpStream);
+
+impl ChildWriter {
+    /// # Errors
+    /// If the child is gone, or does not read.
+    pub(super) fn send(&mut self, frame: &Frame) -> io::Result<()> {
+        frame.write(&mut self.0)
     }
 }
 

@@ -8,38 +8,58 @@ use std::{
 use bytes::{Buf, Bytes, BytesMut};
 use phalanx_core::{broker::MessageKind, wire::MAX_MESSAGE_BYTES};
 
-/// A frame between a worker and a child process: on the wire a length, a tag and a body.
+/// The number of a task among those that were sent to one child.
+pub(super) type RunNumber = u32;
+
+/// A frame between a worker and a child process: on the wire a length, a tag, the number of a run and
+/// a body.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(super) enum Frame {
     /// From the child, first: the token that it was started with.
     Token(Bytes),
     /// To the child: a task, to be run element by element if its header has `isolated` set.
-    Task(Bytes),
-    /// To the child: the job of its task is dead.
-    Cancel,
+    Task(RunNumber, Bytes),
+    /// To the child: the job of this task is dead.
+    Cancel(RunNumber),
     /// From the child: it begins the chunk whose first element is at this offset.
-    ChunkBegins(u32),
+    ChunkBegins(RunNumber, u32),
     /// From the child: the result of the task.
-    Result(Bytes),
+    Result(RunNumber, Bytes),
     /// From the child: the task was not run.
-    Return(Bytes),
+    Return(RunNumber, Bytes),
     /// From the child: it has settled the task, with a reply before this frame or without.
-    Settled,
+    Settled(RunNumber),
 }
 
-/// The longest frame, without its length: a message and the tag.
-const MAX_FRAME_BYTES: usize = MAX_MESSAGE_BYTES + 1;
+/// The bytes of a frame before its body, without its length: the tag and the number of the run.
+const HEAD_BYTES: usize = 5;
+
+/// The longest frame, without its length: a message and what precedes it.
+const MAX_FRAME_BYTES: usize = MAX_MESSAGE_BYTES + HEAD_BYTES;
 
 /// Bytes read at once.
 const READ_BYTES: usize = 64 << 10;
 
 impl Frame {
     /// The frame for a reply of this kind; `None` if children do not send it.
-    pub(super) fn reply(kind: MessageKind, body: Bytes) -> Option<Self> {
+    pub(super) fn reply(kind: MessageKind, run: RunNumber, body: Bytes) -> Option<Self> {
         match kind {
-            MessageKind::Result => Some(Self::Result(body)),
-            MessageKind::Return => Some(Self::Return(body)),
+            MessageKind::Result => Some(Self::Result(run, body)),
+            MessageKind::Return => Some(Self::Return(run, body)),
             _ => None,
+        }
+    }
+
+    /// The run that the frame is about; 0 for a token.
+    pub(super) fn run(&self) -> RunNumber {
+        match self {
+            Self::Token(_) => 0,
+            Self::Task(run, _)
+            | Self::Cancel(run)
+            | Self::ChunkBegins(run, _)
+            | Self::Result(run, _)
+            | Self::Return(run, _)
+            | Self::Settled(run) => *run,
         }
     }
 
@@ -49,25 +69,26 @@ impl Frame {
     /// If the other side is gone.
     pub(super) fn write(&self, stream: &mut TcpStream) -> io::Result<()> {
         let offset_bytes;
-        let (tag, body): (u8, &[u8]) = match self {
-            Self::Token(token) => (0, token),
-            Self::Task(task) => (1, task),
-            Self::Cancel => (2, &[]),
-            Self::ChunkBegins(offset) => {
+        let (tag, run, body): (u8, RunNumber, &[u8]) = match self {
+            Self::Token(token) => (0, 0, token),
+            Self::Task(run, task) => (1, *run, task),
+            Self::Cancel(run) => (2, *run, &[]),
+            Self::ChunkBegins(run, offset) => {
                 offset_bytes = offset.to_le_bytes();
-                (3, &offset_bytes)
+                (3, *run, &offset_bytes)
             }
-            Self::Result(body) => (4, body),
-            Self::Return(body) => (5, body),
-            Self::Settled => (6, &[]),
+            Self::Result(run, body) => (4, *run, body),
+            Self::Return(run, body) => (5, *run, body),
+            Self::Settled(run) => (6, *run, &[]),
         };
-        let length = u32::try_from(1 + body.len())
+        let length = u32::try_from(HEAD_BYTES + body.len())
             .ok()
             .filter(|length| *length as usize <= MAX_FRAME_BYTES)
             .ok_or(ErrorKind::InvalidInput)?;
-        let mut head = [0; 5];
+        let mut head = [0; 4 + HEAD_BYTES];
         head[..4].copy_from_slice(&length.to_le_bytes());
         head[4] = tag;
+        head[5..].copy_from_slice(&run.to_le_bytes());
         // Short frames in one write: half a frame would wait for the acknowledgement of the other
         // half.
         if body.len() <= READ_BYTES {
@@ -78,16 +99,18 @@ impl Frame {
     }
 
     fn read(mut frame: Bytes) -> io::Result<Self> {
-        let tag = frame.first().copied();
-        frame.advance(tag.iter().len());
+        if frame.len() < HEAD_BYTES {
+            return Err(ErrorKind::InvalidData.into());
+        }
+        let (tag, run) = (frame.get_u8(), frame.get_u32_le());
         match (tag, frame.len()) {
-            (Some(0), _) => Ok(Self::Token(frame)),
-            (Some(1), _) => Ok(Self::Task(frame)),
-            (Some(2), 0) => Ok(Self::Cancel),
-            (Some(3), 4) => Ok(Self::ChunkBegins(frame.get_u32_le())),
-            (Some(4), _) => Ok(Self::Result(frame)),
-            (Some(5), _) => Ok(Self::Return(frame)),
-            (Some(6), 0) => Ok(Self::Settled),
+            (0, _) => Ok(Self::Token(frame)),
+            (1, _) => Ok(Self::Task(run, frame)),
+            (2, 0) => Ok(Self::Cancel(run)),
+            (3, 4) => Ok(Self::ChunkBegins(run, frame.get_u32_le())),
+            (4, _) => Ok(Self::Result(run, frame)),
+            (5, _) => Ok(Self::Return(run, frame)),
+            (6, 0) => Ok(Self::Settled(run)),
             _ => Err(ErrorKind::InvalidData.into()),
         }
     }
@@ -163,12 +186,12 @@ mod tests {
         let large = Bytes::from(vec![7; 3 * READ_BYTES]);
         let sent = [
             Frame::Token(Bytes::from_static(b"x")),
-            Frame::Task(large),
-            Frame::ChunkBegins(u32::MAX),
-            Frame::Cancel,
-            Frame::Result(Bytes::new()),
-            Frame::Return(Bytes::from_static(b"no")),
-            Frame::Settled,
+            Frame::Task(7, large),
+            Frame::ChunkBegins(u32::MAX, u32::MAX),
+            Frame::Cancel(1),
+            Frame::Result(2, Bytes::new()),
+            Frame::Return(3, Bytes::from_static(b"no")),
+            Frame::Settled(4),
         ];
         let writes = sent.clone();
         let writer = std::thread::spawn(move || {
@@ -189,20 +212,26 @@ mod tests {
         let (mut one, other) = pair();
         other.set_read_timeout(Some(std::time::Duration::from_millis(5))).unwrap();
         let mut frames = Frames::new(other);
-        one.write_all(&[1, 0, 0]).unwrap();
+        one.write_all(&[5, 0, 0]).unwrap();
         assert_eq!(frames.next().unwrap(), None);
-        one.write_all(&[0, 6]).unwrap();
+        one.write_all(&[0, 6, 9, 0, 0, 0]).unwrap();
         let next = loop {
             if let Some(frame) = frames.next().unwrap() {
                 break frame;
             }
         };
-        assert_eq!(next, Frame::Settled);
+        assert_eq!(next, Frame::Settled(9));
     }
 
     #[test]
     fn invalid_frames_are_errors_and_allocate_no_memory() {
-        for garbage in [&[0xff; 8][..], &[1, 0, 0, 0, 99], &[0, 0, 0, 0], &[2, 0, 0, 0, 6, 6]] {
+        for garbage in [
+            &[0xff; 8][..],
+            &[1, 0, 0, 0, 6],
+            &[0, 0, 0, 0],
+            &[5, 0, 0, 0, 99, 0, 0, 0, 0],
+            &[6, 0, 0, 0, 6, 0, 0, 0, 0, 6],
+        ] {
             let (mut one, other) = pair();
             one.write_all(garbage).unwrap();
             let mut frames = Frames::new(other);

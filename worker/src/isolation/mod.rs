@@ -10,15 +10,20 @@
 mod child;
 mod child_pool;
 mod child_process;
+mod child_runs;
 mod frame;
 mod parent_broker;
 mod parent_link;
+mod reply;
 mod run;
+mod run_shared;
+mod shared_child;
 mod status;
 
 pub use child::isolated;
 pub(crate) use child_pool::{ChildPool, reap_idle};
 pub(crate) use run::run_isolated;
+pub(crate) use run_shared::run_isolated_async;
 
 /// The environment variable that makes a process a child: the address of the parent, the token to
 /// present there, the identity of the parent, and the stack of a slot thread in bytes, with slashes

@@ -13,7 +13,11 @@ use phalanx_core::{
 };
 use tokio::sync::{Mutex, mpsc, watch};
 
-use super::{frame::Frame, parent_link::ParentLink};
+use super::{
+    child_runs::ChildRuns,
+    frame::{Frame, RunNumber},
+    parent_link::ParentLink,
+};
 
 /// The parent process as the broker that an ordinary worker needs: its tasks arrive as deliveries,
 /// and replies are sent to it.
@@ -22,6 +26,7 @@ pub(super) struct ParentBroker {
     url: BrokerUrl,
     health: watch::Sender<Health>,
     link: Arc<ParentLink>,
+    runs: Arc<ChildRuns>,
     tasks: Queue,
     control: Queue,
 }
@@ -30,27 +35,27 @@ pub(super) struct ParentBroker {
 #[derive(Debug)]
 pub(super) struct Inbox {
     link: Arc<ParentLink>,
+    runs: Arc<ChildRuns>,
     tasks: mpsc::UnboundedSender<Consumption>,
     control: mpsc::UnboundedSender<Consumption>,
-    /// The message that cancels the job of the last task.
-    cancel: Option<Control>,
 }
 
-/// Unbounded, but the parent sends one task at a time.
+/// Unbounded, but the parent sends no more tasks than it has slots.
 type Queue = Arc<Mutex<mpsc::UnboundedReceiver<Consumption>>>;
 
 impl ParentBroker {
-    pub(super) fn new(link: Arc<ParentLink>) -> (Self, Inbox) {
+    pub(super) fn new(link: Arc<ParentLink>, runs: Arc<ChildRuns>) -> (Self, Inbox) {
         let mut health = Health::default();
         health.generation = 1;
         health.connected = true;
         let (tasks, task_queue) = mpsc::unbounded_channel();
         let (control, control_queue) = mpsc::unbounded_channel();
-        let inbox = Inbox { link: Arc::clone(&link), tasks, control, cancel: None };
+        let inbox = Inbox { link: Arc::clone(&link), runs: Arc::clone(&runs), tasks, control };
         let parent = Self {
             url: BrokerUrl::memory(),
             health: watch::channel(health).0,
             link,
+            runs,
             tasks: Arc::new(Mutex::new(task_queue)),
             control: Arc::new(Mutex::new(control_queue)),
         };
@@ -62,13 +67,14 @@ impl Inbox {
     /// Delivers a frame to the worker. If the worker has ended, the frame is dropped.
     pub(super) fn receive(&mut self, frame: Frame) {
         match frame {
-            Frame::Task(body) => {
+            Frame::Task(run, body) => {
+                let settler = SendSettled(Arc::clone(&self.link), Arc::clone(&self.runs));
                 let Ok(task) = TaskMessage::decode(&body) else {
                     // Does not happen: the parent has encoded the task itself.
-                    return SendSettled(Arc::clone(&self.link)).settle(0, Settle::Reject);
+                    return settler.settle(run.into(), Settle::Reject);
                 };
                 let header = task.header;
-                self.cancel = Some(Control::Cancel { leader: header.leader, job: header.job });
+                self.runs.begin(run, &header);
                 let properties = Properties {
                     kind: Some(MessageKind::Task),
                     wire_version: WIRE_VERSION,
@@ -76,13 +82,14 @@ impl Inbox {
                     copy: Some(header.copy),
                     ..Properties::default()
                 };
-                let settler = Arc::new(SendSettled(Arc::clone(&self.link)));
-                let delivery = Delivery::new(Message { properties, body }, false, 0, settler);
+                let message = Message { properties, body };
+                let delivery = Delivery::new(message, false, run.into(), Arc::new(settler));
                 let _ = self.tasks.send(Consumption::Delivery(delivery));
             }
-            Frame::Cancel => {
-                let body = self.cancel.as_ref().and_then(|cancel| cancel.encode().ok());
-                if let Some(body) = body {
+            Frame::Cancel(run) => {
+                let cancel =
+                    self.runs.job(run).map(|(leader, job)| Control::Cancel { leader, job });
+                if let Some(body) = cancel.and_then(|cancel| cancel.encode().ok()) {
                     let properties = Properties::default();
                     let delivery =
                         Delivery::new(Message { properties, body }, false, 0, Arc::new(Ignore));
@@ -95,12 +102,15 @@ impl Inbox {
 }
 
 /// Sends `Settled` to the parent: a few bytes, which do not block.
-struct SendSettled(Arc<ParentLink>);
+struct SendSettled(Arc<ParentLink>, Arc<ChildRuns>);
 
 impl Settler for SendSettled {
-    fn settle(&self, _: u64, _: Settle) {
+    fn settle(&self, tag: u64, _: Settle) {
+        // The tag of a delivery is the number of its run.
+        let run = tag as RunNumber;
+        self.1.end(run);
         // Fails only if the parent is gone, which ends this process.
-        let _ = self.0.send(&Frame::Settled);
+        let _ = self.0.send(&Frame::Settled(run));
     }
 }
 
@@ -128,8 +138,12 @@ impl Broker for ParentBroker {
             return Err(PublishError::TooLarge { size, limit });
         }
         let reply = message.properties.kind.filter(|_| address.exchange == Exchange::Reply);
+        let run = message.properties.copy.zip(address.key.parse().ok());
+        let run = run.and_then(|(copy, leader)| self.runs.number(leader, copy));
         // Everything else, such as presence, the parent publishes itself.
-        let Some(frame) = reply.and_then(|kind| Frame::reply(kind, message.body)) else {
+        let Some(frame) =
+            reply.zip(run).and_then(|(kind, run)| Frame::reply(kind, run, message.body))
+        else {
             return Ok(());
         };
         let link = Arc::clone(&self.link);

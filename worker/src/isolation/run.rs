@@ -2,19 +2,22 @@
 
 use std::time::{Duration, Instant};
 
-use phalanx_core::{
-    registry::Refusal,
-    wire::{ResultMessage, Return, ReturnReason},
+use super::{
+    ChildPool,
+    child_process::ChildProcess,
+    frame::{Frame, RunNumber},
+    reply::{relay, return_crashed, return_unable, task_for_child},
 };
-
-use super::{ChildPool, child_process::ChildProcess, frame::Frame};
 use crate::{
     execution::{Running, Stop},
-    reply::{PendingReply, Reply},
+    reply::PendingReply,
 };
 
 /// How long a child may take to end its task after a cancel.
 const CANCEL_GRACE: Duration = Duration::from_millis(500);
+
+/// The number of a run: a blocking task has its child to itself.
+const ONLY_RUN: RunNumber = 1;
 
 /// The outcome of a task that was sent to a child.
 enum ChildRun {
@@ -44,13 +47,7 @@ pub(crate) fn run_isolated(running: &Running, children: &ChildPool) {
             Some(child) => (child, true),
             None => match children.start_child() {
                 Some(child) => (child, false),
-                // This worker cannot isolate the task, which is no fault of the task: whoever takes
-                // it next, perhaps this worker, runs it in another way.
-                None => {
-                    return running.reply_with(|pending| {
-                        pending.return_unrun(ReturnReason::NotStarted, None);
-                    });
-                }
+                None => return return_unable(running),
             },
         };
         match run_in(running, children, child, one_by_one) {
@@ -66,46 +63,36 @@ pub(crate) fn run_isolated(running: &Running, children: &ChildPool) {
     }
 }
 
-fn return_crashed(running: &Running, status: String, offset: Option<u32>) {
-    let job = running.task.header.job;
-    tracing::error!(%job, offset, status, "a child process ended while it ran a task");
-    running.reply_with(|pending| pending.return_unrun(ReturnReason::Crashed { status }, offset));
-}
-
 fn run_in(
     running: &Running,
     children: &ChildPool,
     mut child: ChildProcess,
     one_by_one: bool,
 ) -> ChildRun {
-    let mut task = running.task.clone();
-    // In a child, the flag asks for chunks of one element.
-    task.header.isolated = one_by_one;
-    let Ok(task) = task.encode() else {
-        let reason = "could not encode the task for a child process".to_owned();
-        running.refuse(Refusal::Message { reason });
-        return ChildRun::Replied;
-    };
+    let Some(task) = task_for_child(running, one_by_one) else { return ChildRun::Replied };
     let mut offset = None;
     let mut reply = None;
     let mut cancelled: Option<Instant> = None;
-    let mut next = child.send(&Frame::Task(task)).map(|()| None);
+    let mut next = child.send(&Frame::Task(ONLY_RUN, task)).map(|()| None);
     loop {
         match next {
             Ok(None) => {}
-            Ok(Some(Frame::ChunkBegins(first))) => {
+            Ok(Some(Frame::ChunkBegins(_, first))) => {
                 offset = Some(first);
                 running.context.set_offset(first);
             }
-            Ok(Some(frame @ (Frame::Result(_) | Frame::Return(_)))) => reply = Some(frame),
-            Ok(Some(Frame::Settled)) => {
+            Ok(Some(frame @ (Frame::Result(..) | Frame::Return(..)))) => reply = Some(frame),
+            Ok(Some(Frame::Settled(_))) => {
                 children.put_idle(child);
-                return relay(running, reply).unwrap_or(ChildRun::Discarded);
+                return match relay(running, reply) {
+                    true => ChildRun::Replied,
+                    false => ChildRun::Discarded,
+                };
             }
             // The child is gone, or has sent an invalid frame.
             Ok(Some(_)) | Err(_) => {
-                if let Some(replied) = relay(running, reply) {
-                    return replied;
+                if relay(running, reply) {
+                    return ChildRun::Replied;
                 }
                 let status = child.into_status();
                 return match offset {
@@ -122,7 +109,7 @@ fn run_in(
             (Some(Stop::Cancelled), None) => {
                 cancelled = Some(Instant::now());
                 // If the child is gone, receiving fails next.
-                let _ = child.send(&Frame::Cancel);
+                let _ = child.send(&Frame::Cancel(ONLY_RUN));
             }
             (Some(Stop::Cancelled), Some(since)) if since.elapsed() < CANCEL_GRACE => {}
             (Some(_), _) => {
@@ -132,26 +119,4 @@ fn run_in(
         }
         next = child.receive();
     }
-}
-
-/// Replies as the child did; `None` if it did not.
-fn relay(running: &Running, reply: Option<Frame>) -> Option<ChildRun> {
-    let decoded = match reply? {
-        Frame::Result(body) => ResultMessage::decode(&body).map(|message| {
-            let last_step = running.task.header.steps.len().saturating_sub(1) as u32;
-            running.reply_with(|pending| pending.reply(Reply::Result { message, last_step }));
-        }),
-        Frame::Return(body) => Return::decode(&body).map(|returned| {
-            running.reply_with(|pending| match returned.reason {
-                ReturnReason::Refused(refusal) => pending.refuse(refusal),
-                reason => pending.return_unrun(reason, returned.offset),
-            });
-        }),
-        _ => return None,
-    };
-    if let Err(error) = decoded {
-        let reason = format!("could not decode the reply of a child process: {error}");
-        running.refuse(Refusal::Message { reason });
-    }
-    Some(ChildRun::Replied)
 }

@@ -4,6 +4,7 @@ use futures::TryStreamExt;
 use phalanx::{Runtime, prelude::*};
 use phalanx_fleet_tests::*;
 use phalanx_test_support::soon;
+use rustix::process::Signal;
 
 use crate::support::{Fleet, Rendezvous, on_every_runtime};
 
@@ -40,4 +41,27 @@ async fn waiting_asynchronous_elements_take_no_slot_from_blocking_ones() {
         assert_eq!(many.await.unwrap(), 100);
     })
     .await;
+}
+
+/// They run in a child process then, but still take no slot of those that compute.
+#[tokio::test]
+async fn asynchronous_elements_of_a_killed_worker_run_side_by_side_beside_those_that_compute() {
+    let (fleet, mut workers) = Fleet::with_workers(2).await;
+    let runtime = fleet.lead().await;
+    let waiting = Rendezvous::new();
+    let held = IndexedStream::from(0..40u64).map(HoldLater { directory: waiting.directory() });
+    let held = held.batch(1).count().start(&runtime).unwrap().1;
+    waiting.started(40).await;
+    let killed = workers.remove(0);
+    waiting.started_in(&killed.id()).await;
+    let id = killed.id();
+    killed.signal(Signal::KILL);
+    waiting.restarted_from(&id).await;
+    let triples = IndexedStream::from(0..100u64).map(Triple).batch(1).collect(&runtime);
+    assert_eq!(soon("the computing job", triples).await.unwrap()[99], 297);
+    waiting.release();
+    assert_eq!(soon("the waiting job", held).await.unwrap(), 40);
+    runtime.close().await;
+    workers.push(killed);
+    fleet.end(workers).await;
 }

@@ -49,6 +49,17 @@ impl Rendezvous {
         until(&what, async || self.files("started").iter().any(in_process)).await;
     }
 
+    /// Waits until every element that had started in this process has started in another one.
+    pub(crate) async fn restarted_from(&self, process: &str) {
+        // A file that is being written is empty for a moment.
+        let elsewhere = |file: PathBuf| {
+            let other = std::fs::read_to_string(file).unwrap();
+            !other.is_empty() && other != process
+        };
+        let what = format!("all elements of process {process} to start elsewhere");
+        until(&what, async || self.files("started").into_iter().all(elsewhere)).await;
+    }
+
     /// Waits until element `n` has been started `times` times.
     pub(crate) async fn ran(&self, n: u64, times: usize) {
         until("another run of the element", async || self.runs(n) >= times).await;

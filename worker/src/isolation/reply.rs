@@ -1,0 +1,58 @@
+//! What isolated runs have in common: the task that is sent to a child, and the replies.
+
+use bytes::Bytes;
+use phalanx_core::{
+    registry::Refusal,
+    wire::{ResultMessage, Return, ReturnReason},
+};
+
+use super::frame::Frame;
+use crate::{execution::Running, reply::Reply};
+
+/// The task as a child gets it; `None` if the worker has replied, because it cannot be encoded.
+pub(super) fn task_for_child(running: &Running, one_by_one: bool) -> Option<Bytes> {
+    let mut task = running.task.clone();
+    // In a child, the flag asks for chunks of one element.
+    task.header.isolated = one_by_one;
+    let encoded = task.encode();
+    if encoded.is_err() {
+        let reason = "could not encode the task for a child process".to_owned();
+        running.refuse(Refusal::Message { reason });
+    }
+    encoded.ok()
+}
+
+/// Replies as the child did; `false` if it did not.
+pub(super) fn relay(running: &Running, reply: Option<Frame>) -> bool {
+    let decoded = match reply {
+        Some(Frame::Result(_, body)) => ResultMessage::decode(&body).map(|message| {
+            let last_step = running.task.header.steps.len().saturating_sub(1) as u32;
+            running.reply_with(|pending| pending.reply(Reply::Result { message, last_step }));
+        }),
+        Some(Frame::Return(_, body)) => Return::decode(&body).map(|returned| {
+            running.reply_with(|pending| match returned.reason {
+                ReturnReason::Refused(refusal) => pending.refuse(refusal),
+                reason => pending.return_unrun(reason, returned.offset),
+            });
+        }),
+        _ => return false,
+    };
+    if let Err(error) = decoded {
+        let reason = format!("could not decode the reply of a child process: {error}");
+        running.refuse(Refusal::Message { reason });
+    }
+    true
+}
+
+/// Returns a task whose child ended in the chunk that begins at `offset`; `None` before the first.
+pub(super) fn return_crashed(running: &Running, status: String, offset: Option<u32>) {
+    let job = running.task.header.job;
+    tracing::error!(%job, offset, status, "a child process ended while it ran a task");
+    running.reply_with(|pending| pending.return_unrun(ReturnReason::Crashed { status }, offset));
+}
+
+/// Returns a task because no child can be started, which is no fault of the task: whoever takes it
+/// next, perhaps this worker, runs it in another way.
+pub(super) fn return_unable(running: &Running) {
+    running.reply_with(|pending| pending.return_unrun(ReturnReason::NotStarted, None));
+}
