@@ -2,7 +2,7 @@
 
 use std::{fmt, time::Duration};
 
-use super::{End, IndexedStream, PlanError, Program, directive::Directive};
+use super::{End, PlanError, Program, directive::Directive};
 use crate::{
     codec::{self, CodecError},
     operation::Data,
@@ -72,8 +72,8 @@ impl<V: Data> ValueProgram<V> {
 
 impl<V: Data> ValueProgram<V> {
     /// The only output of a program that has exactly one.
-    pub(crate) fn only(stream: IndexedStream<V>) -> Self {
-        Self::new(stream.program, Self::the_value)
+    pub(crate) fn only(program: Program) -> Self {
+        Self::new(program, Self::the_value)
     }
 }
 

@@ -39,14 +39,42 @@ pub struct Call<'a, T> {
     program: IndexedStream<T>,
 }
 
-impl<'a, T: Data> Call<'a, T> {
-    pub(super) fn new<O, Mode>(runtime: &'a Runtime, operation: O, input: O::Input) -> Self
+impl Runtime {
+    /// Runs an operation on one input: a future of the output.
+    ///
+    /// For many inputs use one [`IndexedStream`](crate::plan::IndexedStream): it sends them in
+    /// batches.
+    ///
+    /// # Errors
+    /// When awaited: if the operation is not registered, a setting is invalid, the runtime is
+    /// closed, or the operation fails permanently.
+    ///
+    /// ```
+    /// # use phalanx::prelude::*;
+    /// #[operation]
+    /// fn double(n: u64) -> u64 {
+    ///     n * 2
+    /// }
+    ///
+    /// # #[tokio::main(flavor = "current_thread")]
+    /// # async fn main() -> Result<(), phalanx::Error> {
+    /// # let runtime = Runtime::connect("memory://").await?;
+    /// assert_eq!(runtime.call(Double, 21).await?, 42);
+    /// # Ok(())
+    /// # }
+    /// ```
+    #[doc(alias = "submit")]
+    #[doc(alias = "delay")]
+    #[doc(alias = "Literal")]
+    pub fn call<O, Mode>(&self, operation: O, input: O::Input) -> Call<'_, O::Output>
     where
-        O: Step<Mode, Output = T>,
+        O: Step<Mode>,
     {
-        Self { runtime, program: IndexedStream::from([input]).map(operation) }
+        Call { runtime: self, program: IndexedStream::from([input]).map(operation) }
     }
+}
 
+impl<T: Data> Call<'_, T> {
     /// The pool of workers that runs it; like [`IndexedStream::pool`].
     pub fn pool(mut self, name: &str) -> Self {
         self.program = self.program.pool(name);
@@ -77,7 +105,7 @@ impl<'a, T: Data> IntoFuture for Call<'a, T> {
     type IntoFuture = BoxFuture<'a, Self::Output>;
 
     fn into_future(self) -> Self::IntoFuture {
-        let program = ValueProgram::only(self.program);
+        let program = ValueProgram::only(self.program.program);
         Box::pin(program.run(self.runtime))
     }
 }

@@ -9,7 +9,6 @@ use std::{
 use tokio::sync::{broadcast, mpsc, watch};
 
 use super::{
-    Call,
     dropped::DropNotice,
     job::{Job, JobEvents},
     launch::{Launched, OutputReceiver, ending},
@@ -28,7 +27,6 @@ use crate::{
         io::{Command, Driver, reply_queue},
     },
     notice::Notices,
-    operation::Step,
     plan::{Plan, PlanError, Source},
     registry::{Registry, running_operation},
     wire::timing::{HOLD, SHORTEST_HOLD},
@@ -106,39 +104,6 @@ struct Inner {
 }
 
 impl Runtime {
-    /// Runs an operation on one input: a future of the output.
-    ///
-    /// For many inputs use one [`IndexedStream`](crate::plan::IndexedStream): it sends them in
-    /// batches.
-    ///
-    /// # Errors
-    /// When awaited: if the operation is not registered, a setting is invalid, the runtime is
-    /// closed, or the operation fails permanently.
-    ///
-    /// ```
-    /// # use phalanx::prelude::*;
-    /// #[operation]
-    /// fn double(n: u64) -> u64 {
-    ///     n * 2
-    /// }
-    ///
-    /// # #[tokio::main(flavor = "current_thread")]
-    /// # async fn main() -> Result<(), phalanx::Error> {
-    /// # let runtime = Runtime::connect("memory://").await?;
-    /// assert_eq!(runtime.call(Double, 21).await?, 42);
-    /// # Ok(())
-    /// # }
-    /// ```
-    #[doc(alias = "submit")]
-    #[doc(alias = "delay")]
-    #[doc(alias = "Literal")]
-    pub fn call<O, Mode>(&self, operation: O, input: O::Input) -> Call<'_, O::Output>
-    where
-        O: Step<Mode>,
-    {
-        Call::new(self, operation, input)
-    }
-
     /// Connects to the broker that the environment variable `PHALANX_URL` names; default
     /// `memory://`.
     ///
