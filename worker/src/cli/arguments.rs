@@ -2,7 +2,7 @@
 
 use std::{ffi::OsString, fmt, net::SocketAddr, time::Duration};
 
-use clap::{CommandFactory, FromArgMatches, Parser, Subcommand};
+use clap::{Arg, CommandFactory, FromArgMatches, Parser, Subcommand, builder::Resettable};
 use phalanx_core::broker::{BrokerUrl, Pool};
 
 use super::{dead_letters, duration, exit_code, size};
@@ -106,6 +106,7 @@ impl Arguments {
             program.push(word);
         }
         let matches = Self::command()
+            .mut_args(ignore_empty_variable)
             .no_binary_name(true)
             .bin_name(program.to_string_lossy())
             .try_get_matches_from(flags)?;
@@ -127,6 +128,15 @@ impl Arguments {
         options.grace = self.grace;
         options.isolate = true;
         options
+    }
+}
+
+/// An environment variable that is empty counts as not set: a composed `${VARIABLE:-}` is meant so.
+fn ignore_empty_variable(argument: Arg) -> Arg {
+    let value = argument.get_env().and_then(std::env::var_os);
+    match value.is_some_and(|value| value.to_string_lossy().trim().is_empty()) {
+        true => argument.env(Resettable::Reset),
+        false => argument,
     }
 }
 

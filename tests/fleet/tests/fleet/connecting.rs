@@ -11,7 +11,7 @@ use phalanx_test_node::{NodeOptions, Permissions};
 use phalanx_test_proxy::Parts;
 use phalanx_test_support::{full_text, soon, test_url};
 
-use crate::support::{Fleet, start_node, with_node};
+use crate::support::{Fleet, Process, WORKER, start_node, with_node};
 
 const SECRET: &str = "hunter2";
 
@@ -162,6 +162,21 @@ async fn a_worker_that_may_not_reply_exits_and_its_tasks_run_elsewhere() {
     assert_eq!(triples.unwrap(), (0..100).map(|n| 3 * n).collect::<Vec<_>>());
     runtime.close().await;
     fleet.end(vec![other]).await;
+}
+
+/// As `${VARIABLE:-}` of a compose file gives them.
+#[tokio::test]
+async fn empty_environment_variables_count_as_not_set() {
+    let fleet = Fleet::new();
+    let mut command = tokio::process::Command::new(WORKER);
+    for name in ["POOL", "SLOTS", "ASYNC_SLOTS", "STACK", "HOLD", "GRACE", "HEALTH", "LOG"] {
+        command.env(format!("PHALANX_{name}"), "");
+    }
+    command.env("PHALANX_CONNECT_TIMEOUT", " ").env("PHALANX_NAMESPACE", &fleet.namespace);
+    let mut worker = Process::spawn(command.arg("worker"), &fleet.url);
+    let line = worker.started().await;
+    assert!(line.contains("pools default;"), "{line}");
+    fleet.end(vec![worker]).await;
 }
 
 #[tokio::test]
