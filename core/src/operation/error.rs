@@ -4,7 +4,11 @@ use std::{error::Error as StdError, fmt, time::Duration};
 
 use serde::{Deserialize, Serialize, de::DeserializeOwned};
 
+use super::error_text::bounded;
 use crate::report::Printable;
+
+/// The longest encoding of a typed error, in bytes. A longer one travels as text only.
+const MAX_TYPED: usize = 16 << 10;
 
 /// The result of an operation; the error is [`OperationError`] unless another is given.
 ///
@@ -24,6 +28,8 @@ pub type Result<T, E = OperationError> = std::result::Result<T, E>;
 ///
 /// `?` converts any error into it, as [`ErrorKind::Fatal`]. To make that possible, it does not
 /// implement [`std::error::Error`] itself.
+///
+/// Messages are cut at 4 KiB each, and at 16 KiB together with those of all causes.
 ///
 /// Displayed, control characters of the messages are escaped; [`message`](Self::message) and
 /// [`chain`](Self::chain) return them unchanged.
@@ -125,12 +131,13 @@ impl OperationError {
     /// assert_eq!(error.kind(), ErrorKind::TooLarge);
     /// ```
     pub fn new(kind: ErrorKind, message: impl Into<String>) -> Self {
-        Self { kind, chain: vec![message.into()], retry_delay: None, typed: None }
+        Self { kind, chain: bounded([message.into()]), retry_delay: None, typed: None }
     }
 
     /// The same error with a further cause, the innermost one.
     pub(crate) fn because(mut self, cause: String) -> Self {
         self.chain.push(cause);
+        self.chain = bounded(self.chain);
         self
     }
 
@@ -138,7 +145,8 @@ impl OperationError {
     /// [`downcast`](Self::downcast).
     ///
     /// A function with `#[operation]` that returns `Result<T, E>` does this for an `E` that
-    /// serializes. If the value cannot be encoded, its message is still sent.
+    /// serializes. If the value cannot be encoded, or its encoding is longer than 16 KiB, its message
+    /// is still sent.
     ///
     /// ```
     /// # use phalanx::prelude::*;
@@ -163,6 +171,7 @@ impl OperationError {
     {
         let typed = crate::codec::encode_checked(&error)
             .ok()
+            .filter(|bytes| bytes.len() <= MAX_TYPED)
             .map(|bytes| Typed { type_name: std::any::type_name::<E>().to_owned(), bytes });
         Self { kind: ErrorKind::Fatal, chain: chain_of(&error), retry_delay: None, typed }
     }
@@ -287,6 +296,13 @@ impl OperationError {
         self.chain.iter().map(String::as_str)
     }
 
+    /// The bytes that the error adds to a message, apart from a few.
+    #[doc(hidden)]
+    pub fn size(&self) -> usize {
+        let typed = self.typed.as_ref().map_or(0, |typed| typed.bytes.len());
+        self.chain.iter().map(String::len).sum::<usize>() + typed
+    }
+
     /// The delay before the next try, if the operation [asked](Self::with_retry_delay) for one.
     ///
     /// ```
@@ -357,16 +373,16 @@ impl<T, E: Into<OperationError>> ResultExt<T> for std::result::Result<T, E> {
 
 /// The messages of an error and its causes. A cause that its parent already quotes is left out.
 fn chain_of(error: &dyn StdError) -> Vec<String> {
-    let mut chain = vec![error.to_string()];
+    let mut texts = vec![error.to_string()];
     let mut cause = error.source();
     while let Some(error) = cause {
         let text = error.to_string();
-        if !chain.last().is_some_and(|parent| parent.ends_with(&text)) {
-            chain.push(text);
+        if !texts.last().is_some_and(|parent| parent.ends_with(&text)) {
+            texts.push(text);
         }
         cause = error.source();
     }
-    chain
+    bounded(texts)
 }
 
 #[cfg(test)]

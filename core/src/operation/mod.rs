@@ -5,6 +5,7 @@
 mod context;
 mod data;
 mod error;
+mod error_text;
 mod execute_error;
 mod failure;
 mod function;

@@ -22,6 +22,8 @@ pub(crate) struct Ledger {
     one_to_one: bool,
     /// Whether the length of each output is recorded.
     measured: bool,
+    /// The size of the errors of failed elements.
+    error_bytes: usize,
     /// A buffer that is reused between chunks.
     ends: Vec<u32>,
 }
@@ -36,9 +38,9 @@ impl Ledger {
         self.next_offset
     }
 
-    /// The encoded size of the outputs so far.
+    /// The size of the outputs and errors so far.
     pub(super) fn output_bytes(&self) -> usize {
-        self.payload.len()
+        self.payload.len() + self.error_bytes
     }
 
     /// The segments, and the encoded outputs.
@@ -67,6 +69,7 @@ impl Ledger {
 
     /// The next element failed.
     pub(super) fn failed(&mut self, step: u32, error: OperationError) {
+        self.error_bytes += error.size();
         self.push(self.next_offset + 1, Outcome::Failed { step, error });
     }
 

@@ -91,8 +91,8 @@ async fn publish(broker: &dyn Broker, reply: OutgoingReply, rejected: &impl Fn(B
     pending.settle(settle);
 }
 
-/// The reply in place of a result that is larger than the broker accepts: a single element fails;
-/// several are returned, so that the leader splits the task (rule 19).
+/// The reply in place of a result that is larger than the broker accepts: a single element fails,
+/// with an error that is short; several are returned, so that the leader splits the task (rule 19).
 fn shrink(
     pending: &PendingReply,
     mut header: ResultHeader,
@@ -100,13 +100,17 @@ fn shrink(
     size: u64,
     limit: u64,
 ) -> (MessageKind, Result<Bytes, WireError>) {
-    let done = |outcome: &Outcome| matches!(outcome, Outcome::Done { .. });
-    let mut all = header.segments.iter_mut().filter(|segment| done(&segment.outcome));
+    let ran = |outcome: &Outcome| !matches!(outcome, Outcome::NotRun { .. });
+    let mut all = header.segments.iter_mut().filter(|segment| ran(&segment.outcome));
     if let (Some(segment), None) = (all.next(), all.next())
         && segment.to == segment.from + 1
     {
+        let what = match segment.outcome {
+            Outcome::Failed { .. } => "error",
+            _ => "output",
+        };
         let message =
-            format!("its output needs a message of {size} bytes, but the broker accepts {limit}");
+            format!("its {what} needs a message of {size} bytes, but the broker accepts {limit}");
         let error = OperationError::new(ErrorKind::TooLarge, message);
         segment.outcome = Outcome::Failed { step: last_step, error };
         let message = ResultMessage { header, payload: Bytes::new() };
@@ -186,6 +190,26 @@ mod tests {
         let several = rig.send(&[TestOp::Append('x')], &["a", "b"]);
         rig.after_settled(2).await;
         assert_eq!(rig.return_reason(several), ReturnReason::TooLarge { size: 20, limit: 10 });
+        rig.assert_settled_once();
+    }
+
+    /// The errors are what makes the reply too large, not the only element that is done.
+    #[tokio::test]
+    async fn a_neighbour_of_elements_with_long_errors_is_not_blamed_for_their_size() {
+        let rig = TestRig::start(|_| {});
+        let too_large = PublishError::TooLarge { size: 20, limit: 10 };
+        rig.broker.refuse_next(too_large.clone());
+        let several = rig.send(&[TestOp::FailOn('x')], &["x", "a", "x"]);
+        rig.after_settled(1).await;
+        assert_eq!(rig.return_reason(several), ReturnReason::TooLarge { size: 20, limit: 10 });
+
+        rig.broker.refuse_next(too_large);
+        let one = rig.send(&[TestOp::FailOn('x')], &["x"]);
+        rig.after_settled(2).await;
+        let Outcome::Failed { error, .. } = &rig.segments(one)[0].outcome else {
+            panic!("not failed")
+        };
+        assert_eq!(error.kind(), ErrorKind::TooLarge);
         rig.assert_settled_once();
     }
 }
