@@ -39,6 +39,23 @@ fn text_of(error: &dyn Error) -> String {
     Printable(&error.to_string()).to_string()
 }
 
+/// The longest message of an error or a cause that travels in a message, in bytes.
+pub(crate) const MAX_TEXT: usize = 4 << 10;
+
+/// Cuts a text to `max` bytes, and says how much is left out.
+pub(crate) fn cut(mut text: String, max: usize) -> String {
+    if text.len() > max {
+        let mut end = max;
+        while !text.is_char_boundary(end) {
+            end -= 1;
+        }
+        let more = text.len() - end;
+        text.truncate(end);
+        let _ = write!(text, "… ({more} bytes more)");
+    }
+    text
+}
+
 /// An error and its causes, separated by colons. A cause is left out if the text before it already
 /// ends with it.
 pub fn with_causes(error: &dyn Error) -> String {

@@ -2,6 +2,8 @@
 
 use std::fmt;
 
+use crate::report::{MAX_TEXT, cut};
+
 /// Why a value could not be encoded or decoded.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct CodecError(Box<str>);
@@ -61,6 +63,6 @@ impl std::error::Error for CodecError {}
 impl serde::ser::Error for CodecError {
     #[cold]
     fn custom<T: fmt::Display>(message: T) -> Self {
-        Self::new(message.to_string())
+        Self::new(cut(message.to_string(), MAX_TEXT))
     }
 }

@@ -299,7 +299,8 @@ impl OperationError {
     /// The bytes that the error adds to a message, apart from a few.
     #[doc(hidden)]
     pub fn size(&self) -> usize {
-        let typed = self.typed.as_ref().map_or(0, |typed| typed.bytes.len());
+        let typed =
+            self.typed.as_ref().map_or(0, |typed| typed.type_name.len() + typed.bytes.len());
         self.chain.iter().map(String::len).sum::<usize>() + typed
     }
 

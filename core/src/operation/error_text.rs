@@ -1,7 +1,7 @@
 //! Bounds the texts of errors: they travel to the leader in the same message as the outputs.
 
-/// The longest message of an error or a cause, in bytes.
-const MAX_TEXT: usize = 4 << 10;
+use crate::report::{MAX_TEXT, cut};
+
 /// The longest chain of messages, in bytes.
 const MAX_CHAIN: usize = 16 << 10;
 
@@ -22,19 +22,6 @@ pub(super) fn bounded(chain: impl IntoIterator<Item = String>) -> Vec<String> {
         bounded.push(format!("… ({left_out} bytes more)"));
     }
     bounded
-}
-
-fn cut(mut text: String, max: usize) -> String {
-    if text.len() > max {
-        let mut end = max;
-        while !text.is_char_boundary(end) {
-            end -= 1;
-        }
-        let more = text.len() - end;
-        text.truncate(end);
-        text.push_str(&format!("… ({more} bytes more)"));
-    }
-    text
 }
 
 #[cfg(test)]

@@ -16,7 +16,10 @@ use std::{
 };
 
 use super::{super::values::drop_guarded, backtrace};
-use crate::operation::{ErrorKind, OperationError, panic_message};
+use crate::{
+    operation::{ErrorKind, OperationError, panic_message},
+    report::{MAX_TEXT, cut},
+};
 
 thread_local! {
     /// Whether this thread runs code whose panics are caught here.
@@ -109,7 +112,7 @@ pub(crate) async fn caught_async<R>(future: impl Future<Output = R>) -> Result<R
 
 #[cold]
 fn panicked(payload: Box<dyn Any + Send>) -> Panicked {
-    let message = panic_message(&*payload).to_owned();
+    let message = cut(panic_message(&*payload).to_owned(), MAX_TEXT);
     // The payload can panic again when it is dropped.
     drop_guarded(payload);
     let Place { location, backtrace } = LAST.take();
