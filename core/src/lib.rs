@@ -4,7 +4,7 @@
 //! Users depend on the facade crate `phalanx`, which re-exports the public items of this crate.
 //! Broker and worker crates depend on this crate directly.
 //!
-//! The modules in the order of their dependencies: [`id`], `report`, [`codec`], [`mod@operation`],
+//! The modules in the order of their dependencies: [`id`], `report`, `paused_clock`, [`codec`], [`mod@operation`],
 //! [`registry`], [`broker`], `notice`, [`wire`], [`plan`], [`error`], [`dead_letters`], [`leader`]. Each
 //! module imports only from those before it (`cargo test -p xtask` checks it).
 
@@ -12,6 +12,9 @@ pub mod id;
 
 #[doc(hidden)]
 pub mod report;
+
+#[doc(hidden)]
+pub mod paused_clock;
 
 pub mod codec;
 

@@ -2,6 +2,7 @@
 #![cfg(feature = "inmemory")]
 
 mod endings;
+mod inputs;
 mod operation_crates;
 mod programs;
 mod settings;

@@ -3,15 +3,16 @@
 use std::{
     any::TypeId,
     error::Error as StdError,
+    io,
     ops::{Range, RangeInclusive},
     panic::{AssertUnwindSafe, catch_unwind},
     pin::Pin,
     sync::Arc,
-    vec,
+    thread, vec,
 };
 
-use futures::{FutureExt, Stream, StreamExt, future::BoxFuture};
-use tokio_util::task::AbortOnDropHandle;
+use futures::{FutureExt, Stream, StreamExt};
+use tokio::sync::{mpsc, oneshot};
 
 use super::{BlockBuffer, Budget, PushError};
 use crate::operation::{Data, panic_message};
@@ -20,32 +21,54 @@ pub(super) type BoxError = Box<dyn StdError + Send + Sync>;
 
 /// Failures of an input other than its own errors.
 #[derive(Debug, thiserror::Error)]
-enum InputFault {
+pub(super) enum InputFault {
     #[error("the element cannot be encoded: {0}")]
     Element(PushError),
     #[error("the input panicked: {0}")]
     Panic(String),
+    #[error("the operating system creates no thread for it: {0}")]
+    Thread(io::Error),
     #[error("the tokio runtime is shutting down")]
     Shutdown,
 }
 
-/// An iterator or stream. One virtual call per fill, none per element.
+/// An iterator or stream. One message per fill, nothing virtual per element.
 pub(super) trait Pump: Send {
-    fn size_hint(&self) -> (usize, Option<usize>);
-    fn fill(
-        self: Box<Self>,
-        buffer: Arc<BlockBuffer>,
-        budget: Budget,
-    ) -> BoxFuture<'static, Filled>;
+    /// Whether a fill blocks its thread.
+    fn is_blocking(&self) -> bool;
+
+    fn size_hint(&self) -> SizeHint;
+
+    /// Moves the input to a thread or task of its own, which serves fills until the input ends or
+    /// their sender is dropped, and drops the input there: that is code of the user, which may panic
+    /// or block.
+    ///
+    /// # Errors
+    /// If the operating system creates no thread.
+    fn start(self: Box<Self>, fills: mpsc::Receiver<Fill>) -> io::Result<()>;
+}
+
+/// The least and the most remaining elements.
+pub(super) type SizeHint = (usize, Option<usize>);
+
+/// A request for elements.
+pub(super) struct Fill {
+    pub(super) buffer: Arc<BlockBuffer>,
+    pub(super) budget: Budget,
+    /// Receives the outcome. If the receiver is dropped, the input is no longer wanted.
+    pub(super) done: oneshot::Sender<Filled>,
 }
 
 /// The outcome of one fill.
 pub(super) struct Filled {
-    /// The pump for the next fill; `None` if the input has ended or failed.
-    pub(super) pump: Option<Box<dyn Pump>>,
-    pub(super) pushed: u64,
+    /// After anything other than `More`, the input is gone.
     pub(super) outcome: Result<Flow, BoxError>,
+    pub(super) pushed: u64,
+    pub(super) hint: SizeHint,
 }
+
+/// The stack of the thread of an iterator: that of a main thread.
+const STACK: usize = 8 << 20;
 
 #[derive(Clone, Copy, PartialEq, Eq)]
 pub(super) enum Flow {
@@ -141,37 +164,53 @@ where
     I: Iterator<Item = Result<T, BoxError>> + Send + 'static,
     T: Data,
 {
-    fn size_hint(&self) -> (usize, Option<usize>) {
+    fn is_blocking(&self) -> bool {
+        true
+    }
+
+    fn size_hint(&self) -> SizeHint {
         self.iterator.size_hint()
     }
 
-    fn fill(
-        self: Box<Self>,
-        buffer: Arc<BlockBuffer>,
-        budget: Budget,
-    ) -> BoxFuture<'static, Filled> {
-        let fill = move || {
-            let mut filling = Filling::new(buffer, budget);
+    fn start(self: Box<Self>, mut fills: mpsc::Receiver<Fill>) -> io::Result<()> {
+        // Not a thread of Tokio's pool: that is bounded, and waits at the end of the program for
+        // threads that wait for input. This one is not waited for.
+        let thread = thread::Builder::new().name("phalanx-input".to_owned()).stack_size(STACK);
+        let serve = move || {
             let mut pump = Some(self);
-            // An iterator that has ended is dropped in here, because its `drop` may panic or block.
-            let pass = catch_unwind(AssertUnwindSafe(|| {
-                let outcome = pump.as_mut().map_or(Ok(Flow::Ended), |pump| pump.pull(&mut filling));
-                if !matches!(outcome, Ok(Flow::More)) {
-                    pump = None;
+            while let Some(Fill { buffer, budget, done }) = fills.blocking_recv() {
+                let mut filling = Filling::new(buffer, budget);
+                let pass = catch_unwind(AssertUnwindSafe(|| {
+                    let pull = |pump: &mut Box<Self>| pump.pull(&mut filling);
+                    let outcome = pump.as_mut().map_or(Ok(Flow::Ended), pull);
+                    let hint = pump.as_ref().map_or((0, None), |pump| pump.size_hint());
+                    (outcome, hint)
+                }));
+                let (outcome, hint) = pass.unwrap_or_else(|payload| {
+                    let panic = InputFault::Panic(panic_message(&*payload).to_owned());
+                    (Err(panic.into()), (0, Some(0)))
+                });
+                let is_over = !matches!(outcome, Ok(Flow::More));
+                if is_over {
+                    // Before its end is known, because then the program may end.
+                    drop_caught(&mut pump);
                 }
-                outcome
-            }));
-            let outcome = pass.unwrap_or_else(|payload| {
-                // An iterator that panicked is in an unknown state and is not pulled again.
-                let _ = catch_unwind(AssertUnwindSafe(|| pump = None));
-                Err(InputFault::Panic(panic_message(&*payload).to_owned()).into())
-            });
-            Filled { pump: pump.map(|pump| pump as Box<dyn Pump>), pushed: filling.pushed, outcome }
+                // Fails if the input is no longer wanted.
+                let _ = done.send(Filled { outcome, pushed: filling.pushed, hint });
+                if is_over {
+                    return;
+                }
+            }
+            drop_caught(&mut pump);
         };
-        let run =
-            async move { tokio::task::spawn_blocking(fill).await.unwrap_or_else(|_| shut_down()) };
-        run.boxed()
+        thread.spawn(serve).map(drop)
     }
+}
+
+/// Drops a value of the user, whose `drop` may panic.
+fn drop_caught<T>(value: &mut Option<T>) {
+    // The payload is a value of the user, too: dropping it may panic.
+    let _ = catch_unwind(AssertUnwindSafe(|| *value = None)).map_err(std::mem::forget);
 }
 
 impl<I, T> IteratorPump<I>
@@ -210,29 +249,38 @@ where
     S: Stream<Item = Result<T, BoxError>> + Send + 'static,
     T: Data,
 {
-    fn size_hint(&self) -> (usize, Option<usize>) {
+    fn is_blocking(&self) -> bool {
+        false
+    }
+
+    fn size_hint(&self) -> SizeHint {
         self.0.size_hint()
     }
 
-    fn fill(
-        mut self: Box<Self>,
-        buffer: Arc<BlockBuffer>,
-        budget: Budget,
-    ) -> BoxFuture<'static, Filled> {
-        let fill = async move {
-            let mut filling = Filling::new(buffer, budget);
-            let pass = AssertUnwindSafe(self.pull(&mut filling)).catch_unwind().await;
-            let outcome = pass.unwrap_or_else(|payload| {
-                Err(InputFault::Panic(panic_message(&*payload).to_owned()).into())
-            });
-            let pump = matches!(outcome, Ok(Flow::More)).then_some(self as Box<dyn Pump>);
-            Filled { pump, pushed: filling.pushed, outcome }
-        };
-        let run = async move {
-            let task = AbortOnDropHandle::new(tokio::spawn(fill));
-            task.await.unwrap_or_else(|_| shut_down())
-        };
-        run.boxed()
+    fn start(mut self: Box<Self>, mut fills: mpsc::Receiver<Fill>) -> io::Result<()> {
+        // Detached: it ends when the sender of fills is dropped, or the receiver of their outcome.
+        tokio::spawn(async move {
+            while let Some(Fill { buffer, budget, mut done }) = fills.recv().await {
+                let mut filling = Filling::new(buffer, budget);
+                let pull = AssertUnwindSafe(self.pull(&mut filling)).catch_unwind();
+                // Cancel-safe: a pull that is dropped is never continued.
+                let pass = tokio::select! {
+                    pass = pull => pass,
+                    () = done.closed() => return,
+                };
+                let outcome = pass.unwrap_or_else(|payload| {
+                    Err(InputFault::Panic(panic_message(&*payload).to_owned()).into())
+                });
+                let hint = catch_unwind(AssertUnwindSafe(|| self.size_hint()));
+                let is_over = !matches!(outcome, Ok(Flow::More));
+                let hint = hint.unwrap_or((0, None));
+                let _ = done.send(Filled { outcome, pushed: filling.pushed, hint });
+                if is_over {
+                    return;
+                }
+            }
+        });
+        Ok(())
     }
 }
 
@@ -253,8 +301,4 @@ where
         }
         Ok(Flow::More)
     }
-}
-
-fn shut_down() -> Filled {
-    Filled { pump: None, pushed: 0, outcome: Err(InputFault::Shutdown.into()) }
 }

@@ -3,7 +3,7 @@
 use std::{
     any::TypeId,
     error::Error as StdError,
-    fmt,
+    fmt, io,
     panic::{AssertUnwindSafe, catch_unwind},
     sync::Arc,
 };
@@ -11,23 +11,41 @@ use std::{
 use bytes::Bytes;
 use futures::Stream;
 use serde::{Deserialize, Deserializer, Serialize, Serializer, de, ser::SerializeTuple};
+use tokio::sync::{mpsc, oneshot};
 
 use super::{
     BlockBuffer, Budget,
-    pump::{BoxError, Flow, IteratorPump, Pump, StreamPump, is_in_memory},
+    pump::{
+        BoxError, Fill, Filled, Flow, InputFault, IteratorPump, Pump, SizeHint, StreamPump,
+        is_in_memory,
+    },
 };
-use crate::{codec::Known, operation::Data};
+use crate::{codec::Known, operation::Data, paused_clock::Computing};
 
 /// The input of a job: an iterator or a stream, with its type erased.
 ///
-/// Pulled lazily, by [`fill`](Self::fill). Dropping it drops the iterator or stream.
+/// Pulled lazily, by [`fill`](Self::fill). Once it is started, the iterator or stream lives on a
+/// thread or task of its own, and is dropped there when this is dropped.
 pub(crate) struct Source {
-    /// `None` when it has ended or failed.
-    pump: Option<Box<dyn Pump>>,
+    input: Input,
     /// How many elements have been pulled.
     pulled: u64,
     /// How many elements may be pulled in total.
     limit: u64,
+}
+
+/// Where the iterator or stream is.
+enum Input {
+    Waiting(Box<dyn Pump>),
+    Started {
+        fills: mpsc::Sender<Fill>,
+        hint: SizeHint,
+        is_blocking: bool,
+    },
+    /// It could not be started.
+    Broken(io::Error),
+    /// It has ended or failed.
+    Ended,
 }
 
 /// The state of a source after a fill.
@@ -108,7 +126,7 @@ impl Source {
     }
 
     fn new(pump: Box<dyn Pump>) -> Self {
-        Self { pump: Some(pump), pulled: 0, limit: u64::MAX }
+        Self { input: Input::Waiting(pump), pulled: 0, limit: u64::MAX }
     }
 
     /// Ends the source after `count` elements.
@@ -118,39 +136,76 @@ impl Source {
 
     /// The least and the most remaining elements, by the size hint of the input.
     pub(crate) fn size_hint(&self) -> (u64, Option<u64>) {
-        let Some(pump) = &self.pump else { return (0, Some(0)) };
-        // The hint is computed by the user's code; a panic there must not fail the job.
-        let hint = catch_unwind(AssertUnwindSafe(|| pump.size_hint()));
-        let (least, most) = hint.unwrap_or((0, None));
+        let (least, most) = match &self.input {
+            Input::Waiting(pump) => hint_of(&**pump),
+            Input::Started { hint, .. } => *hint,
+            Input::Broken(_) | Input::Ended => return (0, Some(0)),
+        };
         let left = self.limit - self.pulled;
         let most = most.map_or(u64::MAX, |most| most as u64).min(left);
         ((least as u64).min(left), (most < u64::MAX).then_some(most))
     }
 
+    /// Moves the iterator or stream to a thread or task of its own. Must be called within a Tokio
+    /// runtime.
+    pub(crate) fn start(&mut self) {
+        self.input = match std::mem::replace(&mut self.input, Input::Ended) {
+            Input::Waiting(pump) => {
+                let (fills, received) = mpsc::channel(1);
+                let (hint, is_blocking) = (hint_of(&*pump), pump.is_blocking());
+                match pump.start(received) {
+                    Ok(()) => Input::Started { fills, hint, is_blocking },
+                    Err(error) => Input::Broken(error),
+                }
+            }
+            other => other,
+        };
+    }
+
     /// Pulls elements into `buffer` until the budget is used up or the input ends.
     ///
-    /// An iterator runs on a blocking thread, a stream in a separate Tokio task. A panic of either
-    /// is returned as [`SourceState::Failed`]. Dropping the future drops the source: a stream
-    /// immediately, an iterator when its `next` returns.
+    /// A panic of the input is returned as [`SourceState::Failed`]. Dropping the future drops the
+    /// source: a stream at its next poll, an iterator when its `next` returns.
     pub(crate) async fn fill(
         mut self,
         buffer: Arc<BlockBuffer>,
         budget: Budget,
     ) -> (Self, SourceState) {
+        self.start();
         let left = self.limit - self.pulled;
-        let pump = match self.pump.take() {
-            Some(pump) if left > 0 => pump,
+        let (fills, is_blocking) = match std::mem::replace(&mut self.input, Input::Ended) {
+            Input::Started { fills, is_blocking, .. } if left > 0 => (fills, is_blocking),
+            Input::Broken(error) => {
+                let source = InputFault::Thread(error).into();
+                let error = SourceError { index: self.pulled, source };
+                return (self, SourceState::Failed { error });
+            }
             _ => return (self, SourceState::Ended),
         };
         let budget = Budget { elements: budget.elements.min(left), ..budget };
         let mut guard = CloseOnDrop { buffer: Some(buffer.clone()) };
-        let filled = pump.fill(buffer.clone(), budget).await;
+        // A stream may wait for a timer of the clock.
+        let computing = if is_blocking { Computing::begin() } else { None };
+        let (done, filled) = oneshot::channel();
+        // Fails if the task of a stream has ended, with Tokio; then nothing is received.
+        let _ = fills.send(Fill { buffer: buffer.clone(), budget, done }).await;
+        let filled = filled.await.unwrap_or_else(|_| Filled {
+            outcome: Err(InputFault::Shutdown.into()),
+            pushed: 0,
+            hint: (0, Some(0)),
+        });
+        drop(computing);
         guard.buffer = None;
         self.pulled += filled.pushed;
-        self.pump = filled.pump;
         let state = match filled.outcome {
-            Ok(Flow::More) if self.pulled < self.limit => SourceState::More,
-            Ok(_) => SourceState::Ended,
+            Ok(Flow::More) => {
+                self.input = Input::Started { fills, hint: filled.hint, is_blocking };
+                match self.pulled < self.limit {
+                    true => SourceState::More,
+                    false => SourceState::Ended,
+                }
+            }
+            Ok(Flow::Ended) => SourceState::Ended,
             Err(source) => {
                 SourceState::Failed { error: SourceError { index: self.pulled, source } }
             }
@@ -160,11 +215,16 @@ impl Source {
     }
 }
 
+/// The hint is computed by the user's code; a panic there must not fail the job.
+fn hint_of(pump: &dyn Pump) -> SizeHint {
+    catch_unwind(AssertUnwindSafe(|| pump.size_hint())).unwrap_or((0, None))
+}
+
 impl fmt::Debug for Source {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("Source")
             .field("pulled", &self.pulled)
-            .field("ended", &self.pump.is_none())
+            .field("ended", &matches!(self.input, Input::Ended))
             .finish_non_exhaustive()
     }
 }

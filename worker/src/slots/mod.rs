@@ -1,7 +1,6 @@
 //! The slots of a worker: the threads that compute, and how many of them leases occupy.
 
 mod leased;
-mod paused_clock;
 mod threads;
 
 pub(crate) use leased::{LeasedSlots, SlotGuard, SlotKind};

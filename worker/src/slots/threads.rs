@@ -11,9 +11,7 @@ use std::{
 };
 
 use crossbeam_channel::{Receiver, Sender};
-use phalanx_core::id::ExecutionId;
-
-use super::paused_clock::Computing;
+use phalanx_core::{id::ExecutionId, paused_clock::Computing};
 
 /// Work for a slot thread, which passes itself.
 pub(crate) type SlotTask = Box<dyn FnOnce(&Arc<SlotThread>) + Send>;

@@ -232,7 +232,7 @@ impl Runtime {
     fn launch_with(
         &self,
         plan: Plan,
-        source: Source,
+        mut source: Source,
         dead_lettering: DeadLettering,
     ) -> Result<Launched, Error> {
         if let Some(operation) = running_operation() {
@@ -252,6 +252,8 @@ impl Runtime {
             self.inner.drop_notice.clone(),
         );
         let plan = Arc::new(plan);
+        // Here, so that the leader never drops it itself.
+        source.start();
         let start =
             Command::Start { job: id, plan, source, outputs, progress, events, dead_lettering };
         let ending = self.inner.ending.clone();

@@ -1,8 +1,8 @@
 //! Tests of users with a paused clock (`tokio::time::pause`).
 //!
-//! A paused clock jumps to the next timer as soon as Tokio has nothing to do, and Tokio knows
-//! nothing of slot threads. Timeouts would pass while a slot computes. So work on a slot thread
-//! keeps the clock from jumping, as work in `spawn_blocking` does.
+//! A paused clock jumps to the next timer as soon as Tokio has nothing to do, and Tokio knows nothing
+//! of other threads: those of slots, and those of inputs. Timeouts would pass while they compute. So
+//! their work keeps the clock from jumping, as work in `spawn_blocking` does.
 
 use std::{
     sync::mpsc::{Sender, channel},
@@ -10,14 +10,14 @@ use std::{
 };
 
 /// Keeps a paused clock from jumping until it is dropped.
-pub(crate) struct Computing {
+pub struct Computing {
     _done: Sender<()>,
 }
 
 impl Computing {
     /// `None` unless the clock is paused: on a clock that runs, nothing is done. Called in a Tokio
     /// context.
-    pub(crate) fn begin() -> Option<Self> {
+    pub fn begin() -> Option<Self> {
         is_paused().then(|| {
             let (done, ended) = channel();
             // Only a blocking task of Tokio's own keeps its clock from jumping.
