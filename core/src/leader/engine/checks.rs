@@ -106,7 +106,9 @@ impl Engine {
                         let overdue = probing.is_overdue(order, since, now, hold);
                         format!("queued {} {lost_in:?} {overdue}", age(since))
                     }
-                    CopyState::Leased { renewed, .. } => format!("leased {}", age(renewed)),
+                    CopyState::Leased { renewed, offset, in_process, .. } => {
+                        format!("leased {} {offset} {in_process}", age(renewed))
+                    }
                 };
                 format!("{newest} {} {state}", copy.isolated)
             })

@@ -199,11 +199,9 @@ fn combine_result(
 pub(super) fn returned(shared: &mut Shared, job: &mut JobState, copy: CopyId, returned: Return) {
     let Some(task) = shared.tasks.get_mut(copy.task) else { return };
     let Some(known) = task.copy(copy.attempt) else { return };
-    // A lease outranks a return (rule 13): the broker redelivered a copy that another worker could
-    // not ack any more, but still runs.
-    if returned.reason == ReturnReason::Redelivered
-        && known.holder().is_some_and(|holder| holder != returned.worker)
-    {
+    // A lease outranks a return (rule 13): the broker redelivered a copy that its worker could not
+    // ack any more, but still runs.
+    if returned.reason == ReturnReason::Redelivered && known.holder().is_some() {
         return;
     }
     let isolated = known.isolated;

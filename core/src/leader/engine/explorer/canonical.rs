@@ -2,7 +2,10 @@
 
 use std::hash::{DefaultHasher, Hash, Hasher};
 
-use super::world::{Copy, Queued, Reply, WorkerState, World};
+use super::{
+    parts::{Copy, Queued, Reply, WORKERS, WorkerState},
+    world::World,
+};
 use crate::id::CopyId;
 
 impl World {
@@ -27,15 +30,27 @@ impl World {
             Reply::Return(it) => {
                 format!("{:?} {:?} {:?}", it.copy.map(of_copy), it.reason, it.offset)
             }
-            Reply::Lease(_, held) => format!("{} leased", of_copy(held.copy)),
+            Reply::Lease(_, held) => {
+                format!("{} leased {} {}", of_copy(held.copy), held.offset, held.in_process)
+            }
             Reply::Probe { nonce: number } => format!("probe {}", nonce(*number)),
         };
         let state = |state: &WorkerState| match state {
             WorkerState::Idle => String::new(),
-            WorkerState::Holds { copy: held, reply: sent, stale } => {
-                format!("{} {stale} {:?}", copy(held), sent.as_ref().map(reply))
+            WorkerState::Holds { copy: held, reply: sent, stale, alone } => {
+                format!("{} {stale} {alone} {:?}", copy(held), sent.as_ref().map(reply))
             }
-            WorkerState::Leases { copy: held } => format!("{} leases", copy(held)),
+            WorkerState::Leases { copy: held, alone } => format!("{} leases {alone}", copy(held)),
+            WorkerState::InProcess { copy: held, offset, settled } => {
+                format!("{} in process {offset} {settled}", copy(held))
+            }
+        };
+        let worker = |number: usize| {
+            let kept = self.kept.iter().filter(|kept| kept.by == number);
+            let kept =
+                kept.map(|it| format!("{} {:?}", reply(&it.reply), it.delivery.as_ref().map(copy)));
+            let state = state(&self.workers[number]);
+            format!("{} {state} {:?}", self.isolates[number], sorted(kept.collect()))
         };
         let mut probes = Vec::new();
         let mut queue = Vec::new();
@@ -49,7 +64,7 @@ impl World {
         outputs.sort_unstable();
         let mut hasher = DefaultHasher::new();
         (sorted(queue), probes).hash(&mut hasher);
-        sorted(self.workers.iter().map(state).collect()).hash(&mut hasher);
+        sorted((0..WORKERS).map(worker).collect()).hash(&mut hasher);
         sorted(self.replies.iter().map(reply).collect()).hash(&mut hasher);
         self.unconfirmed.iter().copied().map(of_copy).collect::<Vec<_>>().hash(&mut hasher);
         self.engine.canonical().hash(&mut hasher);

@@ -21,6 +21,9 @@ pub(super) enum Fault {
     FalseTimeout,
     /// The broker requeues a delivery while its worker keeps running it.
     Requeue,
+    /// The broker had assigned a message to a consumer that was cancelled, and flags it although
+    /// nothing died.
+    Redelivery,
     /// The broker loses a confirmed message from the task queue.
     LostCopy,
     /// The broker loses a confirmed message from the reply queue.
@@ -31,11 +34,16 @@ pub(super) enum Fault {
     LeaderCutOff,
     /// Memory runs out: an isolated run takes down its worker.
     OutOfMemory,
+    /// A child process does not come up, and its worker starts no other.
+    NoChild,
+    /// The reply queue has lost its binding when a worker replies: the worker keeps the reply, and
+    /// publishes it again later.
+    Unroutable,
     /// Not a fault: an operation outlasts the hold, so its worker leases the task.
     Lease,
 }
 
-pub(super) const KINDS: usize = 14;
+pub(super) const KINDS: usize = 17;
 
 /// How often each kind of fault may still happen.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Hash, PartialOrd, Ord)]

@@ -7,8 +7,10 @@
 //! cause.
 
 mod canonical;
+mod effects;
 mod faults;
 mod moves;
+mod parts;
 mod rules;
 mod worker;
 mod worker_moves;
@@ -21,6 +23,7 @@ use std::{
 
 use bytes::Bytes;
 use faults::{Fault, Faults};
+use parts::WORKERS;
 use rules::Rule;
 use world::{World, plan};
 
@@ -157,6 +160,42 @@ fn a_poison_element_kills_one_worker_and_fails_alone_whatever_else_goes_wrong() 
     }
 }
 
+#[test]
+fn a_missed_lease_charges_no_neighbour_of_a_poison_element_whatever_else_goes_wrong() {
+    for faults in Faults::combinations(1) {
+        let faults = faults.and(Fault::Lease).and(Fault::WorkerCutOff);
+        explore(poisoned(None, faults), &but_one(2, 1, ErrorKind::Crash));
+    }
+}
+
+/// A poison element, and workers that cannot start children.
+fn without_children(rule: Option<Rule>, faults: Faults) -> World {
+    World { isolates: [false; WORKERS], ..poisoned(rule, faults) }
+}
+
+#[test]
+fn a_poison_element_fails_alone_where_no_worker_has_children_whatever_else_goes_wrong() {
+    for faults in Faults::combinations(1) {
+        explore(without_children(None, faults), &but_one(2, 1, ErrorKind::Crash));
+    }
+}
+
+/// A poison element, and a neighbour that shares a child with it.
+fn sharing_a_child(rule: Option<Rule>, faults: Faults) -> World {
+    let plan = plan(stream(false), &[Verb::Map], 1, OnFailure::Skip);
+    let mut world = World::without(rule, plan, 2, faults);
+    world.poison = Some(2);
+    world.is_one_process = true;
+    world
+}
+
+#[test]
+fn a_poison_element_fails_alone_where_tasks_share_a_child_whatever_else_goes_wrong() {
+    for faults in Faults::combinations(1) {
+        explore(sharing_a_child(None, faults), &but_one(2, 1, ErrorKind::Crash));
+    }
+}
+
 fn always_failing(rule: Option<Rule>, faults: Faults) -> World {
     let plan = plan(stream(false), &[Verb::Map], 2, OnFailure::Skip);
     let mut world = World::without(rule, plan, 2, faults);
@@ -212,6 +251,14 @@ fn without(rule: Rule) -> (World, Check) {
             let check = Box::new(but_one(2, 1, ErrorKind::Crash));
             (poisoned(Some(rule), Faults::default()), check)
         }
+        Rule::Naming => {
+            let check = Box::new(but_one(2, 1, ErrorKind::Crash));
+            (without_children(Some(rule), Faults::default()), check)
+        }
+        Rule::Alone => {
+            let check = Box::new(but_one(2, 1, ErrorKind::Crash));
+            (sharing_a_child(Some(rule), Faults::default()), check)
+        }
         Rule::Hold => (world(&[]), once()),
         Rule::Replies => (world(&[Fault::FalseTimeout]), once()),
         Rule::Probes => (world(&[Fault::LostCopy]), once()),
@@ -245,6 +292,8 @@ needed! {
     without_rule_5_an_element_is_retried_endlessly: Budgets,
     without_rule_6_a_poison_element_kills_one_worker_after_another: Redelivered,
     without_rule_7_a_poison_element_kills_two_workers: Isolated,
+    without_rule_7_an_element_that_was_not_named_kills_one_worker_after_another: Naming,
+    without_rule_7_the_death_of_a_shared_child_is_charged_to_a_neighbour: Alone,
     without_rule_8_a_running_task_is_taken_for_lost: Hold,
     without_rule_9_a_dropped_task_is_lost: Replies,
     without_rule_12_a_lost_copy_is_never_reissued: Probes,

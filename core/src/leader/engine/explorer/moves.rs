@@ -2,10 +2,9 @@
 
 use super::{
     faults::Fault,
+    parts::{Queued, Reply, WORKERS, WorkerState, leased_task},
     rules::Rule,
-    world::{
-        Copy, HEARTBEAT, HOLD, Queued, Reply, WORKERS, WorkerState, World, leased_task, worker,
-    },
+    world::World,
 };
 use crate::{broker::PublishError, leader::engine::protocol::Input};
 
@@ -21,6 +20,7 @@ impl World {
         for worker in 0..WORKERS {
             moves.worker(worker);
         }
+        moves.kept();
         moves.replies();
         moves.user();
         let has_events = !moves.next.is_empty();
@@ -28,44 +28,6 @@ impl World {
         let next = moves.next;
         assert!(has_events || !next.is_empty(), "this world has no next event: {self:#?}");
         next
-    }
-
-    /// One hold passes, one heartbeat at a time. Workers renew their leases, except a suspended
-    /// one.
-    fn pass(&mut self, suspended: Option<usize>, unread: bool) {
-        for _ in 0..HOLD.as_secs() / HEARTBEAT.as_secs() {
-            for number in 0..WORKERS {
-                if let WorkerState::Leases { copy } = &self.workers[number]
-                    && suspended != Some(number)
-                {
-                    self.replies.push(Reply::Lease(worker(number), leased_task(copy)));
-                    // An unread lease changes nothing: it does not have to be kept.
-                    if unread {
-                        self.replies.pop();
-                    } else {
-                        self.read(self.replies.len() - 1);
-                    }
-                }
-            }
-            // Without rule 13, quiet time passes although replies are unread.
-            let unread = unread && self.rule_off != Some(Rule::QuietClock);
-            self.input(Input::Tick { elapsed: HEARTBEAT, unread });
-        }
-    }
-
-    fn redeliver(&mut self, copy: Copy) {
-        self.queue.push(Queued::Task(Copy { redelivered: true, ..copy }));
-    }
-
-    /// A worker dies, and another one takes its place.
-    pub(super) fn kill(&mut self, number: usize) {
-        match std::mem::replace(&mut self.workers[number], WorkerState::Idle) {
-            WorkerState::Holds { copy, stale: false, .. } => self.redeliver(copy),
-            WorkerState::Idle | WorkerState::Holds { .. } | WorkerState::Leases { .. } => {}
-        }
-        // Its copy is redelivered, perhaps after a probe that was published later; or it is lost.
-        self.reissue_causes += 1;
-        self.loss_causes += 1;
     }
 }
 
@@ -90,6 +52,7 @@ impl Moves<'_> {
         if self.world.faults.may(fault) {
             self.branch(|world| {
                 world.faults.spend(fault);
+                world.suffered += 1;
                 change(world);
             });
         }
@@ -146,15 +109,37 @@ impl Moves<'_> {
                     world.queue.remove(at);
                 });
             }
-            // All workers are equal: the first idle one is enough.
-            let Some(number) = self.world.idle() else { continue };
+            if matches!(&self.world.queue[at], Queued::Task(copy) if !copy.redelivered) {
+                self.fault(Fault::Redelivery, |world| {
+                    world.reissue_causes += 1;
+                    if let Queued::Task(copy) = &mut world.queue[at] {
+                        copy.redelivered = true;
+                    }
+                });
+            }
+            let idle: Vec<usize> = self.world.idle().collect();
+            let takes = !idle.is_empty() || self.world.leases_all().is_some();
             match &self.world.queue[at] {
-                Queued::Task(_) => self.branch(|world| {
-                    let Queued::Task(copy) = world.queue.remove(at) else { unreachable!() };
-                    world.workers[number] = WorkerState::Holds { copy, reply: None, stale: false };
-                }),
+                Queued::Task(_) if let Some(number) = self.world.leases_all() => {
+                    // Leader and worker could exchange copies without an end before the first
+                    // confirm.
+                    if !confirmed {
+                        continue;
+                    }
+                    self.branch(|world| world.take_without_a_slot(number, at));
+                }
+                Queued::Task(_) => {
+                    for number in idle {
+                        self.branch(|world| {
+                            let Queued::Task(copy) = world.queue.remove(at) else { unreachable!() };
+                            let (reply, stale, alone) = (None, false, false);
+                            world.workers[number] =
+                                WorkerState::Holds { copy, reply, stale, alone };
+                        });
+                    }
+                }
                 // A worker replies to a probe at once.
-                Queued::Probe { nonce } if at == 0 => {
+                Queued::Probe { nonce } if at == 0 && takes => {
                     let nonce = *nonce;
                     self.branch(|world| {
                         world.queue.remove(0);
@@ -168,6 +153,9 @@ impl Moves<'_> {
 
     fn replies(&mut self) {
         for at in 0..self.world.replies.len() {
+            if self.world.is_preceded(at) {
+                continue;
+            }
             self.branch(|world| world.read(at));
             self.fault(Fault::LostReply, |world| {
                 world.loss_causes += 1;
@@ -199,14 +187,19 @@ impl Moves<'_> {
         let world = self.world;
         let holds = |state: &WorkerState| matches!(state, WorkerState::Holds { .. });
         let unsettled = world.workers.iter().any(holds) && world.rule_off != Some(Rule::Hold);
-        let deliverable = !world.queue.is_empty() && world.idle().is_some();
+        let mut queue = world.queue.iter();
+        // A worker whose slots are all leased pauses before it returns the next task.
+        let deliverable = match world.leases_all() {
+            Some(_) => queue.any(|queued| matches!(queued, Queued::Probe { .. })),
+            None => queue.next().is_some() && world.idle().next().is_some(),
+        };
         if !world.unconfirmed.is_empty() || deliverable || unsettled {
             return;
         }
         if world.replies.is_empty() {
             self.branch(|world| world.pass(None, false));
             for number in 0..WORKERS {
-                if matches!(world.workers[number], WorkerState::Leases { .. }) {
+                if leased_task(&world.workers[number]).is_some() {
                     self.fault(Fault::WorkerCutOff, |world| {
                         world.loss_causes += 1;
                         world.pass(Some(number), false);
@@ -215,18 +208,5 @@ impl Moves<'_> {
             }
         }
         self.fault(Fault::LeaderCutOff, |world| world.pass(None, true));
-    }
-}
-
-impl World {
-    /// The broker requeues a delivery that its worker keeps running.
-    pub(super) fn requeue(&mut self, number: usize) {
-        self.reissue_causes += 1;
-        self.loss_causes += 1;
-        if let WorkerState::Holds { copy, stale, .. } = &mut self.workers[number] {
-            *stale = true;
-            let copy = copy.clone();
-            self.redeliver(copy);
-        }
     }
 }

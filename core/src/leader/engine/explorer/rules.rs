@@ -33,6 +33,10 @@ pub(super) enum Rule {
     Redelivered,
     /// 7: a task that may have killed a worker is isolated.
     Isolated,
+    /// 7: a worker without children names each element before it runs in its own process.
+    Naming,
+    /// 7: a task whose child died with others in it runs alone.
+    Alone,
     /// 8: each delivery is settled in time.
     Hold,
     /// 9: no task is dropped without a reply.

@@ -2,7 +2,7 @@
 
 use std::rc::Rc;
 
-use super::world::{Reply, worker};
+use super::parts::{Reply, worker};
 use crate::{
     id::ExecutionId,
     operation::{ErrorKind, OperationError},

@@ -3,9 +3,10 @@
 use super::{
     faults::Fault,
     moves::Moves,
+    parts::{Copy, Reply, WorkerState, leased_task, worker},
     rules::Rule,
     worker::{crashed, returned, run},
-    world::{Copy, Reply, WorkerState, World, leased_task, worker},
+    world::World,
 };
 use crate::wire::{ReturnReason, TaskKind};
 
@@ -13,48 +14,66 @@ impl Moves<'_> {
     /// The next events of one worker.
     pub(super) fn worker(&mut self, number: usize) {
         match &self.world.workers[number] {
-            WorkerState::Idle => return,
-            WorkerState::Holds { copy, reply: Some(reply), stale } => {
-                let (copy, reply, stale) = (copy.clone(), reply.clone(), *stale);
+            WorkerState::Idle if self.world.kept.iter().all(|kept| kept.by != number) => return,
+            WorkerState::Idle => {}
+            WorkerState::Holds { copy, reply: Some(reply), stale, alone } => {
+                let (copy, reply, stale, alone) = (copy.clone(), reply.clone(), *stale, *alone);
                 let leases = matches!(reply, Reply::Lease(..));
                 self.branch(|world| {
-                    world.workers[number] =
-                        if leases { WorkerState::Leases { copy } } else { WorkerState::Idle };
+                    world.workers[number] = if leases {
+                        WorkerState::Leases { copy, alone }
+                    } else {
+                        WorkerState::Idle
+                    };
                 });
                 self.fault(Fault::LostConfirm, |world| world.replies.push(reply));
                 if !stale {
                     self.fault(Fault::Requeue, |world| world.requeue(number));
                 }
             }
-            WorkerState::Holds { copy, reply: None, stale } => {
-                let (copy, stale) = (copy.clone(), *stale);
-                self.hold(number, &copy);
+            WorkerState::Holds { copy, reply: None, stale, alone } => {
+                let (copy, stale, alone) = (copy.clone(), *stale, *alone);
+                self.hold(number, &copy, alone);
                 if !stale {
                     self.fault(Fault::Requeue, |world| world.requeue(number));
                 }
             }
-            WorkerState::Leases { copy } => {
-                let copy = copy.clone();
+            WorkerState::Leases { copy, alone } => {
+                let (copy, alone) = (copy.clone(), *alone);
                 if self.world.is_dead() && self.world.rule_off != Some(Rule::CancelIsState) {
                     return self.branch(|world| world.workers[number] = WorkerState::Idle);
                 }
-                self.runs(number, &copy, &|world, reply| {
-                    world.replies.push(reply);
-                    world.workers[number] = WorkerState::Idle;
-                });
+                self.runs(number, &copy, alone);
+            }
+            WorkerState::InProcess { copy, offset, settled } => {
+                let (copy, offset, settled) = (copy.clone(), *offset, *settled);
+                self.runs_in_process(number, &copy, offset);
+                if !settled {
+                    self.fault(Fault::Requeue, |world| world.requeue(number));
+                }
             }
         }
         self.fault(Fault::Crash, |world| world.kill(number));
     }
 
+    /// A worker publishes a reply that settles its delivery.
+    fn reply(&mut self, number: usize, reply: Reply) {
+        self.branch(|world| world.send(number, reply.clone()));
+        self.fault(Fault::Unroutable, |world| world.keep(number, reply));
+    }
+
+    /// Workers publish the replies again that were unroutable.
+    pub(super) fn kept(&mut self) {
+        for at in 0..self.world.kept.len() {
+            self.branch(|world| {
+                let kept = world.kept.remove(at);
+                world.replies.push(kept.reply);
+            });
+        }
+    }
+
     /// A worker holds a delivery, and has not replied yet.
-    fn hold(&mut self, number: usize, copy: &Copy) {
-        let send = |world: &mut World, reply: Reply| {
-            world.replies.push(reply.clone());
-            if let WorkerState::Holds { reply: sent, .. } = &mut world.workers[number] {
-                *sent = Some(reply);
-            }
-        };
+    fn hold(&mut self, number: usize, copy: &Copy, alone: bool) {
         let message = &copy.message;
         let rule_off = self.world.rule_off;
         // Its leader has announced that the job is dead: the worker acks without a reply.
@@ -62,8 +81,7 @@ impl Moves<'_> {
             return self.branch(|world| world.workers[number] = WorkerState::Idle);
         }
         if copy.redelivered && rule_off != Some(Rule::Redelivered) {
-            let reply = returned(message, number, ReturnReason::Redelivered);
-            return self.branch(|world| send(world, reply));
+            return self.reply(number, returned(message, number, ReturnReason::Redelivered));
         }
         for (fault, why) in [
             (Fault::Return, ReturnReason::Draining),
@@ -74,21 +92,51 @@ impl Moves<'_> {
                 if rule_off == Some(Rule::Replies) {
                     world.workers[number] = WorkerState::Idle;
                 } else {
-                    send(world, returned(message, number, why));
+                    world.send(number, returned(message, number, why));
                 }
             });
         }
         if message.header.isolated {
+            if !self.world.isolates[number] {
+                return self.branch(|world| world.begin_in_process(number, 0));
+            }
+            self.fault(Fault::NoChild, |world| {
+                world.reissue_causes += 1;
+                world.isolates[number] = false;
+                world.send(number, returned(message, number, ReturnReason::NotStarted));
+            });
             self.fault(Fault::OutOfMemory, |world| world.kill(number));
         }
         self.fault(Fault::Lease, |world| {
-            send(world, Reply::Lease(worker(number), leased_task(copy)));
+            let leased = leased_task(&WorkerState::Leases { copy: copy.clone(), alone });
+            world.send(number, Reply::Lease(worker(number), leased.unwrap()));
         });
-        self.runs(number, copy, &send);
+        self.runs(number, copy, alone);
+    }
+
+    /// The next events of a worker that runs an isolated task in its own process.
+    fn runs_in_process(&mut self, number: usize, copy: &Copy, offset: u32) {
+        let message = &copy.message;
+        if self.world.is_dead() {
+            return self.branch(|world| world.workers[number] = WorkerState::Idle);
+        }
+        let count = message.header.count().unwrap();
+        let element = message.payload.get(offset as usize).copied();
+        if element.is_some() && element == self.world.poison {
+            return self.branch(|world| {
+                world.deaths += 1;
+                world.kill(number);
+            });
+        }
+        // A combination has no elements to name.
+        if matches!(message.header.kind, TaskKind::Run) && offset + 1 < count {
+            return self.branch(|world| world.begin_in_process(number, offset + 1));
+        }
+        self.reply(number, run(message, number, count, None));
     }
 
     /// The ends that the run of a task can have.
-    fn runs(&mut self, number: usize, copy: &Copy, send: &dyn Fn(&mut World, Reply)) {
+    fn runs(&mut self, number: usize, copy: &Copy, alone: bool) {
         let message = &copy.message;
         assert!(!self.world.is_dead(), "a task of a dead job runs: {:#?}", self.world);
         let count = message.header.count().unwrap();
@@ -97,28 +145,29 @@ impl Moves<'_> {
             Some(position as u32)
         };
         if let Some(position) = at(self.world.poison) {
-            return self.branch(|world| {
-                if message.header.isolated {
-                    send(world, crashed(message, number, position));
-                } else {
+            if !message.header.isolated {
+                return self.branch(|world| {
                     world.deaths += 1;
                     world.kill(number);
-                }
-            });
+                });
+            }
+            if self.world.is_one_process && !alone {
+                return self.branch(World::shared_child_dies);
+            }
+            return self.reply(number, crashed(message, number, position));
         }
-        if let Some(position) = at(self.world.always_fails) {
-            let reply = run(message, number, count, Some(position));
-            return self.branch(|world| send(world, reply));
+        let failing = at(self.world.always_fails);
+        self.reply(number, run(message, number, count, failing));
+        if failing.is_some() {
+            return;
         }
-        let reply = run(message, number, count, None);
-        self.branch(|world| send(world, reply));
         if count > 1 {
-            self.fault(Fault::Cut, |world| send(world, run(message, number, 1, None)));
+            self.fault(Fault::Cut, |world| world.send(number, run(message, number, 1, None)));
         }
         if matches!(message.header.kind, TaskKind::Run) {
             for failing in 0..count {
                 self.fault(Fault::Transient, |world| {
-                    send(world, run(message, number, count, Some(failing)));
+                    world.send(number, run(message, number, count, Some(failing)));
                 });
             }
         }

@@ -58,7 +58,9 @@ fn the_element_that_a_silent_worker_ran_in_its_own_process_is_charged_and_no_nei
 fn a_lease_outranks_the_return_of_a_redelivered_copy() {
     let (mut leader, task) = TestLeader::with_one_task();
     leader.lease(1, &task, 0);
-    leader.returned(&task, 2, ReturnReason::Redelivered);
+    for by in [1, 2] {
+        leader.returned(&task, by, ReturnReason::Redelivered);
+    }
     leader.wait(SECOND);
     assert!(leader.published.is_empty());
     leader.returned(&task, 1, ReturnReason::Draining);
