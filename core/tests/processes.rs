@@ -6,7 +6,7 @@ use std::process::{Command, Output};
 use phalanx_core::{
     operation,
     operation::{ErrorKind, TaskContext},
-    registry::{self, Column, Failure, Registry, Verb},
+    registry::{self, Column, FailedElement, Registry, Verb},
 };
 
 #[operation(crate = phalanx_core)]
@@ -17,7 +17,7 @@ fn misbehave(action: String) -> u32 {
     }
 }
 
-fn run(action: &str) -> Vec<Failure> {
+fn run(action: &str) -> Vec<FailedElement> {
     let registry = Registry::global().unwrap();
     let (reference, _) = registry.reference(&Misbehave, Verb::Map).unwrap();
     let step = registry.compile(&reference).unwrap();

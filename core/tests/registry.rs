@@ -9,7 +9,7 @@ use phalanx_core::{
     operation::{ErrorKind, OperationError, Result, TaskContext},
     register,
     registry::{
-        Column, CompiledStep, Failure, OperationKind, Refusal, Registry, RegistryError, Verb,
+        Column, CompiledStep, FailedElement, OperationKind, Refusal, Registry, RegistryError, Verb,
     },
 };
 use serde::{Deserialize, Serialize};
@@ -170,7 +170,7 @@ fn column<T: Serialize>(step: &dyn CompiledStep, values: &[T]) -> Column {
     column
 }
 
-fn run<T: Serialize>(step: &dyn CompiledStep, values: &[T]) -> (Column, Vec<Failure>) {
+fn run<T: Serialize>(step: &dyn CompiledStep, values: &[T]) -> (Column, Vec<FailedElement>) {
     let mut failures = Vec::new();
     let output = step.run(column(step, values), &TaskContext::detached(), &mut failures);
     (output, failures)

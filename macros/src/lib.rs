@@ -121,6 +121,7 @@ pub fn derive_remote_execute(input: TokenStream) -> TokenStream {
 ///   `OperationError`; one that implements `Error + Serialize + DeserializeOwned` keeps its type,
 ///   for `OperationError::downcast`. A function that returns `anyhow::Result` can use anyhow's `bail!`
 ///   and `ensure!`; one that returns phalanx's `Result` uses `phalanx::bail!` and `phalanx::ensure!`.
+///   Only phalanx's `Result` can carry that a failure is transient: `fetch(url).transient()?`.
 /// - An iterator (`impl Iterator<Item = T>`) is collected into a `Vec<T>`, for `flat_map`.
 /// - An `async fn` becomes an `AsyncOperation`.
 ///

@@ -64,7 +64,7 @@ impl fmt::Display for Verb {
 
 /// An element that failed in a step.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Failure {
+pub struct FailedElement {
     /// The batch offset of the element.
     pub offset: u32,
     /// The error. Panics are of kind [`ErrorKind::Panic`](crate::operation::ErrorKind), with their
@@ -152,7 +152,7 @@ fn unknown(name: &str, known: &[String]) -> String {
 crate::__debug_as_report!(Refusal);
 
 /// The future of an asynchronous step on one chunk.
-pub type StepFuture<'a> = Pin<Box<dyn Future<Output = (Column, Vec<Failure>)> + Send + 'a>>;
+pub type StepFuture<'a> = Pin<Box<dyn Future<Output = (Column, Vec<FailedElement>)> + Send + 'a>>;
 
 /// One step with its state, with the types erased. All methods work on chunks, and catch panics of
 /// the operation and of serialization.
@@ -190,7 +190,7 @@ pub trait CompiledStep: Send + Sync {
     /// Runs a blocking step. Catches panics, and continues after an element that fails; sets the
     /// offset of `cx` before each element. If the caller passes a column that this step does not
     /// [accept](Self::accepts), every element fails with `ErrorKind::Codec`.
-    fn run(&self, input: Column, cx: &TaskContext, failures: &mut Vec<Failure>) -> Column;
+    fn run(&self, input: Column, cx: &TaskContext, failures: &mut Vec<FailedElement>) -> Column;
 
     /// Runs an asynchronous step on all elements, at most `concurrency` of them at once, each with
     /// its own context and within `timeout`. Results keep the order of the input.
@@ -224,7 +224,11 @@ pub trait CompiledStep: Send + Sync {
 pub trait Fold: Send {
     /// Combines the values into the accumulator, in order. A failure at an element discards the
     /// accumulator; returns the failure and a column of the values after it.
-    fn absorb(&mut self, input: Column, cx: &TaskContext) -> Result<(), Box<(Failure, Column)>>;
+    fn absorb(
+        &mut self,
+        input: Column,
+        cx: &TaskContext,
+    ) -> Result<(), Box<(FailedElement, Column)>>;
 
     /// Takes the accumulator and appends its encoding; returns `false` if nothing was absorbed.
     ///

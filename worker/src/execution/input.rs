@@ -1,6 +1,6 @@
 //! The outputs of one step as the input of the next.
 
-use phalanx_core::registry::{Column, Failure};
+use phalanx_core::registry::{Column, FailedElement};
 
 use super::{Pipeline, encoded::Encoded, pipeline::StepFailure};
 
@@ -21,7 +21,7 @@ pub(super) fn as_input(
         return Column::empty();
     }
     encoded.column(pipeline, step, 0..encoded.offsets().len()).unwrap_or_else(|error| {
-        let failed = |offset: &u32| Failure { offset: *offset, error: error.clone() };
+        let failed = |offset: &u32| FailedElement { offset: *offset, error: error.clone() };
         let all = encoded.offsets().iter().map(failed);
         failures.extend(all.map(|failure| StepFailure::in_step(step, failure)));
         Column::empty()

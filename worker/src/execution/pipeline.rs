@@ -4,7 +4,7 @@ use std::{ops::Range, time::Duration};
 
 use phalanx_core::{
     operation::OperationError,
-    registry::{Column, CompiledStep, Failure, Fold, Refusal, StepReference, Verb},
+    registry::{Column, CompiledStep, FailedElement, Fold, Refusal, StepReference, Verb},
 };
 
 use crate::slots::SlotKind;
@@ -27,7 +27,7 @@ pub(crate) struct StepFailure {
 }
 
 impl StepFailure {
-    pub(super) fn in_step(step: usize, failure: Failure) -> Self {
+    pub(super) fn in_step(step: usize, failure: FailedElement) -> Self {
         Self { offset: failure.offset, step: step as u32, error: failure.error }
     }
 }

@@ -14,7 +14,7 @@ use futures::StreamExt;
 use super::{Queue, State, caught, remove_last, wrong_type};
 use crate::{
     operation::{AsyncOperation, Data, ErrorKind, Execution, OperationError, Result, TaskContext},
-    registry::{Column, Failure, StepFuture, description::VerbEntry, values::Guarded},
+    registry::{Column, FailedElement, StepFuture, description::VerbEntry, values::Guarded},
 };
 
 /// The result of one element, with its type erased.
@@ -102,7 +102,7 @@ impl<'a> AsyncRun<'a> {
         Box::pin(async move {
             let mut outputs = self.entry.output.values(offsets.len());
             let mut made = Vec::with_capacity(offsets.len());
-            let mut failures: Vec<Failure> = Vec::new();
+            let mut failures: Vec<FailedElement> = Vec::new();
             let elements = offsets.into_iter().map_while(|offset| {
                 let cx = TaskContext::new(self.execution.clone(), offset);
                 let future = start(self.state, &mut queue, cx)?;
@@ -117,7 +117,7 @@ impl<'a> AsyncRun<'a> {
             });
             let mut results = futures::stream::iter(elements).buffered(self.concurrency.max(1));
             while let Some((offset, result)) = results.next().await {
-                let failed = failures.last().map(|failure: &Failure| failure.offset);
+                let failed = failures.last().map(|failure: &FailedElement| failure.offset);
                 if failed == Some(offset) {
                     continue;
                 }
@@ -129,7 +129,7 @@ impl<'a> AsyncRun<'a> {
                     Ok(()) => made.resize(outputs.len(), offset),
                     Err(error) => {
                         remove_last(&mut outputs, &mut made, offset);
-                        failures.push(Failure { offset, error });
+                        failures.push(FailedElement { offset, error });
                     }
                 }
             }

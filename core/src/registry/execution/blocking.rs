@@ -5,7 +5,7 @@ use super::{
 };
 use crate::{
     operation::{Data, Operation, Result, TaskContext},
-    registry::{Column, Failure, description::VerbEntry},
+    registry::{Column, FailedElement, description::VerbEntry},
 };
 
 pub(in crate::registry) fn map<O: Operation>(state: &State, chunk: &mut Chunk<'_>) -> Result<()> {
@@ -78,7 +78,12 @@ pub(super) struct Run<'a> {
 impl Run<'_> {
     /// Runs all elements, and continues after one that fails or panics. The other values and
     /// outputs of the failed element are removed.
-    pub(super) fn all(&self, run: RunChunk, input: Column, failures: &mut Vec<Failure>) -> Column {
+    pub(super) fn all(
+        &self,
+        run: RunChunk,
+        input: Column,
+        failures: &mut Vec<FailedElement>,
+    ) -> Column {
         let _running = OnThisThread::of(self.name);
         let (queue, offsets) = match self.entry.input.queue(input) {
             Ok(parts) => parts,
@@ -106,7 +111,7 @@ impl Run<'_> {
             }
             let offset = elements.offset;
             if elements.failed != Some(offset) {
-                failures.push(Failure { offset, error });
+                failures.push(FailedElement { offset, error });
             }
             elements.failed = Some(offset);
             remove_last(&mut chunk.outputs, &mut chunk.elements.made, offset);

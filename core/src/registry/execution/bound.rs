@@ -6,7 +6,8 @@ use super::{AsyncRun, Folding, Run, Runner, State, wrong_type};
 use crate::{
     operation::{ErrorKind, Execution, OperationError, TaskContext},
     registry::{
-        Column, CompiledStep, Failure, Fold, Refusal, StepFuture, Verb, description::VerbEntry,
+        Column, CompiledStep, FailedElement, Fold, Refusal, StepFuture, Verb,
+        description::VerbEntry,
     },
 };
 
@@ -46,7 +47,7 @@ impl CompiledStep for BoundStep {
         })
     }
 
-    fn run(&self, input: Column, cx: &TaskContext, failures: &mut Vec<Failure>) -> Column {
+    fn run(&self, input: Column, cx: &TaskContext, failures: &mut Vec<FailedElement>) -> Column {
         let Runner::Blocking(run) = self.entry.runner else {
             failures.extend(wrong_type(&input.offsets, &self.name));
             return Column::empty();

@@ -6,7 +6,7 @@ use super::{
 use crate::{
     operation::{Data, ErrorKind, Monoid, Operation, OperationError, Result, TaskContext},
     registry::{
-        Column, Failure, Fold,
+        Column, FailedElement, Fold,
         description::VerbEntry,
         type_codec::Unencoded,
         values::{Guarded, Values},
@@ -71,13 +71,17 @@ pub(super) struct Folding<'a> {
 
 /// A failure with the values after its element. Other values that were made from the element must
 /// not be folded.
-fn failed(failure: Failure, mut rest: Column) -> Box<(Failure, Column)> {
+fn failed(failure: FailedElement, mut rest: Column) -> Box<(FailedElement, Column)> {
     let after = rest.offsets.partition_point(|other| *other <= failure.offset);
     Box::new((failure, rest.split_off(after)))
 }
 
 impl Fold for Folding<'_> {
-    fn absorb(&mut self, input: Column, cx: &TaskContext) -> Result<(), Box<(Failure, Column)>> {
+    fn absorb(
+        &mut self,
+        input: Column,
+        cx: &TaskContext,
+    ) -> Result<(), Box<(FailedElement, Column)>> {
         let _running = OnThisThread::of(self.name);
         let (queue, offsets) = match self.entry.input.queue(input) {
             Ok(parts) => parts,
@@ -97,7 +101,7 @@ impl Fold for Folding<'_> {
             Err(panic) => panic.into_error(self.name),
         };
         let Chunk { queue, elements, .. } = chunk;
-        let failure = Failure { offset: elements.offset, error };
+        let failure = FailedElement { offset: elements.offset, error };
         let mut offsets = elements.offsets;
         offsets.drain(..elements.begun);
         let rest = Column::of((self.rest)(queue), offsets);

@@ -27,7 +27,7 @@ pub(crate) use panics::caught_async;
 pub use panics::treat_exit_as_crash;
 pub(super) use panics::{Panicked, caught};
 
-use super::Failure;
+use super::FailedElement;
 use crate::operation::{ErrorKind, OperationError};
 
 /// How a verb runs an operation.
@@ -46,14 +46,14 @@ pub(super) enum Runner {
 }
 
 /// Failures of all these elements, whose values are not the inputs of the step.
-fn wrong_type(offsets: &[u32], name: &str) -> Vec<Failure> {
+fn wrong_type(offsets: &[u32], name: &str) -> Vec<FailedElement> {
     let error = OperationError::new(
         ErrorKind::Codec,
         format!("operation `{name}` received values of another type"),
     );
     let mut offsets = offsets.to_vec();
     offsets.dedup();
-    offsets.into_iter().map(|offset| Failure { offset, error: error.clone() }).collect()
+    offsets.into_iter().map(|offset| FailedElement { offset, error: error.clone() }).collect()
 }
 
 /// No element of the chunk can run, as its values or the state are of another type.
