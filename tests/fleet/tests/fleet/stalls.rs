@@ -3,13 +3,14 @@
 
 use std::time::Duration;
 
-use futures::TryStreamExt;
+use futures::{StreamExt, TryStreamExt, stream::FuturesUnordered};
 use phalanx::{Error, Job, JobEvent, Results, Runtime, RuntimeBuilder, Stall, prelude::*};
 use phalanx_fleet_tests::*;
+use phalanx_test_node::NodeOptions;
 use phalanx_test_support::soon;
 use rustix::process::Signal;
 
-use crate::support::{Fleet, Process, Rendezvous, assert_usable};
+use crate::support::{Fleet, Process, Rendezvous, assert_usable, start_node, with_node};
 
 /// How long workers hold a delivery before they lease it, and what leaders assume.
 const HOLD: Duration = Duration::from_secs(2);
@@ -163,4 +164,45 @@ async fn tasks_of_a_hanging_worker_are_found_missing_and_run_elsewhere() {
     hanging.signal(Signal::CONT);
     runtime.close().await;
     fleet.end(vec![hanging, other]).await;
+}
+
+/// Most of the tasks never reach a worker, however often they are reissued.
+#[tokio::test]
+async fn jobs_whose_tasks_a_policy_drops_again_and_again_fail_and_name_the_likely_causes() {
+    let node = start_node(NodeOptions::new()).await;
+    let (node, applied) = with_node(node, |node| {
+        node.control(&["set_policy", "short", ".*task.*", r#"{"max-length":1}"#])
+    })
+    .await;
+    applied.unwrap();
+    let fleet = Fleet::at(node.url());
+    let mut worker = fleet.worker(&["--hold", "1s"]);
+    worker.started().await;
+    let builder = fleet.builder().hold(Duration::from_secs(1)).patience(Duration::from_secs(8));
+    let runtime = lead(builder).await;
+    // Each job may have a task out, so all of them are published at once: far more than the queue
+    // and the prefetch of one worker hold.
+    let call = |n: u64| runtime.call(Dawdle { micros: 300_000 }, n);
+    let mut calls: FuturesUnordered<_> =
+        (0..40).map(|n| async move { (n, call(n).await) }).collect();
+    let mut stalled = 0;
+    let ended = async {
+        while let Some((n, outcome)) = calls.next().await {
+            match outcome {
+                Ok(value) => assert_eq!(value, 3 * n),
+                Err(Error::Stalled { cause, .. }) => {
+                    assert!(cause.contains("without a reply"), "{cause}");
+                    assert!(cause.contains("max-length") && cause.contains("full disk"), "{cause}");
+                    stalled += 1;
+                }
+                Err(other) => panic!("{other}"),
+            }
+        }
+    };
+    soon("the ends of all jobs", ended).await;
+    assert!(stalled > 0, "the policy has dropped nothing");
+    drop(calls);
+    runtime.close().await;
+    worker.signal(Signal::TERM);
+    worker.exited_cleanly().await;
 }
