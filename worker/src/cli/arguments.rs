@@ -69,7 +69,7 @@ pub(super) struct Arguments {
     #[arg(long, env = "PHALANX_GRACE", default_value = "30s", value_parser = duration::parse)]
     grace: Duration,
 
-    /// Longest time to wait for the broker at startup
+    /// Longest time to wait for the broker, and for its virtual host, at startup
     #[arg(
         long,
         env = "PHALANX_CONNECT_TIMEOUT",

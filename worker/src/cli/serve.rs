@@ -130,8 +130,8 @@ fn never_served(broker: &dyn Broker) -> ConnectError {
     ConnectError::Unreachable { url: broker.url().to_string(), reason, source: None }
 }
 
-/// Connects. While the broker is unreachable, tries again until the deadline; all other errors are
-/// permanent and returned at once.
+/// Connects. While the broker is unreachable, or the virtual host is not there or not yet this
+/// user's, tries again until the deadline; all other errors are permanent and returned at once.
 async fn connect(
     arguments: &Arguments,
     url: &BrokerUrl,
@@ -143,7 +143,9 @@ async fn connect(
         let mut options = ConnectOptions::new(Role::Worker);
         options.namespace.clone_from(&arguments.namespace);
         match broker::connect(url.clone(), options).await {
-            Err(error @ ConnectError::Unreachable { .. }) if Instant::now() + pause < until => {
+            Err(error @ (ConnectError::Unreachable { .. } | ConnectError::VirtualHost { .. }))
+                if Instant::now() + pause < until =>
+            {
                 if pause == FIRST_RETRY_PAUSE {
                     log(&format!(
                         "phalanx worker: waiting for the broker: {}",

@@ -5,9 +5,10 @@ use std::time::Duration;
 use futures::TryStreamExt;
 use phalanx::{JobEvent, Stall, prelude::*};
 use phalanx_fleet_tests::*;
-use phalanx_test_node::{NodeOptions, PrivateNode};
+use phalanx_test_node::{NodeOptions, Permissions, PrivateNode};
 use phalanx_test_proxy::Proxy;
 use phalanx_test_support::soon;
+use rustix::process::Signal;
 use tokio::time::Instant;
 
 use crate::support::{Fleet, Rendezvous, assert_usable, start_node, with_node};
@@ -88,6 +89,64 @@ async fn cut_connections_cost_no_element() {
     assert_usable(&runtime).await;
     runtime.close().await;
     fleet.end(workers).await;
+}
+
+/// Runs these commands of `rabbitmqctl`.
+async fn control(node: PrivateNode, commands: &'static [&'static [&'static str]]) -> PrivateNode {
+    let run = |node: &mut PrivateNode| {
+        commands.iter().for_each(|command| node.control(command).unwrap());
+    };
+    with_node(node, run).await.0
+}
+
+/// Everything in it is gone: exchanges, queues, messages and permissions.
+#[tokio::test]
+async fn a_virtual_host_that_is_deleted_is_waited_for_by_those_that_run_and_those_that_start() {
+    let options = NodeOptions::new().virtual_host("temporary");
+    let node = start_node(options.allow("guest", "temporary", &Permissions::ALL)).await;
+    let fleet = Fleet::at(node.url_for("guest", "guest", "temporary"));
+    let mut worker = fleet.worker(&["--hold", "2s"]);
+    worker.started().await;
+    let hold = Duration::from_secs(2);
+    let leader = fleet.builder().stall_after(Duration::from_secs(1)).hold(hold);
+    let runtime = soon("the connection", leader.connect()).await.unwrap();
+    let rendezvous = Rendezvous::new();
+    let (job, held) = rendezvous.hold(&runtime, 10);
+    rendezvous.started(2).await;
+
+    let mut events = job.events();
+    let node = control(node, &[&["delete_vhost", "temporary"]]).await;
+    let stalled = async {
+        loop {
+            match events.next().await.expect("the job is running") {
+                JobEvent::Stalled(Stall::Disconnected { reason }) if reason.contains("vhost") => {
+                    return;
+                }
+                _ => {}
+            }
+        }
+    };
+    soon("a stall that names the cause", stalled).await;
+    let mut late = fleet.worker(&["--connect-timeout", "60s"]);
+    late.printed("waiting for the broker").await;
+    worker.printed("cannot reconnect yet").await;
+    rendezvous.release();
+    let again: &[&[&str]] = &[
+        &["add_vhost", "temporary"],
+        &["set_permissions", "-p", "temporary", "guest", ".*", ".*", ".*"],
+    ];
+    let _node = control(node, again).await;
+
+    let values: Vec<u64> =
+        soon("all", held.map_ok(|(_, value)| value).try_collect()).await.unwrap();
+    assert_eq!(values, (0..10).map(|n| 3 * n).collect::<Vec<_>>());
+    late.started().await;
+    assert_usable(&runtime).await;
+    runtime.close().await;
+    for mut worker in [worker, late] {
+        worker.signal(Signal::TERM);
+        worker.exited_cleanly().await;
+    }
 }
 
 /// The broker loses tasks that it had confirmed.

@@ -51,6 +51,16 @@ impl Process {
         }
     }
 
+    /// Waits for a line that contains `text`, and returns it.
+    pub(crate) async fn printed(&mut self, text: &str) -> String {
+        loop {
+            let line = self.line().await.expect("the worker is running");
+            if line.contains(text) {
+                return line;
+            }
+        }
+    }
+
     /// The process id.
     pub(crate) fn id(&self) -> String {
         self.child.id().expect("the process is running").to_string()
