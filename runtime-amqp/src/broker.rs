@@ -16,6 +16,7 @@ use crate::{
     declare,
     error::Failure,
     health::{CombinedHealth, Purpose},
+    in_flight::silence_limit,
     outgoing::Window,
     publisher::Publisher,
     session::{Link, Session},
@@ -70,9 +71,9 @@ const CLOSE_TIMEOUT: Duration = Duration::from_secs(10);
 /// A process opens two connections: one to publish, one to consume and declare. Acks and
 /// declarations therefore work even while the broker, short of memory or disk space, blocks
 /// publishers. Both reconnect by themselves, after 0.1 s to 2 s, until the broker is closed on this
-/// side; operations wait until then. Up to 512 messages or 32 MiB are unconfirmed at once; a
-/// confirm that takes longer than 30 s drops the connection. Time for which the broker blocks
-/// publishing does not count.
+/// side; operations wait until then. Up to 512 messages or 32 MiB are unconfirmed at once. If no
+/// confirm arrives for the interval of a heartbeat, or one takes longer than 30 s, the connection is
+/// replaced. Time for which the broker blocks publishing does not count.
 pub struct AmqpBroker {
     url: BrokerUrl,
     namespace: Namespace,
@@ -128,9 +129,10 @@ impl AmqpBroker {
         unless_connected.disarm();
 
         let closing = CancellationToken::new();
+        let silence_limit = silence_limit(supervisor.url.heartbeat);
         let publisher = |window| {
             let (link, namespace) = (publishing.clone(), namespace.clone());
-            Publisher::spawn(link, namespace, window, closing.clone(), &users)
+            Publisher::spawn(link, namespace, window, silence_limit, closing.clone(), &users)
         };
         Ok(Self {
             publisher: publisher(Window::PIPELINED),

@@ -9,8 +9,17 @@ use tokio::sync::oneshot;
 
 /// The unit in which the age of unconfirmed messages is counted.
 pub(crate) const TICK: Duration = Duration::from_secs(1);
-/// How many healthy ticks (connected, not blocked) a confirm may take.
+/// How many healthy ticks (connected, not blocked) a confirm may take while others arrive.
 const CONFIRM_TIMEOUT_TICKS: usize = 30;
+
+/// How many healthy ticks may pass without any confirm while messages are unconfirmed: one interval
+/// of `heartbeat` seconds. A stream that has lost bytes brings none, ever.
+pub(crate) fn silence_limit(heartbeat: u16) -> usize {
+    match usize::from(heartbeat) {
+        0 => CONFIRM_TIMEOUT_TICKS, // No heartbeats.
+        seconds => seconds.min(CONFIRM_TIMEOUT_TICKS),
+    }
+}
 
 /// A published message that is not confirmed yet: all that its outcome needs, without the body.
 pub(crate) struct Sent {
@@ -40,7 +49,6 @@ pub(crate) fn outcome(confirmation: Confirmation) -> Result<bool, PublishError> 
 }
 
 /// The unconfirmed messages of one channel.
-#[derive(Default)]
 pub(crate) struct InFlight {
     pub(crate) confirms: FuturesUnordered<BoxFuture<'static, Resolved>>,
     /// The bodies of the unconfirmed messages, in bytes.
@@ -50,9 +58,18 @@ pub(crate) struct InFlight {
     /// The number of unconfirmed messages by the tick in which they were published; the current
     /// tick is the last. At most [`CONFIRM_TIMEOUT_TICKS`] of them between two ticks.
     by_tick: VecDeque<usize>,
+    /// Healthy ticks since the last confirm, or since the oldest unconfirmed message was published.
+    silent: usize,
+    /// See [`silence_limit`].
+    silence_limit: usize,
 }
 
 impl InFlight {
+    pub(crate) fn new(silence_limit: usize) -> Self {
+        let (confirms, by_tick) = (FuturesUnordered::new(), VecDeque::new());
+        Self { confirms, bytes: 0, now: 0, by_tick, silent: 0, silence_limit }
+    }
+
     pub(crate) fn add(&mut self, sent: &Sent) {
         self.bytes += sent.size;
         if self.by_tick.is_empty() {
@@ -64,6 +81,7 @@ impl InFlight {
     }
 
     pub(crate) fn remove(&mut self, sent: &Sent) {
+        self.silent = 0;
         self.bytes -= sent.size;
         let age = (self.now - sent.tick) as usize;
         let slot = self.by_tick.len().checked_sub(1 + age);
@@ -74,12 +92,16 @@ impl InFlight {
 
     /// Counts one healthy tick; returns whether a confirm is overdue.
     pub(crate) fn tick(&mut self) -> bool {
+        let is_waiting = self.by_tick.iter().any(|unconfirmed| *unconfirmed > 0);
+        self.silent = if is_waiting { self.silent + 1 } else { 0 };
         self.now += 1;
         self.by_tick.push_back(0);
-        if self.by_tick.len() <= CONFIRM_TIMEOUT_TICKS {
-            return false;
+        let mut is_late = false;
+        if self.by_tick.len() > CONFIRM_TIMEOUT_TICKS {
+            is_late = self.by_tick.pop_front().is_some_and(|unconfirmed| unconfirmed > 0);
         }
-        self.by_tick.pop_front().is_some_and(|unconfirmed| unconfirmed > 0)
+        // The first tick may follow at once.
+        is_late || self.silent > self.silence_limit
     }
 }
 
@@ -94,7 +116,7 @@ mod tests {
 
     #[test]
     fn a_confirm_is_overdue_after_thirty_healthy_seconds_and_no_sooner() {
-        let mut in_flight = InFlight::default();
+        let mut in_flight = InFlight::new(silence_limit(10));
         let early = sent(&in_flight);
         in_flight.add(&early);
         for _ in 0..CONFIRM_TIMEOUT_TICKS - 1 {
@@ -109,7 +131,7 @@ mod tests {
 
     #[test]
     fn a_confirmed_message_is_never_overdue() {
-        let mut in_flight = InFlight::default();
+        let mut in_flight = InFlight::new(silence_limit(0));
         for _ in 0..3 * CONFIRM_TIMEOUT_TICKS {
             let late = sent(&in_flight);
             in_flight.add(&late);
@@ -121,5 +143,22 @@ mod tests {
         }
         assert_eq!(in_flight.bytes, 0);
         assert!(in_flight.by_tick.len() <= CONFIRM_TIMEOUT_TICKS);
+    }
+
+    #[test]
+    fn a_confirm_is_overdue_if_none_arrives_for_the_interval_of_a_heartbeat() {
+        let mut in_flight = InFlight::new(silence_limit(3));
+        for _ in 0..9 {
+            assert!(!in_flight.tick(), "nothing is unconfirmed");
+        }
+        for _ in 0..3 {
+            in_flight.add(&sent(&in_flight));
+            assert!(!in_flight.tick());
+        }
+        assert!(in_flight.tick(), "publishing more does not excuse it");
+        let other = sent(&in_flight);
+        in_flight.add(&other);
+        in_flight.remove(&other);
+        assert!(!in_flight.tick(), "the stream is whole: the others may take longer");
     }
 }

@@ -13,7 +13,7 @@ use lapin::{Channel, options::ConfirmSelectOptions};
 use phalanx_core::broker::PublishError;
 use tokio::{
     sync::mpsc,
-    time::{Instant, interval, timeout_at},
+    time::{Instant, MissedTickBehavior, interval, timeout_at},
 };
 use tokio_util::sync::CancellationToken;
 
@@ -35,6 +35,8 @@ pub(crate) struct PublishTask {
     pub(crate) link: Link,
     pub(crate) namespace: Namespace,
     pub(crate) window: Window,
+    /// See [`silence_limit`](crate::in_flight::silence_limit).
+    pub(crate) silence_limit: usize,
     pub(crate) queue: mpsc::Receiver<Outgoing>,
     /// A message taken from the queue that does not fit into the window yet.
     pub(crate) deferred: Option<Outgoing>,
@@ -91,7 +93,7 @@ impl PublishTask {
             return Ok(ChannelEnd::Failed);
         };
         let channel = Arc::new(channel?);
-        let mut in_flight = InFlight::default();
+        let mut in_flight = InFlight::new(self.silence_limit);
         let (end, failed) = self.pump(session, &channel, &mut in_flight).await;
         if let ChannelEnd::Failed = end {
             self.resolve_failed(session, in_flight, failed).await;
@@ -108,6 +110,8 @@ impl PublishTask {
         in_flight: &mut InFlight,
     ) -> (ChannelEnd, Option<Resolved>) {
         let mut ticks = interval(TICK);
+        // After a suspension, the missed ticks were no time in which confirms could arrive.
+        ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
         let mut drain_deadline: Option<Instant> = None;
         loop {
             let closing = drain_deadline.is_some();

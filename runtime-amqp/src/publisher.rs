@@ -41,6 +41,7 @@ impl Publisher {
         link: Link,
         namespace: Namespace,
         window: Window,
+        silence_limit: usize,
         closing: CancellationToken,
         tasks: &TaskTracker,
     ) -> Self {
@@ -50,6 +51,7 @@ impl Publisher {
             link,
             namespace: namespace.clone(),
             window,
+            silence_limit,
             queue,
             deferred: None,
             one_by_one: 0,

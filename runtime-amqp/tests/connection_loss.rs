@@ -13,7 +13,7 @@ use phalanx_core::{
     },
     id::{LeaderId, WorkerId},
 };
-use phalanx_test_proxy::{Parts, Proxy, Traffic};
+use phalanx_test_proxy::{BrokerMethod, Parts, Proxy, Traffic};
 use tokio::task::JoinHandle;
 
 /// Connects as a leader through a proxy.
@@ -142,6 +142,25 @@ async fn an_unconfirmed_message_is_lost_with_its_connection() {
     proxy.set(Traffic::Forward);
     proxy.cut();
     assert!(matches!(soon("the loss", unconfirmed).await.unwrap(), Err(PublishError::Lost)));
+    broker.close().await;
+    scratch.clean_up().await;
+}
+
+/// The broker sends heartbeats, so the connection seems to be alive.
+#[tokio::test]
+async fn a_connection_that_brings_no_confirms_is_replaced() {
+    let proxy = Proxy::to(&test_url()).await.unwrap();
+    let scratch = Scratch(namespace());
+    let url = format!("{}?heartbeat=1", proxy.url());
+    let broker = Arc::new(connect_to(&url, &scratch.0, Role::Leader).await.unwrap());
+    broker.declare(&tasks()).await.unwrap();
+    broker.publish(&to_tasks(), message("first")).await.unwrap();
+    proxy.hide(Some(BrokerMethod::Ack));
+    let unconfirmed = publishing(&broker, "x");
+    assert!(matches!(soon("the loss", unconfirmed).await.unwrap(), Err(PublishError::Lost)));
+    proxy.hide(None);
+    broker.publish(&to_tasks(), message("last")).await.unwrap();
+    assert_eq!(broker.health().borrow().generation, 2);
     broker.close().await;
     scratch.clean_up().await;
 }
@@ -320,7 +339,7 @@ async fn the_next_host_of_the_url_is_used_when_one_is_unreachable() {
 async fn a_consumer_that_the_broker_has_dropped_consumes_again() {
     let (proxy, broker, scratch) = connect_through().await;
     let mut consumer = broker.consume(&tasks(), 10).await.unwrap();
-    proxy.hide_cancels(true);
+    proxy.hide(Some(BrokerMethod::Cancel));
     let channel = raw_connection().await.create_channel().await.unwrap();
     let queue = format!("{}.task.default", scratch.0);
     channel.queue_delete(queue.into(), Default::default()).await.unwrap();

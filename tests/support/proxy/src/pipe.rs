@@ -8,7 +8,7 @@ use tokio::{
     sync::{mpsc, watch},
 };
 
-use crate::Traffic;
+use crate::{BrokerMethod, Traffic};
 
 const BUFFER: usize = 64 << 10;
 
@@ -22,8 +22,8 @@ pub(crate) struct Rules {
     pub(crate) opened_at: u64,
     /// Bytes of the clients that were discarded.
     pub(crate) discarded: watch::Sender<usize>,
-    /// Whether cancellations of consumers by the broker are hidden from the clients.
-    pub(crate) hides_cancels: watch::Receiver<bool>,
+    /// What the broker sends and the clients do not see.
+    pub(crate) hidden: watch::Receiver<Option<BrokerMethod>>,
 }
 
 impl Rules {
@@ -92,22 +92,27 @@ pub(crate) async fn downstream(
         let whole = whole_frames(&buffer);
         if whole > 0 {
             let mut frames: Vec<u8> = buffer.drain(..whole).collect();
-            if *rules.hides_cancels.borrow() {
-                frames = without_cancels(&frames);
+            if let Some(hidden) = *rules.hidden.borrow() {
+                frames = without(hidden, &frames);
             }
             rules.forward(&mut to, &frames).await?;
         }
     }
 }
 
-/// Whole frames without those that cancel a consumer: class `basic`, method `cancel`.
-fn without_cancels(mut frames: &[u8]) -> Vec<u8> {
+/// Whole frames without those of this method.
+fn without(hidden: BrokerMethod, mut frames: &[u8]) -> Vec<u8> {
     const METHOD: u8 = 1;
+    // Class `basic`.
+    let method = match hidden {
+        BrokerMethod::Cancel => [0, 60, 0, 30],
+        BrokerMethod::Ack => [0, 60, 0, 80],
+    };
     let mut rest = Vec::with_capacity(frames.len());
     while let Some([kind, _, _, a, b, c, d]) = frames.first_chunk() {
         let (frame, rest_of_frames) =
             frames.split_at(7 + u32::from_be_bytes([*a, *b, *c, *d]) as usize + 1);
-        if *kind != METHOD || !frame[7..].starts_with(&[0, 60, 0, 30]) {
+        if *kind != METHOD || !frame[7..].starts_with(&method) {
             rest.extend_from_slice(frame);
         }
         frames = rest_of_frames;
@@ -134,7 +139,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn only_cancellations_of_consumers_are_removed() {
+    fn only_the_hidden_method_is_removed() {
         let frame = |kind: u8, payload: &[u8]| {
             let length = (payload.len() as u32).to_be_bytes();
             [&[kind, 0, 1], &length[..], payload, &[0xCE]].concat()
@@ -142,7 +147,9 @@ mod tests {
         let cancel = frame(1, &[0, 60, 0, 30, 0, 1]);
         let others =
             [frame(1, &[0, 60, 0, 31, 0]), frame(3, &[0, 60, 0, 30]), frame(8, &[])].concat();
-        assert_eq!(without_cancels(&[&others[..], &cancel, &others].concat()), others.repeat(2));
+        let frames = [&others[..], &cancel, &others].concat();
+        assert_eq!(without(BrokerMethod::Cancel, &frames), others.repeat(2));
+        assert_eq!(without(BrokerMethod::Ack, &frames), frames);
     }
 
     #[test]

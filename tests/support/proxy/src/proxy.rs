@@ -16,7 +16,7 @@ use tokio::{
 };
 
 use crate::{
-    Parts, Traffic,
+    BrokerMethod, Parts, Traffic,
     pipe::{Rules, downstream, upstream},
 };
 
@@ -35,7 +35,7 @@ struct Shared {
     /// How often the open connections were silenced.
     silenced: watch::Sender<u64>,
     discarded: watch::Sender<usize>,
-    hides_cancels: watch::Sender<bool>,
+    hidden: watch::Sender<Option<BrokerMethod>>,
     cut: broadcast::Sender<()>,
     refusing: AtomicBool,
     /// Frames to inject into the connections, in the order in which those were opened.
@@ -52,7 +52,7 @@ impl Proxy {
             traffic: watch::Sender::default(),
             silenced: watch::Sender::default(),
             discarded: watch::Sender::default(),
-            hides_cancels: watch::Sender::default(),
+            hidden: watch::Sender::default(),
             cut: broadcast::channel(1).0,
             refusing: AtomicBool::default(),
             injectors: Mutex::default(),
@@ -100,9 +100,9 @@ impl Proxy {
         self.shared.refusing.store(refusing, Ordering::SeqCst);
     }
 
-    /// Sets whether the broker's cancellations of consumers are hidden from clients.
-    pub fn hide_cancels(&self, hidden: bool) {
-        self.shared.hides_cancels.send_replace(hidden);
+    /// Hides a method that the broker sends from the clients of all connections from now on.
+    pub fn hide(&self, hidden: Option<BrokerMethod>) {
+        self.shared.hidden.send_replace(hidden);
     }
 
     /// Starts to count the bytes of clients that [`Traffic::Discard`] discards.
@@ -163,7 +163,7 @@ async fn connect(client: TcpStream, broker: String, shared: Arc<Shared>) {
         silenced: shared.silenced.subscribe(),
         opened_at: *shared.silenced.borrow(),
         discarded: shared.discarded.clone(),
-        hides_cancels: shared.hides_cancels.subscribe(),
+        hidden: shared.hidden.subscribe(),
     };
     // Small frames must not be held back.
     let _ = (client.set_nodelay(true), server.set_nodelay(true));
