@@ -178,13 +178,14 @@ async fn jobs_whose_tasks_a_policy_drops_again_and_again_fail_and_name_the_likel
     let fleet = Fleet::at(node.url());
     let mut worker = fleet.worker(&["--hold", "1s"]);
     worker.started().await;
-    let builder = fleet.builder().hold(Duration::from_secs(1)).patience(Duration::from_secs(8));
+    // Far longer than two rounds of losses take.
+    let builder = fleet.builder().hold(Duration::from_secs(1)).patience(Duration::from_secs(25));
     let runtime = lead(builder).await;
     // Each job may have a task out, so all of them are published at once: far more than the queue
     // and the prefetch of one worker hold.
     let call = |n: u64| runtime.call(Dawdle { micros: 300_000 }, n);
     let mut calls: FuturesUnordered<_> =
-        (0..40).map(|n| async move { (n, call(n).await) }).collect();
+        (0..200).map(|n| async move { (n, call(n).await) }).collect();
     let mut stalled = 0;
     let ended = async {
         while let Some((n, outcome)) = calls.next().await {
