@@ -29,8 +29,12 @@ use crate::{
 
 /// A subscription that has received nothing for this long restarts its consumers: if a queue is
 /// deleted and declared again within a moment, the broker may drop a consumer without cancelling
-/// it.
+/// it. It also declares and binds a queue of its own again.
 const IDLE_TIMEOUT: Duration = Duration::from_secs(30);
+/// How often a subscription declares and binds a queue of its own again, whatever it receives. An
+/// exchange that somebody has deleted and a publisher has declared again has lost its bindings, and
+/// what is published to it is confirmed and gone (rule 16).
+const REBIND_INTERVAL: Duration = Duration::from_secs(60);
 /// After this long without a delivery, none is likely to be on its way, and cancelling a consumer
 /// hardly ever makes one come back as redelivered.
 const QUIET: Duration = Duration::from_secs(1);
@@ -224,6 +228,29 @@ impl Subscription {
         }
     }
 
+    /// Whether this process alone declares and binds the queue. A task queue is bound again by the
+    /// leaders whose probes are unroutable.
+    fn owns_queue(&self) -> bool {
+        !matches!(self.spec, QueueSpec::Task { .. } | QueueSpec::Dead { .. })
+    }
+
+    /// Declares and binds the queue again; `false` if the connection is lost. A refusal changes
+    /// nothing: the consumer goes on with what the queue gets.
+    async fn bind_again(&self, session: &Session) -> bool {
+        let bind = async {
+            let shape = self.supervisor.namespace.queue(&self.spec, session.generation);
+            declare::queue(&session.connection, &shape.map_err(Failure::Refused)?).await
+        };
+        match session.rpc(bind).await {
+            Some(Ok(_)) => true,
+            Some(Err(Failure::Refused(error) | Failure::NodeDown(error))) => {
+                tracing::warn!(queue = ?self.spec, %error, "cannot bind a queue again");
+                true
+            }
+            Some(Err(Failure::Lost(_))) | None => false,
+        }
+    }
+
     /// Passes deliveries on and executes commands until the channel ends.
     async fn pump(
         &self,
@@ -237,6 +264,7 @@ impl Subscription {
         let pass = |item| drop(self.items.send(item));
         let freed = channel.freed();
         let mut idle_since = Instant::now();
+        let mut bound_at = idle_since;
         loop {
             let mut prefetch = self.prefetch.load(Ordering::Relaxed);
             let exceeds = channel.exceeds(prefetch);
@@ -271,7 +299,17 @@ impl Subscription {
                     None => return ChannelEnd::Stopped,
                 },
                 () = sleep_until(idle_since + QUIET), if exceeds => adjust = Some(Cancel::All),
+                () = sleep_until(bound_at + REBIND_INTERVAL), if self.owns_queue() => {
+                    if !self.bind_again(&session).await {
+                        return ChannelEnd::Interrupted;
+                    }
+                    bound_at = Instant::now();
+                }
                 () = sleep_until(idle_since + IDLE_TIMEOUT) => {
+                    if self.owns_queue() && !self.bind_again(&session).await {
+                        return ChannelEnd::Interrupted;
+                    }
+                    bound_at = Instant::now();
                     let restart = channel.restart(prefetch, generation, pass);
                     let Some(Ok(())) = session.rpc(restart).await else {
                         return ChannelEnd::Interrupted;

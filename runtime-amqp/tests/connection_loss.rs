@@ -9,7 +9,8 @@ use futures::future::join_all;
 use phalanx_amqp::AmqpBroker;
 use phalanx_core::{
     broker::{
-        Address, Broker, Consumption, DeclaredQueue, PublishError, QueueSpec, Role, Settle, Topic,
+        Address, Broker, Consumer, Consumption, DeclaredQueue, PublishError, QueueSpec, Role,
+        Settle, Topic,
     },
     id::{LeaderId, WorkerId},
 };
@@ -349,6 +350,65 @@ async fn a_consumer_that_the_broker_has_dropped_consumes_again() {
     let found = delivery(&mut *consumer).await;
     assert_eq!((found.message.body.as_ref(), found.redelivered), (&b"found"[..], false));
     found.settle(Settle::Ack);
+    other.close().await;
+    broker.close().await;
+    scratch.clean_up().await;
+}
+
+/// Whether a consumer has yielded this body; acks everything.
+fn received(consumer: &mut dyn Consumer, body: &str) -> bool {
+    let mut found = false;
+    while let Some(consumption) = consumer.try_next() {
+        if let Consumption::Delivery(delivery) = consumption {
+            found |= delivery.message.body.as_ref() == body.as_bytes();
+            delivery.settle(Settle::Ack);
+        }
+    }
+    found
+}
+
+/// What is published meanwhile is confirmed and gone.
+#[tokio::test]
+async fn a_queue_that_has_lost_its_binding_is_bound_again_by_its_owner() {
+    let (broker, scratch) = connect().await;
+    let (leader, worker) = (LeaderId::new(), WorkerId::new());
+    let expires = Duration::from_secs(60);
+    let control = QueueSpec::control(worker);
+    let mut replies = broker.consume(&QueueSpec::Reply { leader, expires }, 10).await.unwrap();
+    let mut events = broker.consume(&QueueSpec::Event { leader }, 10).await.unwrap();
+    let mut controls = broker.consume(&control, 10).await.unwrap();
+
+    let raw = raw_connection().await;
+    let channel = raw.create_channel().await.unwrap();
+    for exchange in ["reply", "event", "control"] {
+        let exchange = format!("{}.{exchange}", scratch.0);
+        channel.exchange_delete(exchange.into(), Default::default()).await.unwrap();
+    }
+    // Declares the exchanges, as any publisher does that finds them missing.
+    let other = connect_to(&test_url(), &scratch.0, Role::Leader).await.unwrap();
+
+    let reply_queue = format!("{}.reply.{leader}", scratch.0);
+    let [mut replied, mut announced, mut controlled] = [false; 3];
+    let bound = async {
+        while !(replied && announced && controlled) {
+            for (address, body) in [
+                (Address::replies(leader), "reply"),
+                (Address::events(worker), "event"),
+                (Address::control(Topic::Worker(worker)), "control"),
+            ] {
+                other.publish(&address, message(body)).await.unwrap();
+            }
+            // This queue is never idle, although it gets nothing through its exchange.
+            let (queue, options) = (reply_queue.as_str().into(), Default::default());
+            let properties = Default::default();
+            channel.basic_publish("".into(), queue, options, b"direct", properties).await.unwrap();
+            tokio::time::sleep(Duration::from_millis(500)).await;
+            replied |= received(&mut *replies, "reply");
+            announced |= received(&mut *events, "event");
+            controlled |= received(&mut *controls, "control");
+        }
+    };
+    soon("the messages", bound).await;
     other.close().await;
     broker.close().await;
     scratch.clean_up().await;
