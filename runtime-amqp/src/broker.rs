@@ -81,7 +81,7 @@ pub struct AmqpBroker {
     supervisor: Arc<Supervisor>,
     consuming: Link,
     publisher: Publisher,
-    /// Publishes mandatory messages on a separate channel, one at a time.
+    /// Publishes mandatory messages, on a channel of its own.
     mandatory_publisher: Publisher,
     /// Cancelled when publishers and consumers must finish; the connections close after them.
     closing: CancellationToken,
@@ -135,7 +135,7 @@ impl AmqpBroker {
             Publisher::spawn(link, namespace, window, silence_limit, closing.clone(), &users)
         };
         Ok(Self {
-            publisher: publisher(Window::PIPELINED),
+            publisher: publisher(Window::ORDINARY),
             mandatory_publisher: publisher(Window::MANDATORY),
             url,
             namespace,

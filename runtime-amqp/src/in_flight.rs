@@ -1,9 +1,12 @@
 //! The unconfirmed messages of one channel, and how long they have been unconfirmed.
 
-use std::{collections::VecDeque, time::Duration};
+use std::{
+    collections::{HashSet, VecDeque},
+    time::Duration,
+};
 
 use futures::{future::BoxFuture, stream::FuturesUnordered};
-use lapin::{Confirmation, types::ShortString};
+use lapin::{Confirmation, message::BasicReturnMessage, types::ShortString};
 use phalanx_core::broker::PublishError;
 use tokio::sync::oneshot;
 
@@ -23,6 +26,8 @@ pub(crate) fn silence_limit(heartbeat: u16) -> usize {
 
 /// A published message that is not confirmed yet: all that its outcome needs, without the body.
 pub(crate) struct Sent {
+    /// Unique on its channel.
+    pub(crate) id: u64,
     pub(crate) exchange: ShortString,
     /// Of the body, in bytes.
     pub(crate) size: usize,
@@ -36,21 +41,19 @@ pub(crate) struct Sent {
 /// A message and how the broker or lapin resolved its confirm.
 pub(crate) type Resolved = (Sent, Result<Confirmation, lapin::Error>);
 
-/// Whether a queue got the message, if the broker has confirmed it.
-pub(crate) fn outcome(confirmation: Confirmation) -> Result<bool, PublishError> {
-    match confirmation {
-        Confirmation::Ack(returned) => Ok(returned.is_none()),
-        Confirmation::Nack(_) => Err(PublishError::Nacked {
-            reason: "its queue is full, being deleted, or on a node in trouble".to_owned(),
-        }),
-        // Never happens in confirm mode. If it did, the outcome would be unknown.
-        Confirmation::NotRequested => Err(PublishError::Lost),
-    }
+/// The id of a message that the broker returned because it was unroutable.
+fn id_of(returned: &BasicReturnMessage) -> Option<u64> {
+    returned.properties.message_id().as_ref()?.as_str().parse().ok()
 }
 
 /// The unconfirmed messages of one channel.
 pub(crate) struct InFlight {
     pub(crate) confirms: FuturesUnordered<BoxFuture<'static, Resolved>>,
+    /// The number of messages that were published.
+    published: u64,
+    /// The messages that were returned and are not confirmed yet. lapin attaches a returned message
+    /// to the next confirm that arrives, which may be that of an earlier message.
+    returned: HashSet<u64>,
     /// The bodies of the unconfirmed messages, in bytes.
     pub(crate) bytes: usize,
     /// Healthy ticks since the channel was opened.
@@ -66,8 +69,46 @@ pub(crate) struct InFlight {
 
 impl InFlight {
     pub(crate) fn new(silence_limit: usize) -> Self {
-        let (confirms, by_tick) = (FuturesUnordered::new(), VecDeque::new());
-        Self { confirms, bytes: 0, now: 0, by_tick, silent: 0, silence_limit }
+        Self {
+            confirms: FuturesUnordered::new(),
+            published: 0,
+            returned: HashSet::new(),
+            bytes: 0,
+            now: 0,
+            by_tick: VecDeque::new(),
+            silent: 0,
+            silence_limit,
+        }
+    }
+
+    pub(crate) fn next_id(&mut self) -> u64 {
+        self.published += 1;
+        self.published
+    }
+
+    /// Whether a queue got the message, if the broker has confirmed it.
+    pub(crate) fn outcome(
+        &mut self,
+        sent: &Sent,
+        confirmation: Confirmation,
+    ) -> Result<bool, PublishError> {
+        let (is_confirmed, returned) = match confirmation {
+            Confirmation::Ack(returned) => (true, returned),
+            Confirmation::Nack(returned) => (false, returned),
+            // Never happens in confirm mode. If it did, the outcome would be unknown.
+            Confirmation::NotRequested => return Err(PublishError::Lost),
+        };
+        self.returned.extend(returned.as_ref().and_then(|returned| id_of(returned)));
+        let is_returned = self.returned.remove(&sent.id);
+        // What is left then came back after its confirm, against the protocol.
+        if self.confirms.is_empty() {
+            self.returned.clear();
+        }
+        if !is_confirmed {
+            let reason = "its queue is full, being deleted, or on a node in trouble".to_owned();
+            return Err(PublishError::Nacked { reason });
+        }
+        Ok(!is_returned)
     }
 
     pub(crate) fn add(&mut self, sent: &Sent) {
@@ -111,7 +152,7 @@ mod tests {
 
     fn sent(in_flight: &InFlight) -> Sent {
         let (done, _) = oneshot::channel();
-        Sent { exchange: "e".into(), size: 10, tick: in_flight.now, done }
+        Sent { id: 1, exchange: "e".into(), size: 10, tick: in_flight.now, done }
     }
 
     #[test]

@@ -20,10 +20,8 @@ pub(crate) struct Window {
 }
 
 impl Window {
-    pub(crate) const PIPELINED: Self = Self { messages: 512, bytes: 32 << 20, mandatory: false };
-    /// One message at a time: lapin attaches a returned message to the next confirm that arrives,
-    /// which is the right one only if there is no other.
-    pub(crate) const MANDATORY: Self = Self { messages: 1, bytes: 0, mandatory: true };
+    pub(crate) const ORDINARY: Self = Self { messages: 512, bytes: 32 << 20, mandatory: false };
+    pub(crate) const MANDATORY: Self = Self { mandatory: true, ..Self::ORDINARY };
 }
 
 /// A message on its way to the channel.
@@ -49,8 +47,13 @@ impl Outgoing {
         mandatory: bool,
         in_flight: &mut InFlight,
     ) -> BoxFuture<'static, Resolved> {
-        let Self { exchange, key, properties, body, done } = self;
-        let sent = Sent { exchange: exchange.clone(), size: body.len(), tick: in_flight.now, done };
+        let Self { exchange, key, mut properties, body, done } = self;
+        let id = in_flight.next_id();
+        if mandatory {
+            properties = properties.with_message_id(id.to_string().into());
+        }
+        let (exchange_of_sent, tick) = (exchange.clone(), in_flight.now);
+        let sent = Sent { id, exchange: exchange_of_sent, size: body.len(), tick, done };
         in_flight.add(&sent);
         let options = BasicPublishOptions { mandatory, immediate: false };
         async move {

@@ -20,7 +20,7 @@ use tokio_util::sync::CancellationToken;
 use crate::{
     declare,
     error::{Failure, NOT_FOUND, Refusal},
-    in_flight::{InFlight, Resolved, TICK, outcome},
+    in_flight::{InFlight, Resolved, TICK},
     outgoing::{Outgoing, Window, check_size},
     session::{Link, Session},
     topology::Namespace,
@@ -129,7 +129,8 @@ impl PublishTask {
                             return (ChannelEnd::Failed, Some(resolved));
                         };
                         self.one_by_one = self.one_by_one.saturating_sub(1);
-                        let _ = sent.done.send(outcome(confirmation));
+                        let outcome = in_flight.outcome(&sent, confirmation);
+                        let _ = sent.done.send(outcome);
                         arrived = in_flight.confirms.next().now_or_never().flatten();
                     }
                 }
@@ -181,7 +182,9 @@ impl PublishTask {
                 break;
             };
             in_flight.remove(&sent);
-            let _ = sent.done.send(result.map_err(|_| PublishError::Lost).and_then(outcome));
+            let confirmed = result.map_err(|_| PublishError::Lost);
+            let outcome = confirmed.and_then(|confirmation| in_flight.outcome(&sent, confirmation));
+            let _ = sent.done.send(outcome);
         }
         // Dropping the rest resolves it as `Lost`.
         in_flight.confirms.clear();
@@ -221,21 +224,26 @@ impl PublishTask {
     ) {
         let mut failed = Vec::new();
         let mut refusal = None;
-        let mut resolve = |(sent, result): Resolved| match result {
-            Ok(confirmation) => {
-                let _ = sent.done.send(outcome(confirmation));
-            }
-            Err(error) => {
-                refusal = refusal.take().or_else(|| Refusal::on_channel(&error));
-                failed.push(sent);
-            }
-        };
-        first.into_iter().for_each(&mut resolve);
         // lapin fails all of them at once. If it leaves one out, dropping that one resolves it as
         // `Lost`.
         let deadline = Instant::now() + TICK;
-        while let Ok(Some(resolved)) = timeout_at(deadline, in_flight.confirms.next()).await {
-            resolve(resolved);
+        let mut next = first;
+        loop {
+            let resolved = match next.take() {
+                Some(resolved) => Some(resolved),
+                None => timeout_at(deadline, in_flight.confirms.next()).await.ok().flatten(),
+            };
+            match resolved {
+                Some((sent, Ok(confirmation))) => {
+                    let outcome = in_flight.outcome(&sent, confirmation);
+                    let _ = sent.done.send(outcome);
+                }
+                Some((sent, Err(error))) => {
+                    refusal = refusal.take().or_else(|| Refusal::on_channel(&error));
+                    failed.push(sent);
+                }
+                None => break,
+            }
         }
         let Some(refusal) = refusal else {
             // The connection was lost: the broker may or may not have the messages.

@@ -143,7 +143,7 @@ pub trait Broker: Send + Sync + fmt::Debug + 'static {
 
     /// Publishes a message; resolves to `false` if it was unroutable: no queue received it.
     ///
-    /// Not pipelined: for probes, not for bulk.
+    /// Pipelined like [`publish`](Self::publish), and in no order with it.
     ///
     /// # Errors
     /// Those of [`publish`](Self::publish).

@@ -31,6 +31,7 @@ macro_rules! conformance {
             publishing: empty_and_large_bodies_arrive_complete,
             publishing: concurrent_publishes_arrive_in_order,
             publishing: an_unroutable_message_is_dropped_and_a_mandatory_one_is_reported,
+            publishing: each_of_many_mandatory_messages_is_reported_for_itself,
             publishing: a_message_that_is_too_large_is_refused_and_no_other_is_lost,
             consuming: an_acked_message_is_never_redelivered,
             consuming: competing_consumers_share_a_queue,

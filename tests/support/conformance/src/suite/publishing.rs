@@ -1,7 +1,7 @@
 //! A published message arrives, or the publisher gets an error.
 
 use bytes::Bytes;
-use futures::{StreamExt, stream::FuturesUnordered};
+use futures::{StreamExt, future::join_all, stream::FuturesUnordered};
 use phalanx_core::{
     broker::{Address, Exchange, Message, MessageKind, Properties, PublishError, Settle},
     id::{CopyId, LeaderId, TaskNumber},
@@ -85,6 +85,26 @@ pub async fn an_unroutable_message_is_dropped_and_a_mandatory_one_is_reported(
     connection.declare(&tasks()).await.unwrap();
     assert!(connection.publish_mandatory(&to_tasks(), message("kept")).await.unwrap());
     assert_eq!(take(&mut consume(&connection, &tasks(), 1).await).await, "kept");
+}
+
+/// Workers publish all replies so, and leaders come and go meanwhile.
+pub async fn each_of_many_mandatory_messages_is_reported_for_itself(broker: &impl BrokerUnderTest) {
+    const MANY: usize = 600;
+    let connection = broker.connect().await;
+    connection.declare(&tasks()).await.unwrap();
+    let nowhere = Address::replies(LeaderId::new());
+    let is_routable = |n: usize| n % 3 != 0;
+    let published = (0..MANY).map(|n| {
+        let address = if is_routable(n) { to_tasks() } else { nowhere.clone() };
+        let connection = &connection;
+        async move { connection.publish_mandatory(&address, message(n.to_string())).await.unwrap() }
+    });
+    let routed = join_all(published).await;
+    assert_eq!(routed, (0..MANY).map(is_routable).collect::<Vec<_>>());
+    let mut consumer = consume(&connection, &tasks(), 200).await;
+    for n in (0..MANY).filter(|n| is_routable(*n)) {
+        assert_eq!(take(&mut consumer).await, n.to_string());
+    }
 }
 
 /// The error contains the size of the message and the limit.
