@@ -42,6 +42,14 @@ fn text_of(error: &dyn Error) -> String {
 /// The longest message of an error or a cause that travels in a message, in bytes.
 pub(crate) const MAX_TEXT: usize = 4 << 10;
 
+/// A number with the words that follow it, which depend on whether there is one: `3 tasks wait`.
+pub(crate) fn number(count: impl TryInto<u64>, one: &str, others: &str) -> String {
+    match count.try_into().unwrap_or(u64::MAX) {
+        1 => format!("1 {one}"),
+        count => format!("{count} {others}"),
+    }
+}
+
 /// Cuts a text to `max` bytes, and says how much is left out.
 pub(crate) fn cut(mut text: String, max: usize) -> String {
     if text.len() > max {

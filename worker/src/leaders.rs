@@ -9,7 +9,10 @@ use std::{
 
 use phalanx_core::{
     id::{JobId, LeaderId},
-    wire::Control,
+    wire::{
+        Control,
+        timing::{FIRST_ALIVE_TIMEOUT, LEADER_TIMEOUT},
+    },
 };
 use tokio::sync::Notify;
 use tokio_util::sync::CancellationToken;
@@ -38,15 +41,20 @@ impl Leaders {
         self.table().is_dead(leader, job)
     }
 
-    /// Tracks the leader of a task that has arrived. Returns how long the leader has not been heard
-    /// from, or `None` if the job is dead.
-    pub(crate) fn task_arrived(&self, leader: LeaderId, job: JobId) -> Option<Duration> {
+    /// Tracks the leader of a task that has arrived, and returns what is known of it.
+    pub(crate) fn task_arrived(&self, leader: LeaderId, job: JobId) -> LeaderState {
         let mut table = self.table();
         if table.is_dead(leader, job) {
-            return None;
+            return LeaderState::JobDead;
         }
         table.track(leader);
-        Some(table.unheard_for(leader))
+        if table.is_silent(leader) { LeaderState::Silent } else { LeaderState::Live }
+    }
+
+    /// Whether the leader seems to be gone: its `Alive` has not come for [`LEADER_TIMEOUT`], or
+    /// never and for [`FIRST_ALIVE_TIMEOUT`] since its first task.
+    pub(crate) fn is_silent(&self, leader: LeaderId) -> bool {
+        self.table().is_silent(leader)
     }
 
     /// Processes a message; `true` if it is the first `Alive` of its leader.
@@ -90,6 +98,16 @@ impl Leaders {
     fn table(&self) -> MutexGuard<'_, LeaderTable> {
         lock(&self.table)
     }
+}
+
+/// What a worker knows of the leader of a task.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum LeaderState {
+    /// The leader has declared the job dead.
+    JobDead,
+    /// The leader seems to be gone.
+    Silent,
+    Live,
 }
 
 /// The announcements of leaders about themselves (rule 21), and hints.
@@ -143,6 +161,14 @@ impl LeaderTable {
 
     fn unheard_for(&self, leader: LeaderId) -> Duration {
         self.leaders.get(&leader).map_or(Duration::ZERO, |tracked| self.clock - tracked.heard)
+    }
+
+    fn is_silent(&self, leader: LeaderId) -> bool {
+        self.leaders.get(&leader).is_some_and(|tracked| {
+            let was_heard = tracked.alive.is_some();
+            let timeout = if was_heard { LEADER_TIMEOUT } else { FIRST_ALIVE_TIMEOUT };
+            self.clock - tracked.heard >= timeout
+        })
     }
 
     fn update(&mut self, control: Control) -> bool {
@@ -231,19 +257,24 @@ mod tests {
     }
 
     #[test]
-    fn the_leader_timeout_counts_from_the_last_alive_or_the_first_task() {
+    fn leaders_are_silent_after_their_last_alive_or_sooner_after_their_first_task() {
         let (heard, met, unknown) = (LeaderId::new(), LeaderId::new(), LeaderId::new());
         let (mut table, job) = (LeaderTable::default(), JobId::new());
         table.update(alive(heard, 1, job, &[]));
-        table.advance(Duration::from_secs(50));
+        table.advance(Duration::from_secs(45));
         table.track(met);
         table.track(heard);
-        table.advance(Duration::from_secs(10));
+        table.advance(Duration::from_secs(14));
         let unheard = [heard, met, unknown].map(|leader| table.unheard_for(leader).as_secs());
-        assert_eq!(unheard, [60, 10, 0]);
+        assert_eq!(unheard, [59, 14, 0]);
+        let silent = |table: &LeaderTable| [heard, met, unknown].map(|it| table.is_silent(it));
+        assert_eq!(silent(&table), [false; 3]);
+        table.advance(Duration::from_secs(1));
+        assert_eq!(silent(&table), [true, true, false]);
         assert!(table.update(alive(met, 1, job, &[])), "its first alive");
         table.update(alive(heard, 0, job, &[]));
         assert_eq!(table.unheard_for(heard), Duration::ZERO, "an old heartbeat counts, too");
+        assert_eq!(silent(&table), [false; 3]);
     }
 
     #[test]

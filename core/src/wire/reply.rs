@@ -119,7 +119,8 @@ pub enum ReturnReason {
     /// The worker is draining.
     Draining,
     /// The worker has received no `Alive` of the leader for
-    /// [`LEADER_TIMEOUT`](super::timing::LEADER_TIMEOUT).
+    /// [`LEADER_TIMEOUT`](super::timing::LEADER_TIMEOUT), or none at all for
+    /// [`FIRST_ALIVE_TIMEOUT`](super::timing::FIRST_ALIVE_TIMEOUT).
     LeaderTimeout,
     /// The worker is built differently (rule 10).
     Refused(Refusal),

@@ -24,6 +24,10 @@ pub const PRESENCE_TIMEOUT: Duration = Duration::from_secs(15);
 /// How long after the last `Alive` of a leader its tasks are still run (rule 21).
 pub const LEADER_TIMEOUT: Duration = Duration::from_secs(60);
 
+/// How long after the first task of a leader of which no `Alive` has come its tasks are still run
+/// (rule 21).
+pub const FIRST_ALIVE_TIMEOUT: Duration = Duration::from_secs(15);
+
 /// How long the reply queue of a leader outlives its last consumer (`x-expires`). After that a
 /// leader is gone, and its running tasks are cancelled.
 pub const REPLY_QUEUE_EXPIRES: Duration = Duration::from_secs(30 * 60);

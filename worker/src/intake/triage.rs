@@ -5,14 +5,12 @@ use std::sync::Arc;
 use phalanx_core::{
     broker::{Delivery, MessageKind, Settle},
     registry::Refusal,
-    wire::{
-        Probe, ProbeReply, ReturnReason, TaskMessage, WIRE_VERSION, WireError,
-        timing::LEADER_TIMEOUT,
-    },
+    wire::{Probe, ProbeReply, ReturnReason, TaskMessage, WIRE_VERSION, WireError},
 };
 
 use super::TaskIntake;
 use crate::{
+    leaders::LeaderState,
     lease::name_elements,
     reply::{RefusalBackoff, Reply, ReplyAddress},
     shared::Shared,
@@ -47,11 +45,11 @@ pub(super) fn triage(intake: &TaskIntake, delivery: Delivery, backoff: &Arc<Refu
     };
     let header = &task.header;
     match intake.leaders.task_arrived(header.leader, header.job) {
-        None => return pending.discard(),
-        Some(unheard) if unheard >= LEADER_TIMEOUT => {
+        LeaderState::JobDead => return pending.discard(),
+        LeaderState::Silent => {
             return pending.return_unrun(ReturnReason::LeaderTimeout, None);
         }
-        Some(_) => {}
+        LeaderState::Live => {}
     }
     if intake.shared.shutdown().is_draining() {
         return pending.return_unrun(ReturnReason::Draining, None);

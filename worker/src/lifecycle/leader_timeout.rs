@@ -2,10 +2,7 @@
 
 use std::{sync::Arc, time::Duration};
 
-use phalanx_core::wire::{
-    ReturnReason,
-    timing::{LEADER_TIMEOUT, REPLY_QUEUE_EXPIRES},
-};
+use phalanx_core::wire::{ReturnReason, timing::REPLY_QUEUE_EXPIRES};
 use tokio::time::Instant;
 
 use crate::{execution::Stop, executor::Executor, leaders::Leaders, shared::Shared};
@@ -17,8 +14,8 @@ const CHECK_INTERVAL: Duration = Duration::from_secs(5);
 /// and could receive nothing.
 const LONGEST_GAP: Duration = Duration::from_secs(10);
 
-/// For as long as the worker lives, returns the waiting tasks of leaders that exceed
-/// [`LEADER_TIMEOUT`], and cancels the running tasks of those that exceed [`REPLY_QUEUE_EXPIRES`].
+/// For as long as the worker lives, returns the waiting tasks of leaders that seem to be gone, and
+/// cancels the running tasks of those that exceed [`REPLY_QUEUE_EXPIRES`].
 pub(super) async fn watch_leaders(
     shared: Arc<Shared>,
     leaders: Arc<Leaders>,
@@ -36,11 +33,11 @@ pub(super) async fn watch_leaders(
         }
         leaders.advance(elapsed);
         for running in executor.executions().all() {
-            let unheard = leaders.unheard_for(running.task.header.leader);
-            if unheard >= REPLY_QUEUE_EXPIRES {
+            let leader = running.task.header.leader;
+            if leaders.unheard_for(leader) >= REPLY_QUEUE_EXPIRES {
                 running.stop(Stop::Cancelled);
             }
-            if unheard >= LEADER_TIMEOUT {
+            if leaders.is_silent(leader) {
                 executor.return_unrun(&running, ReturnReason::LeaderTimeout);
             }
         }
@@ -61,6 +58,9 @@ mod tests {
     #[tokio::test(start_paused = true)]
     async fn waiting_tasks_of_a_timed_out_leader_are_returned_and_running_ones_continue() {
         let rig = TestRig::start(|options| options.slots = 2);
+        let alive =
+            |heartbeat| Control::Alive { leader: rig.leader, heartbeat, up_to: None, live: vec![] };
+        rig.send_control(&alive(1));
         let runs = rig.send(&[TestOp::WaitOn('a')], &["a"]);
         at_once("it runs", || rig.operations.ran().len() == 1).await;
         pass(Duration::from_secs(50)).await;
@@ -75,12 +75,7 @@ mod tests {
         pass(Duration::from_secs(1)).await;
         assert_eq!(rig.return_reason(late), ReturnReason::LeaderTimeout);
 
-        rig.send_control(&Control::Alive {
-            leader: rig.leader,
-            heartbeat: 1,
-            up_to: None,
-            live: vec![],
-        });
+        rig.send_control(&alive(2));
         pass(Duration::from_secs(1)).await;
         rig.operations.open_gate();
         at_once("a result", || rig.result_of(runs).is_some()).await;

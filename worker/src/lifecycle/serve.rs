@@ -27,7 +27,8 @@ pub(crate) async fn serve(parts: &Parts, outgoing: mpsc::UnboundedReceiver<Outgo
             shared.shutdown().drain(error.into());
         }
     };
-    let publishing = tokio::spawn(publish_replies(Arc::clone(shared.broker()), outgoing, rejected));
+    let (broker, heard) = (Arc::clone(shared.broker()), Arc::clone(leaders));
+    let publishing = tokio::spawn(publish_replies(broker, heard, outgoing, rejected));
     let mut background = JoinSet::new();
     background.spawn(watch_timeouts(Arc::clone(shared), Arc::clone(executor)));
     if !shared.is_child() {

@@ -2,6 +2,7 @@
 
 mod address;
 mod delivery;
+mod kept;
 mod pending;
 mod publish;
 mod refusal_backoff;

@@ -8,12 +8,17 @@ use phalanx_core::{
     broker::{
         Address, Broker, BrokerError, Message, MessageKind, Properties, PublishError, Settle,
     },
+    id::LeaderId,
     operation::{ErrorKind, OperationError},
     wire::{Outcome, ResultHeader, ResultMessage, ReturnReason, WIRE_VERSION, WireError},
 };
-use tokio::sync::mpsc;
+use tokio::{
+    sync::mpsc,
+    time::{Instant, sleep_until},
+};
 
-use super::{OutgoingReply, PendingReply, ReplyAddress};
+use super::{OutgoingReply, PendingReply, ReplyAddress, kept::KeptReplies};
+use crate::leaders::Leaders;
 
 /// Replies that may wait for their confirms at once.
 const UNCONFIRMED_REPLIES: usize = 256;
@@ -22,32 +27,80 @@ const UNCONFIRMED_REPLIES: usize = 256;
 const FIRST_RETRY_PAUSE: Duration = Duration::from_millis(20);
 const LONGEST_RETRY_PAUSE: Duration = Duration::from_secs(2);
 
+/// What became of a reply.
+enum Published {
+    /// The broker has it, or never will.
+    Done,
+    /// A queue has it: the leader can be reached.
+    Arrived(LeaderId),
+    /// The broker has confirmed and dropped it: no queue is bound to the exchange for this leader.
+    Unroutable(LeaderId, Message),
+}
+
 /// Publishes replies until their sender is dropped. Calls `rejected` when the broker does not
 /// accept the replies of this worker: it must not accept further tasks.
+///
+/// The reply queue of a leader that is alive can be unroutable for a while (rule 16). Its replies
+/// are kept and published again, until `leaders` have not heard from it for too long. They keep
+/// neither a slot nor their delivery, and no drain waits for them: what is lost with this process,
+/// the leader finds missing (rule 12).
 pub(crate) async fn publish_replies(
     broker: Arc<dyn Broker>,
+    leaders: Arc<Leaders>,
     mut replies: mpsc::UnboundedReceiver<OutgoingReply>,
     rejected: impl Fn(BrokerError),
 ) {
-    let mut unconfirmed = FuturesUnordered::new();
+    let mut kept = KeptReplies::default();
+    let mut first_tries = FuturesUnordered::new();
+    let mut next_tries = FuturesUnordered::new();
     loop {
-        tokio::select! {
+        let next_try = kept.next_try();
+        // Cancel-safe: futures stay in their sets, `recv` loses nothing, and a timer only observes.
+        let (published, is_first) = tokio::select! {
             biased;
-            reply = replies.recv(), if unconfirmed.len() < UNCONFIRMED_REPLIES => match reply {
-                Some(reply) => unconfirmed.push(publish(&*broker, reply, &rejected)),
+            reply = replies.recv(), if first_tries.len() < UNCONFIRMED_REPLIES => match reply {
+                Some(reply) => {
+                    first_tries.push(publish(&*broker, reply, &rejected));
+                    continue;
+                }
                 None => break,
             },
-            Some(()) = unconfirmed.next() => {}
+            Some(published) = first_tries.next() => (published, true),
+            Some(published) = next_tries.next() => (published, false),
+            () = sleep_until(next_try.unwrap_or_else(Instant::now)), if next_try.is_some() => {
+                for (leader, reply) in kept.take_due(Instant::now()) {
+                    next_tries.push(publish_again(&*broker, leader, reply));
+                }
+                continue;
+            }
+        };
+        match published {
+            Published::Done => {}
+            Published::Arrived(leader) => {
+                for reply in kept.take_all(leader) {
+                    next_tries.push(publish_again(&*broker, leader, reply));
+                }
+            }
+            Published::Unroutable(leader, _) if leaders.is_silent(leader) => kept.forget(leader),
+            Published::Unroutable(leader, reply) if is_first => {
+                kept.keep(leader, reply, Instant::now());
+            }
+            Published::Unroutable(leader, reply) => {
+                kept.still_unroutable(leader, reply, Instant::now());
+            }
         }
     }
-    while let Some(()) = unconfirmed.next().await {}
+    while first_tries.next().await.is_some() {}
 }
 
-/// Publishes one reply until the broker confirms it, then acks its delivery (rule 11).
-async fn publish(broker: &dyn Broker, reply: OutgoingReply, rejected: &impl Fn(BrokerError)) {
+/// Publishes a reply until the broker confirms it, then acks its delivery (rule 11).
+async fn publish(
+    broker: &dyn Broker,
+    reply: OutgoingReply,
+    rejected: &impl Fn(BrokerError),
+) -> Published {
     let OutgoingReply { kind, body, mut result, pending } = reply;
     let ReplyAddress { leader, copy } = pending.address();
-    let address = Address::replies(leader);
     let properties = Properties {
         kind: Some(kind),
         wire_version: WIRE_VERSION,
@@ -56,23 +109,64 @@ async fn publish(broker: &dyn Broker, reply: OutgoingReply, rejected: &impl Fn(B
         ..Properties::default()
     };
     let mut message = Message { properties, body };
-    let mut pause = FIRST_RETRY_PAUSE;
-    let settle = loop {
-        match broker.publish(&address, message.clone()).await {
-            Ok(()) => break Settle::Ack,
+    let (settle, published) = loop {
+        match publish_until_known(broker, leader, &message).await {
+            Ok(true) => break (Settle::Ack, Published::Arrived(leader)),
+            // Probes are repeated by their leader.
+            Ok(false) if kind == MessageKind::ProbeReply => break (Settle::Ack, Published::Done),
+            Ok(false) => break (Settle::Ack, Published::Unroutable(leader, message)),
             Err(PublishError::TooLarge { size, limit }) => {
                 let Some((header, last_step)) = result.take() else {
                     let reason =
                         format!("a return has {size} bytes, but the limit is {limit}; raise it");
                     rejected(BrokerError::Unusable { what: "the broker".to_owned(), reason });
-                    break Settle::Requeue;
+                    break (Settle::Requeue, Published::Done);
                 };
                 let (kind, smaller) = shrink(&pending, header, last_step, size, limit);
-                let Ok(body) = smaller else { break Settle::Requeue };
+                let Ok(body) = smaller else { break (Settle::Requeue, Published::Done) };
                 message.properties.kind = Some(kind);
                 message.body = body;
             }
+            Err(PublishError::Closed) => break (Settle::Requeue, Published::Done),
+            Err(error) => {
+                let what = "the exchange of replies".to_owned();
+                rejected(BrokerError::Denied { what, reason: error.to_string() });
+                break (Settle::Requeue, Published::Done);
+            }
+        }
+    };
+    pending.settle(settle);
+    published
+}
+
+/// Publishes a reply that was unroutable once more. If the broker refuses it, it is dropped.
+async fn publish_again(broker: &dyn Broker, leader: LeaderId, reply: Message) -> Published {
+    match publish_until_known(broker, leader, &reply).await {
+        Ok(true) => Published::Arrived(leader),
+        Ok(false) => Published::Unroutable(leader, reply),
+        Err(error) => {
+            tracing::warn!(%leader, %error, "dropping a reply that was unroutable");
+            // As after a reply that arrived: the others are tried for themselves.
+            Published::Arrived(leader)
+        }
+    }
+}
+
+/// Publishes a reply until it is known whether a queue has it.
+///
+/// # Errors
+/// If the broker refuses it, or was closed on this side.
+async fn publish_until_known(
+    broker: &dyn Broker,
+    leader: LeaderId,
+    message: &Message,
+) -> Result<bool, PublishError> {
+    let address = Address::replies(leader);
+    let mut pause = FIRST_RETRY_PAUSE;
+    loop {
+        match broker.publish_mandatory(&address, message.clone()).await {
             Err(error @ (PublishError::Lost | PublishError::Nacked { .. })) => {
+                let copy = message.properties.copy;
                 tracing::debug!(?copy, %error, "could not publish a reply; trying again");
                 tokio::time::sleep(pause).await;
                 pause = (pause * 2).min(LONGEST_RETRY_PAUSE);
@@ -80,15 +174,9 @@ async fn publish(broker: &dyn Broker, reply: OutgoingReply, rejected: &impl Fn(B
                 // Fails if the broker object is gone; then publishing fails too.
                 let _ = health.wait_for(|health| health.is_well()).await;
             }
-            Err(PublishError::Closed) => break Settle::Requeue,
-            Err(error) => {
-                let what = "the exchange of replies".to_owned();
-                rejected(BrokerError::Denied { what, reason: error.to_string() });
-                break Settle::Requeue;
-            }
+            known => return known,
         }
-    };
-    pending.settle(settle);
+    }
 }
 
 /// The reply in place of a result that is larger than the broker accepts: a single element fails,
@@ -122,9 +210,11 @@ fn shrink(
 #[cfg(test)]
 mod tests {
     use super::*;
+    use phalanx_core::wire::timing::FIRST_ALIVE_TIMEOUT;
+
     use crate::{
         Exit,
-        testing::{TestOp, TestRig, eventually},
+        testing::{TestOp, TestRig, at_once, eventually, pass},
     };
 
     #[tokio::test]
@@ -211,5 +301,45 @@ mod tests {
         };
         assert_eq!(error.kind(), ErrorKind::TooLarge);
         rig.assert_settled_once();
+    }
+
+    /// The second task runs on the slot of the first, and its delivery fits into the prefetch.
+    #[tokio::test(start_paused = true)]
+    async fn an_unroutable_reply_keeps_no_slot_and_is_published_again_until_it_arrives() {
+        let rig = TestRig::start(|_| {});
+        rig.broker.set_routable(false);
+        let first = rig.send(&[TestOp::Append('x')], &["a"]);
+        let second = rig.send(&[TestOp::Append('x')], &["b"]);
+        at_once("both are settled", || rig.broker.settled().len() == 2).await;
+        assert!(rig.replies().is_empty());
+        pass(FIRST_ALIVE_TIMEOUT / 2).await;
+        let tries = rig.broker.dropped();
+        assert!((3..9).contains(&tries), "the pauses grow: {tries} tries");
+
+        rig.broker.set_routable(true);
+        pass(FIRST_ALIVE_TIMEOUT / 2).await;
+        assert!(rig.result_of(first).is_some() && rig.result_of(second).is_some());
+        assert_eq!((rig.replies().len(), rig.operations.ran().len()), (2, 2));
+        rig.assert_settled_once();
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn replies_to_a_leader_that_is_gone_are_dropped() {
+        let rig = TestRig::start(|_| {});
+        rig.broker.set_routable(false);
+        rig.send(&[TestOp::Append('x')], &["a"]);
+        at_once("it is settled", || rig.broker.settled().len() == 1).await;
+        pass(3 * FIRST_ALIVE_TIMEOUT).await;
+        let tries = rig.broker.dropped();
+        rig.broker.set_routable(true);
+        pass(3 * FIRST_ALIVE_TIMEOUT).await;
+        assert!(rig.replies().is_empty());
+
+        // Each of its further replies is tried once.
+        rig.broker.set_routable(false);
+        rig.send(&[TestOp::Append('x')], &["b"]);
+        at_once("it is settled", || rig.broker.settled().len() == 2).await;
+        pass(3 * FIRST_ALIVE_TIMEOUT).await;
+        assert_eq!(rig.broker.dropped(), tries + 1);
     }
 }

@@ -44,6 +44,9 @@ struct State {
     refusals: VecDeque<PublishError>,
     /// Whether publishes on the reply exchange wait for their confirms.
     holds_confirms: bool,
+    /// Whether mandatory messages are unroutable, and how many were.
+    unroutable: bool,
+    dropped: usize,
     /// Publishes on the reply exchange that wait.
     waiting: usize,
     /// Publishes on the reply exchange that have failed.
@@ -89,6 +92,16 @@ impl TestBroker {
     /// Holds the confirms of the reply exchange, or releases them.
     pub(crate) fn hold_confirms(&self, hold: bool) {
         self.change(|state| state.holds_confirms = hold);
+    }
+
+    /// Makes mandatory messages unroutable, or routable again.
+    pub(crate) fn set_routable(&self, routable: bool) {
+        self.change(|state| state.unroutable = !routable);
+    }
+
+    /// How many messages were unroutable.
+    pub(crate) fn dropped(&self) -> usize {
+        self.inspect(|state| state.dropped)
     }
 
     /// Loses the connection, and connects again at once.
@@ -236,6 +249,11 @@ impl Broker for TestBroker {
         address: &Address,
         message: Message,
     ) -> Result<bool, PublishError> {
+        let is_unroutable = self.inspect(|state| state.unroutable);
+        if is_unroutable {
+            self.change(|state| state.dropped += 1);
+            return Ok(false);
+        }
         self.publish(address, message).await.map(|()| true)
     }
 

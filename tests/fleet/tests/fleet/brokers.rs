@@ -175,7 +175,7 @@ async fn tasks_of_a_deleted_queue_are_found_missing_and_reissued() {
     worker.started().await;
     let missing = stalled(|stall| matches!(stall, Stall::Missing { .. }));
     let text = soon("a stall", missing).await;
-    assert!(text.contains("pool `default`") && text.contains("the broker lost them"), "{text}");
+    assert!(text.contains("pool `default`") && text.contains("the broker lost"), "{text}");
     // The lost tasks hold all the credit; every job may still have one task in flight.
     assert_usable(&runtime).await;
     let values: Vec<u64> =
@@ -184,6 +184,35 @@ async fn tasks_of_a_deleted_queue_are_found_missing_and_reissued() {
 
     // A worker whose queue is deleted declares it again and continues.
     fleet.delete_queue(&fleet.task_queue()).await;
+    assert_usable(&runtime).await;
+    runtime.close().await;
+    fleet.end(vec![worker]).await;
+}
+
+/// Whoever publishes next declares them again, without the bindings of the queues.
+#[tokio::test]
+async fn exchanges_that_are_deleted_while_a_job_runs_cost_no_element_and_no_second_run() {
+    let fleet = Fleet::new();
+    let mut worker = fleet.worker(&[]);
+    worker.started().await;
+    let runtime = fleet.lead().await;
+    let rendezvous = Rendezvous::new();
+    let (job, held) = rendezvous.hold(&runtime, 2);
+    rendezvous.started(2).await;
+    let channel = fleet.raw().await.create_channel().await.unwrap();
+    for exchange in ["reply", "event", "control"] {
+        let exchange = format!("{}.{exchange}", fleet.namespace);
+        channel.exchange_delete(exchange.into(), Default::default()).await.unwrap();
+    }
+    let mut events = job.events();
+    rendezvous.release();
+    // The worker keeps the replies until the leader has bound its queue again.
+    let values: Vec<u64> =
+        soon("all", held.map_ok(|(_, value)| value).try_collect()).await.unwrap();
+    assert_eq!(values, [0, 3]);
+    while let Some(event) = events.next().await {
+        assert!(!matches!(event, JobEvent::TaskReissued { .. }), "{event:?}");
+    }
     assert_usable(&runtime).await;
     runtime.close().await;
     fleet.end(vec![worker]).await;

@@ -131,11 +131,14 @@ async fn a_hanging_operation_is_reported_by_name_and_fails_its_job_and_those_que
         stall_of(&later, |stall| matches!(stall, Stall::Queued { .. })),
     );
     assert!(text.contains("Hold") && text.contains("element 0"), "{text}");
-    assert!(queued.contains("wait behind others"), "{queued}");
+    assert!(queued.contains("behind others in the queue"), "{queued}");
     let (error, later) = tokio::join!(error_of(results), error_of(waiting));
     assert!(error.contains("Hold"), "{error}");
     // By then, the probes of a slow machine have not come back often enough to be mentioned.
-    assert!(later.contains("wait behind others") || later.contains("probes in a row"), "{later}");
+    assert!(
+        later.contains("behind others in the queue") || later.contains("probes in a row"),
+        "{later}"
+    );
 
     // Both elements are cancelled, and their slots are free again.
     rendezvous.cancelled(2).await;

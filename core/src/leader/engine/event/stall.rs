@@ -2,7 +2,7 @@
 
 use std::{fmt, time::Duration};
 
-use crate::{broker::Pool, id::WorkerId};
+use crate::{broker::Pool, id::WorkerId, report::number};
 
 /// The cause of a stall: why a job makes no progress.
 ///
@@ -203,13 +203,14 @@ impl fmt::Display for Stall {
             ),
             Self::NoWorkers { pool, tasks } => write!(
                 f,
-                "no worker serves pool `{pool}`, in which {tasks} tasks are queued; start one with \
-                 `--pool {pool}`"
+                "no worker serves pool `{pool}`, in which {}; start one with `--pool {pool}`",
+                number(*tasks, "task is queued", "tasks are queued")
             ),
             Self::Refused { operation, workers, reason } => write!(
                 f,
-                "{workers} workers refuse operation `{operation}` ({reason}); start workers with \
-                 the same build as this program"
+                "{} operation `{operation}` ({reason}); start workers with the same build as this \
+                 program",
+                number(*workers, "worker refuses", "workers refuse")
             ),
             Self::Running { operation, index, worker, waited } => write!(
                 f,
@@ -219,8 +220,9 @@ impl fmt::Display for Stall {
             ),
             Self::Queued { pool, tasks } => write!(
                 f,
-                "{tasks} tasks wait behind others in the queue of pool `{pool}`, whose workers are \
-                 busy or hang; start more workers with `--pool {pool}`"
+                "{} behind others in the queue of pool `{pool}`, or the replies do not arrive; if \
+                 its workers are busy or hang, start more with `--pool {pool}`",
+                number(*tasks, "task waits", "tasks wait")
             ),
             Self::QueueGone { pool, reason } => write!(
                 f,
@@ -229,48 +231,53 @@ impl fmt::Display for Stall {
             ),
             Self::Missing { pool, tasks, reissue_in } => write!(
                 f,
-                "{tasks} tasks have left the queue of pool `{pool}` without a reply: their workers \
-                 hang, or the broker lost them; reissuing them in {} s",
+                "{} the queue of pool `{pool}` without a reply: a worker hangs, or the broker lost \
+                 the task or the reply; reissuing in {} s",
+                number(*tasks, "task has left", "tasks have left"),
                 reissue_in.as_secs()
             ),
             Self::NoReply { pool, tasks, waited } => write!(
                 f,
-                "{tasks} tasks are out in pool `{pool}`, and no reply has come for {} s; their \
-                 queue will be probed",
+                "{} in pool `{pool}`, and no reply has come for {} s; the queue will be probed",
+                number(*tasks, "task is out", "tasks are out"),
                 waited.as_secs()
             ),
             Self::Losing { pool, tasks, rounds } => write!(
                 f,
-                "{tasks} tasks have left the queue of pool `{pool}` without a reply {rounds} times \
-                 in a row: look for a policy that drops or expires messages of that queue \
-                 (`max-length`, `message-ttl`), a full disk on the host of the broker, or workers \
-                 that hang",
+                "{} the queue of pool `{pool}` without a reply {rounds} times in a row: look for a \
+                 policy that drops or expires messages of that queue (`max-length`, \
+                 `message-ttl`), a full disk on the host of the broker, or workers that hang",
+                number(*tasks, "task has left", "tasks have left")
             ),
             Self::Unanswered { pool, tasks, probes } => write!(
                 f,
-                "{tasks} tasks are queued in pool `{pool}`, and {probes} probes in a row did not \
-                 come through that queue: its workers are busy with long operations or hang \
-                 (start more with `--pool {pool}`), a policy drops or expires its messages \
-                 (`max-length`, `message-ttl`), or the disk of the broker is full",
+                "{} in pool `{pool}`, and {probes} probes in a row did not come through that \
+                 queue: its workers are busy with long operations or hang (start more with \
+                 `--pool {pool}`), a policy drops or expires its messages (`max-length`, \
+                 `message-ttl`), or the disk of the broker is full",
+                number(*tasks, "task is queued", "tasks are queued")
             ),
             Self::NotAccepted { pool, tasks, reason } => write!(
                 f,
-                "the broker does not accept {tasks} tasks for pool `{pool}` ({reason}): look for a \
-                 policy that limits that queue (`max-length` with `reject-publish`), or a full \
-                 disk on the host of the broker",
+                "the broker does not accept {} for pool `{pool}` ({reason}): look for a policy \
+                 that limits that queue (`max-length` with `reject-publish`), or a full disk on \
+                 the host of the broker",
+                number(*tasks, "task", "tasks")
             ),
             Self::Crawling { pool, done, best, length, tasks, slots } => write!(
                 f,
-                "the workers of pool `{pool}` got {done} elements done in {} s, and {best} in as \
-                 long at their best, while {tasks} tasks are out and {slots} slots are not taken \
-                 by long ones: they serve other programs, or their connections lose data; look at \
-                 the log of the workers, and restart those that hang",
-                length.as_secs()
+                "the workers of pool `{pool}` got {} done in {} s, and {best} in as long at their \
+                 best, while {} and {} not taken by long ones: they serve other programs, or their \
+                 connections lose data; look at the log of the workers, and restart those that hang",
+                number(*done, "element", "elements"),
+                length.as_secs(),
+                number(*tasks, "task is out", "tasks are out"),
+                number(*slots, "slot is", "slots are")
             ),
             Self::BackingOff { tasks, retry_in } => write!(
                 f,
-                "{tasks} tasks of failed elements wait for their back-off; retrying the first in \
-                 {} s",
+                "{} for the back-off of failed elements; retrying in {} s",
+                number(*tasks, "task waits", "tasks wait"),
                 retry_in.as_secs()
             ),
             Self::InputSlow => write!(f, "the source of the job yields no elements"),
