@@ -98,7 +98,9 @@ impl InFlight {
             // Never happens in confirm mode. If it did, the outcome would be unknown.
             Confirmation::NotRequested => return Err(PublishError::Lost),
         };
-        self.returned.extend(returned.as_ref().and_then(|returned| id_of(returned)));
+        if let Some(returned) = &returned {
+            self.returned.extend(id_of(returned));
+        }
         let is_returned = self.returned.remove(&sent.id);
         // What is left then came back after its confirm, against the protocol.
         if self.confirms.is_empty() {
