@@ -93,7 +93,7 @@ pub async fn each_of_many_mandatory_messages_is_reported_for_itself(broker: &imp
     let connection = broker.connect().await;
     connection.declare(&tasks()).await.unwrap();
     let nowhere = Address::replies(LeaderId::new());
-    let is_routable = |n: usize| n % 3 != 0;
+    let is_routable = |n: usize| !n.is_multiple_of(3);
     let published = (0..MANY).map(|n| {
         let address = if is_routable(n) { to_tasks() } else { nowhere.clone() };
         let connection = &connection;
