@@ -100,7 +100,7 @@ pub mod error {
     pub use phalanx_core::{
         broker::{BrokerError, ConnectError, PublishError},
         dead_letters::DeadLetterError,
-        error::{Error, ExecuteError},
+        error::{Error, ExecuteError, RefusedError},
         operation::{ErrorKind, Failure, OperationError},
         plan::PlanError,
         registry::{Refusal, RegistryError},

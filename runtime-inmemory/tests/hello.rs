@@ -26,6 +26,7 @@ fn hello(worker: WorkerId) -> Message {
         slots: 1,
         async_slots: 1,
         isolates: true,
+        operations: None,
         version: String::new(),
     };
     let properties = Properties {

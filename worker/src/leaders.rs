@@ -173,7 +173,7 @@ impl LeaderTable {
 
     fn update(&mut self, control: Control) -> bool {
         match control {
-            Control::Alive { leader, heartbeat, up_to, live } => {
+            Control::Alive { leader, heartbeat, up_to, live, .. } => {
                 self.track(leader);
                 let clock = self.clock;
                 let Some(tracked) = self.leaders.get_mut(&leader) else { return false };
@@ -214,7 +214,13 @@ mod tests {
     use super::*;
 
     fn alive(leader: LeaderId, heartbeat: u64, up_to: JobId, live: &[JobId]) -> Control {
-        Control::Alive { leader, heartbeat, up_to: Some(up_to), live: live.to_vec() }
+        Control::Alive {
+            leader,
+            heartbeat,
+            up_to: Some(up_to),
+            live: live.to_vec(),
+            asks_for_operations: false,
+        }
     }
 
     fn jobs(n: usize) -> Vec<JobId> {

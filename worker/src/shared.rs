@@ -5,7 +5,7 @@ use std::sync::{
     atomic::{AtomicU64, Ordering},
 };
 
-use phalanx_core::{broker::Broker, id::WorkerId, wire::TaskHeader};
+use phalanx_core::{broker::Broker, id::WorkerId, registry::Registry, wire::TaskHeader};
 
 use crate::{
     WorkerOptions,
@@ -20,6 +20,7 @@ pub(crate) struct Shared {
     process: ProcessKind,
     options: WorkerOptions,
     broker: Arc<dyn Broker>,
+    registry: &'static Registry,
     shutdown: Shutdown,
     /// The number of the last lease. Relaxed: only a number in logs.
     heartbeat: AtomicU64,
@@ -29,6 +30,7 @@ impl Shared {
     pub(crate) fn new(
         broker: Arc<dyn Broker>,
         options: WorkerOptions,
+        registry: &'static Registry,
         process: ProcessKind,
     ) -> Self {
         let worker = match &process {
@@ -36,7 +38,7 @@ impl Shared {
             ProcessKind::Child { parent, .. } => *parent,
         };
         let (shutdown, heartbeat) = (Shutdown::default(), AtomicU64::new(0));
-        Self { worker, process, options, broker, shutdown, heartbeat }
+        Self { worker, process, options, broker, registry, shutdown, heartbeat }
     }
 
     pub(crate) fn worker(&self) -> WorkerId {
@@ -49,6 +51,11 @@ impl Shared {
 
     pub(crate) fn broker(&self) -> &Arc<dyn Broker> {
         &self.broker
+    }
+
+    /// The operations of this worker.
+    pub(crate) fn registry(&self) -> &'static Registry {
+        self.registry
     }
 
     pub(crate) fn shutdown(&self) -> &Shutdown {

@@ -136,6 +136,20 @@ pub enum Refusal {
     },
 }
 
+impl Refusal {
+    /// The name of the operation that is refused; `None` if it is the message.
+    pub fn operation(&self) -> Option<&str> {
+        match self {
+            Self::UnknownOperation { name, .. }
+            | Self::Fingerprint { name, .. }
+            | Self::State { name, .. }
+            | Self::Verb { name, .. }
+            | Self::Undecodable { name, .. } => Some(name),
+            Self::WireVersion { .. } | Self::Message { .. } => None,
+        }
+    }
+}
+
 /// What to do about an operation that the worker does not know.
 fn unknown(name: &str, known: &[String]) -> String {
     // A module of two binaries has another path in each.

@@ -20,6 +20,9 @@ pub enum Control {
         up_to: Option<JobId>,
         /// The jobs that are not over.
         live: Vec<JobId>,
+        /// Whether workers are to list their operations in their next presence, which they publish
+        /// at once (rule 10).
+        asks_for_operations: bool,
     },
     /// A job has ended, some time before the next `Alive` shows it: only a hint.
     Cancel {

@@ -21,6 +21,9 @@ pub enum Event {
     },
 }
 
+/// The most operations that a presence lists; a worker with more lists none.
+pub const MAX_LISTED: usize = 4_096;
+
 /// A worker, as it describes itself.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Presence {
@@ -38,5 +41,8 @@ pub struct Presence {
     pub async_slots: u32,
     /// Whether it runs isolated tasks in child processes, for logs.
     pub isolates: bool,
+    /// The names and fingerprints of its operations, if a leader has asked for them (rule 10); at
+    /// most [`MAX_LISTED`](super::MAX_LISTED).
+    pub operations: Option<Vec<(String, u64)>>,
 }
 headed_only!(Event);

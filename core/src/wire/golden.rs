@@ -106,6 +106,7 @@ fn presence() -> Presence {
         slots: 2,
         async_slots: 256,
         isolates: true,
+        operations: Some(vec![("double".to_owned(), 7)]),
     }
 }
 
@@ -119,7 +120,13 @@ fn messages() -> Vec<(&'static str, Bytes)> {
     let leased = LeasedTask { copy: COPY, offset: 1, in_process: true };
     let leader = LeaderId(uuid(0xaa));
     let (job, worker) = (JobId(uuid(0xbb)), WorkerId(uuid(0xdd)));
-    let alive = Control::Alive { leader, heartbeat: 3, up_to: Some(job), live: vec![job] };
+    let alive = Control::Alive {
+        leader,
+        heartbeat: 3,
+        up_to: Some(job),
+        live: vec![job],
+        asks_for_operations: true,
+    };
     vec![
         ("task", task().encode().unwrap()),
         ("result", result().encode().unwrap()),

@@ -14,7 +14,7 @@ pub mod timing;
 pub use control::Control;
 pub use dead_letter::{DeadLetter, DeadLetterHeader};
 pub use envelope::{MAX_MESSAGE_BYTES, WIRE_VERSION, WireError};
-pub use event::{Event, Presence};
+pub use event::{Event, MAX_LISTED, Presence};
 pub use probe::{Probe, ProbeReply};
 pub use reply::{
     Lease, LeasedTask, NotRunReason, Outcome, ResultHeader, ResultMessage, Return, ReturnReason,

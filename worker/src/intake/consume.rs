@@ -251,6 +251,7 @@ mod tests {
                     heartbeat: 1,
                     up_to: None,
                     live: vec![],
+                    asks_for_operations: false,
                 });
                 at_once("it is consumed", || rig.broker.delivered() > before).await;
             } else {

@@ -206,6 +206,7 @@ mod tests {
             heartbeat: 1,
             up_to: Some(dead),
             live: vec![],
+            asks_for_operations: false,
         });
         eventually("the leader is known", || {
             let events = rig.broker.published(phalanx_core::broker::Exchange::Event);
@@ -231,6 +232,7 @@ mod tests {
             heartbeat: 1,
             up_to: None,
             live: vec![],
+            asks_for_operations: false,
         });
         eventually("the leader is known", || {
             rig.broker.published(phalanx_core::broker::Exchange::Event).len() >= 2

@@ -7,7 +7,7 @@ use phalanx_core::{
         Address, BrokerError, Consumer, Consumption, Message, MessageKind, Properties, QueueSpec,
         Settle,
     },
-    wire::{Control, Event, Presence, WIRE_VERSION, timing::HEARTBEAT},
+    wire::{Control, Event, MAX_LISTED, Presence, WIRE_VERSION, timing::HEARTBEAT},
 };
 use tokio::time::{Instant, MissedTickBehavior};
 
@@ -48,13 +48,23 @@ pub(super) async fn listen(
                     delivery.settle(Settle::Ack);
                     match control {
                         Ok(control) => {
+                            let asks = matches!(
+                                control,
+                                Control::Alive { asks_for_operations: true, .. }
+                            );
                             let is_new = leaders.update(control);
                             executor
                                 .executions()
                                 .stop_dead(|leader, job| leaders.is_dead(leader, job));
                             if is_new {
                                 leaders.set_introduced();
-                                publish(&shared, Event::Presence(presence(&shared, &executor))).await;
+                            }
+                            if is_new || asks {
+                                let mut presence = presence(&shared, &executor);
+                                if asks {
+                                    presence.operations = operations(&shared).await;
+                                }
+                                publish(&shared, Event::Presence(presence)).await;
                             }
                         }
                         Err(error) => {
@@ -105,7 +115,19 @@ fn presence(shared: &Shared, executor: &Executor) -> Presence {
         slots: options.slots as u32,
         async_slots: options.async_slots as u32,
         isolates: executor.children().is_some_and(|children| children.is_able()),
+        operations: None,
     }
+}
+
+/// The names and fingerprints of the operations of this worker; `None` if there are too many.
+async fn operations(shared: &Shared) -> Option<Vec<(String, u64)>> {
+    let registry = shared.registry();
+    // A fingerprint is made when it is first asked for, which runs code of the operation's types.
+    let listed = tokio::task::spawn_blocking(move || {
+        let operations = registry.iter().take(MAX_LISTED + 1);
+        operations.map(|it| (it.name().to_owned(), it.fingerprint())).collect::<Vec<_>>()
+    });
+    listed.await.ok().filter(|listed| listed.len() <= MAX_LISTED)
 }
 
 /// Publishes an event, which may be lost.
@@ -154,10 +176,39 @@ mod tests {
         let rig = TestRig::start(|_| {});
         let leader = LeaderId::new();
         for heartbeat in 1..4 {
-            rig.send_control(&Control::Alive { leader, heartbeat, up_to: None, live: vec![] });
+            rig.send_control(&Control::Alive {
+                leader,
+                heartbeat,
+                up_to: None,
+                live: vec![],
+                asks_for_operations: false,
+            });
         }
         tokio::time::sleep(Duration::from_millis(10)).await;
         assert!(matches!(events(&rig)[..], [Event::Hello(_), Event::Presence(_)]));
+    }
+
+    #[tokio::test]
+    async fn a_leader_that_asks_for_operations_gets_a_presence_that_lists_them() {
+        let rig = TestRig::start(|_| {});
+        for asks_for_operations in [false, true] {
+            rig.send_control(&Control::Alive {
+                leader: rig.leader,
+                heartbeat: 1,
+                up_to: None,
+                live: vec![],
+                asks_for_operations,
+            });
+        }
+        let listed = || {
+            events(&rig).into_iter().find_map(|event| match event {
+                Event::Presence(Presence { operations: Some(operations), .. }) => Some(operations),
+                _ => None,
+            })
+        };
+        eventually("the operations", || listed().is_some()).await;
+        let step = rig.step(&TestOp::Append('x'));
+        assert!(listed().unwrap().contains(&(step.name, step.fingerprint)));
     }
 
     #[tokio::test(start_paused = true)]
@@ -178,6 +229,7 @@ mod tests {
             heartbeat: 1,
             up_to: None,
             live: vec![],
+            asks_for_operations: false,
         });
         tokio::time::sleep(Duration::from_millis(10)).await;
         assert_eq!(rig.broker.consumers(), 1);

@@ -58,8 +58,13 @@ mod tests {
     #[tokio::test(start_paused = true)]
     async fn waiting_tasks_of_a_timed_out_leader_are_returned_and_running_ones_continue() {
         let rig = TestRig::start(|options| options.slots = 2);
-        let alive =
-            |heartbeat| Control::Alive { leader: rig.leader, heartbeat, up_to: None, live: vec![] };
+        let alive = |heartbeat| Control::Alive {
+            leader: rig.leader,
+            heartbeat,
+            up_to: None,
+            live: vec![],
+            asks_for_operations: false,
+        };
         rig.send_control(&alive(1));
         let runs = rig.send(&[TestOp::WaitOn('a')], &["a"]);
         at_once("it runs", || rig.operations.ran().len() == 1).await;

@@ -41,7 +41,7 @@ impl Parts {
         // asynchronous execution.
         let max_prefetch = PrefetchController::max_prefetch(options.slots, options.async_slots);
         let max_queued = 2 * options.pools.len() * max_prefetch + options.async_slots;
-        let shared = Arc::new(Shared::new(broker, options, process));
+        let shared = Arc::new(Shared::new(broker, options, registry, process));
         let leaders = Arc::new(Leaders::default());
         let (replies, outgoing) = ReplySender::new(shared.worker());
         let executor = Executor::start(&shared, &leaders, max_queued)?;

@@ -1,18 +1,14 @@
-//! Fails jobs as time passes: those whose tasks every worker refuses, and those that stall.
+//! Looks, as time passes, at workers that have gone quiet and at jobs that stall.
 
 use std::time::Duration;
 
 use super::{
-    blame,
     event::{JobEvent, Stall},
     job::{JobState, Jobs},
     shared::Shared,
     stall,
 };
 use crate::{error::Error, id::JobId};
-
-/// The time after which a job fails if every live worker refuses one of its tasks (rule 10).
-const REFUSED_FOR: Duration = Duration::from_secs(10);
 
 /// Advances the clocks; returns whether a new second has begun.
 pub(super) fn advance_clocks(shared: &mut Shared, elapsed: Duration, unread: bool) -> bool {
@@ -41,35 +37,6 @@ pub(super) fn look_at_workers(shared: &mut Shared, jobs: &Jobs) {
             shared.emit(job.id, JobEvent::WorkerLost { worker, name: name.clone() });
         }
     }
-}
-
-/// Fails the jobs of tasks that every live worker has refused for [`REFUSED_FOR`]; returns their
-/// ids.
-pub(super) fn look_at_refusals(shared: &mut Shared, jobs: &mut Jobs) -> Vec<JobId> {
-    let now = shared.clocks.healthy;
-    let numbers: Vec<_> = shared.tasks.refused().collect();
-    let mut failed = Vec::new();
-    for number in numbers {
-        let Some(task) = shared.tasks.get_mut(number) else { continue };
-        let pool = &task.lane.pool;
-        // The refusals of dead workers do not count, and are dropped.
-        task.refusals.retain(|worker, _| shared.workers.is_serving(*worker, pool));
-        let mut live = shared.workers.serving(pool).map(|id| task.refusals.get(&id)).peekable();
-        let refused_long = |refusal: Option<&(Duration, _)>| {
-            refusal.is_some_and(|(first, _)| now.saturating_sub(*first) >= REFUSED_FOR)
-        };
-        if live.peek().is_none() || !live.all(refused_long) {
-            continue;
-        }
-        if let Some(job) = jobs.get_mut(task.job) {
-            let (operation, _) = blame::first(job, task);
-            let refusals =
-                task.refusals.iter().map(|(id, (_, refusal))| (*id, refusal.clone())).collect();
-            job.fail(Error::Refused { job: job.id, operation, refusals });
-            failed.push(job.id);
-        }
-    }
-    failed
 }
 
 /// The stall of a job that has made no progress for the time `waited`, and how long it has lasted.

@@ -45,6 +45,7 @@ mod output;
 mod probe;
 mod protocol;
 mod publish;
+mod refusals;
 mod reply;
 mod retry;
 #[cfg(test)]
@@ -141,7 +142,10 @@ impl Engine {
                 }
                 shared.workers.record(*presence, shared.clocks.healthy);
             }
-            Input::Presence(presence) => shared.workers.record(*presence, shared.clocks.healthy),
+            Input::Presence(presence) => {
+                refusals::listed(&mut self.jobs, &presence);
+                shared.workers.record(*presence, shared.clocks.healthy);
+            }
             Input::Bye(worker) => shared.workers.bye(worker),
             Input::Close(ending) => {
                 let jobs: Vec<JobId> = self.jobs.ids().collect();
@@ -165,6 +169,11 @@ impl Engine {
     /// The ids of the jobs that are not over.
     pub(crate) fn live_jobs(&self) -> impl Iterator<Item = JobId> + '_ {
         self.jobs.ids()
+    }
+
+    /// Whether workers are to list their operations (rule 10).
+    pub(crate) fn asks_for_operations(&self) -> bool {
+        refusals::are_open(&self.jobs)
     }
 
     /// The progress of each job that has changed since the last call and is not over.
@@ -232,7 +241,7 @@ impl Engine {
         if self.shared.health.is_well() {
             liveness::look_at_workers(&mut self.shared, &self.jobs);
         }
-        let failed = liveness::look_at_refusals(&mut self.shared, &mut self.jobs);
+        let failed = refusals::look_at_refusals(&self.shared, &mut self.jobs);
         failed.into_iter().for_each(|job| self.advance(job));
         let failed = liveness::look_at_stalls(&mut self.shared, &mut self.jobs);
         failed.into_iter().for_each(|job| self.advance(job));

@@ -12,7 +12,7 @@ use super::{
     gone,
     job::{Elements, JobState},
     output::{self, Outputs},
-    retry, schedule,
+    refusals, retry, schedule,
     shared::Shared,
     table::{Shape, Task, Work},
 };
@@ -42,6 +42,8 @@ pub(super) fn result(shared: &mut Shared, job: &mut JobState, result: ResultMess
     let Some(task) = schedule::retire(shared, job, number) else { return };
     shared.progressed(job);
     shared.workers.worked(header.worker);
+    // A worker that can run the stage took it.
+    job.stages[task.stage].refused = None;
     measure(shared, job, &task, &header, payload.len());
     let (attempt, worker) = (header.copy.attempt, Some(header.worker));
     let run = TaskRun { number, task: &task, attempt, worker };
@@ -204,7 +206,7 @@ pub(super) fn returned(shared: &mut Shared, job: &mut JobState, copy: CopyId, re
     if returned.reason == ReturnReason::Redelivered && known.holder().is_some() {
         return;
     }
-    let isolated = known.isolated;
+    let (isolated, stage) = (known.isolated, task.stage);
     if returned.reason == ReturnReason::Redelivered {
         task.isolated = true;
     }
@@ -230,9 +232,13 @@ pub(super) fn returned(shared: &mut Shared, job: &mut JobState, copy: CopyId, re
         ReturnReason::Refused(Refusal::Undecodable { name, offset, reason }) => {
             gone::undecodable(shared, job, copy.task, &name, offset, &reason);
         }
+        // Damaged on its way, or in the eyes of this worker: that says nothing about its stage.
+        ReturnReason::Refused(Refusal::Message { reason }) => {
+            let reason = format!("a worker cannot read the task: {reason}");
+            gone::reissue_suspected(shared, job, copy, &reason);
+        }
         ReturnReason::Refused(refusal) => {
-            let now = shared.clocks.healthy;
-            shared.tasks.refuse(copy.task, returned.worker, refusal, now);
+            refusals::refused(shared, job, stage, returned.worker, refusal);
             gone::reissue_after_setback(shared, job, copy);
         }
         // The heartbeats of this leader do not reach the worker. The back-off keeps the two from

@@ -76,14 +76,15 @@ pub(super) fn cause(shared: &Shared, job: &JobState, waited: Duration) -> Stall 
         return Stall::Blocked { reason: reason.clone() };
     }
     let tasks = || shared.tasks.of(job.id).map(|(_, task)| task);
-    if let Some(task) = tasks().find(|task| !task.refusals.is_empty()) {
-        let (operation, _) = blame::first(job, task);
-        let last = task.refusals.values().max_by_key(|(first, _)| *first);
-        return Stall::Refused {
-            operation,
-            workers: task.refusals.len(),
-            reason: last.map(|(_, refusal)| refusal.to_string()).unwrap_or_default(),
-        };
+    let stages = job.plan.stages.iter().zip(&job.stages);
+    let refused =
+        stages.filter_map(|(plan, stage)| Some((plan, stage.refused.as_ref()?.refusals())));
+    if let Some((plan, refusals)) = refused.into_iter().next()
+        && let (workers, Some((_, refusal))) = (refusals.clone().count(), refusals.last())
+    {
+        let first = plan.steps.first().map(|step| step.reference.name.as_str());
+        let operation = refusal.operation().or(first).unwrap_or_default().to_owned();
+        return Stall::Refused { operation, workers, reason: refusal.to_string() };
     }
     // Once is no cause: it may have been a lost connection.
     let refused = |task: &Task| task.unaccepted.as_ref().is_some_and(|(times, _)| *times > 1);

@@ -2,7 +2,11 @@
 
 use std::time::{Duration, Instant};
 
-use phalanx::{Error, JobEvent, Runtime, Stall, error::Refusal, prelude::*};
+use phalanx::{
+    Error, JobEvent, Runtime, Stall,
+    error::{Refusal, RefusedError},
+    prelude::*,
+};
 use phalanx_fixture_ops_a as ops_a;
 use phalanx_fixture_ops_b as ops_b;
 use phalanx_fleet_tests::*;
@@ -24,13 +28,16 @@ async fn operations_with_the_same_name_in_two_crates_are_distinguished() {
     .await;
 }
 
-/// An operation that every worker refuses fails with the reason, after about ten seconds.
+/// An operation that no worker can run fails with the reason, after about ten seconds, although most
+/// workers never get a task of the job.
 #[tokio::test]
 async fn workers_of_another_build_refuse_operations_that_they_lack() {
     let fleet = Fleet::new();
-    let mut older = fleet.program(OLDER_WORKER, &[]);
-    let line = older.started().await;
-    assert!(line.contains("1 operations (fleet.weigh)"), "{line}");
+    let mut older: Vec<_> = (0..4).map(|_| fleet.program(OLDER_WORKER, &[])).collect();
+    for worker in &mut older {
+        let line = worker.started().await;
+        assert!(line.contains("1 operations (fleet.weigh)"), "{line}");
+    }
     let runtime = fleet.lead().await;
 
     let began = Instant::now();
@@ -40,24 +47,30 @@ async fn workers_of_another_build_refuse_operations_that_they_lack() {
     assert!(began.elapsed() > Duration::from_secs(8), "{:?}", began.elapsed());
 
     let error = lacking.unwrap_err();
-    let Error::Refused { operation, refusals, .. } = &error else { panic!("{error:?}") };
+    let Error::Refused(refused) = &error else { panic!("{error:?}") };
+    let RefusedError { operation, refusals, workers: 4, .. } = &**refused else {
+        panic!("{refused:?}")
+    };
     assert_eq!(operation, "phalanx_fleet_tests::plain::Triple");
-    let [(_, Refusal::UnknownOperation { name, known, .. })] = &refusals[..] else {
+    let (_, Refusal::UnknownOperation { name, known, .. }) = &refusals[0] else {
         panic!("{refusals:?}")
     };
     assert_eq!((name, &known[..]), (operation, &["fleet.weigh".to_owned()][..]));
-    assert!(error.to_string().contains("use my_operations as _;"), "{error}");
+    let text = error.to_string();
+    assert!(text.contains("none of the 4 live workers of pool `default`"), "{text}");
+    assert!(text.contains("use my_operations as _;"), "{text}");
 
     let error = changed.unwrap_err();
-    let Error::Refused { operation, refusals, .. } = &error else { panic!("{error:?}") };
+    let Error::Refused(refused) = &error else { panic!("{error:?}") };
+    let RefusedError { operation, refusals, .. } = &**refused;
     assert_eq!(operation, "fleet.weigh");
-    let [(_, Refusal::Fingerprint { structure, .. })] = &refusals[..] else {
-        panic!("{refusals:?}")
-    };
+    let (_, Refusal::Fingerprint { structure, .. }) = &refusals[0] else { panic!("{refusals:?}") };
     assert!(structure.contains("input u32"), "{structure}");
+    let text = error.to_string();
+    assert!(text.contains("this program has version 0, state (), input u64"), "{text}");
 
     runtime.close().await;
-    fleet.end(vec![older]).await;
+    fleet.end(older).await;
 }
 
 #[tokio::test]
@@ -84,6 +97,23 @@ async fn a_refused_job_reports_a_stall_and_runs_once_a_suitable_worker_starts() 
     assert_usable(&runtime).await;
     runtime.close().await;
     fleet.end(vec![older, newer]).await;
+}
+
+/// They pause longer and longer between the tasks that they refuse.
+#[tokio::test]
+async fn one_worker_of_the_same_build_among_others_gets_the_job_done() {
+    let fleet = Fleet::new();
+    let mut workers: Vec<_> = (0..3).map(|_| fleet.program(OLDER_WORKER, &[])).collect();
+    workers.push(fleet.worker(&[]));
+    for worker in &mut workers {
+        worker.started().await;
+    }
+    let runtime = fleet.lead().await;
+    let tripled = IndexedStream::from(0..200u64).batch(1).map(Dawdle { micros: 100_000 });
+    let sum = soon("the sum", tripled.fold(Sum).run(&runtime)).await.unwrap();
+    assert_eq!(sum, 3 * 199 * 200 / 2);
+    runtime.close().await;
+    fleet.end(workers).await;
 }
 
 #[tokio::test]

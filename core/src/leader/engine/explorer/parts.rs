@@ -101,6 +101,7 @@ pub(super) fn presence() -> Presence {
         slots: WORKERS as u32,
         async_slots: 0,
         isolates: true,
+        operations: None,
         version: String::new(),
     }
 }

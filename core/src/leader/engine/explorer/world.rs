@@ -197,6 +197,7 @@ impl World {
             Action::Declare { .. }
             | Action::Cancel { .. }
             | Action::Greet { .. }
+            | Action::AskForOperations
             | Action::DeadLetter { .. } => {}
         }
     }

@@ -3,7 +3,7 @@
 //! Presence is input from outside: anyone who may publish to the broker can claim anything. So what
 //! is kept is bounded, sums saturate, and each event costs the same, however many workers there
 //! are. Presence sizes windows and explains stalls. It never makes a copy count as lost; the only
-//! decision that depends on it is that all live workers refuse a task (rule 15).
+//! decision that depends on it is that no live worker can run a stage (rule 15).
 
 use std::{
     collections::{BTreeMap, BTreeSet},
@@ -148,11 +148,6 @@ impl Workers {
         self.seen.iter().filter(|(_, worker)| worker.pools.contains(pool)).map(|(id, _)| *id)
     }
 
-    /// Whether this worker is live and serves the pool.
-    pub(crate) fn is_serving(&self, worker: WorkerId, pool: &Pool) -> bool {
-        self.seen.get(&worker).is_some_and(|worker| worker.pools.contains(pool))
-    }
-
     fn remove(&mut self, worker: WorkerId) -> Option<WorkerSeen> {
         let seen = self.seen.remove(&worker)?;
         self.by_age.remove(&seen.age);
@@ -183,6 +178,7 @@ mod tests {
             slots,
             async_slots: slots,
             isolates: true,
+            operations: None,
         }
     }
 

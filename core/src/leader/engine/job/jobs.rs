@@ -41,6 +41,10 @@ impl Jobs {
         self.by_id.values()
     }
 
+    pub(crate) fn iter_mut(&mut self) -> impl Iterator<Item = &mut JobState> {
+        self.by_id.values_mut()
+    }
+
     pub(crate) fn len(&self) -> usize {
         self.rotation.len()
     }

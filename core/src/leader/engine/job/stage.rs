@@ -2,7 +2,7 @@
 
 use std::collections::VecDeque;
 
-use super::{Elements, ReorderBuffer, StageOutput};
+use super::{Elements, RefusedStage, ReorderBuffer, StageOutput};
 use crate::leader::engine::{
     event::StageProgress,
     flow::{Cost, MAX_BATCH_BYTES, Pace},
@@ -37,6 +37,8 @@ pub(crate) struct StageState {
     pub(crate) reorder: ReorderBuffer<StageOutput>,
     pub(crate) cost: Cost,
     pub(crate) pace: Pace,
+    /// Set while workers refuse the stage, and no result of it comes.
+    pub(crate) refused: Option<RefusedStage>,
 }
 
 impl StageState {

@@ -47,6 +47,8 @@ pub(super) struct TestLeader {
     pub(super) probes: Vec<u64>,
     /// The number of queue declarations.
     pub(super) declared: usize,
+    /// How often workers were asked for their operations.
+    pub(super) asked: usize,
 }
 
 pub(super) fn job(number: u128) -> JobId {
@@ -108,6 +110,7 @@ impl TestLeader {
             greeted: Vec::new(),
             probes: Vec::new(),
             declared: 0,
+            asked: 0,
         };
         leader.connected(true);
         leader
@@ -120,6 +123,14 @@ impl TestLeader {
 
     pub(super) fn presence(&mut self, number: u128, slots: u32) {
         self.input(Input::Presence(presence(number, slots)));
+    }
+
+    /// A worker of one slot lists its operations.
+    pub(super) fn lists(&mut self, number: u128, operations: &[(&str, u64)]) {
+        let mut presence = presence(number, 1);
+        let owned = |(name, print): &(&str, u64)| (String::from(*name), *print);
+        presence.operations = Some(operations.iter().map(owned).collect());
+        self.input(Input::Presence(presence));
     }
 
     pub(super) fn hello(&mut self, number: u128) {
@@ -170,6 +181,7 @@ impl TestLeader {
                 Action::Emit { event, .. } => self.events.push(event),
                 Action::DeadLetter { element } => self.dead.push(*element),
                 Action::Greet { worker } => self.greeted.push(worker),
+                Action::AskForOperations => self.asked += 1,
             }
         }
     }
@@ -310,6 +322,7 @@ fn presence(number: u128, slots: u32) -> Box<Presence> {
         slots,
         async_slots: 0,
         isolates: true,
+        operations: None,
         version: String::new(),
     })
 }

@@ -17,7 +17,6 @@ pub(super) use task::{Charge, Shape, Task, TaskState, Work};
 
 use crate::{
     id::{CopyId, JobId, TaskNumber, WorkerId},
-    registry::Refusal,
     wire::LeasedTask,
 };
 
@@ -37,8 +36,6 @@ pub(super) struct TaskTable {
     waiting: BTreeSet<(Duration, TaskNumber)>,
     /// The tasks whose back-off is over and that wait for credit, by job and stage.
     due: BTreeSet<(JobId, usize, TaskNumber)>,
-    /// The tasks that at least one worker has refused.
-    refused: BTreeSet<TaskNumber>,
 }
 
 /// The effect of a lease.
@@ -88,7 +85,6 @@ impl TaskTable {
         let charge = self.unplace(number);
         let task = self.live.remove(&number)?;
         self.of_job.remove(&(task.job, number));
-        self.refused.remove(&number);
         Some((task, charge))
     }
 
@@ -193,26 +189,6 @@ impl TaskTable {
         known && task.copies.is_empty()
     }
 
-    /// A worker refuses a task. Its first refusal counts from `now`, in healthy time.
-    pub(super) fn refuse(
-        &mut self,
-        number: TaskNumber,
-        worker: WorkerId,
-        refusal: Refusal,
-        now: Duration,
-    ) {
-        if let Some(task) = self.live.get_mut(&number) {
-            let entry = task.refusals.entry(worker);
-            entry.and_modify(|(_, known)| *known = refusal.clone()).or_insert((now, refusal));
-            self.refused.insert(number);
-        }
-    }
-
-    /// The tasks that at least one worker has refused.
-    pub(super) fn refused(&self) -> impl Iterator<Item = TaskNumber> {
-        self.refused.iter().copied()
-    }
-
     /// Removes a task from the index of its state; returns its charge if it was out.
     fn unplace(&mut self, number: TaskNumber) -> Option<Charge> {
         let task = self.live.get(&number)?;
@@ -292,6 +268,5 @@ impl TaskTable {
         let placed = self.waiting.len() + self.due.len();
         let not_out = self.live.values().filter(|task| !task.is_out()).count();
         assert_eq!(placed, not_out, "indexes hold live tasks only");
-        assert!(self.refused.iter().all(|number| self.live.contains_key(number)));
     }
 }

@@ -3,7 +3,7 @@
 use proptest::prelude::*;
 
 use super::{
-    tests::{NOW, at, job, leased, refusal, task, worker},
+    tests::{NOW, at, job, leased, task, worker},
     *,
 };
 
@@ -33,9 +33,6 @@ enum Step {
         attempt: u32,
         until: u8,
     },
-    Refuse {
-        choice: usize,
-    },
     Retire {
         choice: usize,
     },
@@ -53,7 +50,6 @@ fn steps() -> impl Strategy<Value = Vec<Step>> {
             .prop_map(|(choice, attempt, output)| Step::Lease { choice, attempt, output }),
         3 => (choice.clone(), attempt, 0..9_u8)
             .prop_map(|(choice, attempt, until)| Step::RemoveCopy { choice, attempt, until }),
-        1 => choice.clone().prop_map(|choice| Step::Refuse { choice }),
         1 => choice.prop_map(|choice| Step::Retire { choice }),
     ];
     proptest::collection::vec(step, 0..80)
@@ -76,7 +72,6 @@ struct ModelTask {
     charge: Option<Charge>,
     attempt: u32,
     copies: BTreeSet<u32>,
-    refused: bool,
 }
 
 impl Model {
@@ -98,7 +93,6 @@ impl Model {
                     charge: None,
                     attempt: 0,
                     copies: BTreeSet::new(),
-                    refused: false,
                 };
                 self.live.insert(number, task);
             }
@@ -156,13 +150,6 @@ impl Model {
                     task.until = Some(at(until));
                 }
             }
-            Step::Refuse { choice } => {
-                let number = self.choose(choice);
-                table.refuse(number, worker(), refusal(), NOW);
-                if let Some(task) = self.live.get_mut(&number) {
-                    task.refused = true;
-                }
-            }
             Step::Retire { choice } => {
                 let number = self.choose(choice);
                 let charge = table.retire(number).map(|(_, charge)| charge);
@@ -177,7 +164,6 @@ impl Model {
             let matching = self.live.iter().filter(|(_, task)| wanted(task));
             matching.map(|(number, _)| *number).collect::<Vec<_>>()
         };
-        assert_eq!(table.refused().collect::<Vec<_>>(), listed(&|task| task.refused));
         for number in &self.ever {
             let (task, expected) = (table.get(*number), self.live.get(number));
             assert_eq!(task.is_some(), expected.is_some(), "{number} is live or not");

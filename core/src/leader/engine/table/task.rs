@@ -1,12 +1,11 @@
 //! A task: a batch of elements to run through one stage, or partial results to combine.
 
-use std::{collections::BTreeMap, time::Duration};
+use std::time::Duration;
 
 use super::{CopyState, TaskCopy};
 use crate::{
-    id::{JobId, WorkerId},
+    id::JobId,
     leader::engine::{flow::Lane, fold::Partial, job::Elements},
-    registry::Refusal,
     wire::{Outcome, ResultHeader},
 };
 
@@ -32,9 +31,6 @@ pub(crate) struct Task {
     pub(crate) lost: u32,
     /// How often in a row the broker did not accept a copy, and why it did not accept the last.
     pub(crate) unaccepted: Option<(u32, String)>,
-    /// The workers that refuse the task, the healthy time of the first refusal of each, and the
-    /// reason of its last.
-    pub(crate) refusals: BTreeMap<WorkerId, (Duration, Refusal)>,
     /// The number of the newest copy; 0 before the first.
     pub(super) attempt: u32,
     /// The copies that the broker or a worker has, or may have; none unless the task is out.
@@ -87,7 +83,6 @@ impl Task {
             setbacks: 0,
             lost: 0,
             unaccepted: None,
-            refusals: BTreeMap::new(),
         }
     }
 
@@ -128,7 +123,7 @@ impl Task {
         }
     }
 
-    /// A new task of the same stage with another batch, without copies and refusals. It stays
+    /// A new task of the same stage with another batch, without copies. It stays
     /// isolated.
     pub(crate) fn with(&self, work: Work) -> Self {
         let isolated = self.isolated;

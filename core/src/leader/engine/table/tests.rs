@@ -33,10 +33,6 @@ pub(super) fn leased(copy: CopyId, offset: u32) -> LeasedTask {
     LeasedTask { copy, offset, in_process: false }
 }
 
-pub(super) fn refusal() -> Refusal {
-    Refusal::Message { reason: "old".to_owned() }
-}
-
 /// A task with one published copy, and its charge.
 fn published(table: &mut TaskTable, size: u8, output: usize) -> (CopyId, Charge) {
     let number = table.insert(task(job(1), 0, size), NOW);
@@ -155,19 +151,4 @@ fn a_confirm_does_not_end_the_lease_of_its_copy() {
     table.lease(&leased(copy, 0), worker(), NOW, |_| 7).unwrap();
     table.confirm(copy, 1, NOW);
     assert_eq!(table.get(copy.task).unwrap().copy(1).unwrap().holder(), Some(worker()));
-}
-
-#[test]
-fn a_refused_task_is_listed_until_it_is_retired() {
-    let mut table = TaskTable::default();
-    let number = table.insert(task(job(1), 0, 1), NOW);
-    table.refuse(number, worker(), refusal(), at(5));
-    table.refuse(number, worker(), refusal(), at(9));
-    assert_eq!(table.refused().collect::<Vec<_>>(), [number]);
-    let (first, _) = table.get(number).unwrap().refusals[&worker()];
-    assert_eq!(first, at(5), "the first refusal of a worker counts");
-    table.retire(number);
-    assert_eq!(table.refused().count(), 0);
-    table.refuse(number, worker(), refusal(), at(9));
-    assert_eq!(table.refused().count(), 0, "a retired task cannot be refused");
 }

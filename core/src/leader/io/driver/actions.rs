@@ -42,6 +42,7 @@ impl Driver {
                 let alive = self.alive(self.engine.live_jobs().collect());
                 self.publisher.greet(Topic::Worker(worker), &alive);
             }
+            Action::AskForOperations => self.publish_alive(),
             Action::Emit { job, event } => {
                 self.notices.event(job, &event);
                 if let Some(channels) = self.jobs.get(&job) {
@@ -89,6 +90,12 @@ impl Driver {
 
     fn alive(&mut self, live: Vec<JobId>) -> Control {
         self.heartbeat += 1;
-        Control::Alive { leader: self.leader, heartbeat: self.heartbeat, up_to: self.newest, live }
+        Control::Alive {
+            leader: self.leader,
+            heartbeat: self.heartbeat,
+            up_to: self.newest,
+            live,
+            asks_for_operations: self.engine.asks_for_operations(),
+        }
     }
 }
