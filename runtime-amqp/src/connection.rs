@@ -11,7 +11,7 @@ use std::{
 
 use futures::StreamExt;
 use lapin::Event;
-use phalanx_core::broker::ConnectError;
+use phalanx_core::broker::{BrokerError, ConnectError};
 use tokio::{
     sync::watch,
     time::{Instant, sleep, timeout},
@@ -34,6 +34,11 @@ use crate::{
 const CONNECT_TIMEOUT: Duration = Duration::from_secs(5);
 /// How often the status of the connection is polled, in case lapin emits no event when it is lost.
 const STATUS_POLL_INTERVAL: Duration = Duration::from_millis(500);
+/// The channels that one connection needs: for the queues of a leader, or of a worker with a few
+/// pools, and for requests.
+const LEAST_CHANNELS: u16 = 16;
+/// The size of a frame in bytes that holds all properties of a message.
+const LEAST_FRAME: u32 = 64 << 10;
 /// The time limit of the closing handshake, which a blocked or hung broker never completes.
 const CLOSE_TIMEOUT: Duration = Duration::from_secs(2);
 
@@ -119,6 +124,11 @@ impl Supervisor {
     }
 
     async fn set_up(&self, purpose: Purpose, dialed: Dialed) -> Result<Dialed, ConnectError> {
+        let limits = dialed.connection.configuration();
+        if let Err(source) = check_limits(limits.channel_max(), limits.frame_max()) {
+            dialed.socket.shut_down();
+            return Err(ConnectError::Setup { url: self.display_url.clone(), source });
+        }
         if purpose == Purpose::Publishing {
             return Ok(dialed);
         }
@@ -260,6 +270,21 @@ impl Supervisor {
             }
         }
     }
+}
+
+/// Refuses limits of the broker with which a leader or worker cannot work; 0 means none.
+fn check_limits(channels: u16, frame: u32) -> Result<(), BrokerError> {
+    let too_small = |name: &str, value: u32, least: u32| BrokerError::Unusable {
+        what: "the broker".to_owned(),
+        reason: format!("its `{name}` is {value}; set it to {least} or more in its configuration"),
+    };
+    if (1..LEAST_CHANNELS).contains(&channels) {
+        return Err(too_small("channel_max", channels.into(), LEAST_CHANNELS.into()));
+    }
+    if (1..LEAST_FRAME).contains(&frame) {
+        return Err(too_small("frame_max", frame, LEAST_FRAME));
+    }
+    Ok(())
 }
 
 /// The index of the host that both connections of a process try first: the same for both, so that

@@ -2,7 +2,7 @@
 
 use std::{path::PathBuf, time::Duration};
 
-use phalanx_core::broker::{BrokerUrl, ConnectError};
+use phalanx_core::broker::{BrokerUrl, ConnectError, UrlParts, is_plain_user};
 
 /// A parsed `amqp://` or `amqps://` URL. Deliberately without `Debug`, because it holds the
 /// password.
@@ -51,19 +51,25 @@ fn parse(url: &str) -> Result<AmqpUrl, String> {
         "amqps" => true,
         _ => return Err("the scheme is neither `amqp` nor `amqps`".to_owned()),
     };
-    let (rest, query) = rest.split_once('?').unwrap_or((rest, ""));
-    let (credentials, location) = match rest.rsplit_once('@') {
-        Some((credentials, location)) => (Some(credentials), location),
-        None => (None, rest),
-    };
+    let UrlParts { credentials, hosts, path, query } = UrlParts::of(rest);
     let (user, password) = match credentials {
         Some(credentials) => {
             let (user, password) = credentials.split_once(':').unwrap_or((credentials, "guest"));
+            // Errors show the user: it must not be a user and a password with a wrong separator.
+            if !is_plain_user(user) {
+                return Err("the user has a character that must be escaped; write \
+                            `user:password@host`, and other characters as `%` and two hex digits"
+                    .to_owned());
+            }
             (decode(user, "user")?, decode(password, "password")?)
         }
         None => ("guest".to_owned(), "guest".to_owned()),
     };
-    let (hosts, vhost) = location.split_once('/').unwrap_or((location, ""));
+    let vhost = path.unwrap_or_default();
+    // Errors show the virtual host, too.
+    if vhost.contains('#') {
+        return Err("a URL of a broker has no fragment; write a `#` as `%23`".to_owned());
+    }
     let vhost = match decode(vhost, "virtual host")? {
         // `amqp://host/` means the default virtual host to most people; strictly it is one without
         // a name.
@@ -87,7 +93,8 @@ fn parse(url: &str) -> Result<AmqpUrl, String> {
         heartbeat: DEFAULT_HEARTBEAT,
         connection_timeout: DEFAULT_CONNECTION_TIMEOUT,
     };
-    for parameter in query.split('&').filter(|parameter| !parameter.is_empty()) {
+    for parameter in query.unwrap_or_default().split('&').filter(|parameter| !parameter.is_empty())
+    {
         parsed.set(parameter)?;
     }
     Ok(parsed)
@@ -111,7 +118,7 @@ impl AmqpUrl {
             "cacertfile" => self.cacertfile = Some(decode(value, "cacertfile")?.into()),
             _ => {
                 return Err("unknown parameter; use `heartbeat`, `connection_timeout` or \
-                            `cacertfile`"
+                            `cacertfile` (and write a `?` in a password as `%3F`)"
                     .to_owned());
             }
         }
@@ -134,6 +141,12 @@ fn parse_host(text: &str, default_port: u16) -> Result<Host, String> {
     let name = decode(name, "host")?;
     if name.is_empty() {
         return Err("a host is missing".to_owned());
+    }
+    // Errors show the host: it must not be a part of the password.
+    if !name.chars().all(|c| c.is_alphanumeric() || "._-:%".contains(c)) {
+        return Err("a host has a character that host names do not have; write the password \
+                    before an `@`, and `@`, `/`, `?` and `#` in it as `%40`, `%2F`, `%3F` and `%23`"
+            .to_owned());
     }
     let port = match port {
         Some("") => default_port,
@@ -201,9 +214,48 @@ mod tests {
 
     #[test]
     fn a_password_may_contain_unescaped_separators() {
-        let url = parse("amqp://ann:se@c/r:et@host/v").unwrap();
-        assert_eq!(url.password, "se@c/r:et");
-        assert_eq!(url.hosts, [host("host", 5672)]);
+        for password in ["se@c/r:et", "se?cret", "?secret", "s#e?c@r?et"] {
+            let url = parse(&format!("amqp://ann:{password}@host/v?heartbeat=7")).unwrap();
+            assert_eq!((url.password.as_str(), url.vhost.as_str()), (password, "v"));
+            assert_eq!((&url.hosts[..], url.heartbeat), (&[host("host", 5672)][..], 7));
+        }
+        let url = parse("amqps://host?cacertfile=/etc/a@b.pem").unwrap();
+        assert_eq!(url.cacertfile, Some(PathBuf::from("/etc/a@b.pem")));
+    }
+
+    /// Everything that errors and logs may show: the URL, the reason, the user, the hosts and the
+    /// virtual host.
+    #[test]
+    fn no_mistyped_url_shows_its_password() {
+        const SECRET: &str = "Zs3cr3tZ";
+        for separator in [":", "@", ";", "#", "?", "|", " ", "\\", "&", "=", "//", "::", "%zz"] {
+            for text in [
+                format!("amqp://bob{separator}{SECRET}"),
+                format!("amqp://bob{separator}{SECRET}@host"),
+                format!("amqp://bob{separator}{SECRET}@host/v?heartbeat=1"),
+                format!("amqp://bob:{SECRET}{separator}host/"),
+                format!("amqp://bob:{SECRET}{separator}host:5672/%2f"),
+                format!("amqp://bob:x{separator}{SECRET}@host/"),
+                format!("amqp://bob:{SECRET}{separator}x@host/"),
+                format!("amqp://host/%2f#bob{separator}{SECRET}"),
+                format!("amqp://host:5672?user=bob&password{separator}{SECRET}"),
+                format!("amqp:/bob{separator}{SECRET}@host"),
+                format!("bob{separator}{SECRET}@host"),
+            ] {
+                let shown = match BrokerUrl::parse(&text) {
+                    Err(error) => error.to_string(),
+                    Ok(url) => match AmqpUrl::parse(&url) {
+                        Err(error) => format!("{url} {error}"),
+                        Ok(parsed) => {
+                            format!("{url} {} {:?} {}", parsed.user, parsed.hosts, parsed.vhost)
+                        }
+                    },
+                };
+                // Whole and right: a host or a virtual host of that name.
+                let is_meant = [format!("amqp://bob@{SECRET}"), format!("amqp://bob//{SECRET}")];
+                assert!(is_meant.contains(&text) || !shown.contains(SECRET), "{text}: {shown}");
+            }
+        }
     }
 
     #[test]

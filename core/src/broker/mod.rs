@@ -28,6 +28,8 @@ pub use message::{Message, MessageKind, Properties};
 pub use pool::{Pool, PoolNameError};
 pub use queue::{DeclaredQueue, QueueSpec};
 pub use url::BrokerUrl;
+#[doc(hidden)]
+pub use url::{UrlParts, is_plain_user};
 
 /// A connection to a broker, which carries messages between leaders and workers.
 ///

@@ -28,7 +28,10 @@ impl BrokerUrl {
     pub fn parse(url: &str) -> Result<Self, ConnectError> {
         let parsed = Self(url.trim().to_owned());
         match parsed.0.split_once("://") {
-            Some((scheme, _)) if is_scheme(scheme) => Ok(parsed),
+            // Schemes are case-insensitive.
+            Some((scheme, rest)) if is_scheme(scheme) => {
+                Ok(Self(format!("{}://{rest}", scheme.to_ascii_lowercase())))
+            }
             _ => Err(ConnectError::Url {
                 url: parsed.to_string(),
                 reason: "write `memory://`, or `amqp://user:password@host/vhost`".to_owned(),
@@ -57,27 +60,114 @@ fn is_scheme(scheme: &str) -> bool {
 }
 
 impl fmt::Display for BrokerUrl {
+    /// Shows only what cannot be a misplaced part of the password: one unescaped `/`, `?`, `@` or
+    /// `#` puts such a part anywhere in the URL.
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let (scheme, rest) = match self.0.split_once("://") {
             Some((scheme, rest)) => (format!("{scheme}://"), rest),
             None => (String::new(), self.0.as_str()),
         };
-        // The last `@` ends the credentials: a password may contain an unescaped `@` or `?` and
-        // must be hidden nevertheless. A query may contain secrets, too.
-        let place = rest.rfind('@').map_or(0, |at| at + 1);
-        let (rest, query) = match rest[place..].find('?') {
-            Some(query) => (&rest[..place + query], "?***"),
-            None => (rest, ""),
-        };
-        match rest.rsplit_once('@') {
-            Some((credentials, place)) => {
-                let user = credentials.split_once(':').map_or(credentials, |(user, _)| user);
-                let hidden = if credentials.contains(':') { ":***" } else { "" };
-                write!(f, "{scheme}{user}{hidden}@{place}{query}")
+        let UrlParts { credentials, hosts, path, query } = UrlParts::of(rest);
+        let mut shown = scheme;
+        if let Some(credentials) = credentials {
+            let (user, hidden) = match credentials.split_once(':') {
+                Some((user, _)) => (user, ":***"),
+                None => (credentials, ""),
+            };
+            if !is_plain_user(user) {
+                // What follows the last `@` may be a part of the password, too.
+                return write!(f, "{shown}***");
             }
-            None => write!(f, "{scheme}{rest}{query}"),
+            shown.extend([user, hidden, "@"]);
+        }
+        let is_host_list = hosts.split(',').all(is_host);
+        shown.push_str(if is_host_list || hosts.is_empty() { hosts } else { "***" });
+        match path {
+            Some(path) if is_host_list && is_plain_path(path) => shown.extend(["/", path]),
+            Some(_) => shown.push_str("/***"),
+            None => {}
+        }
+        shown.push_str(if query.is_some() { "?***" } else { "" });
+        f.write_str(&shown)
+    }
+}
+
+/// The parts of a URL behind its scheme, undecoded.
+#[doc(hidden)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct UrlParts<'a> {
+    /// What precedes the last `@`.
+    pub credentials: Option<&'a str>,
+    pub hosts: &'a str,
+    /// What follows the `/` behind the hosts.
+    pub path: Option<&'a str>,
+    pub query: Option<&'a str>,
+}
+
+impl<'a> UrlParts<'a> {
+    /// Splits a URL behind its scheme. Passwords may contain an unescaped `@`, `/` or `?`.
+    pub fn of(rest: &'a str) -> Self {
+        // A `?` begins the query, unless what precedes it names no hosts: then it belongs to the
+        // password, and the query begins behind the last `@`.
+        if let Some((before, query)) = rest.split_once('?') {
+            let parts = Self::without_query(before);
+            if parts.hosts.split(',').all(is_host) || !query.contains('@') {
+                return Self { query: Some(query), ..parts };
+            }
+        }
+        let place = rest.rfind('@').map_or(0, |at| at + 1);
+        match rest[place..].find('?') {
+            Some(query) => {
+                let (before, query) = (&rest[..place + query], &rest[place + query + 1..]);
+                Self { query: Some(query), ..Self::without_query(before) }
+            }
+            None => Self::without_query(rest),
         }
     }
+
+    fn without_query(rest: &'a str) -> Self {
+        let (credentials, place) = match rest.rsplit_once('@') {
+            Some((credentials, place)) => (Some(credentials), place),
+            None => (None, rest),
+        };
+        let (hosts, path) = match place.split_once('/') {
+            Some((hosts, path)) => (hosts, Some(path)),
+            None => (place, None),
+        };
+        Self { credentials, hosts, path, query: None }
+    }
+}
+
+/// Whether an undecoded user is certainly no user and password with a wrong separator.
+#[doc(hidden)]
+pub fn is_plain_user(user: &str) -> bool {
+    let is_escape = |text: &str| {
+        text.get(..2).is_some_and(|digits| digits.bytes().all(|digit| digit.is_ascii_hexdigit()))
+    };
+    user.chars().all(|c| c.is_alphanumeric() || "._-+~%".contains(c))
+        && user.split('%').skip(1).all(is_escape)
+}
+
+/// Whether this is a host name or an IP address, and perhaps a port.
+fn is_host(text: &str) -> bool {
+    let (name, port) = match text.strip_prefix('[').and_then(|rest| rest.split_once(']')) {
+        Some((address, port)) => {
+            let is_address =
+                address.chars().all(|c| c.is_ascii_alphanumeric() || ":.%".contains(c));
+            return is_address && (port.is_empty() || port.strip_prefix(':').is_some_and(is_port));
+        }
+        None => text.split_once(':').unwrap_or((text, "0")),
+    };
+    let is_name = |c: char| c.is_alphanumeric() || "._-".contains(c);
+    !name.is_empty() && name.chars().all(is_name) && is_port(port)
+}
+
+fn is_port(text: &str) -> bool {
+    text.parse::<u16>().is_ok()
+}
+
+fn is_plain_path(path: &str) -> bool {
+    path.chars().all(|c| c.is_alphanumeric() || "._-+~%/".contains(c))
 }
 
 impl fmt::Debug for BrokerUrl {
@@ -96,6 +186,12 @@ mod tests {
             ("amqp://ann:se@cret@host/v", "amqp://ann:***@host/v"),
             ("amqp://ann:secret@a,b:1/v?cacertfile=x", "amqp://ann:***@a,b:1/v?***"),
             ("amqp://ann:se?cret@host/v?x=y", "amqp://ann:***@host/v?***"),
+            ("amqp://ann:secret@[::1]:5,b/v%2f1", "amqp://ann:***@[::1]:5,b/v%2f1"),
+            ("amqp://bob:secret", "amqp://***"),
+            ("amqp://bob@secret@host/", "amqp://***"),
+            ("amqp://bob;secret@host/", "amqp://***"),
+            ("amqp://host/%2f#bob:secret", "amqp://host/***"),
+            ("AMQP://ann@host", "amqp://ann@host"),
             ("amqp://host", "amqp://host"),
             ("memory://", "memory://"),
         ] {

@@ -24,6 +24,7 @@ use crate::{
 const REFUSED_FOR: Duration = Duration::from_secs(10);
 /// After this long, live workers that have not said what they can run are not waited for.
 const LONGEST_WAIT: Duration = Duration::from_secs(30);
+
 /// A worker refuses a stage: the first time, all workers are asked what they can run.
 pub(super) fn refused(
     shared: &mut Shared,

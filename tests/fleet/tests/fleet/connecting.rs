@@ -91,6 +91,22 @@ async fn a_user_without_permissions_is_reported() {
     assert_eq!(code, 1);
 }
 
+#[tokio::test]
+async fn a_broker_whose_limits_are_too_small_is_reported_with_their_names() {
+    for (name, limit, least) in [("channel_max", 4, 16), ("frame_max", 8_192, 65_536)] {
+        let node = start_node(NodeOptions::new().config(format!("{name} = {limit}"))).await;
+        let (error, code, stderr) = refused(&node.url()).await;
+        let ConnectError::Setup { source: BrokerError::Unusable { reason, .. }, .. } = &error
+        else {
+            panic!("{error:?}")
+        };
+        let expected = format!("its `{name}` is {limit}; set it to {least} or more");
+        assert!(reason.starts_with(&expected), "{reason}");
+        assert!(stderr.contains(&expected), "{stderr}");
+        assert_eq!(code, 1);
+    }
+}
+
 /// The broker accepts the connection, and ends it at the first channel beyond the limit.
 #[tokio::test]
 async fn a_broker_that_ends_each_connection_after_the_handshake_is_reported_with_its_reason() {
