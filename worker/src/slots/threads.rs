@@ -74,6 +74,7 @@ impl Slots {
             starvations: AtomicUsize::new(0),
             spawned: AtomicUsize::new(0),
         });
+        check_mappings(size, max_mappings())?;
         for _ in 0..size {
             SlotPool::spawn(&pool)?;
         }
@@ -127,6 +128,29 @@ impl Slots {
     fn idle(&self) -> usize {
         self.pool.size.saturating_sub(self.pool.busy.load(Ordering::Relaxed))
     }
+}
+
+/// Refuses more threads than the process may have memory mappings for. A thread that is created
+/// and then gets no signal stack ends the whole process, and nothing can be done about that.
+fn check_mappings(threads: usize, limit: Option<usize>) -> io::Result<()> {
+    /// The stack and the signal stack of a thread, each with a guard page.
+    const MAPPINGS_OF_THREAD: usize = 4;
+    /// For everything else in the process.
+    const OTHER_MAPPINGS: usize = 4_096;
+    let needed = threads.saturating_mul(MAPPINGS_OF_THREAD).saturating_add(OTHER_MAPPINGS);
+    match limit {
+        Some(limit) if needed > limit => Err(io::Error::other(format!(
+            "{threads} slot threads need about {needed} memory mappings, and the system allows \
+             {limit} (vm.max_map_count): use fewer slots; what waits rather than computes needs \
+             none if it is asynchronous"
+        ))),
+        _ => Ok(()),
+    }
+}
+
+/// The memory mappings that the system allows to a process; `None` if it has no such limit.
+fn max_mappings() -> Option<usize> {
+    std::fs::read_to_string("/proc/sys/vm/max_map_count").ok()?.trim().parse().ok()
 }
 
 impl SlotPool {
@@ -194,5 +218,19 @@ impl fmt::Debug for Slots {
             .field("idle", &self.idle())
             .field("abandoned", &self.abandoned())
             .finish_non_exhaustive()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn more_threads_than_the_system_has_memory_mappings_for_are_refused() {
+        let error = check_mappings(65_535, Some(65_530)).unwrap_err().to_string();
+        assert!(error.contains("65535 slot threads") && error.contains("max_map_count"), "{error}");
+        for (threads, limit) in [(1_000, Some(65_530)), (65_535, Some(1 << 20)), (65_535, None)] {
+            check_mappings(threads, limit).unwrap();
+        }
     }
 }

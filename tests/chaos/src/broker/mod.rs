@@ -64,6 +64,41 @@ impl ChaosBroker {
             });
         }
     }
+
+    /// The faults before a message is published.
+    async fn before(&self, address: &Address, message: &Message) {
+        let kind = message.properties.kind;
+        if let Some(point) = Point::before(kind) {
+            death::reach(point);
+        }
+        if is_about_a_task(kind) {
+            self.duplicate(address, message);
+            if let Some(pause) = self.random_delay(self.faults.delay, ProcessFaults::LONGEST_DELAY)
+            {
+                tokio::time::sleep(pause).await;
+            }
+        }
+    }
+
+    /// Publishes a message, and dies before or after its confirm if that is due.
+    async fn published<T>(
+        &self,
+        kind: Option<MessageKind>,
+        publish: impl Future<Output = Result<T, PublishError>>,
+    ) -> Result<T, PublishError> {
+        let mut publish = pin!(publish);
+        if kind == Some(MessageKind::Result) && death::is_due(Point::Published) {
+            // Polled once, which hands the message to the connection. The confirm is never read.
+            poll_fn(|context| Poll::Ready(publish.as_mut().poll(context).is_ready())).await;
+            tokio::time::sleep(WRITE_TIME).await;
+            death::die();
+        }
+        let outcome = publish.await;
+        if let (Ok(_), Some(point)) = (&outcome, Point::after(kind)) {
+            death::reach(point);
+        }
+        outcome
+    }
 }
 
 /// Whether a message may be duplicated and delayed: tasks, results and returns.
@@ -83,28 +118,8 @@ impl Broker for ChaosBroker {
 
     async fn publish(&self, address: &Address, message: Message) -> Result<(), PublishError> {
         let kind = message.properties.kind;
-        if let Some(point) = Point::before(kind) {
-            death::reach(point);
-        }
-        if is_about_a_task(kind) {
-            self.duplicate(address, &message);
-            if let Some(pause) = self.random_delay(self.faults.delay, ProcessFaults::LONGEST_DELAY)
-            {
-                tokio::time::sleep(pause).await;
-            }
-        }
-        let mut publish = pin!(self.inner.publish(address, message));
-        if kind == Some(MessageKind::Result) && death::is_due(Point::Published) {
-            // Polled once, which hands the message to the connection. The confirm is never read.
-            poll_fn(|context| Poll::Ready(publish.as_mut().poll(context).is_ready())).await;
-            tokio::time::sleep(WRITE_TIME).await;
-            death::die();
-        }
-        let outcome = publish.await;
-        if let (Ok(()), Some(point)) = (&outcome, Point::after(kind)) {
-            death::reach(point);
-        }
-        outcome
+        self.before(address, &message).await;
+        self.published(kind, self.inner.publish(address, message)).await
     }
 
     async fn publish_mandatory(
@@ -112,7 +127,9 @@ impl Broker for ChaosBroker {
         address: &Address,
         message: Message,
     ) -> Result<bool, PublishError> {
-        self.inner.publish_mandatory(address, message).await
+        let kind = message.properties.kind;
+        self.before(address, &message).await;
+        self.published(kind, self.inner.publish_mandatory(address, message)).await
     }
 
     async fn consume(
