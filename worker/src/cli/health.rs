@@ -1,16 +1,19 @@
 //! Liveness and readiness over HTTP, for orchestrators.
 
-use std::{io, net::SocketAddr, sync::Arc, time::Duration};
+use std::{collections::VecDeque, io, net::SocketAddr, sync::Arc, time::Duration};
 
 use tokio::{
     io::{AsyncReadExt, AsyncWriteExt},
     net::{TcpListener, TcpStream},
-    sync::Semaphore,
-    task::JoinHandle,
+    task::{AbortHandle, JoinHandle},
 };
 
-/// The number of connections that are served at the same time; further ones wait.
-const MAX_CONNECTIONS: usize = 16;
+/// The number of connections that are served at the same time. One more ends the oldest: a probe
+/// sends its request at once, and must not wait for connections that send none.
+const MAX_CONNECTIONS: usize = 256;
+
+/// The pause after a connection could not be accepted.
+const ACCEPT_PAUSE: Duration = Duration::from_millis(50);
 
 /// The longest time that one connection takes.
 const CONNECTION_TIMEOUT: Duration = Duration::from_secs(2);
@@ -36,20 +39,28 @@ impl Health {
         #[cfg(test)]
         let address = listener.local_addr()?;
         let is_ready = Arc::new(is_ready);
-        let connections = Arc::new(Semaphore::new(MAX_CONNECTIONS));
         let serving = tokio::spawn(async move {
-            while let Ok(permit) = Arc::clone(&connections).acquire_owned().await {
-                let Ok((stream, _)) = listener.accept().await else {
-                    // Most likely out of file descriptors, until other connections are closed.
-                    tokio::time::sleep(CONNECTION_TIMEOUT).await;
+            let mut oldest_first: VecDeque<AbortHandle> = VecDeque::new();
+            loop {
+                let accepted = listener.accept().await;
+                oldest_first.retain(|connection| !connection.is_finished());
+                let Ok((stream, _)) = accepted else {
+                    // Most likely out of file descriptors.
+                    oldest_first.drain(..).for_each(|connection| connection.abort());
+                    tokio::time::sleep(ACCEPT_PAUSE).await;
                     continue;
                 };
+                if oldest_first.len() >= MAX_CONNECTIONS
+                    && let Some(oldest) = oldest_first.pop_front()
+                {
+                    oldest.abort();
+                }
                 let is_ready = Arc::clone(&is_ready);
-                tokio::spawn(async move {
+                let connection = tokio::spawn(async move {
                     let response = respond(stream, &*is_ready);
                     let _ = tokio::time::timeout(CONNECTION_TIMEOUT, response).await;
-                    drop(permit);
                 });
+                oldest_first.push_back(connection.abort_handle());
             }
         });
         Ok(Self {
@@ -120,5 +131,20 @@ mod tests {
         assert!(get(health.address, readyz).await.contains("200"));
         assert!(get(health.address, "GET / HTTP/1.0\r\n\r\n").await.contains("404"));
         assert!(get(health.address, "nonsense\n").await.contains("400"));
+    }
+
+    #[tokio::test]
+    async fn a_probe_does_not_wait_for_connections_that_send_no_request() {
+        let local = SocketAddr::from(([127, 0, 0, 1], 0));
+        let health = Health::serve(local, || true).await.unwrap();
+        let mut idle = Vec::new();
+        for _ in 0..2 * MAX_CONNECTIONS {
+            idle.push(TcpStream::connect(health.address).await.unwrap());
+        }
+        // Served in turn, they would take a minute.
+        let probe = get(health.address, "GET /livez HTTP/1.0\r\n\r\n");
+        let response = tokio::time::timeout(Duration::from_secs(20), probe).await;
+        assert!(response.expect("a response").contains("200"));
+        drop(idle);
     }
 }
