@@ -2,7 +2,12 @@
 
 use std::time::Duration;
 
+/// A duration that is not zero.
 pub(crate) fn parse(text: &str) -> Option<Duration> {
+    parse_any(text).filter(|duration| !duration.is_zero())
+}
+
+fn parse_any(text: &str) -> Option<Duration> {
     let digits = text.find(|c: char| !c.is_ascii_digit())?;
     let count: u64 = text[..digits].parse().ok()?;
     let milliseconds: u64 = match &text[digits..] {
@@ -12,14 +17,13 @@ pub(crate) fn parse(text: &str) -> Option<Duration> {
         "h" => 3_600_000,
         _ => return None,
     };
-    let duration = Duration::from_millis(count.checked_mul(milliseconds)?);
-    (!duration.is_zero()).then_some(duration)
+    Some(Duration::from_millis(count.checked_mul(milliseconds)?))
 }
 
-/// The ends of a range, of which the first is not the longer one.
+/// The ends of a range, of which the first is not the longer one, and may be zero.
 pub(crate) fn parse_range(text: &str) -> Option<(Duration, Duration)> {
     let (from, to) = text.split_once("..")?;
-    let (from, to) = (parse(from)?, parse(to)?);
+    let (from, to) = (parse_any(from)?, parse(to)?);
     (from <= to).then_some((from, to))
 }
 
@@ -34,7 +38,8 @@ mod tests {
         let (second, minutes) = (Duration::from_secs(1), Duration::from_secs(300));
         assert_eq!(parse_range("1s..5m"), Some((second, minutes)));
         assert_eq!(parse_range("1s..1s"), Some((second, second)));
-        for text in ["", "1s", "1s..", "..5m", "5m..1s", "1s...5m", "1s..=5m", "0s..1s"] {
+        assert_eq!(parse_range("0s..1s"), Some((Duration::ZERO, second)));
+        for text in ["", "1s", "1s..", "..5m", "5m..1s", "1s...5m", "1s..=5m", "0s..0s"] {
             assert_eq!(parse_range(text), None, "{text}");
         }
     }

@@ -7,7 +7,10 @@ use phalanx_core::broker::{
     Address, Broker, BrokerError, BrokerUrl, ConnectError, ConnectOptions, Consumer, DeclaredQueue,
     Health, Message, PublishError, QueueSpec, Role,
 };
-use tokio::{sync::watch, time::timeout};
+use tokio::{
+    sync::watch,
+    time::{Instant, timeout},
+};
 use tokio_util::{sync::CancellationToken, task::TaskTracker};
 
 use crate::{
@@ -95,7 +98,8 @@ impl AmqpBroker {
     /// Opens both connections and declares the exchanges of the namespace in `options`.
     ///
     /// Tries the hosts of the URL in turn, from a random one on, each for at most 10 s
-    /// (`connection_timeout` in the URL). If no host can be reached, it retries for 5 s.
+    /// (`connection_timeout` in the URL). If no host can be reached, it retries for
+    /// [`ConnectOptions::connect_timeout`].
     ///
     /// # Errors
     /// If the URL is malformed, if no host can be reached, if TLS fails, or if the broker refuses
@@ -123,9 +127,10 @@ impl AmqpBroker {
         let (users, supervisors) = (TaskTracker::new(), TaskTracker::new());
         // Closes the connections if this future fails or is dropped.
         let unless_connected = supervisor.closing.clone().drop_guard();
+        let deadline = Instant::now() + options.connect_timeout;
         // Consuming first: it declares the exchanges that publishing needs.
-        let consuming = supervisor.link(Purpose::Consuming, &supervisors).await?;
-        let publishing = supervisor.link(Purpose::Publishing, &supervisors).await?;
+        let consuming = supervisor.link(Purpose::Consuming, deadline, &supervisors).await?;
+        let publishing = supervisor.link(Purpose::Publishing, deadline, &supervisors).await?;
         unless_connected.disarm();
 
         let closing = CancellationToken::new();

@@ -30,8 +30,8 @@ use crate::{
     url::AmqpUrl,
 };
 
-/// How long the first connection is retried while no host can be reached. A refusal is not retried.
-const CONNECT_TIMEOUT: Duration = Duration::from_secs(5);
+/// How long a connection that is open may take to be usable.
+const SETTLE_TIMEOUT: Duration = Duration::from_secs(5);
 /// How often the status of the connection is polled, in case lapin emits no event when it is lost.
 const STATUS_POLL_INTERVAL: Duration = Duration::from_millis(500);
 /// The channels that one connection needs: for the queues of a leader, or of a worker with a few
@@ -59,18 +59,19 @@ pub(crate) struct Supervisor {
 }
 
 impl Supervisor {
-    /// Connects for the first time, then spawns a task on `tasks` that reconnects after every loss.
+    /// Connects for the first time, until `deadline` while no host can be reached. A refusal is not
+    /// retried. Then spawns a task on `tasks` that reconnects after every loss.
     pub(crate) async fn link(
         self: &Arc<Self>,
         purpose: Purpose,
+        deadline: Instant,
         tasks: &TaskTracker,
     ) -> Result<Link, ConnectError> {
-        let deadline = Instant::now() + CONNECT_TIMEOUT;
         let mut backoff = backoff();
         let first = loop {
             match self.try_hosts(purpose).await {
                 Err(error @ ConnectError::Unreachable { .. }) => {
-                    let delay = backoff.next().unwrap_or(CONNECT_TIMEOUT);
+                    let delay = backoff.next().unwrap_or_default();
                     if Instant::now() + delay >= deadline {
                         return Err(error);
                     }
@@ -84,7 +85,7 @@ impl Supervisor {
         let link = Link::new(sessions);
         // The task publishes the first session before it awaits anything. A broker that ends each
         // connection as soon as it is open must not be waited for.
-        match tokio::time::timeout_at(deadline, link.session()).await {
+        match timeout(SETTLE_TIMEOUT, link.session()).await {
             Ok(_) => Ok(link),
             Err(_) => Err(self.unreachable(self.health.watch().borrow().lost_because().to_owned())),
         }

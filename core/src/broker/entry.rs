@@ -1,6 +1,6 @@
 //! Finding the broker for a URL.
 
-use std::{future::Future, pin::Pin, sync::Arc};
+use std::{future::Future, pin::Pin, sync::Arc, time::Duration};
 
 use linkme::distributed_slice;
 
@@ -40,6 +40,9 @@ pub struct ConnectOptions {
     pub async_slots: Option<usize>,
     /// The type of task queues that do not exist yet. Default: quorum.
     pub queue_type: QueueType,
+    /// How long the first connection is retried while no host can be reached; zero is one attempt
+    /// at each. Default: 5 s.
+    pub connect_timeout: Duration,
 }
 
 impl ConnectOptions {
@@ -51,6 +54,7 @@ impl ConnectOptions {
             slots: None,
             async_slots: None,
             queue_type: QueueType::Quorum,
+            connect_timeout: Duration::from_secs(5),
         }
     }
 }

@@ -10,7 +10,7 @@ struct Price;
 #[remote(version = 1, version = 2, type = "Cost")]
 struct Cost;
 
-#[operation(type = "not a name", timeout = "0s", colour = 1)]
+#[operation(type = "not a name", timeout = "0s", backoff = "5m..1s", colour = 1)]
 fn price(n: u64) -> u64 {
     n
 }

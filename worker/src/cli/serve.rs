@@ -141,6 +141,8 @@ async fn connect(
     let mut pause = FIRST_RETRY_PAUSE;
     loop {
         let mut options = ConnectOptions::new(Role::Worker);
+        // This loop tries again.
+        options.connect_timeout = Duration::ZERO;
         options.namespace.clone_from(&arguments.namespace);
         match broker::connect(url.clone(), options).await {
             Err(error @ (ConnectError::Unreachable { .. } | ConnectError::VirtualHost { .. }))
