@@ -34,6 +34,14 @@ fn always_busy(_a: u64, _b: u64) -> Result<u64> {
 }
 
 #[operation]
+fn never_end(_a: u64, _b: u64, cx: &TaskContext) -> u64 {
+    while !cx.is_cancelled() {
+        std::thread::sleep(Duration::from_millis(1));
+    }
+    0
+}
+
+#[operation]
 async fn meet(n: u64) -> u64 {
     static ALL: std::sync::OnceLock<Barrier> = std::sync::OnceLock::new();
     ALL.get_or_init(|| Barrier::new(MANY)).wait().await;
@@ -72,6 +80,13 @@ async fn a_fold_has_its_own_retries_pool_and_timeout() {
     let brief = Duration::from_millis(1);
     assert_eq!(tries(busy().retries(0).run(&runtime).await), 1);
     assert_eq!(tries(busy().retries(2).backoff(brief, brief).run(&runtime).await), 3);
+    // The input has one batch for each element, so what never ends is a combination.
+    let endless = IndexedStream::from([1, 2]).map(Triple).batch(1).reduce(NeverEnd);
+    let late = endless.timeout(Duration::from_millis(20)).retries(0).run(&runtime).await;
+    match late {
+        Err(Error::Execute(failure)) => assert_eq!(failure.error.kind(), ErrorKind::Timeout),
+        other => panic!("{other:?}"),
+    }
     let plan = busy().pool("light").timeout(Duration::from_secs(9)).explain().unwrap();
     assert!(plan.contains("pool `light`") && plan.contains("timeout 9s"), "{plan}");
 }

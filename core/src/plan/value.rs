@@ -196,7 +196,7 @@ impl<V> FoldProgram<V> {
         self.set("backoff", |directive| directive.set_backoff(from, to))
     }
 
-    /// How long the fold may take for one element; like
+    /// How long the fold may take for one element, or for a partial result that is combined; like
     /// [`IndexedStream::timeout`](super::IndexedStream::timeout).
     pub fn timeout(self, timeout: Duration) -> Self {
         self.set("timeout", |directive| {

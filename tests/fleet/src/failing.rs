@@ -85,6 +85,12 @@ pub fn perish(#[state] how: &str, #[state] unwanted: u64, n: u64) -> u64 {
     n
 }
 
+/// Crashes its process instead of combining two numbers.
+#[operation]
+pub fn perish_combining(_a: u64, _b: u64) -> u64 {
+    std::process::abort()
+}
+
 fn recurse(n: u64) -> u64 {
     let deep = std::hint::black_box([n; 512]);
     // No stack is large enough to reach this bound.

@@ -134,7 +134,7 @@ pub(super) fn too_large(shared: &mut Shared, job: &mut JobState, number: TaskNum
     if split::may_split(job, task) {
         split::halve(shared, job, number);
     } else if let Work::Combine { .. } = task.work {
-        combine::combine_here(shared, job, number);
+        combine::too_large(shared, job, number, reason);
     } else {
         let leaf =
             if task.len() > 1 { "; a fold of fixed shape does not cut its leaves" } else { "" };

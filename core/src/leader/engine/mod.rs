@@ -129,9 +129,6 @@ impl Engine {
                     gone::reissue_suspected(shared, job, copy, &reason);
                 });
             }
-            Input::Combined { job, combination, result } => self.on_job(job, |shared, job| {
-                combine::combined(shared, job, combination, result);
-            }),
             Input::Taken { job, bytes } => self.taken(job, bytes),
             Input::Cancel { job } => self.end(job, Err(Error::Cancelled { job })),
             Input::Hello(presence) => {

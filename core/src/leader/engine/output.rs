@@ -52,8 +52,6 @@ pub(super) fn done(
         End::Count => job.counted += u64::from(outputs.count),
         End::Fold { .. } => {
             let bytes = (outputs.count > 0).then_some(outputs.values);
-            let size = bytes.as_ref().map_or(0, Bytes::len);
-            job.largest_partial = job.largest_partial.max(size);
             if let Some(fold) = &mut job.fold {
                 fold.insert(Partial::new(from, to, bytes));
             }

@@ -2,8 +2,6 @@
 
 use std::{sync::Arc, time::Duration};
 
-use bytes::Bytes;
-
 use super::{
     ending::Ending,
     event::{JobEvent, Progress},
@@ -14,9 +12,7 @@ use crate::{
     dead_letters::DeadElement,
     error::Error,
     id::{CopyId, JobId, WorkerId},
-    operation::OperationError,
     plan::{Block, Plan},
-    registry::StepReference,
     wire::{Lease, Presence, ProbeReply, ResultMessage, Return, TaskMessage},
 };
 
@@ -47,8 +43,6 @@ pub(crate) enum Input {
     Interrupted,
     /// The reply to a copy does not decode.
     UndecodableReply { copy: CopyId, reason: String },
-    /// A combination on the leader has ended.
-    Combined { job: JobId, combination: u64, result: Result<Bytes, OperationError> },
     /// The reader of a job took outputs that were charged with this many bytes.
     Taken { job: JobId, bytes: usize },
     /// The program cancelled a job, or dropped all its handles.
@@ -101,8 +95,6 @@ pub(crate) enum Action {
     Pull { job: JobId, elements: u64, bytes: usize },
     /// Hand outputs to the reader of a job.
     Output { job: JobId, outputs: OutputBlock },
-    /// Combine partial results on the leader; leads to `Combined`.
-    Combine { job: JobId, combination: u64, step: Box<StepReference>, partials: Vec<Bytes> },
     /// End a job, with its last progress.
     End { job: JobId, progress: Progress, result: Result<(), Error> },
     /// Announce to all workers that a job is dead.

@@ -3,7 +3,6 @@
 //!
 //! All decisions are the engine's.
 
-mod combine;
 mod command;
 mod decode;
 mod driver;

@@ -221,9 +221,8 @@ async fn exchanges_that_are_deleted_while_a_job_runs_cost_no_element_and_no_seco
 /// A reply queue expires when its leader hangs, or cannot reach the broker, for half an hour.
 #[tokio::test]
 async fn a_leader_whose_reply_queue_expired_declares_it_again_and_loses_no_result() {
-    let hold = Duration::from_secs(2);
-    let (fleet, proxy, runtime) =
-        Fleet::with_leader_through_a_proxy(|builder| builder.hold(hold)).await;
+    // With the usual hold, no task counts as lost before the worker has published its results again.
+    let (fleet, proxy, runtime) = Fleet::with_leader_through_a_proxy(|builder| builder).await;
     let mut worker = fleet.worker(&["--hold", "2s"]);
     worker.started().await;
     let rendezvous = Rendezvous::new();
@@ -241,7 +240,7 @@ async fn a_leader_whose_reply_queue_expired_declares_it_again_and_loses_no_resul
     let values: Vec<u64> =
         soon("all", results.map_ok(|(_, value)| value).try_collect()).await.unwrap();
     assert_eq!(values, [0, 3]);
-    assert_eq!((rendezvous.runs(0), rendezvous.runs(1)), (2, 2), "the first results were lost");
+    assert_eq!((rendezvous.runs(0), rendezvous.runs(1)), (1, 1), "the worker kept the results");
     runtime.close().await;
     fleet.end(vec![worker]).await;
 }

@@ -159,7 +159,7 @@ async fn tasks_of_a_hanging_worker_are_found_missing_and_run_elsewhere() {
     hanging.signal(Signal::STOP);
     let other = worker(&fleet).await;
     let text = stall_of(&job, |stall| matches!(stall, Stall::Missing { .. })).await;
-    assert!(text.contains("their workers hang"), "{text}");
+    assert!(text.contains("a worker hangs"), "{text}");
     rendezvous.ran(0, 2).await;
     rendezvous.release();
     let values: Vec<_> = soon("the result", results.collect()).await.unwrap();

@@ -207,6 +207,30 @@ async fn an_element_that_crashes_its_process_costs_one_worker_and_is_reported() 
     fleet.end(workers).await;
 }
 
+/// Each batch has one element, so nothing is combined before the partial results are.
+#[tokio::test]
+async fn a_combination_that_crashes_its_process_harms_no_leader_and_one_worker_at_most() {
+    let (fleet, mut workers) = Fleet::with_workers(2).await;
+    let runtime = fleet.lead().await;
+    let perishing = IndexedStream::from(0..4u64).map(Triple).batch(1).reduce(PerishCombining);
+    let error = soon("the failure", perishing.run(&runtime)).await.unwrap_err();
+    let Error::Execute(failure) = &error else { panic!("{error:?}") };
+    assert_eq!(failure.error.kind(), ErrorKind::Crash, "{failure}");
+    assert!(failure.operation.ends_with("PerishCombining"), "{failure}");
+    let mut ended = 0;
+    for worker in &mut workers {
+        if worker.has_ended() {
+            ended += 1;
+            *worker = fleet.worker(&[]);
+            worker.started().await;
+        }
+    }
+    assert!(ended <= 1, "{ended} workers have ended");
+    assert_usable(&runtime).await;
+    runtime.close().await;
+    fleet.end(workers).await;
+}
+
 /// Its `main` does something before the worker that fails in a child process.
 #[tokio::test]
 async fn workers_without_child_processes_run_isolated_elements_and_name_the_one_that_ends_them() {

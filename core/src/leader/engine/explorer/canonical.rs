@@ -68,7 +68,7 @@ impl World {
         sorted(self.replies.iter().map(reply).collect()).hash(&mut hasher);
         self.unconfirmed.iter().copied().map(of_copy).collect::<Vec<_>>().hash(&mut hasher);
         self.engine.canonical().hash(&mut hasher);
-        (&self.source, &self.combining, outputs, &self.value).hash(&mut hasher);
+        (&self.source, outputs, &self.value).hash(&mut hasher);
         (self.faults, &self.ended, self.deaths, self.cancellable).hash(&mut hasher);
         (self.reissue_causes - self.reissues, self.loss_causes - self.losses).hash(&mut hasher);
         hasher.finish()

@@ -162,13 +162,6 @@ impl Moves<'_> {
                 world.replies.remove(at);
             });
         }
-        for at in 0..self.world.combining.len() {
-            self.branch(|world| {
-                let (combination, bytes) = world.combining.remove(at);
-                let job = world.job;
-                world.input(Input::Combined { job, combination, result: Ok(bytes) });
-            });
-        }
     }
 
     fn user(&mut self) {

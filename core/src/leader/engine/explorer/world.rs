@@ -43,7 +43,6 @@ pub(super) struct World {
     pub(super) replies: Vec<Reply>,
     /// The copies whose confirm has not arrived.
     pub(super) unconfirmed: Vec<CopyId>,
-    pub(super) combining: Vec<(u64, Bytes)>,
     /// The outputs that were handed to the reader, with their source indexes.
     pub(super) outputs: Vec<(u64, u8)>,
     pub(super) value: Option<Bytes>,
@@ -120,7 +119,6 @@ impl World {
             kept: Vec::new(),
             replies: Vec::new(),
             unconfirmed: Vec::new(),
-            combining: Vec::new(),
             outputs: Vec::new(),
             value: None,
             skipped: Vec::new(),
@@ -185,9 +183,6 @@ impl World {
                     self.outputs.push((outputs.indexes.get(at), *value));
                 }
                 self.value = Some(outputs.values);
-            }
-            Action::Combine { combination, partials, .. } => {
-                self.combining.push((combination, partials.concat().into()));
             }
             Action::End { result, .. } => {
                 assert!(self.ended.is_none(), "a job ends once");

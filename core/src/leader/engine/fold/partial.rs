@@ -20,13 +20,18 @@ impl Partial {
     pub(crate) fn new(from: u64, to: u64, bytes: Option<Bytes>) -> Self {
         Self { from, to, bytes, tries: 1 }
     }
+
+    /// The encoded size in bytes.
+    pub(crate) fn size(&self) -> usize {
+        self.bytes.as_ref().map_or(0, Bytes::len)
+    }
 }
 
 /// The state of a job that decides which partial results are combined next.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) struct FoldState {
-    /// The number of neighbours that are combined at once, while more can arrive.
-    pub(crate) fan_in: usize,
+    /// The number of neighbours that a task combines, if they fit into it, while more can arrive.
+    pub(crate) wanted: usize,
     /// The number of positions of the stage, once it is known.
     pub(crate) total: Option<u64>,
     /// Whether nothing more will be inserted, except combinations that are under way.

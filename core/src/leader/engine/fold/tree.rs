@@ -4,7 +4,7 @@ use bytes::Bytes;
 
 use super::{FoldState, Partial, fixed::FixedTree, free::FreeTree};
 
-/// The partial results of one fold: at most `fan_in` for each task that is out, plus one.
+/// The partial results of one fold that are not being combined.
 #[derive(Debug, Clone)]
 pub(crate) enum FoldTree {
     /// Combines neighbours in the order of their arrival.
@@ -79,13 +79,13 @@ mod tests {
         arriving: &[Partial],
         combining: &[Vec<Partial>],
         total: u64,
-        fan_in: usize,
+        wanted: usize,
         outcomes: &mut std::collections::BTreeSet<Vec<u8>>,
     ) {
         let (mut tree, mut combining) = (tree.clone(), combining.to_vec());
         let brackets = matches!(tree, FoldTree::Fixed(_));
         let complete = arriving.is_empty();
-        while let Some(run) = tree.ready(FoldState { fan_in, total: Some(total), complete }) {
+        while let Some(run) = tree.ready(FoldState { wanted, total: Some(total), complete }) {
             assert!(run.len() >= 2 && run.windows(2).all(|pair| pair[0].to == pair[1].from));
             combining.push(run);
         }
@@ -97,19 +97,19 @@ mod tests {
         for at in 0..arriving.len() {
             let (mut tree, mut arriving) = (tree.clone(), arriving.to_vec());
             tree.insert(arriving.remove(at));
-            explore(&tree, &arriving, &combining, total, fan_in, outcomes);
+            explore(&tree, &arriving, &combining, total, wanted, outcomes);
         }
         for at in 0..combining.len() {
             let (mut tree, mut combining) = (tree.clone(), combining.clone());
             tree.insert(combine(&combining.remove(at), brackets));
-            explore(&tree, arriving, &combining, total, fan_in, outcomes);
+            explore(&tree, arriving, &combining, total, wanted, outcomes);
         }
     }
 
     fn outcomes(
         deterministic: bool,
         leaves: &[Option<&'static str>],
-        fan_in: usize,
+        wanted: usize,
     ) -> Vec<Vec<u8>> {
         let leaf = u64::from(LEAF);
         let partials: Vec<_> = (0..)
@@ -120,7 +120,7 @@ mod tests {
             .collect();
         let mut found = std::collections::BTreeSet::new();
         let total = leaf * leaves.len() as u64;
-        explore(&FoldTree::new(deterministic), &partials, &[], total, fan_in, &mut found);
+        explore(&FoldTree::new(deterministic), &partials, &[], total, wanted, &mut found);
         found.into_iter().collect()
     }
 
@@ -128,9 +128,9 @@ mod tests {
     fn every_order_of_arrival_keeps_the_order_of_the_input() {
         let leaves = [Some("a"), Some("b"), Some("c"), Some("d"), Some("e"), Some("f")];
         for count in 0..=leaves.len() {
-            for fan_in in [2, 3, 8] {
+            for wanted in [2, 3, 8] {
                 let expected = b"abcdef"[..count].to_vec();
-                assert_eq!(outcomes(false, &leaves[..count], fan_in), [expected]);
+                assert_eq!(outcomes(false, &leaves[..count], wanted), [expected]);
             }
         }
     }
@@ -139,6 +139,17 @@ mod tests {
     fn filtered_elements_leave_no_trace() {
         assert_eq!(outcomes(false, &[None, Some("b"), None, None, Some("e")], 2), [b"be"]);
         assert_eq!(outcomes(false, &[None, None], 2), [b""]);
+    }
+
+    /// Not all children of a node fit into one task.
+    #[test]
+    fn a_fixed_tree_of_large_partial_results_has_one_shape_and_keeps_their_order() {
+        let texts: Vec<String> = "abc".chars().map(|c| String::from(c).repeat(140 << 10)).collect();
+        let leaves: Vec<_> = texts.iter().map(|text| Some(&*text.clone().leak())).collect();
+        let found = outcomes(true, &leaves, 8);
+        let [only] = &found[..] else { panic!("{} shapes", found.len()) };
+        let letters: Vec<u8> = only.iter().copied().filter(u8::is_ascii_alphabetic).collect();
+        assert!(letters == texts.concat().into_bytes());
     }
 
     #[test]

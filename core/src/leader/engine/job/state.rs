@@ -1,6 +1,6 @@
 //! The state of a job: its source, stages, outputs, fold and account.
 
-use std::{collections::BTreeMap, error::Error as StdError, sync::Arc, time::Duration};
+use std::{error::Error as StdError, sync::Arc, time::Duration};
 
 use super::{
     Elements, JobAccount, JobOutput, MAX_JOB_BYTES, Onward, Passage, ReorderBuffer, StageState,
@@ -20,8 +20,9 @@ use crate::{
     wire::MAX_MESSAGE_BYTES,
 };
 
-/// The size, in bytes, from which partial results are combined as soon as there are two.
-const LARGE_PARTIAL: usize = 64 << 10;
+/// How many partial results a task combines at most, so that few messages are needed and the first
+/// of them do not wait for long.
+const FAN_IN: usize = 256;
 
 /// The state of a job, except its live tasks, which the task table owns.
 #[derive(Debug, Clone)]
@@ -33,14 +34,8 @@ pub(crate) struct JobState {
     pub(crate) stages: Vec<StageState>,
     pub(crate) account: JobAccount,
     pub(crate) fold: Option<FoldTree>,
-    /// The combinations that run on the leader, by number.
-    pub(crate) combining: BTreeMap<u64, Vec<Partial>>,
-    /// The number of the next combination on the leader.
-    pub(crate) next_combination: u64,
     /// The outputs of the last stage that wait for their predecessors.
     pub(crate) reorder: ReorderBuffer<JobOutput>,
-    /// The encoded size of the largest partial result so far, in bytes.
-    pub(crate) largest_partial: usize,
     /// The value of a `count` so far.
     pub(crate) counted: u64,
     /// The elements of the source on their way through the stages.
@@ -101,10 +96,7 @@ impl JobState {
             plan,
             dead_lettering,
             fold,
-            combining: BTreeMap::new(),
-            next_combination: 0,
             reorder: ReorderBuffer::default(),
-            largest_partial: 0,
             counted: 0,
             passage: Passage::default(),
             outputs: 0,
@@ -282,10 +274,8 @@ impl JobState {
         // If combining is slow, pairs keep the most slots busy. If it is quick, wide combinations
         // save messages.
         let slow = state.cost.per_element().is_some_and(|cost| cost > Duration::from_millis(1));
-        // Large partial results do not wait for others, which would take up memory.
-        let slow = slow || self.largest_partial >= LARGE_PARTIAL;
         let fold_state = FoldState {
-            fan_in: if slow { 2 } else { 8 },
+            wanted: if slow { 2 } else { FAN_IN },
             total: self.is_fed(last).then_some(state.next_position()),
             complete: self.is_settled(),
         };

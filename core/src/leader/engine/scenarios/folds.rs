@@ -9,7 +9,7 @@ use crate::{
     operation::ErrorKind,
     plan::{End, Plan, Stage},
     registry::Verb,
-    wire::{MAX_MESSAGE_BYTES, NotRunReason, Outcome, ResultMessage, TaskKind},
+    wire::{MAX_MESSAGE_BYTES, NotRunReason, Outcome, ResultMessage, ReturnReason, TaskKind},
 };
 
 #[test]
@@ -97,4 +97,44 @@ fn a_leaf_larger_than_any_message_fails_its_job_which_publishes_nothing_more() {
     leader.input(Input::Result(ResultMessage { header, payload }));
     assert!(leader.failure().contains("test::Fold"), "{}", leader.failure());
     assert!(leader.published.is_empty(), "{:?}", leader.published);
+}
+
+/// The first partial results wait for others, so that few messages are needed.
+#[test]
+fn a_task_combines_many_small_partial_results() {
+    let mut leader = TestLeader::new();
+    leader.presence(1, 4);
+    let end = End::Fold { empty: None, deterministic: false };
+    let mut plan = plan(vec![step(Verb::Fold)], end);
+    plan.stages[0].batch = Some(1);
+    leader.start(1, plan, 1, 250);
+    let mut combinations = 0;
+    while let Some(task) = leader.published.pop() {
+        combinations += usize::from(task.header.kind == TaskKind::Combine);
+        let count = task.header.count().unwrap();
+        leader.reply(&task, &[(count, done(1))], &[1]);
+    }
+    assert!(matches!(leader.ended[..], [(_, Ok(()))]));
+    assert!((1..=2).contains(&combinations), "{combinations} combinations of 250 partial results");
+}
+
+#[test]
+fn two_partial_results_larger_than_the_broker_accepts_fail_the_job_with_their_sizes() {
+    let mut leader = TestLeader::new();
+    let end = End::Fold { empty: None, deterministic: false };
+    leader.start(1, plan(vec![step(Verb::Fold)], end), 1, 3);
+    for task in std::mem::take(&mut leader.published) {
+        leader.reply(&task, &[(1, done(1))], &[1]);
+    }
+    let mut sizes = Vec::new();
+    while let Some(task) = leader.published.pop() {
+        assert_eq!(task.header.kind, TaskKind::Combine);
+        sizes.push(task.header.count().unwrap());
+        leader.returned(&task, 1, ReturnReason::TooLarge { size: 200, limit: 100 });
+    }
+    assert_eq!(sizes, [3, 2], "pairs are tried before the job fails");
+    let failure = leader.failure();
+    for expected in ["1 byte and 1 byte", "limit of 100 bytes", "`reduce_by_key`"] {
+        assert!(failure.contains(expected), "{failure}");
+    }
 }

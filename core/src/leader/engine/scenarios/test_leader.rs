@@ -169,10 +169,6 @@ impl TestLeader {
                 Action::Output { outputs, .. } => {
                     self.outputs.push((outputs.indexes.get(0), outputs.values.to_vec()));
                 }
-                Action::Combine { job, combination, partials, .. } => {
-                    let result = Ok(partials.concat().into());
-                    self.input(Input::Combined { job, combination, result });
-                }
                 Action::End { job, progress, result } => {
                     self.last_progress = progress;
                     self.ended.push((job, result));

@@ -10,7 +10,6 @@ use crate::{
     leader::{
         engine::{Action, OutputBlock, Progress},
         io::{
-            combine::combine,
             job_channels::SourcePlace,
             output::{CreditGuard, CreditedBlock},
             pull,
@@ -29,10 +28,6 @@ impl Driver {
             Action::Declare { pool } => self.publisher.declare(pool),
             Action::Pull { job, elements, bytes } => self.pull(job, Budget { elements, bytes }),
             Action::Output { job, outputs } => self.output(job, outputs),
-            Action::Combine { job, combination, step, partials } => {
-                self.combining
-                    .spawn_blocking(move || (job, combination, combine(job, &step, &partials)));
-            }
             Action::End { job, progress, result } => self.end(job, progress, result),
             Action::Cancel { job } => {
                 let cancel = Control::Cancel { leader: self.leader, job };

@@ -5,10 +5,8 @@ mod shutdown;
 
 use std::{collections::HashMap, sync::Arc, time::Duration};
 
-use bytes::Bytes;
 use tokio::{
     sync::mpsc,
-    task::JoinSet,
     time::{Instant, MissedTickBehavior},
 };
 
@@ -27,7 +25,6 @@ use crate::{
     id::{JobId, LeaderId},
     leader::engine::{Ending, Engine, Input, Pull},
     notice::Notices,
-    operation::OperationError,
     plan::SourceState,
     wire::timing::{HEARTBEAT, REPLY_QUEUE_EXPIRES},
 };
@@ -41,8 +38,6 @@ const LONGEST_TICK: Duration = Duration::from_secs(1);
 /// The number of pulled blocks, of all jobs, that wait for the driver. If it is reached, pulls
 /// wait.
 const MAX_WAITING_BLOCKS: usize = 64;
-
-type Combined = (JobId, u64, Result<Bytes, OperationError>);
 
 /// The I/O of a leader. The [`Engine`] makes all decisions.
 pub(in crate::leader) struct Driver {
@@ -60,8 +55,6 @@ pub(in crate::leader) struct Driver {
     publisher: Publisher,
     dead_letters: DeadLetterWriter,
     notices: LeaderNotices,
-    /// The combinations under way: at most one for each two partial results of the engine.
-    combining: JoinSet<Combined>,
     pulled: mpsc::Receiver<Pulled>,
     /// Cloned into each pull.
     pulls: mpsc::Sender<Pulled>,
@@ -92,7 +85,6 @@ impl Driver {
             commands,
             replies,
             events,
-            combining: JoinSet::new(),
             pulled,
             pulls,
             returned_credit: Arc::default(),
@@ -129,9 +121,6 @@ impl Driver {
                 }
                 Some(pulled) = self.pulled.recv() => self.pulled(pulled),
                 () = returned_credit.arrived() => self.credit_returned(),
-                Some(combined) = self.combining.join_next(), if !self.combining.is_empty() => {
-                    self.combined(combined);
-                }
                 event = self.events.next() => match event {
                     Some(event) => self.event(event),
                     None => return Ending::BrokerClosed,
@@ -261,16 +250,6 @@ impl Driver {
     fn credit_returned(&mut self) {
         for (job, bytes) in self.returned_credit.take() {
             self.input(Input::Taken { job, bytes });
-        }
-    }
-
-    fn combined(&mut self, combined: Result<Combined, tokio::task::JoinError>) {
-        match combined {
-            Ok((job, combination, result)) => {
-                self.input(Input::Combined { job, combination, result });
-            }
-            // Panics are caught, so the Tokio runtime is shutting down.
-            Err(error) => tracing::error!(%error, "lost a combination of partial results"),
         }
     }
 }
