@@ -13,7 +13,7 @@ const ENTRY: usize = 256;
 ///
 /// `held` counts elements that are not settled, and outputs: expected, out of order, or not yet
 /// read. It does not count the partial results of a fold: they wait for neighbours, so a limit on
-/// them could block the job. There are at most `fan_in` of them for each task that is out.
+/// them could block the job. The tree of the fold limits them by having them combined.
 ///
 /// Invariant: `held >= outgoing >= undelivered`.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
