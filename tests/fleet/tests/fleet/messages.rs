@@ -133,11 +133,15 @@ async fn only_an_element_that_is_itself_too_large_for_the_broker_fails() {
     let rest = soon("the rest", rest).await.unwrap();
     assert_eq!(rest.iter().map(String::len).collect::<Vec<_>>(), [1_000; 199]);
 
-    // The value of this fold is too large for a message; the leader combines it.
-    let words = IndexedStream::from(0..20_000u64).map(Word).fold(Concatenate).run(&runtime);
-    let expected: String = (0..20_000).map(|n| format!("{n},")).collect();
-    assert!(expected.len() as u64 > LIMIT);
-    assert!(soon("the words", words).await.unwrap() == expected);
+    // Partial results: the values of these folds fit into a message, and do not.
+    let words = |count: u64| IndexedStream::from(0..count).map(Word).fold(Concatenate);
+    let fitting: String = (0..8_000).map(|n| format!("{n},")).collect();
+    assert!(soon("the words", words(8_000).run(&runtime)).await.unwrap() == fitting);
+    let error = soon("the failure", words(20_000).run(&runtime)).await.unwrap_err();
+    let Error::Execute(failure) = &error else { panic!("{error:?}") };
+    assert_eq!(failure.error.kind(), ErrorKind::TooLarge, "{error}");
+    let text = error.to_string();
+    assert!(text.contains("65536 bytes") && text.contains("`reduce_by_key`"), "{text}");
 
     let usable = (0..2).map(|_| assert_usable(&runtime));
     soon("other jobs", join_all(usable)).await;
