@@ -117,9 +117,8 @@ async fn a_virtual_host_that_is_deleted_is_waited_for_by_those_that_run_and_thos
     let mut events = job.events();
     let node = control(node, &[&["delete_vhost", "temporary"]]).await;
     let stalled = async {
-        let is_cut_off =
-            |event| matches!(event, Some(JobEvent::Stalled(Stall::Disconnected { .. })));
-        while !is_cut_off(events.next().await) {}
+        let is_cut_off = |event| matches!(event, JobEvent::Stalled(Stall::Disconnected { .. }));
+        while !is_cut_off(events.next().await.expect("the job is running")) {}
     };
     soon("a stall", stalled).await;
     let mut late = fleet.worker(&["--connect-timeout", "60s"]);
