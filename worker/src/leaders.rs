@@ -51,6 +51,14 @@ impl Leaders {
         if table.is_silent(leader) { LeaderState::Silent } else { LeaderState::Live }
     }
 
+    /// Tracks the leader of a reply that is unroutable, and returns whether it seems to be gone. The
+    /// leader of a redelivered task may be unknown until then.
+    pub(crate) fn unroutable_is_gone(&self, leader: LeaderId) -> bool {
+        let mut table = self.table();
+        table.track(leader);
+        table.is_silent(leader)
+    }
+
     /// Whether the leader seems to be gone: its `Alive` has not come for [`LEADER_TIMEOUT`], or
     /// never and for [`FIRST_ALIVE_TIMEOUT`] since its first task.
     pub(crate) fn is_silent(&self, leader: LeaderId) -> bool {

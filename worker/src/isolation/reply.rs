@@ -51,8 +51,8 @@ pub(super) fn return_crashed(running: &Running, status: String, offset: Option<u
     running.reply_with(|pending| pending.return_unrun(ReturnReason::Crashed { status }, offset));
 }
 
-/// Returns a task because no child can be started, which is no fault of the task: whoever takes it
-/// next, perhaps this worker, runs it in another way.
+/// Returns a task because no child can be started, which is no fault of the task: the worker
+/// that takes it next, perhaps this one, runs it in another way.
 pub(super) fn return_unable(running: &Running) {
     running.reply_with(|pending| pending.return_unrun(ReturnReason::NotStarted, None));
 }

@@ -180,7 +180,8 @@ impl LeaseKeeper<'_> {
             let result = match lease {
                 Ok(body) => {
                     let address = Address::replies(leader);
-                    broker.publish(&address, Message { properties, body }).await
+                    // As replies are, so that none overtakes a lease that was published before it.
+                    broker.publish_mandatory(&address, Message { properties, body }).await.map(drop)
                 }
                 Err(error) => Err(PublishError::Refused { reason: error.to_string() }),
             };

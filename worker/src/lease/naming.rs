@@ -32,7 +32,7 @@ pub(crate) fn name_elements(shared: &Arc<Shared>, header: &TaskHeader) -> ChunkR
         runtime.block_on(async {
             let confirmed = async {
                 while let Err(PublishError::Lost | PublishError::Nacked { .. }) =
-                    shared.broker().publish(&address, message.clone()).await
+                    shared.broker().publish_mandatory(&address, message.clone()).await
                 {
                     tokio::time::sleep(RETRY_PAUSE).await;
                     // Fails if the broker object is gone; then publishing fails too.

@@ -8,14 +8,19 @@ use std::{
 use phalanx_core::{broker::Message, id::LeaderId};
 use tokio::time::Instant;
 
-/// The most bytes of kept replies to one leader, and to all together. The oldest are dropped first;
-/// leaders detect their loss (rule 12).
+/// The most bytes of kept replies to one leader, and to all together, with what each takes up beside
+/// its body. The oldest are dropped first; leaders detect their loss (rule 12).
 const MAX_BYTES_OF_LEADER: usize = 64 << 20;
 const MAX_BYTES: usize = 256 << 20;
+const ENTRY: usize = 256;
 
 /// The pause before a leader's replies are tried again. Each further pause is twice as long.
 const FIRST_PAUSE: Duration = Duration::from_secs(1);
 const LONGEST_PAUSE: Duration = Duration::from_secs(15);
+
+fn size(reply: &Message) -> usize {
+    reply.body.len() + ENTRY
+}
 
 /// Replies that were unroutable, by leader. Each leader has one of them tried at a time.
 #[derive(Default)]
@@ -43,7 +48,7 @@ impl KeptReplies {
             pause: FIRST_PAUSE,
             next_try: Some(now + FIRST_PAUSE),
         });
-        let size = reply.body.len();
+        let size = size(&reply);
         kept.replies.push_back(reply);
         (kept.bytes, self.bytes) = (kept.bytes + size, self.bytes + size);
         self.limit(leader);
@@ -63,8 +68,8 @@ impl KeptReplies {
             if kept.next_try.is_some_and(|next_try| next_try <= now)
                 && let Some(reply) = kept.replies.pop_front()
             {
-                (kept.bytes, self.bytes) =
-                    (kept.bytes - reply.body.len(), self.bytes - reply.body.len());
+                let size = size(&reply);
+                (kept.bytes, self.bytes) = (kept.bytes - size, self.bytes - size);
                 kept.next_try = None;
                 due.push((*leader, reply));
             }
@@ -77,7 +82,7 @@ impl KeptReplies {
         let Some(kept) = self.leaders.get_mut(&leader) else {
             return self.keep(leader, reply, now);
         };
-        let size = reply.body.len();
+        let size = size(&reply);
         kept.replies.push_front(reply);
         (kept.bytes, self.bytes) = (kept.bytes + size, self.bytes + size);
         kept.pause = (kept.pause * 2).min(LONGEST_PAUSE);
@@ -112,7 +117,8 @@ impl KeptReplies {
         let Some(kept) = self.leaders.get_mut(&leader) else { return };
         let Some(reply) = kept.replies.pop_front() else { return };
         tracing::warn!(%leader, "dropping a reply: too many to this leader are unroutable");
-        (kept.bytes, self.bytes) = (kept.bytes - reply.body.len(), self.bytes - reply.body.len());
+        let size = size(&reply);
+        (kept.bytes, self.bytes) = (kept.bytes - size, self.bytes - size);
         // A leader without replies would be tried for nothing; one that is being tried stays.
         if kept.replies.is_empty() && kept.next_try.is_some() {
             self.leaders.remove(&leader);

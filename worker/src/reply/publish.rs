@@ -81,7 +81,9 @@ pub(crate) async fn publish_replies(
                     next_tries.push(publish_again(&*broker, leader, reply));
                 }
             }
-            Published::Unroutable(leader, _) if leaders.is_silent(leader) => kept.forget(leader),
+            Published::Unroutable(leader, _) if leaders.unroutable_is_gone(leader) => {
+                kept.forget(leader);
+            }
             Published::Unroutable(leader, reply) if is_first => {
                 kept.keep(leader, reply, Instant::now());
             }
@@ -341,5 +343,19 @@ mod tests {
         at_once("it is settled", || rig.broker.settled().len() == 2).await;
         pass(3 * FIRST_ALIVE_TIMEOUT).await;
         assert_eq!(rig.broker.dropped(), tries + 1);
+    }
+
+    /// No task of this leader has ever run here.
+    #[tokio::test(start_paused = true)]
+    async fn the_return_of_a_redelivered_task_is_dropped_once_its_leader_is_gone() {
+        let rig = TestRig::start(|_| {});
+        rig.broker.set_routable(false);
+        let (_, message) = rig.message(vec![rig.step(&TestOp::Append('x'))], &["a"], |_| {});
+        rig.broker.send_task(message, true);
+        at_once("it is settled", || rig.broker.settled().len() == 1).await;
+        pass(3 * FIRST_ALIVE_TIMEOUT).await;
+        rig.broker.set_routable(true);
+        pass(3 * FIRST_ALIVE_TIMEOUT).await;
+        assert!(rig.replies().is_empty());
     }
 }
