@@ -101,8 +101,6 @@ pub(crate) enum Action {
     Cancel { job: JobId },
     /// Announce the live jobs to a new worker, which takes no task before that, or for a second.
     Greet { worker: WorkerId },
-    /// Ask all workers for their operations, by the next `Alive` (rule 10).
-    AskForOperations,
     /// Emit an event to the watchers of a job.
     Emit { job: JobId, event: JobEvent },
     /// Write a dead letter.

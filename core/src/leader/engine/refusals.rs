@@ -8,7 +8,6 @@ use std::{collections::BTreeSet, time::Duration};
 
 use super::{
     job::{JobState, Jobs, RefusedStage},
-    protocol::Action,
     shared::Shared,
 };
 use crate::{
@@ -25,20 +24,19 @@ const REFUSED_FOR: Duration = Duration::from_secs(10);
 /// After this long, live workers that have not said what they can run are not waited for.
 const LONGEST_WAIT: Duration = Duration::from_secs(30);
 
-/// A worker refuses a stage: the first time, all workers are asked what they can run.
+/// A worker refuses a stage: from now on, each `Alive` asks all workers what they can run. None is
+/// sent at once: where workers of several builds share a pool, refusals follow each result, and each
+/// of them would ask the whole fleet.
 pub(super) fn refused(
-    shared: &mut Shared,
+    shared: &Shared,
     job: &mut JobState,
     stage: usize,
     worker: WorkerId,
     refusal: Refusal,
 ) {
-    let state = &mut job.stages[stage].refused;
-    if state.is_none() {
-        shared.actions.push(Action::AskForOperations);
-    }
     let now = shared.clocks.healthy;
-    state.get_or_insert_with(|| RefusedStage::new(now)).refuse(worker, refusal);
+    let refused = job.stages[stage].refused.get_or_insert_with(|| RefusedStage::new(now));
+    refused.refuse(worker, refusal);
 }
 
 /// Whether workers are to list their operations.

@@ -192,7 +192,6 @@ impl World {
             Action::Declare { .. }
             | Action::Cancel { .. }
             | Action::Greet { .. }
-            | Action::AskForOperations
             | Action::DeadLetter { .. } => {}
         }
     }

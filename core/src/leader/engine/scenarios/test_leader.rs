@@ -47,8 +47,6 @@ pub(super) struct TestLeader {
     pub(super) probes: Vec<u64>,
     /// The number of queue declarations.
     pub(super) declared: usize,
-    /// How often workers were asked for their operations.
-    pub(super) asked: usize,
 }
 
 pub(super) fn job(number: u128) -> JobId {
@@ -110,7 +108,6 @@ impl TestLeader {
             greeted: Vec::new(),
             probes: Vec::new(),
             declared: 0,
-            asked: 0,
         };
         leader.connected(true);
         leader
@@ -177,7 +174,6 @@ impl TestLeader {
                 Action::Emit { event, .. } => self.events.push(event),
                 Action::DeadLetter { element } => self.dead.push(*element),
                 Action::Greet { worker } => self.greeted.push(worker),
-                Action::AskForOperations => self.asked += 1,
             }
         }
     }

@@ -37,7 +37,6 @@ impl Driver {
                 let alive = self.alive(self.engine.live_jobs().collect());
                 self.publisher.greet(Topic::Worker(worker), &alive);
             }
-            Action::AskForOperations => self.publish_alive(),
             Action::Emit { job, event } => {
                 self.notices.event(job, &event);
                 if let Some(channels) = self.jobs.get(&job) {
