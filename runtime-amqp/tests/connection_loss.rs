@@ -161,7 +161,7 @@ async fn a_connection_that_brings_no_confirms_is_replaced() {
     assert!(matches!(soon("the loss", unconfirmed).await.unwrap(), Err(PublishError::Lost)));
     proxy.hide(None);
     broker.publish(&to_tasks(), message("last")).await.unwrap();
-    assert_eq!(broker.health().borrow().generation, 2);
+    assert!(broker.health().borrow().generation >= 2);
     broker.close().await;
     scratch.clean_up().await;
 }

@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-/// The longest back-off, whoever asks for it.
+/// The longest back-off, also if an operation asks for a longer one.
 pub(crate) const LONGEST_BACKOFF: Duration = Duration::from_secs(24 * 3600);
 
 /// The bounds of the back-off of a step, which doubles with each try.

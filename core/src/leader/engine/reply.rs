@@ -57,7 +57,7 @@ pub(super) fn result(shared: &mut Shared, job: &mut JobState, result: ResultMess
     }
 }
 
-/// Measures the cost of elements, and the time that tasks wait at workers.
+/// Measures the cost of elements or of partial results, and the time that tasks wait at workers.
 fn measure(
     shared: &mut Shared,
     job: &mut JobState,
@@ -71,8 +71,13 @@ fn measure(
         let input = (task.size() as u64 * elements / task.len() as u64) as usize;
         let busy = Duration::from_micros(header.busy_us);
         let stage = &mut job.stages[task.stage];
-        stage.cost.observe(busy, elements, input, output);
-        stage.pace.observe(shared.clocks.healthy, elements, busy);
+        match task.work {
+            Work::Run { .. } => {
+                stage.cost.observe(busy, elements, input, output);
+                stage.rate.observe(shared.clocks.healthy, elements, busy);
+            }
+            Work::Combine { .. } => stage.combining.observe(busy, elements, input, output),
+        }
     }
     let sizing = shared.sizing(job, task.stage);
     shared.flows.observe(&task.lane, Duration::from_micros(header.waited_us), &sizing);

@@ -34,14 +34,14 @@ pub(super) fn losing(shared: &Shared, job: &mut JobState) -> Option<(Stall, Dura
     Some((Stall::Losing { pool, tasks, rounds }, since))
 }
 
-/// The stall of a job that makes progress at a small part of its best pace, although tasks are out
+/// The stall of a job that makes progress at a small part of its best rate, although tasks are out
 /// and slots are free.
 pub(super) fn crawl(shared: &Shared, job: &mut JobState) -> Option<Stall> {
     let now = shared.clocks.healthy;
     let crawled = matches!(job.stall, Some(Stall::Crawling { .. }));
     let part = if crawled { CRAWLED_BELOW } else { CRAWLS_BELOW };
     for stage in 0..job.stages.len() {
-        let Some(recent) = job.stages[stage].pace.recent(now) else { continue };
+        let Some(recent) = job.stages[stage].rate.recent(now) else { continue };
         if recent.done.elements.saturating_mul(part) >= recent.best {
             continue;
         }

@@ -2,14 +2,14 @@
 
 mod batch;
 mod credit;
-mod pace;
+mod rate;
 mod workers;
 
 use std::{collections::BTreeMap, time::Duration};
 
 pub(crate) use batch::{Cost, LatencyTarget, MAX_BATCH_BYTES, Sizing};
 pub(crate) use credit::{Lane, PoolFlow};
-pub(crate) use pace::Pace;
+pub(crate) use rate::Rate;
 pub(crate) use workers::Workers;
 
 use super::table::Charge;

@@ -5,7 +5,7 @@ use std::collections::VecDeque;
 use super::{Elements, RefusedStage, ReorderBuffer, StageOutput};
 use crate::leader::engine::{
     event::StageProgress,
-    flow::{Cost, MAX_BATCH_BYTES, Pace},
+    flow::{Cost, MAX_BATCH_BYTES, Rate},
 };
 
 /// The state of a stage of a job. Its counts change only together with the elements that they
@@ -35,8 +35,11 @@ pub(crate) struct StageState {
     pub(crate) flush: bool,
     /// The outputs for the next stage that wait for their predecessors.
     pub(crate) reorder: ReorderBuffer<StageOutput>,
+    /// The cost of running an element.
     pub(crate) cost: Cost,
-    pub(crate) pace: Pace,
+    /// The cost of combining a partial result, which says nothing about that of an element.
+    pub(crate) combining: Cost,
+    pub(crate) rate: Rate,
     /// Set while workers refuse the stage, and no result of it comes.
     pub(crate) refused: Option<RefusedStage>,
 }

@@ -273,7 +273,8 @@ impl JobState {
         let state = &self.stages[last];
         // If combining is slow, pairs keep the most slots busy. If it is quick, wide combinations
         // save messages.
-        let slow = state.cost.per_element().is_some_and(|cost| cost > Duration::from_millis(1));
+        let slow =
+            state.combining.per_element().is_some_and(|cost| cost > Duration::from_millis(1));
         let fold_state = FoldState {
             wanted: if slow { 2 } else { FAN_IN },
             total: self.is_fed(last).then_some(state.next_position()),

@@ -1,15 +1,15 @@
-//! The pace of a stage: how much its workers got done in each few seconds.
+//! The rate of a stage: how much its workers got done in each few seconds.
 
 use std::{collections::VecDeque, time::Duration};
 
 /// The length of a window.
 const WINDOW: Duration = Duration::from_secs(5);
-/// The number of windows that make up the recent pace: half a minute.
+/// The number of windows that make up the recent rate: half a minute.
 const RECENT: usize = 6;
 
 /// The elements that workers have run, in windows of [`WINDOW`].
 #[derive(Debug, Clone, Default)]
-pub(crate) struct Pace {
+pub(crate) struct Rate {
     /// The last complete windows, oldest first; at most [`RECENT`].
     recent: VecDeque<Done>,
     current: Done,
@@ -27,7 +27,7 @@ pub(crate) struct Done {
     pub(crate) busy: Duration,
 }
 
-/// The pace of the last half minute beside the best one.
+/// The rate of the last half minute beside the best one.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) struct Recent {
     pub(crate) done: Done,
@@ -36,7 +36,7 @@ pub(crate) struct Recent {
     pub(crate) length: Duration,
 }
 
-impl Pace {
+impl Rate {
     /// A result has arrived.
     pub(crate) fn observe(&mut self, now: Duration, elements: u64, busy: Duration) {
         self.advance(now);
@@ -44,7 +44,7 @@ impl Pace {
         self.current.busy = self.current.busy.saturating_add(busy);
     }
 
-    /// The pace of the last half minute; `None` before that has passed.
+    /// The rate of the last half minute; `None` before that has passed.
     pub(crate) fn recent(&mut self, now: Duration) -> Option<Recent> {
         self.advance(now);
         if self.recent.len() < RECENT {
@@ -85,19 +85,19 @@ mod tests {
 
     #[test]
     fn the_recent_pace_is_that_of_the_last_half_minute() {
-        let mut pace = Pace::default();
+        let mut rate = Rate::default();
         let second = Duration::from_secs(1);
         for at in 100..110 {
-            pace.observe(second * at, 20, second);
+            rate.observe(second * at, 20, second);
         }
-        assert_eq!(pace.recent(second * 129), None);
-        let recent = pace.recent(second * 130).unwrap();
+        assert_eq!(rate.recent(second * 129), None);
+        let recent = rate.recent(second * 130).unwrap();
         assert_eq!((recent.done.elements, recent.best), (200, 600));
         assert_eq!((recent.done.busy, recent.length), (second * 10, second * 30));
-        pace.observe(second * 141, 1, second);
-        let recent = pace.recent(second * 146).unwrap();
+        rate.observe(second * 141, 1, second);
+        let recent = rate.recent(second * 146).unwrap();
         assert_eq!((recent.done.elements, recent.best), (1, 600));
         // A pause of any length.
-        assert_eq!(pace.recent(second * 100_000).unwrap().done, Done::default());
+        assert_eq!(rate.recent(second * 100_000).unwrap().done, Done::default());
     }
 }
