@@ -398,3 +398,85 @@ fn every_try_of_an_element_has_the_same_key_and_no_other_element_has_it() {
         assert_eq!(keys.len(), 3, "{keys:?}");
     });
 }
+
+#[test]
+fn a_union_has_the_elements_of_both_streams_and_collects_those_of_the_first_before_the_others() {
+    test(async |runtime| {
+        let small = || IndexedStream::from(0..500u64).map(Double);
+        let large = || IndexedStream::from(1_000..1_300u64);
+        let expected: Vec<u64> = (0..500).map(|n| 2 * n).chain(1_000..1_300).collect();
+        assert_eq!(small().union(large()).collect(&runtime).await.unwrap(), expected);
+
+        let doubled = small().union(large()).map(Double);
+        let results: Vec<(u64, u64)> =
+            doubled.run(&runtime).await.unwrap().collect().await.unwrap();
+        let mut outputs = 0;
+        assert!(
+            results
+                .iter()
+                .all(|(number, _)| std::mem::replace(&mut outputs, number + 1) == *number)
+        );
+        let sum = expected.iter().sum();
+        assert_eq!(results.iter().map(|(_, n)| n).sum::<u64>(), 2 * sum);
+
+        assert_eq!(small().union(large()).reduce(Add).run(&runtime).await.unwrap(), Some(sum));
+        assert_eq!(small().union(large()).count().run(&runtime).await.unwrap(), 800);
+        let last = large().union(small()).take(302).collect(&runtime).await.unwrap();
+        assert_eq!(last[298..], [1_298, 1_299, 0, 2]);
+        let nothing = || IndexedStream::from([0u64; 0]);
+        assert_eq!(nothing().union(nothing()).reduce(Add).run(&runtime).await.unwrap(), None);
+        let letters = || IndexedStream::from(["a", "b"].map(String::from));
+        let one_side = IndexedStream::from(Vec::<String>::new()).union(letters()).union(letters());
+        assert_eq!(one_side.fold(Concat).run(&runtime).await.unwrap(), "abab");
+    });
+}
+
+#[test]
+fn one_side_of_a_union_that_waits_for_its_input_keeps_the_other_from_nothing() {
+    test(async |runtime| {
+        let (sender, receiver) = mpsc::channel::<u64>();
+        let waiting = IndexedStream::from(receiver).map(Double);
+        let mut results =
+            waiting.union(IndexedStream::from(0..100u64)).run(&runtime).await.unwrap();
+        for _ in 0..100 {
+            results.next().await.unwrap().unwrap();
+        }
+        sender.send(21).unwrap();
+        assert_eq!(results.next().await.unwrap().unwrap(), (100, 42));
+        drop(sender);
+        assert!(results.next().await.is_none());
+    });
+}
+
+#[test]
+fn an_input_error_on_one_side_of_a_union_comes_after_what_precedes_it() {
+    test(async |runtime| {
+        let failing = || {
+            let elements = [Ok(7), Err(std::io::Error::other("the disk is gone"))];
+            IndexedStream::<u64>::try_from_iter(elements)
+        };
+        let good = || IndexedStream::from(0..50u64).map(Double);
+        let mut results =
+            good().union(failing()).union(good()).ordered().run(&runtime).await.unwrap();
+        for expected in (0..50).map(|n| 2 * n).chain([7]) {
+            assert_eq!(results.next().await.unwrap().unwrap().1, expected);
+        }
+        let error = results.next().await.unwrap().unwrap_err();
+        assert!(matches!(error, Error::Input { index: 1, .. }), "{error}");
+        assert!(results.next().await.is_none());
+        for program in [failing().union(good()), good().union(failing())] {
+            let error = program.reduce(Add).run(&runtime).await.unwrap_err();
+            assert!(matches!(error, Error::Input { index: 1, .. }), "{error}");
+        }
+    });
+}
+
+#[test]
+fn a_stream_can_be_the_union_of_many() {
+    test(async |runtime| {
+        let parts = (0..1_000u64).map(|n| IndexedStream::from(n..n + 1).map(Double));
+        let all = parts.reduce(IndexedStream::union).unwrap();
+        let expected: Vec<u64> = (0..1_000).map(|n| 2 * n).collect();
+        assert_eq!(all.collect(&runtime).await.unwrap(), expected);
+    });
+}

@@ -10,15 +10,23 @@ use crate::operations::{
     Stumble, Word, add, affine, keep, mix, refused, settled, spread, word,
 };
 
-/// A program: a source, a chain of directives and an end.
+/// A program: the union of some branches, a chain of directives and an end.
 #[derive(Debug, Clone)]
 pub(crate) struct Program {
+    /// At least one.
+    branches: Vec<Branch>,
+    chain: Vec<Link>,
+    batch: Option<u32>,
+    end: End,
+}
+
+/// A source, and the chain of directives before the union.
+#[derive(Debug, Clone)]
+struct Branch {
     /// Determines the numbers of the source.
     seed: u64,
     length: u64,
     chain: Vec<Link>,
-    batch: Option<u32>,
-    end: End,
 }
 
 /// A directive, or several that belong together.
@@ -91,12 +99,21 @@ fn ends() -> impl Strategy<Value = End> {
     ]
 }
 
-/// Programs over at most `longest` elements.
-pub(crate) fn programs(longest: u64) -> impl Strategy<Value = Program> {
+fn branches(longest: u64, links_of_each: usize) -> impl Strategy<Value = Branch> {
     let length = prop_oneof![1 => Just(0), 6 => 1..200u64, 1 => 200..=longest];
+    (any::<u64>(), length, vec(links(), 0..=links_of_each))
+        .prop_map(|(seed, length, chain)| Branch { seed, length, chain })
+}
+
+/// Programs over at most `longest` elements of each source.
+pub(crate) fn programs(longest: u64) -> impl Strategy<Value = Program> {
+    let branches = prop_oneof![
+        3 => vec(branches(longest, 0), 1),
+        1 => vec(branches(longest, 2), 2..4),
+    ];
     let batch = prop_oneof![2 => Just(None), 3 => (1..60u32).prop_map(Some)];
-    (any::<u64>(), length, vec(links(), 0..5), batch, ends())
-        .prop_map(|(seed, length, chain, batch, end)| Program { seed, length, chain, batch, end })
+    (branches, vec(links(), 0..5), batch, ends())
+        .prop_map(|(branches, chain, batch, end)| Program { branches, chain, batch, end })
 }
 
 impl Link {
@@ -146,17 +163,17 @@ impl Link {
     }
 }
 
-impl Program {
+impl Branch {
     fn input(&self) -> impl Iterator<Item = u64> + use<> {
         let seed = self.seed;
         (0..self.length).map(move |n| mix(seed.wrapping_add(n)))
     }
 
-    /// The chain, cut into stages. Elements pass through the leader between two stages, so each
-    /// output of one stage fails by itself in the next.
-    fn stages(&self) -> Vec<Vec<Link>> {
+    /// Its chain and the one after the union, cut into stages. Elements pass through the leader
+    /// between two stages, so each output of one stage fails by itself in the next.
+    fn stages(&self, after: &[Link]) -> Vec<Vec<Link>> {
         let mut stages: Vec<Vec<Link>> = Vec::new();
-        for link in &self.chain {
+        for link in self.chain.iter().chain(after) {
             match stages.last_mut() {
                 Some(stage) if !link.begins_a_stage_after(stage) => stage.push(*link),
                 _ => stages.push(vec![*link]),
@@ -166,9 +183,9 @@ impl Program {
     }
 
     /// The expected results, each with its source index.
-    fn expected(&self) -> Vec<(u64, u64)> {
+    fn expected(&self, after: &[Link]) -> Vec<(u64, u64)> {
         let input: Vec<(u64, u64)> = (0..).zip(self.input()).collect();
-        self.stages().into_iter().fold(input, |elements, stage| {
+        self.stages(after).into_iter().fold(input, |elements, stage| {
             let outputs = elements.into_iter().flat_map(|(index, n)| {
                 let values = stage.iter().fold(vec![n], |values, link| link.plainly(values));
                 values.into_iter().map(move |n| (index, n))
@@ -178,9 +195,35 @@ impl Program {
     }
 
     fn stream(&self) -> IndexedStream<u64> {
-        let source = IndexedStream::from(self.input());
-        let stream = self.chain.iter().fold(source, |stream, link| link.extend(stream));
+        extended(IndexedStream::from(self.input()), &self.chain)
+    }
+}
+
+fn extended(stream: IndexedStream<u64>, chain: &[Link]) -> IndexedStream<u64> {
+    chain.iter().fold(stream, |stream, link| link.extend(stream))
+}
+
+impl Program {
+    fn is_union(&self) -> bool {
+        self.branches.len() > 1
+    }
+
+    /// The expected results, each with its source index, or its number if there are several sources.
+    fn expected(&self) -> Vec<(u64, u64)> {
+        let branches = self.branches.iter().flat_map(|branch| branch.expected(&self.chain));
+        match self.is_union() {
+            false => branches.collect(),
+            true => (0..).zip(branches).map(|(number, (_, n))| (number, n)).collect(),
+        }
+    }
+
+    fn stream(&self) -> IndexedStream<u64> {
+        let branches = self.branches.iter().map(Branch::stream);
+        let union = branches.reduce(IndexedStream::union).expect("at least one branch");
+        let stream = extended(union, &self.chain);
         match self.batch {
+            // There is no step to set it for.
+            Some(_) if self.is_union() && self.chain.is_empty() => stream,
             Some(elements) => stream.batch(elements),
             None => stream,
         }
@@ -198,7 +241,10 @@ impl Program {
             End::Count => Outcome::Count(stream.count().run(runtime).await?),
             End::Compose { deterministic } => {
                 let fold = stream.map(AffineMap).fold(Compose);
-                let fold = if deterministic { fold.deterministic() } else { fold };
+                let fold = match deterministic && !self.is_union() {
+                    true => fold.deterministic(),
+                    false => fold,
+                };
                 Outcome::Affine(fold.run(runtime).await?)
             }
             End::Concatenate => {
@@ -210,9 +256,20 @@ impl Program {
 
     /// The outputs of one element are in order if a single stage yields them.
     fn check_order(&self, actual: &[(u64, u64)], expected: &[(u64, u64)]) -> Result<(), String> {
-        match self.stages().len() {
-            2.. => Ok(()),
-            _ => in_order_of_each_element(actual, expected),
+        match &self.branches[..] {
+            [only] if only.stages(&self.chain).len() < 2 => {
+                in_order_of_each_element(actual, expected)
+            }
+            _ => Ok(()),
+        }
+    }
+
+    /// Results in any order, to be compared: of a union only the values, because the index of each is
+    /// its number among those that were handed out.
+    fn unordered(&self, results: Vec<(u64, u64)>) -> Vec<(u64, u64)> {
+        match self.is_union() {
+            false => sorted(results),
+            true => sorted(results.into_iter().map(|(_, n)| (0, n)).collect()),
         }
     }
 
@@ -224,12 +281,16 @@ impl Program {
             (End::Collect, Outcome::Ordered(actual)) => same(actual, values().collect()),
             (End::Run, Outcome::Indexed(actual)) => {
                 self.check_order(&actual, &expected)?;
-                same(sorted(actual), sorted(expected.clone()))
+                if self.is_union() {
+                    let numbers: Vec<u64> = actual.iter().map(|(number, _)| *number).collect();
+                    same(numbers, (0..actual.len() as u64).collect())?;
+                }
+                same(self.unordered(actual), self.unordered(expected.clone()))
             }
             (End::Take(count), Outcome::Indexed(actual)) => {
                 same(actual.len() as u64, count.min(expected.len() as u64))?;
                 self.check_order(&actual, &expected)?;
-                included(sorted(actual), sorted(expected))
+                included(self.unordered(actual), self.unordered(expected))
             }
             (End::TakeOrdered(count), Outcome::Ordered(actual)) => {
                 same(actual, values().take(count as usize).collect())

@@ -44,5 +44,5 @@ fn plan(header: &DeadLetterHeader) -> Result<Plan, PlanError> {
     let folds =
         steps.last().is_some_and(|step| matches!(step.reference.verb, Verb::Fold | Verb::Reduce));
     let end = if folds { End::Fold { empty: None, deterministic: false } } else { End::Count };
-    Ok(Plan { stages: vec![Stage { pool: header.pool.clone(), steps, batch: None }], end })
+    Ok(Plan::chain(vec![Stage { pool: header.pool.clone(), steps, batch: None }], end))
 }

@@ -2,7 +2,7 @@
 
 use bytes::Bytes;
 
-/// The end of a plan: what happens to the outputs of its last stage.
+/// The end of a plan: what happens to the outputs of its last stages.
 #[derive(Debug, Clone, PartialEq, Eq)]
 #[non_exhaustive]
 pub(crate) enum End {

@@ -60,6 +60,23 @@ pub enum PlanError {
     /// `batch(0)`.
     #[error("a batch of 0 elements is empty; use at least 1")]
     EmptyBatch,
+    /// A fold of fixed shape over the outputs of more than one input.
+    #[error(
+        "a `deterministic` fold cannot follow a `{directive}`: the shape of its tree would depend on \
+         how the elements of several inputs meet; chain the inputs in one iterator instead"
+    )]
+    Deterministic {
+        /// The directive before the fold.
+        directive: &'static str,
+    },
+    /// A union of too many streams.
+    #[error(
+        "a program has at most {limit} inputs; chain some of them in one iterator instead of `union`"
+    )]
+    TooManyBranches {
+        /// The most inputs.
+        limit: usize,
+    },
     /// The empty value of a monoid does not serialize.
     #[error("the empty value of monoid `{operation}` does not serialize: {reason}")]
     Empty {

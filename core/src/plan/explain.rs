@@ -2,24 +2,34 @@
 
 use std::fmt::{self, Write};
 
-use super::{Backoff, End, OnFailure, Plan, Stage, StepPlan};
+use super::{Backoff, End, Inlet, OnFailure, Plan, Stage, StepPlan};
 use crate::registry::DEFAULT_RETRIES;
 
-/// Describes a plan: its source, the steps that run together, their pools, and its end.
-pub(super) fn explain(plan: &Plan, input: (u64, Option<u64>)) -> String {
+/// Describes a plan: its sources, the steps that run together, their pools, and its end.
+pub(super) fn explain(plan: &Plan, inputs: &[(u64, Option<u64>)]) -> String {
     let mut text = String::new();
     // Writing to a string does not fail.
-    let _ = write_plan(&mut text, plan, input);
+    let _ = write_plan(&mut text, plan, inputs);
     text
 }
 
-fn write_plan(out: &mut String, plan: &Plan, input: (u64, Option<u64>)) -> fmt::Result {
-    writeln!(out, "source   {}", describe_input(input))?;
+fn write_plan(out: &mut String, plan: &Plan, inputs: &[(u64, Option<u64>)]) -> fmt::Result {
     for (number, stage) in plan.stages.iter().enumerate() {
-        if number > 0 {
-            writeln!(out, "         (elements pass through the leader)")?;
+        match plan.inlet(number) {
+            Inlet::Source(source) => {
+                let input = inputs.get(source).copied().unwrap_or_default();
+                writeln!(out, "source   {}", describe_input(input))?;
+            }
+            Inlet::Stage(_) => writeln!(out, "         (elements pass through the leader)")?,
         }
         write_stage(out, number, stage)?;
+    }
+    if let 2.. = plan.sources() {
+        let last: Vec<String> = (0..plan.stages.len())
+            .filter(|stage| plan.is_last(*stage))
+            .map(|stage| stage.to_string())
+            .collect();
+        writeln!(out, "union    of the outputs of stages {}", last.join(", "))?;
     }
     writeln!(out, "end      {}", describe_end(plan))
 }
@@ -117,12 +127,10 @@ mod tests {
             directive(Verb::FlatMap, "crawler::Words", "default"),
             directive(Verb::Fold, "crawler::Sum", "default"),
         ];
-        let plan = Plan {
-            stages: cut(&chain, Some(100), false),
-            end: End::Fold { empty: None, deterministic: false },
-        };
+        let end = End::Fold { empty: None, deterministic: false };
+        let plan = Plan::chain(cut(&chain, Some(100), false), end);
         assert_eq!(
-            explain(&plan, (0, None)),
+            explain(&plan, &[(0, None)]),
             "\
 source   of unknown length
 stage 0  pool `io`, one step, tasks of 100 elements
@@ -138,16 +146,34 @@ end      one value, folded in input order
 
     #[test]
     fn a_plan_without_steps_is_one_stage_at_the_leader() {
-        let plan = Plan {
-            stages: cut(&[], None, false),
-            end: End::Stream { ordered: true, take: Some(3) },
-        };
+        let end = End::Stream { ordered: true, take: Some(3) };
+        let plan = Plan::chain(cut(&[], None, false), end);
         assert_eq!(
-            explain(&plan, (10, Some(10))),
+            explain(&plan, &[(10, Some(10))]),
             "\
 source   10 elements
 stage 0  no steps: the input itself, at the leader
 end      a stream, in input order, cut after 3 elements
+"
+        );
+    }
+
+    #[test]
+    fn a_plan_of_a_union_shows_each_branch() {
+        let branch = |pool| cut(&[directive(Verb::Map, "a", pool)], None, false);
+        let end = End::Stream { ordered: false, take: None };
+        let plan = Plan::union(vec![branch("x"), branch("y")], end);
+        assert_eq!(
+            explain(&plan, &[(1, Some(1)), (2, Some(2))]),
+            "\
+source   1 element
+stage 0  pool `x`, one step, tasks of adaptive size
+           map      a
+source   2 elements
+stage 1  pool `y`, one step, tasks of adaptive size
+           map      a
+union    of the outputs of stages 0, 1
+end      a stream, as completed
 "
         );
     }

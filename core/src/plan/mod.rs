@@ -11,6 +11,7 @@ mod pump;
 mod source;
 mod stage;
 mod stream;
+mod tree;
 mod value;
 
 pub use directive::OnFailure;
@@ -22,6 +23,7 @@ pub(crate) use backoff::{Backoff, LONGEST_BACKOFF};
 pub(crate) use block::{Block, BlockBuffer, Budget, PushError};
 pub(crate) use directive::StepPlan;
 pub(crate) use end::End;
-pub(crate) use program::Program;
+pub(crate) use program::{MAX_BRANCHES, Program};
 pub(crate) use source::{Source, SourceState};
-pub(crate) use stage::{Plan, Stage};
+pub(crate) use stage::Stage;
+pub(crate) use tree::{Inlet, Outlet, Plan};

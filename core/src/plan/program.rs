@@ -5,23 +5,36 @@ use std::num::NonZeroU32;
 use super::{End, OnFailure, Plan, PlanError, Source, directive::Directive, explain, stage};
 use crate::{operation::RemoteExecute, registry::Verb};
 
-/// A source, directives and an end, without the types of their elements.
+/// The most branches of a union. The leader pulls from all of them, and keeps what it knows of each.
+pub(crate) const MAX_BRANCHES: usize = 1_024;
+
+/// Branches, each a source and directives, and an end, without the types of their elements.
 ///
 /// The first mistake is kept and returned by [`into_parts`](Self::into_parts), so the methods of a
 /// chain need no `?`.
 #[derive(Debug)]
 pub(crate) struct Program {
-    source: Source,
-    directives: Vec<Directive>,
-    /// The number of elements in a task of the first stage, if it is set before the first step.
-    batch: Option<NonZeroU32>,
+    /// At least one; all but the first were added by `union`.
+    branches: Vec<Branch>,
     end: End,
     mistake: Option<PlanError>,
 }
 
+/// A source, and the directives for its elements.
+#[derive(Debug)]
+struct Branch {
+    source: Source,
+    directives: Vec<Directive>,
+    /// The number of directives from before the last union.
+    united: usize,
+    /// The number of elements in a task of the first stage, if it is set before the first step.
+    batch: Option<NonZeroU32>,
+}
+
 impl Program {
     pub(super) fn new(source: Source) -> Self {
-        Self { source, directives: Vec::new(), batch: None, end: End::default(), mistake: None }
+        let branch = Branch { source, directives: Vec::new(), united: 0, batch: None };
+        Self { branches: vec![branch], end: End::default(), mistake: None }
     }
 
     /// Adds a step.
@@ -31,8 +44,35 @@ impl Program {
             self.reject_after_take(verb.name());
         }
         match Directive::new(operation, verb) {
-            Ok(directive) => self.directives.push(directive),
+            Ok(directive) => self.push(&directive),
             Err(mistake) => self.note(mistake),
+        }
+    }
+
+    fn push(&mut self, directive: &Directive) {
+        for branch in &mut self.branches {
+            branch.directives.push(directive.clone());
+        }
+    }
+
+    /// Adds the branches of another program behind those of this one.
+    pub(super) fn union(&mut self, other: Self) {
+        self.reject_after_take("union");
+        if let Some(mistake) = other.mistake {
+            self.note(mistake);
+        }
+        if matches!(other.end, End::Stream { take: Some(_), .. }) {
+            self.note(PlanError::AfterTake { directive: "union" });
+        }
+        if matches!(other.end, End::Stream { ordered: true, .. }) {
+            self.set_ordered();
+        }
+        self.branches.extend(other.branches);
+        for branch in &mut self.branches {
+            branch.united = branch.directives.len();
+        }
+        if self.branches.len() > MAX_BRANCHES {
+            self.note(PlanError::TooManyBranches { limit: MAX_BRANCHES });
         }
     }
 
@@ -40,16 +80,18 @@ impl Program {
     pub(super) fn set(
         &mut self,
         setting: &'static str,
-        change: impl FnOnce(&mut Directive) -> Result<(), PlanError>,
+        change: impl Fn(&mut Directive) -> Result<(), PlanError>,
     ) {
         // If the previous step was rejected, this error is not reported: its own mistake came
         // first.
-        let outcome = match self.directives.last_mut() {
-            Some(directive) => change(directive),
-            None => Err(PlanError::NoStep { setting }),
-        };
-        if let Err(mistake) = outcome {
-            self.note(mistake);
+        for branch in &mut self.branches {
+            let outcome = match branch.directives[branch.united..].last_mut() {
+                Some(directive) => change(directive),
+                None => Err(PlanError::NoStep { setting }),
+            };
+            if let Err(mistake) = outcome {
+                self.mistake.get_or_insert(mistake);
+            }
         }
     }
 
@@ -61,12 +103,15 @@ impl Program {
     }
 
     pub(super) fn set_batch(&mut self, elements: u32) {
-        match NonZeroU32::new(elements) {
-            Some(elements) => match self.directives.last_mut() {
-                Some(directive) => directive.batch = Some(elements),
-                None => self.batch = Some(elements),
-            },
-            None => self.note(PlanError::EmptyBatch),
+        let Some(elements) = NonZeroU32::new(elements) else {
+            return self.note(PlanError::EmptyBatch);
+        };
+        match &mut self.branches[..] {
+            [first] if first.directives.is_empty() => first.batch = Some(elements),
+            _ => self.set("batch", |directive| {
+                directive.batch = Some(elements);
+                Ok(())
+            }),
         }
     }
 
@@ -79,10 +124,13 @@ impl Program {
     /// Keeps `count` elements: of the input if there are no directives yet, otherwise of the
     /// outputs.
     pub(super) fn take(&mut self, count: u64) {
-        if self.directives.is_empty() {
-            self.source.limit(count);
-        } else if let End::Stream { take, .. } = &mut self.end {
-            *take = Some(take.map_or(count, |before| before.min(count)));
+        match &mut self.branches[..] {
+            [first] if first.directives.is_empty() => first.source.limit(count),
+            _ => {
+                if let End::Stream { take, .. } = &mut self.end {
+                    *take = Some(take.map_or(count, |before| before.min(count)));
+                }
+            }
         }
     }
 
@@ -108,26 +156,27 @@ impl Program {
     }
 
     fn plan(&self) -> Result<Plan, PlanError> {
-        match &self.mistake {
-            Some(mistake) => Err(mistake.clone()),
-            None => Ok(Plan {
-                stages: stage::cut(
-                    &self.directives,
-                    self.batch.map(NonZeroU32::get),
-                    matches!(self.end, End::Fold { deterministic: true, .. }),
-                ),
-                end: self.end.clone(),
-            }),
+        if let Some(mistake) = &self.mistake {
+            return Err(mistake.clone());
         }
+        let deterministic = matches!(self.end, End::Fold { deterministic: true, .. });
+        if deterministic && self.branches.len() > 1 {
+            return Err(PlanError::Deterministic { directive: "union" });
+        }
+        let branch = |branch: &Branch| {
+            stage::cut(&branch.directives, branch.batch.map(NonZeroU32::get), deterministic)
+        };
+        Ok(Plan::union(self.branches.iter().map(branch).collect(), self.end.clone()))
     }
 
     pub(super) fn explain(&self) -> Result<String, PlanError> {
-        Ok(explain::explain(&self.plan()?, self.source.size_hint()))
+        let inputs: Vec<_> = self.branches.iter().map(|branch| branch.source.size_hint()).collect();
+        Ok(explain::explain(&self.plan()?, &inputs))
     }
 
-    /// The plan and its input, or the first mistake.
-    pub(crate) fn into_parts(self) -> Result<(Plan, Source), PlanError> {
-        Ok((self.plan()?, self.source))
+    /// The plan and its sources, or the first mistake.
+    pub(crate) fn into_parts(self) -> Result<(Plan, Vec<Source>), PlanError> {
+        Ok((self.plan()?, self.branches.into_iter().map(|branch| branch.source).collect()))
     }
 }
 
@@ -187,7 +236,7 @@ pub(super) mod tests {
     #[test]
     fn an_invalid_pool_is_rejected_with_the_name_of_the_operation() {
         let mut program = program();
-        program.directives.push(directive(Verb::Map, "ops::Fetch", "default"));
+        program.push(&directive(Verb::Map, "ops::Fetch", "default"));
         program.set("pool", |directive| directive.set_pool("No Pool"));
         assert!(mistake(program).contains("`ops::Fetch`"));
     }
@@ -195,7 +244,7 @@ pub(super) mod tests {
     #[test]
     fn a_back_off_with_reversed_bounds_is_rejected_with_the_name_of_the_operation() {
         let mut program = program();
-        program.directives.push(directive(Verb::Map, "ops::Fetch", "default"));
+        program.push(&directive(Verb::Map, "ops::Fetch", "default"));
         let (short, long) = (Duration::from_secs(1), Duration::from_secs(9));
         program.set("backoff", |directive| directive.set_backoff(short, long));
         assert!(program.mistake.is_none());
@@ -209,18 +258,60 @@ pub(super) mod tests {
         let mut program = program();
         program.take(2);
         program.end(End::Count, "count");
-        let (plan, source) = program.into_parts().unwrap();
-        assert_eq!((plan.end, source.size_hint()), (End::Count, (2, Some(2))));
+        let (plan, sources) = program.into_parts().unwrap();
+        assert_eq!((plan.end, sources[0].size_hint()), (End::Count, (2, Some(2))));
     }
 
     #[test]
     fn a_take_after_a_step_limits_the_outputs_and_no_end_can_follow() {
         let mut program = program();
-        program.directives.push(directive(Verb::Filter, "odd", "default"));
+        program.push(&directive(Verb::Filter, "odd", "default"));
         program.take(5);
         program.take(2);
         assert_eq!(program.plan().unwrap().end, End::Stream { ordered: false, take: Some(2) });
         program.end(End::Count, "count");
         assert!(mistake(program).starts_with("`count` cannot follow a `take`"));
+    }
+
+    #[test]
+    fn a_step_after_a_union_is_a_step_of_every_branch_and_settings_change_it_alone() {
+        let mut left = program();
+        left.push(&directive(Verb::Map, "left", "default"));
+        left.union(program());
+        left.set_on_failure(OnFailure::Skip);
+        assert!(left.plan().unwrap_err().to_string().contains("`on_failure`"));
+        let mut left = program();
+        left.push(&directive(Verb::Map, "left", "default"));
+        left.union(program());
+        left.push(&directive(Verb::Map, "both", "default"));
+        left.set_on_failure(OnFailure::Skip);
+        let (plan, sources) = left.into_parts().unwrap();
+        let settings = |stage: &crate::plan::Stage| {
+            stage.steps.iter().map(|step| step.on_failure).collect::<Vec<_>>()
+        };
+        let settings: Vec<_> = plan.stages.iter().map(settings).collect();
+        assert_eq!(settings, [vec![OnFailure::FailJob, OnFailure::Skip], vec![OnFailure::Skip]]);
+        assert_eq!(sources.len(), 2);
+    }
+
+    #[test]
+    fn mistakes_of_both_sides_of_a_union_are_reported() {
+        let mut cut = program();
+        cut.push(&directive(Verb::Map, "a", "default"));
+        cut.take(1);
+        let mut whole = program();
+        whole.union(cut);
+        assert!(mistake(whole).starts_with("`union` cannot follow a `take`"));
+        let mut many = program();
+        (0..MAX_BRANCHES).for_each(|_| many.union(program()));
+        assert!(mistake(many).contains("1024"));
+    }
+
+    #[test]
+    fn a_fold_of_fixed_shape_after_a_union_is_rejected() {
+        let mut both = program();
+        both.union(program());
+        both.end(End::Fold { empty: None, deterministic: true }, "reduce");
+        assert!(mistake(both).contains("`union`"));
     }
 }

@@ -1,18 +1,9 @@
-//! Plans, and cutting a chain of directives into stages.
+//! Stages, and cutting a chain of directives into them.
 
 use std::num::NonZeroU32;
 
-use super::{End, OnFailure, StepPlan, directive::Directive};
+use super::{OnFailure, StepPlan, directive::Directive};
 use crate::{broker::Pool, registry::Verb};
-
-/// A program, cut into stages.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub(crate) struct Plan {
-    /// The stages in order: at least one, which may have no steps.
-    pub(crate) stages: Vec<Stage>,
-    /// What happens to the outputs of the last stage.
-    pub(crate) end: End,
-}
 
 /// A maximal chain of steps that needs no data exchange; it runs as one fused pass.
 #[derive(Debug, Clone, PartialEq, Eq)]

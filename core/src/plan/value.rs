@@ -208,7 +208,7 @@ impl<V> FoldProgram<V> {
     fn set(
         mut self,
         setting: &'static str,
-        change: impl FnOnce(&mut Directive) -> Result<(), PlanError>,
+        change: impl Fn(&mut Directive) -> Result<(), PlanError>,
     ) -> Self {
         self.0.program.set(setting, change);
         self

@@ -74,12 +74,12 @@ impl<T: Data> IndexedStream<T> {
     /// ```
     #[doc(alias = "submit")]
     pub fn start(self, runtime: &Runtime) -> Result<(Job, Results<T>), Error> {
-        let (plan, source) = self.program.into_parts()?;
+        let (plan, sources) = self.program.into_parts()?;
         let take = match plan.end {
             End::Stream { take, .. } => take,
             End::Fold { .. } | End::Count => None,
         };
-        let launched = runtime.launch(plan, source)?;
+        let launched = runtime.launch(plan, sources)?;
         let (job, satisfied) = (launched.job.id(), launched.job.satisfied());
         let results = Results::new(job, blocks(launched.outputs), take, satisfied);
         Ok((launched.job, results))
@@ -168,12 +168,12 @@ impl<V: Send + 'static> ValueProgram<V> {
     /// # }
     /// ```
     pub fn start(self, runtime: &Runtime) -> Result<(Job, ValueFuture<V>), Error> {
-        let (plan, source) = self.program.into_parts()?;
+        let (plan, sources) = self.program.into_parts()?;
         let reading = match plan.end {
             End::Stream { .. } => Reading::First,
             End::Fold { .. } | End::Count => Reading::All,
         };
-        let launched = runtime.launch(plan, source)?;
+        let launched = runtime.launch(plan, sources)?;
         let satisfied = launched.job.satisfied();
         let outputs = blocks(launched.outputs).inspect(move |block| {
             if reading == Reading::First && block.as_ref().is_ok_and(|it| it.block.count > 0) {

@@ -225,14 +225,14 @@ impl Runtime {
         ending(&mut self.inner.ending.clone()).await;
     }
 
-    pub(super) fn launch(&self, plan: Plan, source: Source) -> Result<Launched, Error> {
-        self.launch_with(plan, source, DeadLettering::On)
+    pub(super) fn launch(&self, plan: Plan, sources: Vec<Source>) -> Result<Launched, Error> {
+        self.launch_with(plan, sources, DeadLettering::On)
     }
 
     fn launch_with(
         &self,
         plan: Plan,
-        mut source: Source,
+        mut sources: Vec<Source>,
         dead_lettering: DeadLettering,
     ) -> Result<Launched, Error> {
         if let Some(operation) = running_operation() {
@@ -253,9 +253,9 @@ impl Runtime {
         );
         let plan = Arc::new(plan);
         // Here, so that the leader never drops it itself.
-        source.start();
+        sources.iter_mut().for_each(Source::start);
         let start =
-            Command::Start { job: id, plan, source, outputs, progress, events, dead_lettering };
+            Command::Start { job: id, plan, sources, outputs, progress, events, dead_lettering };
         let ending = self.inner.ending.clone();
         if commands.send(start).is_err() {
             return Err(ending.borrow().clone().unwrap_or(Ending::Closed).into());
@@ -283,7 +283,7 @@ impl Runtime {
         let runtime = self.clone();
         let run_plan: RunPlan = Arc::new(move |plan, source| {
             let end = plan.end.clone();
-            let launched = runtime.launch_with(plan, source, DeadLettering::Off);
+            let launched = runtime.launch_with(plan, vec![source], DeadLettering::Off);
             Box::pin(async move { launched?.count_outputs(&end).await })
         });
         DeadLetters::new(Arc::clone(&self.inner.broker), pool.clone(), run_plan)

@@ -18,10 +18,13 @@ pub(super) fn advance(shared: &mut Shared, job: &mut JobState) -> Option<Result<
     if let Some(error) = job.take_verdict() {
         return Some(Err(error));
     }
-    let streams = matches!(job.plan.end, End::Stream { .. });
-    if !streams && job.source.failure.is_some() {
-        return input_failed(job).map(Err);
+    if let Some(source) = job.failed_source()
+        && let Some((index, source)) = job.sources[source].failure.take()
+    {
+        return Some(Err(Error::Input { job: job.id, index, source }));
     }
+    job.close_branches();
+    output::release_to_reader(shared, job);
     while let Some(partials) = job.next_combination() {
         combine::combine(shared, job, partials);
     }
@@ -29,12 +32,10 @@ pub(super) fn advance(shared: &mut Shared, job: &mut JobState) -> Option<Result<
         return None;
     }
     let value = match &job.plan.end {
-        // The outputs of all elements before the failure of the source have been delivered.
-        End::Stream { .. } => return Some(input_failed(job).map_or(Ok(()), Err)),
+        End::Stream { .. } => return Some(Ok(())),
         End::Count => Some(Bytes::from(codec::encode(&job.counted).unwrap_or_default())),
         End::Fold { empty, .. } => {
-            let last = job.stages.len() - 1;
-            let whole = job.fold.as_ref()?.finished(job.stages[last].next_position())?;
+            let whole = job.fold.as_ref()?.finished(job.last_place()?)?;
             whole.or_else(|| empty.clone())
         }
     };
@@ -44,9 +45,4 @@ pub(super) fn advance(shared: &mut Shared, job: &mut JobState) -> Option<Result<
         output::deliver(shared, job, block);
     }
     Some(Ok(()))
-}
-
-fn input_failed(job: &mut JobState) -> Option<Error> {
-    let (index, source) = job.source.failure.take()?;
-    Some(Error::Input { job: job.id, index, source })
 }

@@ -58,7 +58,8 @@ impl Engine {
                 let held = job.fold.as_ref().map(super::fold::FoldTree::held);
                 let pending: Vec<_> =
                     job.stages.iter().map(|stage| (stage.pending(), stage.open())).collect();
-                format!("{held:?} {pending:?} {:?} {}", job.reorder, job.source.ended)
+                let ended: Vec<_> = job.sources.iter().map(|source| source.ended).collect();
+                format!("{held:?} {pending:?} {:?} {ended:?}", job.reorder)
             })
             .collect();
         let (now, hold) = (self.shared.clocks.quiet, self.shared.settings.hold);

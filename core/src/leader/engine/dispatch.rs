@@ -1,6 +1,6 @@
 //! Publishes tasks and pulls input, as the credit allows (rule 17).
 
-use std::{collections::BTreeSet, time::Duration};
+use std::{collections::BTreeSet, sync::Arc, time::Duration};
 
 use super::{
     flow::{Lane, MAX_BATCH_BYTES, PoolFlow, Sizing},
@@ -51,7 +51,7 @@ pub(super) fn dispatch(shared: &mut Shared, jobs: &mut Jobs) -> BTreeSet<JobId> 
         if let Some(job) = jobs.next_turn().and_then(|id| jobs.get_mut(id))
             && !job.has_failed()
         {
-            pull(shared, job);
+            job.sources_to_pull().for_each(|source| pull(shared, job, source));
         }
     }
     failed
@@ -60,7 +60,8 @@ pub(super) fn dispatch(shared: &mut Shared, jobs: &mut Jobs) -> BTreeSet<JobId> 
 /// Publishes one task of the last stage that has one: a due task, or else a new one of pending
 /// elements. Returns whether it did; a job that has failed publishes nothing more.
 fn send_one(shared: &mut Shared, job: &mut JobState) -> bool {
-    for stage in (0..job.stages.len()).rev() {
+    let plan = Arc::clone(&job.plan);
+    for &stage in plan.deepest_first() {
         if job.has_failed() {
             break;
         }
@@ -123,44 +124,52 @@ fn fail_leaf(job: &mut JobState, stage: usize, size: u64) {
     job.fail(Error::Submit { job: job.id, operation, index, source });
 }
 
-/// Requests more input if the job has room for it.
-fn pull(shared: &mut Shared, job: &mut JobState) {
-    if job.source.pulling || job.source.ended {
+/// Requests more input from a source if the job has room for it.
+fn pull(shared: &mut Shared, job: &mut JobState, source: usize) {
+    if job.sources[source].pulling || job.sources[source].ended {
         return;
     }
-    let state = &job.stages[0];
+    let stage = job.plan.fed_by(source);
+    let state = &job.stages[stage];
     let room = job.account.room();
-    if job.plan.stages[0].steps.is_empty() {
+    if job.plan.stages[stage].steps.is_empty() {
         // Elements are their own outputs: only the reader limits them.
         if room > 0 {
-            request_pull(shared, job, u64::MAX, room.min(MAX_PULL_BYTES));
+            request_pull(shared, job, source, u64::MAX, room.min(MAX_PULL_BYTES));
         }
         return;
     }
-    let sizing = shared.sizing(job, 0);
+    let sizing = shared.sizing(job, stage);
     let batch = sizing.elements();
     // An idle job may always pull one batch; otherwise a job of huge elements would never progress.
     let idle = shared.tasks.of(job.id).next().is_none() && job.account.undelivered() == 0;
-    let starved = idle && !job.is_ready(0, batch, sizing.slots);
+    let starved = idle && !job.is_ready(stage, batch, sizing.slots);
     if room == 0 && !starved {
         return;
     }
     let unused = PoolFlow::default();
-    let flow = shared.flows.get(&Lane::of(&job.plan.stages[0])).unwrap_or(&unused);
+    let flow = shared.flows.get(&Lane::of(&job.plan.stages[stage])).unwrap_or(&unused);
     let limit = flow.limit(&sizing, shared.clocks.healthy);
     let free = u64::from(limit.saturating_sub(flow.tasks));
     // As many batches as may go out now, and one more for the next credit.
     let elements = batch.saturating_mul(free + 1).saturating_sub(state.pending_elements());
     // A leaf is never split, whatever its size.
-    let full = if job.has_leaves(0) { usize::MAX } else { MAX_BATCH_BYTES * (free as usize + 1) };
+    let full =
+        if job.has_leaves(stage) { usize::MAX } else { MAX_BATCH_BYTES * (free as usize + 1) };
     if elements == 0 || state.pending_bytes() >= full {
         return;
     }
     let room = if starved { room.max(MAX_BATCH_BYTES) } else { room };
-    request_pull(shared, job, elements, room.min(MAX_PULL_BYTES).min(full));
+    request_pull(shared, job, source, elements, room.min(MAX_PULL_BYTES).min(full));
 }
 
-fn request_pull(shared: &mut Shared, job: &mut JobState, elements: u64, bytes: usize) {
-    job.source.pulling = true;
-    shared.actions.push(Action::Pull { job: job.id, elements, bytes });
+fn request_pull(
+    shared: &mut Shared,
+    job: &mut JobState,
+    source: usize,
+    elements: u64,
+    bytes: usize,
+) {
+    job.sources[source].pulling = true;
+    shared.actions.push(Action::Pull { job: job.id, source, elements, bytes });
 }

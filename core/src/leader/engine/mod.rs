@@ -96,10 +96,12 @@ impl Engine {
         let dispatches = !matches!(input, Input::Published { .. });
         let shared = &mut self.shared;
         match input {
-            Input::Start { job, plan, hint, dead_lettering } => {
-                self.start(job, plan, hint, dead_lettering);
+            Input::Start { job, plan, hints, dead_lettering } => {
+                self.start(job, plan, &hints, dead_lettering);
             }
-            Input::Pulled { job, block, progress } => self.pulled(job, block, progress),
+            Input::Pulled { job, source, block, progress } => {
+                self.pulled(job, source, block, progress);
+            }
             Input::Published { copy } => publish::confirmed(shared, copy),
             Input::NotPublished { copy, error } => {
                 self.on_copy(copy, |shared, job| publish::failed(shared, job, copy, &error));
@@ -185,29 +187,33 @@ impl Engine {
         &mut self,
         id: JobId,
         plan: Arc<Plan>,
-        hint: Option<u64>,
+        hints: &[Option<u64>],
         dead_lettering: DeadLettering,
     ) {
-        let started = JobEvent::Started { stages: plan.stages.len(), elements: hint };
+        let elements = hints.iter().copied().sum();
+        let started = JobEvent::Started { stages: plan.stages.len(), elements };
         let now = self.shared.clocks.wall;
-        self.jobs.insert(JobState::new(id, plan, hint, dead_lettering, now));
+        self.jobs.insert(JobState::new(id, plan, hints, dead_lettering, now));
         self.shared.emit(id, started);
     }
 
-    fn pulled(&mut self, id: JobId, block: Block, progress: Pull) {
+    fn pulled(&mut self, id: JobId, source: usize, block: Block, progress: Pull) {
         self.on_job(id, |shared, job| {
             shared.progressed(job);
+            let stage = job.plan.fed_by(source);
             if !block.ends.is_empty() {
-                let first = job.stages[0].next_position();
-                job.feed(0, Elements::pulled(first, block.bytes, block.ends));
+                let first = job.stages[stage].next_position();
+                job.feed(stage, Elements::pulled(first, block.bytes, block.ends));
             }
-            job.stages[0].flush = matches!(progress, Pull::Pausing);
-            job.source.pulling = matches!(progress, Pull::Pausing) && job.source.pulling;
-            job.source.ended |= matches!(progress, Pull::Ended | Pull::Failed(_));
+            let index = job.stages[stage].next_position();
+            job.stages[stage].flush = matches!(progress, Pull::Pausing);
+            let source = &mut job.sources[source];
+            source.pulling = matches!(progress, Pull::Pausing) && source.pulling;
+            source.ended |= matches!(progress, Pull::Ended | Pull::Failed(_));
             if let Pull::Failed(error) = progress {
-                job.source.failure = Some((job.stages[0].next_position(), error));
+                source.failure = Some((index, error));
             }
-            output::pass_through(shared, job);
+            output::pass_through(shared, job, stage);
         });
     }
 

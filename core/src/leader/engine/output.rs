@@ -8,7 +8,10 @@ use super::{
     protocol::Action,
     shared::Shared,
 };
-use crate::{error::ExecuteError, plan::End};
+use crate::{
+    error::ExecuteError,
+    plan::{End, Outlet},
+};
 
 /// The outputs of elements at consecutive positions.
 pub(super) struct Outputs<'a> {
@@ -36,7 +39,7 @@ pub(super) fn done(
         Some(counts) => Onward::Counts(counts),
     };
     job.settle(stage, elements, onward);
-    let (from, to) = (elements.first(), elements.end());
+    let (from, to) = (job.place(stage, elements.first()), job.place(stage, elements.end()));
     if !job.is_last(stage) {
         let output = stage_output(elements, outputs);
         if job.keeps_order() {
@@ -58,6 +61,7 @@ pub(super) fn done(
         }
         End::Stream { ordered, .. } => {
             let indexes = match outputs.counts {
+                _ if job.numbers_outputs() => Indexes::default(),
                 None if elements.index_is_position() => Indexes::Range { first: elements.index(0) },
                 counts => Indexes::Each(each_index(elements, counts)),
             };
@@ -75,16 +79,16 @@ pub(super) fn done(
     }
 }
 
-/// Passes on the elements of a plan without steps, which are their own outputs.
-pub(super) fn pass_through(shared: &mut Shared, job: &mut JobState) {
-    if !job.plan.stages[0].steps.is_empty() {
+/// Passes on the elements of a stage without steps, which are their own outputs.
+pub(super) fn pass_through(shared: &mut Shared, job: &mut JobState, stage: usize) {
+    if !job.plan.stages[stage].steps.is_empty() {
         return;
     }
-    while let Some(elements) = job.cut(0, u64::MAX) {
+    while let Some(elements) = job.cut(stage, u64::MAX) {
         let (values, count) = (elements.bytes().clone(), elements.len() as u32);
         let lengths = elements.lengths();
         let outputs = Outputs { values, count, counts: None, lengths: Some(&lengths) };
-        done(shared, job, 0, &elements, outputs);
+        done(shared, job, stage, &elements, outputs);
     }
 }
 
@@ -98,7 +102,8 @@ pub(super) fn fail_in_order(
 ) {
     job.account.buffer(0);
     if job.is_last(stage) {
-        job.reorder.insert(position, position + 1, JobOutput::Failure(error));
+        let (from, to) = (job.place(stage, position), job.place(stage, position + 1));
+        job.reorder.insert(from, to, JobOutput::Failure(error));
         release_to_reader(shared, job);
     } else {
         job.stages[stage].reorder.insert(position, position + 1, StageOutput::Failure(error));
@@ -107,12 +112,15 @@ pub(super) fn fail_in_order(
 }
 
 /// Hands outputs to the reader.
-pub(super) fn deliver(shared: &mut Shared, job: &mut JobState, outputs: OutputBlock) {
+pub(super) fn deliver(shared: &mut Shared, job: &mut JobState, mut outputs: OutputBlock) {
     if outputs.count == 0 {
         job.account.discard(outputs.charged);
         return;
     }
     job.account.deliver(outputs.charged);
+    if job.numbers_outputs() {
+        outputs.indexes = Indexes::Range { first: job.outputs };
+    }
     job.outputs += u64::from(outputs.count);
     shared.actions.push(Action::Output { job: job.id, outputs });
 }
@@ -123,7 +131,7 @@ pub(super) fn has_taken_all(job: &JobState) -> bool {
 }
 
 /// Delivers the outputs that are next in the order of their elements.
-fn release_to_reader(shared: &mut Shared, job: &mut JobState) {
+pub(super) fn release_to_reader(shared: &mut Shared, job: &mut JobState) {
     while let Some(release) = job.reorder.release() {
         match release {
             JobOutput::Outputs(outputs) => deliver(shared, job, outputs),
@@ -146,15 +154,16 @@ fn release_to_next_stage(shared: &mut Shared, job: &mut JobState, stage: usize) 
 }
 
 fn feed_next(shared: &mut Shared, job: &mut JobState, stage: usize, output: StageOutput) {
+    let Outlet::Stage(next) = job.plan.outlet(stage) else { return };
     match output {
         StageOutput::Outputs { ends, .. } if ends.is_empty() => {}
         StageOutput::Outputs { bytes, ends, indexes } => {
-            let position = job.stages[stage + 1].next_position();
-            job.feed(stage + 1, Elements::passed(position, bytes, ends, indexes));
+            let position = job.stages[next].next_position();
+            job.feed(next, Elements::passed(position, bytes, ends, indexes));
         }
         StageOutput::Failure(error) => {
-            let position = job.stages[stage + 1].skip_position();
-            fail_in_order(shared, job, stage + 1, position, error);
+            let position = job.stages[next].skip_position();
+            fail_in_order(shared, job, next, position, error);
         }
     }
 }

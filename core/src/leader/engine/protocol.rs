@@ -19,10 +19,10 @@ use crate::{
 /// An input of the engine.
 #[derive(Debug)]
 pub(crate) enum Input {
-    /// A job begins; `hint` is the number of elements of its source, if it is known.
-    Start { job: JobId, plan: Arc<Plan>, hint: Option<u64>, dead_lettering: DeadLettering },
+    /// A job begins; `hints` are the numbers of elements of its sources, as far as they are known.
+    Start { job: JobId, plan: Arc<Plan>, hints: Vec<Option<u64>>, dead_lettering: DeadLettering },
     /// Elements of a source.
-    Pulled { job: JobId, block: Block, progress: Pull },
+    Pulled { job: JobId, source: usize, block: Block, progress: Pull },
     /// The broker has confirmed a copy.
     Published { copy: CopyId },
     /// The broker did not accept a copy, or the connection was lost before its confirm.
@@ -91,8 +91,8 @@ pub(crate) enum Action {
     Probe { pool: Pool, nonce: u64 },
     /// Declare the queue of a pool; leads to `Declared`.
     Declare { pool: Pool },
-    /// Pull up to this many elements and bytes from the source of a job; leads to `Pulled`.
-    Pull { job: JobId, elements: u64, bytes: usize },
+    /// Pull up to this many elements and bytes from a source of a job; leads to `Pulled`.
+    Pull { job: JobId, source: usize, elements: u64, bytes: usize },
     /// Hand outputs to the reader of a job.
     Output { job: JobId, outputs: OutputBlock },
     /// End a job, with its last progress.

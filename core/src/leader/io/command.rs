@@ -17,7 +17,7 @@ pub(in crate::leader) enum Command {
     Start {
         job: JobId,
         plan: Arc<Plan>,
-        source: Source,
+        sources: Vec<Source>,
         outputs: mpsc::UnboundedSender<Result<Option<CreditedBlock>, Error>>,
         progress: watch::Sender<Progress>,
         events: broadcast::Sender<JobEvent>,

@@ -1,4 +1,4 @@
-//! The channels of a job to its reader and watchers, and its source.
+//! The channels of a job to its reader and watchers, and its sources.
 
 use tokio::sync::{broadcast, mpsc, watch};
 use tokio_util::task::AbortOnDropHandle;
@@ -16,10 +16,10 @@ pub(super) struct JobChannels {
     pub(super) outputs: mpsc::UnboundedSender<Result<Option<CreditedBlock>, Error>>,
     pub(super) progress: watch::Sender<Progress>,
     pub(super) events: broadcast::Sender<JobEvent>,
-    pub(super) source: SourcePlace,
+    pub(super) sources: Vec<SourcePlace>,
 }
 
-/// The place of the source of a job.
+/// The place of a source of a job.
 pub(super) enum SourcePlace {
     Here(Source),
     /// Dropped with the job, which ends the pull.
@@ -74,7 +74,7 @@ mod tests {
         let (outputs, mut reader) = mpsc::unbounded_channel();
         let (progress, watching) = watch::channel(Progress::default());
         let (events, _) = broadcast::channel(1);
-        let channels = JobChannels { outputs, progress, events, source: SourcePlace::Ended };
+        let channels = JobChannels { outputs, progress, events, sources: Vec::new() };
         let watching =
             Arc::new(Watching { progress: watching, saw_the_end: AtomicBool::new(false) });
         let waker = Arc::clone(&watching).into();

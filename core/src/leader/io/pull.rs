@@ -1,4 +1,4 @@
-//! Pulls elements from the source of a job, in a separate Tokio task.
+//! Pulls elements from a source of a job, in a separate Tokio task.
 
 use std::{sync::Arc, time::Duration};
 
@@ -17,6 +17,8 @@ const PAUSE: Duration = Duration::from_millis(5);
 #[derive(Debug)]
 pub(super) struct Pulled {
     pub(super) job: JobId,
+    /// The number of the source among those of the job.
+    pub(super) number: usize,
     pub(super) block: Block,
     /// The source and its state if the pull is over; `None` if the source pauses.
     pub(super) over: Option<(Source, SourceState)>,
@@ -24,15 +26,20 @@ pub(super) struct Pulled {
 
 /// Starts a pull; dropping the handle ends it and drops the source.
 pub(super) fn spawn(
-    job: JobId,
+    (job, number): (JobId, usize),
     source: Source,
     budget: Budget,
     pulled: mpsc::Sender<Pulled>,
 ) -> AbortOnDropHandle<()> {
-    AbortOnDropHandle::new(tokio::spawn(pull(job, source, budget, pulled)))
+    AbortOnDropHandle::new(tokio::spawn(pull((job, number), source, budget, pulled)))
 }
 
-async fn pull(job: JobId, source: Source, budget: Budget, pulled: mpsc::Sender<Pulled>) {
+async fn pull(
+    (job, number): (JobId, usize),
+    source: Source,
+    budget: Budget,
+    pulled: mpsc::Sender<Pulled>,
+) {
     let buffer = Arc::new(BlockBuffer::default());
     let mut fill = std::pin::pin!(source.fill(Arc::clone(&buffer), budget));
     // A pull that begins with a pause reports that, although it has no elements: the leader may
@@ -49,7 +56,7 @@ async fn pull(job: JobId, source: Source, budget: Budget, pulled: mpsc::Sender<P
             continue;
         }
         has_paused = true;
-        if pulled.send(Pulled { job, block, over }).await.is_err() || is_over {
+        if pulled.send(Pulled { job, number, block, over }).await.is_err() || is_over {
             return;
         }
     }

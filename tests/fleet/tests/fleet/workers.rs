@@ -333,7 +333,7 @@ async fn unusable_worker_arguments_have_distinct_exit_codes() {
     let taken = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
     let taken = taken.local_addr().unwrap().to_string();
     for (flags, expected, words) in [
-        (&["--slots", "0"][..], 2, "--slots"),
+        (&["--slots", "0"][..], 2, "0 is not in 1..=65535"),
         (&["--pool", "No Pool"], 2, "invalid pool name"),
         (&["--health", &taken], 6, &taken[..]),
     ] {

@@ -90,7 +90,7 @@ pub(super) fn plan(end: End, verbs: &[Verb], batch: u32, on_failure: OnFailure) 
         steps: verbs.iter().map(step).collect(),
         batch: Some(batch),
     };
-    Plan { stages: vec![stage], end }
+    Plan::chain(vec![stage], end)
 }
 
 impl World {
@@ -139,11 +139,11 @@ impl World {
         let health = Health { connected: true, ..Health::default() };
         world.input(Input::Health(health));
         world.input(Input::Presence(Box::new(presence())));
-        let (job, hint) = (world.job, Some(u64::from(elements)));
+        let (job, hints) = (world.job, vec![Some(u64::from(elements))]);
         world.input(Input::Start {
             job,
             plan: Arc::new(plan),
-            hint,
+            hints,
             dead_lettering: DeadLettering::On,
         });
         world
@@ -176,7 +176,7 @@ impl World {
                 let ends = (1..=count as u32).collect();
                 let progress = if self.source.is_empty() { Pull::Ended } else { Pull::Done };
                 let block = Block { bytes: bytes.into(), ends };
-                self.input(Input::Pulled { job, block, progress });
+                self.input(Input::Pulled { job, source: 0, block, progress });
             }
             Action::Output { outputs, .. } => {
                 for (at, value) in outputs.values.iter().enumerate() {

@@ -4,20 +4,21 @@ use bytes::Bytes;
 
 use crate::operation::ExecuteError;
 
-/// Encoded outputs of the last stage, with the source indexes of their elements.
-#[derive(Debug, Clone)]
+/// Encoded outputs of a last stage, with their indexes.
+#[derive(Debug, Clone, Default)]
 pub(crate) struct OutputBlock {
     /// The encodings of the outputs, one after the other.
     pub(crate) values: Bytes,
     /// The number of outputs.
     pub(crate) count: u32,
-    /// The source index of each output.
+    /// The index of each output.
     pub(crate) indexes: Indexes,
     /// The bytes that the account of the job is charged for the block.
     pub(crate) charged: usize,
 }
 
-/// The source index of each output of a block.
+/// The index of each output of a block: that of its element in the source, or its number among the
+/// outputs.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) enum Indexes {
     /// `first`, `first + 1`, …
@@ -26,8 +27,14 @@ pub(crate) enum Indexes {
     Each(Vec<u64>),
 }
 
+impl Default for Indexes {
+    fn default() -> Self {
+        Self::Range { first: 0 }
+    }
+}
+
 impl Indexes {
-    /// The source index of the output with this number in the block, from 0.
+    /// The index of the output with this number in the block, from 0.
     pub(crate) fn get(&self, at: usize) -> u64 {
         match self {
             Self::Range { first } => first + at as u64,

@@ -1,9 +1,10 @@
-//! The state of a job: its source, stages, outputs, fold and account.
+//! The state of a job: its sources, stages, outputs, fold and account.
 
-use std::{error::Error as StdError, sync::Arc, time::Duration};
+use std::{error::Error as StdError, ops::Range, sync::Arc, time::Duration};
 
 use super::{
-    Elements, JobAccount, JobOutput, MAX_JOB_BYTES, Onward, Passage, ReorderBuffer, StageState,
+    Elements, JobAccount, JobOutput, MAX_JOB_BYTES, Onward, OutputBlock, Passage, ReorderBuffer,
+    StageState,
 };
 use crate::{
     error::Error,
@@ -15,7 +16,7 @@ use crate::{
         protocol::DeadLettering,
         table::Charge,
     },
-    plan::{End, Plan},
+    plan::{End, Inlet, MAX_BRANCHES, Outlet, Plan},
     registry::Verb,
     wire::MAX_MESSAGE_BYTES,
 };
@@ -24,22 +25,32 @@ use crate::{
 /// of them do not wait for long.
 const FAN_IN: usize = 256;
 
+/// The place of a position in the order of the outputs: the number of its branch, then the position.
+/// No stage has as many positions as fit below the number.
+fn place_in_branch(branch: usize, position: u64) -> u64 {
+    const POSITION_BITS: u32 = 54;
+    const { assert!(MAX_BRANCHES <= 1 << (u64::BITS - POSITION_BITS)) }
+    ((branch as u64) << POSITION_BITS) | position
+}
+
 /// The state of a job, except its live tasks, which the task table owns.
 #[derive(Debug, Clone)]
 pub(crate) struct JobState {
     pub(crate) id: JobId,
     pub(crate) plan: Arc<Plan>,
     pub(crate) dead_lettering: DeadLettering,
-    pub(crate) source: SourceProgress,
+    pub(crate) sources: Vec<SourceProgress>,
     pub(crate) stages: Vec<StageState>,
     pub(crate) account: JobAccount,
     pub(crate) fold: Option<FoldTree>,
-    /// The outputs of the last stage that wait for their predecessors.
+    /// The outputs of the last stages that wait for their predecessors.
     pub(crate) reorder: ReorderBuffer<JobOutput>,
     /// The value of a `count` so far.
     pub(crate) counted: u64,
-    /// The elements of the source on their way through the stages.
-    passage: Passage,
+    /// For each source, its elements on their way through the stages.
+    passages: Vec<Passage>,
+    /// For each branch, whether its end is known to `fold` and `reorder`.
+    closed: Vec<bool>,
     /// The number of outputs that were handed to the reader.
     pub(crate) outputs: u64,
     /// When the job last made progress, in wall time.
@@ -65,6 +76,12 @@ pub(crate) struct SourceProgress {
     pub(crate) total: Option<u64>,
 }
 
+impl SourceProgress {
+    fn new(total: Option<u64>) -> Self {
+        Self { total, ..Self::default() }
+    }
+}
+
 #[derive(Debug, Default)]
 struct Verdict(Option<Error>);
 
@@ -80,7 +97,7 @@ impl JobState {
     pub(crate) fn new(
         id: JobId,
         plan: Arc<Plan>,
-        hint: Option<u64>,
+        hints: &[Option<u64>],
         dead_lettering: DeadLettering,
         now: Duration,
     ) -> Self {
@@ -90,20 +107,23 @@ impl JobState {
         };
         Self {
             id,
-            source: SourceProgress { total: hint, ..SourceProgress::default() },
+            sources: (0..plan.sources())
+                .map(|source| SourceProgress::new(hints.get(source).copied().flatten()))
+                .collect(),
             stages: plan.stages.iter().map(|_| StageState::default()).collect(),
             account: JobAccount::default(),
-            plan,
             dead_lettering,
             fold,
             reorder: ReorderBuffer::default(),
             counted: 0,
-            passage: Passage::default(),
+            passages: vec![Passage::default(); plan.sources()],
+            closed: vec![false; plan.sources()],
             outputs: 0,
             last_progress: now,
             stall: None,
             losing_since: None,
             verdict: Verdict::default(),
+            plan,
         }
     }
 
@@ -120,8 +140,9 @@ impl JobState {
         self.verdict.0.take()
     }
 
+    /// Whether the outputs of this stage are those of the job.
     pub(crate) fn is_last(&self, stage: usize) -> bool {
-        stage + 1 == self.stages.len()
+        self.plan.is_last(stage)
     }
 
     /// Whether this stage ends in a fold.
@@ -132,6 +153,33 @@ impl JobState {
     /// Whether the batches of this stage are leaves of a fixed tree.
     pub(crate) fn has_leaves(&self, stage: usize) -> bool {
         self.folds(stage) && matches!(self.plan.end, End::Fold { deterministic: true, .. })
+    }
+
+    /// The sources that may be pulled now, if they have not ended. Those of an ordered stream are
+    /// pulled one after the other: what the later ones bring would only wait.
+    pub(crate) fn sources_to_pull(&self) -> Range<usize> {
+        if self.sources.iter().any(|source| source.failure.is_some()) {
+            return 0..0;
+        }
+        if let End::Stream { ordered: true, .. } = self.plan.end {
+            let first = self.sources.iter().position(|source| !source.ended);
+            return first.map_or(0..0, |first| first..first + 1);
+        }
+        0..self.sources.len()
+    }
+
+    /// The source whose failure ends the job now: all outputs that precede it have been handed out.
+    pub(crate) fn failed_source(&self) -> Option<usize> {
+        let failed = self.sources.iter().position(|source| source.failure.is_some())?;
+        let first = match self.plan.end {
+            End::Stream { ordered: true, .. } => 0,
+            End::Stream { .. } => failed,
+            // Without all elements there is no value.
+            End::Fold { .. } | End::Count => return Some(failed),
+        };
+        let precedes = |stage: &usize| (first..=failed).contains(&self.plan.source_of(*stage));
+        let mut preceding = (0..self.stages.len()).filter(precedes);
+        preceding.all(|stage| self.stages[stage].open() == 0).then_some(failed)
     }
 
     /// Whether outputs must keep the order of the input.
@@ -155,24 +203,69 @@ impl JobState {
 
     /// Whether no more elements will enter this stage.
     pub(crate) fn is_fed(&self, stage: usize) -> bool {
-        self.source.ended && self.stages[..stage].iter().all(|upstream| upstream.open() == 0)
+        self.sources[self.plan.source_of(stage)].ended
+            && self.plan.before(stage).all(|feeder| self.stages[feeder].open() == 0)
     }
 
-    /// Whether all elements of the source have passed all stages.
+    /// Whether all elements of the sources have passed all stages.
     pub(crate) fn is_settled(&self) -> bool {
-        self.source.ended && self.stages.iter().all(|stage| stage.open() == 0)
+        self.sources.iter().all(|source| source.ended)
+            && self.stages.iter().all(|stage| stage.open() == 0)
     }
 
     /// The number of elements of this stage that no task owns yet; `None` if it is not known.
     pub(crate) fn remaining(&self, stage: usize) -> Option<u64> {
-        let pending = self.stages[stage].pending_elements();
+        let state = &self.stages[stage];
         if self.is_fed(stage) {
-            return Some(pending);
+            return Some(state.pending_elements());
         }
-        if stage > 0 {
-            return None;
+        let Inlet::Source(source) = self.plan.inlet(stage) else { return None };
+        let unread = self.sources[source].total?.saturating_sub(state.next_position());
+        Some(state.pending_elements() + unread)
+    }
+
+    /// Whether outputs have the numbers in which they are handed out as their indexes: elements of
+    /// several sources may have equal ones.
+    pub(crate) fn numbers_outputs(&self) -> bool {
+        self.plan.sources() > 1
+    }
+
+    /// The place of a position of a last stage in the order of the outputs: branch after branch.
+    pub(crate) fn place(&self, stage: usize, position: u64) -> u64 {
+        match self.plan.outlet(stage) {
+            Outlet::End(branch) => place_in_branch(branch, position),
+            Outlet::Stage(_) => position,
         }
-        Some(pending + self.source.total?.saturating_sub(self.stages[0].next_position()))
+    }
+
+    /// Joins the end of each branch that is known by now to the beginning of the next one.
+    pub(crate) fn close_branches(&mut self) {
+        if self.closed.len() < 2 || !self.keeps_order() {
+            return;
+        }
+        for stage in 0..self.stages.len() {
+            let Outlet::End(branch) = self.plan.outlet(stage) else { continue };
+            if self.closed[branch] || !self.is_fed(stage) {
+                continue;
+            }
+            self.closed[branch] = true;
+            if branch + 1 == self.closed.len() {
+                continue;
+            }
+            let from = self.place(stage, self.stages[stage].next_position());
+            let to = place_in_branch(branch + 1, 0);
+            match &mut self.fold {
+                Some(fold) => fold.insert(Partial::new(from, to, None)),
+                None => self.reorder.insert(from, to, JobOutput::Outputs(OutputBlock::default())),
+            }
+        }
+    }
+
+    /// The place after all outputs, once it is known.
+    pub(crate) fn last_place(&self) -> Option<u64> {
+        let last = self.stages.len() - 1;
+        let fed = (0..=last).filter(|stage| self.is_last(*stage)).all(|stage| self.is_fed(stage));
+        fed.then(|| self.place(last, self.stages[last].next_position()))
     }
 
     /// Puts elements into a stage.
@@ -194,7 +287,8 @@ impl JobState {
         state.fills(wanted)
             || state.flush
             || self.is_fed(stage)
-            || (stage > 0 && state.tasks_out() < slots.max(1))
+            || (matches!(self.plan.inlet(stage), Inlet::Stage(_))
+                && state.tasks_out() < slots.max(1))
     }
 
     /// Whether new tasks of this stage would only add to outputs that wait. A full stage always has
@@ -205,7 +299,7 @@ impl JobState {
             let drains = self.account.undelivered() > 0 || self.stages[stage].tasks_out() > 0;
             return self.account.outgoing() >= MAX_JOB_BYTES && drains;
         }
-        let drains = (stage + 1..self.stages.len()).any(|later| {
+        let drains = self.plan.after(stage).any(|later| {
             let state = &self.stages[later];
             state.tasks_out() > 0 || has_due(later) || state.pending_elements() > 0
         });
@@ -232,10 +326,10 @@ impl JobState {
     pub(crate) fn settle(&mut self, stage: usize, elements: &Elements, onward: Onward<'_>) {
         self.stages[stage].settle(elements.len() as u64);
         self.account.settle(elements);
-        if stage == 0 {
-            self.passage.settle_first(elements, onward);
-        } else {
-            self.passage.settle_later(elements, onward);
+        let passage = &mut self.passages[self.plan.source_of(stage)];
+        match self.plan.inlet(stage) {
+            Inlet::Source(_) => passage.settle_first(elements, onward),
+            Inlet::Stage(_) => passage.settle_later(elements, onward),
         }
     }
 
@@ -243,9 +337,11 @@ impl JobState {
     pub(crate) fn progress(&self) -> Progress {
         let stages: Vec<_> = self.stages.iter().map(StageState::progress).collect();
         Progress {
-            total: self.source.total,
-            pulled: stages.first().map_or(0, |stage| stage.entered),
-            done: self.passage.through(),
+            total: self.sources.iter().map(|source| source.total).sum(),
+            pulled: (0..self.sources.len())
+                .filter_map(|source| Some(stages.get(self.plan.fed_by(source))?.entered))
+                .sum(),
+            done: self.passages.iter().map(Passage::through).sum(),
             failed: stages.iter().map(|stage| stage.failed).sum(),
             retried: stages.iter().map(|stage| stage.retried).sum(),
             tasks_out: stages.iter().map(|stage| stage.tasks_out).sum(),
@@ -277,7 +373,7 @@ impl JobState {
             state.combining.per_element().is_some_and(|cost| cost > Duration::from_millis(1));
         let fold_state = FoldState {
             wanted: if slow { 2 } else { FAN_IN },
-            total: self.is_fed(last).then_some(state.next_position()),
+            total: self.last_place(),
             complete: self.is_settled(),
         };
         self.fold.as_mut()?.ready(fold_state)

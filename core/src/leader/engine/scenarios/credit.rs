@@ -74,13 +74,14 @@ fn a_plan_without_steps_pulls_no_more_than_its_reader_reads() {
     leader.engine.step(Input::Start {
         job: job(1),
         plan,
-        hint: None,
+        hints: vec![None],
         dead_lettering: DeadLettering::On,
     });
     let huge = Bytes::from(vec![0; 33 << 20]);
     let block = Block { ends: vec![huge.len() as u32], bytes: huge };
     let pulls = |actions: &[Action]| actions.iter().any(|a| matches!(a, Action::Pull { .. }));
-    let actions = leader.engine.step(Input::Pulled { job: job(1), block, progress: Pull::Done });
+    let pulled = Input::Pulled { job: job(1), source: 0, block, progress: Pull::Done };
+    let actions = leader.engine.step(pulled);
     assert!(!pulls(&actions), "nothing is pulled before the reader reads");
     let actions = leader.engine.step(Input::Taken { job: job(1), bytes: 33 << 20 });
     assert!(pulls(&actions));

@@ -74,12 +74,17 @@ fn a_source_that_fails_midway_fails_the_job_after_the_outputs_before_it() {
     let plan = Arc::new(plan(vec![step(Verb::Map)], stream()));
     // Without a source: the test itself yields an element and then the failure.
     let mut engine = Engine::new(leader.engine.shared.settings.clone());
-    engine.step(Input::Start { job: job(1), plan, hint: None, dead_lettering: DeadLettering::On });
+    engine.step(Input::Start {
+        job: job(1),
+        plan,
+        hints: vec![None],
+        dead_lettering: DeadLettering::On,
+    });
     leader.engine = engine;
     let block = Block { bytes: Bytes::from_static(&[5]), ends: vec![1] };
     let error: Box<dyn std::error::Error + Send + Sync> = "disk on fire".into();
     let progress = Pull::Failed(Arc::from(error));
-    leader.input(Input::Pulled { job: job(1), block, progress });
+    leader.input(Input::Pulled { job: job(1), source: 0, block, progress });
     assert!(leader.ended.is_empty());
     let task = leader.take();
     leader.echo(&task);

@@ -81,7 +81,7 @@ fn a_leaf_larger_than_any_message_fails_its_job_which_publishes_nothing_more() {
     let stage = |verb| Stage { pool: Pool::default(), steps: vec![step(verb)], batch: None };
     let end = End::Fold { empty: None, deterministic: true };
     let stages = vec![stage(Verb::FlatMap), stage(Verb::Fold)];
-    leader.start(1, Plan { stages, end }, 2, 2);
+    leader.start(1, Plan::chain(stages, end), 2, 2);
     let task = leader.take();
     // One element becomes a leaf, and the other is due again in the same step.
     let length = MAX_MESSAGE_BYTES as u32 / 1024 + 1;

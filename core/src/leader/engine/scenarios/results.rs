@@ -6,7 +6,7 @@ use crate::{
     id::{LeaderId, TaskNumber},
     leader::engine::protocol::Input,
     operation::ErrorKind,
-    plan::{OnFailure, Stage},
+    plan::{OnFailure, Plan, Stage},
     registry::Verb,
     wire::{Outcome, ReturnReason},
 };
@@ -73,8 +73,9 @@ fn each_task_has_a_unique_number() {
 #[test]
 fn elements_keep_their_source_index_when_they_change_pools() {
     let mut leader = TestLeader::new();
-    let mut two = plan(vec![step(Verb::FlatMap)], stream());
-    two.stages.push(Stage { pool: Pool::new("gpu").unwrap(), ..two.stages[0].clone() });
+    let stage = |pool| Stage { pool, steps: vec![step(Verb::FlatMap)], batch: None };
+    let two = vec![stage(Pool::default()), stage(Pool::new("gpu").unwrap())];
+    let two = Plan::chain(two, stream());
     leader.start(1, two, 2, 2);
     let task = leader.take();
     assert!(task.header.measured, "the next stage needs the lengths of the outputs");
@@ -118,9 +119,8 @@ fn an_element_is_done_when_it_is_through_all_stages() {
     leader.presence(1, 8);
     let mut skipping = step(Verb::Map);
     skipping.on_failure = OnFailure::Skip;
-    let mut two_stages = plan(vec![step(Verb::FlatMap)], stream());
-    let second = plan(vec![skipping], stream()).stages.remove(0);
-    two_stages.stages.push(second);
+    let stage = |step| Stage { pool: Pool::default(), steps: vec![step], batch: None };
+    let two_stages = Plan::chain(vec![stage(step(Verb::FlatMap)), stage(skipping)], stream());
     leader.start(1, two_stages, 2, 2);
     let numbers = |leader: &mut TestLeader| {
         let (_, progress) = leader.engine.take_progress().pop().unwrap();

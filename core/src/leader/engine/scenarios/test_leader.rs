@@ -75,7 +75,7 @@ pub(in crate::leader::engine) fn step(verb: Verb) -> StepPlan {
 }
 
 pub(super) fn plan(steps: Vec<StepPlan>, end: End) -> Plan {
-    Plan { stages: vec![Stage { pool: Pool::default(), steps, batch: None }], end }
+    Plan::chain(vec![Stage { pool: Pool::default(), steps, batch: None }], end)
 }
 
 pub(super) fn stream() -> End {
@@ -151,7 +151,8 @@ impl TestLeader {
         }
         self.sources.push((job(number), 0..elements));
         let hint = Some(u64::from(elements));
-        self.input(Input::Start { job: job(number), plan: Arc::new(plan), hint, dead_lettering });
+        let (job, plan, hints) = (job(number), Arc::new(plan), vec![hint]);
+        self.input(Input::Start { job, plan, hints, dead_lettering });
     }
 
     pub(super) fn input(&mut self, input: Input) {
@@ -183,7 +184,8 @@ impl TestLeader {
         let bytes: Vec<u8> = source.by_ref().take(elements as usize).collect();
         let ends = (1..=bytes.len() as u32).collect();
         let progress = if source.start == source.end { Pull::Ended } else { Pull::Done };
-        self.input(Input::Pulled { job, block: Block { bytes: bytes.into(), ends }, progress });
+        let block = Block { bytes: bytes.into(), ends };
+        self.input(Input::Pulled { job, source: 0, block, progress });
     }
 
     /// Takes the oldest published task.

@@ -26,7 +26,9 @@ impl Driver {
             Action::Publish { pool, message } => self.publisher.publish_task(&pool, &message),
             Action::Probe { pool, nonce } => self.publisher.publish_probe(pool, nonce),
             Action::Declare { pool } => self.publisher.declare(pool),
-            Action::Pull { job, elements, bytes } => self.pull(job, Budget { elements, bytes }),
+            Action::Pull { job, source, elements, bytes } => {
+                self.pull(job, source, Budget { elements, bytes });
+            }
             Action::Output { job, outputs } => self.output(job, outputs),
             Action::End { job, progress, result } => self.end(job, progress, result),
             Action::Cancel { job } => {
@@ -48,12 +50,12 @@ impl Driver {
         }
     }
 
-    fn pull(&mut self, job: JobId, budget: Budget) {
-        let Some(channels) = self.jobs.get_mut(&job) else { return };
-        let source = std::mem::replace(&mut channels.source, SourcePlace::Ended);
-        if let SourcePlace::Here(source) = source {
-            let pull = pull::spawn(job, source, budget, self.pulls.clone());
-            channels.source = SourcePlace::Pulling(pull);
+    fn pull(&mut self, job: JobId, number: usize, budget: Budget) {
+        let channels = self.jobs.get_mut(&job);
+        let Some(place) = channels.and_then(|it| it.sources.get_mut(number)) else { return };
+        if let SourcePlace::Here(source) = std::mem::replace(place, SourcePlace::Ended) {
+            let pull = pull::spawn((job, number), source, budget, self.pulls.clone());
+            *place = SourcePlace::Pulling(pull);
         }
     }
 

@@ -25,7 +25,7 @@ use crate::{
     id::{JobId, LeaderId},
     leader::engine::{Ending, Engine, Input, Pull},
     notice::Notices,
-    plan::SourceState,
+    plan::{Source, SourceState},
     wire::timing::{HEARTBEAT, REPLY_QUEUE_EXPIRES},
 };
 
@@ -173,15 +173,16 @@ impl Driver {
 
     fn command(&mut self, command: Command) {
         match command {
-            Command::Start { job, plan, source, outputs, progress, events, dead_lettering } => {
-                let hint = match source.size_hint() {
+            Command::Start { job, plan, sources, outputs, progress, events, dead_lettering } => {
+                let hint = |source: &Source| match source.size_hint() {
                     (least, Some(most)) if least == most => Some(most),
                     _ => None,
                 };
-                let source = SourcePlace::Here(source);
-                self.jobs.insert(job, JobChannels { outputs, progress, events, source });
+                let hints = sources.iter().map(hint).collect();
+                let sources = sources.into_iter().map(SourcePlace::Here).collect();
+                self.jobs.insert(job, JobChannels { outputs, progress, events, sources });
                 self.newest = self.newest.max(Some(job));
-                self.input(Input::Start { job, plan, hint, dead_lettering });
+                self.input(Input::Start { job, plan, hints, dead_lettering });
             }
             Command::Cancel { job } => self.input(Input::Cancel { job }),
             Command::Close(_) => {}
@@ -228,23 +229,25 @@ impl Driver {
     }
 
     fn pulled(&mut self, pulled: Pulled) {
-        let Some(channels) = self.jobs.get_mut(&pulled.job) else { return };
-        let progress = match pulled.over {
+        let Pulled { job, number: source, block, over } = pulled;
+        let channels = self.jobs.get_mut(&job);
+        let Some(place) = channels.and_then(|it| it.sources.get_mut(source)) else { return };
+        let progress = match over {
             None => Pull::Pausing,
             Some((source, SourceState::More)) => {
-                channels.source = SourcePlace::Here(source);
+                *place = SourcePlace::Here(source);
                 Pull::Done
             }
             Some((_, SourceState::Ended)) => {
-                channels.source = SourcePlace::Ended;
+                *place = SourcePlace::Ended;
                 Pull::Ended
             }
             Some((_, SourceState::Failed { error })) => {
-                channels.source = SourcePlace::Ended;
+                *place = SourcePlace::Ended;
                 Pull::Failed(Arc::from(error.source))
             }
         };
-        self.input(Input::Pulled { job: pulled.job, block: pulled.block, progress });
+        self.input(Input::Pulled { job, source, block, progress });
     }
 
     fn credit_returned(&mut self) {

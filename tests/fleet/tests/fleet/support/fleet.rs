@@ -55,9 +55,10 @@ impl Fleet {
     /// Starts another worker program, with two slots.
     pub(crate) fn program(&self, program: &str, flags: &[&str]) -> Process {
         let mut command = Command::new(program);
-        command.args(["worker", "--slots", "2"]);
-        command.args(flags);
-        Process::spawn(command.env("PHALANX_NAMESPACE", &self.namespace), &self.url)
+        command.arg("worker").args(flags);
+        // In the environment, so that a flag can ask for another number.
+        command.env("PHALANX_SLOTS", "2").env("PHALANX_NAMESPACE", &self.namespace);
+        Process::spawn(&mut command, &self.url)
     }
 
     pub(crate) fn builder(&self) -> RuntimeBuilder {

@@ -1,0 +1,8 @@
+//! The program that a user composes.
+
+mod ends;
+mod indexed;
+mod settings;
+mod steps;
+
+pub use indexed::IndexedStream;

@@ -1,0 +1,158 @@
+//! The directives that run an operation on each element, and those that bring streams together.
+
+use super::IndexedStream;
+use crate::{
+    operation::{Data, Failure, Step},
+    registry::Verb,
+};
+
+impl<T: Data> IndexedStream<T> {
+    /// Runs an operation on each element: one output for one input.
+    ///
+    /// The operation is blocking ([`Operation`](crate::Operation)) or asynchronous
+    /// ([`AsyncOperation`](crate::AsyncOperation)).
+    ///
+    /// ```
+    /// # use phalanx::prelude::*;
+    /// #[operation]
+    /// fn double(n: u64) -> u64 {
+    ///     n * 2
+    /// }
+    ///
+    /// # #[tokio::main(flavor = "current_thread")]
+    /// # async fn main() -> Result<(), phalanx::Error> {
+    /// # let runtime = Runtime::connect("memory://").await?;
+    /// let doubled = IndexedStream::from([1, 2, 3]).map(Double).collect(&runtime).await?;
+    /// assert_eq!(doubled, [2, 4, 6]);
+    /// # Ok(())
+    /// # }
+    /// ```
+    pub fn map<O, Mode>(self, operation: O) -> IndexedStream<O::Output>
+    where
+        O: Step<Mode, Input = T>,
+    {
+        self.step(&operation, Verb::Map)
+    }
+
+    /// Runs an operation on each element, like [`map`](Self::map), and turns permanent failures
+    /// into values: errors, panics, timeouts and crashes become a [`Failure`], with the operation,
+    /// the number of tries and the worker.
+    ///
+    /// Transient errors and timeouts are retried first. An element that fails permanently does not
+    /// fail the job, and leaves no dead letter.
+    ///
+    /// ```
+    /// # use phalanx::prelude::*;
+    /// #[operation]
+    /// fn parse(text: &str) -> Result<u32> {
+    ///     Ok(text.parse()?)
+    /// }
+    ///
+    /// # #[tokio::main(flavor = "current_thread")]
+    /// # async fn main() -> Result<(), phalanx::Error> {
+    /// # let runtime = Runtime::connect("memory://").await?;
+    /// let texts = ["7", "seven"].map(String::from);
+    /// let parsed = IndexedStream::from(texts).try_map(Parse).collect(&runtime).await?;
+    /// assert_eq!(parsed[0], Ok(7));
+    /// assert_eq!(parsed[1].as_ref().unwrap_err().error.message(), "invalid digit found in string");
+    /// # Ok(())
+    /// # }
+    /// ```
+    pub fn try_map<O, Mode>(self, operation: O) -> IndexedStream<Result<O::Output, Failure>>
+    where
+        O: Step<Mode, Input = T>,
+    {
+        self.step(&operation, Verb::TryMap)
+    }
+
+    /// Keeps the elements for which the operation returns `true`.
+    ///
+    /// An operation made by `#[operation]` from a function that takes a reference does not clone
+    /// the element.
+    ///
+    /// ```
+    /// # use phalanx::prelude::*;
+    /// #[operation]
+    /// fn is_even(n: &u64) -> bool {
+    ///     n % 2 == 0
+    /// }
+    ///
+    /// # #[tokio::main(flavor = "current_thread")]
+    /// # async fn main() -> Result<(), phalanx::Error> {
+    /// # let runtime = Runtime::connect("memory://").await?;
+    /// let even = IndexedStream::from(0..10).filter(IsEven).collect(&runtime).await?;
+    /// assert_eq!(even, [0, 2, 4, 6, 8]);
+    /// # Ok(())
+    /// # }
+    /// ```
+    pub fn filter<O, Mode>(self, operation: O) -> Self
+    where
+        O: Step<Mode, Input = T, Output = bool>,
+        T: Clone,
+    {
+        self.step(&operation, Verb::Filter)
+    }
+
+    /// Runs an operation on each element and continues with all items of its outputs, in order.
+    ///
+    /// Each item has the index of the source element that it was made from. An element that fails
+    /// contributes no items.
+    ///
+    /// ```
+    /// # use phalanx::prelude::*;
+    /// #[operation]
+    /// fn chars(word: &str) -> Vec<char> {
+    ///     word.chars().collect()
+    /// }
+    ///
+    /// # #[tokio::main(flavor = "current_thread")]
+    /// # async fn main() -> Result<(), phalanx::Error> {
+    /// # let runtime = Runtime::connect("memory://").await?;
+    /// let words = ["to", "be"].map(String::from);
+    /// let chars = IndexedStream::from(words).flat_map(Chars).collect(&runtime).await?;
+    /// assert_eq!(chars, ['t', 'o', 'b', 'e']);
+    /// # Ok(())
+    /// # }
+    /// ```
+    pub fn flat_map<O, Mode>(self, operation: O) -> IndexedStream<<O::Output as IntoIterator>::Item>
+    where
+        O: Step<Mode, Input = T>,
+        O::Output: IntoIterator,
+        <O::Output as IntoIterator>::Item: Data,
+    {
+        self.step(&operation, Verb::FlatMap)
+    }
+
+    /// Continues with the elements of this stream and those of another one.
+    ///
+    /// Both run at the same time. Collected or [`ordered`](Self::ordered), all outputs of this stream
+    /// come before those of the other, which is then pulled once this one has ended. The index of a
+    /// result is its number among the outputs; those of errors and events count from 0 in each
+    /// source. The steps that follow run in one pass with those of either side.
+    ///
+    /// At most 1,024 sources. Costs nothing: no element moves because of it.
+    ///
+    /// ```
+    /// # use phalanx::prelude::*;
+    /// #[operation]
+    /// fn celsius(fahrenheit: f64) -> f64 {
+    ///     ((fahrenheit - 32.0) / 1.8).round()
+    /// }
+    ///
+    /// # #[tokio::main(flavor = "current_thread")]
+    /// # async fn main() -> Result<(), phalanx::Error> {
+    /// # let runtime = Runtime::connect("memory://").await?;
+    /// let oslo = IndexedStream::from([-2.0, 3.0]);
+    /// let boston = IndexedStream::from([50.0, 41.0]).map(Celsius);
+    /// assert_eq!(oslo.union(boston).collect(&runtime).await?, [-2.0, 3.0, 10.0, 5.0]);
+    /// # Ok(())
+    /// # }
+    /// ```
+    #[doc(alias = "chain")]
+    #[doc(alias = "concat")]
+    #[doc(alias = "merge")]
+    pub fn union(mut self, other: Self) -> Self {
+        self.program.union(other.program);
+        self
+    }
+}
