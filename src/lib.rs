@@ -73,8 +73,8 @@ pub use phalanx_core::{
     __private::operation,
     AsyncOperation, Error, Monoid, Operation, RemoteExecute, bail, ensure,
     leader::{
-        Call, Job, JobEvent, JobEvents, Progress, Results, Runtime, RuntimeBuilder, StageProgress,
-        Stall, ValueFuture,
+        Call, ExchangeProgress, Job, JobEvent, JobEvents, Progress, Results, Runtime,
+        RuntimeBuilder, StageProgress, Stall, ValueFuture,
     },
     operation::Failure,
     plan::{FoldProgram, IndexedStream, OnFailure, PlanError, ValueProgram},

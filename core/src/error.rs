@@ -78,6 +78,22 @@ pub enum Error {
     /// An element failed permanently.
     #[error(transparent)]
     Execute(#[from] Box<ExecuteError>),
+    /// The elements of an exchange do not fit into the memory of the leader, through which they travel.
+    #[error(
+        "job {job}: `{directive}` moves more than its leader can hold: {bytes} bytes of blocks, and \
+         the limit is {limit} bytes; combine the values before (`reduce_by_key`, `count_by_key`), move \
+         less, or run the program in memory"
+    )]
+    ExchangeTooLarge {
+        /// The job that failed.
+        job: JobId,
+        /// The directive of the exchange.
+        directive: &'static str,
+        /// The bytes of the blocks of the job so far.
+        bytes: u64,
+        /// The most bytes.
+        limit: u64,
+    },
     /// No live worker of a pool can run a stage, because they were built differently from this
     /// program.
     #[error(transparent)]

@@ -3,6 +3,7 @@
 
 mod endings;
 mod inputs;
+mod keyed;
 mod operation_crates;
 mod programs;
 mod settings;

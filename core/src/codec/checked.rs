@@ -21,7 +21,8 @@ use super::{
 };
 
 /// Appends the encoding of a value to `out`; on error, a part of it. `known` is what is known about
-/// the type, and is renewed when this value adds to it.
+/// the type, and is renewed when this value adds to it. Returns where in `out` the first item of a
+/// tuple ends: the key of a pair.
 ///
 /// # Errors
 /// Those of [`encode_into`](super::encode_into), or if the value would be read as another one.
@@ -30,15 +31,16 @@ pub(crate) fn append<T: Serialize + DeserializeOwned + 'static>(
     value: &T,
     out: &mut Vec<u8>,
     known: &mut Arc<Known>,
-) -> Result<(), CodecError> {
+) -> Result<Option<usize>, CodecError> {
     let before = out.len();
     let mut guard = Guard::checking(out, known);
     value.serialize(&mut guard)?;
+    let first_item = guard.first_item();
     if guard.met_unknown() || !known.is_checked() {
         check(value, &out[before..], known)?;
         *known = Known::of::<T>();
     }
-    Ok(())
+    Ok(first_item)
 }
 
 /// Checks that these bytes, the encoding of the value, are read as the same value.

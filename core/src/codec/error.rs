@@ -13,6 +13,12 @@ impl CodecError {
         Self(message.into())
     }
 
+    /// The value has no key.
+    #[cold]
+    pub(crate) fn no_pair() -> Self {
+        Self::new("it is not a pair of key and value")
+    }
+
     /// The error of values that are not of the type that they are encoded or decoded as.
     #[cold]
     pub(crate) fn another_type() -> Self {

@@ -19,6 +19,8 @@ pub(super) struct Guard<'a> {
     watch: Watch<'a>,
     /// How many values enclose the current one.
     depth: usize,
+    /// The end of the first item of the outermost value, if that is a tuple.
+    first_item: Option<usize>,
 }
 
 /// What is done with the shapes of structs and variants.
@@ -31,7 +33,7 @@ enum Watch<'a> {
 impl<'a> Guard<'a> {
     #[inline]
     fn new(out: &'a mut Vec<u8>, watch: Watch<'a>) -> Self {
-        Self { postcard: Serializer { output: Appending(out) }, watch, depth: 0 }
+        Self { postcard: Serializer { output: Appending(out) }, watch, depth: 0, first_item: None }
     }
 
     #[inline]
@@ -60,6 +62,20 @@ impl<'a> Guard<'a> {
     #[inline]
     pub(super) fn leave(&mut self) {
         self.depth -= 1;
+    }
+
+    /// An item of a tuple has been written.
+    #[inline]
+    pub(super) fn wrote_item(&mut self) {
+        if self.depth == 1 && self.first_item.is_none() {
+            self.first_item = Some(self.postcard.output.0.len());
+        }
+    }
+
+    /// The end of the first item in the buffer, if the value is a tuple.
+    #[inline]
+    pub(super) fn first_item(&self) -> Option<usize> {
+        self.first_item
     }
 
     /// Serializes the only value in another one.

@@ -5,6 +5,7 @@ mod appending;
 mod checked;
 mod error;
 mod guard;
+mod layout;
 mod serializer;
 mod shape;
 
@@ -13,6 +14,8 @@ use serde::{Serialize, de::DeserializeOwned};
 pub(crate) use checked::{append, looked_at};
 pub use error::CodecError;
 use guard::Guard;
+pub(crate) use layout::frame;
+pub use layout::{Layout, read_frame};
 pub(crate) use shape::{Known, Shape, Shapes, Verify, WAY_OUT, compare};
 
 /// Encodes a value into a new buffer.

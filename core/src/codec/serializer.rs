@@ -202,9 +202,26 @@ macro_rules! elements {
 
 elements! {
     SerializeSeq::serialize_element,
-    SerializeTuple::serialize_element,
     SerializeTupleStruct::serialize_field,
     SerializeTupleVariant::serialize_field
+}
+
+impl ser::SerializeTuple for &mut Guard<'_> {
+    type Ok = ();
+    type Error = CodecError;
+
+    #[inline]
+    fn serialize_element<T: Serialize + ?Sized>(&mut self, value: &T) -> Result<(), CodecError> {
+        value.serialize(&mut **self)?;
+        self.wrote_item();
+        Ok(())
+    }
+
+    #[inline]
+    fn end(self) -> Result<(), CodecError> {
+        self.leave();
+        Ok(())
+    }
 }
 
 impl ser::SerializeMap for &mut Guard<'_> {

@@ -12,4 +12,4 @@ mod engine;
 mod io;
 
 pub use api::{Call, Job, JobEvents, Results, Runtime, RuntimeBuilder, ValueFuture};
-pub use engine::{JobEvent, Progress, StageProgress, Stall};
+pub use engine::{ExchangeProgress, JobEvent, Progress, StageProgress, Stall};

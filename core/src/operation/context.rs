@@ -3,7 +3,7 @@
 use std::{
     fmt,
     sync::{
-        Arc,
+        Arc, PoisonError, RwLock, RwLockReadGuard,
         atomic::{AtomicU32, Ordering},
     },
 };
@@ -13,7 +13,7 @@ use tokio_util::sync::CancellationToken;
 use crate::id::{JobId, WorkerId};
 
 /// The part of a [`TaskContext`] that all elements of one batch share. Made by the worker.
-#[derive(Debug, Clone)]
+#[derive(Debug)]
 pub struct Execution {
     /// The job that the task belongs to.
     pub job: JobId,
@@ -21,12 +21,38 @@ pub struct Execution {
     pub stage: u32,
     /// The worker that runs the batch.
     pub worker: WorkerId,
-    /// The positions of the elements and their tries, in batch order.
-    pub ranges: Vec<ElementRange>,
+    /// The positions of the elements and their tries, in batch order. Those of partitions become known
+    /// while these are read.
+    pub ranges: RwLock<Vec<ElementRange>>,
     /// The source index of each element, in batch order; empty if each index equals the position.
     pub indexes: Vec<u64>,
     /// Cancelled when the job is cancelled, the element has timed out or the worker must stop.
     pub cancelled: CancellationToken,
+}
+
+impl Clone for Execution {
+    fn clone(&self) -> Self {
+        Self {
+            job: self.job,
+            stage: self.stage,
+            worker: self.worker,
+            ranges: RwLock::new(self.ranges().clone()),
+            indexes: self.indexes.clone(),
+            cancelled: self.cancelled.clone(),
+        }
+    }
+}
+
+impl Execution {
+    /// The positions of the elements, as far as they are known.
+    pub fn ranges(&self) -> RwLockReadGuard<'_, Vec<ElementRange>> {
+        self.ranges.read().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Replaces the positions of the elements, of which more are known now.
+    pub fn set_ranges(&self, ranges: Vec<ElementRange>) {
+        *self.ranges.write().unwrap_or_else(PoisonError::into_inner) = ranges;
+    }
 }
 
 /// The elements at positions `from..to` of a stage's input, which are all on the same try.
@@ -109,7 +135,7 @@ impl TaskContext {
                 job: JobId(uuid::Uuid::nil()),
                 stage: 0,
                 worker: WorkerId(uuid::Uuid::nil()),
-                ranges: vec![ElementRange { from: 0, to: 1, tries: 1 }],
+                ranges: RwLock::new(vec![ElementRange { from: 0, to: 1, tries: 1 }]),
                 indexes: Vec::new(),
                 cancelled: CancellationToken::new(),
             }),
@@ -135,7 +161,7 @@ impl TaskContext {
     pub fn on_try(self, tries: u32) -> Self {
         let from = self.position();
         let range = ElementRange { from, to: from.saturating_add(1), tries: tries.max(1) };
-        self.changed(|execution| execution.ranges = vec![range])
+        self.changed(|execution| execution.set_ranges(vec![range]))
     }
 
     /// The same context for the element with this index, from 0, in the first stage.
@@ -149,7 +175,7 @@ impl TaskContext {
     pub fn at_index(self, index: u64) -> Self {
         let range = ElementRange { from: index, to: index.saturating_add(1), tries: self.tries() };
         self.changed(|execution| {
-            execution.ranges = vec![range];
+            execution.set_ranges(vec![range]);
             execution.indexes.clear();
         })
     }
@@ -403,7 +429,7 @@ impl TaskContext {
 
     fn element(&self) -> (u64, u32) {
         let mut left = u64::from(self.offset());
-        for range in &self.execution.ranges {
+        for range in self.execution.ranges().iter() {
             if left < range.len() {
                 return (range.from + left, range.tries);
             }

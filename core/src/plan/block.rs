@@ -6,7 +6,7 @@ use bytes::Bytes;
 use tokio::sync::Notify;
 
 use crate::{
-    codec::{self, CodecError, Known},
+    codec::{self, CodecError, Known, Layout},
     operation::Data,
 };
 
@@ -38,6 +38,7 @@ struct Inner {
     known: Option<Arc<Known>>,
     /// Bytes and elements of the previous block: this one will be about as large.
     expected: (usize, usize),
+    layout: Layout,
     /// Set when the job is over; further pushes are rejected.
     closed: bool,
 }
@@ -73,6 +74,12 @@ pub(crate) enum PushError {
 }
 
 impl BlockBuffer {
+    /// A buffer whose elements have this layout.
+    pub(crate) fn with(layout: Layout) -> Self {
+        let inner = Inner { layout, ..Inner::default() };
+        Self { inner: Mutex::new(inner), ready: Notify::default() }
+    }
+
     /// Appends one encoded element and returns the length of its encoding in bytes.
     ///
     /// # Errors
@@ -153,7 +160,11 @@ impl OpenBlock<'_> {
         }
         let before = inner.bytes.len();
         let known = inner.known.get_or_insert_with(Known::of::<T>);
-        if let Err(error) = codec::append(value, &mut inner.bytes, known) {
+        let layout = inner.layout;
+        let appended = codec::append(value, &mut inner.bytes, known);
+        let framed =
+            appended.and_then(|first| codec::frame(&mut inner.bytes, before, first, layout));
+        if let Err(error) = framed {
             inner.bytes.truncate(before);
             return Err(error.into());
         }

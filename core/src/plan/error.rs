@@ -69,6 +69,35 @@ pub enum PlanError {
         /// The directive before the fold.
         directive: &'static str,
     },
+    /// An exchange after an input that never ends.
+    #[error(
+        "`{directive}` needs the whole input, and the input never ends; put a `take` directly after \
+         the source"
+    )]
+    Endless {
+        /// The directive.
+        directive: &'static str,
+    },
+    /// An impossible number of partitions.
+    #[error("`partitions({count})`: an exchange has 1 to {limit} partitions")]
+    Partitions {
+        /// The number that was asked for.
+        count: u32,
+        /// The most partitions.
+        limit: u32,
+    },
+    /// `partitions` without an exchange.
+    #[error(
+        "`partitions` applies to the exchange just before, and there is none; put it directly after \
+         `reduce_by_key`, `group_by_key` or the like"
+    )]
+    NoExchange,
+    /// Too many exchanges in one program.
+    #[error("a program has at most {limit} exchanges; run it in several parts")]
+    TooManyExchanges {
+        /// The most exchanges.
+        limit: usize,
+    },
     /// A union of too many streams.
     #[error(
         "a program has at most {limit} inputs; chain some of them in one iterator instead of `union`"

@@ -2,8 +2,8 @@
 
 use std::fmt::{self, Write};
 
-use super::{Backoff, End, Inlet, OnFailure, Plan, Stage, StepPlan};
-use crate::registry::DEFAULT_RETRIES;
+use super::{Backoff, End, Exchange, Inlet, OnFailure, Outlet, Plan, Stage, StepPlan};
+use crate::{registry::DEFAULT_RETRIES, wire::Combine};
 
 /// Describes a plan: its sources, the steps that run together, their pools, and its end.
 pub(super) fn explain(plan: &Plan, inputs: &[(u64, Option<u64>)]) -> String {
@@ -21,17 +21,36 @@ fn write_plan(out: &mut String, plan: &Plan, inputs: &[(u64, Option<u64>)]) -> f
                 writeln!(out, "source   {}", describe_input(input))?;
             }
             Inlet::Stage(_) => writeln!(out, "         (elements pass through the leader)")?,
+            Inlet::Exchange(exchange) => write_exchange(out, &plan.exchanges[exchange])?,
         }
-        write_stage(out, number, stage)?;
+        write_stage(out, plan, number, stage)?;
     }
-    if let 2.. = plan.sources() {
-        let last: Vec<String> = (0..plan.stages.len())
-            .filter(|stage| plan.is_last(*stage))
-            .map(|stage| stage.to_string())
-            .collect();
-        writeln!(out, "union    of the outputs of stages {}", last.join(", "))?;
+    if let 2.. = plan.branches() {
+        let last = (0..plan.stages.len()).filter(|stage| plan.is_last(*stage));
+        writeln!(out, "union    of the outputs of {}", stages(last))?;
     }
     writeln!(out, "end      {}", describe_end(plan))
+}
+
+fn write_exchange(out: &mut String, exchange: &Exchange) -> fmt::Result {
+    let by = if exchange.kind.is_by_element() { "by the whole element" } else { "by key" };
+    let combined = match exchange.kind.combine() {
+        Combine::Nothing => "",
+        _ => ", combined before they travel",
+    };
+    let partitions = match exchange.partitions {
+        Some(count) if count.get() == 1 => "1 partition".to_owned(),
+        Some(count) => format!("{count} partitions"),
+        None => "partitions by the number of slots".to_owned(),
+    };
+    let (name, feeders) = (exchange.kind.name(), stages(exchange.feeders.iter().copied()));
+    writeln!(out, "exchange {name} of the outputs of {feeders}, {by}{combined}, {partitions}")
+}
+
+fn stages(numbers: impl Iterator<Item = usize>) -> String {
+    let numbers: Vec<String> = numbers.map(|stage| stage.to_string()).collect();
+    let noun = if numbers.len() == 1 { "stage" } else { "stages" };
+    format!("{noun} {}", numbers.join(", "))
 }
 
 fn describe_input(input: (u64, Option<u64>)) -> String {
@@ -47,14 +66,18 @@ fn describe_input(input: (u64, Option<u64>)) -> String {
     }
 }
 
-fn write_stage(out: &mut String, number: usize, stage: &Stage) -> fmt::Result {
+fn write_stage(out: &mut String, plan: &Plan, number: usize, stage: &Stage) -> fmt::Result {
     let label = format!("stage {number}");
+    let reads = matches!(plan.inlet(number), Inlet::Exchange(_));
+    let feeds = matches!(plan.outlet(number), Outlet::Exchange { .. });
     let pass = match stage.steps.len() {
+        0 if reads || feeds => "no steps".to_owned(),
         0 => return writeln!(out, "{label:<9}no steps: the input itself, at the leader"),
         1 => "one step".to_owned(),
         steps => format!("{steps} steps fused into one pass"),
     };
     let batch = match stage.batch {
+        _ if reads => "tasks of whole partitions".to_owned(),
         Some(1) => "tasks of 1 element".to_owned(),
         Some(elements) => format!("tasks of {elements} elements"),
         None => "tasks of adaptive size".to_owned(),
@@ -110,7 +133,7 @@ mod tests {
 
     use super::*;
     use crate::{
-        plan::{program::tests::directive, stage::cut},
+        plan::{Origin, PlanBuilder, program::tests::directive, stage::cut},
         registry::Verb,
     };
 
@@ -162,7 +185,10 @@ end      a stream, in input order, cut after 3 elements
     fn a_plan_of_a_union_shows_each_branch() {
         let branch = |pool| cut(&[directive(Verb::Map, "a", pool)], None, false);
         let end = End::Stream { ordered: false, take: None };
-        let plan = Plan::union(vec![branch("x"), branch("y")], end);
+        let mut builder = PlanBuilder::default();
+        builder.chain(&Origin::Source, branch("x"), Outlet::End(0));
+        builder.chain(&Origin::Source, branch("y"), Outlet::End(1));
+        let plan = builder.finish(end);
         assert_eq!(
             explain(&plan, &[(1, Some(1)), (2, Some(2))]),
             "\

@@ -2,11 +2,17 @@
 
 use std::num::NonZeroU32;
 
-use super::{End, OnFailure, Plan, PlanError, Source, directive::Directive, explain, stage};
-use crate::{operation::RemoteExecute, registry::Verb};
+use super::{
+    End, Exchange, ExchangeKind, OnFailure, Origin, Outlet, Plan, PlanBuilder, PlanError, Source,
+    directive::Directive, explain, stage,
+};
+use crate::{codec::Layout, operation::RemoteExecute, registry::Verb, wire::MAX_PARTITIONS};
 
 /// The most branches of a union. The leader pulls from all of them, and keeps what it knows of each.
 pub(crate) const MAX_BRANCHES: usize = 1_024;
+
+/// The most exchanges of a program.
+const MAX_EXCHANGES: usize = 256;
 
 /// Branches, each a source and directives, and an end, without the types of their elements.
 ///
@@ -17,13 +23,15 @@ pub(crate) struct Program {
     /// At least one; all but the first were added by `union`.
     branches: Vec<Branch>,
     end: End,
+    exchanges: usize,
     mistake: Option<PlanError>,
 }
 
-/// A source, and the directives for its elements.
+/// A source or an exchange, and the directives for its elements.
 #[derive(Debug)]
 struct Branch {
-    source: Source,
+    origin: BranchOrigin,
+    /// The first is that of an exchange whose values an operation combines.
     directives: Vec<Directive>,
     /// The number of directives from before the last union.
     united: usize,
@@ -31,10 +39,100 @@ struct Branch {
     batch: Option<NonZeroU32>,
 }
 
+#[derive(Debug)]
+enum BranchOrigin {
+    Source(Source),
+    Exchange {
+        kind: ExchangeKind,
+        partitions: Option<NonZeroU32>,
+        /// In the order in which their outputs are read.
+        feeders: Vec<Branch>,
+    },
+}
+
+impl Branch {
+    fn new(origin: BranchOrigin) -> Self {
+        Self { origin, directives: Vec::new(), united: 0, batch: None }
+    }
+
+    /// Its source, unless a directive follows it.
+    fn bare_source(&mut self) -> Option<&mut Source> {
+        match &mut self.origin {
+            BranchOrigin::Source(source) if self.directives.is_empty() => Some(source),
+            _ => None,
+        }
+    }
+
+    fn sources(&self, found: &mut impl FnMut(&Source)) {
+        match &self.origin {
+            BranchOrigin::Source(source) => found(source),
+            BranchOrigin::Exchange { feeders, .. } => {
+                feeders.iter().for_each(|feeder| feeder.sources(found));
+            }
+        }
+    }
+
+    fn into_sources(self, sources: &mut Vec<Source>) {
+        match self.origin {
+            BranchOrigin::Source(source) => sources.push(source),
+            BranchOrigin::Exchange { feeders, .. } => {
+                feeders.into_iter().for_each(|feeder| feeder.into_sources(sources));
+            }
+        }
+    }
+
+    /// Adds its stages to a plan. `combining` combines its outputs before they travel.
+    fn build(
+        &self,
+        builder: &mut PlanBuilder,
+        combining: Option<&Directive>,
+        outlet: Outlet,
+        deterministic: bool,
+    ) -> Result<(), PlanError> {
+        let origin = match &self.origin {
+            BranchOrigin::Source(_) => Origin::Source,
+            BranchOrigin::Exchange { kind, partitions, feeders } => {
+                if deterministic {
+                    return Err(PlanError::Deterministic { directive: kind.name() });
+                }
+                let (kind, partitions) = (*kind, *partitions);
+                let exchange =
+                    builder.exchange(Exchange { kind, partitions, feeders: Vec::new(), reader: 0 });
+                let combining = self.directives.first().filter(|_| kind.has_steps());
+                for (number, feeder) in feeders.iter().enumerate() {
+                    feeder.check_end(kind)?;
+                    let outlet = Outlet::Exchange { exchange, feeder: number };
+                    feeder.build(builder, combining, outlet, false)?;
+                }
+                Origin::Exchange(exchange)
+            }
+        };
+        let mut directives = self.directives.clone();
+        if let Some(combining) = combining {
+            // Where its values are made: they travel combined.
+            let pool = directives.last().map_or(&combining.pool, |last| &last.pool).clone();
+            directives.push(Directive { pool, batch: None, ..combining.clone() });
+        }
+        let batch = self.batch.map(NonZeroU32::get);
+        builder.chain(&origin, stage::cut(&directives, batch, deterministic), outlet);
+        Ok(())
+    }
+
+    /// An exchange is read only when all that feeds it has ended.
+    fn check_end(&self, kind: ExchangeKind) -> Result<(), PlanError> {
+        match &self.origin {
+            BranchOrigin::Source(source) if source.is_endless() => {
+                Err(PlanError::Endless { directive: kind.name() })
+            }
+            _ => Ok(()),
+        }
+    }
+}
+
 impl Program {
     pub(super) fn new(source: Source) -> Self {
-        let branch = Branch { source, directives: Vec::new(), united: 0, batch: None };
-        Self { branches: vec![branch], end: End::default(), mistake: None }
+        let branches = vec![Branch::new(BranchOrigin::Source(source))];
+        Self { branches, end: End::default(), exchanges: 0, mistake: None }
     }
 
     /// Adds a step.
@@ -67,12 +165,59 @@ impl Program {
         if matches!(other.end, End::Stream { ordered: true, .. }) {
             self.set_ordered();
         }
+        self.exchanges += other.exchanges;
         self.branches.extend(other.branches);
         for branch in &mut self.branches {
             branch.united = branch.directives.len();
         }
-        if self.branches.len() > MAX_BRANCHES {
+        let mut sources = 0;
+        self.branches.iter().for_each(|branch| branch.sources(&mut |_| sources += 1));
+        if sources > MAX_BRANCHES {
             self.note(PlanError::TooManyBranches { limit: MAX_BRANCHES });
+        }
+    }
+
+    /// Adds an exchange; `combining` is the operation that combines the values of each key.
+    pub(super) fn exchange(&mut self, kind: ExchangeKind, combining: Option<Directive>) {
+        self.reject_after_take(kind.name());
+        self.exchanges += 1;
+        if self.exchanges > MAX_EXCHANGES {
+            return self.note(PlanError::TooManyExchanges { limit: MAX_EXCHANGES });
+        }
+        let mut feeders = std::mem::take(&mut self.branches);
+        for feeder in &mut feeders {
+            if let BranchOrigin::Exchange { kind: ExchangeKind::Distinct { pairs }, .. } =
+                &mut feeder.origin
+            {
+                *pairs = feeder.directives.is_empty() && kind.layout() == Layout::Pairs;
+            }
+        }
+        let mut branch = Branch::new(BranchOrigin::Exchange { kind, partitions: None, feeders });
+        branch.directives.extend(combining);
+        self.branches.push(branch);
+    }
+
+    /// Adds an exchange whose values an operation combines.
+    pub(super) fn combine_by_key<O: RemoteExecute>(&mut self, operation: &O, verb: Verb) {
+        match Directive::new(operation, verb) {
+            Ok(combining) => self.exchange(ExchangeKind::CombineByKey(verb), Some(combining)),
+            Err(mistake) => self.note(mistake),
+        }
+    }
+
+    /// Sets the number of partitions of the exchange just before.
+    pub(super) fn set_partitions(&mut self, count: u32) {
+        let Some(count) = NonZeroU32::new(count).filter(|count| count.get() <= MAX_PARTITIONS)
+        else {
+            return self.note(PlanError::Partitions { count, limit: MAX_PARTITIONS });
+        };
+        if let [Branch { origin: BranchOrigin::Exchange { kind, partitions, .. }, directives, .. }] =
+            &mut self.branches[..]
+            && directives.len() == usize::from(kind.has_steps())
+        {
+            *partitions = Some(count);
+        } else {
+            self.note(PlanError::NoExchange);
         }
     }
 
@@ -106,12 +251,15 @@ impl Program {
         let Some(elements) = NonZeroU32::new(elements) else {
             return self.note(PlanError::EmptyBatch);
         };
-        match &mut self.branches[..] {
-            [first] if first.directives.is_empty() => first.batch = Some(elements),
-            _ => self.set("batch", |directive| {
+        if let [first] = &mut self.branches[..]
+            && first.bare_source().is_some()
+        {
+            first.batch = Some(elements);
+        } else {
+            self.set("batch", |directive| {
                 directive.batch = Some(elements);
                 Ok(())
-            }),
+            });
         }
     }
 
@@ -124,13 +272,12 @@ impl Program {
     /// Keeps `count` elements: of the input if there are no directives yet, otherwise of the
     /// outputs.
     pub(super) fn take(&mut self, count: u64) {
-        match &mut self.branches[..] {
-            [first] if first.directives.is_empty() => first.source.limit(count),
-            _ => {
-                if let End::Stream { take, .. } = &mut self.end {
-                    *take = Some(take.map_or(count, |before| before.min(count)));
-                }
-            }
+        if let [first] = &mut self.branches[..]
+            && let Some(source) = first.bare_source()
+        {
+            source.limit(count);
+        } else if let End::Stream { take, .. } = &mut self.end {
+            *take = Some(take.map_or(count, |before| before.min(count)));
         }
     }
 
@@ -163,20 +310,29 @@ impl Program {
         if deterministic && self.branches.len() > 1 {
             return Err(PlanError::Deterministic { directive: "union" });
         }
-        let branch = |branch: &Branch| {
-            stage::cut(&branch.directives, branch.batch.map(NonZeroU32::get), deterministic)
-        };
-        Ok(Plan::union(self.branches.iter().map(branch).collect(), self.end.clone()))
+        let mut builder = PlanBuilder::default();
+        for (number, branch) in self.branches.iter().enumerate() {
+            branch.build(&mut builder, None, Outlet::End(number), deterministic)?;
+        }
+        Ok(builder.finish(self.end.clone()))
     }
 
     pub(super) fn explain(&self) -> Result<String, PlanError> {
-        let inputs: Vec<_> = self.branches.iter().map(|branch| branch.source.size_hint()).collect();
+        let mut inputs = Vec::new();
+        let mut add = |source: &Source| inputs.push(source.size_hint());
+        self.branches.iter().for_each(|branch| branch.sources(&mut add));
         Ok(explain::explain(&self.plan()?, &inputs))
     }
 
     /// The plan and its sources, or the first mistake.
     pub(crate) fn into_parts(self) -> Result<(Plan, Vec<Source>), PlanError> {
-        Ok((self.plan()?, self.branches.into_iter().map(|branch| branch.source).collect()))
+        let plan = self.plan()?;
+        let mut sources = Vec::new();
+        self.branches.into_iter().for_each(|branch| branch.into_sources(&mut sources));
+        for (number, source) in sources.iter_mut().enumerate() {
+            source.set_layout(plan.layout(plan.fed_by(number)));
+        }
+        Ok((plan, sources))
     }
 }
 

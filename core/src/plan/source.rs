@@ -20,7 +20,11 @@ use super::{
         is_in_memory,
     },
 };
-use crate::{codec::Known, operation::Data, paused_clock::Computing};
+use crate::{
+    codec::{Known, Layout},
+    operation::Data,
+    paused_clock::Computing,
+};
 
 /// The input of a job: an iterator or a stream, with its type erased.
 ///
@@ -32,6 +36,8 @@ pub(crate) struct Source {
     pulled: u64,
     /// How many elements may be pulled in total.
     limit: u64,
+    /// How the first stage reads the elements.
+    layout: Layout,
 }
 
 /// Where the iterator or stream is.
@@ -126,12 +132,27 @@ impl Source {
     }
 
     fn new(pump: Box<dyn Pump>) -> Self {
-        Self { input: Input::Waiting(pump), pulled: 0, limit: u64::MAX }
+        let input = Input::Waiting(pump);
+        Self { input, pulled: 0, limit: u64::MAX, layout: Layout::Plain }
     }
 
     /// Ends the source after `count` elements.
     pub(super) fn limit(&mut self, count: u64) {
         self.limit = self.limit.min(count);
+    }
+
+    /// Whether its size hint says that it never ends.
+    pub(super) fn is_endless(&self) -> bool {
+        matches!(self.size_hint(), (least, None) if least >= usize::MAX as u64)
+    }
+
+    pub(super) fn set_layout(&mut self, layout: Layout) {
+        self.layout = layout;
+    }
+
+    /// How elements are to be encoded.
+    pub(crate) fn layout(&self) -> Layout {
+        self.layout
     }
 
     /// The least and the most remaining elements, by the size hint of the input.

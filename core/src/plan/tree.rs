@@ -1,12 +1,14 @@
 //! Plans: programs as trees of stages.
 
-use super::{End, Stage};
+use super::{End, Exchange, Stage};
+use crate::codec::Layout;
 
 /// A program, cut into stages.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) struct Plan {
     /// At least one, each after those that feed it.
     pub(crate) stages: Vec<Stage>,
+    pub(crate) exchanges: Vec<Exchange>,
     /// What happens to the outputs of the last stages.
     pub(crate) end: End,
     inlets: Vec<Inlet>,
@@ -15,6 +17,8 @@ pub(crate) struct Plan {
     deepest_first: Vec<usize>,
     /// For each source, the stage that it feeds.
     fed_by: Vec<usize>,
+    /// The number of branches that meet at the end.
+    branches: usize,
 }
 
 /// Where the elements of a stage come from.
@@ -24,6 +28,8 @@ pub(crate) enum Inlet {
     Source(usize),
     /// Another stage.
     Stage(usize),
+    /// The exchange with this number.
+    Exchange(usize),
 }
 
 /// Where the outputs of a stage go.
@@ -31,41 +37,84 @@ pub(crate) enum Inlet {
 pub(crate) enum Outlet {
     /// To another stage.
     Stage(usize),
+    /// To an exchange, as the feeder with this number.
+    Exchange { exchange: usize, feeder: usize },
     /// To the end of the plan, in this place among the branches.
     End(usize),
+}
+
+/// Where the elements of a branch come from.
+#[derive(Debug)]
+pub(crate) enum Origin {
+    /// The next source that has no stage yet.
+    Source,
+    /// The exchange with this number.
+    Exchange(usize),
+}
+
+/// Puts the stages of a plan together, each after those that feed it.
+#[derive(Debug, Default)]
+pub(crate) struct PlanBuilder {
+    stages: Vec<Stage>,
+    exchanges: Vec<Exchange>,
+    inlets: Vec<Inlet>,
+    outlets: Vec<Outlet>,
+    fed_by: Vec<usize>,
+}
+
+impl PlanBuilder {
+    /// Adds a chain of at least one stage.
+    pub(crate) fn chain(&mut self, origin: &Origin, stages: Vec<Stage>, outlet: Outlet) {
+        let first = self.stages.len();
+        let last = first + stages.len() - 1;
+        for (number, stage) in (first..).zip(stages) {
+            self.inlets.push(match origin {
+                _ if number > first => Inlet::Stage(number - 1),
+                Origin::Source => Inlet::Source(self.fed_by.len()),
+                Origin::Exchange(exchange) => Inlet::Exchange(*exchange),
+            });
+            self.outlets.push(if number == last { outlet } else { Outlet::Stage(number + 1) });
+            self.stages.push(stage);
+        }
+        match origin {
+            Origin::Source => self.fed_by.push(first),
+            Origin::Exchange(exchange) => self.exchanges[*exchange].reader = first,
+        }
+        if let Outlet::Exchange { exchange, .. } = outlet {
+            self.exchanges[exchange].feeders.push(last);
+        }
+    }
+
+    /// Adds an exchange whose feeders and reader follow, and returns its number.
+    pub(crate) fn exchange(&mut self, exchange: Exchange) -> usize {
+        self.exchanges.push(exchange);
+        self.exchanges.len() - 1
+    }
+
+    pub(crate) fn finish(self, end: End) -> Plan {
+        let Self { stages, exchanges, inlets, outlets, fed_by } = self;
+        // What follows a stage has a higher number.
+        let mut distances = vec![0_usize; stages.len()];
+        for stage in (0..stages.len()).rev() {
+            distances[stage] = match outlets[stage] {
+                Outlet::Stage(next) => distances[next] + 1,
+                Outlet::Exchange { exchange, .. } => distances[exchanges[exchange].reader] + 1,
+                Outlet::End(_) => 0,
+            };
+        }
+        let mut deepest_first: Vec<usize> = (0..stages.len()).collect();
+        deepest_first.sort_by_key(|stage| distances[*stage]);
+        let branches = outlets.iter().filter(|outlet| matches!(outlet, Outlet::End(_))).count();
+        Plan { stages, exchanges, end, inlets, outlets, deepest_first, fed_by, branches }
+    }
 }
 
 impl Plan {
     /// A plan of one source: a chain of stages, of which there is at least one.
     pub(crate) fn chain(stages: Vec<Stage>, end: End) -> Self {
-        Self::union(vec![stages], end)
-    }
-
-    /// A plan of several branches, each a source and a chain of at least one stage. Their outputs
-    /// meet at the end.
-    pub(crate) fn union(branches: Vec<Vec<Stage>>, end: End) -> Self {
-        let (mut stages, mut inlets, mut outlets) = (Vec::new(), Vec::new(), Vec::new());
-        let (mut fed_by, mut distances) = (Vec::new(), Vec::new());
-        for (branch, chain) in branches.into_iter().enumerate() {
-            let length = chain.len();
-            fed_by.push(stages.len());
-            for (place, stage) in chain.into_iter().enumerate() {
-                let number = stages.len();
-                inlets.push(match place {
-                    0 => Inlet::Source(branch),
-                    _ => Inlet::Stage(number - 1),
-                });
-                outlets.push(match length - place - 1 {
-                    0 => Outlet::End(branch),
-                    _ => Outlet::Stage(number + 1),
-                });
-                distances.push(length - place - 1);
-                stages.push(stage);
-            }
-        }
-        let mut deepest_first: Vec<usize> = (0..stages.len()).collect();
-        deepest_first.sort_by_key(|stage| distances[*stage]);
-        Self { stages, end, inlets, outlets, deepest_first, fed_by }
+        let mut builder = PlanBuilder::default();
+        builder.chain(&Origin::Source, stages, Outlet::End(0));
+        builder.finish(end)
     }
 
     /// Where the elements of a stage come from.
@@ -88,30 +137,34 @@ impl Plan {
         self.fed_by.len()
     }
 
+    /// The number of branches that meet at the end.
+    pub(crate) fn branches(&self) -> usize {
+        self.branches
+    }
+
     /// The stage that a source feeds.
     pub(crate) fn fed_by(&self, source: usize) -> usize {
         self.fed_by[source]
     }
 
-    /// The source from which the elements of a stage come.
-    pub(crate) fn source_of(&self, mut stage: usize) -> usize {
-        loop {
-            match self.inlets[stage] {
-                Inlet::Source(source) => return source,
-                Inlet::Stage(feeder) => stage = feeder,
-            }
-        }
+    /// Where the elements of a stage come from, before the stages in between: never a stage.
+    pub(crate) fn origin(&self, stage: usize) -> Inlet {
+        self.before(stage).last().map_or(self.inlets[stage], |first| self.inlets[first])
     }
 
-    /// The stages that elements pass after this one.
+    /// The stages that elements pass after this one, up to an exchange.
     pub(crate) fn after(&self, stage: usize) -> impl Iterator<Item = usize> {
-        std::iter::successors(self.next(stage), |stage| self.next(*stage))
+        let next = |stage: usize| match self.outlets[stage] {
+            Outlet::Stage(next) => Some(next),
+            Outlet::Exchange { .. } | Outlet::End(_) => None,
+        };
+        std::iter::successors(next(stage), move |stage| next(*stage))
     }
 
-    /// The stages that elements pass before this one, from the nearest.
+    /// The stages that elements pass before this one, from the nearest, up to an exchange.
     pub(crate) fn before(&self, stage: usize) -> impl Iterator<Item = usize> {
         let feeder = |stage: usize| match self.inlets[stage] {
-            Inlet::Source(_) => None,
+            Inlet::Source(_) | Inlet::Exchange(_) => None,
             Inlet::Stage(feeder) => Some(feeder),
         };
         std::iter::successors(feeder(stage), move |stage| feeder(*stage))
@@ -123,10 +176,16 @@ impl Plan {
         &self.deepest_first
     }
 
-    fn next(&self, stage: usize) -> Option<usize> {
+    /// The layout in which a stage reads its elements, if they come through the leader.
+    pub(crate) fn layout(&self, stage: usize) -> Layout {
         match self.outlets[stage] {
-            Outlet::Stage(next) => Some(next),
-            Outlet::End(_) => None,
+            Outlet::Exchange { exchange, .. } => {
+                let kind = self.exchanges[exchange].kind;
+                // Only the exchange looks at the keys.
+                let alone = self.stages[stage].steps.len() == usize::from(kind.has_steps());
+                if alone { kind.layout() } else { Layout::Plain }
+            }
+            Outlet::Stage(_) | Outlet::End(_) => Layout::Plain,
         }
     }
 }
@@ -135,7 +194,7 @@ impl Plan {
 mod tests {
     use super::*;
     use crate::{
-        plan::{program::tests::directive, stage::cut},
+        plan::{ExchangeKind, program::tests::directive, stage::cut},
         registry::Verb,
     };
 
@@ -147,7 +206,7 @@ mod tests {
     #[test]
     fn a_chain_has_one_source_and_one_end() {
         let plan = Plan::chain(chain(&["a", "b", "c"]), End::Count);
-        assert_eq!((plan.sources(), plan.fed_by(0), plan.source_of(2)), (1, 0, 0));
+        assert_eq!((plan.sources(), plan.fed_by(0), plan.origin(2)), (1, 0, Inlet::Source(0)));
         assert_eq!((plan.inlet(1), plan.outlet(1)), (Inlet::Stage(0), Outlet::Stage(2)));
         assert_eq!(plan.after(0).collect::<Vec<_>>(), [1, 2]);
         assert_eq!(plan.before(2).collect::<Vec<_>>(), [1, 0]);
@@ -156,11 +215,34 @@ mod tests {
 
     #[test]
     fn the_branches_of_a_union_meet_at_the_end() {
-        let plan = Plan::union(vec![chain(&["a", "b"]), chain(&["a", "b", "c"])], End::Count);
-        assert_eq!((plan.sources(), plan.fed_by(1), plan.source_of(4)), (2, 2, 1));
+        let mut builder = PlanBuilder::default();
+        builder.chain(&Origin::Source, chain(&["a", "b"]), Outlet::End(0));
+        builder.chain(&Origin::Source, chain(&["a", "b", "c"]), Outlet::End(1));
+        let plan = builder.finish(End::Count);
+        assert_eq!((plan.sources(), plan.fed_by(1), plan.origin(4)), (2, 2, Inlet::Source(1)));
         assert_eq!((plan.outlet(1), plan.outlet(4)), (Outlet::End(0), Outlet::End(1)));
         assert_eq!(plan.after(0).collect::<Vec<_>>(), [1], "a branch does not pass into another");
         assert_eq!(plan.before(2).count(), 0);
-        assert_eq!(plan.deepest_first(), [1, 4, 0, 3, 2]);
+        assert_eq!((plan.deepest_first(), plan.branches()), (&[1, 4, 0, 3, 2][..], 2));
+    }
+
+    #[test]
+    fn an_exchange_lies_between_the_stages_that_feed_it_and_the_one_that_reads_it() {
+        let mut builder = PlanBuilder::default();
+        let kind = ExchangeKind::Distinct { pairs: false };
+        let exchange = Exchange { kind, partitions: None, feeders: Vec::new(), reader: 0 };
+        let exchange = builder.exchange(exchange);
+        for (feeder, pools) in [&["a", "b"][..], &[]].into_iter().enumerate() {
+            let outlet = Outlet::Exchange { exchange, feeder };
+            builder.chain(&Origin::Source, chain(pools), outlet);
+        }
+        builder.chain(&Origin::Exchange(exchange), chain(&["a", "b"]), Outlet::End(0));
+        let plan = builder.finish(End::Count);
+        assert_eq!((&plan.exchanges[0].feeders[..], plan.exchanges[0].reader), (&[1, 2][..], 3));
+        assert_eq!((plan.inlet(3), plan.origin(4)), (Inlet::Exchange(0), Inlet::Exchange(0)));
+        assert_eq!((plan.after(0).count(), plan.before(4).count()), (1, 1));
+        assert_eq!(plan.deepest_first(), [4, 3, 1, 2, 0]);
+        let layouts: Vec<_> = (0..5).map(|stage| plan.layout(stage)).collect();
+        assert_eq!(layouts[..3], [Layout::Plain, Layout::Plain, Layout::Whole]);
     }
 }

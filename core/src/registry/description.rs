@@ -86,11 +86,11 @@ impl Description {
         match verb {
             Verb::Map if !folds => Some(self.main),
             Verb::TryMap if !folds => Some(self.main.with_results()),
-            Verb::Fold if folds => Some(self.main),
+            Verb::Fold | Verb::FoldByKey if folds => Some(self.main),
             Verb::Filter => self.filter,
             Verb::FlatMap => self.flat_map,
-            Verb::Reduce => self.reduce,
-            Verb::Map | Verb::TryMap | Verb::Fold => None,
+            Verb::Reduce | Verb::ReduceByKey => self.reduce,
+            Verb::Map | Verb::TryMap | Verb::Fold | Verb::FoldByKey => None,
         }
     }
 }

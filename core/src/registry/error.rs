@@ -113,8 +113,8 @@ fn needs(verb: Verb) -> &'static str {
         Verb::Map | Verb::TryMap => "it needs an `Operation` or an `AsyncOperation`",
         Verb::Filter => "it needs `Output = bool` and `Input: Clone`",
         Verb::FlatMap => "it needs an `Output` that can be iterated over",
-        Verb::Fold => "it needs a `Monoid`",
-        Verb::Reduce => "it needs a blocking operation from `(T, T)` to `T`",
+        Verb::Fold | Verb::FoldByKey => "it needs a `Monoid`",
+        Verb::Reduce | Verb::ReduceByKey => "it needs a blocking operation from `(T, T)` to `T`",
     }
 }
 

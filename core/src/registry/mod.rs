@@ -24,7 +24,9 @@ pub use execution::treat_exit_as_crash;
 pub(crate) use execution::{caught_async, running_operation};
 pub(crate) use lookup::DEFAULT_RETRIES;
 pub use lookup::{Registered, Registry};
-pub use step::{CompiledStep, FailedElement, Fold, Refusal, StepFuture, StepReference, Verb};
+pub use step::{
+    Accumulators, CompiledStep, FailedElement, Fold, Refusal, StepFuture, StepReference, Verb,
+};
 
 /// Named by expansions of the macros; not part of the public interface.
 #[doc(hidden)]

@@ -11,7 +11,7 @@ use std::{error::Error as StdError, marker::PhantomData};
 use super::{
     Description, OperationKind,
     description::{TypeRole, VerbEntry, bind},
-    execution::{self, Runner},
+    execution::{self, GroupRunner, Runner},
     type_codec::{InputCodec, OutputCodec},
 };
 use crate::operation::{AsyncOperation, Data, Monoid, Operation, OperationError};
@@ -164,6 +164,7 @@ impl<M: Monoid> TypeProbe<M> {
             runner: Runner::Fold {
                 combine: execution::fold::<M>,
                 rest: execution::rest::<M::Elem>,
+                groups: GroupRunner::fold::<M>(),
             },
         },
         filter: None,
@@ -231,6 +232,10 @@ impl<T: Data, O: Operation<Input = (T, T), Output = T>> TypeProbe<O> {
     pub const REDUCE: Option<VerbEntry> = Some(VerbEntry {
         input: InputCodec::of::<T>(),
         output: OutputCodec::of::<T>(),
-        runner: Runner::Fold { combine: execution::reduce::<T, O>, rest: execution::rest::<T> },
+        runner: Runner::Fold {
+            combine: execution::reduce::<T, O>,
+            rest: execution::rest::<T>,
+            groups: GroupRunner::reduce::<T, O>(),
+        },
     });
 }

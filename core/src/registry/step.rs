@@ -5,7 +5,7 @@ use std::{fmt, future::Future, pin::Pin, sync::Arc, time::Duration};
 use bytes::Bytes;
 use serde::{Deserialize, Serialize};
 
-use super::Column;
+use super::{Column, values::Guarded};
 use crate::operation::{Execution, OperationError, TaskContext};
 
 /// One step of a stage as it is sent to workers: an operation by name, with its state.
@@ -40,6 +40,11 @@ pub enum Verb {
     Fold,
     /// Like `Fold`, with an operation from `(T, T)` to `T`.
     Reduce,
+    /// Combines the values of each key in order, with a monoid: the last step of a stage that feeds an
+    /// exchange, and the first step of the one that reads it.
+    FoldByKey,
+    /// Like `FoldByKey`, with an operation from `(V, V)` to `V`.
+    ReduceByKey,
 }
 
 impl Verb {
@@ -52,6 +57,8 @@ impl Verb {
             Self::FlatMap => "flat_map",
             Self::Fold => "fold",
             Self::Reduce => "reduce",
+            Self::FoldByKey => "fold_by_key",
+            Self::ReduceByKey => "reduce_by_key",
         }
     }
 }
@@ -230,8 +237,50 @@ pub trait CompiledStep: Send + Sync {
         ends: Option<&mut Vec<u32>>,
     ) -> Result<(), (usize, OperationError)>;
 
+    /// As [`encode`](Self::encode), and adds to `key_ends` where the first item of each output ends,
+    /// if it is a tuple, or else the output.
+    ///
+    /// # Errors
+    /// As of `encode`.
+    fn encode_rows(
+        &self,
+        output: &Column,
+        range: std::ops::Range<usize>,
+        bytes: &mut Vec<u8>,
+        ends: &mut Vec<u32>,
+        key_ends: &mut Vec<u32>,
+    ) -> Result<(), (usize, OperationError)>;
+
+    /// No accumulators yet, for [`combine`](Self::combine); `None` for operations that do not fold.
+    fn accumulators(&self) -> Option<Accumulators>;
+
+    /// Combines each value with the accumulator of its group (`FoldByKey`, `ReduceByKey`), in order,
+    /// and goes on after a failure. Groups are numbered in the order of their first values. Returns the
+    /// numbers of the values at which a group failed, with the errors; other values of such a group are
+    /// ignored.
+    fn combine(
+        &self,
+        accumulators: &mut Accumulators,
+        groups: &[u32],
+        input: Column,
+        cx: &TaskContext,
+    ) -> Vec<(usize, OperationError)>;
+
+    /// The combined values of the groups that have not failed. In place of batch offsets, the column
+    /// has the numbers of the groups.
+    fn finish(&self, accumulators: Accumulators) -> Column;
+
     /// Starts a fold (`Fold`, `Reduce`); `None` for other verbs.
     fn fold(&self) -> Option<Box<dyn Fold + '_>>;
+}
+
+/// The combined values of groups, from [`CompiledStep::accumulators`].
+pub struct Accumulators(pub(super) Guarded);
+
+impl fmt::Debug for Accumulators {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Accumulators").field("groups", &self.0.len()).finish()
+    }
 }
 
 /// A fold in progress over a gap-free range of elements.

@@ -112,7 +112,7 @@ impl OutputCodec {
         Guarded::new((self.new)(capacity))
     }
 
-    /// Appends the encodings of the values `range` to `bytes`, and the end of each to `ends`.
+    /// Appends the encodings of the values `range` to `encoding`.
     ///
     /// # Errors
     /// The number, within `range`, of the value that does not serialize, and the reason. The values
@@ -121,11 +121,9 @@ impl OutputCodec {
         &self,
         values: &Guarded,
         range: Range<usize>,
-        bytes: &mut Vec<u8>,
-        ends: Option<&mut Vec<u32>>,
+        mut encoding: Encoding<'_>,
     ) -> Result<(), (usize, Unencoded)> {
-        let good = bytes.len();
-        let mut encoding = Encoding { bytes, ends, prefix: self.prefix, done: 0, good };
+        encoding.prefix = self.prefix;
         let error = match caught(|| (self.encode)(values, range, &mut encoding)) {
             Ok(Ok(())) => return Ok(()),
             Ok(Err(error)) => Unencoded::Refused(error),
@@ -170,16 +168,30 @@ impl Decoding<'_, '_> {
 }
 
 /// The encodings of values so far.
-struct Encoding<'a> {
+pub(super) struct Encoding<'a> {
     bytes: &'a mut Vec<u8>,
+    /// The end of each value.
     ends: Option<&'a mut Vec<u32>>,
+    /// The end of the key of each value.
+    key_ends: Option<&'a mut Vec<u32>>,
     prefix: Option<u8>,
     /// The number of values that are complete, and the end of the last one.
     done: usize,
     good: usize,
 }
 
-impl Encoding<'_> {
+impl<'a> Encoding<'a> {
+    /// Appends to these.
+    pub(super) fn new(bytes: &'a mut Vec<u8>, ends: Option<&'a mut Vec<u32>>) -> Self {
+        let good = bytes.len();
+        Self { bytes, ends, key_ends: None, prefix: None, done: 0, good }
+    }
+
+    /// Appends the end of the first item of each value that is a tuple, or else of the value.
+    pub(super) fn with_key_ends(self, key_ends: &'a mut Vec<u32>) -> Self {
+        Self { key_ends: Some(key_ends), ..self }
+    }
+
     #[inline]
     fn begin(&mut self) {
         if let Some(prefix) = self.prefix {
@@ -188,11 +200,15 @@ impl Encoding<'_> {
     }
 
     #[inline]
-    fn end(&mut self) {
+    fn end(&mut self, first_item: Option<usize>) {
         self.done += 1;
         self.good = self.bytes.len();
+        let place = |at: usize| u32::try_from(at).unwrap_or(u32::MAX);
+        if let Some(key_ends) = &mut self.key_ends {
+            key_ends.push(place(first_item.unwrap_or(self.good)));
+        }
         if let Some(ends) = &mut self.ends {
-            ends.push(u32::try_from(self.good).unwrap_or(u32::MAX));
+            ends.push(place(self.good));
         }
     }
 }
@@ -229,8 +245,8 @@ fn encode<T: Data>(
             return Err(CodecError::another_type());
         };
         encoding.begin();
-        codec::append(value, encoding.bytes, &mut known)?;
-        encoding.end();
+        let first_item = codec::append(value, encoding.bytes, &mut known)?;
+        encoding.end(first_item);
     }
     Ok(())
 }

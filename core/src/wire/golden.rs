@@ -44,7 +44,8 @@ fn task() -> TaskMessage {
         steps: vec![step],
         time_slice: Duration::from_millis(75),
         output_cap: 1 << 20,
-        measured: true,
+        inlet: TaskInlet::default(),
+        outlet: TaskOutlet::Stage,
     };
     TaskMessage { header, payload: Bytes::from_static(b"abc") }
 }
@@ -69,6 +70,8 @@ fn result() -> ResultMessage {
                 outcome: Outcome::NotRun { reason: NotRunReason::TimeSlice },
             },
         ],
+        blocks: Vec::new(),
+        lists: Vec::new(),
     };
     ResultMessage { header, payload: Bytes::from_static(b"xy") }
 }

@@ -1,9 +1,11 @@
 //! The messages between leaders and workers: versioned, bounded in size, and pinned by snapshots.
 
+mod block;
 mod control;
 mod dead_letter;
 mod envelope;
 mod event;
+mod exchange;
 #[cfg(test)]
 mod golden;
 mod probe;
@@ -11,10 +13,15 @@ mod reply;
 mod task;
 pub mod timing;
 
+pub use block::{Block, BlockWriter};
 pub use control::Control;
 pub use dead_letter::{DeadLetter, DeadLetterHeader};
 pub use envelope::{MAX_MESSAGE_BYTES, WIRE_VERSION, WireError};
 pub use event::{Event, MAX_LISTED, Presence};
+pub use exchange::{
+    BlockHeader, Combine, Gather, Grouping, ListEnd, MAX_LISTED_ELEMENTS, MAX_PARTITIONS,
+    PartitionBlocks, Scatter, TaskInlet, TaskOutlet, list_position, place_in_list,
+};
 pub use probe::{Probe, ProbeReply};
 pub use reply::{
     Lease, LeasedTask, NotRunReason, Outcome, ResultHeader, ResultMessage, Return, ReturnReason,

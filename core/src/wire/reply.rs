@@ -3,7 +3,7 @@
 use bytes::Bytes;
 use serde::{Deserialize, Serialize};
 
-use super::{WireError, envelope, envelope::headed_only};
+use super::{BlockHeader, ListEnd, WireError, envelope, envelope::headed_only};
 use crate::{
     id::{CopyId, ExecutionId, LeaderId, WorkerId},
     operation::OperationError,
@@ -15,7 +15,7 @@ use crate::{
 pub struct ResultMessage {
     /// Everything but the outputs.
     pub header: ResultHeader,
-    /// The outputs of the `Done` segments, one after the other.
+    /// The outputs of the `Done` segments, one after the other, then the blocks.
     pub payload: Bytes,
 }
 
@@ -36,6 +36,10 @@ pub struct ResultHeader {
     pub waited_us: u64,
     /// The parts of the batch: gap-free, in order, without overlap.
     pub segments: Vec<Segment>,
+    /// The blocks behind the outputs, if the outputs go to an exchange.
+    pub blocks: Vec<BlockHeader>,
+    /// The partitions that were read to the ends of their lists.
+    pub lists: Vec<ListEnd>,
 }
 
 /// A gap-free part of a batch with one outcome: the offsets `from..to`.
@@ -177,7 +181,11 @@ impl ResultMessage {
     /// If the bytes are not a result, of another wire version, or contradict themselves.
     pub fn decode(bytes: &Bytes) -> Result<Self, WireError> {
         let (header, payload) = envelope::read::<ResultHeader>(bytes)?;
-        check_segments(&header.segments, payload.len() as u64)
+        let blocks = header.blocks.iter().map(|block| u64::from(block.bytes)).sum();
+        let outputs = (payload.len() as u64).checked_sub(blocks);
+        outputs
+            .ok_or("the blocks are longer than the payload")
+            .and_then(|outputs| check_segments(&header.segments, outputs))
             .map_err(|reason| WireError::Malformed { reason: reason.to_owned() })?;
         Ok(Self { header, payload })
     }

@@ -5,7 +5,7 @@ use std::time::Duration;
 use bytes::Bytes;
 use serde::{Deserialize, Serialize};
 
-use super::{WireError, envelope};
+use super::{MAX_PARTITIONS, TaskInlet, TaskOutlet, WireError, envelope};
 use crate::{
     id::{CopyId, JobId, LeaderId},
     operation::ElementRange,
@@ -36,7 +36,8 @@ pub struct TaskHeader {
     pub kind: TaskKind,
     /// Whether the task runs in a child process (rule 7).
     pub isolated: bool,
-    /// The positions of the elements and their tries, in batch order.
+    /// The positions of the elements and their tries, in batch order. In a partition, the end of the
+    /// positions stands for the end of its list (rule 33).
     pub ranges: Vec<ElementRange>,
     /// The source index of each element, in batch order; empty if each index equals the position,
     /// as in the first stage.
@@ -48,9 +49,10 @@ pub struct TaskHeader {
     pub time_slice: Duration,
     /// After this many bytes of output the worker stops in the same way.
     pub output_cap: u64,
-    /// Whether the reply lists the length of each output, because the outputs go into further
-    /// tasks.
-    pub measured: bool,
+    /// Where the elements come from.
+    pub inlet: TaskInlet,
+    /// Where the outputs go.
+    pub outlet: TaskOutlet,
 }
 
 /// The kinds of work on the elements of a task.
@@ -64,9 +66,12 @@ pub enum TaskKind {
 }
 
 impl TaskHeader {
-    /// The number of elements of the batch; `None` if the ranges run backwards or the number does
-    /// not fit into 32 bits.
+    /// The number of elements of the batch; 0 if they come from partitions, as only who reads these
+    /// finds out. `None` if the ranges run backwards or the number does not fit into 32 bits.
     pub fn count(&self) -> Option<u32> {
+        if matches!(self.inlet, TaskInlet::Partitions(_)) {
+            return Some(0);
+        }
         let mut count = 0u64;
         for range in &self.ranges {
             count = count.checked_add(range.to.checked_sub(range.from)?)?;
@@ -74,11 +79,22 @@ impl TaskHeader {
         u32::try_from(count).ok()
     }
 
-    fn check(&self) -> Result<(), &'static str> {
+    fn check(&self, payload: usize) -> Result<(), &'static str> {
         let count = self.count().ok_or("impossible ranges")?;
         let listed = self.indexes.len();
         if listed != 0 && listed as u64 != u64::from(count) {
             return Err("indexes do not match the ranges");
+        }
+        if let TaskInlet::Partitions(gather) = &self.inlet {
+            let blocks = gather.partitions.iter().flat_map(|partition| &partition.blocks);
+            if blocks.map(|bytes| u64::from(*bytes)).sum::<u64>() != payload as u64 {
+                return Err("payload and blocks differ in length");
+            }
+        }
+        if let TaskOutlet::Exchange(scatter) = &self.outlet
+            && !(1..=MAX_PARTITIONS).contains(&scatter.partitions)
+        {
+            return Err("impossible number of partitions");
         }
         Ok(())
     }
@@ -99,7 +115,9 @@ impl TaskMessage {
     /// If the bytes are not a task, of another wire version, or contradict themselves.
     pub fn decode(bytes: &Bytes) -> Result<Self, WireError> {
         let (header, payload) = envelope::read::<TaskHeader>(bytes)?;
-        header.check().map_err(|reason| WireError::Malformed { reason: reason.to_owned() })?;
+        header
+            .check(payload.len())
+            .map_err(|reason| WireError::Malformed { reason: reason.to_owned() })?;
         Ok(Self { header, payload })
     }
 }

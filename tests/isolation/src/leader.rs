@@ -13,8 +13,8 @@ use phalanx_core::{
     operation::ElementRange,
     registry::{StepReference, Verb},
     wire::{
-        Control, Lease, Outcome, ResultMessage, Return, TaskHeader, TaskKind, TaskMessage,
-        WIRE_VERSION,
+        Control, Lease, Outcome, ResultMessage, Return, TaskHeader, TaskInlet, TaskKind,
+        TaskMessage, TaskOutlet, WIRE_VERSION,
     },
 };
 
@@ -64,7 +64,8 @@ impl Leader {
             steps: vec![step],
             time_slice: Duration::from_secs(3_600),
             output_cap: u64::MAX,
-            measured: false,
+            inlet: TaskInlet::default(),
+            outlet: TaskOutlet::Reply,
         };
         let mut payload = Vec::new();
         for input in inputs {

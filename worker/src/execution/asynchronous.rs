@@ -8,16 +8,19 @@ use std::{
 
 use bytes::Bytes;
 use futures::FutureExt;
-use phalanx_core::registry::Column;
+use phalanx_core::{
+    registry::{Column, Refusal},
+    wire::NotRunReason,
+};
 use tokio::sync::oneshot;
 
 use super::{
     Running,
-    batch::Batch,
     blocking::{reply_panic, run_step},
-    folding::{Folding, LedgerEntry},
+    inlet::{Inlet, InletChunk, Values},
     input::as_input,
     ledger::Ledger,
+    outlet::{Folding, LedgerEntry, Scattering},
     pipeline::StepFailure,
 };
 use crate::slots::Slots;
@@ -48,51 +51,149 @@ pub(crate) async fn run_async(running: &Arc<Running>, slots: &Slots, concurrency
 
 async fn drive(running: &Arc<Running>, slots: &Slots, concurrency: usize) {
     let started = running.start();
-    let pipeline = &*running.pipeline;
-    let mut batch = Batch::new(running.task.payload.clone(), running.count());
+    let mut inlet = Inlet::of(running);
     let mut size = running.chunk_sizes(concurrency as u32 * ROUNDS_PER_CHUNK);
-    let mut suspended = None;
+    let (mut suspended, mut scattering) = (None, Scattering::of(running));
     let (mut now, mut output_bytes) = (started, 0);
-    while !batch.is_empty() {
-        let first = batch.next_offset();
+    while !inlet.is_empty() {
+        let first = inlet.next_offset();
         if let Some(reason) = running.must_end(first, now - started, output_bytes) {
-            let mut progress = running.progress();
-            finish_fold(running, &mut progress.ledger, suspended, first);
-            progress.ledger.not_run(running.count(), reason);
-            return running.reply(progress);
+            return finish(running, slots, suspended, scattering, first, Some(reason)).await;
         }
         running.report_chunk_async(first).await;
-        let column = match batch.next_chunk(pipeline, size.elements()) {
-            Ok(column) => column,
+        let max = size.elements();
+        let next;
+        (inlet, next) = if inlet.computes() {
+            let on_slot = Arc::clone(running);
+            let next = move || {
+                let next = next_chunk(&on_slot, &mut inlet, max);
+                (inlet, next)
+            };
+            match run_on_slot(running, slots, next).await {
+                Some(next) => next,
+                None => return discard(running, suspended, first),
+            }
+        } else {
+            let next = next_chunk(running, &mut inlet, max);
+            (inlet, next)
+        };
+        let chunk = match next {
+            Ok(chunk) => chunk,
             Err(refusal) => return running.refuse(refusal),
         };
-        let chunk = Chunk { first, to: batch.next_offset(), column };
-        let outcome = run_chunk(running, slots, concurrency, chunk, suspended.clone()).await;
-        let failed = outcome.as_ref().is_none_or(ChunkOutcome::has_failures);
-        let mut progress = running.progress();
-        let Some(outcome) = outcome.filter(|_| !running.must_discard_chunk(failed)) else {
-            finish_fold(running, &mut progress.ledger, suspended, first);
-            let (blamed, reason) = (running.timed_out(), running.not_run_reason());
-            running.mark_rest_not_run(&mut progress, blamed, reason);
-            return running.reply(progress);
+        let (to, ends_list) = (inlet.next_offset(), chunk.ends_list);
+        let Some((values, failures)) = run_chunk(running, slots, concurrency, first, chunk).await
+        else {
+            return discard(running, suspended, first);
         };
-        match outcome {
-            ChunkOutcome::Mapped(column, failures) => {
-                progress.ledger.chunk(batch.next_offset(), pipeline, &column, failures);
+        if let Some(mut scatter) = scattering.take() {
+            let on_slot = Arc::clone(running);
+            let absorb = move || {
+                let mut failures = failures;
+                let rows = scatter.rows_of(&on_slot, values, &mut failures);
+                if on_slot.must_discard_chunk(!failures.is_empty()) {
+                    return (scatter, None);
+                }
+                let absorbed = scatter.absorb(&on_slot, (first, to), rows, failures);
+                (scatter, Some(absorbed))
+            };
+            let Some((scatter, absorbed)) = run_on_slot(running, slots, absorb).await else {
+                return discard(running, None, first);
+            };
+            match absorbed {
+                Some(Ok(entries)) if !running.must_discard_chunk(false) => {
+                    running.progress().ledger.record(entries);
+                }
+                Some(Err(broken)) => return running.reply_broken(broken, to),
+                _ => return discard(running, None, first),
             }
-            ChunkOutcome::Folded(entries, accumulator) => {
-                progress.ledger.folded_all(entries);
-                suspended = accumulator;
+            output_bytes = scatter.size();
+            scattering = Some(scatter);
+        } else {
+            let outcome = if running.pipeline.folds() {
+                let (on_slot, suspended) = (Arc::clone(running), suspended.clone());
+                let column = values.into_column();
+                let fold = move || fold_chunk(&on_slot, first, to, column, failures, suspended);
+                run_on_slot(running, slots, fold).await.flatten()
+            } else {
+                Some(ChunkOutcome::Mapped(values, failures))
+            };
+            let failed = outcome.as_ref().is_none_or(ChunkOutcome::has_failures);
+            let Some(outcome) = outcome.filter(|_| !running.must_discard_chunk(failed)) else {
+                return discard(running, suspended, first);
+            };
+            let mut progress = running.progress();
+            match outcome {
+                ChunkOutcome::Mapped(Values::Typed(column), failures) => {
+                    progress.ledger.chunk(to, &running.pipeline, &column, failures);
+                }
+                ChunkOutcome::Mapped(Values::Encoded(rows), failures) => {
+                    progress.ledger.rows(to, &rows, failures);
+                }
+                ChunkOutcome::Folded(entries, accumulator) => {
+                    progress.ledger.record(entries);
+                    suspended = accumulator;
+                    if ends_list {
+                        finish_fold(running, &mut progress.ledger, suspended.take(), to);
+                    }
+                }
             }
+            output_bytes = progress.ledger.output_bytes();
         }
-        output_bytes = progress.ledger.output_bytes();
+        let mut progress = running.progress();
+        if ends_list {
+            progress.ledger.cut();
+        }
         let before = std::mem::replace(&mut now, Instant::now());
         progress.busy = now - started;
         drop(progress);
         size.adjust(now - before);
     }
+    finish(running, slots, suspended, scattering, inlet.next_offset(), None).await;
+}
+
+/// Takes the next elements as the input of the first step that maps or folds them.
+fn next_chunk(running: &Running, inlet: &mut Inlet, max: u32) -> Result<InletChunk, Refusal> {
+    let chunk = inlet.next_chunk(running, max)?;
+    Ok(InletChunk { values: running.as_first_input(chunk.values)?, ..chunk })
+}
+
+/// Replies that the chunk that begins at `first`, and what is behind it, does not count.
+fn discard(running: &Running, suspended: Option<Bytes>, first: u32) {
     let mut progress = running.progress();
-    finish_fold(running, &mut progress.ledger, suspended, running.count());
+    finish_fold(running, &mut progress.ledger, suspended, first);
+    let (blamed, reason) = (running.timed_out(), running.not_run_reason());
+    running.mark_rest_not_run(&mut progress, blamed, reason);
+    running.reply(progress);
+}
+
+/// Ends the outlets before the offset `to`, and replies. The elements behind it were not run, for this
+/// reason.
+async fn finish(
+    running: &Arc<Running>,
+    slots: &Slots,
+    suspended: Option<Bytes>,
+    scattering: Option<Scattering>,
+    to: u32,
+    reason: Option<NotRunReason>,
+) {
+    let mut blocks = None;
+    if let Some(scattering) = scattering {
+        let on_slot = Arc::clone(running);
+        let finished =
+            run_on_slot(running, slots, move || scattering.finish(&on_slot.pipeline)).await;
+        match finished {
+            Some(Ok(finished)) => blocks = Some(finished),
+            Some(Err(broken)) => return running.reply_broken(broken, to),
+            None => return discard(running, None, to),
+        }
+    }
+    let mut progress = running.progress();
+    progress.blocks = blocks;
+    finish_fold(running, &mut progress.ledger, suspended, to);
+    if let Some(reason) = reason {
+        progress.ledger.not_run(running.count(), reason);
+    }
     running.reply(progress);
 }
 
@@ -104,15 +205,8 @@ fn finish_fold(running: &Running, ledger: &mut Ledger, suspended: Option<Bytes>,
     }
 }
 
-/// The decoded elements at the offsets `first..to`.
-struct Chunk {
-    first: u32,
-    to: u32,
-    column: Column,
-}
-
 enum ChunkOutcome {
-    Mapped(Column, Vec<StepFailure>),
+    Mapped(Values, Vec<StepFailure>),
     /// The entries to record, and the accumulator of the segment that continues.
     Folded(Vec<LedgerEntry>, Option<Bytes>),
 }
@@ -126,19 +220,23 @@ impl ChunkOutcome {
     }
 }
 
-/// Runs a chunk through all steps; `None` if a cancelled step did not return in time, or the thread
-/// of a blocking step was lost.
+/// Runs a chunk that begins at the offset `first` through all steps that map; `None` if a cancelled step
+/// did not return in time, or the thread of a blocking step was lost.
 async fn run_chunk(
     running: &Arc<Running>,
     slots: &Slots,
     concurrency: usize,
-    chunk: Chunk,
-    suspended: Option<Bytes>,
-) -> Option<ChunkOutcome> {
-    let Chunk { first, to, mut column } = chunk;
+    first: u32,
+    chunk: InletChunk,
+) -> Option<(Values, Vec<StepFailure>)> {
+    let InletChunk { values, mut failures, .. } = chunk;
+    let mut column = match values {
+        Values::Typed(column) => column,
+        // No step maps them.
+        Values::Encoded(rows) => return Some((Values::Encoded(rows), failures)),
+    };
     let pipeline = &*running.pipeline;
-    let mut failures = Vec::new();
-    for step in pipeline.mapping() {
+    for step in running.mapping() {
         if column.offsets.is_empty() {
             break;
         }
@@ -173,12 +271,7 @@ async fn run_chunk(
             .await?;
         }
     }
-    if !pipeline.folds() {
-        return Some(ChunkOutcome::Mapped(column, failures));
-    }
-    let on_slot = Arc::clone(running);
-    let fold = move || fold_chunk(&on_slot, first, to, column, failures, suspended);
-    run_on_slot(running, slots, fold).await?
+    Some((Values::Typed(column), failures))
 }
 
 /// Runs one step of `running` on a slot thread; `None` if the step panicked, or its thread was

@@ -13,7 +13,12 @@ use phalanx_core::{
 };
 
 use super::{
-    Running, batch::Batch, folding::Folding, input::as_input, ledger::Ledger, pipeline::StepFailure,
+    Running,
+    inlet::{Inlet, Values},
+    input::as_input,
+    ledger::Ledger,
+    outlet::{Folding, Scattering},
+    pipeline::StepFailure,
 };
 
 /// Runs all steps on the calling thread, and replies.
@@ -37,67 +42,135 @@ pub(super) fn reply_panic(running: &Running, panic: &(dyn Any + Send)) {
 fn drive(running: &Running) {
     let started = running.start();
     let pipeline = &*running.pipeline;
-    if pipeline.steps().is_empty() {
+    if running.passes_through() {
         return running.pass_through();
     }
-    let mut batch = Batch::new(running.task.payload.clone(), running.count());
+    let mut inlet = Inlet::of(running);
     let mut folding = Folding::of(pipeline);
+    let mut scattering = Scattering::of(running);
     let mut size = running.chunk_sizes(1);
     let (mut now, mut output_bytes) = (started, 0);
-    while !batch.is_empty() {
-        let first = batch.next_offset();
+    while !inlet.is_empty() {
+        let first = inlet.next_offset();
         if let Some(reason) = running.must_end(first, now - started, output_bytes) {
-            let mut progress = running.progress();
-            finish_fold(&mut progress.ledger, &mut folding, first);
-            progress.ledger.not_run(running.count(), reason);
-            return running.reply(progress);
+            return finish(running, folding, scattering, first, Some(reason));
         }
         running.report_chunk(first);
-        let mut column = match batch.next_chunk(pipeline, size.elements()) {
-            Ok(column) => column,
+        let chunk = match inlet.next_chunk(running, size.elements()) {
+            Ok(chunk) => chunk,
             Err(refusal) => return running.refuse(refusal),
         };
-        let mut failures = Vec::new();
-        for step in pipeline.mapping() {
-            if column.offsets.is_empty() {
+        let (to, mut failures) = (inlet.next_offset(), chunk.failures);
+        let mut values = match running.as_first_input(chunk.values) {
+            Ok(values) => values,
+            Err(refusal) => return running.refuse(refusal),
+        };
+        for step in running.mapping() {
+            values = match values {
+                Values::Typed(column) if !column.is_empty() => {
+                    Values::Typed(run_step(running, step, first, column, &mut failures))
+                }
+                nothing => nothing,
+            };
+        }
+        if let Some(scattering) = &mut scattering {
+            let rows = scattering.rows_of(running, values, &mut failures);
+            if running.must_discard_chunk(!failures.is_empty()) {
                 break;
             }
-            column = run_step(running, step, first, column, &mut failures);
-        }
-        let folded = match &mut folding {
-            None => None,
-            Some(folding) => {
+            match scattering.absorb(running, (first, to), rows, failures) {
+                Ok(entries) => running.progress().ledger.record(entries),
+                Err(broken) => return running.reply_broken(broken, to),
+            }
+            if running.must_discard_chunk(false) {
+                // The combination that has just ended ran longer than its timeout.
+                break;
+            }
+            output_bytes = scattering.size();
+        } else {
+            let entries = folding.as_mut().map(|folding| {
                 running.begin_step(pipeline.last(), first);
                 let from = running.progress().ledger.next_offset();
                 let failures = std::mem::take(&mut failures);
-                let column = std::mem::replace(&mut column, Column::empty());
+                let column = std::mem::replace(&mut values, Values::nothing()).into_column();
                 let entries = folding.absorb(from, column, failures, &running.context);
                 running.end_step();
-                Some(entries)
+                entries
+            });
+            let failed =
+                !failures.is_empty() || entries.as_ref().is_some_and(|all| !all.is_empty());
+            let mut progress = running.progress();
+            if progress.is_replied() {
+                return;
             }
-        };
-        let failed = !failures.is_empty() || folded.as_ref().is_some_and(|all| !all.is_empty());
+            if running.must_discard_chunk(failed) {
+                let (blamed, reason) = (running.timed_out(), running.not_run_reason());
+                running.mark_rest_not_run(&mut progress, blamed, reason);
+                return running.reply(progress);
+            }
+            match (entries, &values) {
+                (Some(entries), _) => progress.ledger.record(entries),
+                (None, Values::Typed(column)) => {
+                    progress.ledger.chunk(to, pipeline, column, failures);
+                }
+                (None, Values::Encoded(rows)) => progress.ledger.rows(to, rows, failures),
+            }
+            if chunk.ends_list {
+                finish_fold(&mut progress.ledger, &mut folding, to);
+            }
+            output_bytes = progress.ledger.output_bytes();
+        }
         let mut progress = running.progress();
         if progress.is_replied() {
             return;
         }
-        if running.must_discard_chunk(failed) {
-            let (blamed, reason) = (running.timed_out(), running.not_run_reason());
-            running.mark_rest_not_run(&mut progress, blamed, reason);
-            return running.reply(progress);
+        if chunk.ends_list {
+            progress.ledger.cut();
         }
-        match folded {
-            Some(entries) => progress.ledger.folded_all(entries),
-            None => progress.ledger.chunk(batch.next_offset(), pipeline, &column, failures),
-        }
-        output_bytes = progress.ledger.output_bytes();
         let before = std::mem::replace(&mut now, Instant::now());
         progress.busy = now - started;
         drop(progress);
         size.adjust(now - before);
     }
+    if running.must_discard_chunk(false) && scattering.is_some() {
+        return discard_chunk(running, scattering);
+    }
+    finish(running, folding, scattering, inlet.next_offset(), None);
+}
+
+/// Replies with what was done before the chunk that must be discarded. What combined its outputs has
+/// perhaps seen some of them.
+fn discard_chunk(running: &Running, scattering: Option<Scattering>) {
+    drop(scattering);
     let mut progress = running.progress();
-    finish_fold(&mut progress.ledger, &mut folding, running.count());
+    let (blamed, reason) = (running.timed_out(), running.not_run_reason());
+    running.mark_rest_not_run(&mut progress, blamed, reason);
+    running.reply(progress);
+}
+
+/// Ends the outlets before the offset `to`, and replies. The elements behind it were not run, for this
+/// reason.
+fn finish(
+    running: &Running,
+    mut folding: Option<Folding<'_>>,
+    scattering: Option<Scattering>,
+    to: u32,
+    reason: Option<NotRunReason>,
+) {
+    let blocks = scattering.map(|scattering| scattering.finish(&running.pipeline)).transpose();
+    let blocks = match blocks {
+        Ok(blocks) => blocks,
+        Err(broken) => return running.reply_broken(broken, to),
+    };
+    let mut progress = running.progress();
+    if progress.is_replied() {
+        return;
+    }
+    progress.blocks = blocks;
+    finish_fold(&mut progress.ledger, &mut folding, to);
+    if let Some(reason) = reason {
+        progress.ledger.not_run(running.count(), reason);
+    }
     running.reply(progress);
 }
 
@@ -105,7 +178,7 @@ fn drive(running: &Running) {
 fn finish_fold(ledger: &mut Ledger, folding: &mut Option<Folding<'_>>, to: u32) {
     if let Some(folding) = folding {
         let entries = folding.finish(ledger.next_offset(), to);
-        ledger.folded_all(entries);
+        ledger.record(entries);
     }
 }
 

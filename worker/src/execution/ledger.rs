@@ -5,10 +5,10 @@ use std::ops::Range;
 use phalanx_core::{
     operation::OperationError,
     registry::Column,
-    wire::{NotRunReason, Outcome, Segment},
+    wire::{NotRunReason, Outcome, Segment, TaskOutlet},
 };
 
-use super::{Pipeline, pipeline::StepFailure};
+use super::{Pipeline, pipeline::StepFailure, rows::Rows};
 
 /// The outcome of each element of a batch: segments that tile it up to `next_offset`, and the
 /// encoded outputs.
@@ -22,6 +22,8 @@ pub(crate) struct Ledger {
     one_to_one: bool,
     /// Whether the length of each output is recorded.
     measured: bool,
+    /// Whether the next segment does not extend the last one.
+    cut: bool,
     /// The size of the errors of failed elements.
     error_bytes: usize,
     /// A buffer that is reused between chunks.
@@ -29,8 +31,52 @@ pub(crate) struct Ledger {
 }
 
 impl Ledger {
-    pub(super) fn new(one_to_one: bool, measured: bool) -> Self {
-        Self { one_to_one, measured, ..Self::default() }
+    pub(super) fn new(one_to_one: bool, outlet: &TaskOutlet) -> Self {
+        Self { one_to_one, measured: *outlet == TaskOutlet::Stage, ..Self::default() }
+    }
+
+    /// Forgets all outcomes: what was written for the elements is void.
+    pub(super) fn void(&mut self) {
+        self.segments.clear();
+        self.payload.clear();
+        (self.next_offset, self.error_bytes) = (0, 0);
+    }
+
+    /// Ends the segment.
+    pub(super) fn cut(&mut self) {
+        self.cut = true;
+    }
+
+    /// The elements up to `to` are done, and their outputs are in blocks.
+    pub(super) fn written(&mut self, to: u32) {
+        self.push_done(to, 0, 0, None, None);
+    }
+
+    /// The elements up to `to` have been run, and their outputs are these rows, at most one each.
+    pub(super) fn rows(&mut self, to: u32, rows: &Rows, mut failures: Vec<StepFailure>) {
+        failures.sort_by_key(|failure| failure.offset);
+        failures.dedup_by_key(|failure| failure.offset);
+        let mut row = 0;
+        for StepFailure { offset, step, error } in failures {
+            row = self.rows_done(offset, rows, row);
+            row += usize::from(rows.offsets().get(row) == Some(&offset));
+            self.failed(step, error);
+        }
+        self.rows_done(to, rows, row);
+    }
+
+    /// The elements up to `to` have the rows from number `row` on; returns the first row behind them.
+    fn rows_done(&mut self, to: u32, rows: &Rows, row: usize) -> usize {
+        let end = first_from(rows.offsets(), row, to);
+        let (before, mut ends) = (self.payload.len(), std::mem::take(&mut self.ends));
+        ends.clear();
+        for row in row..end {
+            self.payload.extend_from_slice(rows.whole(row));
+            ends.push(self.payload.len() as u32);
+        }
+        self.done(to, before, &rows.offsets()[row..end], &ends);
+        self.ends = ends;
+        end
     }
 
     /// The first offset without an outcome.
@@ -171,6 +217,7 @@ impl Ledger {
         more_lengths: Option<Vec<u32>>,
     ) {
         if let Some(Segment { to: end, outcome, .. }) = self.segments.last_mut()
+            && !self.cut
             && let Outcome::Done { bytes, outputs, counts, lengths, .. } = outcome
         {
             *end = to;
@@ -195,6 +242,7 @@ impl Ledger {
     }
 
     fn push(&mut self, to: u32, outcome: Outcome) {
+        self.cut = false;
         self.segments.push(Segment { from: self.next_offset, to, outcome });
         self.next_offset = to;
     }

@@ -6,16 +6,18 @@
 //! drives it on a slot thread, [`asynchronous`] on Tokio.
 
 mod asynchronous;
-mod batch;
 mod blocking;
 mod chunk;
 mod encoded;
-mod folding;
+mod inlet;
 mod input;
+mod keys;
 mod ledger;
+mod outlet;
 mod pipeline;
 mod progress_mark;
 mod replying;
+mod rows;
 mod running;
 mod stop;
 

@@ -1,6 +1,6 @@
 //! The steps of a stage, bound to their states.
 
-use std::{ops::Range, time::Duration};
+use std::time::Duration;
 
 use phalanx_core::{
     operation::OperationError,
@@ -15,6 +15,8 @@ use crate::slots::SlotKind;
 pub(crate) struct Pipeline {
     steps: Vec<Box<dyn CompiledStep>>,
     timeouts: Vec<Option<Duration>>,
+    /// Whether the leader makes a value of an element that fails in the step.
+    catching: Vec<bool>,
     folds: bool,
 }
 
@@ -39,14 +41,22 @@ impl Pipeline {
         compile: impl Fn(&StepReference) -> Result<Box<dyn CompiledStep>, Refusal>,
     ) -> Result<Self, Refusal> {
         let is_fold = |step: &StepReference| matches!(step.verb, Verb::Fold | Verb::Reduce);
+        let by_key =
+            |step: &StepReference| matches!(step.verb, Verb::FoldByKey | Verb::ReduceByKey);
         if let [others @ .., _] = references
             && let Some(step) = others.iter().find(|step| is_fold(step))
+        {
+            return Err(Refusal::Verb { name: step.name.clone(), verb: step.verb });
+        }
+        if let [_, others @ .., _] = references
+            && let Some(step) = others.iter().find(|step| by_key(step))
         {
             return Err(Refusal::Verb { name: step.name.clone(), verb: step.verb });
         }
         Ok(Self {
             steps: references.iter().map(compile).collect::<Result<_, _>>()?,
             timeouts: references.iter().map(|step| step.timeout).collect(),
+            catching: references.iter().map(|step| step.verb == Verb::TryMap).collect(),
             folds: references.last().is_some_and(is_fold),
         })
     }
@@ -67,6 +77,11 @@ impl Pipeline {
         blocking.filter_map(|(_, timeout)| *timeout).min()
     }
 
+    /// Whether the leader makes a value of an element that fails in this step.
+    pub(super) fn catches(&self, step: usize) -> bool {
+        self.catching.get(step) == Some(&true)
+    }
+
     /// The kind of slots that an execution occupies.
     pub(crate) fn kind(&self) -> SlotKind {
         match self.steps.iter().any(|step| step.is_async()) {
@@ -83,11 +98,6 @@ impl Pipeline {
     /// Whether each element has exactly one output.
     pub(crate) fn is_one_to_one(&self) -> bool {
         self.steps.iter().all(|step| step.is_one_to_one())
-    }
-
-    /// The indexes of the steps before the fold, or of all steps.
-    pub(crate) fn mapping(&self) -> Range<usize> {
-        0..self.steps.len() - usize::from(self.folds)
     }
 
     /// The index of the last step; 0 if there is none.

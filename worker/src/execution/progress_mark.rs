@@ -71,7 +71,7 @@ mod tests {
             job: JobId::new(),
             stage: 0,
             worker: WorkerId::new(),
-            ranges: Vec::new(),
+            ranges: Default::default(),
             indexes: Vec::new(),
             cancelled: CancellationToken::new(),
         };

@@ -8,10 +8,10 @@ use std::{
 use phalanx_core::{
     operation::OperationError,
     registry::Refusal,
-    wire::{NotRunReason, ResultHeader, ResultMessage},
+    wire::{NotRunReason, ResultHeader, ResultMessage, TaskOutlet},
 };
 
-use super::{ProgressMark, Running, running::Progress};
+use super::{ProgressMark, Running, outlet::Broken, running::Progress};
 use crate::{
     lock::lock,
     reply::{PendingReply, Reply},
@@ -20,7 +20,7 @@ use crate::{
 impl Running {
     /// Replies to a task without steps: its elements are its outputs.
     pub(super) fn pass_through(&self) {
-        if self.task.header.measured {
+        if self.task.header.outlet == TaskOutlet::Stage {
             // Only the decoder of a first step can find the ends of the elements.
             let reason = "the outputs of a stage without steps cannot be measured".to_owned();
             return self.refuse(Refusal::Message { reason });
@@ -60,20 +60,51 @@ impl Running {
         reason: NotRunReason,
     ) {
         let ledger = &mut progress.ledger;
+        // What the driver has written, it has with it.
+        let void = self.scatters() && progress.blocks.is_none();
+        if void {
+            ledger.void();
+        }
+        let folds = self.pipeline.folds() || void;
+        let known = if self.reads_partitions() { u32::MAX } else { self.count };
         if let Some((mark, error)) = blamed
-            && (ledger.next_offset()..self.count).contains(&mark.offset)
+            && (ledger.next_offset()..known).contains(&mark.offset)
         {
-            let folds = self.pipeline.folds();
             ledger.not_run(mark.offset, if folds { NotRunReason::FoldBroken } else { reason });
             ledger.failed(mark.step, error);
         }
         ledger.not_run(self.count, reason);
     }
 
+    /// Replies that the elements up to `to` do not count, because combining their outputs failed at one
+    /// of them.
+    pub(super) fn reply_broken(&self, broken: Broken, to: u32) {
+        let mut progress = self.progress();
+        if let Some((mark, error)) = self.timed_out() {
+            self.mark_rest_not_run(&mut progress, Some((mark, error)), NotRunReason::FoldBroken);
+            return self.reply(progress);
+        }
+        let ledger = &mut progress.ledger;
+        ledger.void();
+        match self.stopped() {
+            // Perhaps it failed only because it was cancelled.
+            Some(stop) => ledger.not_run(to, stop.reason()),
+            None => {
+                ledger.not_run(broken.offset, NotRunReason::FoldBroken);
+                ledger.failed(self.pipeline.last() as u32, broken.error);
+                ledger.not_run(to, NotRunReason::FoldBroken);
+            }
+        }
+        ledger.not_run(self.count, NotRunReason::FoldBroken);
+        self.reply(progress);
+    }
+
     /// Replies with the outcomes in the ledger, unless another part has replied.
     pub(super) fn reply(&self, mut progress: MutexGuard<'_, Progress>) {
         let Some(pending) = progress.pending.take() else { return };
-        let (segments, payload) = std::mem::take(&mut progress.ledger).into_parts();
+        let (segments, mut payload) = std::mem::take(&mut progress.ledger).into_parts();
+        let blocks = progress.blocks.take().unwrap_or_default();
+        let lists = std::mem::take(&mut progress.lists);
         let (busy, waited) = (progress.busy, progress.started - self.arrived.into_std());
         drop(progress);
         let header = &self.task.header;
@@ -85,7 +116,14 @@ impl Running {
             busy_us: micros(busy),
             waited_us: micros(waited),
             segments,
+            blocks: blocks.headers,
+            lists,
         };
+        if payload.is_empty() {
+            payload = blocks.bytes;
+        } else {
+            payload.extend_from_slice(&blocks.bytes);
+        }
         let message = ResultMessage { header, payload: payload.into() };
         pending.reply(Reply::Result { message, last_step: self.pipeline.last() as u32 });
     }

@@ -1,24 +1,32 @@
 //! One execution, shared by its driver and the parts of the worker that watch it.
 
 use std::{
+    ops::Range,
     sync::{
-        Arc, Mutex, MutexGuard, OnceLock, Weak,
+        Arc, Mutex, MutexGuard, OnceLock, RwLock, Weak,
         atomic::{AtomicUsize, Ordering},
     },
     time::{Duration, Instant},
 };
 
 use phalanx_core::{
+    codec::Layout,
     id::{ExecutionId, WorkerId},
     operation::{ErrorKind, Execution, OperationError, TaskContext},
-    wire::{NotRunReason, TaskMessage},
+    registry::Refusal,
+    wire::{
+        Combine, Gather, Grouping, ListEnd, NotRunReason, Scatter, TaskInlet, TaskMessage,
+        TaskOutlet,
+    },
 };
 use tokio_util::sync::CancellationToken;
 
 use super::{
     Pipeline,
     chunk::ChunkSize,
+    inlet::Values,
     ledger::Ledger,
+    outlet::Blocks,
     progress_mark::{ProgressMark, StepPhase},
     stop::{Stop, StopFlag},
 };
@@ -80,6 +88,10 @@ pub(crate) struct Running {
 /// The outcomes that the driver has recorded so far.
 pub(super) struct Progress {
     pub(super) ledger: Ledger,
+    /// What the task has written to an exchange, once its driver has finished it.
+    pub(super) blocks: Option<Blocks>,
+    /// The lists that were read to their ends.
+    pub(super) lists: Vec<ListEnd>,
     pub(super) pending: Option<PendingReply>,
     pub(super) begun: bool,
     pub(super) started: Instant,
@@ -100,14 +112,16 @@ impl Running {
             job: header.job,
             stage: header.stage,
             worker,
-            ranges: header.ranges.clone(),
+            ranges: RwLock::new(header.ranges.clone()),
             indexes: header.indexes.clone(),
             cancelled: CancellationToken::new(),
         };
         // `TaskMessage::decode` has checked that the number of elements fits.
         let count = header.count().unwrap_or(0);
         let progress = Progress {
-            ledger: Ledger::new(pipeline.is_one_to_one(), header.measured),
+            ledger: Ledger::new(pipeline.is_one_to_one(), &header.outlet),
+            blocks: None,
+            lists: Vec::new(),
             pending: Some(pending),
             begun: false,
             started: Instant::now(),
@@ -136,9 +150,70 @@ impl Running {
         self.execution
     }
 
-    /// The number of elements in the batch.
+    /// The number of elements in the batch; 0 if they come from partitions.
     pub(crate) fn count(&self) -> u32 {
         self.count
+    }
+
+    /// How many elements could run at once.
+    pub(crate) fn widest(&self) -> usize {
+        match self.reads_partitions() {
+            true => usize::MAX,
+            false => self.count as usize,
+        }
+    }
+
+    /// Whether the elements come from partitions.
+    pub(super) fn reads_partitions(&self) -> bool {
+        matches!(self.task.header.inlet, TaskInlet::Partitions(_))
+    }
+
+    /// Whether the outputs go to an exchange.
+    pub(super) fn scatters(&self) -> bool {
+        matches!(self.task.header.outlet, TaskOutlet::Exchange(_))
+    }
+
+    /// Whether the task does nothing but hand its payload back.
+    pub(super) fn passes_through(&self) -> bool {
+        let plain = matches!(self.task.header.inlet, TaskInlet::Elements(Layout::Plain));
+        self.pipeline.steps().is_empty() && plain && !self.scatters()
+    }
+
+    /// The steps between the one that combines the values of partitions, if there is such, and the one
+    /// that folds or combines outputs.
+    pub(super) fn mapping(&self) -> Range<usize> {
+        let header = &self.task.header;
+        let gathers = matches!(
+            &header.inlet,
+            TaskInlet::Partitions(Gather { grouping: Grouping::Combine, .. })
+        );
+        let combines =
+            matches!(&header.outlet, TaskOutlet::Exchange(Scatter { combine: Combine::Step, .. }));
+        let from = usize::from(gathers).min(self.pipeline.steps().len());
+        let behind = usize::from(self.pipeline.folds() || combines);
+        from..self.pipeline.steps().len().saturating_sub(behind).max(from)
+    }
+
+    /// Values as the input of the first step that maps or folds them, if there is one.
+    pub(super) fn as_first_input(&self, values: Values) -> Result<Values, Refusal> {
+        let mapping = self.mapping();
+        match values {
+            Values::Encoded(rows) if !mapping.is_empty() || self.pipeline.folds() => {
+                Ok(Values::Typed(rows.decode(&self.pipeline, mapping.start)?))
+            }
+            values => Ok(values),
+        }
+    }
+
+    /// Whether an element that failed in this step may run again.
+    pub(super) fn may_run_again(&self, step: usize, error: &OperationError) -> bool {
+        matches!(error.kind(), ErrorKind::Transient | ErrorKind::Timeout)
+            || self.pipeline.catches(step)
+    }
+
+    /// The list of a partition was read to its end.
+    pub(super) fn listed(&self, list: ListEnd) {
+        self.progress().lists.push(list);
     }
 
     /// When the delivery arrived.
@@ -296,7 +371,11 @@ impl Running {
             return None;
         }
         let slice = (elapsed >= header.time_slice).then_some(NotRunReason::TimeSlice);
-        slice.or((output_bytes as u64 >= header.output_cap).then_some(NotRunReason::OutputCap))
+        let cap = match &header.outlet {
+            TaskOutlet::Exchange(scatter) => scatter.cap,
+            _ => header.output_cap,
+        };
+        slice.or((output_bytes as u64 >= cap).then_some(NotRunReason::OutputCap))
     }
 
     /// Whether the outputs of a chunk are unusable: an element timed out, or elements `failed`

@@ -12,8 +12,8 @@ use phalanx_core::{
     operation::ElementRange,
     registry::Registry,
     wire::{
-        NotRunReason, Outcome, ResultMessage, Return, ReturnReason, TaskHeader, TaskKind,
-        TaskMessage,
+        NotRunReason, Outcome, ResultMessage, Return, ReturnReason, TaskHeader, TaskInlet,
+        TaskKind, TaskMessage, TaskOutlet,
     },
 };
 use proptest::prelude::*;
@@ -52,7 +52,8 @@ impl TestExecution {
             steps: TestOperations::new().steps(ops),
             time_slice: Duration::from_secs(3_600),
             output_cap: u64::MAX,
-            measured: false,
+            inlet: TaskInlet::default(),
+            outlet: TaskOutlet::Reply,
         };
         change(&mut header);
         let mut payload = Vec::new();
@@ -224,7 +225,9 @@ proptest! {
     fn a_batch_has_the_outputs_of_its_elements_run_one_by_one(
         ops in ops(), inputs in inputs(), measured: bool,
     ) {
-        let mut execution = TestExecution::new(&ops, &inputs, |header| header.measured = measured);
+        let mut execution = TestExecution::new(&ops, &inputs, |header| {
+            header.outlet = if measured { TaskOutlet::Stage } else { TaskOutlet::Reply };
+        });
         run_blocking(&execution.running);
         check(&ops, &inputs, measured, false, &execution.result());
     }

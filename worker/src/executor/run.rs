@@ -237,7 +237,7 @@ impl Executor {
         }
         // At most half of the free slots, so that some remain for the next task.
         let free = self.async_slots.available_permits() / 2;
-        let more = (running.count() as usize).saturating_sub(1).min(free) as u32;
+        let more = running.widest().saturating_sub(1).min(free) as u32;
         let more = Arc::clone(&self.async_slots).try_acquire_many_owned(more).ok();
         let concurrency = 1 + more.as_ref().map_or(0, |more| more.num_permits());
         running.set_width(concurrency);

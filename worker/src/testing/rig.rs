@@ -16,8 +16,8 @@ use phalanx_core::{
     operation::ElementRange,
     registry::StepReference,
     wire::{
-        Control, Lease, ResultMessage, Return, ReturnReason, Segment, TaskHeader, TaskKind,
-        TaskMessage,
+        Control, Lease, ResultMessage, Return, ReturnReason, Segment, TaskHeader, TaskInlet,
+        TaskKind, TaskMessage, TaskOutlet,
     },
 };
 
@@ -102,7 +102,8 @@ impl TestRig {
             steps,
             time_slice: Duration::from_secs(3_600),
             output_cap: u64::MAX,
-            measured: false,
+            inlet: TaskInlet::default(),
+            outlet: TaskOutlet::Reply,
         };
         change(&mut header);
         let mut payload = Vec::new();

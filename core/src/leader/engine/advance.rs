@@ -4,11 +4,21 @@ use bytes::Bytes;
 
 use super::{
     combine,
-    job::{Indexes, JobState, OutputBlock},
+    event::JobEvent,
+    job::{Indexes, JobState, OutputBlock, Sealed},
     output,
     shared::Shared,
 };
 use crate::{codec, error::Error, plan::End};
+
+fn exchange_sealed(job: &JobState, exchange: usize, sealed: Sealed) -> JobEvent {
+    JobEvent::ExchangeSealed {
+        directive: job.plan.exchanges[exchange].kind.name(),
+        exchange: job.exchanges[exchange].written(),
+        partitions: sealed.partitions,
+        largest: sealed.largest,
+    }
+}
 
 /// Advances a job; returns its result if it is over.
 pub(super) fn advance(shared: &mut Shared, job: &mut JobState) -> Option<Result<(), Error>> {
@@ -23,8 +33,13 @@ pub(super) fn advance(shared: &mut Shared, job: &mut JobState) -> Option<Result<
     {
         return Some(Err(Error::Input { job: job.id, index, source }));
     }
+    for exchange in 0..job.exchanges.len() {
+        if let Some(sealed) = job.seal(exchange) {
+            shared.emit(job.id, exchange_sealed(job, exchange, sealed));
+        }
+    }
     job.close_branches();
-    output::release_to_reader(shared, job);
+    output::release_joined(shared, job);
     while let Some(partials) = job.next_combination() {
         combine::combine(shared, job, partials);
     }

@@ -33,7 +33,7 @@ pub(super) fn suspect(job: &JobState, task: &Task, first_step: usize) -> usize {
 pub(super) fn first(job: &JobState, task: &Task) -> (String, u64) {
     let steps = &job.plan.stages[task.stage].steps;
     let (step, index) = match &task.work {
-        Work::Run { elements, first_step } => (steps.get(*first_step), elements.index(0)),
+        Work::Run { batch, first_step } => (steps.get(*first_step), batch.index(0)),
         Work::Combine { partials } => {
             (steps.last(), partials.first().map_or(0, |partial| partial.from))
         }

@@ -5,22 +5,28 @@ use bytes::Bytes;
 use super::{
     blame::TaskRun,
     fold::Partial,
-    job::{Elements, JobState},
+    job::{Batch, JobState},
     protocol::{Action, DeadLettering},
     shared::Shared,
     table::Work,
 };
-use crate::{dead_letters::DeadElement, error::ExecuteError};
+use crate::{
+    codec::Layout, dead_letters::DeadElement, error::ExecuteError, plan::StepPlan, registry::Verb,
+};
 
-/// Writes a dead letter of an element that failed permanently and did not become a value.
+/// Writes a dead letter of an element that failed permanently and did not become a value. An element
+/// that the leader has never seen has none: it was read from an exchange, or its key is framed.
 pub(super) fn write(
     shared: &mut Shared,
     job: &JobState,
     run: &TaskRun<'_>,
-    element: &Elements,
+    element: &Batch,
     error: &ExecuteError,
 ) {
-    if let Work::Run { first_step, .. } = run.task.work {
+    if let Work::Run { first_step, .. } = run.task.work
+        && let Batch::Elements(element) = element
+        && job.plan.layout(run.task.stage) == Layout::Plain
+    {
         let (payload, lengths) = (element.bytes().clone(), element.lengths());
         push(shared, job, run, first_step, payload, lengths, error);
     }
@@ -55,7 +61,11 @@ fn push(
         return;
     }
     let stage = &job.plan.stages[run.task.stage];
-    let steps = stage.steps.iter().skip(first_step).map(|step| step.reference.clone());
+    // What combines values by key runs in a program with an exchange alone.
+    let by_key =
+        |step: &&StepPlan| matches!(step.reference.verb, Verb::FoldByKey | Verb::ReduceByKey);
+    let steps = stage.steps.iter().skip(first_step).filter(|step| !by_key(step));
+    let steps = steps.map(|step| step.reference.clone());
     let element = DeadElement {
         pool: stage.pool.clone(),
         steps: steps.collect(),

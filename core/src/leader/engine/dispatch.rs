@@ -4,7 +4,7 @@ use std::{collections::BTreeSet, sync::Arc, time::Duration};
 
 use super::{
     flow::{Lane, MAX_BATCH_BYTES, PoolFlow, Sizing},
-    job::{JobState, Jobs},
+    job::{Batch, JobState, Jobs},
     protocol::Action,
     schedule,
     shared::Shared,
@@ -66,7 +66,7 @@ fn send_one(shared: &mut Shared, job: &mut JobState) -> bool {
             break;
         }
         let due = shared.tasks.first_due(job.id, stage);
-        if due.is_none() && job.stages[stage].pending_elements() == 0 {
+        if due.is_none() && !job.stages[stage].has_pending() {
             continue;
         }
         let sizing = shared.sizing(job, stage);
@@ -103,6 +103,14 @@ fn next_task(
 ) -> Option<TaskNumber> {
     let wanted = sizing.elements();
     let has_due = |stage| shared.tasks.first_due(job.id, stage).is_some();
+    if job.read_by(stage).is_some() {
+        if job.is_full(stage, has_due) {
+            return None;
+        }
+        let batch = Batch::Partitions(job.cut_lists(stage, sizing.slots)?);
+        let task = Task::new(job.id, stage, lane, Work::Run { batch, first_step: 0 });
+        return Some(schedule::enqueue(shared, task, Duration::ZERO));
+    }
     if job.is_full(stage, has_due) || !job.is_ready(stage, wanted, sizing.slots) {
         return None;
     }
@@ -110,8 +118,8 @@ fn next_task(
         fail_leaf(job, stage, size);
         return None;
     }
-    let elements = job.cut(stage, wanted)?;
-    let task = Task::new(job.id, stage, lane, Work::Run { elements, first_step: 0 });
+    let batch = Batch::Elements(job.cut(stage, wanted)?);
+    let task = Task::new(job.id, stage, lane, Work::Run { batch, first_step: 0 });
     Some(schedule::enqueue(shared, task, Duration::ZERO))
 }
 
@@ -132,7 +140,7 @@ fn pull(shared: &mut Shared, job: &mut JobState, source: usize) {
     let stage = job.plan.fed_by(source);
     let state = &job.stages[stage];
     let room = job.account.room();
-    if job.plan.stages[stage].steps.is_empty() {
+    if job.plan.stages[stage].steps.is_empty() && !job.feeds(stage) {
         // Elements are their own outputs: only the reader limits them.
         if room > 0 {
             request_pull(shared, job, source, u64::MAX, room.min(MAX_PULL_BYTES));

@@ -9,7 +9,7 @@ use super::{
     dead_letter,
     event::JobEvent,
     fold::Partial,
-    job::{Elements, JobState, Onward},
+    job::{Batch, JobState, Onward},
     output::{self, Outputs},
     retry, schedule,
     shared::Shared,
@@ -30,7 +30,7 @@ pub(super) fn plan_retry(
     shared: &mut Shared,
     job: &mut JobState,
     run: &TaskRun<'_>,
-    element: &Elements,
+    element: &Batch,
     step: usize,
     error: &OperationError,
 ) -> Option<Duration> {
@@ -57,7 +57,7 @@ pub(super) fn fail_permanently(
     shared: &mut Shared,
     job: &mut JobState,
     run: &TaskRun<'_>,
-    element: &Elements,
+    element: &Batch,
     step: usize,
     error: OperationError,
 ) {
@@ -82,9 +82,9 @@ pub(super) fn fail_permanently(
             let lengths = [replaced.bytes().len() as u32];
             let values = replaced.bytes().clone();
             let outputs = Outputs { values, count: 1, counts: None, lengths: Some(&lengths) };
-            output::done(shared, job, stage, &replaced, outputs);
+            output::done(shared, job, stage, &Batch::Elements(replaced), outputs);
         } else {
-            let work = Work::Run { elements: replaced, first_step: step + 1 };
+            let work = Work::Run { batch: Batch::Elements(replaced), first_step: step + 1 };
             schedule::enqueue(shared, run.task.with(work), Duration::ZERO);
         }
         return;
@@ -113,10 +113,10 @@ pub(super) fn fail_job(
     shared: &mut Shared,
     job: &mut JobState,
     stage: usize,
-    element: &Elements,
+    element: &Batch,
     error: Box<ExecuteError>,
 ) {
-    if job.defers_failures() {
+    if job.defers_failures(stage) {
         job.settle(stage, element, Onward::Nothing);
         output::fail_in_order(shared, job, stage, element.first(), error);
     } else {
@@ -165,25 +165,28 @@ fn fail_single(
     shared.progressed(job);
     let run = TaskRun { number, task: &task, attempt: task.attempt(), worker: None };
     match &task.work {
-        Work::Run { elements, first_step } => {
+        Work::Run { batch, first_step } => {
             let step = suspect(job, &task, *first_step);
-            if elements.len() > 1 {
-                // A leaf of a fixed tree, which is never split: its job fails because of the
-                // element.
-                let offset = offset.min(elements.len() - 1);
-                let (index, tries) = (elements.index(offset), elements.tries(offset));
+            if batch.len() > 1 || batch.is_open() {
+                // A leaf of a fixed tree, or a list that nobody has read yet: neither is split, so its
+                // job fails because of the element.
+                let offset = offset.min(batch.len().saturating_sub(1));
+                let (index, tries) = (batch.index(offset), batch.tries(offset));
                 let error = blamed(job, &run, index, tries, step, error);
-                let element = elements.slice(offset..offset + 1);
+                let element = batch.slice(offset..offset + 1);
                 dead_letter::write(shared, job, &run, &element, &error);
-                fail_job(shared, job, task.stage, elements, error);
+                match batch.is_open() {
+                    true => job.fail(error),
+                    false => fail_job(shared, job, task.stage, batch, error),
+                }
             } else if budget == Budget::AsUsual
-                && let Some(delay) = plan_retry(shared, job, &run, elements, step, &error)
+                && let Some(delay) = plan_retry(shared, job, &run, batch, step, &error)
             {
-                let elements = elements.clone().charged();
-                let work = Work::Run { elements, first_step: *first_step };
+                let batch = batch.clone().charged();
+                let work = Work::Run { batch, first_step: *first_step };
                 schedule::enqueue(shared, task.with(work), delay);
             } else {
-                fail_permanently(shared, job, &run, elements, step, error);
+                fail_permanently(shared, job, &run, batch, step, error);
             }
         }
         Work::Combine { partials } => {

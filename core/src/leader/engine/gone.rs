@@ -2,7 +2,14 @@
 
 use std::time::Duration;
 
-use super::{combine, element, job::JobState, retry, schedule, shared::Shared, split, table::Work};
+use super::{
+    combine, element,
+    job::JobState,
+    retry, schedule,
+    shared::Shared,
+    split,
+    table::{Task, Work},
+};
 use crate::{
     id::{CopyId, TaskNumber, WorkerId},
     operation::{ErrorKind, OperationError},
@@ -69,14 +76,12 @@ pub(super) fn crashed(
 ) {
     let Some(task) = shared.tasks.get_mut(number) else { return };
     task.isolated = true;
-    let count = task.len();
     if split::may_split(job, task) {
-        match offset {
-            Some(offset) => {
-                let offset = (offset as usize).min(count - 1);
-                let _ = split::isolate_element(shared, job, number, offset);
-            }
-            None => split::halve(shared, job, number),
+        let offset = offset.map(|offset| within(task, offset));
+        let isolated =
+            offset.and_then(|offset| split::isolate_element(shared, job, number, offset));
+        if isolated.is_none() {
+            split::halve(shared, job, number);
         }
         return;
     }
@@ -95,9 +100,16 @@ pub(super) fn killed_worker(
 ) {
     let Some(task) = shared.tasks.get_mut(number) else { return };
     task.isolated = true;
-    let offset = (offset as usize).min(task.len() - 1);
+    let offset = within(task, offset);
     let (alone, offset) = match split::may_split(job, task) {
-        true => (split::isolate_element(shared, job, number, offset), 0),
+        true => match split::isolate_element(shared, job, number, offset) {
+            Some(alone) => (Some(alone), 0),
+            None => {
+                // Which element that was is not known before its list is.
+                split::halve(shared, job, number);
+                (None, 0)
+            }
+        },
         false => (Some(number), offset),
     };
     let text = format!("its process died: worker {worker} fell silent while it ran the element");
@@ -117,9 +129,11 @@ pub(super) fn undecodable(
     reason: &str,
 ) {
     let Some(task) = shared.tasks.get(number) else { return };
-    let (count, offset) = (task.len(), offset as usize);
+    let offset = within(task, offset);
     if split::may_split(job, task) {
-        split::isolate_element(shared, job, number, offset.min(count - 1));
+        if split::isolate_element(shared, job, number, offset).is_none() {
+            split::halve(shared, job, number);
+        }
         return;
     }
     let text = format!("the element does not decode as an input of `{operation}`: {reason}");
@@ -140,5 +154,14 @@ pub(super) fn too_large(shared: &mut Shared, job: &mut JobState, number: TaskNum
             if task.len() > 1 { "; a fold of fixed shape does not cut its leaves" } else { "" };
         let error = OperationError::new(ErrorKind::TooLarge, format!("{reason}{leaf}"));
         element::fail_task(shared, job, number, error);
+    }
+}
+
+/// An offset that a worker has named, within the batch as far as its length is known.
+fn within(task: &Task, offset: u32) -> usize {
+    let open = matches!(&task.work, Work::Run { batch, .. } if batch.is_open());
+    match open {
+        true => offset as usize,
+        false => (offset as usize).min(task.len().saturating_sub(1)),
     }
 }

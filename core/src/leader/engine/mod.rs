@@ -59,7 +59,7 @@ mod table;
 use std::{sync::Arc, time::Duration};
 
 pub(super) use ending::Ending;
-pub use event::{JobEvent, Progress, StageProgress, Stall};
+pub use event::{ExchangeProgress, JobEvent, Progress, StageProgress, Stall};
 pub(super) use flow::LatencyTarget;
 #[cfg(test)]
 pub(super) use job::Indexes;

@@ -4,7 +4,7 @@ use bytes::Bytes;
 
 use super::{
     fold::Partial,
-    job::{Elements, Indexes, JobOutput, JobState, Onward, OutputBlock, StageOutput},
+    job::{Batch, Elements, Indexes, JobOutput, JobState, Onward, OutputBlock, StageOutput},
     protocol::Action,
     shared::Shared,
 };
@@ -30,19 +30,23 @@ pub(super) fn done(
     shared: &mut Shared,
     job: &mut JobState,
     stage: usize,
-    elements: &Elements,
+    elements: &Batch,
     outputs: Outputs<'_>,
 ) {
     let onward = match outputs.counts {
-        _ if job.is_last(stage) => Onward::Nothing,
+        _ if job.is_last(stage) || job.feeds(stage) => Onward::Nothing,
         None => Onward::One,
         Some(counts) => Onward::Counts(counts),
     };
     job.settle(stage, elements, onward);
+    if job.feeds(stage) {
+        // The blocks have come with the result.
+        return;
+    }
     let (from, to) = (job.place(stage, elements.first()), job.place(stage, elements.end()));
     if !job.is_last(stage) {
         let output = stage_output(elements, outputs);
-        if job.keeps_order() {
+        if job.keeps_order(stage) {
             job.account.buffer(output.size());
             job.stages[stage].reorder.insert(from, to, output);
             release_to_next_stage(shared, job, stage);
@@ -81,14 +85,14 @@ pub(super) fn done(
 
 /// Passes on the elements of a stage without steps, which are their own outputs.
 pub(super) fn pass_through(shared: &mut Shared, job: &mut JobState, stage: usize) {
-    if !job.plan.stages[stage].steps.is_empty() {
+    if !job.plan.stages[stage].steps.is_empty() || job.feeds(stage) {
         return;
     }
     while let Some(elements) = job.cut(stage, u64::MAX) {
         let (values, count) = (elements.bytes().clone(), elements.len() as u32);
         let lengths = elements.lengths();
         let outputs = Outputs { values, count, counts: None, lengths: Some(&lengths) };
-        done(shared, job, stage, &elements, outputs);
+        done(shared, job, stage, &Batch::Elements(elements), outputs);
     }
 }
 
@@ -131,7 +135,7 @@ pub(super) fn has_taken_all(job: &JobState) -> bool {
 }
 
 /// Delivers the outputs that are next in the order of their elements.
-pub(super) fn release_to_reader(shared: &mut Shared, job: &mut JobState) {
+fn release_to_reader(shared: &mut Shared, job: &mut JobState) {
     while let Some(release) = job.reorder.release() {
         match release {
             JobOutput::Outputs(outputs) => deliver(shared, job, outputs),
@@ -143,6 +147,14 @@ pub(super) fn release_to_reader(shared: &mut Shared, job: &mut JobState) {
             }
         }
     }
+}
+
+/// Passes on what has its predecessors because the end of a list or of a branch is known.
+pub(super) fn release_joined(shared: &mut Shared, job: &mut JobState) {
+    for exchange in 0..job.plan.exchanges.len() {
+        release_to_next_stage(shared, job, job.plan.exchanges[exchange].reader);
+    }
+    release_to_reader(shared, job);
 }
 
 /// Moves the outputs that are next in order into the next stage.
@@ -168,7 +180,7 @@ fn feed_next(shared: &mut Shared, job: &mut JobState, stage: usize, output: Stag
     }
 }
 
-fn stage_output(elements: &Elements, outputs: Outputs<'_>) -> StageOutput {
+fn stage_output(elements: &Batch, outputs: Outputs<'_>) -> StageOutput {
     let indexes = each_index(elements, outputs.counts);
     let mut end = 0;
     let ends = outputs.lengths.unwrap_or_default().iter().map(|length| {
@@ -179,7 +191,7 @@ fn stage_output(elements: &Elements, outputs: Outputs<'_>) -> StageOutput {
 }
 
 /// The source index of each output.
-fn each_index(elements: &Elements, counts: Option<&[u32]>) -> Vec<u64> {
+fn each_index(elements: &Batch, counts: Option<&[u32]>) -> Vec<u64> {
     match counts {
         None => (0..elements.len()).map(|offset| elements.index(offset)).collect(),
         Some(counts) => counts

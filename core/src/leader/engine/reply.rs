@@ -10,17 +10,25 @@ use super::{
     event::JobEvent,
     fold::Partial,
     gone,
-    job::{Elements, JobState},
+    job::{Batch, Elements, ExchangeState, JobState},
     output::{self, Outputs},
     refusals, retry, schedule,
     shared::Shared,
     table::{Shape, Task, Work},
 };
 use crate::{
+    error::Error,
     id::CopyId,
+    plan::Outlet,
     registry::Refusal,
-    wire::{NotRunReason, Outcome, ResultHeader, ResultMessage, Return, ReturnReason, Segment},
+    wire::{
+        BlockHeader, ListEnd, MAX_LISTED_ELEMENTS, NotRunReason, Outcome, ResultHeader,
+        ResultMessage, Return, ReturnReason, Segment,
+    },
 };
+
+/// The most bytes of blocks that the leader of a fleet holds for one job (rule 28).
+const MAX_BLOCKS: usize = 32 << 20;
 
 /// A worker replied with the result of a live task. It counts whichever copy it is of (rule 2).
 pub(super) fn result(shared: &mut Shared, job: &mut JobState, result: ResultMessage) {
@@ -31,15 +39,21 @@ pub(super) fn result(shared: &mut Shared, job: &mut JobState, result: ResultMess
         steps: job.plan.stages[task.stage].steps.len(),
         folds: job.folds(task.stage),
         one_to_one: job.is_one_to_one(task.stage),
-        measured: !job.is_last(task.stage),
+        measured: matches!(job.plan.outlet(task.stage), Outlet::Stage(_)),
+        feeds: job.feeds(task.stage),
     };
-    if !task.fits(&header, shape) {
+    let read = with_lists(job, task, &header);
+    let Some(task) =
+        read.filter(|task| task.fits(&header, shape) && has_blocks(job, task, &header))
+    else {
         let (copy, worker) = (header.copy, header.worker);
         tracing::warn!(%copy, %worker, "a result does not fit its task");
         let reason = "a worker's result does not fit its task";
         return gone::reissue_suspected(shared, job, header.copy, reason);
+    };
+    if schedule::retire(shared, job, number).is_none() {
+        return;
     }
-    let Some(task) = schedule::retire(shared, job, number) else { return };
     shared.progressed(job);
     shared.workers.worked(header.worker);
     // A worker that can run the stage took it.
@@ -48,13 +62,85 @@ pub(super) fn result(shared: &mut Shared, job: &mut JobState, result: ResultMess
     let (attempt, worker) = (header.copy.attempt, Some(header.worker));
     let run = TaskRun { number, task: &task, attempt, worker };
     match &task.work {
-        Work::Run { elements, first_step } => {
-            batch_result(shared, job, &run, elements, *first_step, &header.segments, payload);
+        Work::Run { batch, first_step } => {
+            let covered = header.segments.last().map_or(0, |last| last.to as usize);
+            for list in &header.lists {
+                job.close_list(run.task.stage, list);
+            }
+            if let Some(rest) = batch.partitions().and_then(|partitions| partitions.rest(covered)) {
+                let work = Work::Run { batch: Batch::Partitions(rest), first_step: *first_step };
+                schedule::enqueue(shared, run.task.with(work), Duration::ZERO);
+            }
+            let payload =
+                feed_exchange(shared, job, run.task.stage, batch, &header.blocks, payload);
+            batch_result(shared, job, &run, batch, *first_step, &header.segments, payload);
         }
         Work::Combine { partials } => {
             combine_result(shared, job, &run, partials.clone(), &header.segments, payload);
         }
     }
+}
+
+/// The task, with the lists known that a result has read to their ends. `None` if they contradict
+/// what is known (rule 33).
+fn with_lists(job: &JobState, task: &Task, header: &ResultHeader) -> Option<Task> {
+    let mut task = task.clone();
+    if let Work::Run { batch: Batch::Partitions(partitions), .. } = &mut task.work {
+        let exchange = &job.exchanges[job.read_by(task.stage)?];
+        let fits = |list: &ListEnd| {
+            list.elements <= MAX_LISTED_ELEMENTS
+                && exchange.elements(list.partition).is_none_or(|known| known == list.elements)
+        };
+        if !header.lists.iter().all(fits) {
+            return None;
+        }
+        *partitions = partitions.closed(&header.lists)?;
+    } else if !header.lists.is_empty() {
+        return None;
+    }
+    Some(task)
+}
+
+/// Whether the exchange has the partitions of the blocks of a result.
+fn has_blocks(job: &JobState, task: &Task, header: &ResultHeader) -> bool {
+    match job.plan.outlet(task.stage) {
+        Outlet::Exchange { exchange, .. } => {
+            let exchange = &job.exchanges[exchange];
+            header.blocks.iter().all(|block| exchange.has(block.partition))
+        }
+        Outlet::Stage(_) | Outlet::End(_) => header.blocks.is_empty(),
+    }
+}
+
+/// Adds the blocks of a result to the exchange that the stage feeds: its execution counts (rule 31).
+/// Returns the payload before them.
+fn feed_exchange(
+    shared: &Shared,
+    job: &mut JobState,
+    stage: usize,
+    batch: &Batch,
+    blocks: &[BlockHeader],
+    mut payload: Bytes,
+) -> Bytes {
+    let Outlet::Exchange { exchange, feeder } = job.plan.outlet(stage) else { return payload };
+    // The decoder has checked that the payload has all of them.
+    let size: usize = blocks.iter().map(|block| block.bytes as usize).sum();
+    let mut bytes = payload.split_off(payload.len().saturating_sub(size));
+    let added = blocks.iter().map(|block| {
+        let bytes = bytes.split_to((block.bytes as usize).min(bytes.len()));
+        (block.partition, batch.position(block.first as usize), block.rows, bytes)
+    });
+    job.exchanges[exchange].add(feeder, added);
+    let held: usize = job.exchanges.iter().map(ExchangeState::held).sum();
+    if !shared.settings.latency_target.local && held > MAX_BLOCKS {
+        job.fail(Error::ExchangeTooLarge {
+            job: job.id,
+            directive: job.plan.exchanges[exchange].kind.name(),
+            bytes: held as u64,
+            limit: MAX_BLOCKS as u64,
+        });
+    }
+    payload
 }
 
 /// Measures the cost of elements or of partial results, and the time that tasks wait at workers.
@@ -88,23 +174,24 @@ fn batch_result(
     shared: &mut Shared,
     job: &mut JobState,
     run: &TaskRun<'_>,
-    elements: &Elements,
+    batch: &Batch,
     first_step: usize,
     segments: &[Segment],
     mut payload: Bytes,
 ) {
     // A leaf of a fixed tree counts as a whole, or not at all.
     if job.has_leaves(run.task.stage)
+        && let Batch::Elements(elements) = batch
         && !matches!(segments, [Segment { outcome: Outcome::Done { .. }, .. }])
     {
         return broken_leaf(shared, job, run, elements, first_step, segments);
     }
-    let new_task = |elements| run.task.with(Work::Run { elements, first_step });
+    let new_task = |batch| run.task.with(Work::Run { batch, first_step });
     // Neighbours with equal back-offs are retried in one task, whatever their number.
     let mut retried: Vec<(Range<usize>, Duration)> = Vec::new();
     for segment in segments {
         let offsets = segment.from as usize..segment.to as usize;
-        let part = elements.slice(offsets.clone());
+        let part = batch.slice(offsets.clone());
         match &segment.outcome {
             Outcome::Done { bytes, outputs, counts, lengths } => {
                 let values = payload.split_to((*bytes as usize).min(payload.len()));
@@ -140,7 +227,7 @@ fn batch_result(
         }
     }
     for (offsets, delay) in retried {
-        schedule::enqueue(shared, new_task(elements.slice(offsets).charged()), delay);
+        schedule::enqueue(shared, new_task(batch.slice(offsets).charged()), delay);
     }
 }
 
@@ -161,20 +248,21 @@ fn broken_leaf(
             parts.push(part);
             continue;
         };
+        let element = Batch::Elements(part.clone());
         let step = first_step + *step as usize;
-        if let Some(wait) = element::plan_retry(shared, job, run, &part, step, error) {
+        if let Some(wait) = element::plan_retry(shared, job, run, &element, step, error) {
             delay = delay.max(wait);
             parts.push(part.charged());
         } else {
             // No step of a fixed fold skips failures, or turns them into values.
             let error = blamed(job, run, part.index(0), part.tries(0), step, error.clone());
-            dead_letter::write(shared, job, run, &part, &error);
-            return element::fail_job(shared, job, run.task.stage, &part, error);
+            dead_letter::write(shared, job, run, &element, &error);
+            return element::fail_job(shared, job, run.task.stage, &element, error);
         }
     }
     if let Some(elements) = Elements::join(parts) {
-        let task = run.task.with(Work::Run { elements, first_step });
-        schedule::enqueue(shared, task, delay);
+        let work = Work::Run { batch: Batch::Elements(elements), first_step };
+        schedule::enqueue(shared, run.task.with(work), delay);
     }
 }
 

@@ -1,17 +1,19 @@
 //! Adds, publishes, reissues and retires tasks, and charges their credit.
 
-use std::time::Duration;
+use std::{num::NonZeroU32, time::Duration};
 
 use super::{
-    job::JobState,
+    job::{Batch, JobState},
     protocol::Action,
     shared::Shared,
     table::{Charge, Task, Work},
 };
 use crate::{
+    codec::Layout,
     id::{CopyId, TaskNumber},
     operation::ElementRange,
-    wire::{TaskHeader, TaskKind, TaskMessage},
+    plan::{Exchange, Inlet, Outlet},
+    wire::{Gather, Scatter, TaskHeader, TaskInlet, TaskKind, TaskMessage, TaskOutlet},
 };
 
 /// The largest output that a task may ask for, in bytes (rule 19). A single element may exceed it.
@@ -56,9 +58,9 @@ pub(super) fn send(shared: &mut Shared, job: &mut JobState, number: TaskNumber) 
     let output = expected_output(job, task);
     let Some(credit) = shared.tasks.add_copy(number, output) else { return };
     charge(shared, job, number, credit);
+    let Some(message) = message(shared, job, number, credit) else { return };
     let Some(task) = shared.tasks.get(number) else { return };
-    let message = Box::new(message(shared, job, number, task, credit));
-    let pool = task.lane.pool.clone();
+    let (pool, message) = (task.lane.pool.clone(), Box::new(message));
     shared.actions.push(Action::Publish { pool, message });
 }
 
@@ -84,18 +86,35 @@ fn release(shared: &mut Shared, job: &mut JobState, number: TaskNumber, charge: 
 
 fn message(
     shared: &Shared,
-    job: &JobState,
+    job: &mut JobState,
     number: TaskNumber,
-    task: &Task,
     charge: Charge,
-) -> TaskMessage {
-    let plan = &job.plan.stages[task.stage];
-    let sizing = shared.sizing(job, task.stage);
+) -> Option<TaskMessage> {
+    let task = shared.tasks.get(number)?;
+    let stage = task.stage;
+    let sizing = shared.sizing(job, stage);
+    let outlet = outlet(shared, job, task, sizing.slots);
+    let plan = &job.plan.stages[stage];
+    let mut inlet = TaskInlet::Elements(Layout::Plain);
     let (kind, ranges, indexes, first_step, payload, uncut) = match &task.work {
-        Work::Run { elements, first_step } => {
-            let (ranges, indexes) = (elements.ranges(), elements.listed_indexes());
-            let uncut = job.has_leaves(task.stage);
-            (TaskKind::Run, ranges, indexes, *first_step, elements.bytes().clone(), uncut)
+        Work::Run { batch, first_step } => {
+            let (ranges, indexes) = (batch.ranges(), batch.listed_indexes());
+            let payload = match batch {
+                Batch::Elements(elements) => {
+                    if *first_step == 0 {
+                        inlet = TaskInlet::Elements(job.plan.layout(stage));
+                    }
+                    elements.bytes().clone()
+                }
+                Batch::Partitions(read) => {
+                    let Inlet::Exchange(exchange) = job.plan.inlet(stage) else { return None };
+                    let (partitions, payload) = job.exchanges[exchange].read(&read.partitions());
+                    let grouping = job.plan.exchanges[exchange].kind.grouping();
+                    inlet = TaskInlet::Partitions(Gather { grouping, partitions });
+                    payload
+                }
+            };
+            (TaskKind::Run, ranges, indexes, *first_step, payload, job.has_leaves(stage))
         }
         Work::Combine { partials } => {
             let tries = partials.iter().map(|partial| partial.tries).max().unwrap_or(1);
@@ -113,7 +132,7 @@ fn message(
     let header = TaskHeader {
         leader: shared.settings.leader,
         job: job.id,
-        stage: task.stage as u32,
+        stage: stage as u32,
         copy: CopyId::new(number, task.attempt()),
         kind,
         isolated: task.isolated,
@@ -126,7 +145,27 @@ fn message(
         } else {
             (4 * charge.output as u64).clamp(MIN_OUTPUT, MAX_OUTPUT)
         },
-        measured: !job.is_last(task.stage),
+        inlet,
+        outlet,
     };
-    TaskMessage { header, payload }
+    Some(TaskMessage { header, payload })
+}
+
+/// Where the outputs of a task go.
+fn outlet(shared: &Shared, job: &mut JobState, task: &Task, slots: u32) -> TaskOutlet {
+    match job.plan.outlet(task.stage) {
+        Outlet::End(_) => TaskOutlet::Reply,
+        Outlet::Stage(_) => TaskOutlet::Stage,
+        Outlet::Exchange { exchange, .. } => {
+            let Exchange { kind, partitions, .. } = &job.plan.exchanges[exchange];
+            let state = &mut job.exchanges[exchange];
+            let local = shared.settings.latency_target.local;
+            TaskOutlet::Exchange(Scatter {
+                partitions: state.partitions(partitions.map(NonZeroU32::get), slots),
+                layout: kind.layout(),
+                combine: kind.combine(),
+                cap: if local { u64::MAX } else { state.cap() },
+            })
+        }
+    }
 }

@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use super::{
-    job::JobState,
+    job::{Batch, JobState},
     schedule,
     shared::Shared,
     table::{Task, Work},
@@ -13,46 +13,51 @@ use crate::id::TaskNumber;
 /// Whether parts of the batch can become separate tasks: it has more than one element, and is not a
 /// leaf of a fixed tree.
 pub(super) fn may_split(job: &JobState, task: &Task) -> bool {
-    task.len() > 1 && matches!(task.work, Work::Run { .. }) && !job.has_leaves(task.stage)
-}
-
-/// Splits a batch in the middle.
-pub(super) fn halve(shared: &mut Shared, job: &mut JobState, number: TaskNumber) {
-    if let Some(middle) = shared.tasks.get(number).map(|task| task.len() / 2) {
-        split(shared, job, number, &[middle]);
+    match &task.work {
+        Work::Run { batch, .. } => batch.halves().is_some() && !job.has_leaves(task.stage),
+        Work::Combine { .. } => false,
     }
 }
 
-/// Puts the element at this batch offset into a separate task, whose number is returned.
+/// Splits a batch in two.
+pub(super) fn halve(shared: &mut Shared, job: &mut JobState, number: TaskNumber) {
+    let halves = batch(shared, number).and_then(Batch::halves);
+    if let Some(halves) = halves {
+        split(shared, job, number, halves.map(Some));
+    }
+}
+
+/// Puts the element at this batch offset into a separate task, whose number is returned. `None` if it
+/// is not known which element that is.
 pub(super) fn isolate_element(
     shared: &mut Shared,
     job: &mut JobState,
     number: TaskNumber,
     offset: usize,
 ) -> Option<TaskNumber> {
-    let parts = split(shared, job, number, &[offset, offset + 1]);
-    parts.get(usize::from(offset > 0)).copied()
+    let parts = batch(shared, number)?.isolated(offset)?;
+    let [_, alone, _] = split(shared, job, number, parts);
+    alone
 }
 
-/// Retires a task, and adds new ones for its parts, cut at these batch offsets.
-fn split(
+fn batch(shared: &Shared, number: TaskNumber) -> Option<&Batch> {
+    match &shared.tasks.get(number)?.work {
+        Work::Run { batch, .. } => Some(batch),
+        Work::Combine { .. } => None,
+    }
+}
+
+/// Retires a task, and adds new ones for its parts.
+fn split<const N: usize>(
     shared: &mut Shared,
     job: &mut JobState,
     number: TaskNumber,
-    cuts: &[usize],
-) -> Vec<TaskNumber> {
-    let mut parts = Vec::new();
-    let Some(task) = schedule::retire(shared, job, number) else { return parts };
-    let Work::Run { elements, first_step } = &task.work else { return parts };
-    let mut from = 0;
-    for to in cuts.iter().copied().chain([elements.len()]) {
-        let to = to.min(elements.len());
-        if from < to {
-            let elements = elements.slice(from..to);
-            let work = Work::Run { elements, first_step: *first_step };
-            parts.push(schedule::enqueue(shared, task.with(work), Duration::ZERO));
-            from = to;
-        }
-    }
-    parts
+    parts: [Option<Batch>; N],
+) -> [Option<TaskNumber>; N] {
+    let Some(task) = schedule::retire(shared, job, number) else { return [None; N] };
+    let Work::Run { first_step, .. } = task.work else { return [None; N] };
+    parts.map(|part| {
+        let work = Work::Run { batch: part?, first_step };
+        Some(schedule::enqueue(shared, task.with(work), Duration::ZERO))
+    })
 }

@@ -40,7 +40,7 @@ async fn pull(
     budget: Budget,
     pulled: mpsc::Sender<Pulled>,
 ) {
-    let buffer = Arc::new(BlockBuffer::default());
+    let buffer = Arc::new(BlockBuffer::with(source.layout()));
     let mut fill = std::pin::pin!(source.fill(Arc::clone(&buffer), budget));
     // A pull that begins with a pause reports that, although it has no elements: the leader may
     // hold elements of the previous pull, too few for a batch, which nothing else would send.

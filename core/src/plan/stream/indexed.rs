@@ -192,6 +192,11 @@ impl<T> IndexedStream<T> {
         O: RemoteExecute,
     {
         self.program.step(operation, verb);
+        self.retyped()
+    }
+
+    /// The same program, whose last directive gives elements of another type.
+    pub(super) fn retyped<U>(self) -> IndexedStream<U> {
         IndexedStream { program: self.program, element: PhantomData }
     }
 

@@ -2,6 +2,7 @@
 
 mod ends;
 mod indexed;
+mod keyed;
 mod settings;
 mod steps;
 

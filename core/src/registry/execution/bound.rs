@@ -2,12 +2,12 @@
 
 use std::{ops::Range, sync::Arc, time::Duration};
 
-use super::{AsyncRun, Folding, Run, Runner, State, wrong_type};
+use super::{AsyncRun, Folding, Groups, Run, Runner, State, wrong_type};
 use crate::{
     operation::{ErrorKind, Execution, OperationError, TaskContext},
     registry::{
-        Column, CompiledStep, FailedElement, Fold, Refusal, StepFuture, Verb,
-        description::VerbEntry,
+        Accumulators, Column, CompiledStep, FailedElement, Fold, Refusal, StepFuture, Verb,
+        description::VerbEntry, type_codec::Encoding, values::Guarded,
     },
 };
 
@@ -16,6 +16,21 @@ pub(in crate::registry) struct BoundStep {
     pub(in crate::registry) verb: Verb,
     pub(in crate::registry) entry: VerbEntry,
     pub(in crate::registry) state: Box<State>,
+}
+
+impl BoundStep {
+    fn encode_into(
+        &self,
+        output: &Column,
+        range: Range<usize>,
+        encoding: Encoding<'_>,
+    ) -> Result<(), (usize, OperationError)> {
+        let encoded = self.entry.output.encode(output.guarded(), range, encoding);
+        encoded.map_err(|(index, error)| {
+            let reason = format!("an output of operation `{}`: {error}", self.name);
+            (index, OperationError::new(ErrorKind::Codec, reason))
+        })
+    }
 }
 
 impl CompiledStep for BoundStep {
@@ -28,7 +43,7 @@ impl CompiledStep for BoundStep {
     }
 
     fn is_one_to_one(&self) -> bool {
-        matches!(self.verb, Verb::Map | Verb::TryMap)
+        matches!(self.verb, Verb::Map | Verb::TryMap | Verb::FoldByKey | Verb::ReduceByKey)
     }
 
     fn accepts(&self, column: &Column) -> bool {
@@ -79,16 +94,57 @@ impl CompiledStep for BoundStep {
         bytes: &mut Vec<u8>,
         ends: Option<&mut Vec<u32>>,
     ) -> Result<(), (usize, OperationError)> {
-        self.entry.output.encode(output.guarded(), range, bytes, ends).map_err(|(index, error)| {
-            let reason = format!("an output of operation `{}`: {error}", self.name);
-            (index, OperationError::new(ErrorKind::Codec, reason))
-        })
+        self.encode_into(output, range, Encoding::new(bytes, ends))
+    }
+
+    fn encode_rows(
+        &self,
+        output: &Column,
+        range: Range<usize>,
+        bytes: &mut Vec<u8>,
+        ends: &mut Vec<u32>,
+        key_ends: &mut Vec<u32>,
+    ) -> Result<(), (usize, OperationError)> {
+        self.encode_into(output, range, Encoding::new(bytes, Some(ends)).with_key_ends(key_ends))
+    }
+
+    fn accumulators(&self) -> Option<Accumulators> {
+        match self.entry.runner {
+            Runner::Fold { groups, .. } => Some(Accumulators(Guarded::new((groups.new)()))),
+            Runner::Blocking(_) | Runner::Asynchronous { .. } => None,
+        }
+    }
+
+    fn combine(
+        &self,
+        accumulators: &mut Accumulators,
+        groups: &[u32],
+        input: Column,
+        cx: &TaskContext,
+    ) -> Vec<(usize, OperationError)> {
+        let Runner::Fold { groups: runner, .. } = self.entry.runner else {
+            let failures = wrong_type(&input.offsets, &self.name).into_iter();
+            return failures.map(|failure| (0, failure.error)).take(1).collect();
+        };
+        let Self { name, entry, state, .. } = self;
+        Groups { name, entry, state: &**state, runner }.combine(accumulators, groups, input, cx)
+    }
+
+    fn finish(&self, accumulators: Accumulators) -> Column {
+        let Runner::Fold { groups, .. } = self.entry.runner else { return Column::empty() };
+        match (groups.finish)(accumulators.0) {
+            Some((values, groups)) => Column::of(values, groups),
+            None => Column::empty(),
+        }
     }
 
     fn fold(&self) -> Option<Box<dyn Fold + '_>> {
-        let Runner::Fold { combine, rest } = self.entry.runner else {
+        let Runner::Fold { combine, rest, .. } = self.entry.runner else {
             return None;
         };
+        if !matches!(self.verb, Verb::Fold | Verb::Reduce) {
+            return None;
+        }
         let accumulator = self.entry.output.values(1);
         let Self { name, entry, state, .. } = self;
         Some(Box::new(Folding { name, entry, state: &**state, combine, rest, accumulator }))

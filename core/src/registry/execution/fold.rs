@@ -8,7 +8,7 @@ use crate::{
     registry::{
         Column, FailedElement, Fold,
         description::VerbEntry,
-        type_codec::Unencoded,
+        type_codec::{Encoding, Unencoded},
         values::{Guarded, Values},
     },
 };
@@ -113,7 +113,7 @@ impl Fold for Folding<'_> {
         if accumulator.len() == 0 {
             return Ok(false);
         }
-        match self.entry.output.encode(&accumulator, 0..1, bytes, None) {
+        match self.entry.output.encode(&accumulator, 0..1, Encoding::new(bytes, None)) {
             Ok(()) => Ok(true),
             Err((_, Unencoded::Panicked(panic))) => Err(panic.into_error(self.name)),
             Err((_, error)) => Err(OperationError::new(ErrorKind::Codec, error.to_string())),

@@ -10,6 +10,7 @@ mod bound;
 mod chunk;
 mod current;
 mod fold;
+mod groups;
 mod panics;
 
 use asynchronous::AsyncRun;
@@ -23,6 +24,8 @@ use current::OnThisThread;
 pub(crate) use current::running_operation;
 use fold::Folding;
 pub(super) use fold::{fold, reduce, rest};
+pub(super) use groups::GroupRunner;
+use groups::Groups;
 pub(crate) use panics::caught_async;
 pub use panics::treat_exit_as_crash;
 pub(super) use panics::{Panicked, caught};
@@ -42,6 +45,7 @@ pub(super) enum Runner {
         combine: RunChunk,
         /// Makes values again of those that have not begun.
         rest: fn(Queue) -> Box<dyn super::values::Values>,
+        groups: GroupRunner,
     },
 }
 

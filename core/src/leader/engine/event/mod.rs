@@ -5,7 +5,7 @@ mod stall;
 
 use std::time::Duration;
 
-pub use progress::{Progress, StageProgress};
+pub use progress::{ExchangeProgress, Progress, StageProgress};
 pub use stall::Stall;
 
 use crate::{
@@ -126,6 +126,17 @@ pub enum JobEvent {
     /// default), or it does but crawls ([`Stall::Crawling`]) or loses tasks again and again
     /// ([`Stall::Losing`]). Emitted again when the cause becomes another variant of [`Stall`].
     Stalled(Stall),
+    /// All that feeds an exchange is settled: from now on it is read.
+    ExchangeSealed {
+        /// The directive that the exchange was made for.
+        directive: &'static str,
+        /// What was written to it.
+        exchange: ExchangeProgress,
+        /// The number of its partitions.
+        partitions: u32,
+        /// The bytes of the largest partition.
+        largest: u64,
+    },
     /// The job makes progress again after a stall.
     Resumed,
     /// The job ended: the last event.

@@ -50,8 +50,40 @@ pub struct Progress {
     /// The numbers of each stage, in the order of
     /// [`explain`](crate::plan::IndexedStream::explain); empty until the job has started.
     pub stages: Vec<StageProgress>,
+    /// The numbers of each exchange, in the order of `explain`.
+    pub exchanges: Vec<ExchangeProgress>,
     /// Whether the job is over: it succeeded, failed or was cancelled.
     pub ended: bool,
+}
+
+/// What was written to one exchange of a job, in [`Progress::exchanges`].
+///
+/// ```
+/// # use phalanx::prelude::*;
+/// # #[tokio::main(flavor = "current_thread")]
+/// # async fn main() -> Result<(), phalanx::Error> {
+/// # let runtime = Runtime::connect("memory://").await?;
+/// let words = ["to", "be", "or", "not", "to", "be"].map(String::from);
+/// let (job, counts) = IndexedStream::from(words).batch(6).count_by_value().start(&runtime)?;
+/// let _counts = counts.collect().await?;
+///
+/// let exchange = job.progress().borrow().exchanges[0];
+/// assert!(exchange.sealed);
+/// assert_eq!(exchange.rows, 4); // `to` and `be` were counted before they travelled
+/// # Ok(())
+/// # }
+/// ```
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+#[non_exhaustive]
+pub struct ExchangeProgress {
+    /// The number of blocks.
+    pub blocks: u64,
+    /// The number of rows: pairs of key and value, after those of one task and one key were combined.
+    pub rows: u64,
+    /// The bytes of all blocks.
+    pub bytes: u64,
+    /// Whether all has been written, and the exchange is read.
+    pub sealed: bool,
 }
 
 /// The progress of one stage of a job, in [`Progress::stages`].

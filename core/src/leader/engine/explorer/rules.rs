@@ -8,7 +8,7 @@ use crate::{
     id::TaskNumber,
     leader::engine::{
         Engine,
-        job::Elements,
+        job::{Batch, Elements},
         protocol::{Action, Input},
         schedule,
         table::{Task, Work},
@@ -97,7 +97,7 @@ impl Engine {
             }
             Rule::Budgets => {
                 for task in self.shared.tasks.iter_mut() {
-                    if let Work::Run { elements, .. } = &mut task.work {
+                    if let Work::Run { batch: Batch::Elements(elements), .. } = &mut task.work {
                         let mut end = 0;
                         let ends = elements.lengths().into_iter().map(|length| {
                             end += length;

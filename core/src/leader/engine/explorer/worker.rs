@@ -71,6 +71,8 @@ pub(super) fn run(message: &TaskMessage, by: usize, count: u32, failing: Option<
         busy_us: 1000 * u64::from(count),
         waited_us: 0,
         segments,
+        blocks: Vec::new(),
+        lists: Vec::new(),
     };
     Reply::Result(Rc::new(ResultMessage { header, payload: payload.into() }))
 }

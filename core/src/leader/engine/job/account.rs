@@ -1,6 +1,6 @@
 //! The job account: the bytes that a job holds in the leader's memory.
 
-use super::Elements;
+use super::{Batch, Elements};
 
 /// The bytes that a job may hold: pulled, in tasks, expected as output, and not yet read.
 pub(crate) const MAX_JOB_BYTES: usize = 32 << 20;
@@ -54,12 +54,12 @@ impl JobAccount {
     }
 
     /// Elements of a stage were settled.
-    pub(super) fn settle(&mut self, elements: &Elements) {
+    pub(super) fn settle(&mut self, elements: &Batch) {
         self.release(elements.held());
     }
 
     /// The bytes of an element were replaced by others.
-    pub(crate) fn replace(&mut self, old: &Elements, new: &Elements) {
+    pub(crate) fn replace(&mut self, old: &Batch, new: &Elements) {
         self.release(old.held());
         self.held += new.held();
     }

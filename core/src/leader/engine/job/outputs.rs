@@ -65,6 +65,11 @@ pub(crate) enum StageOutput {
 }
 
 impl StageOutput {
+    /// No outputs: there are no elements at these positions.
+    pub(crate) fn empty() -> Self {
+        Self::Outputs { bytes: Bytes::new(), ends: Vec::new(), indexes: Vec::new() }
+    }
+
     /// The memory of the leader that it takes up, in bytes.
     pub(crate) fn size(&self) -> usize {
         match self {

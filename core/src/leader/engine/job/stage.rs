@@ -2,7 +2,7 @@
 
 use std::collections::VecDeque;
 
-use super::{Elements, RefusedStage, ReorderBuffer, StageOutput};
+use super::{Elements, ListPart, Partitions, RefusedStage, ReorderBuffer, StageOutput};
 use crate::leader::engine::{
     event::StageProgress,
     flow::{Cost, MAX_BATCH_BYTES, Rate},
@@ -14,6 +14,8 @@ use crate::leader::engine::{
 pub(crate) struct StageState {
     /// The elements that no task owns yet, in order.
     pending: VecDeque<Elements>,
+    /// The lists of sealed partitions that no task owns yet, in order.
+    pending_lists: VecDeque<ListPart>,
     /// The number of elements in `pending`.
     pending_elements: u64,
     /// The encoded size of the elements in `pending`, in bytes.
@@ -22,8 +24,10 @@ pub(crate) struct StageState {
     next_position: u64,
     /// The number of elements that have entered the stage.
     entered: u64,
-    /// The number of positions that are not settled.
-    open: u64,
+    /// The number of positions that are settled. One of a list can be so before the list is known.
+    settled: u64,
+    /// The number of lists whose lengths are not known.
+    open_lists: u64,
     /// The number of tasks that are out: not those that wait for their back-off or for credit.
     pub(super) tasks_out: u32,
     /// The number of elements that failed permanently, and did not fail their job.
@@ -63,9 +67,25 @@ impl StageState {
         self.next_position
     }
 
-    /// The number of positions that are not settled.
+    /// The lists of sealed partitions that no task owns yet, in order.
+    #[cfg(test)]
+    pub(crate) fn pending_lists(&self) -> &VecDeque<ListPart> {
+        &self.pending_lists
+    }
+
+    /// Whether there is anything that no task owns yet.
+    pub(crate) fn has_pending(&self) -> bool {
+        self.pending_elements > 0 || !self.pending_lists.is_empty()
+    }
+
+    /// The number of known positions that are not settled.
     pub(crate) fn open(&self) -> u64 {
-        self.open
+        self.entered.saturating_sub(self.settled)
+    }
+
+    /// Whether everything that has entered the stage is settled.
+    pub(crate) fn is_settled(&self) -> bool {
+        self.open_lists == 0 && self.open() == 0
     }
 
     /// The number of tasks that are out.
@@ -76,7 +96,7 @@ impl StageState {
     pub(super) fn progress(&self) -> StageProgress {
         StageProgress {
             entered: self.entered,
-            done: self.entered - self.open,
+            done: self.settled.min(self.entered),
             failed: self.failed,
             retried: self.retried,
             tasks_out: self.tasks_out,
@@ -88,10 +108,35 @@ impl StageState {
         let count = elements.len() as u64;
         self.next_position += count;
         self.entered += count;
-        self.open += count;
         self.pending_elements += count;
         self.pending_bytes += elements.bytes().len();
         self.pending.push_back(elements);
+    }
+
+    /// The lists of sealed partitions enter the stage.
+    pub(super) fn feed_lists(&mut self, lists: Vec<ListPart>) {
+        self.open_lists += lists.len() as u64;
+        self.pending_lists.extend(lists);
+    }
+
+    /// The length of a list is known, and with it the positions of its elements.
+    pub(super) fn close_list(&mut self, elements: u64) {
+        debug_assert!(self.open_lists > 0, "each list is closed once");
+        self.open_lists -= 1;
+        self.entered += elements;
+    }
+
+    /// Takes neighbouring lists with up to this many bytes of blocks together; at least one.
+    pub(super) fn cut_lists(&mut self, bytes: usize) -> Option<Partitions> {
+        let mut cut = vec![self.pending_lists.pop_front()?];
+        let mut size = cut[0].bytes();
+        while let Some(next) = self.pending_lists.front()
+            && size + next.bytes() <= bytes
+        {
+            size += next.bytes();
+            cut.extend(self.pending_lists.pop_front());
+        }
+        Some(Partitions::whole(cut))
     }
 
     /// Assigns the next position to a failure in the place of an element, and returns it.
@@ -145,7 +190,8 @@ impl StageState {
     }
 
     pub(super) fn settle(&mut self, count: u64) {
-        debug_assert!(self.open >= count, "each position is settled once");
-        self.open -= count;
+        self.settled += count;
+        let known = self.open_lists == 0;
+        debug_assert!(!known || self.settled <= self.entered, "each position is settled once");
     }
 }

@@ -1,10 +1,10 @@
 //! The state of a job: its sources, stages, outputs, fold and account.
 
-use std::{error::Error as StdError, ops::Range, sync::Arc, time::Duration};
+use std::{error::Error as StdError, num::NonZeroU32, ops::Range, sync::Arc, time::Duration};
 
 use super::{
-    Elements, JobAccount, JobOutput, MAX_JOB_BYTES, Onward, OutputBlock, Passage, ReorderBuffer,
-    StageState,
+    Batch, Elements, ExchangeState, JobAccount, JobOutput, MAX_JOB_BYTES, Onward, OutputBlock,
+    Partitions, Passage, ReorderBuffer, Sealed, StageOutput, StageState,
 };
 use crate::{
     error::Error,
@@ -16,9 +16,9 @@ use crate::{
         protocol::DeadLettering,
         table::Charge,
     },
-    plan::{End, Inlet, MAX_BRANCHES, Outlet, Plan},
+    plan::{End, Exchange, Inlet, MAX_BRANCHES, Outlet, Plan},
     registry::Verb,
-    wire::MAX_MESSAGE_BYTES,
+    wire::{ListEnd, MAX_MESSAGE_BYTES, list_position},
 };
 
 /// How many partial results a task combines at most, so that few messages are needed and the first
@@ -41,6 +41,7 @@ pub(crate) struct JobState {
     pub(crate) dead_lettering: DeadLettering,
     pub(crate) sources: Vec<SourceProgress>,
     pub(crate) stages: Vec<StageState>,
+    pub(crate) exchanges: Vec<ExchangeState>,
     pub(crate) account: JobAccount,
     pub(crate) fold: Option<FoldTree>,
     /// The outputs of the last stages that wait for their predecessors.
@@ -111,13 +112,14 @@ impl JobState {
                 .map(|source| SourceProgress::new(hints.get(source).copied().flatten()))
                 .collect(),
             stages: plan.stages.iter().map(|_| StageState::default()).collect(),
+            exchanges: vec![ExchangeState::default(); plan.exchanges.len()],
             account: JobAccount::default(),
             dead_lettering,
             fold,
             reorder: ReorderBuffer::default(),
             counted: 0,
             passages: vec![Passage::default(); plan.sources()],
-            closed: vec![false; plan.sources()],
+            closed: vec![false; plan.branches()],
             outputs: 0,
             last_progress: now,
             stall: None,
@@ -161,7 +163,9 @@ impl JobState {
         if self.sources.iter().any(|source| source.failure.is_some()) {
             return 0..0;
         }
-        if let End::Stream { ordered: true, .. } = self.plan.end {
+        if let End::Stream { ordered: true, .. } = self.plan.end
+            && self.plan.exchanges.is_empty()
+        {
             let first = self.sources.iter().position(|source| !source.ended);
             return first.map_or(0..0, |first| first..first + 1);
         }
@@ -177,40 +181,73 @@ impl JobState {
             // Without all elements there is no value.
             End::Fold { .. } | End::Count => return Some(failed),
         };
-        let precedes = |stage: &usize| (first..=failed).contains(&self.plan.source_of(*stage));
+        if !self.plan.exchanges.is_empty() {
+            // What is behind an exchange needs all elements before it.
+            return Some(failed);
+        }
+        let precedes = |stage: &usize| match self.plan.origin(*stage) {
+            Inlet::Source(source) => (first..=failed).contains(&source),
+            Inlet::Exchange(_) | Inlet::Stage(_) => false,
+        };
         let mut preceding = (0..self.stages.len()).filter(precedes);
-        preceding.all(|stage| self.stages[stage].open() == 0).then_some(failed)
+        preceding.all(|stage| self.stages[stage].is_settled()).then_some(failed)
     }
 
-    /// Whether outputs must keep the order of the input.
-    pub(crate) fn keeps_order(&self) -> bool {
-        matches!(self.plan.end, End::Stream { ordered: true, .. } | End::Fold { .. })
+    /// Whether the outputs of a stage must keep the order of the input.
+    pub(crate) fn keeps_order(&self, stage: usize) -> bool {
+        let last = self.plan.after(stage).last().unwrap_or(stage);
+        match self.plan.outlet(last) {
+            Outlet::End(_) => {
+                matches!(self.plan.end, End::Stream { ordered: true, .. } | End::Fold { .. })
+            }
+            // The values of one key keep the order of the input.
+            Outlet::Exchange { .. } | Outlet::Stage(_) => true,
+        }
     }
 
-    /// Whether failures wait for their place in the order: an ordered `take` ignores those after
-    /// its end.
-    pub(crate) fn defers_failures(&self) -> bool {
-        matches!(self.plan.end, End::Stream { ordered: true, take: Some(_) })
+    /// Whether this stage feeds an exchange.
+    pub(crate) fn feeds(&self, stage: usize) -> bool {
+        matches!(self.plan.outlet(stage), Outlet::Exchange { .. })
+    }
+
+    /// The exchange that this stage reads.
+    pub(crate) fn read_by(&self, stage: usize) -> Option<usize> {
+        match self.plan.inlet(stage) {
+            Inlet::Exchange(exchange) => Some(exchange),
+            Inlet::Source(_) | Inlet::Stage(_) => None,
+        }
+    }
+
+    /// Whether failures in a stage wait for their place in the order: an ordered `take` ignores those
+    /// after its end.
+    pub(crate) fn defers_failures(&self, stage: usize) -> bool {
+        let last = self.plan.after(stage).last().unwrap_or(stage);
+        self.is_last(last) && matches!(self.plan.end, End::Stream { ordered: true, take: Some(_) })
     }
 
     /// Whether each element of the stage has exactly one output.
     pub(crate) fn is_one_to_one(&self, stage: usize) -> bool {
-        self.plan.stages[stage]
-            .steps
-            .iter()
-            .all(|step| matches!(step.reference.verb, Verb::Map | Verb::TryMap))
+        self.plan.stages[stage].steps.iter().all(|step| match step.reference.verb {
+            Verb::Map | Verb::TryMap | Verb::FoldByKey | Verb::ReduceByKey => true,
+            Verb::Filter | Verb::FlatMap | Verb::Fold | Verb::Reduce => false,
+        })
     }
 
     /// Whether no more elements will enter this stage.
     pub(crate) fn is_fed(&self, stage: usize) -> bool {
-        self.sources[self.plan.source_of(stage)].ended
-            && self.plan.before(stage).all(|feeder| self.stages[feeder].open() == 0)
+        let ended = match self.plan.origin(stage) {
+            Inlet::Source(source) => self.sources[source].ended,
+            Inlet::Exchange(exchange) => self.exchanges[exchange].is_sealed(),
+            Inlet::Stage(_) => false,
+        };
+        ended && self.plan.before(stage).all(|feeder| self.stages[feeder].is_settled())
     }
 
     /// Whether all elements of the sources have passed all stages.
     pub(crate) fn is_settled(&self) -> bool {
         self.sources.iter().all(|source| source.ended)
-            && self.stages.iter().all(|stage| stage.open() == 0)
+            && self.exchanges.iter().all(ExchangeState::is_sealed)
+            && self.stages.iter().all(StageState::is_settled)
     }
 
     /// The number of elements of this stage that no task owns yet; `None` if it is not known.
@@ -225,22 +262,80 @@ impl JobState {
     }
 
     /// Whether outputs have the numbers in which they are handed out as their indexes: elements of
-    /// several sources may have equal ones.
+    /// several sources may have equal ones, and those behind an exchange have none.
     pub(crate) fn numbers_outputs(&self) -> bool {
-        self.plan.sources() > 1
+        self.plan.sources() > 1 || !self.plan.exchanges.is_empty()
     }
 
     /// The place of a position of a last stage in the order of the outputs: branch after branch.
     pub(crate) fn place(&self, stage: usize, position: u64) -> u64 {
         match self.plan.outlet(stage) {
             Outlet::End(branch) => place_in_branch(branch, position),
-            Outlet::Stage(_) => position,
+            Outlet::Stage(_) | Outlet::Exchange { .. } => position,
+        }
+    }
+
+    /// One past the last position of a stage that is fed.
+    fn end_of(&self, stage: usize) -> u64 {
+        match self.read_by(stage) {
+            Some(exchange) => list_position(self.exchanges[exchange].count(), 0),
+            None => self.stages[stage].next_position(),
+        }
+    }
+
+    /// Seals an exchange if all that feeds it is settled. Its lists enter the stage that reads it.
+    pub(crate) fn seal(&mut self, exchange: usize) -> Option<Sealed> {
+        let plan = Arc::clone(&self.plan);
+        let Exchange { feeders, reader, partitions, .. } = &plan.exchanges[exchange];
+        let settled = |stage: &usize| self.is_fed(*stage) && self.stages[*stage].is_settled();
+        if self.exchanges[exchange].is_sealed() || !feeders.iter().all(settled) {
+            return None;
+        }
+        let state = &mut self.exchanges[exchange];
+        // Nothing has been sent if there was no element.
+        state.partitions(partitions.map(NonZeroU32::get), 0);
+        let (sealed, lists) = state.seal();
+        let empty: Vec<u32> =
+            (0..sealed.partitions).filter(|it| state.elements(*it).is_some()).collect();
+        self.stages[*reader].feed_lists(lists);
+        empty.into_iter().for_each(|partition| self.join_lists(*reader, partition, 0));
+        Some(sealed)
+    }
+
+    /// The length of the list of a partition is known.
+    pub(crate) fn close_list(&mut self, stage: usize, list: &ListEnd) {
+        let Some(exchange) = self.read_by(stage) else { return };
+        if self.exchanges[exchange].elements(list.partition).is_none() {
+            self.exchanges[exchange].close(list.partition, list.elements);
+            self.stages[stage].close_list(list.elements);
+            self.join_lists(stage, list.partition, list.elements);
+        }
+    }
+
+    /// Joins the end of the list of a partition to the beginning of the next one.
+    fn join_lists(&mut self, stage: usize, partition: u32, elements: u64) {
+        if self.keeps_order(stage) {
+            let (from, to) = (list_position(partition, elements), list_position(partition + 1, 0));
+            self.join(stage, self.place(stage, from), self.place(stage, to));
+        }
+    }
+
+    /// There are no positions between these, in the order of the outputs of a stage.
+    fn join(&mut self, stage: usize, from: u64, to: u64) {
+        match &mut self.fold {
+            _ if from == to || matches!(self.plan.outlet(stage), Outlet::Exchange { .. }) => {}
+            _ if !self.plan.is_last(stage) => {
+                self.account.buffer(0);
+                self.stages[stage].reorder.insert(from, to, StageOutput::empty());
+            }
+            Some(fold) => fold.insert(Partial::new(from, to, None)),
+            None => self.reorder.insert(from, to, JobOutput::Outputs(OutputBlock::default())),
         }
     }
 
     /// Joins the end of each branch that is known by now to the beginning of the next one.
     pub(crate) fn close_branches(&mut self) {
-        if self.closed.len() < 2 || !self.keeps_order() {
+        if self.closed.len() < 2 || !self.keeps_order(self.stages.len() - 1) {
             return;
         }
         for stage in 0..self.stages.len() {
@@ -252,12 +347,8 @@ impl JobState {
             if branch + 1 == self.closed.len() {
                 continue;
             }
-            let from = self.place(stage, self.stages[stage].next_position());
-            let to = place_in_branch(branch + 1, 0);
-            match &mut self.fold {
-                Some(fold) => fold.insert(Partial::new(from, to, None)),
-                None => self.reorder.insert(from, to, JobOutput::Outputs(OutputBlock::default())),
-            }
+            let from = self.place(stage, self.end_of(stage));
+            self.join(stage, from, place_in_branch(branch + 1, 0));
         }
     }
 
@@ -265,7 +356,7 @@ impl JobState {
     pub(crate) fn last_place(&self) -> Option<u64> {
         let last = self.stages.len() - 1;
         let fed = (0..=last).filter(|stage| self.is_last(*stage)).all(|stage| self.is_fed(stage));
-        fed.then(|| self.place(last, self.stages[last].next_position()))
+        fed.then(|| self.place(last, self.end_of(last)))
     }
 
     /// Puts elements into a stage.
@@ -295,13 +386,17 @@ impl JobState {
     /// something in front of it that drains: a task, a later stage, or the reader. `has_due`
     /// returns whether a task of a stage waits for credit.
     pub(crate) fn is_full(&self, stage: usize, has_due: impl Fn(usize) -> bool) -> bool {
+        if self.feeds(stage) {
+            // Blocks have their own limit.
+            return false;
+        }
         if self.is_last(stage) {
             let drains = self.account.undelivered() > 0 || self.stages[stage].tasks_out() > 0;
             return self.account.outgoing() >= MAX_JOB_BYTES && drains;
         }
         let drains = self.plan.after(stage).any(|later| {
             let state = &self.stages[later];
-            state.tasks_out() > 0 || has_due(later) || state.pending_elements() > 0
+            state.tasks_out() > 0 || has_due(later) || state.has_pending()
         });
         self.account.held() >= MAX_JOB_BYTES && drains
     }
@@ -313,6 +408,12 @@ impl JobState {
         (size > MAX_MESSAGE_BYTES as u64).then_some(size)
     }
 
+    /// Takes the next lists of partitions for a task of a stage that reads an exchange.
+    pub(crate) fn cut_lists(&mut self, stage: usize, slots: u32) -> Option<Partitions> {
+        let bytes = self.exchanges[self.read_by(stage)?].task_bytes(slots);
+        self.stages[stage].cut_lists(bytes)
+    }
+
     /// Takes the next batch: up to `wanted` elements and [`MAX_BATCH_BYTES`].
     pub(crate) fn cut(&mut self, stage: usize, wanted: u64) -> Option<Elements> {
         if self.has_leaves(stage) {
@@ -322,14 +423,21 @@ impl JobState {
         self.stages[stage].cut(usize::try_from(wanted).unwrap_or(usize::MAX), MAX_BATCH_BYTES)
     }
 
-    /// Settles the positions of elements, and frees their bytes.
-    pub(crate) fn settle(&mut self, stage: usize, elements: &Elements, onward: Onward<'_>) {
-        self.stages[stage].settle(elements.len() as u64);
-        self.account.settle(elements);
-        let passage = &mut self.passages[self.plan.source_of(stage)];
-        match self.plan.inlet(stage) {
-            Inlet::Source(_) => passage.settle_first(elements, onward),
-            Inlet::Stage(_) => passage.settle_later(elements, onward),
+    /// Settles the positions of elements, and frees their bytes. Those of an exchange are in the list
+    /// of one partition.
+    pub(crate) fn settle(&mut self, stage: usize, batch: &Batch, onward: Onward<'_>) {
+        self.stages[stage].settle(batch.len() as u64);
+        self.account.settle(batch);
+        if let Some(exchange) = self.read_by(stage) {
+            self.exchanges[exchange].settle(batch.first(), batch.len() as u64);
+        }
+        if let Inlet::Source(source) = self.plan.origin(stage)
+            && let Batch::Elements(elements) = batch
+        {
+            match self.plan.inlet(stage) {
+                Inlet::Source(_) => self.passages[source].settle_first(elements, onward),
+                _ => self.passages[source].settle_later(elements, onward),
+            }
         }
     }
 
@@ -346,6 +454,7 @@ impl JobState {
             retried: stages.iter().map(|stage| stage.retried).sum(),
             tasks_out: stages.iter().map(|stage| stage.tasks_out).sum(),
             outputs: self.outputs,
+            exchanges: self.exchanges.iter().map(ExchangeState::written).collect(),
             stages,
             ended: false,
         }

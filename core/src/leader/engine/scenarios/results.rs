@@ -8,7 +8,7 @@ use crate::{
     operation::ErrorKind,
     plan::{OnFailure, Plan, Stage},
     registry::Verb,
-    wire::{Outcome, ReturnReason},
+    wire::{Outcome, ReturnReason, TaskOutlet},
 };
 
 #[test]
@@ -78,7 +78,11 @@ fn elements_keep_their_source_index_when_they_change_pools() {
     let two = Plan::chain(two, stream());
     leader.start(1, two, 2, 2);
     let task = leader.take();
-    assert!(task.header.measured, "the next stage needs the lengths of the outputs");
+    assert_eq!(
+        task.header.outlet,
+        TaskOutlet::Stage,
+        "the next stage needs the lengths of the outputs"
+    );
     let outcome = Outcome::Done {
         bytes: 5,
         outputs: 3,

@@ -221,6 +221,8 @@ impl TestLeader {
             busy_us: 1000,
             waited_us: 0,
             segments,
+            blocks: Vec::new(),
+            lists: Vec::new(),
         }
     }
 

@@ -5,8 +5,8 @@ use std::time::Duration;
 use super::{CopyState, TaskCopy};
 use crate::{
     id::JobId,
-    leader::engine::{flow::Lane, fold::Partial, job::Elements},
-    wire::{Outcome, ResultHeader},
+    leader::engine::{flow::Lane, fold::Partial, job::Batch},
+    wire::{BlockHeader, Outcome, ResultHeader, Segment},
 };
 
 /// A task: the only owner of its elements, or of the partial results that it combines (rule 1).
@@ -42,7 +42,7 @@ pub(crate) struct Task {
 #[derive(Debug, Clone)]
 pub(crate) enum Work {
     /// Elements to run, beginning with the step `first_step`: not 0 after a failed `try_map`.
-    Run { elements: Elements, first_step: usize },
+    Run { batch: Batch, first_step: usize },
     /// Neighbouring partial results to combine.
     Combine { partials: Vec<Partial> },
 }
@@ -108,7 +108,7 @@ impl Task {
     /// The number of its elements or partial results.
     pub(crate) fn len(&self) -> usize {
         match &self.work {
-            Work::Run { elements, .. } => elements.len(),
+            Work::Run { batch, .. } => batch.len(),
             Work::Combine { partials } => partials.len(),
         }
     }
@@ -116,7 +116,7 @@ impl Task {
     /// The encoded size of its batch, in bytes.
     pub(crate) fn size(&self) -> usize {
         match &self.work {
-            Work::Run { elements, .. } => elements.bytes().len(),
+            Work::Run { batch, .. } => batch.size(),
             Work::Combine { partials } => {
                 partials.iter().filter_map(|partial| partial.bytes.as_ref()).map(|b| b.len()).sum()
             }
@@ -142,9 +142,12 @@ impl Task {
 
     /// Whether a result fits this batch: its segments cover all of it (the decoder has checked that
     /// they are gap-free), its failures name existing steps, and its numbers of outputs are
-    /// possible.
+    /// possible. Those of partitions cover the first of their elements, each those of one partition.
     pub(crate) fn fits(&self, header: &ResultHeader, shape: Shape) -> bool {
         let outcome_fits = |elements: u32, outcome: &Outcome| match outcome {
+            Outcome::Done { bytes, counts, lengths, .. } if shape.feeds => {
+                *bytes == 0 && counts.is_none() && lengths.is_none()
+            }
             Outcome::Done { outputs, counts, .. } if shape.folds => {
                 *outputs <= 1 && counts.is_none()
             }
@@ -156,8 +159,22 @@ impl Task {
             Outcome::Failed { step, .. } => (*step as usize) < shape.steps,
             Outcome::NotRun { .. } => true,
         };
-        header.segments.last().is_some_and(|last| last.to as usize == self.len())
+        let covered = header.segments.last().map_or(0, |last| last.to as usize);
+        let tiles = match &self.work {
+            Work::Run { batch: Batch::Partitions(partitions), .. } => {
+                let in_one = |segment: &Segment| {
+                    let offsets = segment.from as usize..segment.to as usize;
+                    !matches!(segment.outcome, Outcome::Done { .. })
+                        || partitions.slice(offsets).partitions().len() == 1
+                };
+                covered <= self.len() && header.segments.iter().all(in_one)
+            }
+            Work::Run { .. } | Work::Combine { .. } => covered > 0 && covered == self.len(),
+        };
+        let blocks_fit = |block: &BlockHeader| shape.feeds && (block.first as usize) < covered;
+        tiles
             && header.segments.iter().all(|s| outcome_fits(s.to - s.from, &s.outcome))
+            && header.blocks.iter().all(blocks_fit)
     }
 }
 
@@ -172,6 +189,8 @@ pub(crate) struct Shape {
     pub(crate) one_to_one: bool,
     /// The lengths of the outputs are part of the result.
     pub(crate) measured: bool,
+    /// The outputs are in blocks.
+    pub(crate) feeds: bool,
 }
 
 #[cfg(test)]

@@ -5,7 +5,10 @@ use uuid::Uuid;
 use super::*;
 use crate::{
     broker::Pool,
-    leader::engine::{flow::Lane, job::Elements},
+    leader::engine::{
+        flow::Lane,
+        job::{Batch, Elements},
+    },
 };
 
 pub(super) const NOW: Duration = Duration::ZERO;
@@ -26,7 +29,7 @@ pub(super) fn at(seconds: u8) -> Duration {
 pub(super) fn task(job: JobId, stage: usize, size: u8) -> Task {
     let elements = Elements::pulled(0, vec![0; size.into()].into(), vec![size.into()]);
     let lane = Lane { pool: Pool::default(), is_async: false };
-    Task::new(job, stage, lane, Work::Run { elements, first_step: 0 })
+    Task::new(job, stage, lane, Work::Run { batch: Batch::Elements(elements), first_step: 0 })
 }
 
 pub(super) fn leased(copy: CopyId, offset: u32) -> LeasedTask {

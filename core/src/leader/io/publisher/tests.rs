@@ -8,7 +8,7 @@ use crate::{
     broker::BrokerError,
     id::{JobId, TaskNumber, WorkerId},
     testing::{Call, TestBroker},
-    wire::{TaskHeader, TaskKind},
+    wire::{TaskHeader, TaskInlet, TaskKind, TaskOutlet},
 };
 
 const LEADER: LeaderId = LeaderId(Uuid::nil());
@@ -31,7 +31,8 @@ fn task(number: u64) -> TaskMessage {
         steps: Vec::new(),
         time_slice: std::time::Duration::from_secs(1),
         output_cap: 0,
-        measured: false,
+        inlet: TaskInlet::default(),
+        outlet: TaskOutlet::Reply,
     };
     TaskMessage { header, payload: bytes::Bytes::new() }
 }

@@ -1,12 +1,12 @@
-//! Cuts the input of a task into chunks.
+//! Elements that the payload has, and that the first step decodes.
 
 use bytes::Bytes;
 use phalanx_core::registry::{Column, Refusal};
 
-use super::{Pipeline, chunk};
+use super::super::{Pipeline, chunk};
 
 /// The elements of a task that have not been decoded yet.
-pub(super) struct Batch {
+pub(in crate::execution) struct Elements {
     payload: Bytes,
     /// Bytes of the payload that have been decoded.
     read: usize,
@@ -15,7 +15,7 @@ pub(super) struct Batch {
     count: u32,
 }
 
-impl Batch {
+impl Elements {
     pub(super) fn new(payload: Bytes, count: u32) -> Self {
         Self { payload, read: 0, next_offset: 0, count }
     }

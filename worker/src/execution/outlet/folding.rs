@@ -6,7 +6,7 @@ use phalanx_core::{
     wire::NotRunReason,
 };
 
-use super::{
+use super::super::{
     Pipeline,
     input::as_input,
     ledger::{Ledger, first_from},
@@ -15,16 +15,18 @@ use super::{
 
 /// The fold at the end of a stage. It accumulates the segment that begins at the next offset of
 /// the ledger.
-pub(super) struct Folding<'p> {
+pub(in crate::execution) struct Folding<'p> {
     pipeline: &'p Pipeline,
     fold: Box<dyn Fold + 'p>,
 }
 
 /// An entry that a chunk adds to the ledger. Combining runs user code, so it happens before the
 /// ledger is locked.
-pub(super) enum LedgerEntry {
+pub(in crate::execution) enum LedgerEntry {
     /// A segment ends at the offset `to` with a partial result; `outputs` is 0 if it is empty.
     Folded { to: u32, outputs: u32, partial: Vec<u8> },
+    /// The elements up to `to` are done, and their outputs are in blocks.
+    Written { to: u32 },
     /// The next element failed.
     Failed { step: u32, error: OperationError },
     /// The accumulator of the segment that ends at `to` is lost.
@@ -33,9 +35,9 @@ pub(super) enum LedgerEntry {
 
 impl LedgerEntry {
     /// The offset at which the entry ends if it begins at `from`.
-    pub(super) fn end(&self, from: u32) -> u32 {
+    pub(in crate::execution) fn end(&self, from: u32) -> u32 {
         match self {
-            Self::Folded { to, .. } | Self::Broken { to } => *to,
+            Self::Folded { to, .. } | Self::Written { to } | Self::Broken { to } => *to,
             Self::Failed { .. } => from + 1,
         }
     }
@@ -43,12 +45,12 @@ impl LedgerEntry {
 
 impl<'p> Folding<'p> {
     /// `None` if the stage does not fold.
-    pub(super) fn of(pipeline: &'p Pipeline) -> Option<Self> {
+    pub(in crate::execution) fn of(pipeline: &'p Pipeline) -> Option<Self> {
         Some(Self { pipeline, fold: pipeline.fold()? })
     }
 
     /// Absorbs a chunk into the segment that began at `from`.
-    pub(super) fn absorb(
+    pub(in crate::execution) fn absorb(
         &mut self,
         from: u32,
         column: Column,
@@ -72,7 +74,7 @@ impl<'p> Folding<'p> {
     }
 
     /// Continues with an accumulator that [`suspend`](Self::suspend) has returned.
-    pub(super) fn resume(
+    pub(in crate::execution) fn resume(
         &mut self,
         from: u32,
         accumulator: &[u8],
@@ -90,7 +92,7 @@ impl<'p> Folding<'p> {
 
     /// Encodes the accumulator of the segment that began at `from`; `None` if it is empty. If it
     /// does not serialize, the failure is added to `entries`.
-    pub(super) fn suspend(
+    pub(in crate::execution) fn suspend(
         &mut self,
         from: u32,
         to: u32,
@@ -107,7 +109,7 @@ impl<'p> Folding<'p> {
     }
 
     /// Ends the segment that began at `from` at the offset `to`.
-    pub(super) fn finish(&mut self, from: u32, to: u32) -> Vec<LedgerEntry> {
+    pub(in crate::execution) fn finish(&mut self, from: u32, to: u32) -> Vec<LedgerEntry> {
         let mut entries = Entries { next_offset: from, entries: Vec::new() };
         self.end_segment(&mut entries, to);
         entries.entries
@@ -174,11 +176,12 @@ fn from_offset(mut column: Column, offset: u32) -> Column {
 }
 
 impl Ledger {
-    /// Records the entries of a fold.
-    pub(super) fn folded_all(&mut self, entries: Vec<LedgerEntry>) {
+    /// Records the entries of an outlet.
+    pub(in crate::execution) fn record(&mut self, entries: Vec<LedgerEntry>) {
         for entry in entries {
             match entry {
                 LedgerEntry::Folded { to, outputs, partial } => self.folded(to, outputs, &partial),
+                LedgerEntry::Written { to } => self.written(to),
                 LedgerEntry::Failed { step, error } => self.failed(step, error),
                 LedgerEntry::Broken { to } => self.not_run(to, NotRunReason::FoldBroken),
             }

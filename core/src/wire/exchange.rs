@@ -1,0 +1,152 @@
+//! What tasks say about the exchanges before and behind them.
+
+use serde::{Deserialize, Serialize};
+
+use crate::codec::Layout;
+
+/// The most partitions of an exchange.
+pub const MAX_PARTITIONS: u32 = 4_096;
+
+/// The bits of a position that number the elements of one partition (rule 33).
+const LIST_BITS: u32 = 40;
+
+/// The position of the element of this number in the list of a partition. That of
+/// [`MAX_LISTED_ELEMENTS`] stands for the end of the list.
+pub fn list_position(partition: u32, number: u64) -> u64 {
+    (u64::from(partition) << LIST_BITS) + number.min(MAX_LISTED_ELEMENTS)
+}
+
+/// The partition that a position is in, and the number of its element in the list.
+pub fn place_in_list(position: u64) -> (u32, u64) {
+    ((position >> LIST_BITS) as u32, position & (MAX_LISTED_ELEMENTS - 1))
+}
+
+/// The most elements in the list of a partition.
+pub const MAX_LISTED_ELEMENTS: u64 = 1 << LIST_BITS;
+
+/// Where the elements of a task come from.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[non_exhaustive]
+pub enum TaskInlet {
+    /// The payload has their encodings.
+    Elements(Layout),
+    /// They are made from blocks of sealed partitions, which the payload has.
+    Partitions(Gather),
+}
+
+impl Default for TaskInlet {
+    fn default() -> Self {
+        Self::Elements(Layout::Plain)
+    }
+}
+
+/// Where the outputs of a task go.
+#[derive(Debug, Clone, PartialEq, Eq, Default, Serialize, Deserialize)]
+#[non_exhaustive]
+pub enum TaskOutlet {
+    /// Into the reply, for the reader of the job or the fold.
+    #[default]
+    Reply,
+    /// Into the reply, which lists the length of each output, because they go into further tasks.
+    Stage,
+    /// Into blocks of an exchange.
+    Exchange(Scatter),
+}
+
+/// How a task scatters its outputs over partitions.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Scatter {
+    /// The number of partitions.
+    pub partitions: u32,
+    /// How outputs are told apart into keys and values; never plain.
+    pub layout: Layout,
+    /// What becomes of outputs with equal keys.
+    pub combine: Combine,
+    /// After this many bytes of blocks the worker stops at the next chunk (rule 28).
+    pub cap: u64,
+}
+
+/// What becomes of outputs with equal keys before they travel.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[non_exhaustive]
+pub enum Combine {
+    /// Each travels.
+    Nothing,
+    /// The last step of the task combines their values.
+    Step,
+    /// They are counted.
+    Count,
+    /// The first of them travels.
+    First,
+}
+
+/// How a task gathers the elements of partitions.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Gather {
+    /// What an element is.
+    pub grouping: Grouping,
+    /// The partitions with their blocks, in the order of the elements.
+    pub partitions: Vec<PartitionBlocks>,
+}
+
+/// What becomes an element of a partition.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[non_exhaustive]
+pub enum Grouping {
+    /// A key with its values, combined by the first step of the task.
+    Combine,
+    /// A key with the sum of its counts.
+    Count,
+    /// A key with the list of its values.
+    Group,
+    /// A key alone.
+    Distinct,
+}
+
+/// The blocks of one partition, in the order in which they are read (rule 33).
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct PartitionBlocks {
+    /// The partition.
+    pub partition: u32,
+    /// The length of each block in bytes.
+    pub blocks: Vec<u32>,
+}
+
+/// A block in the payload of a result.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+pub struct BlockHeader {
+    /// The partition that it belongs to.
+    pub partition: u32,
+    /// The batch offset of the first element of its segment.
+    pub first: u32,
+    /// The number of its rows.
+    pub rows: u32,
+    /// Its length in bytes.
+    pub bytes: u32,
+}
+
+/// The length of the list of a partition, which a task has read to its end.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+pub struct ListEnd {
+    /// The partition.
+    pub partition: u32,
+    /// The number of its elements.
+    pub elements: u64,
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_position_tells_its_partition_and_place() {
+        for (partition, number) in [(0, 0), (3, 7), (MAX_PARTITIONS - 1, MAX_LISTED_ELEMENTS - 1)] {
+            assert_eq!(place_in_list(list_position(partition, number)), (partition, number));
+        }
+        assert_eq!(
+            list_position(3, u64::MAX),
+            list_position(4, 0),
+            "the end is the next beginning"
+        );
+    }
+}

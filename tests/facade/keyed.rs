@@ -1,0 +1,266 @@
+//! Directives by key, on workers in memory, beside the obvious programs over `std` collections.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use phalanx::{Error, PlanError, operation::ErrorKind, prelude::*};
+use phalanx_test_support::soon;
+
+#[operation]
+fn words(line: &str) -> Vec<String> {
+    line.split_whitespace().map(str::to_lowercase).collect()
+}
+
+#[operation]
+fn with_length(word: String) -> (usize, String) {
+    (word.len(), word)
+}
+
+/// Does not commute.
+#[operation]
+fn join(a: String, b: String) -> String {
+    format!("{a} {b}")
+}
+
+#[operation]
+fn add(a: u64, b: u64) -> u64 {
+    a + b
+}
+
+#[operation]
+fn remainder(n: u64) -> (u64, u64) {
+    (n % 7, n)
+}
+
+#[operation]
+fn swap((key, count): (u64, u64)) -> (u64, u64) {
+    (count, key)
+}
+
+#[operation]
+async fn halve((key, n): (u64, u64)) -> (u64, u64) {
+    tokio::task::yield_now().await;
+    (key, n / 2)
+}
+
+#[operation]
+fn not_three((key, n): (u64, u64)) -> Result<(u64, u64)> {
+    phalanx::ensure!(n != 3, "three is not accepted");
+    Ok((key, n))
+}
+
+/// Fails for the key that adds up to more than that.
+#[operation]
+fn add_up_to_a_thousand(a: u64, b: u64) -> Result<u64> {
+    phalanx::ensure!(a + b <= 1_000, "{a} and {b} are more than a thousand");
+    Ok(a + b)
+}
+
+#[derive(Serialize, Deserialize, RemoteExecute)]
+struct Concat;
+
+impl Monoid for Concat {
+    type Elem = String;
+
+    fn empty(&self) -> String {
+        String::new()
+    }
+
+    fn combine(&self, a: String, b: String, _cx: &TaskContext) -> Result<String> {
+        Ok(a + &b)
+    }
+}
+
+const TEXT: &str = "the quick brown fox jumps over the lazy dog and the dog barks at the fox";
+
+fn lines(repeated: usize) -> impl Iterator<Item = String> + Send + 'static {
+    (0..repeated).map(|n| format!("{TEXT} line{}", n % 10))
+}
+
+fn all_words(repeated: usize) -> Vec<String> {
+    lines(repeated).flat_map(|line| line.split(' ').map(String::from).collect::<Vec<_>>()).collect()
+}
+
+async fn runtime() -> Runtime {
+    Runtime::builder().url("memory://").slots(2).connect().await.unwrap()
+}
+
+async fn map<K: Ord + Data, V: Data>(
+    stream: IndexedStream<(K, V)>,
+    runtime: &Runtime,
+) -> BTreeMap<K, V> {
+    let pairs = soon("the pairs", stream.collect(runtime)).await.unwrap();
+    let count = pairs.len();
+    let map = BTreeMap::from_iter(pairs);
+    assert_eq!(map.len(), count, "each key comes once");
+    map
+}
+
+use phalanx::operation::Data;
+
+#[tokio::test]
+async fn words_are_counted() {
+    let runtime = runtime().await;
+    for repeated in [0, 1, 500] {
+        let counts = IndexedStream::from(lines(repeated)).flat_map(Words).count_by_value();
+        let mut expected = BTreeMap::<String, u64>::new();
+        all_words(repeated).into_iter().for_each(|word| *expected.entry(word).or_default() += 1);
+        assert_eq!(map(counts, &runtime).await, expected);
+    }
+    runtime.close().await;
+}
+
+#[tokio::test]
+async fn the_values_of_a_key_keep_the_order_of_the_input() {
+    let runtime = runtime().await;
+    let mut expected = BTreeMap::<usize, Vec<String>>::new();
+    for word in all_words(300) {
+        expected.entry(word.len()).or_default().push(word);
+    }
+    let pairs = || IndexedStream::from(lines(300)).flat_map(Words).batch(7).map(WithLength);
+    let groups = map(pairs().group_by_key(), &runtime).await;
+    assert_eq!(groups, expected);
+    let joined = map(pairs().reduce_by_key(Join), &runtime).await;
+    let concatenated = map(pairs().fold_by_key(Concat).partitions(300), &runtime).await;
+    let counted = map(pairs().count_by_key().partitions(1), &runtime).await;
+    for (key, words) in expected {
+        assert_eq!(joined[&key], words.join(" "));
+        assert_eq!(concatenated[&key], words.concat());
+        assert_eq!(counted[&key], words.len() as u64);
+    }
+    runtime.close().await;
+}
+
+#[tokio::test]
+async fn a_source_of_pairs_goes_into_an_exchange_without_a_step() {
+    let runtime = runtime().await;
+    let pairs = || IndexedStream::from((0..2_000u64).map(|n| (format!("key {}", n % 50), n)));
+    let sums = map(pairs().reduce_by_key(Add), &runtime).await;
+    assert_eq!((sums.len(), sums["key 49"]), (50, (0..40).map(|n| 50 * n + 49).sum()));
+    assert!(map(pairs().count_by_key(), &runtime).await.values().all(|count| *count == 40));
+    let groups = map(pairs().group_by_key(), &runtime).await;
+    assert_eq!(groups["key 7"], (0..40).map(|n| 50 * n + 7).collect::<Vec<_>>());
+    let distinct = IndexedStream::from((0..2_000u64).map(|n| n % 9)).distinct();
+    let distinct = BTreeSet::from_iter(soon("them", distinct.collect(&runtime)).await.unwrap());
+    assert_eq!(distinct, (0..9).collect());
+    let nothing = IndexedStream::from(Vec::<(u8, u64)>::new()).reduce_by_key(Add);
+    assert!(map(nothing, &runtime).await.is_empty());
+    runtime.close().await;
+}
+
+#[tokio::test]
+async fn exchanges_follow_each_other_with_and_without_steps_in_between() {
+    let runtime = runtime().await;
+    // How many keys have each count.
+    let counts = || IndexedStream::from(0..1_000u64).map(Remainder).count_by_key();
+    let sizes = map(counts().map(Swap).reduce_by_key(Add), &runtime).await;
+    assert_eq!(sizes, BTreeMap::from([(142, 6), (143, (0..6).sum())]));
+    let grouped = map(counts().map(Swap).group_by_key(), &runtime).await;
+    assert_eq!(grouped[&142], [6]);
+    // Pairs that are distinct, without a step before they are taken apart.
+    let pairs = IndexedStream::from((0..300u64).map(|n| (n % 3, n % 5)));
+    let sums = map(pairs.distinct().reduce_by_key(Add), &runtime).await;
+    assert_eq!(sums, BTreeMap::from([(0, 10), (1, 10), (2, 10)]));
+    let words = IndexedStream::from(lines(20)).flat_map(Words).distinct().map(WithLength);
+    assert_eq!(map(words.count_by_key().distinct(), &runtime).await[&5], 14);
+    let total = counts().count_by_value().count();
+    assert_eq!(soon("the count", total.run(&runtime)).await.unwrap(), 7);
+    runtime.close().await;
+}
+
+#[tokio::test]
+async fn every_end_follows_an_exchange() {
+    let runtime = runtime().await;
+    let pairs = || IndexedStream::from(0..1_000u64).map(Remainder).reduce_by_key(Add);
+    let sum: u64 = (0..1_000).sum();
+    assert_eq!(soon("a count", pairs().count().run(&runtime)).await.unwrap(), 7);
+    assert!(soon("one", pairs().first().run(&runtime)).await.unwrap().is_some());
+    assert_eq!(soon("some", pairs().take(3).collect(&runtime)).await.unwrap().len(), 3);
+    let results: Vec<(u64, (u64, u64))> =
+        soon("all", pairs().run(&runtime).await.unwrap().collect()).await.unwrap();
+    let numbers: Vec<u64> = results.iter().map(|(number, _)| *number).collect();
+    assert_eq!(numbers, [0, 1, 2, 3, 4, 5, 6], "results are numbered");
+    assert_eq!(results.iter().map(|(_, (_, n))| n).sum::<u64>(), sum);
+    // In partition order, twice.
+    let once = soon("all", pairs().map(Halve).collect(&runtime)).await.unwrap();
+    assert_eq!(soon("all", pairs().map(Halve).collect(&runtime)).await.unwrap(), once);
+    // In another pool, through the leader.
+    let elsewhere = soon("all", pairs().map(Swap).map(Swap).collect(&runtime)).await.unwrap();
+    assert_eq!(elsewhere.len(), 7);
+    // A union of two exchanges, and of an exchange and a source.
+    let both = pairs().union(pairs()).union(IndexedStream::from([(9, 1), (8, 2)]));
+    let both = soon("all", both.collect(&runtime)).await.unwrap();
+    assert_eq!(both[14..], [(9, 1), (8, 2)]);
+    let sums = pairs().union(IndexedStream::from([(0, 1), (8, 2)])).reduce_by_key(Add);
+    let sums = map(sums, &runtime).await;
+    assert_eq!((sums.len(), sums.values().sum::<u64>()), (8, sum + 3));
+    runtime.close().await;
+}
+
+#[tokio::test]
+async fn elements_that_fail_before_an_exchange_are_left_out_or_fail_the_job() {
+    let runtime = runtime().await;
+    let pairs = || IndexedStream::from(0..700u64).map(Remainder).map(NotThree);
+    let error = soon("a failure", pairs().reduce_by_key(Add).collect(&runtime)).await.unwrap_err();
+    let Error::Execute(failure) = &error else { panic!("{error:?}") };
+    assert_eq!((failure.index, failure.error.message()), (3, "three is not accepted"));
+    let skipping = pairs().on_failure(OnFailure::Skip);
+    let sums = map(skipping.reduce_by_key(Add), &runtime).await;
+    let expected: u64 = (0..700).filter(|n| n % 7 == 3).sum();
+    assert_eq!((sums.len(), sums[&3]), (7, expected - 3));
+    runtime.close().await;
+}
+
+#[tokio::test]
+async fn a_combination_that_fails_fails_its_element_or_its_group() {
+    let runtime = runtime().await;
+    // Each value is alone in its task, so only the groups of the reading stage fail.
+    let pairs = || IndexedStream::from(0..70u64).batch(1).map(Remainder);
+    let error = pairs().reduce_by_key(AddUpToAThousand).collect(&runtime);
+    assert!(soon("all", error).await.is_ok(), "no group has so much");
+    let large = || IndexedStream::from(500..570u64).batch(1).map(Remainder);
+    let error = large().reduce_by_key(AddUpToAThousand).collect(&runtime);
+    let error = soon("a failure", error).await.unwrap_err();
+    let Error::Execute(failure) = &error else { panic!("{error:?}") };
+    assert!(failure.operation.ends_with("AddUpToAThousand"), "{error}");
+    assert_eq!(failure.error.kind(), ErrorKind::Fatal);
+    let some = pairs().union(IndexedStream::from([(3, 990)])).reduce_by_key(AddUpToAThousand);
+    let some = map(some.on_failure(OnFailure::Skip), &runtime).await;
+    assert_eq!(some.keys().copied().collect::<Vec<_>>(), [0, 1, 2, 4, 5, 6]);
+    runtime.close().await;
+}
+
+#[test]
+fn mistakes_are_found_when_the_program_is_planned() {
+    let mistake = |program: IndexedStream<(u64, u64)>| program.explain().unwrap_err();
+    let pairs = || IndexedStream::from(0..10u64).map(Remainder);
+    let endless = IndexedStream::from((0..u64::MAX).chain(0..)).map(Remainder);
+    let error = mistake(endless.reduce_by_key(Add));
+    assert!(matches!(error, PlanError::Endless { directive: "reduce_by_key" }), "{error}");
+    for count in [0, 5_000] {
+        let error = mistake(pairs().reduce_by_key(Add).partitions(count));
+        assert!(error.to_string().contains("1 to 4096"), "{error}");
+    }
+    let error = mistake(pairs().partitions(3));
+    assert!(matches!(error, PlanError::NoExchange), "{error}");
+    let fixed = pairs().count_by_key().map(Swap).map(Swap).reduce(Both).deterministic();
+    let error = fixed.explain().unwrap_err();
+    assert!(error.to_string().contains("`count_by_key`"), "{error}");
+}
+
+#[operation]
+fn both(a: (u64, u64), b: (u64, u64)) -> (u64, u64) {
+    (a.0 + b.0, a.1 + b.1)
+}
+
+#[test]
+fn explain_shows_the_exchange_between_its_stages() {
+    let program = IndexedStream::from(lines(3)).flat_map(Words).count_by_value().partitions(8);
+    let text = program.explain().unwrap();
+    let line = "exchange count_by_value of the outputs of stage 0, by the whole element, combined \
+                before they travel, 8 partitions\n";
+    assert!(text.contains(line), "{text}");
+    assert!(
+        text.contains("stage 1  pool `default`, no steps, tasks of whole partitions"),
+        "{text}"
+    );
+}

@@ -1,0 +1,317 @@
+//! The elements of one partition: its rows, brought together by key.
+
+use bytes::Bytes;
+use phalanx_core::{
+    codec,
+    operation::{ErrorKind, OperationError},
+    registry::Refusal,
+    wire::{Block, Grouping},
+};
+
+use super::super::{
+    Running,
+    keys::{Keys, hash},
+    rows::Rows,
+};
+
+/// The most values that are decoded together.
+const CHUNK: usize = 1_024;
+/// The most bytes of one element.
+const MAX_ELEMENT: usize = 1 << 30;
+
+/// The list of the elements of one partition: for each key a group, in the order of their first rows
+/// (rule 33).
+pub(super) struct Gathered {
+    keys: Keys,
+    values: GroupValues,
+}
+
+/// What an element has beside its key.
+enum GroupValues {
+    /// Nothing: the key is the row, whose own key ends here.
+    Rows(Vec<usize>),
+    /// A number.
+    Counts(Vec<u64>),
+    /// All values, as places in the payload: those of group `n` begin at `starts[n]`.
+    Listed { payload: Bytes, starts: Vec<usize>, places: Vec<(usize, usize)> },
+    /// The combined value, or the error of the group.
+    Combined { bytes: Vec<u8>, groups: Vec<Combined> },
+}
+
+/// The outcome of combining the values of a group.
+enum Combined {
+    /// The place of the encoding in `bytes`.
+    Value(usize, usize),
+    Failed(OperationError),
+    /// The task does not ask for it.
+    Unwanted,
+}
+
+/// The rows of a partition in order: the number of the group of each, and the place of its value in
+/// the payload.
+struct Grouped {
+    keys: Keys,
+    groups: Vec<u32>,
+    values: Vec<(usize, usize)>,
+}
+
+impl Grouped {
+    /// Numbers the keys of blocks, which lie in the payload one after the other.
+    fn of(payload: &Bytes, lengths: &[u32]) -> Result<Self, Refusal> {
+        let (mut keys, mut groups, mut values) = (Keys::default(), Vec::new(), Vec::new());
+        let mut from = 0;
+        for length in lengths {
+            let to = from + *length as usize;
+            // The decoder of the task has checked the sum.
+            let bytes = payload.get(from..to).unwrap_or_default();
+            let block = Block::read(bytes).map_err(|error| malformed(error.to_string()))?;
+            groups.reserve(block.rows());
+            values.reserve(block.rows());
+            // The values are the end of their block.
+            let mut at = to - block.values();
+            for (key, value) in block.iter() {
+                groups.push(keys.number(key, hash(key)));
+                values.push((at, at + value.len()));
+                at += value.len();
+            }
+            from = to;
+        }
+        Ok(Self { keys, groups, values })
+    }
+}
+
+fn malformed(reason: String) -> Refusal {
+    Refusal::Message { reason }
+}
+
+impl Gathered {
+    /// Brings the rows of a partition together, and calls `listed` with the number of elements before
+    /// any code of the user runs. `wanted` tells which of them the task asks for, and `offset` the batch
+    /// offset of such a one.
+    pub(super) fn new(
+        running: &Running,
+        grouping: Grouping,
+        payload: &Bytes,
+        lengths: &[u32],
+        listed: impl FnOnce(u64) -> Wanted,
+    ) -> Result<Self, Refusal> {
+        if grouping == Grouping::Distinct {
+            let (keys, key_ends) = distinct(payload, lengths)?;
+            listed(keys.len() as u64);
+            return Ok(Self { keys, values: GroupValues::Rows(key_ends) });
+        }
+        let Grouped { keys, groups, values } = Grouped::of(payload, lengths)?;
+        let wanted = listed(keys.len() as u64);
+        let values = match grouping {
+            Grouping::Count => GroupValues::Counts(count(payload, &keys, &groups, &values)?),
+            Grouping::Group => list(payload, &keys, &groups, &values),
+            Grouping::Combine => combine(running, payload, &keys, &groups, &values, &wanted)?,
+            _ => return Err(malformed("this worker does not know how to gather".to_owned())),
+        };
+        Ok(Self { keys, values })
+    }
+
+    /// Adds the element with this number to `rows`, for this batch offset.
+    pub(super) fn push(
+        &self,
+        number: usize,
+        offset: u32,
+        rows: &mut Rows,
+    ) -> Result<(), OperationError> {
+        let key = self.keys.get(number);
+        match &self.values {
+            GroupValues::Rows(key_ends) => {
+                let (key, value) = key.split_at(key_ends[number]);
+                rows.push(offset, key, |out| out.extend_from_slice(value));
+            }
+            GroupValues::Counts(counts) => rows.push(offset, key, |out| {
+                // A number is always encoded.
+                let _ = codec::encode_into(&counts[number], out);
+            }),
+            GroupValues::Listed { payload, starts, places } => {
+                let places = &places[starts[number]..starts[number + 1]];
+                let size: usize = places.iter().map(|(from, to)| to - from).sum();
+                if size > MAX_ELEMENT {
+                    let text = format!(
+                        "the {} values of one key have {size} bytes, and the limit is {MAX_ELEMENT}; \
+                         combine them (`reduce_by_key`)",
+                        places.len()
+                    );
+                    return Err(OperationError::new(ErrorKind::TooLarge, text));
+                }
+                rows.push(offset, key, |out| {
+                    let _ = codec::encode_into(&places.len(), out);
+                    places
+                        .iter()
+                        .for_each(|(from, to)| out.extend_from_slice(&payload[*from..*to]));
+                });
+            }
+            GroupValues::Combined { bytes, groups } => match &groups[number] {
+                Combined::Value(from, to) => {
+                    rows.push(offset, key, |out| out.extend_from_slice(&bytes[*from..*to]));
+                }
+                Combined::Failed(error) => return Err(error.clone()),
+                Combined::Unwanted => {
+                    let text = "an element was gathered that the task does not ask for";
+                    return Err(OperationError::new(ErrorKind::Codec, text));
+                }
+            },
+        }
+        Ok(())
+    }
+}
+
+/// The elements of a list that a task asks for.
+pub(super) struct Wanted {
+    /// The numbers of these elements, and the batch offset of the first of each range.
+    pub(super) ranges: Vec<(std::ops::Range<u64>, u32)>,
+}
+
+impl Wanted {
+    /// The batch offset of the element with this number, if the task asks for it.
+    fn offset(&self, number: u32) -> Option<u32> {
+        let number = u64::from(number);
+        let (range, first) = self.ranges.iter().find(|(range, _)| range.contains(&number))?;
+        Some(first + (number - range.start) as u32)
+    }
+}
+
+/// Numbers the different rows of blocks; and where the own key of each ends.
+fn distinct(payload: &Bytes, lengths: &[u32]) -> Result<(Keys, Vec<usize>), Refusal> {
+    let (mut keys, mut key_ends, mut from) = (Keys::default(), Vec::new(), 0);
+    let mut row = Vec::new();
+    for length in lengths {
+        let to = from + *length as usize;
+        let bytes = payload.get(from..to).unwrap_or_default();
+        let block = Block::read(bytes).map_err(|error| malformed(error.to_string()))?;
+        for (key, value) in block.iter() {
+            row.clear();
+            row.extend_from_slice(key);
+            row.extend_from_slice(value);
+            if keys.number(&row, hash(&row)) as usize == key_ends.len() {
+                key_ends.push(key.len());
+            }
+        }
+        from = to;
+    }
+    Ok((keys, key_ends))
+}
+
+/// Sums up the counts of each group.
+fn count(
+    payload: &[u8],
+    keys: &Keys,
+    groups: &[u32],
+    values: &[(usize, usize)],
+) -> Result<Vec<u64>, Refusal> {
+    let mut counts = vec![0_u64; keys.len()];
+    for (group, (from, to)) in groups.iter().zip(values) {
+        let count: u64 = codec::decode(&payload[*from..*to])
+            .map_err(|error| malformed(format!("a count does not decode: {error}")))?;
+        let sum = &mut counts[*group as usize];
+        *sum = sum.saturating_add(count);
+    }
+    Ok(counts)
+}
+
+/// Sorts the values by their groups, and keeps their order in each.
+fn list(payload: &Bytes, keys: &Keys, groups: &[u32], values: &[(usize, usize)]) -> GroupValues {
+    let mut starts = vec![0_usize; keys.len() + 1];
+    for group in groups {
+        starts[*group as usize + 1] += 1;
+    }
+    for group in 1..starts.len() {
+        starts[group] += starts[group - 1];
+    }
+    let (mut next, mut places) = (starts.clone(), vec![(0, 0); values.len()]);
+    for (group, value) in groups.iter().zip(values) {
+        let next = &mut next[*group as usize];
+        places[*next] = *value;
+        *next += 1;
+    }
+    GroupValues::Listed { payload: payload.clone(), starts, places }
+}
+
+/// Combines the values of each group that the task asks for, with its first step.
+fn combine(
+    running: &Running,
+    payload: &[u8],
+    keys: &Keys,
+    groups: &[u32],
+    values: &[(usize, usize)],
+    wanted: &Wanted,
+) -> Result<GroupValues, Refusal> {
+    let steps = running.pipeline.steps();
+    let Some((step, mut accumulators)) =
+        steps.first().and_then(|step| Some((step, step.accumulators()?)))
+    else {
+        return Err(malformed("the first step combines no values".to_owned()));
+    };
+    // Wanted groups are numbered anew, in the order of their first values.
+    let mut dense = vec![None; keys.len()];
+    let mut wanted_groups = Vec::new();
+    let mut failed: Vec<(u32, OperationError)> = Vec::new();
+    let (mut bytes, mut chunk, mut offsets) = (Vec::new(), Vec::new(), Vec::new());
+    let mut rows = groups.iter().zip(values).peekable();
+    while rows.peek().is_some() {
+        (bytes.clear(), chunk.clear(), offsets.clear());
+        for (group, (from, to)) in rows.by_ref() {
+            let Some(offset) = wanted.offset(*group) else { continue };
+            let number = *dense[*group as usize].get_or_insert_with(|| {
+                wanted_groups.push(*group);
+                wanted_groups.len() as u32 - 1
+            });
+            bytes.extend_from_slice(&payload[*from..*to]);
+            chunk.push(number);
+            offsets.push(offset);
+            if chunk.len() == CHUNK {
+                break;
+            }
+        }
+        if chunk.is_empty() {
+            break;
+        }
+        let mut rest = &bytes[..];
+        let mut column = step.decode(&mut rest, 0, chunk.len() as u32, usize::MAX)?;
+        if column.len() != chunk.len() || !rest.is_empty() {
+            return Err(malformed("the values of a block do not decode one by one".to_owned()));
+        }
+        column.offsets.clone_from(&offsets);
+        running.begin_step(0, offsets[0]);
+        let failures = step.combine(&mut accumulators, &chunk, column, &running.context);
+        running.end_step();
+        failed
+            .extend(failures.into_iter().filter_map(|(at, error)| Some((*chunk.get(at)?, error))));
+    }
+    let column = step.finish(accumulators);
+    let mut outcomes: Vec<Combined> = keys_without(keys.len());
+    for (number, error) in failed {
+        outcomes[wanted_groups[number as usize] as usize] = Combined::Failed(error);
+    }
+    let (mut encoded, mut ends, mut next) = (Vec::new(), Vec::new(), 0);
+    while next < column.len() {
+        ends.clear();
+        let from = encoded.len();
+        let range = next..column.len();
+        let (end, failure) = match step.encode(&column, range, &mut encoded, Some(&mut ends)) {
+            Ok(()) => (column.len(), None),
+            Err((index, error)) => (next + index, Some(error)),
+        };
+        let mut start = from;
+        for (at, end) in (next..end).zip(&ends) {
+            let group = wanted_groups[column.offsets[at] as usize];
+            outcomes[group as usize] = Combined::Value(start, *end as usize);
+            start = *end as usize;
+        }
+        if let Some(error) = failure {
+            let group = wanted_groups[column.offsets[end] as usize];
+            outcomes[group as usize] = Combined::Failed(error);
+        }
+        next = end + 1;
+    }
+    Ok(GroupValues::Combined { bytes: encoded, groups: outcomes })
+}
+
+fn keys_without(count: usize) -> Vec<Combined> {
+    std::iter::repeat_with(|| Combined::Unwanted).take(count).collect()
+}

@@ -1,0 +1,9 @@
+//! Where the outputs of a task go: into the reply, into a fold, or into blocks of an exchange.
+
+mod blocks;
+mod folding;
+mod scattering;
+
+pub(super) use blocks::Blocks;
+pub(super) use folding::{Folding, LedgerEntry};
+pub(super) use scattering::{Broken, Scattering};
