@@ -264,3 +264,118 @@ fn explain_shows_the_exchange_between_its_stages() {
         "{text}"
     );
 }
+
+type Pairs<V> = Vec<(u64, V)>;
+
+/// Pairs with many values for some keys, and none for others.
+fn left() -> Pairs<String> {
+    (0..400u64).map(|n| (n * n % 31, format!("v{n}"))).collect()
+}
+
+fn right() -> Pairs<u64> {
+    (0..300u64).map(|n| (n % 40, n)).collect()
+}
+
+/// The values of a key.
+fn of<V: Clone>(pairs: &Pairs<V>, key: u64) -> Vec<V> {
+    pairs.iter().filter(|(other, _)| *other == key).map(|(_, value)| value.clone()).collect()
+}
+
+fn optional<V>(values: Vec<V>) -> Vec<Option<V>> {
+    match values.is_empty() {
+        true => vec![None],
+        false => values.into_iter().map(Some).collect(),
+    }
+}
+
+/// The rows of a join by two loops.
+fn product<V: Clone, W: Clone>(key: u64, vs: &[V], ws: &[W]) -> Vec<(u64, (V, W))> {
+    vs.iter().flat_map(|v| ws.iter().map(move |w| (key, (v.clone(), w.clone())))).collect()
+}
+
+async fn sorted_rows<T: Data + Ord>(stream: IndexedStream<T>, runtime: &Runtime) -> Vec<T> {
+    let mut rows = soon("the rows", stream.collect(runtime)).await.unwrap();
+    rows.sort();
+    rows
+}
+
+fn sorted<T: Ord>(mut rows: Vec<T>) -> Vec<T> {
+    rows.sort();
+    rows
+}
+
+#[tokio::test]
+async fn joins_give_the_rows_of_two_loops() {
+    let runtime = runtime().await;
+    let (l, r) = (left(), right());
+    let keys: BTreeSet<u64> =
+        l.iter().map(|(key, _)| *key).chain(r.iter().map(|it| it.0)).collect();
+    let streams = || (IndexedStream::from(left()).batch(9), IndexedStream::from(right()).batch(70));
+    let rows = |of_key: &dyn Fn(u64, Vec<String>, Vec<u64>) -> usize| -> usize {
+        keys.iter().map(|key| of_key(*key, of(&l, *key), of(&r, *key))).sum()
+    };
+
+    let (a, b) = streams();
+    let expected: Vec<_> =
+        keys.iter().flat_map(|key| product(*key, &of(&l, *key), &of(&r, *key))).collect();
+    assert_eq!(sorted_rows(a.join(b), &runtime).await, sorted(expected));
+
+    let (a, b) = streams();
+    let expected: Vec<_> =
+        keys.iter().flat_map(|key| product(*key, &of(&l, *key), &optional(of(&r, *key)))).collect();
+    assert_eq!(sorted_rows(a.left_join(b), &runtime).await, sorted(expected));
+
+    let (a, b) = streams();
+    let expected: Vec<_> = keys
+        .iter()
+        .flat_map(|key| product(*key, &optional(of(&l, *key)), &optional(of(&r, *key))))
+        .collect();
+    assert_eq!(sorted_rows(a.full_join(b), &runtime).await, sorted(expected));
+
+    let (a, b) = streams();
+    let groups = map(a.cogroup(b), &runtime).await;
+    assert_eq!(groups.keys().copied().collect::<BTreeSet<_>>(), keys);
+    assert!(groups.iter().all(|(key, (vs, ws))| *vs == of(&l, *key) && *ws == of(&r, *key)));
+
+    let some = || IndexedStream::from([1u64, 4, 4, 77]).union(IndexedStream::from([9]));
+    let kept = |present: bool| -> Vec<_> {
+        l.iter().filter(|(key, _)| [1, 4, 9, 77].contains(key) == present).cloned().collect()
+    };
+    let semi = IndexedStream::from(left()).batch(9).semi_join(some());
+    assert_eq!(sorted_rows(semi, &runtime).await, sorted(kept(true)));
+    let anti = IndexedStream::from(left()).batch(9).anti_join(some());
+    assert_eq!(sorted_rows(anti, &runtime).await, sorted(kept(false)));
+    assert!(rows(&|_, vs, ws| vs.len() * ws.len()) > 1_000, "many rows");
+    runtime.close().await;
+}
+
+#[operation]
+fn total((key, (v, w)): (u64, (String, u64))) -> (u64, u64) {
+    (key, v.len() as u64 + w)
+}
+
+#[tokio::test]
+async fn a_join_is_followed_by_steps_exchanges_and_other_joins() {
+    let runtime = runtime().await;
+    let joined = || IndexedStream::from(left()).join(IndexedStream::from(right()));
+    let sums = map(joined().map(Total).reduce_by_key(Add), &runtime).await;
+    let (l, r) = (left(), right());
+    for (key, sum) in &sums {
+        let rows = product(*key, &of(&l, *key), &of(&r, *key));
+        assert_eq!(*sum, rows.iter().map(|(_, (v, w))| v.len() as u64 + w).sum::<u64>());
+    }
+    // A join of a join, and of the outputs of an exchange, without a step in between.
+    let twice = joined().join(IndexedStream::from(right()).reduce_by_key(Add));
+    assert_eq!(
+        soon("a count", twice.count().run(&runtime)).await.unwrap(),
+        soon("a count", joined().count().run(&runtime)).await.unwrap(),
+    );
+    let nobody = IndexedStream::from(left()).join(IndexedStream::from(Pairs::<u64>::new()));
+    assert_eq!(soon("a count", nobody.count().run(&runtime)).await.unwrap(), 0);
+    // One key on both sides: more rows than elements by far.
+    let one = || IndexedStream::from((0..600u64).map(|n| (7u8, n)));
+    assert_eq!(soon("a count", one().join(one()).count().run(&runtime)).await.unwrap(), 360_000);
+    let taken = soon("some", one().join(one()).take(10).collect(&runtime)).await.unwrap();
+    assert_eq!(taken.len(), 10);
+    runtime.close().await;
+}

@@ -132,3 +132,43 @@ pub(crate) fn leftmost(a: u64, b: u64) -> u64 {
     let _ = b;
     a
 }
+
+/// Adds, which commutes: the order of the outputs of an exchange is not defined.
+#[operation]
+pub(crate) fn sum(a: u64, b: u64) -> u64 {
+    a.wrapping_add(b)
+}
+
+/// One of few numbers, the first of which is frequent.
+#[operation]
+pub(crate) fn narrow(#[state] most: u64, n: u64) -> u64 {
+    let n = mix(n) % most;
+    if n.is_multiple_of(3) { 0 } else { n }
+}
+
+#[operation]
+pub(crate) fn keyed(#[state] most: u64, n: u64) -> (u64, u64) {
+    (narrow(most, n), n)
+}
+
+#[operation]
+pub(crate) fn keyed_affine(#[state] most: u64, n: u64) -> (u64, Affine) {
+    (narrow(most, n), affine(n))
+}
+
+/// A number for a key and its value.
+#[operation]
+pub(crate) fn digest((key, value): (u64, u64)) -> u64 {
+    mix(key).wrapping_mul(31).wrapping_add(mix(value))
+}
+
+#[operation]
+pub(crate) fn digest_affine((key, value): (u64, Affine)) -> u64 {
+    digest((digest((key, value.factor)), value.offset))
+}
+
+/// A number for a key and its values, in their order.
+#[operation]
+pub(crate) fn digest_group((key, values): (u64, Vec<u64>)) -> u64 {
+    values.into_iter().fold(key, |digest_so_far, value| digest((digest_so_far, value)))
+}

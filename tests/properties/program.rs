@@ -6,8 +6,10 @@ use phalanx::{IndexedStream, OnFailure, Runtime};
 use proptest::{collection::vec, prelude::*};
 
 use crate::operations::{
-    Add, AddLater, Affine, AffineMap, Compose, Concatenate, Keep, Leftmost, Refuse, Settle, Spread,
-    Stumble, Word, add, affine, keep, mix, refused, settled, spread, word,
+    Add, AddLater, Affine, AffineMap, Compose, Concatenate, Digest, DigestAffine, DigestGroup,
+    Keep, Keyed, KeyedAffine, Leftmost, Narrow, Refuse, Settle, Spread, Stumble, Sum, Word, add,
+    affine, digest, digest_affine, digest_group, keep, mix, narrow, refused, settled, spread, sum,
+    word,
 };
 
 /// A program: the union of some branches, a chain of directives and an end.
@@ -16,8 +18,29 @@ pub(crate) struct Program {
     /// At least one.
     branches: Vec<Branch>,
     chain: Vec<Link>,
+    exchange: Option<Exchange>,
     batch: Option<u32>,
     end: End,
+}
+
+/// Directives that bring elements with equal keys together, and the chain behind them.
+#[derive(Debug, Clone)]
+struct Exchange {
+    by: By,
+    /// The number of keys, at most.
+    keys: u64,
+    partitions: Option<u32>,
+    chain: Vec<Link>,
+}
+
+#[derive(Debug, Clone, Copy)]
+enum By {
+    Group,
+    Compose,
+    Leftmost,
+    Count,
+    CountByValue,
+    Distinct,
 }
 
 /// A source, and the chain of directives before the union.
@@ -112,8 +135,102 @@ pub(crate) fn programs(longest: u64) -> impl Strategy<Value = Program> {
         1 => vec(branches(longest, 2), 2..4),
     ];
     let batch = prop_oneof![2 => Just(None), 3 => (1..60u32).prop_map(Some)];
-    (branches, vec(links(), 0..5), batch, ends())
-        .prop_map(|(branches, chain, batch, end)| Program { branches, chain, batch, end })
+    let exchange = prop_oneof![1 => Just(None), 1 => exchanges().prop_map(Some)];
+    (branches, vec(links(), 0..5), exchange, batch, ends()).prop_map(
+        |(branches, chain, exchange, batch, end)| Program { branches, chain, exchange, batch, end },
+    )
+}
+
+fn exchanges() -> impl Strategy<Value = Exchange> {
+    let by = prop_oneof![
+        Just(By::Group),
+        Just(By::Compose),
+        Just(By::Leftmost),
+        Just(By::Count),
+        Just(By::CountByValue),
+        Just(By::Distinct),
+    ];
+    let keys = prop_oneof![1 => Just(1), 3 => 2..50u64, 2 => Just(u64::MAX)];
+    let partitions = prop_oneof![2 => Just(None), 3 => (1..300u32).prop_map(Some)];
+    (by, keys, partitions, vec(links(), 0..3)).prop_map(|(by, keys, partitions, chain)| Exchange {
+        by,
+        keys,
+        partitions,
+        chain,
+    })
+}
+
+impl Exchange {
+    fn stream(&self, stream: IndexedStream<u64>) -> IndexedStream<u64> {
+        let most = self.keys;
+        let pairs = |stream: IndexedStream<u64>| stream.map(Keyed { most });
+        let stream = match self.by {
+            By::Group => self.sized(pairs(stream).group_by_key()).map(DigestGroup),
+            By::Compose => {
+                let composed = stream.map(KeyedAffine { most }).fold_by_key(Compose);
+                self.sized(composed).map(DigestAffine)
+            }
+            By::Leftmost => self.sized(pairs(stream).reduce_by_key(Leftmost)).map(Digest),
+            By::Count => self.sized(pairs(stream).count_by_key()).map(Digest),
+            By::CountByValue => {
+                self.sized(stream.map(Narrow { most }).count_by_value()).map(Digest)
+            }
+            By::Distinct => self.sized(stream.map(Narrow { most }).distinct()),
+        };
+        extended(stream, &self.chain)
+    }
+
+    fn sized<T: phalanx::operation::Data>(&self, stream: IndexedStream<T>) -> IndexedStream<T> {
+        match self.partitions {
+            Some(count) => stream.partitions(count),
+            None => stream,
+        }
+    }
+
+    /// The expected outputs, in any order.
+    fn plainly(&self, input: Vec<u64>) -> Vec<u64> {
+        let mut groups = BTreeMap::<u64, Vec<u64>>::new();
+        for n in input {
+            groups.entry(narrow(self.keys, n)).or_default().push(n);
+        }
+        let outputs = groups.into_iter().map(|(key, values)| match self.by {
+            By::Group => digest_group((key, values)),
+            By::Compose => {
+                let composed = values.into_iter().map(affine).fold(Affine::IDENTITY, Affine::then);
+                digest_affine((key, composed))
+            }
+            By::Leftmost => digest((key, values[0])),
+            By::Count | By::CountByValue => digest((key, values.len() as u64)),
+            By::Distinct => key,
+        });
+        let outputs: Vec<(u64, u64)> = (0..).zip(outputs).collect();
+        let outputs = through(stages_of(self.chain.iter()), outputs);
+        outputs.into_iter().map(|(_, n)| n).collect()
+    }
+}
+
+/// A chain, cut into stages. Elements pass through the leader between two stages, so each output of
+/// one stage fails by itself in the next.
+fn stages_of<'a>(chain: impl Iterator<Item = &'a Link>) -> Vec<Vec<Link>> {
+    let mut stages: Vec<Vec<Link>> = Vec::new();
+    for link in chain {
+        match stages.last_mut() {
+            Some(stage) if !link.begins_a_stage_after(stage) => stage.push(*link),
+            _ => stages.push(vec![*link]),
+        }
+    }
+    stages
+}
+
+/// The outputs of stages, each with the index of its element.
+fn through(stages: Vec<Vec<Link>>, input: Vec<(u64, u64)>) -> Vec<(u64, u64)> {
+    stages.into_iter().fold(input, |elements, stage| {
+        let outputs = elements.into_iter().flat_map(|(index, n)| {
+            let values = stage.iter().fold(vec![n], |values, link| link.plainly(values));
+            values.into_iter().map(move |n| (index, n))
+        });
+        outputs.collect()
+    })
 }
 
 impl Link {
@@ -169,29 +286,14 @@ impl Branch {
         (0..self.length).map(move |n| mix(seed.wrapping_add(n)))
     }
 
-    /// Its chain and the one after the union, cut into stages. Elements pass through the leader
-    /// between two stages, so each output of one stage fails by itself in the next.
+    /// Its chain and the one after the union, cut into stages.
     fn stages(&self, after: &[Link]) -> Vec<Vec<Link>> {
-        let mut stages: Vec<Vec<Link>> = Vec::new();
-        for link in self.chain.iter().chain(after) {
-            match stages.last_mut() {
-                Some(stage) if !link.begins_a_stage_after(stage) => stage.push(*link),
-                _ => stages.push(vec![*link]),
-            }
-        }
-        stages
+        stages_of(self.chain.iter().chain(after))
     }
 
     /// The expected results, each with its source index.
     fn expected(&self, after: &[Link]) -> Vec<(u64, u64)> {
-        let input: Vec<(u64, u64)> = (0..).zip(self.input()).collect();
-        self.stages(after).into_iter().fold(input, |elements, stage| {
-            let outputs = elements.into_iter().flat_map(|(index, n)| {
-                let values = stage.iter().fold(vec![n], |values, link| link.plainly(values));
-                values.into_iter().map(move |n| (index, n))
-            });
-            outputs.collect()
-        })
+        through(self.stages(after), (0..).zip(self.input()).collect())
     }
 
     fn stream(&self) -> IndexedStream<u64> {
@@ -211,9 +313,11 @@ impl Program {
     /// The expected results, each with its source index, or its number if there are several sources.
     fn expected(&self) -> Vec<(u64, u64)> {
         let branches = self.branches.iter().flat_map(|branch| branch.expected(&self.chain));
-        match self.is_union() {
-            false => branches.collect(),
-            true => (0..).zip(branches).map(|(number, (_, n))| (number, n)).collect(),
+        let numbered = |outputs: Vec<u64>| (0..).zip(outputs).collect();
+        match &self.exchange {
+            Some(exchange) => numbered(exchange.plainly(branches.map(|(_, n)| n).collect())),
+            None if self.is_union() => numbered(branches.map(|(_, n)| n).collect()),
+            None => branches.collect(),
         }
     }
 
@@ -221,12 +325,21 @@ impl Program {
         let branches = self.branches.iter().map(Branch::stream);
         let union = branches.reduce(IndexedStream::union).expect("at least one branch");
         let stream = extended(union, &self.chain);
-        match self.batch {
+        let stream = match self.batch {
             // There is no step to set it for.
             Some(_) if self.is_union() && self.chain.is_empty() => stream,
             Some(elements) => stream.batch(elements),
             None => stream,
+        };
+        match &self.exchange {
+            Some(exchange) => exchange.stream(stream),
+            None => stream,
         }
+    }
+
+    /// Whether results have the numbers in which they were handed out.
+    fn numbers_results(&self) -> bool {
+        self.is_union() || self.exchange.is_some()
     }
 
     /// Runs the program.
@@ -239,6 +352,10 @@ impl Program {
             End::TakeOrdered(count) => Outcome::Ordered(stream.take(count).collect(runtime).await?),
             End::First => Outcome::Perhaps(stream.first().run(runtime).await?),
             End::Count => Outcome::Count(stream.count().run(runtime).await?),
+            // The order of the outputs is not defined.
+            End::Compose { .. } | End::Concatenate if self.exchange.is_some() => {
+                Outcome::Perhaps(stream.reduce(Sum).run(runtime).await?)
+            }
             End::Compose { deterministic } => {
                 let fold = stream.map(AffineMap).fold(Compose);
                 let fold = match deterministic && !self.is_union() {
@@ -257,17 +374,17 @@ impl Program {
     /// The outputs of one element are in order if a single stage yields them.
     fn check_order(&self, actual: &[(u64, u64)], expected: &[(u64, u64)]) -> Result<(), String> {
         match &self.branches[..] {
-            [only] if only.stages(&self.chain).len() < 2 => {
+            [only] if only.stages(&self.chain).len() < 2 && self.exchange.is_none() => {
                 in_order_of_each_element(actual, expected)
             }
             _ => Ok(()),
         }
     }
 
-    /// Results in any order, to be compared: of a union only the values, because the index of each is
-    /// its number among those that were handed out.
+    /// Results in any order, to be compared: only the values, if the index of each is its number among
+    /// those that were handed out.
     fn unordered(&self, results: Vec<(u64, u64)>) -> Vec<(u64, u64)> {
-        match self.is_union() {
+        match self.numbers_results() {
             false => sorted(results),
             true => sorted(results.into_iter().map(|(_, n)| (0, n)).collect()),
         }
@@ -277,11 +394,29 @@ impl Program {
     pub(crate) fn check(&self, actual: Outcome) -> Result<(), String> {
         let expected = self.expected();
         let values = || expected.iter().map(|(_, n)| *n);
+        let any = |actual: Option<u64>| match actual {
+            Some(n) => included(vec![(0, n)], self.unordered(expected.clone())),
+            None => same(expected.len(), 0),
+        };
         match (self.end, actual) {
+            (End::Collect, Outcome::Ordered(actual)) if self.exchange.is_some() => {
+                same(sorted_values(actual), sorted_values(values().collect()))
+            }
+            (End::TakeOrdered(count), Outcome::Ordered(actual)) if self.exchange.is_some() => {
+                same(actual.len() as u64, count.min(expected.len() as u64))?;
+                let actual = sorted_values(actual).into_iter().map(|n| (0, n)).collect();
+                included(actual, self.unordered(expected.clone()))
+            }
+            (End::First | End::Leftmost, Outcome::Perhaps(actual)) if self.exchange.is_some() => {
+                any(actual)
+            }
+            (End::Compose { .. } | End::Concatenate, Outcome::Perhaps(actual)) => {
+                same(actual, values().reduce(sum))
+            }
             (End::Collect, Outcome::Ordered(actual)) => same(actual, values().collect()),
             (End::Run, Outcome::Indexed(actual)) => {
                 self.check_order(&actual, &expected)?;
-                if self.is_union() {
+                if self.numbers_results() {
                     let numbers: Vec<u64> = actual.iter().map(|(number, _)| *number).collect();
                     same(numbers, (0..actual.len() as u64).collect())?;
                 }
@@ -311,6 +446,11 @@ async fn indexed(
     runtime: &Runtime,
 ) -> Result<Vec<(u64, u64)>, phalanx::Error> {
     stream.run(runtime).await?.collect().await
+}
+
+fn sorted_values(mut values: Vec<u64>) -> Vec<u64> {
+    values.sort_unstable();
+    values
 }
 
 fn sorted(mut elements: Vec<(u64, u64)>) -> Vec<(u64, u64)> {

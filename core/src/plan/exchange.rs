@@ -5,7 +5,7 @@ use std::num::NonZeroU32;
 use crate::{
     codec::Layout,
     registry::Verb,
-    wire::{Combine, Grouping},
+    wire::{Combine, Grouping, JoinKind},
 };
 
 /// An exchange of a plan.
@@ -16,6 +16,8 @@ pub(crate) struct Exchange {
     pub(crate) partitions: Option<NonZeroU32>,
     /// The stages that write to it, in the order in which what they wrote is read.
     pub(crate) feeders: Vec<usize>,
+    /// How many of them belong to the first side; all if there is one.
+    pub(crate) first_side: usize,
     /// The stage that reads it.
     pub(crate) reader: usize,
 }
@@ -34,6 +36,26 @@ pub(crate) enum ExchangeKind {
     Distinct {
         pairs: bool,
     },
+    Join(JoinKind),
+    Cogroup,
+    /// `semi_join` or `anti_join`: the elements of the second side are keys.
+    Filter {
+        present: bool,
+    },
+}
+
+/// One of the two sides of a join.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Side {
+    First,
+    Second,
+}
+
+impl Exchange {
+    /// The side that this feeder belongs to.
+    pub(crate) fn side(&self, feeder: usize) -> Side {
+        if feeder < self.first_side { Side::First } else { Side::Second }
+    }
 }
 
 impl ExchangeKind {
@@ -45,6 +67,12 @@ impl ExchangeKind {
             Self::GroupByKey => "group_by_key",
             Self::CountByValue => "count_by_value",
             Self::Distinct { .. } => "distinct",
+            Self::Join(JoinKind::Left) => "left_join",
+            Self::Join(JoinKind::Full) => "full_join",
+            Self::Join(_) => "join",
+            Self::Cogroup => "cogroup",
+            Self::Filter { present: true } => "semi_join",
+            Self::Filter { present: false } => "anti_join",
         }
     }
 
@@ -53,13 +81,12 @@ impl ExchangeKind {
         matches!(self, Self::CombineByKey(_))
     }
 
-    pub(crate) fn layout(self) -> Layout {
-        match self {
-            Self::CombineByKey(_)
-            | Self::CountByKey
-            | Self::GroupByKey
-            | Self::Distinct { pairs: true } => Layout::Pairs,
-            Self::CountByValue | Self::Distinct { pairs: false } => Layout::Whole,
+    /// How the elements of one side are told apart into keys and values.
+    pub(crate) fn layout(self, side: Side) -> Layout {
+        match (self, side) {
+            (Self::CountByValue | Self::Distinct { pairs: false }, _)
+            | (Self::Filter { .. }, Side::Second) => Layout::Whole,
+            _ => Layout::Pairs,
         }
     }
 
@@ -69,12 +96,14 @@ impl ExchangeKind {
     }
 
     /// What becomes of elements with equal keys before they travel.
-    pub(crate) fn combine(self) -> Combine {
-        match self {
-            Self::CombineByKey(_) => Combine::Step,
-            Self::CountByKey | Self::CountByValue => Combine::Count,
-            Self::GroupByKey => Combine::Nothing,
-            Self::Distinct { .. } => Combine::First,
+    pub(crate) fn combine(self, side: Side) -> Combine {
+        match (self, side) {
+            (Self::CombineByKey(_), _) => Combine::Step,
+            (Self::CountByKey | Self::CountByValue, _) => Combine::Count,
+            (Self::Distinct { .. }, _) | (Self::Filter { .. }, Side::Second) => Combine::First,
+            (Self::GroupByKey | Self::Join(_) | Self::Cogroup | Self::Filter { .. }, _) => {
+                Combine::Nothing
+            }
         }
     }
 
@@ -85,6 +114,9 @@ impl ExchangeKind {
             Self::CountByKey | Self::CountByValue => Grouping::Count,
             Self::GroupByKey => Grouping::Group,
             Self::Distinct { .. } => Grouping::Distinct,
+            Self::Join(kind) => Grouping::Join(kind),
+            Self::Cogroup => Grouping::Cogroup,
+            Self::Filter { present } => Grouping::Filter { present },
         }
     }
 }

@@ -2,7 +2,7 @@
 
 use std::fmt::{self, Write};
 
-use super::{Backoff, End, Exchange, Inlet, OnFailure, Outlet, Plan, Stage, StepPlan};
+use super::{Backoff, End, Exchange, Inlet, OnFailure, Outlet, Plan, Side, Stage, StepPlan};
 use crate::{registry::DEFAULT_RETRIES, wire::Combine};
 
 /// Describes a plan: its sources, the steps that run together, their pools, and its end.
@@ -34,7 +34,7 @@ fn write_plan(out: &mut String, plan: &Plan, inputs: &[(u64, Option<u64>)]) -> f
 
 fn write_exchange(out: &mut String, exchange: &Exchange) -> fmt::Result {
     let by = if exchange.kind.is_by_element() { "by the whole element" } else { "by key" };
-    let combined = match exchange.kind.combine() {
+    let combined = match exchange.kind.combine(Side::First) {
         Combine::Nothing => "",
         _ => ", combined before they travel",
     };
@@ -43,7 +43,12 @@ fn write_exchange(out: &mut String, exchange: &Exchange) -> fmt::Result {
         Some(count) => format!("{count} partitions"),
         None => "partitions by the number of slots".to_owned(),
     };
-    let (name, feeders) = (exchange.kind.name(), stages(exchange.feeders.iter().copied()));
+    let name = exchange.kind.name();
+    let (first, second) = exchange.feeders.split_at(exchange.first_side);
+    let mut feeders = stages(first.iter().copied());
+    if !second.is_empty() {
+        feeders = format!("{feeders} with those of {}", stages(second.iter().copied()));
+    }
     writeln!(out, "exchange {name} of the outputs of {feeders}, {by}{combined}, {partitions}")
 }
 

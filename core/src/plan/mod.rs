@@ -24,7 +24,7 @@ pub(crate) use backoff::{Backoff, LONGEST_BACKOFF};
 pub(crate) use block::{Block, BlockBuffer, Budget, PushError};
 pub(crate) use directive::StepPlan;
 pub(crate) use end::End;
-pub(crate) use exchange::{Exchange, ExchangeKind};
+pub(crate) use exchange::{Exchange, ExchangeKind, Side};
 pub(crate) use program::{MAX_BRANCHES, Program};
 pub(crate) use source::{Source, SourceState};
 pub(crate) use stage::Stage;

@@ -3,8 +3,8 @@
 use std::num::NonZeroU32;
 
 use super::{
-    End, Exchange, ExchangeKind, OnFailure, Origin, Outlet, Plan, PlanBuilder, PlanError, Source,
-    directive::Directive, explain, stage,
+    End, Exchange, ExchangeKind, OnFailure, Origin, Outlet, Plan, PlanBuilder, PlanError, Side,
+    Source, directive::Directive, explain, stage,
 };
 use crate::{codec::Layout, operation::RemoteExecute, registry::Verb, wire::MAX_PARTITIONS};
 
@@ -47,6 +47,8 @@ enum BranchOrigin {
         partitions: Option<NonZeroU32>,
         /// In the order in which their outputs are read.
         feeders: Vec<Branch>,
+        /// How many of them belong to the first side; all if there is one.
+        first_side: usize,
     },
 }
 
@@ -91,13 +93,18 @@ impl Branch {
     ) -> Result<(), PlanError> {
         let origin = match &self.origin {
             BranchOrigin::Source(_) => Origin::Source,
-            BranchOrigin::Exchange { kind, partitions, feeders } => {
+            BranchOrigin::Exchange { kind, partitions, feeders, first_side } => {
                 if deterministic {
                     return Err(PlanError::Deterministic { directive: kind.name() });
                 }
-                let (kind, partitions) = (*kind, *partitions);
-                let exchange =
-                    builder.exchange(Exchange { kind, partitions, feeders: Vec::new(), reader: 0 });
+                let kind = *kind;
+                let exchange = builder.exchange(Exchange {
+                    kind,
+                    partitions: *partitions,
+                    feeders: Vec::new(),
+                    first_side: *first_side,
+                    reader: 0,
+                });
                 let combining = self.directives.first().filter(|_| kind.has_steps());
                 for (number, feeder) in feeders.iter().enumerate() {
                     feeder.check_end(kind)?;
@@ -155,21 +162,26 @@ impl Program {
 
     /// Adds the branches of another program behind those of this one.
     pub(super) fn union(&mut self, other: Self) {
-        self.reject_after_take("union");
+        if matches!(other.end, End::Stream { ordered: true, .. }) {
+            self.set_ordered();
+        }
+        self.adopt(other, "union");
+        for branch in &mut self.branches {
+            branch.united = branch.directives.len();
+        }
+    }
+
+    /// Adds the branches of another program, for this directive.
+    fn adopt(&mut self, other: Self, directive: &'static str) {
+        self.reject_after_take(directive);
         if let Some(mistake) = other.mistake {
             self.note(mistake);
         }
         if matches!(other.end, End::Stream { take: Some(_), .. }) {
-            self.note(PlanError::AfterTake { directive: "union" });
-        }
-        if matches!(other.end, End::Stream { ordered: true, .. }) {
-            self.set_ordered();
+            self.note(PlanError::AfterTake { directive });
         }
         self.exchanges += other.exchanges;
         self.branches.extend(other.branches);
-        for branch in &mut self.branches {
-            branch.united = branch.directives.len();
-        }
         let mut sources = 0;
         self.branches.iter().for_each(|branch| branch.sources(&mut |_| sources += 1));
         if sources > MAX_BRANCHES {
@@ -177,22 +189,35 @@ impl Program {
         }
     }
 
+    /// Adds an exchange with another program as its second side.
+    pub(super) fn join(&mut self, kind: ExchangeKind, other: Self) {
+        let first_side = self.branches.len();
+        self.adopt(other, kind.name());
+        self.exchange_of(kind, None, first_side);
+    }
+
     /// Adds an exchange; `combining` is the operation that combines the values of each key.
     pub(super) fn exchange(&mut self, kind: ExchangeKind, combining: Option<Directive>) {
+        self.exchange_of(kind, combining, self.branches.len());
+    }
+
+    fn exchange_of(&mut self, kind: ExchangeKind, combining: Option<Directive>, first_side: usize) {
         self.reject_after_take(kind.name());
         self.exchanges += 1;
         if self.exchanges > MAX_EXCHANGES {
             return self.note(PlanError::TooManyExchanges { limit: MAX_EXCHANGES });
         }
         let mut feeders = std::mem::take(&mut self.branches);
-        for feeder in &mut feeders {
+        for (number, feeder) in feeders.iter_mut().enumerate() {
+            let side = if number < first_side { Side::First } else { Side::Second };
             if let BranchOrigin::Exchange { kind: ExchangeKind::Distinct { pairs }, .. } =
                 &mut feeder.origin
             {
-                *pairs = feeder.directives.is_empty() && kind.layout() == Layout::Pairs;
+                *pairs = feeder.directives.is_empty() && kind.layout(side) == Layout::Pairs;
             }
         }
-        let mut branch = Branch::new(BranchOrigin::Exchange { kind, partitions: None, feeders });
+        let mut branch =
+            Branch::new(BranchOrigin::Exchange { kind, partitions: None, feeders, first_side });
         branch.directives.extend(combining);
         self.branches.push(branch);
     }

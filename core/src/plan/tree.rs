@@ -179,11 +179,12 @@ impl Plan {
     /// The layout in which a stage reads its elements, if they come through the leader.
     pub(crate) fn layout(&self, stage: usize) -> Layout {
         match self.outlets[stage] {
-            Outlet::Exchange { exchange, .. } => {
-                let kind = self.exchanges[exchange].kind;
+            Outlet::Exchange { exchange, feeder } => {
+                let exchange = &self.exchanges[exchange];
+                let kind = exchange.kind;
                 // Only the exchange looks at the keys.
                 let alone = self.stages[stage].steps.len() == usize::from(kind.has_steps());
-                if alone { kind.layout() } else { Layout::Plain }
+                if alone { kind.layout(exchange.side(feeder)) } else { Layout::Plain }
             }
             Outlet::Stage(_) | Outlet::End(_) => Layout::Plain,
         }
@@ -230,7 +231,8 @@ mod tests {
     fn an_exchange_lies_between_the_stages_that_feed_it_and_the_one_that_reads_it() {
         let mut builder = PlanBuilder::default();
         let kind = ExchangeKind::Distinct { pairs: false };
-        let exchange = Exchange { kind, partitions: None, feeders: Vec::new(), reader: 0 };
+        let exchange =
+            Exchange { kind, partitions: None, feeders: Vec::new(), first_side: 2, reader: 0 };
         let exchange = builder.exchange(exchange);
         for (feeder, pools) in [&["a", "b"][..], &[]].into_iter().enumerate() {
             let outlet = Outlet::Exchange { exchange, feeder };

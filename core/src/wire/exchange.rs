@@ -101,6 +101,27 @@ pub enum Grouping {
     Group,
     /// A key alone.
     Distinct,
+    /// A key with a value of either side.
+    Join(JoinKind),
+    /// A key with the lists of the values of both sides.
+    Cogroup,
+    /// A key with a value of the first side, if the second side has the key, or if it has not.
+    Filter {
+        /// Whether the second side must have the key.
+        present: bool,
+    },
+}
+
+/// What a join makes of keys that one side lacks.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[non_exhaustive]
+pub enum JoinKind {
+    /// Nothing.
+    Inner,
+    /// The values of the first side stay, with `None`.
+    Left,
+    /// The values of both sides stay, with `None`.
+    Full,
 }
 
 /// The blocks of one partition, in the order in which they are read (rule 33).
@@ -108,8 +129,17 @@ pub enum Grouping {
 pub struct PartitionBlocks {
     /// The partition.
     pub partition: u32,
-    /// The length of each block in bytes.
+    /// The length of each block in bytes; of the first side, if there are two.
     pub blocks: Vec<u32>,
+    /// The length of each block of the second side, in bytes.
+    pub second: Vec<u32>,
+}
+
+impl PartitionBlocks {
+    /// The size of all blocks in bytes.
+    pub fn size(&self) -> u64 {
+        self.blocks.iter().chain(&self.second).map(|bytes| u64::from(*bytes)).sum()
+    }
 }
 
 /// A block in the payload of a result.

@@ -5,7 +5,7 @@ use std::time::Duration;
 use bytes::Bytes;
 use serde::{Deserialize, Serialize};
 
-use super::{MAX_PARTITIONS, TaskInlet, TaskOutlet, WireError, envelope};
+use super::{MAX_PARTITIONS, PartitionBlocks, TaskInlet, TaskOutlet, WireError, envelope};
 use crate::{
     id::{CopyId, JobId, LeaderId},
     operation::ElementRange,
@@ -86,8 +86,8 @@ impl TaskHeader {
             return Err("indexes do not match the ranges");
         }
         if let TaskInlet::Partitions(gather) = &self.inlet {
-            let blocks = gather.partitions.iter().flat_map(|partition| &partition.blocks);
-            if blocks.map(|bytes| u64::from(*bytes)).sum::<u64>() != payload as u64 {
+            let size: u64 = gather.partitions.iter().map(PartitionBlocks::size).sum();
+            if size != payload as u64 {
                 return Err("payload and blocks differ in length");
             }
         }

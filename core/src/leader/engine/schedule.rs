@@ -12,7 +12,7 @@ use crate::{
     codec::Layout,
     id::{CopyId, TaskNumber},
     operation::ElementRange,
-    plan::{Exchange, Inlet, Outlet},
+    plan::{Inlet, Outlet},
     wire::{Gather, Scatter, TaskHeader, TaskInlet, TaskKind, TaskMessage, TaskOutlet},
 };
 
@@ -108,8 +108,10 @@ fn message(
                 }
                 Batch::Partitions(read) => {
                     let Inlet::Exchange(exchange) = job.plan.inlet(stage) else { return None };
-                    let (partitions, payload) = job.exchanges[exchange].read(&read.partitions());
-                    let grouping = job.plan.exchanges[exchange].kind.grouping();
+                    let plan = &job.plan.exchanges[exchange];
+                    let (partitions, payload) =
+                        job.exchanges[exchange].read(&read.partitions(), plan.first_side);
+                    let grouping = plan.kind.grouping();
                     inlet = TaskInlet::Partitions(Gather { grouping, partitions });
                     payload
                 }
@@ -156,14 +158,16 @@ fn outlet(shared: &Shared, job: &mut JobState, task: &Task, slots: u32) -> TaskO
     match job.plan.outlet(task.stage) {
         Outlet::End(_) => TaskOutlet::Reply,
         Outlet::Stage(_) => TaskOutlet::Stage,
-        Outlet::Exchange { exchange, .. } => {
-            let Exchange { kind, partitions, .. } = &job.plan.exchanges[exchange];
+        Outlet::Exchange { exchange, feeder } => {
+            let plan = &job.plan.exchanges[exchange];
+            let (kind, side) = (plan.kind, plan.side(feeder));
+            let partitions = plan.partitions.map(NonZeroU32::get);
             let state = &mut job.exchanges[exchange];
             let local = shared.settings.latency_target.local;
             TaskOutlet::Exchange(Scatter {
-                partitions: state.partitions(partitions.map(NonZeroU32::get), slots),
-                layout: kind.layout(),
-                combine: kind.combine(),
+                partitions: state.partitions(partitions, slots),
+                layout: kind.layout(side),
+                combine: kind.combine(side),
                 cap: if local { u64::MAX } else { state.cap() },
             })
         }

@@ -2,6 +2,7 @@
 
 mod ends;
 mod indexed;
+mod join;
 mod keyed;
 mod settings;
 mod steps;

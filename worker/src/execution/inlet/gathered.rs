@@ -5,41 +5,45 @@ use phalanx_core::{
     codec,
     operation::{ErrorKind, OperationError},
     registry::Refusal,
-    wire::{Block, Grouping},
+    wire::{Grouping, PartitionBlocks},
 };
 
-use super::super::{
-    Running,
-    keys::{Keys, hash},
-    rows::Rows,
+use super::{
+    super::{
+        Running,
+        keys::{Keys, hash},
+        rows::Rows,
+    },
+    joined::Joined,
+    listed::{Listed, Numbered, block, check_size, malformed, write_list},
 };
 
 /// The most values that are decoded together.
 const CHUNK: usize = 1_024;
-/// The most bytes of one element.
-const MAX_ELEMENT: usize = 1 << 30;
 
 /// The list of the elements of one partition: for each key a group, in the order of their first rows
 /// (rule 33).
-pub(super) struct Gathered {
-    keys: Keys,
-    values: GroupValues,
+pub(super) enum Gathered {
+    /// One for each key.
+    Groups { keys: Keys, values: GroupValues },
+    /// Any number for each key of two sides.
+    Joined(Joined),
 }
 
 /// What an element has beside its key.
-enum GroupValues {
+pub(super) enum GroupValues {
     /// Nothing: the key is the row, whose own key ends here.
     Rows(Vec<usize>),
     /// A number.
     Counts(Vec<u64>),
-    /// All values, as places in the payload: those of group `n` begin at `starts[n]`.
-    Listed { payload: Bytes, starts: Vec<usize>, places: Vec<(usize, usize)> },
+    /// All values.
+    Listed { payload: Bytes, listed: Listed },
     /// The combined value, or the error of the group.
     Combined { bytes: Vec<u8>, groups: Vec<Combined> },
 }
 
 /// The outcome of combining the values of a group.
-enum Combined {
+pub(super) enum Combined {
     /// The place of the encoding in `bytes`.
     Value(usize, usize),
     Failed(OperationError),
@@ -47,68 +51,38 @@ enum Combined {
     Unwanted,
 }
 
-/// The rows of a partition in order: the number of the group of each, and the place of its value in
-/// the payload.
-struct Grouped {
-    keys: Keys,
-    groups: Vec<u32>,
-    values: Vec<(usize, usize)>,
-}
-
-impl Grouped {
-    /// Numbers the keys of blocks, which lie in the payload one after the other.
-    fn of(payload: &Bytes, lengths: &[u32]) -> Result<Self, Refusal> {
-        let (mut keys, mut groups, mut values) = (Keys::default(), Vec::new(), Vec::new());
-        let mut from = 0;
-        for length in lengths {
-            let to = from + *length as usize;
-            // The decoder of the task has checked the sum.
-            let bytes = payload.get(from..to).unwrap_or_default();
-            let block = Block::read(bytes).map_err(|error| malformed(error.to_string()))?;
-            groups.reserve(block.rows());
-            values.reserve(block.rows());
-            // The values are the end of their block.
-            let mut at = to - block.values();
-            for (key, value) in block.iter() {
-                groups.push(keys.number(key, hash(key)));
-                values.push((at, at + value.len()));
-                at += value.len();
-            }
-            from = to;
-        }
-        Ok(Self { keys, groups, values })
-    }
-}
-
-fn malformed(reason: String) -> Refusal {
-    Refusal::Message { reason }
-}
-
 impl Gathered {
     /// Brings the rows of a partition together, and calls `listed` with the number of elements before
-    /// any code of the user runs. `wanted` tells which of them the task asks for, and `offset` the batch
-    /// offset of such a one.
+    /// any code of the user runs; it returns which of them the task asks for.
     pub(super) fn new(
         running: &Running,
         grouping: Grouping,
         payload: &Bytes,
-        lengths: &[u32],
+        partition: &PartitionBlocks,
         listed: impl FnOnce(u64) -> Wanted,
     ) -> Result<Self, Refusal> {
         if grouping == Grouping::Distinct {
-            let (keys, key_ends) = distinct(payload, lengths)?;
+            let (keys, key_ends) = distinct(payload, &partition.blocks)?;
             listed(keys.len() as u64);
-            return Ok(Self { keys, values: GroupValues::Rows(key_ends) });
+            return Ok(Self::Groups { keys, values: GroupValues::Rows(key_ends) });
         }
-        let Grouped { keys, groups, values } = Grouped::of(payload, lengths)?;
+        if !matches!(grouping, Grouping::Count | Grouping::Group | Grouping::Combine) {
+            let joined = Joined::new(grouping, payload, partition)?;
+            listed(joined.len());
+            return Ok(Self::Joined(joined));
+        }
+        let mut keys = Keys::default();
+        let (rows, _) = Numbered::read(&mut keys, payload, 0, &partition.blocks)?;
         let wanted = listed(keys.len() as u64);
         let values = match grouping {
-            Grouping::Count => GroupValues::Counts(count(payload, &keys, &groups, &values)?),
-            Grouping::Group => list(payload, &keys, &groups, &values),
-            Grouping::Combine => combine(running, payload, &keys, &groups, &values, &wanted)?,
-            _ => return Err(malformed("this worker does not know how to gather".to_owned())),
+            Grouping::Count => GroupValues::Counts(count(payload, &keys, &rows)?),
+            Grouping::Group => GroupValues::Listed {
+                payload: payload.clone(),
+                listed: Listed::of(keys.len(), &rows),
+            },
+            _ => combine(running, payload, &keys, &rows, &wanted)?,
         };
-        Ok(Self { keys, values })
+        Ok(Self::Groups { keys, values })
     }
 
     /// Adds the element with this number to `rows`, for this batch offset.
@@ -118,8 +92,12 @@ impl Gathered {
         offset: u32,
         rows: &mut Rows,
     ) -> Result<(), OperationError> {
-        let key = self.keys.get(number);
-        match &self.values {
+        let (keys, values) = match self {
+            Self::Groups { keys, values } => (keys, values),
+            Self::Joined(joined) => return joined.push(number as u64, offset, rows),
+        };
+        let key = keys.get(number);
+        match values {
             GroupValues::Rows(key_ends) => {
                 let (key, value) = key.split_at(key_ends[number]);
                 rows.push(offset, key, |out| out.extend_from_slice(value));
@@ -128,23 +106,10 @@ impl Gathered {
                 // A number is always encoded.
                 let _ = codec::encode_into(&counts[number], out);
             }),
-            GroupValues::Listed { payload, starts, places } => {
-                let places = &places[starts[number]..starts[number + 1]];
-                let size: usize = places.iter().map(|(from, to)| to - from).sum();
-                if size > MAX_ELEMENT {
-                    let text = format!(
-                        "the {} values of one key have {size} bytes, and the limit is {MAX_ELEMENT}; \
-                         combine them (`reduce_by_key`)",
-                        places.len()
-                    );
-                    return Err(OperationError::new(ErrorKind::TooLarge, text));
-                }
-                rows.push(offset, key, |out| {
-                    let _ = codec::encode_into(&places.len(), out);
-                    places
-                        .iter()
-                        .for_each(|(from, to)| out.extend_from_slice(&payload[*from..*to]));
-                });
+            GroupValues::Listed { payload, listed } => {
+                let places = listed.group(number);
+                check_size(&[places])?;
+                rows.push(offset, key, |out| write_list(payload, places, out));
             }
             GroupValues::Combined { bytes, groups } => match &groups[number] {
                 Combined::Value(from, to) => {
@@ -182,9 +147,7 @@ fn distinct(payload: &Bytes, lengths: &[u32]) -> Result<(Keys, Vec<usize>), Refu
     let mut row = Vec::new();
     for length in lengths {
         let to = from + *length as usize;
-        let bytes = payload.get(from..to).unwrap_or_default();
-        let block = Block::read(bytes).map_err(|error| malformed(error.to_string()))?;
-        for (key, value) in block.iter() {
+        for (key, value) in block(payload, from, to)?.iter() {
             row.clear();
             row.extend_from_slice(key);
             row.extend_from_slice(value);
@@ -198,14 +161,9 @@ fn distinct(payload: &Bytes, lengths: &[u32]) -> Result<(Keys, Vec<usize>), Refu
 }
 
 /// Sums up the counts of each group.
-fn count(
-    payload: &[u8],
-    keys: &Keys,
-    groups: &[u32],
-    values: &[(usize, usize)],
-) -> Result<Vec<u64>, Refusal> {
+fn count(payload: &[u8], keys: &Keys, rows: &Numbered) -> Result<Vec<u64>, Refusal> {
     let mut counts = vec![0_u64; keys.len()];
-    for (group, (from, to)) in groups.iter().zip(values) {
+    for (group, (from, to)) in rows.groups.iter().zip(&rows.values) {
         let count: u64 = codec::decode(&payload[*from..*to])
             .map_err(|error| malformed(format!("a count does not decode: {error}")))?;
         let sum = &mut counts[*group as usize];
@@ -214,31 +172,12 @@ fn count(
     Ok(counts)
 }
 
-/// Sorts the values by their groups, and keeps their order in each.
-fn list(payload: &Bytes, keys: &Keys, groups: &[u32], values: &[(usize, usize)]) -> GroupValues {
-    let mut starts = vec![0_usize; keys.len() + 1];
-    for group in groups {
-        starts[*group as usize + 1] += 1;
-    }
-    for group in 1..starts.len() {
-        starts[group] += starts[group - 1];
-    }
-    let (mut next, mut places) = (starts.clone(), vec![(0, 0); values.len()]);
-    for (group, value) in groups.iter().zip(values) {
-        let next = &mut next[*group as usize];
-        places[*next] = *value;
-        *next += 1;
-    }
-    GroupValues::Listed { payload: payload.clone(), starts, places }
-}
-
 /// Combines the values of each group that the task asks for, with its first step.
 fn combine(
     running: &Running,
     payload: &[u8],
     keys: &Keys,
-    groups: &[u32],
-    values: &[(usize, usize)],
+    rows: &Numbered,
     wanted: &Wanted,
 ) -> Result<GroupValues, Refusal> {
     let steps = running.pipeline.steps();
@@ -252,7 +191,7 @@ fn combine(
     let mut wanted_groups = Vec::new();
     let mut failed: Vec<(u32, OperationError)> = Vec::new();
     let (mut bytes, mut chunk, mut offsets) = (Vec::new(), Vec::new(), Vec::new());
-    let mut rows = groups.iter().zip(values).peekable();
+    let mut rows = rows.groups.iter().zip(&rows.values).peekable();
     while rows.peek().is_some() {
         (bytes.clear(), chunk.clear(), offsets.clear());
         for (group, (from, to)) in rows.by_ref() {

@@ -3,6 +3,8 @@
 mod elements;
 mod framed;
 mod gathered;
+mod joined;
+mod listed;
 mod partitions;
 
 use phalanx_core::{

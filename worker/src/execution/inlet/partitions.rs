@@ -91,10 +91,8 @@ impl Partitions {
 
     /// Gathers the next partition; returns the first range that the task asks for.
     fn gather(&mut self, running: &Running) -> Result<Range<u64>, Refusal> {
-        let Some(PartitionBlocks { partition, blocks }) = self.waiting.next() else {
-            return Ok(0..0);
-        };
-        let size: usize = blocks.iter().map(|bytes| *bytes as usize).sum();
+        let Some(blocks) = self.waiting.next() else { return Ok(0..0) };
+        let (partition, size) = (blocks.partition, blocks.size() as usize);
         let payload = self.payload.split_to(size.min(self.payload.len()));
         let (ranges, first) = (&mut self.ranges, self.next_offset);
         let mut left = Vec::new();

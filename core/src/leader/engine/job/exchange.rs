@@ -143,14 +143,25 @@ impl ExchangeState {
     }
 
     /// The blocks of partitions in the order in which they are read, and their bytes.
-    pub(crate) fn read(&self, partitions: &[u32]) -> (Vec<PartitionBlocks>, Bytes) {
+    /// The feeders from number `first_side` on belong to the second side.
+    pub(crate) fn read(
+        &self,
+        partitions: &[u32],
+        first_side: usize,
+    ) -> (Vec<PartitionBlocks>, Bytes) {
         let mut listed = Vec::with_capacity(partitions.len());
         let mut all = Vec::new();
         for &partition in partitions {
             let state = self.partitions.get(partition as usize);
             let blocks = state.map_or(&[][..], |state| &state.blocks);
-            let lengths = blocks.iter().map(|block| block.bytes.len() as u32).collect();
-            listed.push(PartitionBlocks { partition, blocks: lengths });
+            // They are sorted by feeder.
+            let (first, second) =
+                blocks.split_at(blocks.partition_point(|block| block.key.0 < first_side));
+            let lengths = |blocks: &[Block]| -> Vec<u32> {
+                blocks.iter().map(|block| block.bytes.len() as u32).collect()
+            };
+            let second = lengths(second);
+            listed.push(PartitionBlocks { partition, blocks: lengths(first), second });
             all.extend(blocks.iter().map(|block| &block.bytes));
         }
         if let [only] = &all[..] {
@@ -211,7 +222,7 @@ mod tests {
         exchange.add(0, [block(0, 3, "ab")].into_iter());
         let (sealed, lists) = exchange.seal();
         assert_eq!((sealed.largest, lists.len()), (5, 2), "partition 1 is empty");
-        let (listed, payload) = exchange.read(&[0, 2]);
+        let (listed, payload) = exchange.read(&[0, 2], 2);
         assert_eq!((&payload[..], &listed[0].blocks[..]), (&b"abcdex"[..], &[2, 1, 1, 1][..]));
     }
 
