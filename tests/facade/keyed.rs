@@ -379,3 +379,117 @@ async fn a_join_is_followed_by_steps_exchanges_and_other_joins() {
     assert_eq!(taken.len(), 10);
     runtime.close().await;
 }
+
+#[operation]
+fn letters(word: &str) -> Vec<char> {
+    word.chars().collect()
+}
+
+#[operation]
+async fn letters_later(word: String) -> Vec<char> {
+    tokio::task::yield_now().await;
+    word.chars().collect()
+}
+
+#[operation]
+fn length(word: &str) -> usize {
+    word.len()
+}
+
+#[operation]
+async fn length_later(word: String) -> usize {
+    tokio::task::yield_now().await;
+    word.len()
+}
+
+#[operation]
+fn is_short(length: &usize) -> bool {
+    *length < 4
+}
+
+#[operation]
+fn is_long(word: &str) -> bool {
+    word.len() > 3
+}
+
+#[operation]
+fn not_the(word: String) -> Result<String> {
+    phalanx::ensure!(word != "the", "an article");
+    Ok(word)
+}
+
+#[operation]
+fn shout(word: &str) -> String {
+    word.to_uppercase()
+}
+
+/// The words of a text, with their lengths as keys.
+fn lengths() -> Vec<(usize, String)> {
+    TEXT.split(' ').map(|word| (word.len(), word.to_owned())).collect()
+}
+
+#[tokio::test]
+async fn steps_run_on_values_or_keys_alone() {
+    let runtime = runtime().await;
+    let words = || IndexedStream::from([TEXT.to_owned()]).flat_map(Words);
+    let from_source = || IndexedStream::from(lengths());
+    let from_step = move || words().key_by(Length);
+    let sources: [&dyn Fn() -> IndexedStream<(usize, String)>; 2] = [&from_source, &from_step];
+    for pairs in sources {
+        let all = lengths();
+        let collected = soon("all", pairs().collect(&runtime)).await.unwrap();
+        assert_eq!(collected, all);
+        let shouted = soon("all", pairs().map_values(Shout).collect(&runtime)).await.unwrap();
+        let expected: Vec<_> = all.iter().map(|(n, word)| (*n, word.to_uppercase())).collect();
+        assert_eq!(shouted, expected);
+        let expected: Vec<(usize, char)> =
+            all.iter().flat_map(|(n, word)| word.chars().map(|letter| (*n, letter))).collect();
+        let letters = pairs().flat_map_values(Letters).collect(&runtime);
+        assert_eq!(soon("all", letters).await.unwrap(), expected);
+        let letters = pairs().flat_map_values(LettersLater).collect(&runtime);
+        assert_eq!(soon("all", letters).await.unwrap(), expected);
+        let long: Vec<_> = all.iter().filter(|(n, _)| *n > 3).cloned().collect();
+        let filtered = pairs().filter_values(IsLong).collect(&runtime);
+        assert_eq!(soon("all", filtered).await.unwrap(), long);
+        let short: Vec<_> = all.iter().filter(|(n, _)| *n < 4).cloned().collect();
+        let filtered = pairs().filter_keys(IsShort).collect(&runtime);
+        assert_eq!(soon("all", filtered).await.unwrap(), short);
+        let (keys, values): (Vec<usize>, Vec<String>) = all.iter().cloned().unzip();
+        assert_eq!(soon("all", pairs().keys().collect(&runtime)).await.unwrap(), keys);
+        assert_eq!(soon("all", pairs().values().collect(&runtime)).await.unwrap(), values);
+        let swapped = pairs().swap().swap().swap().collect(&runtime);
+        let expected: Vec<_> = all.iter().map(|(n, word)| (word.clone(), *n)).collect();
+        assert_eq!(soon("all", swapped).await.unwrap(), expected);
+        // In front of an exchange, behind one, in another pool, and asynchronously.
+        let counts = map(pairs().map_values(LengthLater).count_by_key(), &runtime).await;
+        assert_eq!((counts[&3], counts[&5]), (9, 4));
+        let groups = pairs().group_by_key().map_values(Count).filter_keys(IsShort);
+        assert_eq!(map(groups, &runtime).await, BTreeMap::from([(2, 1), (3, 9)]));
+        let through = pairs().map_values(Shout).values().count_by_value().values().reduce(Add);
+        assert_eq!(soon("a sum", through.run(&runtime)).await.unwrap(), Some(16));
+    }
+    let grouped = map(words().group_by(Length), &runtime).await;
+    assert_eq!(grouped[&4], ["over", "lazy"]);
+    let skipping = from_source().map_values(NotThe).on_failure(OnFailure::Skip).keys();
+    assert_eq!(soon("all", skipping.collect(&runtime)).await.unwrap().len(), 16 - 4);
+    let failing = from_source().map_values(NotThe).collect(&runtime);
+    let Error::Execute(failure) = soon("a failure", failing).await.unwrap_err() else { panic!() };
+    assert_eq!((failure.index, failure.error.message()), (0, "an article"));
+    runtime.close().await;
+}
+
+#[operation]
+fn count(words: Vec<String>) -> u64 {
+    words.len() as u64
+}
+
+#[tokio::test]
+async fn elements_that_pass_through_the_leader_keep_their_keys() {
+    let runtime = runtime().await;
+    let pairs = IndexedStream::from(lengths()).map_values(Shout);
+    let there = pairs.map_values(Length).pool("elsewhere").swap();
+    assert!(there.explain().unwrap().contains("stage 1  pool `elsewhere`, 2 steps"));
+    let rows = soon("all", there.collect(&runtime)).await.unwrap();
+    assert!(rows.len() == 16 && rows.iter().all(|(length, key)| length == key));
+    runtime.close().await;
+}

@@ -1,9 +1,8 @@
-//! How keys and values are told apart in the elements of a source.
+//! How keys and values are told apart in the elements of a task.
 //!
 //! Postcard is compositional: a pair is its key, followed by its value. Where the key ends only its
-//! type tells. A worker knows the types of its operations; if elements go from the source into an
-//! exchange at once, there is none, and they are framed: the lengths of key and value, as varints, in
-//! front of both.
+//! type tells, and a worker knows only the types of its operations. So where a stage begins by looking
+//! at keys, its elements are framed: the lengths of key and value, as varints, in front of both.
 
 use serde::{Deserialize, Serialize};
 
@@ -48,7 +47,7 @@ pub(crate) fn frame(
 
 /// Appends the lengths of a key and a value.
 #[inline]
-fn push_frame(out: &mut Vec<u8>, key: usize, value: usize) {
+pub fn push_frame(out: &mut Vec<u8>, key: usize, value: usize) {
     let mut appending = Appending(out);
     appending.push_varint(key as u64);
     appending.push_varint(value as u64);

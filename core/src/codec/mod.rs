@@ -15,7 +15,7 @@ pub(crate) use checked::{append, looked_at};
 pub use error::CodecError;
 use guard::Guard;
 pub(crate) use layout::frame;
-pub use layout::{Layout, read_frame};
+pub use layout::{Layout, push_frame, read_frame};
 pub(crate) use shape::{Known, Shape, Shapes, Verify, WAY_OUT, compare};
 
 /// Encodes a value into a new buffer.

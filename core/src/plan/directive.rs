@@ -2,11 +2,13 @@
 
 use std::{num::NonZeroU32, time::Duration};
 
+use bytes::Bytes;
+
 use super::{Backoff, PlanError};
 use crate::{
     broker::Pool,
     operation::RemoteExecute,
-    registry::{Registry, StepReference, Verb},
+    registry::{DEFAULT_RETRIES, Registry, StepReference, Verb},
 };
 
 /// One step of a stage, with the settings that only the leader needs.
@@ -80,6 +82,25 @@ impl Directive {
             on_failure: OnFailure::default(),
         };
         Ok(Self { step, pool, batch: None })
+    }
+
+    /// A step without an operation, in a pool of its neighbours.
+    pub(crate) fn without_operation(verb: Verb) -> Self {
+        let reference = StepReference {
+            name: verb.name().to_owned(),
+            fingerprint: 0,
+            verb,
+            timeout: None,
+            state: Bytes::new(),
+        };
+        let step = StepPlan {
+            reference,
+            retries: DEFAULT_RETRIES,
+            backoff: Backoff::default(),
+            is_async: false,
+            on_failure: OnFailure::default(),
+        };
+        Self { step, pool: Pool::default(), batch: None }
     }
 
     pub(crate) fn set_pool(&mut self, name: &str) -> Result<(), PlanError> {

@@ -111,7 +111,12 @@ fn write_step(out: &mut String, step: &StepPlan) -> fmt::Result {
     }
     let notes = if notes.is_empty() { String::new() } else { format!("  ({})", notes.join(", ")) };
     let verb = step.reference.verb.name();
-    writeln!(out, "           {verb:<9}{}{notes}", step.reference.name)
+    if !step.reference.verb.has_operation() {
+        return writeln!(out, "           {verb}");
+    }
+    // A space follows a long verb, too.
+    let verb = format!("{verb:<8} ");
+    writeln!(out, "           {verb}{}{notes}", step.reference.name)
 }
 
 fn describe_end(plan: &Plan) -> String {

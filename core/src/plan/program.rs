@@ -145,13 +145,18 @@ impl Program {
     /// Adds a step.
     pub(super) fn step<O: RemoteExecute>(&mut self, operation: &O, verb: Verb) {
         // One output for one input: taking before or after makes no difference.
-        if !matches!(verb, Verb::Map | Verb::TryMap) {
+        if !verb.is_one_to_one() {
             self.reject_after_take(verb.name());
         }
         match Directive::new(operation, verb) {
             Ok(directive) => self.push(&directive),
             Err(mistake) => self.note(mistake),
         }
+    }
+
+    /// Adds a step without an operation.
+    pub(super) fn step_without_operation(&mut self, verb: Verb) {
+        self.push(&Directive::without_operation(verb));
     }
 
     fn push(&mut self, directive: &Directive) {
@@ -256,8 +261,10 @@ impl Program {
         // first.
         for branch in &mut self.branches {
             let outcome = match branch.directives[branch.united..].last_mut() {
-                Some(directive) => change(directive),
-                None => Err(PlanError::NoStep { setting }),
+                Some(directive) if directive.step.reference.verb.has_operation() => {
+                    change(directive)
+                }
+                _ => Err(PlanError::NoStep { setting }),
             };
             if let Err(mistake) = outcome {
                 self.mistake.get_or_insert(mistake);

@@ -18,8 +18,11 @@ pub(crate) struct Stage {
 
 impl Stage {
     /// Whether `next` can run in the same pass.
-    fn admits(&self, next: &Directive, deterministic: bool) -> bool {
-        let expands = self.steps.iter().any(|step| step.reference.verb == Verb::FlatMap);
+    fn admits(&self, next: &Directive, pool: &Pool, deterministic: bool) -> bool {
+        let expands = self
+            .steps
+            .iter()
+            .any(|step| matches!(step.reference.verb, Verb::FlatMap | Verb::FlatMapValues));
         // A `try_map` turns the failure of one element into one value. That element must be an
         // input of the stage, not one of the items that a `flat_map` of the stage made from it.
         let splits_failures = expands && next.step.reference.verb == Verb::TryMap;
@@ -31,7 +34,7 @@ impl Stage {
             && self.steps.iter().any(|step| {
                 step.reference.verb == Verb::TryMap || step.on_failure != OnFailure::FailJob
             });
-        self.pool == next.pool && !splits_failures && !breaks_leaves
+        self.pool == *pool && !splits_failures && !breaks_leaves
     }
 }
 
@@ -40,16 +43,17 @@ impl Stage {
 /// end has a fixed shape.
 pub(super) fn cut(directives: &[Directive], batch: Option<u32>, deterministic: bool) -> Vec<Stage> {
     let mut stages: Vec<Stage> = Vec::new();
-    for directive in directives {
+    for (place, directive) in directives.iter().enumerate() {
+        let pool = pool_of(directives, place);
         match stages.last_mut() {
-            Some(stage) if stage.admits(directive, deterministic) => {
+            Some(stage) if stage.admits(directive, pool, deterministic) => {
                 stage.steps.push(directive.step.clone());
                 stage.batch = directive.batch.map(NonZeroU32::get).or(stage.batch);
             }
             last => {
                 let before_the_first = if last.is_none() { batch } else { None };
                 stages.push(Stage {
-                    pool: directive.pool.clone(),
+                    pool: pool.clone(),
                     steps: vec![directive.step.clone()],
                     batch: directive.batch.map(NonZeroU32::get).or(before_the_first),
                 });
@@ -60,6 +64,16 @@ pub(super) fn cut(directives: &[Directive], batch: Option<u32>, deterministic: b
         stages.push(Stage { pool: Pool::default(), steps: Vec::new(), batch });
     }
     stages
+}
+
+/// The pool of a step. One without an operation runs with the operation before it, or else with the
+/// next one.
+fn pool_of(directives: &[Directive], place: usize) -> &Pool {
+    let has_operation = |directive: &&Directive| directive.step.reference.verb.has_operation();
+    let before = directives[..=place].iter().rev().find(has_operation);
+    before
+        .or_else(|| directives[place..].iter().find(has_operation))
+        .map_or_else(|| &directives[place].pool, |directive| &directive.pool)
 }
 
 #[cfg(test)]

@@ -178,6 +178,10 @@ impl Plan {
 
     /// The layout in which a stage reads its elements, if they come through the leader.
     pub(crate) fn layout(&self, stage: usize) -> Layout {
+        let first = self.stages[stage].steps.first().map(|step| step.reference.verb.layout());
+        if let Some(layout @ (Layout::Pairs | Layout::Whole)) = first {
+            return layout;
+        }
         match self.outlets[stage] {
             Outlet::Exchange { exchange, feeder } => {
                 let exchange = &self.exchanges[exchange];

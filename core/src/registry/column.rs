@@ -10,6 +10,8 @@ pub struct Column {
     values: Guarded,
     /// The batch offset of each value; as many as there are values.
     pub offsets: Vec<u32>,
+    /// For the outputs of a step that was asked for it: the number of the input of each.
+    pub sources: Option<Vec<u32>>,
 }
 
 impl Column {
@@ -20,11 +22,16 @@ impl Column {
     }
 
     pub(super) fn of(values: Box<dyn Values>, offsets: Vec<u32>) -> Self {
-        Self { values: Guarded::new(values), offsets }
+        Self { values: Guarded::new(values), offsets, sources: None }
     }
 
     pub(super) fn from_parts(values: Guarded, offsets: Vec<u32>) -> Self {
-        Self { values, offsets }
+        Self { values, offsets, sources: None }
+    }
+
+    /// The same column, which tells the input of each value.
+    pub(super) fn with_sources(self, sources: Option<Vec<u32>>) -> Self {
+        Self { sources, ..self }
     }
 
     pub(super) fn into_parts(self) -> (Guarded, Vec<u32>) {
@@ -70,7 +77,8 @@ impl Column {
     #[must_use]
     pub fn split_off(&mut self, at: usize) -> Self {
         let at = at.min(self.offsets.len());
-        Self { values: self.values.split_off(at), offsets: self.offsets.split_off(at) }
+        let sources = self.sources.as_mut().map(|sources| sources.split_off(at));
+        Self { values: self.values.split_off(at), offsets: self.offsets.split_off(at), sources }
     }
 }
 

@@ -84,13 +84,27 @@ impl Description {
     pub(super) fn verb(&self, verb: Verb) -> Option<VerbEntry> {
         let folds = self.kind == OperationKind::Monoid;
         match verb {
-            Verb::Map if !folds => Some(self.main),
+            Verb::Map | Verb::MapValues | Verb::FilterValues | Verb::FilterKeys | Verb::KeyBy
+                if !folds =>
+            {
+                Some(self.main)
+            }
             Verb::TryMap if !folds => Some(self.main.with_results()),
             Verb::Fold | Verb::FoldByKey if folds => Some(self.main),
             Verb::Filter => self.filter,
-            Verb::FlatMap => self.flat_map,
+            Verb::FlatMap | Verb::FlatMapValues => self.flat_map,
             Verb::Reduce | Verb::ReduceByKey => self.reduce,
-            Verb::Map | Verb::TryMap | Verb::Fold | Verb::FoldByKey => None,
+            Verb::Map
+            | Verb::TryMap
+            | Verb::Fold
+            | Verb::FoldByKey
+            | Verb::MapValues
+            | Verb::FilterValues
+            | Verb::FilterKeys
+            | Verb::KeyBy
+            | Verb::Keys
+            | Verb::Values
+            | Verb::Swap => None,
         }
     }
 }

@@ -110,9 +110,13 @@ fn versions<'a>(first: &'a str, second: &'a str) -> Option<[&'a str; 2]> {
 
 fn needs(verb: Verb) -> &'static str {
     match verb {
-        Verb::Map | Verb::TryMap => "it needs an `Operation` or an `AsyncOperation`",
+        Verb::Map | Verb::TryMap | Verb::MapValues | Verb::KeyBy => {
+            "it needs an `Operation` or an `AsyncOperation`"
+        }
         Verb::Filter => "it needs `Output = bool` and `Input: Clone`",
-        Verb::FlatMap => "it needs an `Output` that can be iterated over",
+        Verb::FilterValues | Verb::FilterKeys => "it needs `Output = bool`",
+        Verb::Keys | Verb::Values | Verb::Swap => "it takes no operation",
+        Verb::FlatMap | Verb::FlatMapValues => "it needs an `Output` that can be iterated over",
         Verb::Fold | Verb::FoldByKey => "it needs a `Monoid`",
         Verb::Reduce | Verb::ReduceByKey => "it needs a blocking operation from `(T, T)` to `T`",
     }

@@ -14,7 +14,7 @@ use super::{
     RegistryError, StepReference, Verb,
     description::{Description, TypeRole},
     entry::EntryName,
-    execution::{BoundStep, caught},
+    execution::{BoundStep, RowStep, caught},
     structure::Trace,
 };
 use crate::{
@@ -197,6 +197,9 @@ impl Registry {
     /// # Errors
     /// If this program is built differently from the one that made the step.
     pub fn compile(&self, step: &StepReference) -> Result<Box<dyn CompiledStep>, Refusal> {
+        if !step.verb.has_operation() {
+            return Ok(Box::new(RowStep(step.verb)));
+        }
         let registered = self.get(&step.name).ok_or_else(|| self.unknown(&step.name))?;
         let described = registered.described();
         let (name, verb) = (step.name.clone(), step.verb);

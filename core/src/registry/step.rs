@@ -6,12 +6,15 @@ use bytes::Bytes;
 use serde::{Deserialize, Serialize};
 
 use super::{Column, values::Guarded};
-use crate::operation::{Execution, OperationError, TaskContext};
+use crate::{
+    codec::Layout,
+    operation::{Execution, OperationError, TaskContext},
+};
 
 /// One step of a stage as it is sent to workers: an operation by name, with its state.
 #[derive(Debug, Clone, PartialEq, Eq, Hash, Serialize, Deserialize)]
 pub struct StepReference {
-    /// The name of the operation.
+    /// The name of the operation, or of the verb if it has none.
     pub name: String,
     /// The fingerprint of the operation at the leader.
     pub fingerprint: u64,
@@ -45,6 +48,22 @@ pub enum Verb {
     FoldByKey,
     /// Like `FoldByKey`, with an operation from `(V, V)` to `V`.
     ReduceByKey,
+    /// One value for each value of a pair, which keeps its key.
+    MapValues,
+    /// All items of the output for each value of a pair, each with its key.
+    FlatMapValues,
+    /// Keeps the pairs for whose values the output is `true`.
+    FilterValues,
+    /// Keeps the pairs for whose keys the output is `true`.
+    FilterKeys,
+    /// The output is the key of the input, which is the value of the pair.
+    KeyBy,
+    /// The keys of pairs. Like the next two, it has no operation.
+    Keys,
+    /// The values of pairs.
+    Values,
+    /// The value of each pair as its key, and the key as its value.
+    Swap,
 }
 
 impl Verb {
@@ -59,6 +78,63 @@ impl Verb {
             Self::Reduce => "reduce",
             Self::FoldByKey => "fold_by_key",
             Self::ReduceByKey => "reduce_by_key",
+            Self::MapValues => "map_values",
+            Self::FlatMapValues => "flat_map_values",
+            Self::FilterValues => "filter_values",
+            Self::FilterKeys => "filter_keys",
+            Self::KeyBy => "key_by",
+            Self::Keys => "keys",
+            Self::Values => "values",
+            Self::Swap => "swap",
+        }
+    }
+
+    /// Whether the verb has an operation.
+    pub fn has_operation(self) -> bool {
+        !matches!(self, Self::Keys | Self::Values | Self::Swap)
+    }
+
+    /// Whether each input has exactly one output.
+    pub fn is_one_to_one(self) -> bool {
+        match self {
+            Self::Map
+            | Self::TryMap
+            | Self::FoldByKey
+            | Self::ReduceByKey
+            | Self::MapValues
+            | Self::KeyBy
+            | Self::Keys
+            | Self::Values
+            | Self::Swap => true,
+            Self::Filter
+            | Self::FlatMap
+            | Self::Fold
+            | Self::Reduce
+            | Self::FlatMapValues
+            | Self::FilterValues
+            | Self::FilterKeys => false,
+        }
+    }
+
+    /// How a step with this verb reads the elements of a source.
+    pub fn layout(self) -> Layout {
+        match self {
+            Self::MapValues
+            | Self::FlatMapValues
+            | Self::FilterValues
+            | Self::FilterKeys
+            | Self::Keys
+            | Self::Values
+            | Self::Swap => Layout::Pairs,
+            Self::KeyBy => Layout::Whole,
+            Self::Map
+            | Self::TryMap
+            | Self::Filter
+            | Self::FlatMap
+            | Self::Fold
+            | Self::Reduce
+            | Self::FoldByKey
+            | Self::ReduceByKey => Layout::Plain,
         }
     }
 }

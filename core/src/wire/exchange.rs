@@ -47,8 +47,9 @@ pub enum TaskOutlet {
     /// Into the reply, for the reader of the job or the fold.
     #[default]
     Reply,
-    /// Into the reply, which lists the length of each output, because they go into further tasks.
-    Stage,
+    /// Into the reply, in this layout, with the length of each output, because they go into further
+    /// tasks.
+    Stage(Layout),
     /// Into blocks of an exchange.
     Exchange(Scatter),
 }

@@ -9,6 +9,7 @@ use uuid::Uuid;
 use super::*;
 use crate::{
     broker::Pool,
+    codec::Layout,
     id::{CopyId, DeadLetterId, ExecutionId, JobId, LeaderId, TaskNumber, WorkerId},
     operation::{ElementRange, ErrorKind, ExecuteError, OperationError},
     registry::{Refusal, StepReference, Verb},
@@ -45,7 +46,7 @@ fn task() -> TaskMessage {
         time_slice: Duration::from_millis(75),
         output_cap: 1 << 20,
         inlet: TaskInlet::default(),
-        outlet: TaskOutlet::Stage,
+        outlet: TaskOutlet::Stage(Layout::Plain),
     };
     TaskMessage { header, payload: Bytes::from_static(b"abc") }
 }

@@ -8,17 +8,14 @@ use std::{
 
 use bytes::Bytes;
 use futures::FutureExt;
-use phalanx_core::{
-    registry::{Column, Refusal},
-    wire::NotRunReason,
-};
+use phalanx_core::{registry::Column, wire::NotRunReason};
 use tokio::sync::oneshot;
 
 use super::{
     Running,
     blocking::{reply_panic, run_step},
     inlet::{Inlet, InletChunk, Values},
-    input::as_input,
+    keyed::{Prepared, complete, prepare},
     ledger::Ledger,
     outlet::{Folding, LedgerEntry, Scattering},
     pipeline::StepFailure,
@@ -66,7 +63,7 @@ async fn drive(running: &Arc<Running>, slots: &Slots, concurrency: usize) {
         (inlet, next) = if inlet.computes() {
             let on_slot = Arc::clone(running);
             let next = move || {
-                let next = next_chunk(&on_slot, &mut inlet, max);
+                let next = inlet.next_chunk(&on_slot, max);
                 (inlet, next)
             };
             match run_on_slot(running, slots, next).await {
@@ -74,7 +71,7 @@ async fn drive(running: &Arc<Running>, slots: &Slots, concurrency: usize) {
                 None => return discard(running, suspended, first),
             }
         } else {
-            let next = next_chunk(running, &mut inlet, max);
+            let next = inlet.next_chunk(running, max);
             (inlet, next)
         };
         let chunk = match next {
@@ -82,7 +79,8 @@ async fn drive(running: &Arc<Running>, slots: &Slots, concurrency: usize) {
             Err(refusal) => return running.refuse(refusal),
         };
         let (to, ends_list) = (inlet.next_offset(), chunk.ends_list);
-        let Some((values, failures)) = run_chunk(running, slots, concurrency, first, chunk).await
+        let Some((values, mut failures)) =
+            run_chunk(running, slots, concurrency, first, chunk).await
         else {
             return discard(running, suspended, first);
         };
@@ -112,10 +110,13 @@ async fn drive(running: &Arc<Running>, slots: &Slots, concurrency: usize) {
         } else {
             let outcome = if running.pipeline.folds() {
                 let (on_slot, suspended) = (Arc::clone(running), suspended.clone());
-                let column = values.into_column();
-                let fold = move || fold_chunk(&on_slot, first, to, column, failures, suspended);
+                let fold = move || {
+                    let column = on_slot.as_folded(values, &mut failures);
+                    fold_chunk(&on_slot, first, to, column, failures, suspended)
+                };
                 run_on_slot(running, slots, fold).await.flatten()
             } else {
+                let values = running.as_outputs(values, &mut failures);
                 Some(ChunkOutcome::Mapped(values, failures))
             };
             let failed = outcome.as_ref().is_none_or(ChunkOutcome::has_failures);
@@ -128,7 +129,7 @@ async fn drive(running: &Arc<Running>, slots: &Slots, concurrency: usize) {
                     progress.ledger.chunk(to, &running.pipeline, &column, failures);
                 }
                 ChunkOutcome::Mapped(Values::Encoded(rows), failures) => {
-                    progress.ledger.rows(to, &rows, failures);
+                    progress.ledger.rows(to, &rows, running.output_layout(), failures);
                 }
                 ChunkOutcome::Folded(entries, accumulator) => {
                     progress.ledger.record(entries);
@@ -150,12 +151,6 @@ async fn drive(running: &Arc<Running>, slots: &Slots, concurrency: usize) {
         size.adjust(now - before);
     }
     finish(running, slots, suspended, scattering, inlet.next_offset(), None).await;
-}
-
-/// Takes the next elements as the input of the first step that maps or folds them.
-fn next_chunk(running: &Running, inlet: &mut Inlet, max: u32) -> Result<InletChunk, Refusal> {
-    let chunk = inlet.next_chunk(running, max)?;
-    Ok(InletChunk { values: running.as_first_input(chunk.values)?, ..chunk })
 }
 
 /// Replies that the chunk that begins at `first`, and what is behind it, does not count.
@@ -229,49 +224,52 @@ async fn run_chunk(
     first: u32,
     chunk: InletChunk,
 ) -> Option<(Values, Vec<StepFailure>)> {
-    let InletChunk { values, mut failures, .. } = chunk;
-    let mut column = match values {
-        Values::Typed(column) => column,
-        // No step maps them.
-        Values::Encoded(rows) => return Some((Values::Encoded(rows), failures)),
-    };
+    let InletChunk { mut values, mut failures, .. } = chunk;
     let pipeline = &*running.pipeline;
     for step in running.mapping() {
-        if column.offsets.is_empty() {
+        if values.is_empty() {
             break;
         }
-        if pipeline.steps()[step].is_async() {
-            column = as_input(pipeline, step, column, &mut failures);
-            if column.offsets.is_empty() {
-                break;
-            }
-            let execution = running.context.execution();
-            let timeout = pipeline.timeout(step);
-            let compiled = &pipeline.steps()[step];
-            let grace_is_over = async {
-                execution.cancelled.cancelled().await;
-                tokio::time::sleep(CANCEL_GRACE).await;
-            };
-            // Dropping the step drops the futures of its operations, which must be cancel-safe.
-            // Blocking steps are waited for: the watchdog must be able to replace their threads.
-            let (outputs, failed) = tokio::select! {
-                biased;
-                outcome = compiled.run_async(column, execution, concurrency, timeout) => outcome,
-                () = grace_is_over => return None,
-            };
-            let failed = failed.into_iter().map(|failure| StepFailure::in_step(step, failure));
-            failures.extend(failed);
-            column = outputs;
-        } else {
+        if !pipeline.steps()[step].is_async() {
             let on_slot = Arc::clone(running);
-            (column, failures) = run_on_slot(running, slots, move || {
-                let column = run_step(&on_slot, step, first, column, &mut failures);
-                (column, failures)
+            (values, failures) = run_on_slot(running, slots, move || {
+                let values = run_step(&on_slot, step, first, values, &mut failures);
+                (values, failures)
             })
             .await?;
+            continue;
         }
+        let (column, rows) = match prepare(pipeline, step, values, &mut failures) {
+            Prepared::Run(column, rows) => (column, rows),
+            Prepared::Done(rows) => {
+                values = Values::Encoded(rows);
+                continue;
+            }
+        };
+        if column.is_empty() {
+            values = Values::nothing();
+            break;
+        }
+        let execution = running.context.execution();
+        let timeout = pipeline.timeout(step);
+        let compiled = &pipeline.steps()[step];
+        let grace_is_over = async {
+            execution.cancelled.cancelled().await;
+            tokio::time::sleep(CANCEL_GRACE).await;
+        };
+        // Dropping the step drops the futures of its operations, which must be cancel-safe.
+        // Blocking steps are waited for: the watchdog must be able to replace their threads.
+        let (outputs, failed) = tokio::select! {
+            biased;
+            outcome = compiled.run_async(column, execution, concurrency, timeout) => outcome,
+            () = grace_is_over => return None,
+        };
+        let failed = failed.into_iter().map(|failure| StepFailure::in_step(step, failure));
+        let failed: Vec<StepFailure> = failed.collect();
+        values = complete(pipeline, step, rows, outputs, &failed, &mut failures);
+        failures.extend(failed);
     }
-    Some((Values::Typed(column), failures))
+    Some((values, failures))
 }
 
 /// Runs one step of `running` on a slot thread; `None` if the step panicked, or its thread was

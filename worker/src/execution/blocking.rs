@@ -8,14 +8,13 @@ use std::{
 
 use phalanx_core::{
     operation::{ErrorKind, OperationError, panic_message},
-    registry::Column,
     wire::NotRunReason,
 };
 
 use super::{
     Running,
     inlet::{Inlet, Values},
-    input::as_input,
+    keyed::{Prepared, complete, prepare},
     ledger::Ledger,
     outlet::{Folding, Scattering},
     pipeline::StepFailure,
@@ -61,42 +60,40 @@ fn drive(running: &Running) {
             Err(refusal) => return running.refuse(refusal),
         };
         let (to, mut failures) = (inlet.next_offset(), chunk.failures);
-        let mut values = match running.as_first_input(chunk.values) {
-            Ok(values) => values,
-            Err(refusal) => return running.refuse(refusal),
-        };
+        let mut values = chunk.values;
         for step in running.mapping() {
-            values = match values {
-                Values::Typed(column) if !column.is_empty() => {
-                    Values::Typed(run_step(running, step, first, column, &mut failures))
-                }
-                nothing => nothing,
-            };
-        }
-        if let Some(scattering) = &mut scattering {
-            let rows = scattering.rows_of(running, values, &mut failures);
-            if running.must_discard_chunk(!failures.is_empty()) {
+            if values.is_empty() {
                 break;
             }
-            match scattering.absorb(running, (first, to), rows, failures) {
+            values = run_step(running, step, first, values, &mut failures);
+        }
+        if let Some(mut scatter) = scattering.take() {
+            let rows = scatter.rows_of(running, values, &mut failures);
+            if running.must_discard_chunk(!failures.is_empty()) {
+                return discard_chunk(running, Some(scatter));
+            }
+            match scatter.absorb(running, (first, to), rows, failures) {
                 Ok(entries) => running.progress().ledger.record(entries),
                 Err(broken) => return running.reply_broken(broken, to),
             }
             if running.must_discard_chunk(false) {
                 // The combination that has just ended ran longer than its timeout.
-                break;
+                return discard_chunk(running, None);
             }
-            output_bytes = scattering.size();
+            output_bytes = scatter.size();
+            scattering = Some(scatter);
         } else {
             let entries = folding.as_mut().map(|folding| {
                 running.begin_step(pipeline.last(), first);
                 let from = running.progress().ledger.next_offset();
+                let values = std::mem::replace(&mut values, Values::nothing());
+                let column = running.as_folded(values, &mut failures);
                 let failures = std::mem::take(&mut failures);
-                let column = std::mem::replace(&mut values, Values::nothing()).into_column();
                 let entries = folding.absorb(from, column, failures, &running.context);
                 running.end_step();
                 entries
             });
+            let values = running.as_outputs(values, &mut failures);
             let failed =
                 !failures.is_empty() || entries.as_ref().is_some_and(|all| !all.is_empty());
             let mut progress = running.progress();
@@ -113,7 +110,9 @@ fn drive(running: &Running) {
                 (None, Values::Typed(column)) => {
                     progress.ledger.chunk(to, pipeline, column, failures);
                 }
-                (None, Values::Encoded(rows)) => progress.ledger.rows(to, rows, failures),
+                (None, Values::Encoded(rows)) => {
+                    progress.ledger.rows(to, rows, running.output_layout(), failures);
+                }
             }
             if chunk.ends_list {
                 finish_fold(&mut progress.ledger, &mut folding, to);
@@ -132,17 +131,18 @@ fn drive(running: &Running) {
         drop(progress);
         size.adjust(now - before);
     }
-    if running.must_discard_chunk(false) && scattering.is_some() {
-        return discard_chunk(running, scattering);
-    }
     finish(running, folding, scattering, inlet.next_offset(), None);
 }
 
-/// Replies with what was done before the chunk that must be discarded. What combined its outputs has
-/// perhaps seen some of them.
+/// Replies with what was done before the chunk that must be discarded. Nothing of that counts without
+/// `scattering`, because what combines the outputs has perhaps seen some of the chunk.
 fn discard_chunk(running: &Running, scattering: Option<Scattering>) {
-    drop(scattering);
+    let blocks = scattering.and_then(|scattering| scattering.finish(&running.pipeline).ok());
     let mut progress = running.progress();
+    if progress.is_replied() {
+        return;
+    }
+    progress.blocks = blocks;
     let (blamed, reason) = (running.timed_out(), running.not_run_reason());
     running.mark_rest_not_run(&mut progress, blamed, reason);
     running.reply(progress);
@@ -187,17 +187,24 @@ pub(super) fn run_step(
     running: &Running,
     step: usize,
     first: u32,
-    column: Column,
+    values: Values,
     failures: &mut Vec<StepFailure>,
-) -> Column {
-    let column = as_input(&running.pipeline, step, column, failures);
-    if column.offsets.is_empty() {
-        return column;
+) -> Values {
+    let pipeline = &running.pipeline;
+    let (column, rows) = match prepare(pipeline, step, values, failures) {
+        Prepared::Run(column, rows) => (column, rows),
+        Prepared::Done(rows) => return Values::Encoded(rows),
+    };
+    if column.is_empty() {
+        return Values::nothing();
     }
     let mut failed = Vec::new();
     running.begin_step(step, first);
-    let outputs = running.pipeline.steps()[step].run(column, &running.context, &mut failed);
+    let outputs = pipeline.steps()[step].run(column, &running.context, &mut failed);
     running.end_step();
-    failures.extend(failed.into_iter().map(|failure| StepFailure::in_step(step, failure)));
-    outputs
+    let failed: Vec<StepFailure> =
+        failed.into_iter().map(|failure| StepFailure::in_step(step, failure)).collect();
+    let values = complete(pipeline, step, rows, outputs, &failed, failures);
+    failures.extend(failed);
+    values
 }

@@ -3,6 +3,7 @@
 use std::ops::Range;
 
 use phalanx_core::{
+    codec::Layout,
     operation::OperationError,
     registry::Column,
     wire::{NotRunReason, Outcome, Segment, TaskOutlet},
@@ -32,7 +33,8 @@ pub(crate) struct Ledger {
 
 impl Ledger {
     pub(super) fn new(one_to_one: bool, outlet: &TaskOutlet) -> Self {
-        Self { one_to_one, measured: *outlet == TaskOutlet::Stage, ..Self::default() }
+        let measured = matches!(outlet, TaskOutlet::Stage(_));
+        Self { one_to_one, measured, ..Self::default() }
     }
 
     /// Forgets all outcomes: what was written for the elements is void.
@@ -52,26 +54,33 @@ impl Ledger {
         self.push_done(to, 0, 0, None, None);
     }
 
-    /// The elements up to `to` have been run, and their outputs are these rows, at most one each.
-    pub(super) fn rows(&mut self, to: u32, rows: &Rows, mut failures: Vec<StepFailure>) {
+    /// The elements up to `to` have been run, and the outputs of those that did not fail are these rows,
+    /// to be written in this layout.
+    pub(super) fn rows(
+        &mut self,
+        to: u32,
+        rows: &Rows,
+        layout: Layout,
+        mut failures: Vec<StepFailure>,
+    ) {
         failures.sort_by_key(|failure| failure.offset);
         failures.dedup_by_key(|failure| failure.offset);
         let mut row = 0;
         for StepFailure { offset, step, error } in failures {
-            row = self.rows_done(offset, rows, row);
-            row += usize::from(rows.offsets().get(row) == Some(&offset));
+            row = self.rows_done(offset, rows, layout, row);
+            row = first_from(rows.offsets(), row, offset + 1);
             self.failed(step, error);
         }
-        self.rows_done(to, rows, row);
+        self.rows_done(to, rows, layout, row);
     }
 
     /// The elements up to `to` have the rows from number `row` on; returns the first row behind them.
-    fn rows_done(&mut self, to: u32, rows: &Rows, row: usize) -> usize {
+    fn rows_done(&mut self, to: u32, rows: &Rows, layout: Layout, row: usize) -> usize {
         let end = first_from(rows.offsets(), row, to);
         let (before, mut ends) = (self.payload.len(), std::mem::take(&mut self.ends));
         ends.clear();
         for row in row..end {
-            self.payload.extend_from_slice(rows.whole(row));
+            rows.write(row, layout, &mut self.payload);
             ends.push(self.payload.len() as u32);
         }
         self.done(to, before, &rows.offsets()[row..end], &ends);

@@ -11,6 +11,7 @@ mod chunk;
 mod encoded;
 mod inlet;
 mod input;
+mod keyed;
 mod keys;
 mod ledger;
 mod outlet;

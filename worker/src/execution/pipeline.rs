@@ -15,8 +15,7 @@ use crate::slots::SlotKind;
 pub(crate) struct Pipeline {
     steps: Vec<Box<dyn CompiledStep>>,
     timeouts: Vec<Option<Duration>>,
-    /// Whether the leader makes a value of an element that fails in the step.
-    catching: Vec<bool>,
+    verbs: Vec<Verb>,
     folds: bool,
 }
 
@@ -56,7 +55,7 @@ impl Pipeline {
         Ok(Self {
             steps: references.iter().map(compile).collect::<Result<_, _>>()?,
             timeouts: references.iter().map(|step| step.timeout).collect(),
-            catching: references.iter().map(|step| step.verb == Verb::TryMap).collect(),
+            verbs: references.iter().map(|step| step.verb).collect(),
             folds: references.last().is_some_and(is_fold),
         })
     }
@@ -77,9 +76,9 @@ impl Pipeline {
         blocking.filter_map(|(_, timeout)| *timeout).min()
     }
 
-    /// Whether the leader makes a value of an element that fails in this step.
-    pub(super) fn catches(&self, step: usize) -> bool {
-        self.catching.get(step) == Some(&true)
+    /// The verb of this step.
+    pub(super) fn verb(&self, step: usize) -> Verb {
+        self.verbs.get(step).copied().unwrap_or(Verb::Map)
     }
 
     /// The kind of slots that an execution occupies.

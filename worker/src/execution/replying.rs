@@ -20,7 +20,7 @@ use crate::{
 impl Running {
     /// Replies to a task without steps: its elements are its outputs.
     pub(super) fn pass_through(&self) {
-        if self.task.header.outlet == TaskOutlet::Stage {
+        if matches!(self.task.header.outlet, TaskOutlet::Stage(_)) {
             // Only the decoder of a first step can find the ends of the elements.
             let reason = "the outputs of a stage without steps cannot be measured".to_owned();
             return self.refuse(Refusal::Message { reason });

@@ -1,8 +1,21 @@
 //! Elements as keys and values, encoded.
 
-use phalanx_core::registry::{Column, Refusal};
+use phalanx_core::{
+    codec::{Layout, push_frame},
+    operation::{ErrorKind, OperationError},
+    registry::Column,
+};
 
 use super::{Pipeline, pipeline::StepFailure};
+
+/// A part of a row.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Part {
+    Key,
+    Value,
+    /// Both, as one.
+    Whole,
+}
 
 /// Elements as keys and values, encoded, with the batch offsets of the elements that they were made
 /// from. Key and value of one are neighbours: together they are the encoding of the pair.
@@ -18,13 +31,14 @@ pub(super) struct Rows {
 }
 
 impl Rows {
-    /// Encodes the outputs of step `step`. Values that do not serialize are left out, and their
-    /// elements added to `failures`.
+    /// Encodes the outputs of step `step`. Values that do not serialize are left out: their numbers are
+    /// added to `dropped`, and their elements to `failures`.
     pub(super) fn encode(
         pipeline: &Pipeline,
         step: usize,
         column: &Column,
         failures: &mut Vec<StepFailure>,
+        dropped: &mut Vec<usize>,
     ) -> Self {
         let mut rows = Self::default();
         let encoder = &pipeline.steps()[step];
@@ -42,6 +56,7 @@ impl Rows {
             rows.truncate(rows.offsets.len());
             if let Some(error) = failure {
                 let offset = column.offsets[end];
+                dropped.push(end);
                 failures.push(StepFailure { offset, step: step as u32, error });
             }
             next = end + 1;
@@ -109,20 +124,81 @@ impl Rows {
         *self = kept;
     }
 
-    /// Decodes the rows as the input of step `step`.
-    pub(super) fn decode(&self, pipeline: &Pipeline, step: usize) -> Result<Column, Refusal> {
-        let (mut bytes, target) = (&self.bytes[..], &pipeline.steps()[step]);
-        let first = self.offsets.first().copied().unwrap_or(0);
-        let refused = |reason: String| {
-            let (name, offset) = (target.name().to_owned(), first);
-            Refusal::Undecodable { name, offset, reason }
-        };
-        let mut column = target.decode(&mut bytes, first, self.len() as u32, usize::MAX)?;
-        if column.offsets.len() != self.len() || !bytes.is_empty() {
-            return Err(refused("the number of values differs".to_owned()));
+    /// One part of each row, as a key without a value.
+    pub(super) fn only(&self, part: Part) -> Self {
+        let mut parts = Self::default();
+        for row in 0..self.len() {
+            parts.push(self.offsets[row], self.part(row, part), |_| {});
         }
-        column.offsets.clone_from(&self.offsets);
-        Ok(column)
+        parts
+    }
+
+    /// The value of each row as its key, and the key as its value.
+    pub(super) fn swapped(&self) -> Self {
+        let mut swapped = Self::default();
+        for row in 0..self.len() {
+            let (key, value) = self.get(row);
+            swapped.push(self.offsets[row], value, |out| out.extend_from_slice(key));
+        }
+        swapped
+    }
+
+    /// Appends a row in this layout to `out`.
+    pub(super) fn write(&self, row: usize, layout: Layout, out: &mut Vec<u8>) {
+        let (key, value) = self.get(row);
+        match layout {
+            Layout::Plain => {}
+            Layout::Pairs => push_frame(out, key.len(), value.len()),
+            Layout::Whole => push_frame(out, key.len() + value.len(), 0),
+        }
+        out.extend_from_slice(self.whole(row));
+    }
+
+    fn part(&self, row: usize, part: Part) -> &[u8] {
+        match part {
+            Part::Key => self.get(row).0,
+            Part::Value => self.get(row).1,
+            Part::Whole => self.whole(row),
+        }
+    }
+
+    /// Decodes one part of each row as the input of step `step`. If that fails, so do all elements.
+    pub(super) fn decode(
+        &self,
+        pipeline: &Pipeline,
+        step: usize,
+        part: Part,
+        failures: &mut Vec<StepFailure>,
+    ) -> Column {
+        if self.offsets.is_empty() {
+            return Column::empty();
+        }
+        let parts: Vec<u8>;
+        let mut bytes = match part {
+            Part::Whole => &self.bytes[..],
+            Part::Key | Part::Value => {
+                parts = (0..self.len()).flat_map(|row| self.part(row, part)).copied().collect();
+                &parts[..]
+            }
+        };
+        let target = &pipeline.steps()[step];
+        let decoded = target.decode(&mut bytes, 0, self.len() as u32, usize::MAX);
+        let reason = match decoded {
+            Ok(mut column) if column.len() == self.len() && bytes.is_empty() => {
+                column.offsets.clone_from(&self.offsets);
+                return column;
+            }
+            Ok(_) => "the number of values differs".to_owned(),
+            Err(refusal) => refusal.to_string(),
+        };
+        let text = format!("not a valid input of `{}`: {reason}", target.name());
+        let error = OperationError::new(ErrorKind::Codec, text);
+        failures.extend(self.offsets.iter().map(|offset| StepFailure {
+            offset: *offset,
+            step: step as u32,
+            error: error.clone(),
+        }));
+        Column::empty()
     }
 
     fn truncate(&mut self, rows: usize) {

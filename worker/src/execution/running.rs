@@ -13,7 +13,7 @@ use phalanx_core::{
     codec::Layout,
     id::{ExecutionId, WorkerId},
     operation::{ErrorKind, Execution, OperationError, TaskContext},
-    registry::Refusal,
+    registry::{Column, Verb},
     wire::{
         Combine, Gather, Grouping, ListEnd, NotRunReason, Scatter, TaskInlet, TaskMessage,
         TaskOutlet,
@@ -27,7 +27,9 @@ use super::{
     inlet::Values,
     ledger::Ledger,
     outlet::Blocks,
+    pipeline::StepFailure,
     progress_mark::{ProgressMark, StepPhase},
+    rows::Part,
     stop::{Stop, StopFlag},
 };
 use crate::{
@@ -194,21 +196,36 @@ impl Running {
         from..self.pipeline.steps().len().saturating_sub(behind).max(from)
     }
 
-    /// Values as the input of the first step that maps or folds them, if there is one.
-    pub(super) fn as_first_input(&self, values: Values) -> Result<Values, Refusal> {
-        let mapping = self.mapping();
+    /// The layout of the outputs in the reply.
+    pub(super) fn output_layout(&self) -> Layout {
+        match &self.task.header.outlet {
+            TaskOutlet::Stage(layout) => *layout,
+            _ => Layout::Plain,
+        }
+    }
+
+    /// The outputs as they are put into the reply. Those that are framed must be rows.
+    pub(super) fn as_outputs(&self, values: Values, failures: &mut Vec<StepFailure>) -> Values {
+        match self.output_layout() {
+            Layout::Plain => values,
+            _ => Values::Encoded(values.into_rows(&self.pipeline, self.mapping().end, failures)),
+        }
+    }
+
+    /// The outputs as the input of the fold.
+    pub(super) fn as_folded(&self, values: Values, failures: &mut Vec<StepFailure>) -> Column {
         match values {
-            Values::Encoded(rows) if !mapping.is_empty() || self.pipeline.folds() => {
-                Ok(Values::Typed(rows.decode(&self.pipeline, mapping.start)?))
+            Values::Typed(column) => column,
+            Values::Encoded(rows) => {
+                rows.decode(&self.pipeline, self.pipeline.last(), Part::Whole, failures)
             }
-            values => Ok(values),
         }
     }
 
     /// Whether an element that failed in this step may run again.
     pub(super) fn may_run_again(&self, step: usize, error: &OperationError) -> bool {
         matches!(error.kind(), ErrorKind::Transient | ErrorKind::Timeout)
-            || self.pipeline.catches(step)
+            || self.pipeline.verb(step) == Verb::TryMap
     }
 
     /// The list of a partition was read to its end.

@@ -226,7 +226,7 @@ proptest! {
         ops in ops(), inputs in inputs(), measured: bool,
     ) {
         let mut execution = TestExecution::new(&ops, &inputs, |header| {
-            header.outlet = if measured { TaskOutlet::Stage } else { TaskOutlet::Reply };
+            header.outlet = if measured { TaskOutlet::Stage(Default::default()) } else { TaskOutlet::Reply };
         });
         run_blocking(&execution.running);
         check(&ops, &inputs, measured, false, &execution.result());

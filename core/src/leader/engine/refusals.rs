@@ -60,7 +60,8 @@ pub(super) fn listed(jobs: &mut Jobs, presence: &Presence) {
             });
             let has = |name: &str, print: u64| known.contains(&(name, print));
             let references = plan.steps.iter().map(|step| &step.reference);
-            let lists_all = references.into_iter().all(|it| has(&it.name, it.fingerprint));
+            let mut references = references.filter(|it| it.verb.has_operation());
+            let lists_all = references.all(|it| has(&it.name, it.fingerprint));
             refused.list(presence.worker, lists_all);
         }
     }
@@ -108,8 +109,9 @@ fn unable(
 }
 
 fn error(job: JobId, plan: &Stage, refused: &RefusedStage, workers: usize) -> Error {
-    let stage = plan.steps.iter().map(|step| step.reference.name.clone());
-    let operations: Vec<String> = stage.collect();
+    let references = plan.steps.iter().map(|step| &step.reference);
+    let named = references.filter(|it| it.verb.has_operation()).map(|it| it.name.clone());
+    let operations: Vec<String> = named.collect();
     let refusals: Vec<_> = refused.refusals().map(|(id, it)| (*id, it.clone())).collect();
     let named = refusals.iter().find_map(|(_, refusal)| refusal.operation()).map(str::to_owned);
     let operation = named.or_else(|| operations.first().cloned()).unwrap_or_default();

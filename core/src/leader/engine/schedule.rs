@@ -157,7 +157,7 @@ fn message(
 fn outlet(shared: &Shared, job: &mut JobState, task: &Task, slots: u32) -> TaskOutlet {
     match job.plan.outlet(task.stage) {
         Outlet::End(_) => TaskOutlet::Reply,
-        Outlet::Stage(_) => TaskOutlet::Stage,
+        Outlet::Stage(next) => TaskOutlet::Stage(job.plan.layout(next)),
         Outlet::Exchange { exchange, feeder } => {
             let plan = &job.plan.exchanges[exchange];
             let (kind, side) = (plan.kind, plan.side(feeder));

@@ -4,6 +4,7 @@ mod ends;
 mod indexed;
 mod join;
 mod keyed;
+mod pairs;
 mod settings;
 mod steps;
 

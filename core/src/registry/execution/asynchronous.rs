@@ -87,6 +87,8 @@ pub(super) struct AsyncRun<'a> {
     pub(super) execution: &'a Arc<Execution>,
     pub(super) concurrency: usize,
     pub(super) timeout: Option<Duration>,
+    /// Whether the column of the outputs tells the input of each.
+    pub(super) tracks: bool,
 }
 
 impl<'a> AsyncRun<'a> {
@@ -102,7 +104,9 @@ impl<'a> AsyncRun<'a> {
         Box::pin(async move {
             let mut outputs = self.entry.output.values(offsets.len());
             let mut made = Vec::with_capacity(offsets.len());
+            let mut sources = self.tracks.then(Vec::new);
             let mut failures: Vec<FailedElement> = Vec::new();
+            let mut input = 0;
             let elements = offsets.into_iter().map_while(|offset| {
                 let cx = TaskContext::new(self.execution.clone(), offset);
                 let future = start(self.state, &mut queue, cx)?;
@@ -117,6 +121,7 @@ impl<'a> AsyncRun<'a> {
             });
             let mut results = futures::stream::iter(elements).buffered(self.concurrency.max(1));
             while let Some((offset, result)) = results.next().await {
+                input += 1;
                 let failed = failures.last().map(|failure: &FailedElement| failure.offset);
                 if failed == Some(offset) {
                     continue;
@@ -126,15 +131,23 @@ impl<'a> AsyncRun<'a> {
                         .map_err(|panic| panic.into_error(self.name))
                 });
                 match finished {
-                    Ok(()) => made.resize(outputs.len(), offset),
+                    Ok(()) => {
+                        made.resize(outputs.len(), offset);
+                        if let Some(sources) = &mut sources {
+                            sources.resize(outputs.len(), input - 1);
+                        }
+                    }
                     Err(error) => {
                         remove_last(&mut outputs, &mut made, offset);
+                        if let Some(sources) = &mut sources {
+                            sources.truncate(made.len());
+                        }
                         failures.push(FailedElement { offset, error });
                     }
                 }
             }
             drop(results);
-            (Column::from_parts(outputs, made), failures)
+            (Column::from_parts(outputs, made).with_sources(sources), failures)
         })
     }
 

@@ -60,7 +60,7 @@ where
         if elements.begin() {
             for item in operation.execute(value, elements.cx)? {
                 outputs.push(item);
-                elements.made_one();
+                elements.made_item();
             }
         }
     }
@@ -73,6 +73,8 @@ pub(super) struct Run<'a> {
     pub(super) entry: &'a VerbEntry,
     pub(super) state: &'a State,
     pub(super) cx: &'a TaskContext,
+    /// Whether the column of the outputs tells the input of each.
+    pub(super) tracks: bool,
 }
 
 impl Run<'_> {
@@ -94,7 +96,8 @@ impl Run<'_> {
         };
         let outputs = self.entry.output.values(offsets.len());
         let capacity = offsets.len();
-        let elements = Elements::new(offsets, capacity, self.cx);
+        let mut elements = Elements::new(offsets, capacity, self.cx);
+        elements.sources = self.tracks.then(Vec::new);
         let mut chunk = Chunk { queue, outputs, elements };
         loop {
             let begun = chunk.elements.begun;
@@ -115,7 +118,11 @@ impl Run<'_> {
             }
             elements.failed = Some(offset);
             remove_last(&mut chunk.outputs, &mut chunk.elements.made, offset);
+            if let Some(sources) = &mut chunk.elements.sources {
+                sources.truncate(chunk.elements.made.len());
+            }
         }
-        Column::from_parts(chunk.outputs, chunk.elements.made)
+        let Elements { made, sources, .. } = chunk.elements;
+        Column::from_parts(chunk.outputs, made).with_sources(sources)
     }
 }

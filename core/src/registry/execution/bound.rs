@@ -18,6 +18,98 @@ pub(in crate::registry) struct BoundStep {
     pub(in crate::registry) state: Box<State>,
 }
 
+/// A step without an operation, which only rearranges keys and values.
+pub(in crate::registry) struct RowStep(pub(in crate::registry) Verb);
+
+impl RowStep {
+    fn no_operation(&self) -> OperationError {
+        let text = format!("`{}` has no operation to run", self.0);
+        OperationError::new(ErrorKind::Codec, text)
+    }
+}
+
+impl CompiledStep for RowStep {
+    fn name(&self) -> &str {
+        self.0.name()
+    }
+
+    fn is_async(&self) -> bool {
+        false
+    }
+
+    fn is_one_to_one(&self) -> bool {
+        self.0.is_one_to_one()
+    }
+
+    fn accepts(&self, _column: &Column) -> bool {
+        false
+    }
+
+    fn decode(&self, _: &mut &[u8], offset: u32, _: u32, _: usize) -> Result<Column, Refusal> {
+        let (name, reason) = (self.name().to_owned(), self.no_operation().to_string());
+        Err(Refusal::Undecodable { name, offset, reason })
+    }
+
+    fn run(&self, input: Column, _: &TaskContext, failures: &mut Vec<FailedElement>) -> Column {
+        failures.extend(wrong_type(&input.offsets, self.name()));
+        Column::empty()
+    }
+
+    fn run_async<'a>(
+        &'a self,
+        input: Column,
+        _: &'a Arc<Execution>,
+        _: usize,
+        _: Option<Duration>,
+    ) -> StepFuture<'a> {
+        let failures = wrong_type(&input.offsets, self.name());
+        Box::pin(std::future::ready((Column::empty(), failures)))
+    }
+
+    fn encode(
+        &self,
+        _: &Column,
+        _: Range<usize>,
+        _: &mut Vec<u8>,
+        _: Option<&mut Vec<u32>>,
+    ) -> Result<(), (usize, OperationError)> {
+        Err((0, self.no_operation()))
+    }
+
+    fn encode_rows(
+        &self,
+        _: &Column,
+        _: Range<usize>,
+        _: &mut Vec<u8>,
+        _: &mut Vec<u32>,
+        _: &mut Vec<u32>,
+    ) -> Result<(), (usize, OperationError)> {
+        Err((0, self.no_operation()))
+    }
+
+    fn accumulators(&self) -> Option<Accumulators> {
+        None
+    }
+
+    fn combine(
+        &self,
+        _: &mut Accumulators,
+        _: &[u32],
+        _: Column,
+        _: &TaskContext,
+    ) -> Vec<(usize, OperationError)> {
+        vec![(0, self.no_operation())]
+    }
+
+    fn finish(&self, _: Accumulators) -> Column {
+        Column::empty()
+    }
+
+    fn fold(&self) -> Option<Box<dyn Fold + '_>> {
+        None
+    }
+}
+
 impl BoundStep {
     fn encode_into(
         &self,
@@ -43,7 +135,7 @@ impl CompiledStep for BoundStep {
     }
 
     fn is_one_to_one(&self) -> bool {
-        matches!(self.verb, Verb::Map | Verb::TryMap | Verb::FoldByKey | Verb::ReduceByKey)
+        self.verb.is_one_to_one()
     }
 
     fn accepts(&self, column: &Column) -> bool {
@@ -68,7 +160,8 @@ impl CompiledStep for BoundStep {
             return Column::empty();
         };
         let Self { name, entry, state, .. } = self;
-        Run { name, entry, state: &**state, cx }.all(run, input, failures)
+        let tracks = self.verb == Verb::FlatMapValues;
+        Run { name, entry, state: &**state, cx, tracks }.all(run, input, failures)
     }
 
     fn run_async<'a>(
@@ -83,7 +176,8 @@ impl CompiledStep for BoundStep {
             return Box::pin(std::future::ready((Column::empty(), failures)));
         };
         let Self { name, entry, state, .. } = self;
-        AsyncRun { name, entry, state: &**state, execution, concurrency, timeout }
+        let tracks = self.verb == Verb::FlatMapValues;
+        AsyncRun { name, entry, state: &**state, execution, concurrency, timeout, tracks }
             .all(start, finish, input)
     }
 

@@ -35,13 +35,16 @@ pub(in crate::registry) struct Elements<'a> {
     pub(super) failed: Option<u32>,
     /// The batch offset of each output.
     pub(super) made: Vec<u32>,
+    /// The number of the input of each output, if they are asked for.
+    pub(super) sources: Option<Vec<u32>>,
     pub(in crate::registry) cx: &'a TaskContext,
 }
 
 impl<'a> Elements<'a> {
     pub(super) fn new(offsets: Vec<u32>, made: usize, cx: &'a TaskContext) -> Self {
         let made = Vec::with_capacity(made);
-        Self { offsets, begun: 0, offset: cx.offset(), failed: None, made, cx }
+        let offset = cx.offset();
+        Self { offsets, begun: 0, offset, failed: None, made, sources: None, cx }
     }
 
     /// Begins with the next input. If it returns `false`, the value must be skipped.
@@ -62,6 +65,15 @@ impl<'a> Elements<'a> {
     #[inline]
     pub(in crate::registry) fn made_one(&mut self) {
         self.made.push(self.offset);
+    }
+
+    /// As [`made_one`](Self::made_one), if an input can have any number of outputs.
+    #[inline]
+    pub(in crate::registry) fn made_item(&mut self) {
+        self.made_one();
+        if let Some(sources) = &mut self.sources {
+            sources.push(self.begun as u32 - 1);
+        }
     }
 }
 

@@ -17,7 +17,7 @@ use asynchronous::AsyncRun;
 pub(super) use asynchronous::{Finish, Start, finish, finish_all, start, start_filter};
 use blocking::Run;
 pub(super) use blocking::{filter, flat_map, map};
-pub(super) use bound::BoundStep;
+pub(super) use bound::{BoundStep, RowStep};
 pub(super) use chunk::{Chunk, Queue, RunChunk, State};
 use chunk::{Elements, remove_last};
 use current::OnThisThread;

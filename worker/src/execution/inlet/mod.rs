@@ -14,7 +14,7 @@ use phalanx_core::{
 };
 
 use self::{elements::Elements, framed::Framed, partitions::Partitions};
-use super::{Running, pipeline::StepFailure, rows::Rows};
+use super::{Pipeline, Running, pipeline::StepFailure, rows::Rows};
 
 /// The elements of a task that have not begun yet.
 pub(super) enum Inlet {
@@ -47,11 +47,28 @@ impl Values {
         Self::Typed(Column::empty())
     }
 
-    /// The values, if they have a type.
-    pub(super) fn into_column(self) -> Column {
+    /// The values as rows, in front of step `step`. Elements with values that do not serialize are added
+    /// to `failures`.
+    pub(super) fn into_rows(
+        self,
+        pipeline: &Pipeline,
+        step: usize,
+        failures: &mut Vec<StepFailure>,
+    ) -> Rows {
         match self {
-            Self::Typed(column) => column,
-            Self::Encoded(_) => Column::empty(),
+            Self::Encoded(rows) => rows,
+            Self::Typed(column) if column.is_empty() => Rows::default(),
+            Self::Typed(column) => {
+                let before = step.saturating_sub(1);
+                Rows::encode(pipeline, before, &column, failures, &mut Vec::new())
+            }
+        }
+    }
+
+    pub(super) fn is_empty(&self) -> bool {
+        match self {
+            Self::Typed(column) => column.is_empty(),
+            Self::Encoded(rows) => rows.len() == 0,
         }
     }
 }

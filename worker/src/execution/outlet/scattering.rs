@@ -74,14 +74,7 @@ impl Scattering {
         values: Values,
         failures: &mut Vec<StepFailure>,
     ) -> Rows {
-        let rows = match values {
-            Values::Encoded(rows) => rows,
-            Values::Typed(column) if column.is_empty() => Rows::default(),
-            Values::Typed(column) => {
-                let last = running.mapping().end.saturating_sub(1);
-                Rows::encode(&running.pipeline, last, &column, failures)
-            }
-        };
+        let rows = values.into_rows(&running.pipeline, running.mapping().end, failures);
         if self.layout == Layout::Whole { rows.whole_keys() } else { rows }
     }
 

@@ -17,7 +17,6 @@ use crate::{
         table::Charge,
     },
     plan::{End, Exchange, Inlet, MAX_BRANCHES, Outlet, Plan},
-    registry::Verb,
     wire::{ListEnd, MAX_MESSAGE_BYTES, list_position},
 };
 
@@ -227,10 +226,7 @@ impl JobState {
 
     /// Whether each element of the stage has exactly one output.
     pub(crate) fn is_one_to_one(&self, stage: usize) -> bool {
-        self.plan.stages[stage].steps.iter().all(|step| match step.reference.verb {
-            Verb::Map | Verb::TryMap | Verb::FoldByKey | Verb::ReduceByKey => true,
-            Verb::Filter | Verb::FlatMap | Verb::Fold | Verb::Reduce => false,
-        })
+        self.plan.stages[stage].steps.iter().all(|step| step.reference.verb.is_one_to_one())
     }
 
     /// Whether no more elements will enter this stage.

@@ -3,6 +3,7 @@
 use super::test_leader::*;
 use crate::{
     broker::Pool,
+    codec::Layout,
     id::{LeaderId, TaskNumber},
     leader::engine::protocol::Input,
     operation::ErrorKind,
@@ -80,7 +81,7 @@ fn elements_keep_their_source_index_when_they_change_pools() {
     let task = leader.take();
     assert_eq!(
         task.header.outlet,
-        TaskOutlet::Stage,
+        TaskOutlet::Stage(Layout::Plain),
         "the next stage needs the lengths of the outputs"
     );
     let outcome = Outcome::Done {
