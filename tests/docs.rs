@@ -127,11 +127,13 @@ fn citations_of_rules_are_found() {
 }
 
 #[test]
-fn the_rules_of_the_protocol_are_numbered_without_gaps_and_include_each_that_is_cited() {
+fn the_rules_of_the_protocol_are_numbered_upwards_and_include_each_that_is_cited() {
     let page = read(root().join("docs/protocol.md"));
     let number = |line: &str| line.strip_prefix("### ")?.split_once(". ")?.0.parse::<u32>().ok();
     let rules: Vec<u32> = page.lines().filter_map(number).collect();
-    assert_eq!(rules, (1..=27).collect::<Vec<_>>());
+    assert_eq!(rules[..27], (1..=27).collect::<Vec<_>>());
+    // Those of exchanges whose blocks travel through queues have numbers, and are not built.
+    assert!(rules.is_sorted_by(|rule, next| rule < next), "{rules:?}");
 
     let mut cited = BTreeSet::new();
     for file in files("rs").into_iter().chain(files("md")) {

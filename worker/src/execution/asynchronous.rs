@@ -14,11 +14,12 @@ use tokio::sync::oneshot;
 use super::{
     Running,
     blocking::{reply_panic, run_step},
-    inlet::{Inlet, InletChunk, Values},
+    inlet::{Inlet, InletChunk},
     keyed::{Prepared, complete, prepare},
     ledger::Ledger,
     outlet::{Folding, LedgerEntry, Scattering},
     pipeline::StepFailure,
+    values::Values,
 };
 use crate::slots::Slots;
 

@@ -13,11 +13,12 @@ use phalanx_core::{
 
 use super::{
     Running,
-    inlet::{Inlet, Values},
+    inlet::Inlet,
     keyed::{Prepared, complete, prepare},
     ledger::Ledger,
     outlet::{Folding, Scattering},
     pipeline::StepFailure,
+    values::Values,
 };
 
 /// Runs all steps on the calling thread, and replies.

@@ -4,10 +4,10 @@ use phalanx_core::registry::{Column, Verb};
 
 use super::{
     Pipeline,
-    inlet::Values,
     input::as_input,
     pipeline::StepFailure,
     rows::{Part, Rows},
+    values::Values,
 };
 
 /// What a step is to do.

@@ -1,9 +1,10 @@
 //! Runs one copy of a task: chunk by chunk through all steps of its stage.
 //!
-//! A [`Pipeline`] holds the steps, bound to their states. A [`Batch`](batch::Batch) cuts the input
-//! into chunks, and a [`Ledger`](ledger::Ledger) records the outcome of each element. [`Running`]
-//! is the execution's interface to other parts of the worker; [`replying`] ends it. [`blocking`]
-//! drives it on a slot thread, [`asynchronous`] on Tokio.
+//! A [`Pipeline`] holds the steps, bound to their states. An [`Inlet`](inlet::Inlet) cuts the input
+//! into chunks, and a [`Ledger`](ledger::Ledger) records the outcome of each element; their outputs
+//! go into the ledger too, or into an [`outlet`]. [`Running`] is the execution's interface to other
+//! parts of the worker; [`replying`] ends it. [`blocking`] drives it on a slot thread,
+//! [`asynchronous`] on Tokio.
 
 mod asynchronous;
 mod blocking;
@@ -21,6 +22,7 @@ mod replying;
 mod rows;
 mod running;
 mod stop;
+mod values;
 
 pub(crate) use asynchronous::run_async;
 pub(crate) use blocking::run_blocking;

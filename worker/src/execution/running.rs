@@ -24,13 +24,13 @@ use tokio_util::sync::CancellationToken;
 use super::{
     Pipeline,
     chunk::ChunkSize,
-    inlet::Values,
     ledger::Ledger,
     outlet::Blocks,
     pipeline::StepFailure,
     progress_mark::{ProgressMark, StepPhase},
     rows::Part,
     stop::{Stop, StopFlag},
+    values::Values,
 };
 use crate::{
     lock::lock,

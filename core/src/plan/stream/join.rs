@@ -82,6 +82,7 @@ impl<K: Data, V: Data> IndexedStream<(K, V)> {
     /// # Ok(())
     /// # }
     /// ```
+    #[expect(clippy::type_complexity, reason = "a pair of pairs is what users see")]
     #[doc(alias = "outer_join")]
     #[doc(alias = "full_outer_join")]
     pub fn full_join<W: Data>(
@@ -158,6 +159,7 @@ impl<K: Data, V: Data> IndexedStream<(K, V)> {
     /// # Ok(())
     /// # }
     /// ```
+    #[expect(clippy::type_complexity, reason = "a pair of pairs is what users see")]
     #[doc(alias = "group_with")]
     pub fn cogroup<W: Data>(
         self,

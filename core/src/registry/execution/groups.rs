@@ -16,8 +16,11 @@ use crate::{
 pub(in crate::registry) struct GroupRunner {
     pub(super) new: fn() -> Box<dyn Values>,
     pub(super) combine: fn(&State, &mut GroupChunk<'_>) -> Result<()>,
-    pub(super) finish: fn(Guarded) -> Option<(Box<dyn Values>, Vec<u32>)>,
+    pub(super) finish: fn(Guarded) -> Option<Finished>,
 }
+
+/// The accumulators of the groups that have not failed, and the numbers of these groups.
+pub(super) type Finished = (Box<dyn Values>, Vec<u32>);
 
 impl GroupRunner {
     pub(in crate::registry) const fn fold<M: Monoid>() -> Self {
@@ -60,8 +63,7 @@ fn new<T: Data>() -> Box<dyn Values> {
     Box::new(Vec::<Option<T>>::new())
 }
 
-/// The accumulators of the groups that have not failed, and the numbers of these groups.
-fn finish<T: Data>(mut accumulators: Guarded) -> Option<(Box<dyn Values>, Vec<u32>)> {
+fn finish<T: Data>(mut accumulators: Guarded) -> Option<Finished> {
     let accumulators = std::mem::take(accumulators.vec_mut::<Option<T>>()?);
     let groups = (0..).zip(&accumulators).filter(|(_, value)| value.is_some());
     let groups = groups.map(|(group, _)| group).collect();

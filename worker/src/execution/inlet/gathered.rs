@@ -193,7 +193,9 @@ fn combine(
     let (mut bytes, mut chunk, mut offsets) = (Vec::new(), Vec::new(), Vec::new());
     let mut rows = rows.groups.iter().zip(&rows.values).peekable();
     while rows.peek().is_some() {
-        (bytes.clear(), chunk.clear(), offsets.clear());
+        bytes.clear();
+        chunk.clear();
+        offsets.clear();
         for (group, (from, to)) in rows.by_ref() {
             let Some(offset) = wanted.offset(*group) else { continue };
             let number = *dense[*group as usize].get_or_insert_with(|| {

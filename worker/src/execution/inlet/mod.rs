@@ -7,14 +7,10 @@ mod joined;
 mod listed;
 mod partitions;
 
-use phalanx_core::{
-    codec::Layout,
-    registry::{Column, Refusal},
-    wire::TaskInlet,
-};
+use phalanx_core::{codec::Layout, registry::Refusal, wire::TaskInlet};
 
 use self::{elements::Elements, framed::Framed, partitions::Partitions};
-use super::{Pipeline, Running, pipeline::StepFailure, rows::Rows};
+use super::{Running, pipeline::StepFailure, values::Values};
 
 /// The elements of a task that have not begun yet.
 pub(super) enum Inlet {
@@ -23,7 +19,7 @@ pub(super) enum Inlet {
     /// The payload has their keys and values.
     Framed(Framed),
     /// They are made from blocks.
-    Partitions(Partitions),
+    Partitions(Box<Partitions>),
 }
 
 /// Elements that go through all steps together.
@@ -35,51 +31,13 @@ pub(super) struct InletChunk {
     pub(super) ends_list: bool,
 }
 
-/// Elements between two steps, or behind the last.
-pub(super) enum Values {
-    Typed(Column),
-    Encoded(Rows),
-}
-
-impl Values {
-    /// No values.
-    pub(super) fn nothing() -> Self {
-        Self::Typed(Column::empty())
-    }
-
-    /// The values as rows, in front of step `step`. Elements with values that do not serialize are added
-    /// to `failures`.
-    pub(super) fn into_rows(
-        self,
-        pipeline: &Pipeline,
-        step: usize,
-        failures: &mut Vec<StepFailure>,
-    ) -> Rows {
-        match self {
-            Self::Encoded(rows) => rows,
-            Self::Typed(column) if column.is_empty() => Rows::default(),
-            Self::Typed(column) => {
-                let before = step.saturating_sub(1);
-                Rows::encode(pipeline, before, &column, failures, &mut Vec::new())
-            }
-        }
-    }
-
-    pub(super) fn is_empty(&self) -> bool {
-        match self {
-            Self::Typed(column) => column.is_empty(),
-            Self::Encoded(rows) => rows.len() == 0,
-        }
-    }
-}
-
 impl Inlet {
     pub(super) fn of(running: &Running) -> Self {
         let task = &running.task;
         let payload = task.payload.clone();
         match &task.header.inlet {
             TaskInlet::Partitions(gather) => {
-                Self::Partitions(Partitions::new(gather, &task.header.ranges, payload))
+                Self::Partitions(Box::new(Partitions::new(gather, &task.header.ranges, payload)))
             }
             TaskInlet::Elements(Layout::Pairs | Layout::Whole) => {
                 Self::Framed(Framed::new(payload, running.count()))

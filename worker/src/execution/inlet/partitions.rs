@@ -12,9 +12,9 @@ use phalanx_core::{
     },
 };
 
-use super::super::{Running, chunk, pipeline::StepFailure, rows::Rows};
+use super::super::{Running, chunk, pipeline::StepFailure, rows::Rows, values::Values};
 use super::{
-    InletChunk, Values,
+    InletChunk,
     gathered::{Gathered, Wanted},
 };
 

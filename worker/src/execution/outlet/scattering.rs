@@ -10,10 +10,10 @@ use phalanx_core::{
 use super::{
     super::{
         Pipeline, Running,
-        inlet::Values,
         keys::{Keys, hash},
         pipeline::StepFailure,
         rows::Rows,
+        values::Values,
     },
     Blocks, LedgerEntry,
     blocks::Partitioned,
