@@ -33,6 +33,12 @@ pub fn add_elsewhere(n: u64) -> u64 {
     n + 1
 }
 
+/// The number, with a key.
+#[operation]
+pub fn keyed(n: u64) -> (u64, u64) {
+    (n % 13, n)
+}
+
 /// A word for each number.
 #[operation]
 pub fn word(n: u64) -> String {

@@ -1,14 +1,15 @@
 //! A job, and its expected result.
 
-use std::{fmt, time::Duration};
+use std::{collections::BTreeMap, fmt, time::Duration};
 
 use futures::{FutureExt as _, TryFutureExt as _, TryStreamExt as _, future::BoxFuture};
 use phalanx::{Error, Runtime, prelude::*};
 
 use super::{
     operations::{
-        AddElsewhere, AddUp, Concatenate, Invert, IsOdd, Multiply, Spread, Triple, TripleLater,
-        Turn, Word, matrix, product, spread_out,
+        AddElsewhere, AddUp, Concatenate, Digest, FickleKey, Invert, IsOdd, KeyedNumber, KeyedWord,
+        Multiply, Plus, PlusSquare, Spread, Triple, TripleLater, Turn, Word, digest_of as digest,
+        key, matrix, product, spread_out,
     },
     verdict::Verdict,
 };
@@ -27,10 +28,15 @@ pub(crate) enum JobKind {
     FixedWords,
     Matrices,
     Fractions,
+    /// An exchange whose values must keep their order.
+    Groups,
+    /// An exchange behind an operation that chooses other keys whenever it runs.
+    Fickle,
+    Joined,
 }
 
 impl JobKind {
-    pub(crate) const ALL: [Self; 10] = [
+    pub(crate) const ALL: [Self; 13] = [
         Self::Map,
         Self::Long,
         Self::MapLater,
@@ -41,6 +47,9 @@ impl JobKind {
         Self::FixedWords,
         Self::Matrices,
         Self::Fractions,
+        Self::Groups,
+        Self::Fickle,
+        Self::Joined,
     ];
 }
 
@@ -128,6 +137,26 @@ impl JobSpec {
                 numbers.map(Turn { nap }).fold(Multiply).start(runtime)?,
                 (0..count).map(matrix).fold([1, 0, 0, 1], product),
             ),
+            JobKind::Groups => {
+                let groups = numbers.map(KeyedWord { nap }).fold_by_key(Concatenate);
+                let mut expected = BTreeMap::<u64, String>::new();
+                for n in 0..count {
+                    expected.entry(key(n)).or_default().push_str(&format!("{n},"));
+                }
+                let expected = expected.into_iter().map(digest).collect::<Vec<_>>().into_iter();
+                values(groups.map(Digest { nap: GROUP }), runtime, expected)
+            }
+            JobKind::Fickle => {
+                let counts = numbers.map(FickleKey { nap }).reduce_by_key(Plus).values();
+                let expected = (count > 0).then_some(count);
+                value(counts.reduce(Plus).start(runtime)?, expected)
+            }
+            JobKind::Joined => {
+                let squares = IndexedStream::from((0..key(u64::MAX)).map(|n| (n, n * n)));
+                let rows = numbers.map(KeyedNumber { nap }).join(squares).values();
+                let expected = (0..count).filter(|n| key(*n) < key(u64::MAX));
+                values(rows.map(PlusSquare), runtime, expected.map(|n| n + key(n) * key(n)))
+            }
             JobKind::Fractions => {
                 let fractions = |spec: Self| {
                     spec.numbers().map(Invert { nap: spec.nap }).fold(AddUp).deterministic()
@@ -156,6 +185,9 @@ impl JobSpec {
 }
 
 const NONE: Duration = Duration::ZERO;
+
+/// How long each group of an exchange takes: there are few.
+const GROUP: Duration = Duration::from_millis(5);
 
 /// Longer than the workers hold a delivery, so that they lease its task.
 const LONG: Duration = Duration::from_secs(3);

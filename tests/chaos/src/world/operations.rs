@@ -138,3 +138,52 @@ impl Monoid for AddUp {
         Ok(a + b)
     }
 }
+
+/// The key of a number; that of the largest is larger than most.
+pub(super) fn key(n: u64) -> u64 {
+    n % 41
+}
+
+/// A word with the key of its number.
+#[operation]
+pub(crate) fn keyed_word(#[state] nap: Duration, n: u64) -> (u64, String) {
+    work(nap);
+    (key(n), format!("{n},"))
+}
+
+/// A number with its key.
+#[operation]
+pub(crate) fn keyed_number(#[state] nap: Duration, n: u64) -> (u64, u64) {
+    work(nap);
+    (key(n), n)
+}
+
+/// One, with another key in each run.
+#[operation]
+pub(crate) fn fickle_key(#[state] nap: Duration, _n: u64) -> (u64, u64) {
+    work(nap);
+    (fastrand::u64(..50), 1)
+}
+
+/// Adds up.
+#[operation]
+pub(crate) fn plus(a: u64, b: u64) -> u64 {
+    a + b
+}
+
+/// Adds a number, and the square of its key.
+#[operation]
+pub(crate) fn plus_square((n, square): (u64, u64)) -> u64 {
+    n + square
+}
+
+/// A number for a key and its words, in their order.
+#[operation]
+pub(crate) fn digest(#[state] nap: Duration, group: (u64, String)) -> u64 {
+    work(nap);
+    digest_of(group)
+}
+
+pub(super) fn digest_of((key, words): (u64, String)) -> u64 {
+    words.bytes().fold(key, |digest, byte| digest.wrapping_mul(31).wrapping_add(byte.into()))
+}

@@ -11,6 +11,7 @@ mod dead_letters;
 mod elements;
 mod fresh;
 mod indexes;
+mod keyed;
 mod leases;
 mod messages;
 mod notices;

@@ -1,0 +1,79 @@
+//! Directives by key, in memory and on a fleet.
+
+use std::collections::BTreeMap;
+
+use phalanx::{Error, JobEvent, Runtime, prelude::*};
+use phalanx_fleet_tests::*;
+use phalanx_test_support::soon;
+
+use crate::support::{Fleet, on_every_runtime};
+
+#[tokio::test]
+async fn directives_by_key_have_the_same_results_everywhere() {
+    on_every_runtime(async |runtime: &Runtime| {
+        let numbers = || IndexedStream::from(0..2_000u64).map(Triple).map(Keyed);
+        let sums = numbers().reduce_by_key(Add).collect(runtime).await.unwrap();
+        let mut expected = BTreeMap::<u64, u64>::new();
+        (0..2_000u64).map(|n| 3 * n).for_each(|n| *expected.entry(n % 13).or_default() += n);
+        assert_eq!(sums.len(), expected.len());
+        assert_eq!(BTreeMap::from_iter(sums), expected);
+        let groups = numbers().group_by_key().collect(runtime).await.unwrap();
+        let in_order = |values: &Vec<u64>| values.is_sorted();
+        assert!(groups.len() == 13 && groups.iter().all(|(_, values)| in_order(values)));
+        let joined = numbers().join(IndexedStream::from((0..5u64).map(|n| (n, n))));
+        let expected = (0..2_000u64).filter(|n| 3 * n % 13 < 5).count();
+        assert_eq!(joined.count().run(runtime).await.unwrap(), expected as u64);
+        // Through two pools, with and without waiting.
+        let later = numbers().values().map(TripleLater).map(AddElsewhere).distinct();
+        assert_eq!(later.count().run(runtime).await.unwrap(), 2_000);
+    })
+    .await;
+}
+
+#[tokio::test]
+async fn an_exchange_of_more_than_its_leader_may_hold_fails_with_the_sizes() {
+    let (fleet, workers) = Fleet::with_workers(2).await;
+    let runtime = fleet.lead().await;
+    let large = |count: u64| {
+        let blobs = (0..count).map(|n| (n, vec![n as u8; 100 << 10]));
+        IndexedStream::from(blobs).group_by_key().keys().count()
+    };
+    // About 20 MB, and about 80 MB.
+    assert_eq!(soon("a count", large(200).run(&runtime)).await.unwrap(), 200);
+    let error = soon("an error", large(800).run(&runtime)).await.unwrap_err();
+    let Error::ExchangeTooLarge { directive: "group_by_key", bytes, limit, .. } = error else {
+        panic!("{error:?}")
+    };
+    assert!(limit == 32 << 20 && (limit..2 * limit).contains(&bytes), "{bytes} of {limit}");
+    assert_eq!(
+        soon("a count", large(10).run(&runtime)).await.unwrap(),
+        10,
+        "the runtime is usable"
+    );
+    runtime.close().await;
+    fleet.end(workers).await;
+}
+
+#[tokio::test]
+async fn the_seal_of_an_exchange_is_an_event_with_its_numbers() {
+    let (fleet, workers) = Fleet::with_workers(1).await;
+    let runtime = fleet.lead().await;
+    let counts = IndexedStream::from(0..100u64).batch(50).map(Keyed).count_by_key().partitions(4);
+    let (job, results) = counts.start(&runtime).unwrap();
+    let mut events = job.events();
+    assert_eq!(soon("the counts", results.collect()).await.unwrap().len(), 13);
+    let sealed = loop {
+        match events.next().await.expect("an event") {
+            JobEvent::ExchangeSealed { directive, exchange, partitions, .. } => {
+                break (directive, exchange, partitions);
+            }
+            _ => continue,
+        }
+    };
+    let (directive, exchange, partitions) = sealed;
+    assert_eq!((directive, partitions, exchange.sealed), ("count_by_key", 4, true));
+    // Each task has counted before its keys travelled.
+    assert!((13..=26).contains(&exchange.rows), "{exchange:?}");
+    runtime.close().await;
+    fleet.end(workers).await;
+}
