@@ -53,7 +53,11 @@ pub(super) fn blamed(
     let steps = &job.plan.stages[run.task.stage].steps;
     Box::new(ExecuteError {
         job: job.id,
-        operation: steps.get(step).map(|step| step.reference.name.clone()).unwrap_or_default(),
+        operation: match (steps.get(step), job.read_by(run.task.stage)) {
+            (Some(step), _) => step.reference.name.clone(),
+            (None, Some(exchange)) => job.plan.exchanges[exchange].kind.name().to_owned(),
+            (None, None) => String::new(),
+        },
         stage: run.task.stage as u32,
         index,
         tries,

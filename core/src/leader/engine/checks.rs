@@ -66,10 +66,14 @@ impl Engine {
             .iter()
             .map(|job| {
                 let held = job.fold.as_ref().map(super::fold::FoldTree::held);
-                let pending: Vec<_> =
-                    job.stages.iter().map(|stage| (stage.pending(), stage.open())).collect();
+                let pending: Vec<_> = job
+                    .stages
+                    .iter()
+                    .map(|stage| (stage.pending(), stage.pending_lists(), stage.open()))
+                    .collect();
                 let ended: Vec<_> = job.sources.iter().map(|source| source.ended).collect();
-                format!("{held:?} {pending:?} {:?} {ended:?}", job.reorder)
+                let exchanges = &job.exchanges;
+                format!("{held:?} {pending:?} {:?} {ended:?} {exchanges:?}", job.reorder)
             })
             .collect();
         let (now, hold) = (self.shared.clocks.quiet, self.shared.settings.hold);

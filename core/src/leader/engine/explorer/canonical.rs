@@ -25,7 +25,12 @@ impl World {
         let reply = |reply: &Reply| match reply {
             Reply::Result(result) => {
                 let of = of_copy(result.header.copy);
-                format!("{of} {:?}", result.header.segments)
+                let header = &result.header;
+                let exchanged = (&header.blocks, &header.lists, &result.payload);
+                match header.blocks.is_empty() && header.lists.is_empty() {
+                    true => format!("{of} {:?}", header.segments),
+                    false => format!("{of} {:?} {exchanged:?}", header.segments),
+                }
             }
             Reply::Return(it) => {
                 format!("{:?} {:?} {:?}", it.copy.map(of_copy), it.reason, it.offset)

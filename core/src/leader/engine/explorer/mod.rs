@@ -25,7 +25,7 @@ use bytes::Bytes;
 use faults::{Fault, Faults};
 use parts::WORKERS;
 use rules::Rule;
-use world::{World, plan};
+use world::{World, exchange_plan, plan};
 
 use crate::{
     operation::ErrorKind,
@@ -128,6 +128,65 @@ fn every_pair_of_faults_leaves_a_fold_exact_and_in_order() {
         explore(World::new(fold(), 3, faults), &|world| {
             assert_eq!(world.ended, Some(Ok(())));
             assert_eq!(world.value.as_deref(), Some(&[1, 2, 3][..]));
+        });
+    }
+}
+
+/// The outputs of an exchange are numbered, and in any order.
+fn exchanged_once(elements: u8) -> impl Fn(&World) {
+    move |world| {
+        assert_eq!(world.ended, Some(Ok(())));
+        let mut outputs: Vec<u8> = world.outputs.iter().map(|(_, output)| *output).collect();
+        outputs.sort_unstable();
+        let expected: Vec<u8> = (1..=elements).map(|n| n * 10).collect();
+        assert_eq!(outputs, expected, "each row counts exactly once");
+    }
+}
+
+fn exchange(rule: Option<Rule>, faults: Faults) -> World {
+    World::without(rule, exchange_plan(stream(false)), 2, faults)
+}
+
+/// The faults that could make an exchange count a row twice, or never.
+const EXCHANGING: [Fault; 6] = [
+    Fault::Crash,
+    Fault::FalseTimeout,
+    Fault::LostReply,
+    Fault::LostCopy,
+    Fault::Requeue,
+    Fault::Cut,
+];
+
+#[test]
+fn every_pair_of_faults_leaves_each_row_of_an_exchange_counted_once() {
+    for (at, one) in EXCHANGING.into_iter().enumerate() {
+        for other in &EXCHANGING[at..] {
+            let faults = Faults::of(&[one, *other]);
+            explore(exchange(None, faults), &exchanged_once(2));
+        }
+    }
+}
+
+#[test]
+fn every_fault_keeps_the_outputs_of_an_ordered_exchange_in_partition_order() {
+    for faults in Faults::combinations(1) {
+        let world = World::new(exchange_plan(stream(true)), 2, faults);
+        explore(world, &|world| {
+            exchanged_once(2)(world);
+            assert!(world.outputs.is_sorted_by_key(|(number, _)| *number), "{:?}", world.outputs);
+        });
+    }
+}
+
+#[test]
+fn no_task_of_a_cancelled_exchange_runs_whatever_else_goes_wrong() {
+    for faults in Faults::combinations(1) {
+        let mut world = exchange(None, faults);
+        world.cancellable = true;
+        explore(world, &|world| {
+            if world.ended == Some(Ok(())) {
+                exchanged_once(2)(world);
+            }
         });
     }
 }
@@ -265,6 +324,16 @@ fn without(rule: Rule) -> (World, Check) {
         Rule::QuietClock => (world(&[Fault::Lease, Fault::LeaderCutOff]), once()),
         Rule::LostConfirms => (world(&[Fault::LostPublish]), once()),
         Rule::CancelIsState => (cancellable(Some(rule), Faults::default()), Box::new(ended)),
+        Rule::Winners => {
+            (exchange(Some(rule), Faults::of(&[Fault::LostPublish])), Box::new(exchanged_once(2)))
+        }
+        Rule::Seal => (exchange(Some(rule), Faults::default()), Box::new(exchanged_once(2))),
+        Rule::FixedList => {
+            (exchange(Some(rule), Faults::of(&[Fault::Cut])), Box::new(exchanged_once(2)))
+        }
+        Rule::Blocks => {
+            (exchange(Some(rule), Faults::of(&[Fault::Crash])), Box::new(exchanged_once(2)))
+        }
     }
 }
 
@@ -300,4 +369,8 @@ needed! {
     without_rule_13_a_leader_that_was_cut_off_takes_its_workers_for_dead: QuietClock,
     without_rule_14_a_copy_whose_confirm_was_lost_is_never_reissued: LostConfirms,
     without_rule_21_tasks_of_a_dead_job_run: CancelIsState,
+    without_rule_31_the_blocks_of_two_executions_count: Winners,
+    without_rule_32_rows_that_come_late_are_lost: Seal,
+    without_rule_33_two_readers_of_a_list_count_the_same_row: FixedList,
+    without_rule_37_what_runs_again_for_its_blocks_counts_twice_or_never: Blocks,
 }

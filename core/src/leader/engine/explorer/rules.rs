@@ -13,7 +13,7 @@ use crate::{
         schedule,
         table::{Task, Work},
     },
-    wire::Outcome,
+    wire::{Outcome, ResultMessage, TaskInlet},
 };
 
 /// The rules of the protocol that can be removed.
@@ -49,6 +49,14 @@ pub(super) enum Rule {
     LostConfirms,
     /// 21: the live jobs of a leader are state, which it announces repeatedly.
     CancelIsState,
+    /// 31: only the blocks of executions that count are kept.
+    Winners,
+    /// 32: an exchange is sealed when all that feeds it is settled.
+    Seal,
+    /// 33: all readers of a partition see the same list.
+    FixedList,
+    /// 37: no task runs again for the sake of its blocks.
+    Blocks,
 }
 
 impl Engine {
@@ -68,6 +76,10 @@ impl Engine {
             return Vec::new();
         }
         let is_result = matches!(input, Input::Result(_));
+        let late = match &input {
+            Input::Result(result) if rule == Rule::Winners => Some(result.clone()),
+            _ => None,
+        };
         let before =
             number.and_then(|number| Some((number, self.shared.tasks.get(number)?.clone())));
         let first_new = self.shared.tasks.next_number();
@@ -108,6 +120,37 @@ impl Engine {
                     }
                 }
             }
+            Rule::Winners if before.is_none() => self.keep_blocks(late),
+            Rule::Seal if is_result => {
+                for job in self.jobs.iter_mut() {
+                    job.seal_early();
+                }
+            }
+            Rule::FixedList => {
+                for action in &mut actions {
+                    if let Action::Publish { message, .. } = action
+                        && matches!(message.header.inlet, TaskInlet::Partitions(_))
+                        && message.header.copy.task.0 % 2 == 1
+                    {
+                        message.payload = message.payload.iter().rev().copied().collect();
+                    }
+                }
+            }
+            Rule::Blocks => {
+                for action in &mut actions {
+                    if let Action::Publish { message, .. } = action
+                        && message.header.copy.attempt > 1
+                        && let TaskInlet::Partitions(gather) = &mut message.header.inlet
+                        && let Some(job) = self.jobs.get_mut(message.header.job)
+                    {
+                        // What was written again went elsewhere.
+                        job.exchanges[0].swap_partitions();
+                        let read: Vec<u32> =
+                            gather.partitions.iter().map(|it| it.partition).collect();
+                        (gather.partitions, message.payload) = job.exchanges[0].read(&read, 1);
+                    }
+                }
+            }
             Rule::Isolated => {
                 for action in &mut actions {
                     if let Action::Publish { message, .. } = action {
@@ -119,6 +162,17 @@ impl Engine {
             _ => {}
         }
         actions
+    }
+
+    /// Keeps the blocks of a result that does not count.
+    fn keep_blocks(&mut self, late: Option<ResultMessage>) {
+        let (Some(late), Some(job)) = (late, self.jobs.iter_mut().next()) else { return };
+        let mut payload = late.payload;
+        let blocks =
+            late.header.blocks.iter().map(|block| {
+                (block.partition, 0, block.rows, payload.split_to(block.bytes as usize))
+            });
+        job.exchanges[0].add(0, blocks);
     }
 
     /// Retires a task, as if it were done.

@@ -5,10 +5,10 @@ use super::{
     moves::Moves,
     parts::{Copy, Reply, WorkerState, leased_task, worker},
     rules::Rule,
-    worker::{crashed, returned, run},
+    worker::{Run, count, crashed, elements, returned, run},
     world::World,
 };
-use crate::wire::{ReturnReason, TaskKind};
+use crate::wire::{ReturnReason, TaskKind, TaskOutlet};
 
 impl Moves<'_> {
     /// The next events of one worker.
@@ -120,8 +120,8 @@ impl Moves<'_> {
         if self.world.is_dead() {
             return self.branch(|world| world.workers[number] = WorkerState::Idle);
         }
-        let count = message.header.count().unwrap();
-        let element = message.payload.get(offset as usize).copied();
+        let count = count(message);
+        let element = elements(message).get(offset as usize).copied();
         if element.is_some() && element == self.world.poison {
             return self.branch(|world| {
                 world.deaths += 1;
@@ -132,16 +132,16 @@ impl Moves<'_> {
         if matches!(message.header.kind, TaskKind::Run) && offset + 1 < count {
             return self.branch(|world| world.begin_in_process(number, offset + 1));
         }
-        self.reply(number, run(message, number, count, None));
+        self.reply(number, run(message, number, Run { count, failing: None, choice: 0 }));
     }
 
     /// The ends that the run of a task can have.
     fn runs(&mut self, number: usize, copy: &Copy, alone: bool) {
         let message = &copy.message;
         assert!(!self.world.is_dead(), "a task of a dead job runs: {:#?}", self.world);
-        let count = message.header.count().unwrap();
+        let (count, all) = (count(message), elements(message));
         let at = |byte: Option<u8>| {
-            let position = message.payload.iter().position(|it| Some(*it) == byte)?;
+            let position = all.iter().position(|it| Some(*it) == byte)?;
             Some(position as u32)
         };
         if let Some(position) = at(self.world.poison) {
@@ -157,17 +157,25 @@ impl Moves<'_> {
             return self.reply(number, crashed(message, number, position));
         }
         let failing = at(self.world.always_fails);
-        self.reply(number, run(message, number, count, failing));
+        let whole = Run { count, failing, choice: 0 };
+        self.reply(number, run(message, number, whole));
+        if matches!(message.header.outlet, TaskOutlet::Exchange(_)) {
+            // An operation may choose another partition whenever it runs.
+            self.reply(number, run(message, number, Run { choice: 1, ..whole }));
+        }
         if failing.is_some() {
             return;
         }
         if count > 1 {
-            self.fault(Fault::Cut, |world| world.send(number, run(message, number, 1, None)));
+            self.fault(Fault::Cut, |world| {
+                world.send(number, run(message, number, Run { count: 1, ..whole }));
+            });
         }
         if matches!(message.header.kind, TaskKind::Run) {
             for failing in 0..count {
                 self.fault(Fault::Transient, |world| {
-                    world.send(number, run(message, number, count, Some(failing)));
+                    let failing = Run { failing: Some(failing), ..whole };
+                    world.send(number, run(message, number, failing));
                 });
             }
         }

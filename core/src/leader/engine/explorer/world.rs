@@ -1,6 +1,6 @@
 //! A world: the engine, a broker that keeps little order, two workers, and the messages in flight.
 
-use std::{collections::BTreeSet, rc::Rc, sync::Arc, time::Duration};
+use std::{collections::BTreeSet, num::NonZeroU32, rc::Rc, sync::Arc, time::Duration};
 
 use bytes::Bytes;
 
@@ -19,7 +19,10 @@ use crate::{
         protocol::{Action, DeadLettering, Input, Pull},
     },
     operation::ErrorKind,
-    plan::{Backoff, Block, End, OnFailure, Plan, Stage, StepPlan},
+    plan::{
+        Backoff, Block, End, Exchange, ExchangeKind, OnFailure, Origin, Outlet, Plan, PlanBuilder,
+        Stage, StepPlan,
+    },
     registry::{StepReference, Verb},
     wire::{Lease, ProbeReply},
 };
@@ -91,6 +94,28 @@ pub(super) fn plan(end: End, verbs: &[Verb], batch: u32, on_failure: OnFailure) 
         batch: Some(batch),
     };
     Plan::chain(vec![stage], end)
+}
+
+/// A plan whose `map` feeds an exchange of two partitions. The step behind it changes nothing here.
+pub(super) fn exchange_plan(end: End) -> Plan {
+    let feeding = plan(stream(), &[Verb::Map], 1, OnFailure::FailJob).stages;
+    let reading = plan(stream(), &[Verb::MapValues], 1, OnFailure::FailJob).stages;
+    let mut builder = PlanBuilder::default();
+    let exchange = builder.exchange(Exchange {
+        kind: ExchangeKind::GroupByKey,
+        partitions: NonZeroU32::new(2),
+        feeders: Vec::new(),
+        first_side: 1,
+        reader: 0,
+    });
+    let outlet = Outlet::Exchange { exchange, feeder: 0 };
+    builder.chain(&Origin::Source, feeding, outlet);
+    builder.chain(&Origin::Exchange(exchange), reading, Outlet::End(0));
+    builder.finish(end)
+}
+
+fn stream() -> End {
+    End::Stream { ordered: false, take: None }
 }
 
 impl World {

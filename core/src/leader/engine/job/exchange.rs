@@ -195,6 +195,16 @@ impl ExchangeState {
     }
 }
 
+#[cfg(test)]
+impl ExchangeState {
+    /// Exchanges the blocks of the first two partitions.
+    pub(crate) fn swap_partitions(&mut self) {
+        if let [one, other, ..] = &mut self.partitions[..] {
+            std::mem::swap(&mut one.blocks, &mut other.blocks);
+        }
+    }
+}
+
 impl PartitionState {
     /// Lets go of the blocks once no task reads them any more.
     fn forget_if_settled(&mut self) {

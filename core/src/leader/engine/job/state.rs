@@ -484,3 +484,17 @@ impl JobState {
         self.fold.as_mut()?.ready(fold_state)
     }
 }
+
+#[cfg(test)]
+impl JobState {
+    /// Seals an exchange although what feeds it may not be settled.
+    pub(crate) fn seal_early(&mut self) {
+        let plan = Arc::clone(&self.plan);
+        for (exchange, state) in plan.exchanges.iter().zip(&mut self.exchanges) {
+            if self.sources[0].ended && state.count() > 0 && !state.is_sealed() {
+                let (_, lists) = state.seal();
+                self.stages[exchange.reader].feed_lists(lists);
+            }
+        }
+    }
+}

@@ -156,7 +156,8 @@ impl Task {
                     && (counts.is_none() || !shape.one_to_one)
                     && (lengths.is_some() || !shape.measured)
             }
-            Outcome::Failed { step, .. } => (*step as usize) < shape.steps,
+            // A key whose values are too large fails before the first step, if there is one.
+            Outcome::Failed { step, .. } => (*step as usize) < shape.steps.max(1),
             Outcome::NotRun { .. } => true,
         };
         let covered = header.segments.last().map_or(0, |last| last.to as usize);
