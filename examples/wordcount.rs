@@ -4,7 +4,6 @@
 //!     cargo run --release --example wordcount -- worker     serves the broker of PHALANX_URL
 
 use std::{
-    collections::HashMap,
     error::Error,
     fs::File,
     io::{self, BufRead, BufReader, Read},
@@ -21,55 +20,31 @@ const PASSAGE_BYTES: u64 = 64 * 1024;
 /// Number of rows in the table.
 const SHOWN: usize = 20;
 
-type Counts = HashMap<String, u64>;
-
-/// Counts the words of a passage of text. Runs on the workers.
+/// The words of a passage of text. Runs on the workers.
 #[operation]
-fn count_words(text: &str) -> Counts {
-    let mut counts = Counts::new();
-    for word in text.split(|c: char| !c.is_alphanumeric() && c != '\'') {
-        let word = word.trim_matches('\'').to_lowercase();
-        if !word.is_empty() {
-            *counts.entry(word).or_default() += 1;
-        }
-    }
-    counts
+fn words(text: &str) -> Vec<String> {
+    let words = text.split(|c: char| !c.is_alphanumeric() && c != '\'');
+    let words = words.map(|word| word.trim_matches('\'').to_lowercase());
+    words.filter(|word| !word.is_empty()).collect()
 }
 
-/// Adds counts up. Runs on the workers too, directly after `count_words` in the same pass.
-#[derive(Serialize, Deserialize, RemoteExecute)]
-struct AddCounts;
-
-impl Monoid for AddCounts {
-    type Elem = Counts;
-
-    fn empty(&self) -> Counts {
-        Counts::new()
-    }
-
-    fn combine(&self, mut a: Counts, mut b: Counts, _cx: &TaskContext) -> Result<Counts> {
-        // Addition is commutative, so the smaller map can go into the larger one.
-        if a.len() < b.len() {
-            std::mem::swap(&mut a, &mut b);
-        }
-        for (word, count) in b {
-            *a.entry(word).or_default() += count;
-        }
-        Ok(a)
-    }
-}
-
-async fn lead(files: Vec<PathBuf>) -> Result<(), Box<dyn Error>> {
+async fn lead(files: Vec<PathBuf>, stats: bool) -> Result<(), Box<dyn Error>> {
     for file in &files {
         check(file)?;
     }
     let started = Instant::now();
     let runtime = Runtime::from_env().await?;
     let texts = files.into_iter().flat_map(passages);
-    let counts =
-        IndexedStream::try_from_iter(texts).map(CountWords).fold(AddCounts).run(&runtime).await?;
+    // Each worker counts the words of its passages; then the counts of each word meet.
+    let counts = IndexedStream::try_from_iter(texts).flat_map(Words).count_by_value();
+    let (job, results) = counts.start(&runtime)?;
+    let counts = results.collect().await?.into_iter().map(|(_, counted)| counted).collect();
     runtime.close().await;
     show(counts);
+    if stats {
+        let moved = job.progress().borrow().exchanges[0];
+        println!("moved {} rows in {} blocks of {} bytes", moved.rows, moved.blocks, moved.bytes);
+    }
     println!("in {:.0?}", started.elapsed());
     Ok(())
 }
@@ -108,10 +83,9 @@ fn next_passage(path: &Path, file: &mut Option<BufReader<File>>) -> io::Result<O
     Ok((!passage.is_empty()).then(|| String::from_utf8_lossy(&passage).into_owned()))
 }
 
-fn show(counts: Counts) {
-    let total: u64 = counts.values().sum();
-    let different = counts.len();
-    let mut rows: Vec<_> = counts.into_iter().collect();
+fn show(mut rows: Vec<(String, u64)>) {
+    let total: u64 = rows.iter().map(|(_, count)| count).sum();
+    let different = rows.len();
     rows.sort_by(|(a, n), (b, m)| m.cmp(n).then_with(|| a.cmp(b)));
     rows.truncate(SHOWN);
 
@@ -130,11 +104,14 @@ async fn main() -> ExitCode {
     if arguments.first().is_some_and(|first| first == "worker") {
         return phalanx::worker::main().await;
     }
-    if arguments.is_empty() {
-        eprintln!("usage: wordcount FILES… | wordcount worker");
+    let (options, files): (Vec<_>, Vec<_>) =
+        arguments.into_iter().partition(|argument| argument == "--stats");
+    if files.is_empty() {
+        eprintln!("usage: wordcount [--stats] FILES… | wordcount worker");
         return ExitCode::from(2);
     }
-    match lead(arguments.into_iter().map(PathBuf::from).collect()).await {
+    let files = files.into_iter().map(PathBuf::from).collect();
+    match lead(files, !options.is_empty()).await {
         Ok(()) => ExitCode::SUCCESS,
         Err(error) => {
             eprint!("error: {error}");

@@ -43,6 +43,12 @@ enum Row {
     MapOverRabbitmq,
     /// Tasks of one element over RabbitMQ, vs plain lapin
     OneElementTasks,
+    /// Counting words in memory, vs threads and hash maps by hand
+    WordCount,
+    /// A join in memory, vs a hash map by hand
+    Join,
+    /// `reduce_by_key` of ten elements over RabbitMQ, vs a `map` of them
+    ReduceByKey,
     /// Peak memory with 10^7 elements, vs 10^5
     Memory,
     /// Building 200 operations, vs the same plain functions
@@ -51,7 +57,7 @@ enum Row {
 
 impl Row {
     fn needs_rabbitmq(self) -> bool {
-        matches!(self, Self::MapOverRabbitmq | Self::OneElementTasks)
+        matches!(self, Self::MapOverRabbitmq | Self::OneElementTasks | Self::ReduceByKey)
     }
 }
 
@@ -93,7 +99,14 @@ async fn measure(arguments: &Arguments) -> Result<()> {
             (Row::OneElementTasks, Some(rabbitmq)) => {
                 table.add(rows::one_element::row(effort, rabbitmq.url()).await?);
             }
-            (Row::MapOverRabbitmq | Row::OneElementTasks, None) => bail!("no RabbitMQ"),
+            (Row::ReduceByKey, Some(rabbitmq)) => {
+                table.add(rows::keyed::round_trip(effort, rabbitmq.url()).await?);
+            }
+            (Row::MapOverRabbitmq | Row::OneElementTasks | Row::ReduceByKey, None) => {
+                bail!("no RabbitMQ")
+            }
+            (Row::WordCount, _) => table.add(rows::keyed::word_count(effort).await?),
+            (Row::Join, _) => table.add(rows::keyed::join(effort).await?),
             (Row::BuildTime, _) => {
                 for profile in [Profile::Debug, Profile::Release] {
                     table.add(rows::build_time::row(effort, profile).await?);

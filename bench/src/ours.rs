@@ -15,6 +15,88 @@ pub(crate) fn double(n: u64) -> u64 {
     2 * n
 }
 
+/// Lines of ten words each, of 5,000 different ones; made once, and shared.
+#[derive(Clone)]
+pub(crate) struct Lines(Arc<Vec<String>>);
+
+impl Lines {
+    pub(crate) fn new() -> Self {
+        let word = |n: u64| format!("word{}", n % 5_000);
+        let line =
+            |line: u64| (0..10).map(|at| word(mix(10 * line + at))).collect::<Vec<_>>().join(" ");
+        Self(Arc::new((0..20_000).map(line).collect()))
+    }
+
+    pub(crate) fn get(&self, number: u64) -> &str {
+        &self.0[number as usize % self.0.len()]
+    }
+}
+
+fn mix(n: u64) -> u64 {
+    let n = (n ^ (n >> 31)).wrapping_mul(0x9e37_79b9_7f4a_7c15);
+    n ^ (n >> 29)
+}
+
+pub(crate) fn words_of(line: &str) -> impl Iterator<Item = &str> {
+    line.split(' ')
+}
+
+#[operation]
+pub(crate) fn words(line: &str) -> Vec<String> {
+    words_of(line).map(String::from).collect()
+}
+
+/// Counts the words of `count` lines; returns the number of different words and of all.
+pub(crate) async fn count_words(
+    runtime: &Runtime,
+    lines: &Lines,
+    count: u64,
+) -> Result<(u64, u64)> {
+    let lines = lines.clone();
+    let input = (0..count).map(move |line| lines.get(line).to_owned());
+    let counts = IndexedStream::from(input).flat_map(Words).count_by_value();
+    let counts = counts.collect(runtime).await?;
+    Ok((counts.len() as u64, counts.iter().map(|(_, count)| count).sum()))
+}
+
+/// The key of a number, of so many.
+pub(crate) fn key_of(n: u64, keys: u64) -> u64 {
+    mix(n) % keys
+}
+
+/// Joins pairs of `count` numbers on both sides; returns the number of rows, which it reads.
+pub(crate) async fn join(runtime: &Runtime, count: u64, keys: u64) -> Result<u64> {
+    let left = IndexedStream::from((0..count).map(move |n| (key_of(n, keys), n)));
+    let right =
+        IndexedStream::from((0..count).map(move |n| (key_of(n.wrapping_add(count), keys), n)));
+    let mut results = left.join(right).run(runtime).await?;
+    let mut rows = 0;
+    while let Some(item) = results.next().await {
+        item?;
+        rows += 1;
+    }
+    Ok(rows)
+}
+
+#[operation]
+pub(crate) fn add(a: u64, b: u64) -> u64 {
+    a + b
+}
+
+/// Adds ten pairs up by key.
+pub(crate) async fn reduce_ten(runtime: &Runtime) -> Result<()> {
+    let sums = IndexedStream::from((0..10u64).map(|n| (n % 3, n))).reduce_by_key(Add);
+    ensure!(sums.collect(runtime).await?.len() == 3, "three keys");
+    Ok(())
+}
+
+/// Doubles ten numbers.
+pub(crate) async fn map_ten(runtime: &Runtime) -> Result<()> {
+    let doubled = IndexedStream::from(0..10u64).map(Double).collect(runtime).await?;
+    ensure!(doubled.len() == 10, "ten numbers");
+    Ok(())
+}
+
 #[derive(Serialize, Deserialize, RemoteExecute)]
 pub(crate) struct Sum;
 

@@ -108,6 +108,17 @@ pub enum Error {
         /// The message of the decoder.
         reason: String,
     },
+    /// A key came twice where each may come once: in `collect_map`.
+    #[error(
+        "job {job}: `collect_map` got a second value for the key that is encoded as \"{key}\"; combine \
+         the values of each key before (`reduce_by_key`, `group_by_key`)"
+    )]
+    DuplicateKey {
+        /// The job that failed.
+        job: JobId,
+        /// The first 32 bytes of the encoding of the key, escaped.
+        key: String,
+    },
     /// The job was cancelled by its handle.
     #[error("job {job} was cancelled")]
     Cancelled {

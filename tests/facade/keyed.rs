@@ -229,6 +229,18 @@ async fn a_combination_that_fails_fails_its_element_or_its_group() {
     runtime.close().await;
 }
 
+#[tokio::test]
+async fn pairs_are_collected_in_a_map_unless_a_key_comes_twice() {
+    let runtime = runtime().await;
+    let pairs =
+        || IndexedStream::from([("b", 1), ("a", 2), ("b", 3)].map(|(k, v)| (k.to_owned(), v)));
+    let sums = soon("the map", pairs().reduce_by_key(Add).collect_map(&runtime)).await.unwrap();
+    assert_eq!((sums.len(), sums["b"]), (2, 4));
+    let error = soon("an error", pairs().collect_map(&runtime)).await.unwrap_err();
+    assert!(matches!(&error, Error::DuplicateKey { key, .. } if key == "\\x01b"), "{error}");
+    runtime.close().await;
+}
+
 #[test]
 fn mistakes_are_found_when_the_program_is_planned() {
     let mistake = |program: IndexedStream<(u64, u64)>| program.explain().unwrap_err();

@@ -1,4 +1,5 @@
 //! The peers that Phalanx is compared with.
 
+pub(crate) mod by_hand;
 pub(crate) mod lapin;
 pub(crate) mod paladin;

@@ -1,6 +1,7 @@
 //! The comparisons, one module for each row of the table.
 
 pub(crate) mod build_time;
+pub(crate) mod keyed;
 pub(crate) mod map;
 pub(crate) mod memory;
 pub(crate) mod one_element;

@@ -77,6 +77,47 @@ fn result() -> ResultMessage {
     ResultMessage { header, payload: Bytes::from_static(b"xy") }
 }
 
+/// A task that reads an exchange, and feeds another one.
+fn task_of_exchanges() -> TaskMessage {
+    let TaskMessage { header, .. } = task();
+    let partitions = vec![
+        PartitionBlocks { partition: 3, blocks: vec![2], second: vec![] },
+        PartitionBlocks { partition: 4, blocks: vec![], second: vec![1] },
+    ];
+    let header = TaskHeader {
+        ranges: vec![ElementRange {
+            from: list_position(3, 0),
+            to: list_position(3, u64::MAX),
+            tries: 1,
+        }],
+        indexes: Vec::new(),
+        inlet: TaskInlet::Partitions(Gather {
+            grouping: Grouping::Join(JoinKind::Left),
+            partitions,
+        }),
+        outlet: TaskOutlet::Exchange(Scatter {
+            partitions: 64,
+            layout: Layout::Pairs,
+            combine: Combine::Count,
+            cap: 1 << 18,
+        }),
+        ..header
+    };
+    TaskMessage { header, payload: Bytes::from_static(b"abc") }
+}
+
+/// The result of such a task.
+fn result_of_exchanges() -> ResultMessage {
+    let done = Outcome::Done { bytes: 0, outputs: 0, counts: None, lengths: None };
+    let header = ResultHeader {
+        segments: vec![Segment { from: 0, to: 7, outcome: done }],
+        blocks: vec![BlockHeader { partition: 9, first: 0, rows: 1, bytes: 2 }],
+        lists: vec![ListEnd { partition: 3, elements: 7 }],
+        ..result().header
+    };
+    ResultMessage { header, payload: Bytes::from_static(b"xy") }
+}
+
 fn dead_letter() -> DeadLetter {
     let error = ExecuteError {
         job: JobId(uuid(0xbb)),
@@ -133,7 +174,9 @@ fn messages() -> Vec<(&'static str, Bytes)> {
     };
     vec![
         ("task", task().encode().unwrap()),
+        ("task of exchanges", task_of_exchanges().encode().unwrap()),
         ("result", result().encode().unwrap()),
+        ("result of exchanges", result_of_exchanges().encode().unwrap()),
         ("return redelivered", returned(Some(COPY), ReturnReason::Redelivered).encode().unwrap()),
         ("return refused", returned(Some(COPY), ReturnReason::Refused(refusal)).encode().unwrap()),
         ("lease", Lease { worker, heartbeat: 3, tasks: vec![leased] }.encode().unwrap()),

@@ -5,7 +5,10 @@ use std::time::Duration;
 use bytes::Bytes;
 use serde::{Deserialize, Serialize};
 
-use super::{MAX_PARTITIONS, PartitionBlocks, TaskInlet, TaskOutlet, WireError, envelope};
+use super::{
+    MAX_PARTITIONS, PartitionBlocks, TaskInlet, TaskOutlet, WireError, envelope, list_position,
+    place_in_list,
+};
 use crate::{
     id::{CopyId, JobId, LeaderId},
     operation::ElementRange,
@@ -89,6 +92,14 @@ impl TaskHeader {
             let size: u64 = gather.partitions.iter().map(PartitionBlocks::size).sum();
             if size != payload as u64 {
                 return Err("payload and blocks differ in length");
+            }
+            let in_one_list = |range: &ElementRange| {
+                let (partition, _) = place_in_list(range.from);
+                partition < MAX_PARTITIONS
+                    && (range.from..=list_position(partition, u64::MAX)).contains(&range.to)
+            };
+            if !self.ranges.iter().all(in_one_list) {
+                return Err("impossible ranges of a partition");
             }
         }
         if let TaskOutlet::Exchange(scatter) = &self.outlet

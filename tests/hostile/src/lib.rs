@@ -19,7 +19,7 @@ pub struct Target {
 }
 
 /// All decoders of untrusted bytes.
-pub const TARGETS: [Target; 11] = [
+pub const TARGETS: [Target; 13] = [
     Target { name: "task", decode: task },
     Target { name: "probe", decode: probe },
     Target { name: "result", decode: result },
@@ -30,6 +30,8 @@ pub const TARGETS: [Target; 11] = [
     Target { name: "event", decode: event },
     Target { name: "dead_letter", decode: dead_letter },
     Target { name: "elements", decode: elements },
+    Target { name: "block", decode: block },
+    Target { name: "framed", decode: framed },
     Target { name: "state", decode: state },
 ];
 

@@ -35,6 +35,24 @@ decoders! {
     event: Event,
 }
 
+/// A block of an exchange, which workers read from the payload of a task.
+pub fn block(bytes: &[u8]) -> bool {
+    phalanx_core::wire::Block::read(bytes).is_ok_and(|block| {
+        block.iter().for_each(drop);
+        true
+    })
+}
+
+/// The framed elements of a task, which workers read.
+pub fn framed(mut bytes: &[u8]) -> bool {
+    while !bytes.is_empty() {
+        if phalanx_core::codec::read_frame(&mut bytes).is_none() {
+            return false;
+        }
+    }
+    true
+}
+
 /// A dead letter, which leaders and the command line read.
 pub fn dead_letter(bytes: &[u8]) -> bool {
     let letter = DeadLetter::decode(&Bytes::copy_from_slice(bytes));

@@ -1,5 +1,10 @@
 //! The methods that run a program.
 
+use std::{
+    collections::{HashMap, hash_map::Entry},
+    hash::Hash,
+};
+
 use futures::{Stream, StreamExt, stream};
 
 use super::{
@@ -9,11 +14,15 @@ use super::{
     value::{Reading, ValueFuture},
 };
 use crate::{
+    codec,
     error::Error,
     leader::io::CreditedBlock,
     operation::Data,
     plan::{End, FoldProgram, IndexedStream, ValueProgram},
 };
+
+/// The most bytes of a key that an error shows.
+const SHOWN_KEY: usize = 32;
 
 impl<T: Data> IndexedStream<T> {
     /// Runs the program and returns its outputs as a stream, as they are completed.
@@ -115,6 +124,48 @@ impl<T: Data> IndexedStream<T> {
             collected.push(output);
         }
         Ok(collected)
+    }
+}
+
+impl<K: Data + Eq + Hash, V: Data> IndexedStream<(K, V)> {
+    /// Runs the program and collects its pairs in a map.
+    ///
+    /// Dropping the future cancels the job.
+    ///
+    /// # Errors
+    /// If the program has a mistake, the runtime is closed, the job fails, or a key comes twice: combine
+    /// its values before, with [`reduce_by_key`](Self::reduce_by_key) or the like.
+    ///
+    /// ```
+    /// # use phalanx::prelude::*;
+    /// # #[tokio::main(flavor = "current_thread")]
+    /// # async fn main() -> Result<(), phalanx::Error> {
+    /// # let runtime = Runtime::connect("memory://").await?;
+    /// let seen = ["to", "be", "to"].map(String::from);
+    /// let counts = IndexedStream::from(seen).count_by_value().collect_map(&runtime).await?;
+    /// assert_eq!(counts["to"], 2);
+    /// # Ok(())
+    /// # }
+    /// ```
+    #[doc(alias = "collect_as_map")]
+    pub async fn collect_map(self, runtime: &Runtime) -> Result<HashMap<K, V>, Error> {
+        let (job, mut results) = self.start(runtime)?;
+        let mut map = HashMap::new();
+        while let Some((_, (key, value))) = results.try_next().await? {
+            match map.entry(key) {
+                Entry::Vacant(entry) => {
+                    entry.insert(value);
+                }
+                Entry::Occupied(entry) => {
+                    // It was decoded, so it can be encoded.
+                    let mut bytes = codec::encode(entry.key()).unwrap_or_default();
+                    bytes.truncate(SHOWN_KEY);
+                    let key = bytes.escape_ascii().to_string();
+                    return Err(Error::DuplicateKey { job: job.id(), key });
+                }
+            }
+        }
+        Ok(map)
     }
 }
 

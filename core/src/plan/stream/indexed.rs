@@ -21,8 +21,12 @@ use crate::{
 /// - **Settings** of the previous step: [`retries`](Self::retries), [`backoff`](Self::backoff),
 ///   [`timeout`](Self::timeout), [`pool`](Self::pool), [`on_failure`](Self::on_failure); of its
 ///   stage: [`batch`](Self::batch); of the program: [`ordered`](Self::ordered).
+/// - **By key**, on pairs: [`reduce_by_key`](Self::reduce_by_key),
+///   [`group_by_key`](Self::group_by_key), [`join`](Self::join) and others; on any elements
+///   [`count_by_value`](Self::count_by_value), [`distinct`](Self::distinct),
+///   [`key_by`](Self::key_by).
 /// - **Ends**: [`run`](Self::run), [`start`](Self::start) and [`collect`](Self::collect) for all
-///   outputs; [`fold`](Self::fold), [`reduce`](Self::reduce), [`count`](Self::count),
+///   outputs; [`collect_map`](Self::collect_map) for pairs; [`fold`](Self::fold), [`reduce`](Self::reduce), [`count`](Self::count),
 ///   [`first`](Self::first) and [`for_each`](Self::for_each) for one value.
 ///
 /// Nothing runs before the end. Mistakes, such as an operation that is not registered, are kept and

@@ -49,7 +49,9 @@ impl Partitions {
     }
 
     pub(super) fn is_empty(&self) -> bool {
-        self.next.is_empty() && self.left.len() == 0 && self.waiting.len() == 0
+        // A longer batch goes on in another task.
+        let is_full = self.next_offset == u32::MAX;
+        is_full || (self.next.is_empty() && self.left.len() == 0 && self.waiting.len() == 0)
     }
 
     pub(super) fn next_offset(&self) -> u32 {
