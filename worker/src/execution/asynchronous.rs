@@ -52,10 +52,10 @@ async fn drive(running: &Arc<Running>, slots: &Slots, concurrency: usize) {
     let mut inlet = Inlet::of(running);
     let mut size = running.chunk_sizes(concurrency as u32 * ROUNDS_PER_CHUNK);
     let (mut suspended, mut scattering) = (None, Scattering::of(running));
-    let (mut now, mut output_bytes) = (started, 0);
+    let (mut now, mut gathering, mut output_bytes) = (started, Duration::ZERO, 0);
     while !inlet.is_empty() {
         let first = inlet.next_offset();
-        if let Some(reason) = running.must_end(first, now - started, output_bytes) {
+        if let Some(reason) = running.must_end(first, now - started, gathering, output_bytes) {
             return finish(running, slots, suspended, scattering, first, Some(reason)).await;
         }
         running.report_chunk_async(first).await;
@@ -79,6 +79,10 @@ async fn drive(running: &Arc<Running>, slots: &Slots, concurrency: usize) {
             Ok(chunk) => chunk,
             Err(refusal) => return running.refuse(refusal),
         };
+        if inlet.computes() {
+            let before = std::mem::replace(&mut now, Instant::now());
+            gathering += now - before;
+        }
         let (to, ends_list) = (inlet.next_offset(), chunk.ends_list);
         let Some((values, mut failures)) =
             run_chunk(running, slots, concurrency, first, chunk).await

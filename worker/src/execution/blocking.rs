@@ -3,7 +3,7 @@
 use std::{
     any::Any,
     panic::{AssertUnwindSafe, catch_unwind},
-    time::Instant,
+    time::{Duration, Instant},
 };
 
 use phalanx_core::{
@@ -49,10 +49,10 @@ fn drive(running: &Running) {
     let mut folding = Folding::of(pipeline);
     let mut scattering = Scattering::of(running);
     let mut size = running.chunk_sizes(1);
-    let (mut now, mut output_bytes) = (started, 0);
+    let (mut now, mut gathering, mut output_bytes) = (started, Duration::ZERO, 0);
     while !inlet.is_empty() {
         let first = inlet.next_offset();
-        if let Some(reason) = running.must_end(first, now - started, output_bytes) {
+        if let Some(reason) = running.must_end(first, now - started, gathering, output_bytes) {
             return finish(running, folding, scattering, first, Some(reason));
         }
         running.report_chunk(first);
@@ -60,6 +60,10 @@ fn drive(running: &Running) {
             Ok(chunk) => chunk,
             Err(refusal) => return running.refuse(refusal),
         };
+        if inlet.computes() {
+            let before = std::mem::replace(&mut now, Instant::now());
+            gathering += now - before;
+        }
         let (to, mut failures) = (inlet.next_offset(), chunk.failures);
         let mut values = chunk.values;
         for step in running.mapping() {

@@ -39,6 +39,9 @@ use crate::{
     slots::{SlotKind, SlotThread},
 };
 
+/// A task that reads an exchange runs for at least this multiple of the time that gathering takes.
+const GATHERINGS: u32 = 4;
+
 /// The state of a task, for the parts that settle its delivery.
 #[derive(Debug)]
 pub(crate) enum RunState {
@@ -373,11 +376,14 @@ impl Running {
     }
 
     /// Why the elements from `first` on must not be run. Unless the execution was stopped, at least
-    /// one chunk runs, so that every copy of a task makes progress.
+    /// one chunk runs, so that every copy of a task makes progress. `gathering` is the part of the time in
+    /// which elements were gathered: who goes on in another task gathers them again, so that pays only
+    /// after a multiple of it.
     pub(super) fn must_end(
         &self,
         first: u32,
         elapsed: Duration,
+        gathering: Duration,
         output_bytes: usize,
     ) -> Option<NotRunReason> {
         let header = &self.task.header;
@@ -387,7 +393,8 @@ impl Running {
         if first == 0 {
             return None;
         }
-        let slice = (elapsed >= header.time_slice).then_some(NotRunReason::TimeSlice);
+        let slice = header.time_slice.max(GATHERINGS * gathering);
+        let slice = (elapsed.saturating_sub(gathering) >= slice).then_some(NotRunReason::TimeSlice);
         let cap = match &header.outlet {
             TaskOutlet::Exchange(scatter) => scatter.cap,
             _ => header.output_cap,

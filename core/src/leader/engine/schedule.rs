@@ -18,6 +18,8 @@ use crate::{
 
 /// The largest output that a task may ask for, in bytes (rule 19). A single element may exceed it.
 const MAX_OUTPUT: u64 = 1 << 20;
+/// The output that a task may ask for that reads partitions.
+const MAX_OUTPUT_OF_PARTITIONS: u64 = 8 << 20;
 /// The output that every task may produce, in bytes, however little is expected of it.
 const MIN_OUTPUT: u64 = 64 << 10;
 /// The time slice of a task that must run as a whole.
@@ -145,7 +147,11 @@ fn message(
         output_cap: if uncut {
             u64::MAX
         } else {
-            (4 * charge.output as u64).clamp(MIN_OUTPUT, MAX_OUTPUT)
+            match &inlet {
+                // Who goes on in another task reads all blocks again.
+                TaskInlet::Partitions(_) => MAX_OUTPUT_OF_PARTITIONS,
+                TaskInlet::Elements(_) => (4 * charge.output as u64).clamp(MIN_OUTPUT, MAX_OUTPUT),
+            }
         },
         inlet,
         outlet,

@@ -249,6 +249,10 @@ impl JobState {
     /// The number of elements of this stage that no task owns yet; `None` if it is not known.
     pub(crate) fn remaining(&self, stage: usize) -> Option<u64> {
         let state = &self.stages[stage];
+        if self.read_by(stage).is_some() {
+            // How long lists are only their readers know.
+            return None;
+        }
         if self.is_fed(stage) {
             return Some(state.pending_elements());
         }
