@@ -32,4 +32,6 @@ pub(crate) use running::{ExecutionConfig, RunState, Running};
 pub(crate) use stop::Stop;
 
 #[cfg(test)]
+mod exchange_tests;
+#[cfg(test)]
 mod tests;

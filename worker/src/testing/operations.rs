@@ -30,6 +30,8 @@ pub(crate) enum TestOp {
     Append(char),
     AppendAsync(char),
     FailOn(char),
+    /// Fails transiently if the value contains the character.
+    StumbleOn(char),
     PanicOn(char),
     /// Its output does not serialize if it contains the character.
     UnserializableOn(char),
@@ -41,6 +43,11 @@ pub(crate) enum TestOp {
     Concat,
     /// Fails on values that contain the character, except as the first of a segment.
     ConcatUnless(char),
+    /// A pair of the first character and the value.
+    PairUp,
+    /// Concatenates the values of each key; fails on values that contain the character, except as the
+    /// first.
+    ConcatByKey(Option<char>),
     /// Waits at the gate if the value contains the character.
     WaitOn(char),
     WaitAsyncOn(char),
@@ -72,6 +79,9 @@ impl TestOperations {
             TestOp::Append(suffix) => reference(&Append { gate, suffix }, Verb::Map),
             TestOp::AppendAsync(suffix) => reference(&AppendAsync { gate, suffix }, Verb::Map),
             TestOp::FailOn(c) => reference(&FailOn { c }, Verb::Map),
+            TestOp::StumbleOn(c) => reference(&StumbleOn { c }, Verb::Map),
+            TestOp::PairUp => reference(&PairUp, Verb::Map),
+            TestOp::ConcatByKey(unless) => reference(&Concat { unless }, Verb::FoldByKey),
             TestOp::PanicOn(c) => reference(&PanicOn { c }, Verb::Map),
             TestOp::UnserializableOn(c) => reference(&UnserializableOn { c }, Verb::Map),
             TestOp::Without(c) => reference(&Lacks { c }, Verb::Filter),
@@ -253,6 +263,19 @@ impl Monoid for Concat {
         }
         Ok(a + &b)
     }
+}
+
+#[operation(crate = phalanx_core)]
+fn stumble_on(#[state] c: char, value: String) -> Result<String> {
+    match value.contains(c) {
+        true => Err(OperationError::fatal("stumbled").transient()),
+        false => Ok(value),
+    }
+}
+
+#[operation(crate = phalanx_core)]
+fn pair_up(value: String) -> (String, String) {
+    (value.chars().take(1).collect(), value)
 }
 
 #[operation(crate = phalanx_core)]
