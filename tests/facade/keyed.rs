@@ -1,6 +1,9 @@
 //! Directives by key, on workers in memory, beside the obvious programs over `std` collections.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    time::Duration,
+};
 
 use phalanx::{Error, PlanError, operation::ErrorKind, prelude::*};
 use phalanx_test_support::soon;
@@ -226,6 +229,50 @@ async fn a_combination_that_fails_fails_its_element_or_its_group() {
     let some = pairs().union(IndexedStream::from([(3, 990)])).reduce_by_key(AddUpToAThousand);
     let some = map(some.on_failure(OnFailure::Skip), &runtime).await;
     assert_eq!(some.keys().copied().collect::<Vec<_>>(), [0, 1, 2, 4, 5, 6]);
+    runtime.close().await;
+}
+
+#[tokio::test]
+async fn a_stall_says_that_an_exchange_waits_for_the_end_of_the_input() {
+    let impatient = Runtime::builder().url("memory://").stall_after(Duration::from_millis(100));
+    let runtime = impatient.connect().await.unwrap();
+    let (sender, input) = std::sync::mpsc::channel::<u64>();
+    let counts = IndexedStream::from(input).map(Remainder).count_by_key();
+    let (job, results) = counts.start(&runtime).unwrap();
+    let mut events = job.events();
+    (0..3).for_each(|n| sender.send(n).unwrap());
+    let stall = async {
+        loop {
+            match events.next().await.expect("the job runs") {
+                phalanx::JobEvent::Stalled(stall) if stall.to_string().contains("3 elements") => {
+                    break stall.to_string();
+                }
+                _ => {}
+            }
+        }
+    };
+    let stall = soon("a stall", stall).await;
+    assert!(stall.starts_with("`count_by_key` waits for the end of the input: 3 elements so far"));
+    drop(sender);
+    assert_eq!(soon("the counts", results.collect()).await.unwrap().len(), 3);
+    runtime.close().await;
+}
+
+#[tokio::test]
+async fn keys_and_values_of_any_size_meet() {
+    let runtime = runtime().await;
+    let key = |n: u64| format!("{}{n}", "k".repeat(1 << 20));
+    let pairs = (0..6u64).map(move |n| (key(n % 2), vec![n as u8; 1 << 19]));
+    let groups = map(IndexedStream::from(pairs).group_by_key(), &runtime).await;
+    assert_eq!(groups.len(), 2);
+    for (key, values) in groups {
+        let first = u8::from(key.ends_with('1'));
+        let firsts: Vec<u8> = values.iter().map(|value| value[0]).collect();
+        assert_eq!(firsts, [first, first + 2, first + 4]);
+    }
+    // Nothing in keys and values at all.
+    let units = IndexedStream::from((0..100u64).map(|_| ((), ()))).group_by_key();
+    assert_eq!(map(units, &runtime).await, BTreeMap::from([((), vec![(); 100])]));
     runtime.close().await;
 }
 

@@ -108,7 +108,15 @@ pub(super) fn cause(shared: &Shared, job: &JobState, waited: Duration) -> Stall 
         return Stall::BackingOff { tasks, retry_in };
     }
     match job.account.undelivered() {
-        0 => Stall::InputSlow,
+        0 => {
+            let unsealed = job.exchanges.iter().position(|exchange| !exchange.is_sealed());
+            match unsealed.map(|exchange| job.plan.exchanges[exchange].kind.name()) {
+                None => Stall::InputSlow,
+                Some(directive) => {
+                    Stall::InputUnfinished { directive, elements: job.progress().pulled }
+                }
+            }
+        }
         bytes => Stall::ReaderSlow { bytes },
     }
 }

@@ -9,8 +9,8 @@ use crate::{broker::Pool, id::WorkerId, report::number};
 /// Displayed, it is one sentence that names the cause and what to do. A job reports its stall as
 /// [`JobEvent::Stalled`](crate::leader::JobEvent::Stalled). It fails with that text, as
 /// [`Error::Stalled`](crate::Error::Stalled), if the stall outlasts the
-/// [`patience`](crate::leader::RuntimeBuilder::patience) of the runtime. `BackingOff`, `InputSlow`
-/// and `ReaderSlow` are caused by the program itself, and never fail a job; nor does `Crawling`.
+/// [`patience`](crate::leader::RuntimeBuilder::patience) of the runtime. `BackingOff`, `InputSlow`,
+/// `InputUnfinished` and `ReaderSlow` are caused by the program itself, and never fail a job; nor does `Crawling`.
 ///
 /// ```
 /// # use phalanx::{Stall, prelude::*};
@@ -172,6 +172,13 @@ pub enum Stall {
     },
     /// The source of the job yields no elements.
     InputSlow,
+    /// The source of the job yields no elements and has not ended, and an exchange waits for its end.
+    InputUnfinished {
+        /// The directive that the exchange was made for.
+        directive: &'static str,
+        /// The number of elements so far.
+        elements: u64,
+    },
     /// The program does not read the results of the job, whose buffer is full.
     ReaderSlow {
         /// The number of bytes that wait to be read.
@@ -187,7 +194,13 @@ impl Stall {
 
     /// Whether the program itself delays the job: then its patience does not run out.
     pub(crate) fn is_caused_by_program(&self) -> bool {
-        matches!(self, Self::InputSlow | Self::ReaderSlow { .. } | Self::BackingOff { .. })
+        matches!(
+            self,
+            Self::InputSlow
+                | Self::InputUnfinished { .. }
+                | Self::ReaderSlow { .. }
+                | Self::BackingOff { .. }
+        )
     }
 }
 
@@ -281,6 +294,12 @@ impl fmt::Display for Stall {
                 retry_in.as_secs()
             ),
             Self::InputSlow => write!(f, "the source of the job yields no elements"),
+            Self::InputUnfinished { directive, elements } => write!(
+                f,
+                "`{directive}` waits for the end of the input: {} so far; if the input never ends, put \
+                 a `take` directly after the source",
+                number(*elements, "element", "elements")
+            ),
             Self::ReaderSlow { bytes } => write!(
                 f,
                 "the program does not read the results of the job: {bytes} bytes are waiting; read \
