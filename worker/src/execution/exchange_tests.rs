@@ -68,7 +68,7 @@ fn steps() -> impl Strategy<Value = Vec<TestOp>> {
 }
 
 proptest! {
-    #![proptest_config(ProptestConfig { cases: 256, ..ProptestConfig::default() })]
+    #![proptest_config(ProptestConfig { cases: 256, failure_persistence: None, ..ProptestConfig::default() })]
 
     #[test]
     fn the_rows_of_a_task_are_the_outputs_of_its_elements_that_do_not_fail(

@@ -23,11 +23,32 @@ async fn directives_by_key_have_the_same_results_everywhere() {
         let joined = numbers().join(IndexedStream::from((0..5u64).map(|n| (n, n))));
         let expected = (0..2_000u64).filter(|n| 3 * n % 13 < 5).count();
         assert_eq!(joined.count().run(runtime).await.unwrap(), expected as u64);
-        // Through two pools, with and without waiting.
-        let later = numbers().values().map(TripleLater).map(AddElsewhere).distinct();
+        // Out of operations that wait, into operations that wait.
+        let later = numbers().values().map(TripleLater).distinct().map(TripleLater);
         assert_eq!(later.count().run(runtime).await.unwrap(), 2_000);
     })
     .await;
+}
+
+#[tokio::test]
+async fn an_exchange_between_two_pools_is_written_in_one_and_read_in_the_other() {
+    let fleet = Fleet::new();
+    let mut workers = vec![fleet.worker(&[]), fleet.worker(&["--pool", "other"])];
+    for worker in &mut workers {
+        worker.started().await;
+    }
+    let runtime = fleet.lead().await;
+    let there_and_back = IndexedStream::from(0..2_000u64)
+        .map(Triple)
+        .distinct()
+        .map(AddElsewhere)
+        .distinct()
+        .map(Triple);
+    let mut all = soon("all outputs", there_and_back.collect(&runtime)).await.unwrap();
+    all.sort_unstable();
+    assert_eq!(all, (0..2_000).map(|n| 3 * (3 * n + 1)).collect::<Vec<_>>());
+    runtime.close().await;
+    fleet.end(workers).await;
 }
 
 #[tokio::test]
