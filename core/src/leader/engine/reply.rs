@@ -1,6 +1,6 @@
 //! Replies of workers to tasks: results and returns.
 
-use std::{ops::Range, time::Duration};
+use std::{borrow::Cow, ops::Range, time::Duration};
 
 use bytes::Bytes;
 
@@ -51,9 +51,12 @@ pub(super) fn result(shared: &mut Shared, job: &mut JobState, result: ResultMess
         let reason = "a worker's result does not fit its task";
         return gone::reissue_suspected(shared, job, header.copy, reason);
     };
-    if schedule::retire(shared, job, number).is_none() {
-        return;
-    }
+    let closed = match task {
+        Cow::Owned(closed) => Some(closed),
+        Cow::Borrowed(_) => None,
+    };
+    let Some(retired) = schedule::retire(shared, job, number) else { return };
+    let task = closed.unwrap_or(retired);
     shared.progressed(job);
     shared.workers.worked(header.worker);
     // A worker that can run the stage took it.
@@ -83,9 +86,8 @@ pub(super) fn result(shared: &mut Shared, job: &mut JobState, result: ResultMess
 
 /// The task, with the lists known that a result has read to their ends. `None` if they contradict
 /// what is known (rule 33).
-fn with_lists(job: &JobState, task: &Task, header: &ResultHeader) -> Option<Task> {
-    let mut task = task.clone();
-    if let Work::Run { batch: Batch::Partitions(partitions), .. } = &mut task.work {
+fn with_lists<'a>(job: &JobState, task: &'a Task, header: &ResultHeader) -> Option<Cow<'a, Task>> {
+    if let Work::Run { batch: Batch::Partitions(partitions), first_step } = &task.work {
         let exchange = &job.exchanges[job.read_by(task.stage)?];
         let fits = |list: &ListEnd| {
             list.elements <= MAX_LISTED_ELEMENTS
@@ -94,11 +96,12 @@ fn with_lists(job: &JobState, task: &Task, header: &ResultHeader) -> Option<Task
         if !header.lists.iter().all(fits) {
             return None;
         }
-        *partitions = partitions.closed(&header.lists)?;
-    } else if !header.lists.is_empty() {
-        return None;
+        let batch = Batch::Partitions(partitions.closed(&header.lists)?);
+        let mut task = task.clone();
+        task.work = Work::Run { batch, first_step: *first_step };
+        return Some(Cow::Owned(task));
     }
-    Some(task)
+    header.lists.is_empty().then_some(Cow::Borrowed(task))
 }
 
 /// Whether the exchange has the partitions of the blocks of a result.
