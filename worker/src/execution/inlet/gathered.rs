@@ -191,12 +191,18 @@ fn combine(
     let mut wanted_groups = Vec::new();
     let mut failed: Vec<(u32, OperationError)> = Vec::new();
     let (mut bytes, mut chunk, mut offsets) = (Vec::new(), Vec::new(), Vec::new());
-    let mut rows = rows.groups.iter().zip(&rows.values).peekable();
+    let mut in_order: Vec<_> = rows.groups.iter().zip(&rows.values).collect();
+    // One group after the other if the process may die of one: its leader must learn of which.
+    let one_by_one = running.task.header.isolated;
+    if one_by_one {
+        in_order.sort_by_key(|(group, _)| **group);
+    }
+    let mut rows = in_order.into_iter().peekable();
     while rows.peek().is_some() {
         bytes.clear();
         chunk.clear();
         offsets.clear();
-        for (group, (from, to)) in rows.by_ref() {
+        while let Some((group, (from, to))) = rows.next() {
             let Some(offset) = wanted.offset(*group) else { continue };
             let number = *dense[*group as usize].get_or_insert_with(|| {
                 wanted_groups.push(*group);
@@ -205,12 +211,16 @@ fn combine(
             bytes.extend_from_slice(&payload[*from..*to]);
             chunk.push(number);
             offsets.push(offset);
-            if chunk.len() == CHUNK {
+            let ends_group = rows.peek().is_none_or(|(next, _)| *next != group);
+            if chunk.len() == CHUNK || (one_by_one && ends_group) {
                 break;
             }
         }
         if chunk.is_empty() {
             break;
+        }
+        if one_by_one {
+            running.report_chunk(offsets[0]);
         }
         let mut rest = &bytes[..];
         let mut column = step.decode(&mut rest, 0, chunk.len() as u32, usize::MAX)?;
@@ -223,6 +233,10 @@ fn combine(
         running.end_step();
         failed
             .extend(failures.into_iter().filter_map(|(at, error)| Some((*chunk.get(at)?, error))));
+    }
+    if let (true, Some((_, first))) = (one_by_one, wanted.ranges.first()) {
+        // The steps behind begin with the first element.
+        running.report_chunk(*first);
     }
     let column = step.finish(accumulators);
     let mut outcomes: Vec<Combined> = keys_without(keys.len());
