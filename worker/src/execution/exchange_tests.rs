@@ -153,16 +153,32 @@ fn an_execution_that_somebody_else_ends_has_no_blocks() {
     thread.join().unwrap();
 }
 
+/// The rows of blocks: keys and values.
+type Blocks<'a> = &'a [&'a [(&'a str, &'a str)]];
+
 /// A task that reads one partition: the rows of each of its blocks.
 fn read(
     ops: &[TestOp],
     grouping: Grouping,
-    blocks: &[&[(&str, &str)]],
-    second: &[&[(&str, &str)]],
+    blocks: Blocks<'_>,
+    second: Blocks<'_>,
     ranges: &[(u64, u64)],
 ) -> ResultMessage {
+    let mut execution = reading(ops, grouping, (blocks, second), ranges, false);
+    run_blocking(&execution.running);
+    execution.result()
+}
+
+/// The execution of such a task.
+fn reading(
+    ops: &[TestOp],
+    grouping: Grouping,
+    (blocks, second): (Blocks<'_>, Blocks<'_>),
+    ranges: &[(u64, u64)],
+    isolated: bool,
+) -> TestExecution {
     let mut payload = Vec::new();
-    let mut lengths = |blocks: &[&[(&str, &str)]]| -> Vec<u32> {
+    let mut lengths = |blocks: Blocks<'_>| -> Vec<u32> {
         let mut length = |rows: &[(&str, &str)]| {
             let (mut writer, before) = (BlockWriter::default(), payload.len());
             let encode = |text: &str| codec::encode(&text.to_owned()).unwrap();
@@ -175,15 +191,14 @@ fn read(
     let (blocks, second) = (lengths(blocks), lengths(second));
     let partitions = vec![PartitionBlocks { partition: 3, blocks, second }];
     let inlet = TaskInlet::Partitions(Gather { grouping, partitions });
-    let mut execution = TestExecution::of(ops, 0, payload, |header| {
+    TestExecution::of(ops, 0, payload, |header| {
+        header.isolated = isolated;
         let at = |number| list_position(3, number);
         let range =
             |(from, to): &(u64, u64)| ElementRange { from: at(*from), to: at(*to), tries: 1 };
         header.ranges = ranges.iter().map(range).collect();
         header.inlet = inlet;
-    });
-    run_blocking(&execution.running);
-    execution.result()
+    })
 }
 
 const ALL: &[(u64, u64)] = &[(0, u64::MAX)];
@@ -223,6 +238,28 @@ fn a_group_that_fails_while_it_is_combined_fails_alone() {
     let [failed, done] = &result.header.segments[..] else { panic!("{result:?}") };
     assert!(matches!(failed.outcome, Outcome::Failed { step: 0, .. }) && failed.to == 1);
     assert!(matches!(done.outcome, Outcome::Done { outputs: 1, .. }) && done.to == 2);
+}
+
+#[test]
+fn an_isolated_task_names_each_group_before_it_combines_its_values() {
+    let blocks: &[&[_]] = &[&[("b", "1"), ("a", "2")], &[("b", "3"), ("c", "4"), ("a", "5")]];
+    let ops = [TestOp::ConcatByKey(None)];
+    for (ranges, groups) in [(ALL, &[0, 1, 2][..]), (&[(0, 1), (2, 3)], &[0, 1])] {
+        let mut execution = reading(&ops, Grouping::Combine, (blocks, &[]), ranges, true);
+        run_blocking(&execution.running);
+        let reported = std::mem::take(&mut *execution.reported.lock().unwrap());
+        // The first chunk, the groups, then the elements from the first on.
+        assert_eq!(reported[..=groups.len()], [&[0], groups].concat());
+        assert_eq!(reported[1 + groups.len()], 0, "{reported:?}");
+        let outputs = pairs(&execution.result());
+        assert_eq!(
+            outputs[..],
+            match groups.len() {
+                3 => vec![pair("b", "13"), pair("a", "25"), pair("c", "4")],
+                _ => vec![pair("b", "13"), pair("c", "4")],
+            }
+        );
+    }
 }
 
 #[test]

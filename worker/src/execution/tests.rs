@@ -1,7 +1,7 @@
 //! Compares executions with the naive interpretation: each element by itself, step by step.
 
 use std::{
-    sync::{Arc, LazyLock},
+    sync::{Arc, LazyLock, Mutex},
     time::Duration,
 };
 
@@ -21,6 +21,8 @@ use tokio::sync::mpsc;
 
 use super::{ExecutionConfig, Pipeline, Running, Stop, run_async, run_blocking};
 use crate::{
+    lock::lock,
+    process_kind::ChunkReporter,
     reply::{OutgoingReply, ReplyAddress, ReplySender},
     slots::Slots,
     testing::{TestOp, TestOperations},
@@ -36,6 +38,8 @@ impl Settler for NoSettler {
 pub(super) struct TestExecution {
     pub(super) running: Arc<Running>,
     pub(super) operations: TestOperations,
+    /// The first elements of its chunks, as reported.
+    pub(super) reported: Arc<Mutex<Vec<u32>>>,
     replies: mpsc::UnboundedReceiver<OutgoingReply>,
 }
 
@@ -84,10 +88,13 @@ impl TestExecution {
         let delivery = Delivery::new(message, false, 1, Arc::new(NoSettler));
         let address = ReplyAddress { leader: task.header.leader, copy: Some(task.header.copy) };
         let pending = sender.pending(delivery, address, &Arc::default());
-        let config =
-            ExecutionConfig { worker: WorkerId::new(), kind: pipeline.kind(), reporter: None };
+        let reported = Arc::<Mutex<Vec<u32>>>::default();
+        let reports = Arc::clone(&reported);
+        let reporter: ChunkReporter = Arc::new(move |first| lock(&reports).push(first));
+        let (worker, kind) = (WorkerId::new(), pipeline.kind());
+        let config = ExecutionConfig { worker, kind, reporter: Some(reporter) };
         let running = Running::new(task, Arc::new(pipeline), config, pending);
-        Self { running, operations, replies }
+        Self { running, operations, reported, replies }
     }
 
     /// The result. Decoding checks that the segments tile the batch and fit the payload.
