@@ -60,8 +60,8 @@ impl Reader {
             return Ok(None);
         }
         let held = u16::try_from(self.held.len()).unwrap_or(u16::MAX);
-        if self.prefetch - held.min(self.prefetch) < AHEAD / 2 {
-            self.prefetch = held.saturating_add(AHEAD);
+        if self.prefetch - held.min(self.prefetch) < self.left.min(AHEAD / 2) {
+            self.prefetch = held.saturating_add(self.left.min(AHEAD));
             self.consumer.set_prefetch(self.prefetch).await;
         }
         match timeout(DELIVERY_TIMEOUT, self.consumer.next()).await {
@@ -116,6 +116,13 @@ impl Reader {
 
     async fn requeue(&mut self) {
         self.consumer.cancel().await;
+        // Those that were delivered ahead would come back only when the consumer is dropped, after
+        // the count, and the next reader might miss them.
+        while let Some(consumption) = self.consumer.next().await {
+            if let Consumption::Delivery(delivery) = consumption {
+                self.held.push(delivery);
+            }
+        }
         // The last message first: each is requeued in front of those that came after it.
         while let Some(delivery) = self.held.pop() {
             delivery.settle(Settle::Requeue);
@@ -208,5 +215,27 @@ mod tests {
         assert_eq!(prefetches[0], AHEAD);
         assert!(prefetches.windows(2).all(|pair| pair[1] - pair[0] <= AHEAD), "{prefetches:?}");
         assert!(*prefetches.last().unwrap() >= 1_000, "all messages are held at the end");
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn messages_that_were_delivered_ahead_are_requeued_before_the_reader_has_finished() {
+        let broker = TestBroker::new();
+        broker.fill(5, 5);
+        let dyn_broker = Arc::new(Arc::clone(&broker));
+        let mut scan = Reader::start(dyn_broker, Pool::default(), u16::MAX).await.unwrap();
+        scan.next().await.unwrap().unwrap();
+        assert_eq!(scan.finish().await, 0);
+        assert_eq!(broker.requeued(), 5);
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn no_more_messages_are_delivered_than_will_be_read() {
+        let broker = TestBroker::new();
+        broker.fill(5, 5);
+        let dyn_broker = Arc::new(Arc::clone(&broker));
+        let mut scan = Reader::start(dyn_broker, Pool::default(), 2).await.unwrap();
+        while scan.next().await.unwrap().is_some() {}
+        scan.finish().await;
+        assert_eq!((broker.prefetches(), broker.requeued()), (vec![2], 2));
     }
 }

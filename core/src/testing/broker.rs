@@ -36,6 +36,7 @@ struct State {
     calls: Vec<Call>,
     published: Vec<Message>,
     prefetches: Vec<u16>,
+    requeued: u64,
 }
 
 /// A call of a [`TestBroker`], recorded before the broker replies.
@@ -103,6 +104,11 @@ impl TestBroker {
         self.state().prefetches.clone()
     }
 
+    /// The number of deliveries that were requeued.
+    pub(crate) fn requeued(&self) -> u64 {
+        self.state().requeued
+    }
+
     fn state(&self) -> MutexGuard<'_, State> {
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
     }
@@ -167,7 +173,14 @@ impl Broker for Arc<TestBroker> {
         let mut state = self.state();
         state.prefetches.push(prefetch);
         let undelivered = state.delivered;
-        Ok(Box::new(TestConsumer { broker: Arc::clone(self), undelivered }))
+        let consumer = TestConsumer {
+            broker: Arc::clone(self),
+            undelivered,
+            prefetch: prefetch.into(),
+            yielded: 0,
+            is_cancelled: false,
+        };
+        Ok(Box::new(consumer))
     }
 
     async fn delete(&self, _queue: &QueueSpec) -> Result<(), BrokerError> {
@@ -182,38 +195,53 @@ impl Broker for Arc<TestBroker> {
     async fn close(&self) {}
 }
 
+/// A consumer whose deliveries are not settled before it is cancelled.
 #[derive(Debug)]
 struct TestConsumer {
     broker: Arc<TestBroker>,
     undelivered: u64,
+    prefetch: u64,
+    yielded: u64,
+    is_cancelled: bool,
 }
 
 #[async_trait]
 impl Consumer for TestConsumer {
     async fn next(&mut self) -> Option<Consumption> {
         match self.try_next() {
-            Some(consumption) => Some(consumption),
-            None => std::future::pending().await,
+            None if !self.is_cancelled => std::future::pending().await,
+            next => next,
         }
     }
 
     fn try_next(&mut self) -> Option<Consumption> {
+        if self.yielded == self.prefetch {
+            return None;
+        }
         self.undelivered = self.undelivered.checked_sub(1)?;
+        self.yielded += 1;
         let message = Message { properties: Properties::default(), body: Bytes::new() };
-        let delivery = Delivery::new(message, false, self.undelivered, Arc::new(IgnoreSettles));
-        Some(Consumption::Delivery(delivery))
+        let settler = Arc::new(CountRequeued(Arc::clone(&self.broker)));
+        Some(Consumption::Delivery(Delivery::new(message, false, self.undelivered, settler)))
     }
 
     async fn set_prefetch(&mut self, prefetch: u16) {
+        self.prefetch = prefetch.into();
         self.broker.state().prefetches.push(prefetch);
     }
 
-    async fn cancel(&mut self) {}
+    async fn cancel(&mut self) {
+        self.is_cancelled = true;
+    }
 }
 
 #[derive(Debug)]
-struct IgnoreSettles;
+struct CountRequeued(Arc<TestBroker>);
 
-impl Settler for IgnoreSettles {
-    fn settle(&self, _tag: u64, _settle: Settle) {}
+impl Settler for CountRequeued {
+    fn settle(&self, _tag: u64, settle: Settle) {
+        if settle == Settle::Requeue {
+            self.0.state().requeued += 1;
+        }
+    }
 }
