@@ -37,13 +37,9 @@ fn mix(n: u64) -> u64 {
     n ^ (n >> 29)
 }
 
-pub(crate) fn words_of(line: &str) -> impl Iterator<Item = &str> {
-    line.split(' ')
-}
-
 #[operation]
-pub(crate) fn words(line: &str) -> Vec<String> {
-    words_of(line).map(String::from).collect()
+pub(crate) fn words(line: &str) -> impl Iterator<Item = &str> {
+    line.split(' ')
 }
 
 /// Counts the words of `count` lines; returns the number of different words and of all.

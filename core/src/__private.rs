@@ -10,8 +10,8 @@ pub use phalanx_macros::operation;
 pub use crate::{
     __place_operation as place_operation,
     operation::{
-        AsyncOperation, Operation, Parameter, RemoteExecute, Result, ResultType, TaskContext,
-        copied,
+        AsyncOperation, Items, Operation, Parameter, RemoteExecute, Result, ResultType,
+        TaskContext, copied,
     },
     registry::Verb,
     registry::private::{

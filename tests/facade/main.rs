@@ -1,6 +1,7 @@
 //! Programs written against the facade, run by workers in memory.
 #![cfg(feature = "inmemory")]
 
+mod borrowing;
 mod endings;
 mod inputs;
 mod keyed;

@@ -4,7 +4,7 @@ use std::{collections::HashMap, ops::Range, thread};
 
 use anyhow::{Result, ensure};
 
-use crate::ours::{Lines, key_of, words_of};
+use crate::ours::{Lines, key_of, words};
 
 /// Splits `0..count` into one range for each core, runs them at the same time, and returns what they
 /// return.
@@ -29,7 +29,7 @@ pub(crate) fn count_words(lines: &Lines, count: u64) -> Result<(u64, u64)> {
     let maps = on_all_cores(count, |range| {
         let mut counts = HashMap::<String, u64>::new();
         for line in range {
-            for word in words_of(lines.get(line)) {
+            for word in words(lines.get(line)) {
                 *counts.entry(word.to_owned()).or_default() += 1;
             }
         }

@@ -43,6 +43,47 @@ pub(crate) fn append<T: Serialize + DeserializeOwned + 'static>(
     Ok(first_item)
 }
 
+/// As [`append`], with a value that is read as a `T`: one that borrows what a `T` owns.
+#[inline]
+pub(crate) fn append_as<T, Q>(
+    value: &Q,
+    out: &mut Vec<u8>,
+    known: &mut Arc<Known>,
+) -> Result<Option<usize>, CodecError>
+where
+    T: Serialize + DeserializeOwned + 'static,
+    Q: Serialize + ?Sized,
+{
+    let before = out.len();
+    let mut guard = Guard::checking(out, known);
+    value.serialize(&mut guard)?;
+    let first_item = guard.first_item();
+    if guard.met_unknown() || !known.is_checked() {
+        check_as::<T, Q>(value, &out[before..], known)?;
+        *known = Known::of::<T>();
+    }
+    Ok(first_item)
+}
+
+/// Checks that these bytes, the encoding of the value, are read as a `T` that is written as they are.
+#[cold]
+fn check_as<T, Q>(value: &Q, bytes: &[u8], known: &Known) -> Result<(), CodecError>
+where
+    T: Serialize + DeserializeOwned + 'static,
+    Q: Serialize + ?Sized,
+{
+    let written = shapes_of(value)?;
+    let read: T = decode(bytes).map_err(|error| unread(&written, &error))?;
+    let checked = looked_at(read, |read| {
+        check(read, bytes, known)?;
+        shapes_of(read)
+    });
+    let Some(read) = checked else {
+        return Err(CodecError::new("the type panics when its value is written again"));
+    };
+    compare(&written, &read?).map_err(mirrored)
+}
+
 /// Checks that these bytes, the encoding of the value, are read as the same value.
 #[cold]
 fn check<T: Serialize + DeserializeOwned + 'static>(
@@ -87,7 +128,7 @@ fn mirrored(reason: String) -> CodecError {
     CodecError::new(format!("the type {reason}, {WAY_OUT}"))
 }
 
-fn shapes_of<T: Serialize>(value: &T) -> Result<Shapes, CodecError> {
+fn shapes_of<T: Serialize + ?Sized>(value: &T) -> Result<Shapes, CodecError> {
     let mut shapes = Shapes::new();
     value.serialize(&mut Guard::collecting(&mut Vec::new(), &mut shapes))?;
     Ok(shapes)

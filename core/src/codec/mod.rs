@@ -3,6 +3,7 @@
 
 mod appending;
 mod checked;
+mod encodings;
 mod error;
 mod guard;
 mod layout;
@@ -11,7 +12,9 @@ mod shape;
 
 use serde::{Serialize, de::DeserializeOwned};
 
-pub(crate) use checked::{append, looked_at};
+pub(crate) use checked::{append, append_as, looked_at};
+pub use encodings::Encodings;
+pub(crate) use encodings::place;
 pub use error::CodecError;
 use guard::Guard;
 pub(crate) use layout::frame;

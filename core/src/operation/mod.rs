@@ -9,6 +9,7 @@ mod error_text;
 mod execute_error;
 mod failure;
 mod function;
+mod items;
 #[cfg(feature = "json")]
 mod json;
 mod macros;
@@ -24,6 +25,8 @@ pub use execute_error::ExecuteError;
 pub use failure::Failure;
 #[doc(hidden)]
 pub use function::{Parameter, ResultType, StateByValue, copied};
+#[doc(hidden)]
+pub use items::Items;
 #[cfg(feature = "json")]
 pub use json::Json;
 pub use monoid::Monoid;

@@ -4,7 +4,7 @@ use std::future::Future;
 
 use serde::{Deserialize, Serialize};
 
-use super::{Data, Result, TaskContext};
+use super::{Data, Items, Result, TaskContext};
 
 /// A type that workers can find by name. Implemented by `#[derive(RemoteExecute)]`.
 ///
@@ -116,6 +116,28 @@ pub trait Operation: RemoteExecute {
         Self::Input: Clone,
     {
         self.execute(input.clone(), cx)
+    }
+
+    /// Runs the operation on one input whose items are needed encoded, for `flat_map` in front of an
+    /// exchange. `#[operation]` overrides it for functions that return an iterator: no item is collected,
+    /// and those that borrow are not copied.
+    ///
+    /// # Errors
+    /// Any; like [`execute`](Self::execute).
+    #[doc(hidden)]
+    fn execute_items(
+        &self,
+        input: Self::Input,
+        cx: &TaskContext,
+        items: &mut Items<'_, <Self::Output as IntoIterator>::Item>,
+    ) -> Result<()>
+    where
+        Self::Output: IntoIterator<Item: Data>,
+    {
+        for item in self.execute(input, cx)? {
+            items.push(&item)?;
+        }
+        Ok(())
     }
 }
 

@@ -114,7 +114,7 @@ impl<O: Operation> TypeProbe<O> {
         main: VerbEntry {
             input: InputCodec::of::<O::Input>(),
             output: OutputCodec::of::<O::Output>(),
-            runner: Runner::Blocking(execution::map::<O>),
+            runner: Runner::Blocking { run: execution::map::<O>, encode: None },
         },
         filter: None,
         flat_map: None,
@@ -181,7 +181,7 @@ where
     pub const FILTER: Option<VerbEntry> = Some(VerbEntry {
         input: InputCodec::of::<O::Input>(),
         output: OutputCodec::of::<O::Input>(),
-        runner: Runner::Blocking(execution::filter::<O>),
+        runner: Runner::Blocking { run: execution::filter::<O>, encode: None },
     });
 }
 
@@ -208,7 +208,10 @@ where
     pub const FLAT_MAP: Option<VerbEntry> = Some(VerbEntry {
         input: InputCodec::of::<O::Input>(),
         output: OutputCodec::of::<<O::Output as IntoIterator>::Item>(),
-        runner: Runner::Blocking(execution::flat_map::<O>),
+        runner: Runner::Blocking {
+            run: execution::flat_map::<O>,
+            encode: Some(execution::flat_map_encoded::<O>),
+        },
     });
 }
 

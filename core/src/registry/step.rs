@@ -7,7 +7,7 @@ use serde::{Deserialize, Serialize};
 
 use super::{Column, values::Guarded};
 use crate::{
-    codec::Layout,
+    codec::{Encodings, Layout},
     operation::{Execution, OperationError, TaskContext},
 };
 
@@ -313,8 +313,7 @@ pub trait CompiledStep: Send + Sync {
         ends: Option<&mut Vec<u32>>,
     ) -> Result<(), (usize, OperationError)>;
 
-    /// As [`encode`](Self::encode), and adds to `key_ends` where the first item of each output ends,
-    /// if it is a tuple, or else the output.
+    /// As [`encode`](Self::encode), as keys and values.
     ///
     /// # Errors
     /// As of `encode`.
@@ -322,10 +321,21 @@ pub trait CompiledStep: Send + Sync {
         &self,
         output: &Column,
         range: std::ops::Range<usize>,
-        bytes: &mut Vec<u8>,
-        ends: &mut Vec<u32>,
-        key_ends: &mut Vec<u32>,
+        rows: &mut Encodings,
     ) -> Result<(), (usize, OperationError)>;
+
+    /// Whether [`run_encoded`](Self::run_encoded) can be used in place of [`run`](Self::run) and
+    /// [`encode_rows`](Self::encode_rows).
+    fn encodes(&self) -> bool;
+
+    /// As [`run`](Self::run), with outputs that are encoded as soon as they are made. Returns them with
+    /// the batch offset of each.
+    fn run_encoded(
+        &self,
+        input: Column,
+        cx: &TaskContext,
+        failures: &mut Vec<FailedElement>,
+    ) -> (Encodings, Vec<u32>);
 
     /// No accumulators yet, for [`combine`](Self::combine); `None` for operations that do not fold.
     fn accumulators(&self) -> Option<Accumulators>;

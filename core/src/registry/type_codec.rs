@@ -11,7 +11,7 @@ use super::{
     values::{Guarded, Values},
 };
 use crate::{
-    codec::{self, CodecError, Known},
+    codec::{self, CodecError, Encodings, Known, place},
     operation::Data,
 };
 
@@ -187,9 +187,10 @@ impl<'a> Encoding<'a> {
         Self { bytes, ends, key_ends: None, prefix: None, done: 0, good }
     }
 
-    /// Appends the end of the first item of each value that is a tuple, or else of the value.
-    pub(super) fn with_key_ends(self, key_ends: &'a mut Vec<u32>) -> Self {
-        Self { key_ends: Some(key_ends), ..self }
+    /// Appends to these, with the ends of the keys.
+    pub(super) fn rows(encodings: &'a mut Encodings) -> Self {
+        let Encodings { bytes, key_ends, ends } = encodings;
+        Self { key_ends: Some(key_ends), ..Self::new(bytes, Some(ends)) }
     }
 
     #[inline]
@@ -200,16 +201,18 @@ impl<'a> Encoding<'a> {
     }
 
     #[inline]
-    fn end(&mut self, first_item: Option<usize>) {
+    fn end(&mut self, first_item: Option<usize>) -> Result<(), CodecError> {
+        let end = place(self.bytes.len())?;
         self.done += 1;
         self.good = self.bytes.len();
-        let place = |at: usize| u32::try_from(at).unwrap_or(u32::MAX);
         if let Some(key_ends) = &mut self.key_ends {
-            key_ends.push(place(first_item.unwrap_or(self.good)));
+            // It is in front of the end.
+            key_ends.push(first_item.map_or(end, |at| at as u32));
         }
         if let Some(ends) = &mut self.ends {
-            ends.push(place(self.good));
+            ends.push(end);
         }
+        Ok(())
     }
 }
 
@@ -246,7 +249,7 @@ fn encode<T: Data>(
         };
         encoding.begin();
         let first_item = codec::append(value, encoding.bytes, &mut known)?;
-        encoding.end(first_item);
+        encoding.end(first_item)?;
     }
     Ok(())
 }

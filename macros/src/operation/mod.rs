@@ -4,6 +4,7 @@ mod borrowed;
 mod clash;
 mod output;
 mod parameter;
+mod view;
 mod write;
 
 use proc_macro2::TokenStream;
@@ -73,11 +74,9 @@ impl Model {
                 }
             })
             .collect();
-        if let Some(extra) = parameters.iter().filter(|parameter| parameter.is_input()).nth(16) {
-            mistakes.at(
-                extra.owned(),
-                "an operation has at most 16 inputs: combine some of them in a struct",
-            );
+        if let Some(extra) = parameters.iter().filter_map(Parameter::input).nth(16) {
+            mistakes
+                .at(extra, "an operation has at most 16 inputs: combine some of them in a struct");
         }
         let output = Output::read(&function.sig.output, mistakes);
         Self { function, options, type_name, parameters, output }

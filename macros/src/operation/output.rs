@@ -3,11 +3,11 @@
 use proc_macro2::{Group, Span, TokenStream, TokenTree};
 use quote::quote;
 use syn::{
-    AssocType, GenericArgument, PathArguments, ReturnType, Type, TypeParamBound,
+    AssocType, GenericArgument, Ident, PathArguments, ReturnType, Type, TypeParamBound,
     punctuated::Punctuated, spanned::Spanned, token::Plus,
 };
 
-use super::{bare, borrowed, is_named};
+use super::{bare, borrowed, is_named, parameter::local, view::View};
 use crate::mistakes::Mistakes;
 
 pub(super) struct Output {
@@ -19,8 +19,8 @@ pub(super) struct Output {
 enum Form {
     /// A value of this type; `None` is `()`.
     Value(Option<Type>),
-    /// An iterator over this type, which is collected.
-    Items(Type),
+    /// An iterator over values of this type, which may borrow what the output owns.
+    Items(View),
 }
 
 impl Output {
@@ -42,7 +42,10 @@ impl Output {
     /// The type `Output` of the operation.
     pub(super) fn ty(&self, private: &TokenStream) -> TokenStream {
         match (&self.form, &self.result) {
-            (Form::Items(item), _) => quote!(::std::vec::Vec<#item>),
+            (Form::Items(item), _) => {
+                let item = item.wire(private);
+                quote!(::std::vec::Vec<#item>)
+            }
             // The arguments of an alias can differ from those of `Result`.
             (Form::Value(_), Some(result)) => quote!(<#result as #private::ResultType>::Ok),
             (Form::Value(Some(ty)), None) => quote!(#ty),
@@ -50,26 +53,70 @@ impl Output {
         }
     }
 
+    /// The type of the items of the output, if it is an iterator.
+    pub(super) fn item(&self, private: &TokenStream) -> Option<TokenStream> {
+        match &self.form {
+            Form::Items(item) => Some(item.wire(private)),
+            Form::Value(_) => None,
+        }
+    }
+
     /// The `Result` of `execute`, made from a `call` of the function.
     pub(super) fn result(&self, call: &TokenStream, private: &TokenStream) -> TokenStream {
-        let value = super::parameter::local("value");
-        let error = super::parameter::local("error");
-        let finish = match &self.form {
-            Form::Value(_) => quote!(#value),
-            Form::Items(_) => quote! {
-                ::core::iter::Iterator::collect(::core::iter::IntoIterator::into_iter(#value))
-            },
+        let value = local("value");
+        match (&self.form, &self.result) {
+            // A call that returns `()` is a statement.
+            (Form::Value(None), None) => quote!(#call; ::core::result::Result::Ok(())),
+            (Form::Value(Some(_)), None) => quote!(::core::result::Result::Ok(#call)),
+            (Form::Value(_), Some(_)) => {
+                self.on_success(call, &quote!(::core::result::Result::Ok(#value)), private)
+            }
+            (Form::Items(item), _) => {
+                let borrowed = local("item");
+                let owned = item.own(&quote!(#borrowed));
+                let finish = quote! {
+                    ::core::result::Result::Ok(::core::iter::Iterator::collect(
+                        ::core::iter::Iterator::map(
+                            ::core::iter::IntoIterator::into_iter(#value),
+                            |#borrowed| #owned,
+                        ),
+                    ))
+                };
+                self.on_success(call, &finish, private)
+            }
+        }
+    }
+
+    /// The `Result` of `execute_items`, made from a `call` of the function whose items are pushed to
+    /// `items`.
+    pub(super) fn emit(
+        &self,
+        call: &TokenStream,
+        items: &Ident,
+        private: &TokenStream,
+    ) -> TokenStream {
+        let (value, item) = (local("value"), local("item"));
+        let push = quote! {
+            {
+                for #item in #value {
+                    #items.push(&#item)?;
+                }
+                ::core::result::Result::Ok(())
+            }
         };
+        self.on_success(call, &push, private)
+    }
+
+    /// Calls the function and evaluates `finish` with its `value`, or returns its error.
+    fn on_success(
+        &self,
+        call: &TokenStream,
+        finish: &TokenStream,
+        private: &TokenStream,
+    ) -> TokenStream {
+        let (value, error, outcome) = (local("value"), local("error"), local("outcome"));
         let Some(result) = &self.result else {
-            return match &self.form {
-                // A call that returns `()` is a statement.
-                Form::Value(None) => quote!(#call; ::core::result::Result::Ok(())),
-                Form::Value(Some(_)) => quote!(::core::result::Result::Ok(#call)),
-                Form::Items(_) => quote! {
-                    let #value = #call;
-                    ::core::result::Result::Ok(#finish)
-                },
-            };
+            return quote!(let #value = #call; #finish);
         };
         // With the span of the return type, so that the compiler underlines an unsuitable error
         // type.
@@ -77,9 +124,11 @@ impl Output {
             #private::TypeProbe::of(&#error).operation_error(#error)
         };
         let convert = located_at(convert, result.span());
+        // In a variable, which is dropped before the inputs that it may borrow.
         quote! {
-            match #call {
-                ::core::result::Result::Ok(#value) => ::core::result::Result::Ok(#finish),
+            let #outcome = #call;
+            match #outcome {
+                ::core::result::Result::Ok(#value) => #finish,
                 ::core::result::Result::Err(#error) => {
                     use #private::OtherError as _;
                     ::core::result::Result::Err(#convert)
@@ -93,10 +142,8 @@ impl Form {
     fn read(ty: &Type, mistakes: &mut Mistakes) -> Self {
         if let Some(bounds) = trait_bounds(ty) {
             return match bounds.iter().find_map(item) {
-                Some(item) => {
-                    borrowed::check(item, "the item of the iterator", mistakes);
-                    Self::Items(item.clone())
-                }
+                Some(item) => View::read(bare(item), "the item of the iterator", mistakes)
+                    .map_or(Self::Value(None), Self::Items),
                 None => {
                     mistakes.at(
                         ty,

@@ -4,24 +4,20 @@ use proc_macro2::{Span, TokenStream};
 use quote::{quote, quote_spanned};
 use syn::{Attribute, Ident, Meta, Pat, PatType, Type, spanned::Spanned};
 
-use super::{bare, borrowed, is_named, shown};
+use super::{bare, borrowed, is_named, view::View};
 use crate::mistakes::Mistakes;
 
 pub(super) enum Parameter {
-    /// The input, or a part of it.
-    Input(Value),
+    /// The input, or a part of it, with its type as written.
+    Input(Type, View),
     /// A field of the operation.
-    State { field: Ident, docs: Vec<Attribute>, value: Value },
+    State { field: Ident, docs: Vec<Attribute>, state: State },
     /// The `&TaskContext`.
     Context,
 }
 
-/// A value that the function takes.
-pub(super) struct Value {
-    /// The type, without the `&`.
-    ty: Type,
-    by_reference: bool,
-}
+/// State that the function takes: as a whole, or a reference to it.
+pub(super) struct State(View);
 
 impl Parameter {
     /// Reads a parameter, and removes the attributes that the compiler would reject.
@@ -31,17 +27,18 @@ impl Parameter {
         mistakes: &mut Mistakes,
     ) -> Option<Self> {
         let (is_state, docs) = take_attributes(&mut argument.attrs, mistakes);
-        let value = Value::read(bare(&argument.ty), mistakes)?;
-        if is_named(&value.ty, "TaskContext") {
-            return context(argument, &value, is_state, is_last, mistakes);
+        let ty = bare(&argument.ty);
+        if is_named(looked_at(ty), "TaskContext") {
+            let view = View::read(ty, "the context", mistakes)?;
+            return context(argument, &view, is_state, is_last, mistakes);
         }
-        let part = if is_state { "the state" } else { "the input" };
-        borrowed::check(&value.ty, part, mistakes);
         if !is_state {
-            return Some(Self::Input(value));
+            let view = View::read(ty, "the input", mistakes)?;
+            return Some(Self::Input(ty.clone(), view));
         }
+        let state = State::read(ty, mistakes)?;
         match &*argument.pat {
-            Pat::Ident(name) => Some(Self::State { field: name.ident.clone(), docs, value }),
+            Pat::Ident(name) => Some(Self::State { field: name.ident.clone(), docs, state }),
             pattern => {
                 mistakes.at(
                     pattern,
@@ -52,101 +49,65 @@ impl Parameter {
         }
     }
 
-    pub(super) fn is_input(&self) -> bool {
-        matches!(self, Self::Input(_))
+    /// The type of an input, as written.
+    pub(super) fn input(&self) -> Option<&Type> {
+        match self {
+            Self::Input(written, _) => Some(written),
+            Self::State { .. } | Self::Context => None,
+        }
     }
 
     pub(super) fn is_context(&self) -> bool {
         matches!(self, Self::Context)
     }
+}
 
-    /// The type of the parameter as written, without the `&`.
-    pub(super) fn owned(&self) -> Option<&Type> {
-        match self {
-            Self::Input(value) | Self::State { value, .. } => Some(&value.ty),
-            Self::Context => None,
+impl State {
+    fn read(ty: &Type, mistakes: &mut Mistakes) -> Option<Self> {
+        if let Type::Reference(_) = ty {
+            return View::read(ty, "the state", mistakes).map(Self);
+        }
+        // Its parts are in a field, and cannot be taken out of it.
+        borrowed::check(ty, "the state", mistakes);
+        Some(Self(View::Owned(ty.clone())))
+    }
+
+    pub(super) fn is_reference(&self) -> bool {
+        self.0.is_reference()
+    }
+
+    /// The type of the field.
+    pub(super) fn wire(&self, private: &TokenStream) -> TokenStream {
+        self.0.wire(private)
+    }
+
+    /// The argument of the call, for a field of the operation.
+    pub(super) fn argument(&self, field: &Ident, private: &TokenStream) -> TokenStream {
+        match &self.0 {
+            View::Owned(ty) => {
+                quote_spanned!(ty.span()=> #private::copied::<#ty>(&self.#field))
+            }
+            view => view.look(&quote!(self.#field), false),
         }
     }
 }
 
-impl Value {
-    fn read(ty: &Type, mistakes: &mut Mistakes) -> Option<Self> {
-        match ty {
-            Type::Reference(reference) => {
-                if let Some(mutability) = &reference.mutability {
-                    mistakes.at(
-                        mutability,
-                        "an operation cannot change its input in place: take it by value and return \
-                         the result",
-                    );
-                    return None;
-                }
-                if let Some(lifetime) =
-                    reference.lifetime.as_ref().filter(|lifetime| lifetime.ident == "static")
-                {
-                    let elem = shown(&reference.elem);
-                    mistakes
-                        .at(lifetime, format!("inputs do not live for `'static`: take `&{elem}`"));
-                    return None;
-                }
-                let ty = bare(&reference.elem);
-                if let Type::TraitObject(object) = ty {
-                    mistakes.at(
-                        object,
-                        "a value behind a trait object cannot be sent: take a reference to a type \
-                         with a name",
-                    );
-                    return None;
-                }
-                Some(Self { ty: ty.clone(), by_reference: true })
-            }
-            owned => Some(Self { ty: owned.clone(), by_reference: false }),
-        }
-    }
-
-    /// Whether the function takes a reference.
-    pub(super) fn is_borrowed(&self) -> bool {
-        self.by_reference
-    }
-
-    /// The type that is sent.
-    pub(super) fn wire(&self, private: &TokenStream) -> TokenStream {
-        let ty = &self.ty;
-        if self.by_reference {
-            quote_spanned!(ty.span()=> <#ty as #private::Parameter>::Owned)
-        } else {
-            quote!(#ty)
-        }
-    }
-
-    /// The argument of the call, for a value in `place`, which may be a reference.
-    pub(super) fn argument(&self, place: &TokenStream, place_is_reference: bool) -> TokenStream {
-        if !self.by_reference {
-            return place.clone();
-        }
-        let ty = &self.ty;
-        let reference = if place_is_reference { quote!(#place) } else { quote!(&#place) };
-        quote!(::core::borrow::Borrow::<#ty>::borrow(#reference))
-    }
-
-    /// The argument of the call, for a field of the operation.
-    pub(super) fn field(&self, field: &Ident, private: &TokenStream) -> TokenStream {
-        if self.by_reference {
-            return self.argument(&quote!(self.#field), false);
-        }
-        let ty = &self.ty;
-        quote_spanned!(ty.span()=> #private::copied::<#ty>(&self.#field))
+/// The type without an `&`.
+fn looked_at(ty: &Type) -> &Type {
+    match ty {
+        Type::Reference(reference) => bare(&reference.elem),
+        owned => owned,
     }
 }
 
 fn context(
     argument: &PatType,
-    value: &Value,
+    view: &View,
     is_state: bool,
     is_last: bool,
     mistakes: &mut Mistakes,
 ) -> Option<Parameter> {
-    if !value.by_reference {
+    if !view.is_reference() {
         mistakes.at(&argument.ty, "the context is passed by reference: take `&TaskContext`");
     } else if is_state {
         mistakes.at(&argument.ty, "the context is not part of the state: remove `#[state]`");

@@ -6,7 +6,8 @@ use syn::{Attribute, Ident};
 
 use super::{
     Model,
-    parameter::{Parameter, Value, local},
+    parameter::{Parameter, State, local},
+    view::View,
 };
 use crate::derive;
 
@@ -45,11 +46,11 @@ fn definition(model: &Model) -> TokenStream {
     );
     let visibility = &function.vis;
     let fields: Vec<TokenStream> = states(model)
-        .map(|(field, docs, value)| field_definition(model, field, docs, value))
+        .map(|(field, docs, state)| field_definition(model, field, docs, state))
         .collect();
     let (copies, body) = if fields.is_empty() {
         (quote!(::core::clone::Clone, ::core::marker::Copy, ::core::fmt::Debug,), quote!(;))
-    } else if states(model).all(|(_, _, value)| !value.is_borrowed()) {
+    } else if states(model).all(|(_, _, state)| !state.is_reference()) {
         (quote!(::core::clone::Clone,), quote!({ #(#fields)* }))
     } else {
         (TokenStream::new(), quote!({ #(#fields)* }))
@@ -67,7 +68,7 @@ fn field_definition(
     model: &Model,
     field: &Ident,
     attributes: &[Attribute],
-    value: &Value,
+    state: &State,
 ) -> TokenStream {
     let function = &model.function;
     let docs = docs(
@@ -75,7 +76,7 @@ fn field_definition(
         &format!("The `{field}` of the function `{}`.", function.sig.ident),
     );
     let visibility = &function.vis;
-    let ty = value.wire(&model.options.private());
+    let ty = state.wire(&model.options.private());
     quote!(#docs #visibility #field: #ty,)
 }
 
@@ -113,22 +114,36 @@ fn implementation(model: &Model) -> TokenStream {
     };
     let output_type = output.ty(&private);
     let (input, cx) = (local("input"), local("cx"));
-    let execute = body(model, false);
+    let execute = body(model, false, Sink::Output);
     let is_async = model.function.sig.asyncness.is_some();
     let (implemented, asyncness) = if is_async {
         (quote!(AsyncOperation), quote!(async))
     } else {
         (quote!(Operation), quote!())
     };
-    let looks_only = inputs(model).next().is_some() && inputs(model).all(Value::is_borrowed);
+    let looks_only = inputs(model).next().is_some() && inputs(model).all(View::can_look);
     let execute_ref = (looks_only && !is_async).then(|| {
-        let body = body(model, true);
+        let body = body(model, true, Sink::Output);
         quote! {
             fn execute_ref(
                 &self,
                 #input: &Self::Input,
                 #cx: &#private::TaskContext,
             ) -> #private::Result<Self::Output> {
+                #body
+            }
+        }
+    });
+    let execute_items = output.item(&private).filter(|_| !is_async).map(|item| {
+        let items = local("items");
+        let body = body(model, false, Sink::Items(&items));
+        quote! {
+            fn execute_items(
+                &self,
+                #input: Self::Input,
+                #cx: &#private::TaskContext,
+                #items: &mut #private::Items<'_, #item>,
+            ) -> #private::Result<()> {
                 #body
             }
         }
@@ -148,12 +163,21 @@ fn implementation(model: &Model) -> TokenStream {
             }
 
             #execute_ref
+            #execute_items
         }
     }
 }
 
+/// Where the items of an output go.
+enum Sink<'a> {
+    /// They are collected, as the output.
+    Output,
+    /// Into the argument of this name, one by one.
+    Items(&'a Ident),
+}
+
 /// The call of the function on `input`, which is a reference in `execute_ref`.
-fn body(model: &Model, input_is_reference: bool) -> TokenStream {
+fn body(model: &Model, input_is_reference: bool, sink: Sink<'_>) -> TokenStream {
     let private = model.options.private();
     let (input, cx) = (local("input"), local("cx"));
     let names: Vec<Ident> =
@@ -165,11 +189,11 @@ fn body(model: &Model, input_is_reference: bool) -> TokenStream {
     };
     let mut unpacked = names.iter();
     let arguments = model.parameters.iter().map(|parameter| match parameter {
-        Parameter::Input(value) => {
+        Parameter::Input(_, view) => {
             let name = unpacked.next().to_token_stream();
-            value.argument(&name, input_is_reference)
+            view.look(&name, input_is_reference)
         }
-        Parameter::State { field, value, .. } => value.field(field, &private),
+        Parameter::State { field, state, .. } => state.argument(field, &private),
         Parameter::Context => quote!(#cx),
     });
     let function = &model.function.sig.ident;
@@ -177,7 +201,10 @@ fn body(model: &Model, input_is_reference: bool) -> TokenStream {
     if model.function.sig.asyncness.is_some() {
         call = quote!(#call.await);
     }
-    let result = model.output.result(&call, &private);
+    let result = match sink {
+        Sink::Output => model.output.result(&call, &private),
+        Sink::Items(items) => model.output.emit(&call, items, &private),
+    };
     let ignored =
         (!model.parameters.iter().any(Parameter::is_context)).then(|| quote!(let _ = #cx;));
     quote! {
@@ -193,17 +220,17 @@ fn registration(model: &Model) -> TokenStream {
     quote!(#marker #entry)
 }
 
-fn inputs(model: &Model) -> impl Iterator<Item = &Value> {
+fn inputs(model: &Model) -> impl Iterator<Item = &View> {
     model.parameters.iter().filter_map(|parameter| match parameter {
-        Parameter::Input(value) => Some(value),
+        Parameter::Input(_, view) => Some(view),
         Parameter::State { .. } | Parameter::Context => None,
     })
 }
 
-fn states(model: &Model) -> impl Iterator<Item = (&Ident, &[Attribute], &Value)> {
+fn states(model: &Model) -> impl Iterator<Item = (&Ident, &[Attribute], &State)> {
     model.parameters.iter().filter_map(|parameter| match parameter {
-        Parameter::State { field, docs, value } => Some((field, docs.as_slice(), value)),
-        Parameter::Input(_) | Parameter::Context => None,
+        Parameter::State { field, docs, state } => Some((field, docs.as_slice(), state)),
+        Parameter::Input(..) | Parameter::Context => None,
     })
 }
 

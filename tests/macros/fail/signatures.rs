@@ -1,3 +1,5 @@
+use std::{borrow::Cow, collections::HashSet};
+
 use phalanx::prelude::*;
 
 #[operation]
@@ -10,7 +12,8 @@ unsafe fn dangerous(
     cx: TaskContext,
     other: &TaskContext,
     counter: &mut u64,
-    names: Option<&str>,
+    names: HashSet<&str>,
+    pair: (&str, Option<&mut u64>),
     all: &[&str],
     fixed: &'static str,
     #[state] (a, b): (u8, u8),
@@ -26,8 +29,8 @@ fn opaque(n: u64) -> impl Fn() -> u64 {
 }
 
 #[operation]
-fn items(text: &str) -> impl Iterator<Item = &str> {
-    text.split(' ')
+fn items(text: &str) -> impl Iterator<Item = (&str, Cow<'_, str>)> {
+    text.split(' ').map(|word| (word, Cow::Borrowed(word)))
 }
 
 #[operation]

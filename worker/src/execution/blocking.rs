@@ -18,6 +18,7 @@ use super::{
     ledger::Ledger,
     outlet::{Folding, Scattering},
     pipeline::StepFailure,
+    rows::Rows,
     values::Values,
 };
 
@@ -203,9 +204,16 @@ pub(super) fn run_step(
     if column.is_empty() {
         return Values::nothing();
     }
+    let operation = &pipeline.steps()[step];
     let mut failed = Vec::new();
     running.begin_step(step, first);
-    let outputs = pipeline.steps()[step].run(column, &running.context, &mut failed);
+    if operation.encodes() && running.needs_rows_of(step) {
+        let encoded = operation.run_encoded(column, &running.context, &mut failed);
+        running.end_step();
+        failures.extend(failed.into_iter().map(|failure| StepFailure::in_step(step, failure)));
+        return Values::Encoded(Rows::encoded(encoded));
+    }
+    let outputs = operation.run(column, &running.context, &mut failed);
     running.end_step();
     let failed: Vec<StepFailure> =
         failed.into_iter().map(|failure| StepFailure::in_step(step, failure)).collect();

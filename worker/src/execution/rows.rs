@@ -1,7 +1,7 @@
 //! Elements as keys and values, encoded.
 
 use phalanx_core::{
-    codec::{Layout, push_frame},
+    codec::{Encodings, Layout, push_frame},
     operation::{ErrorKind, OperationError},
     registry::Column,
 };
@@ -21,11 +21,7 @@ pub(super) enum Part {
 /// from. Key and value of one are neighbours: together they are the encoding of the pair.
 #[derive(Debug, Default)]
 pub(super) struct Rows {
-    bytes: Vec<u8>,
-    /// The end of each key in `bytes`.
-    key_ends: Vec<u32>,
-    /// The end of each value in `bytes`.
-    ends: Vec<u32>,
+    encodings: Encodings,
     /// Never decreasing.
     offsets: Vec<u32>,
 }
@@ -45,15 +41,13 @@ impl Rows {
         let mut next = 0;
         while next < column.offsets.len() {
             let range = next..column.offsets.len();
-            let Self { bytes, key_ends, ends, .. } = &mut rows;
-            let encoded = encoder.encode_rows(column, range, bytes, ends, key_ends);
-            let (end, failure) = match encoded {
+            let (end, failure) = match encoder.encode_rows(column, range, &mut rows.encodings) {
                 Ok(()) => (column.offsets.len(), None),
                 Err((index, error)) => (next + index, Some(error)),
             };
             rows.offsets.extend_from_slice(&column.offsets[next..end]);
             // Removes the partial encoding of the value that failed.
-            rows.truncate(rows.offsets.len());
+            rows.encodings.truncate(rows.offsets.len());
             if let Some(error) = failure {
                 let offset = column.offsets[end];
                 dropped.push(end);
@@ -64,17 +58,23 @@ impl Rows {
         rows
     }
 
+    /// Outputs that were encoded as they were made, with the offset of each.
+    pub(super) fn encoded((encodings, offsets): (Encodings, Vec<u32>)) -> Self {
+        Self { encodings, offsets }
+    }
+
     /// The same rows, each of which is a key as a whole.
     pub(super) fn whole_keys(mut self) -> Self {
-        self.key_ends.clone_from(&self.ends);
+        self.encodings.key_ends.clone_from(&self.encodings.ends);
         self
     }
 
     pub(super) fn push(&mut self, offset: u32, key: &[u8], value: impl FnOnce(&mut Vec<u8>)) {
-        self.bytes.extend_from_slice(key);
-        self.key_ends.push(self.bytes.len() as u32);
-        value(&mut self.bytes);
-        self.ends.push(self.bytes.len() as u32);
+        let Encodings { bytes, key_ends, ends } = &mut self.encodings;
+        bytes.extend_from_slice(key);
+        key_ends.push(bytes.len() as u32);
+        value(bytes);
+        ends.push(bytes.len() as u32);
         self.offsets.push(offset);
     }
 
@@ -84,7 +84,7 @@ impl Rows {
 
     /// The size of all rows, in bytes.
     pub(super) fn size(&self) -> usize {
-        self.bytes.len()
+        self.encodings.bytes.len()
     }
 
     pub(super) fn offsets(&self) -> &[u32] {
@@ -94,16 +94,18 @@ impl Rows {
     /// The key and the value of a row.
     #[inline]
     pub(super) fn get(&self, row: usize) -> (&[u8], &[u8]) {
-        let from = row.checked_sub(1).map_or(0, |before| self.ends[before] as usize);
-        let (key_end, end) = (self.key_ends[row] as usize, self.ends[row] as usize);
-        (&self.bytes[from..key_end], &self.bytes[key_end..end])
+        let Encodings { bytes, key_ends, ends } = &self.encodings;
+        let from = row.checked_sub(1).map_or(0, |before| ends[before] as usize);
+        let (key_end, end) = (key_ends[row] as usize, ends[row] as usize);
+        (&bytes[from..key_end], &bytes[key_end..end])
     }
 
     /// The key and the value of a row together.
     #[inline]
     pub(super) fn whole(&self, row: usize) -> &[u8] {
-        let from = row.checked_sub(1).map_or(0, |before| self.ends[before] as usize);
-        &self.bytes[from..self.ends[row] as usize]
+        let Encodings { bytes, ends, .. } = &self.encodings;
+        let from = row.checked_sub(1).map_or(0, |before| ends[before] as usize);
+        &bytes[from..ends[row] as usize]
     }
 
     /// Removes the rows of the elements at these offsets, which ascend.
@@ -175,7 +177,7 @@ impl Rows {
         }
         let parts: Vec<u8>;
         let mut bytes = match part {
-            Part::Whole => &self.bytes[..],
+            Part::Whole => &self.encodings.bytes[..],
             Part::Key | Part::Value => {
                 parts = (0..self.len()).flat_map(|row| self.part(row, part)).copied().collect();
                 &parts[..]
@@ -199,12 +201,6 @@ impl Rows {
             error: error.clone(),
         }));
         Column::empty()
-    }
-
-    fn truncate(&mut self, rows: usize) {
-        self.ends.truncate(rows);
-        self.key_ends.truncate(rows);
-        self.bytes.truncate(self.ends.last().map_or(0, |end| *end as usize));
     }
 }
 

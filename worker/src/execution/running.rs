@@ -207,6 +207,14 @@ impl Running {
         }
     }
 
+    /// Whether the outputs of this step are only looked at as keys and values.
+    pub(super) fn needs_rows_of(&self, step: usize) -> bool {
+        match step + 1 < self.mapping().end {
+            true => self.pipeline.verb(step + 1).layout() != Layout::Plain,
+            false => self.scatters() || self.output_layout() != Layout::Plain,
+        }
+    }
+
     /// The outputs as they are put into the reply. Those that are framed must be rows.
     pub(super) fn as_outputs(&self, values: Values, failures: &mut Vec<StepFailure>) -> Values {
         match self.output_layout() {

@@ -1,10 +1,12 @@
 //! Blocking operations: `map`, `try_map`, `filter`, `flat_map`.
 
 use super::{
-    Chunk, Elements, OnThisThread, RunChunk, State, another_type, caught, remove_last, wrong_type,
+    Chunk, Elements, OnThisThread, RunChunk, RunEncoded, Shorten, State, another_type, caught,
+    remove_last, wrong_type,
 };
 use crate::{
-    operation::{Data, Operation, Result, TaskContext},
+    codec::Encodings,
+    operation::{Data, Items, Operation, Result, TaskContext},
     registry::{Column, FailedElement, description::VerbEntry},
 };
 
@@ -67,6 +69,29 @@ where
     Ok(())
 }
 
+pub(in crate::registry) fn flat_map_encoded<O: Operation>(
+    state: &State,
+    chunk: &mut Chunk<'_, Encodings>,
+) -> Result<()>
+where
+    O::Output: IntoIterator<Item: Data>,
+{
+    let Chunk { name, queue, outputs, elements } = chunk;
+    let (Some(operation), Some(inputs)) =
+        (state.downcast_ref::<O>(), queue.downcast_mut::<std::vec::IntoIter<O::Input>>())
+    else {
+        return Err(another_type());
+    };
+    let mut items = Items::new(name, outputs);
+    for value in inputs {
+        if elements.begin() {
+            operation.execute_items(value, elements.cx, &mut items)?;
+            elements.made_up_to(items.len());
+        }
+    }
+    Ok(())
+}
+
 /// One run of a blocking step on one chunk.
 pub(super) struct Run<'a> {
     pub(super) name: &'a str,
@@ -77,7 +102,7 @@ pub(super) struct Run<'a> {
     pub(super) tracks: bool,
 }
 
-impl Run<'_> {
+impl<'a> Run<'a> {
     /// Runs all elements, and continues after one that fails or panics. The other values and
     /// outputs of the failed element are removed.
     pub(super) fn all(
@@ -86,23 +111,64 @@ impl Run<'_> {
         input: Column,
         failures: &mut Vec<FailedElement>,
     ) -> Column {
-        let _running = OnThisThread::of(self.name);
+        let outputs = self.entry.output.values(input.len());
+        match self.chunk(input, outputs, failures) {
+            Some(mut chunk) => {
+                self.run(|chunk| run(self.state, chunk), &mut chunk, failures);
+                let Elements { made, sources, .. } = chunk.elements;
+                Column::from_parts(chunk.outputs, made).with_sources(sources)
+            }
+            None => Column::empty(),
+        }
+    }
+
+    /// As [`all`](Self::all), with outputs that are encoded as they are made.
+    pub(super) fn all_encoded(
+        &self,
+        run: RunEncoded,
+        input: Column,
+        failures: &mut Vec<FailedElement>,
+    ) -> (Encodings, Vec<u32>) {
+        match self.chunk(input, Encodings::default(), failures) {
+            Some(mut chunk) => {
+                self.run(|chunk| run(self.state, chunk), &mut chunk, failures);
+                (chunk.outputs, chunk.elements.made)
+            }
+            None => Default::default(),
+        }
+    }
+
+    /// The chunk that begins with this input; `None` if that has another type.
+    fn chunk<Outputs>(
+        &self,
+        input: Column,
+        outputs: Outputs,
+        failures: &mut Vec<FailedElement>,
+    ) -> Option<Chunk<'a, Outputs>> {
         let (queue, offsets) = match self.entry.input.queue(input) {
             Ok(parts) => parts,
             Err(column) => {
                 failures.extend(wrong_type(&column.offsets, self.name));
-                return Column::empty();
+                return None;
             }
         };
-        let outputs = self.entry.output.values(offsets.len());
         let capacity = offsets.len();
         let mut elements = Elements::new(offsets, capacity, self.cx);
         elements.sources = self.tracks.then(Vec::new);
-        let mut chunk = Chunk { queue, outputs, elements };
+        Some(Chunk { name: self.name, queue, outputs, elements })
+    }
+
+    fn run<Outputs: Shorten>(
+        &self,
+        run: impl Fn(&mut Chunk<'a, Outputs>) -> Result<()>,
+        chunk: &mut Chunk<'a, Outputs>,
+        failures: &mut Vec<FailedElement>,
+    ) {
+        let _running = OnThisThread::of(self.name);
         loop {
             let begun = chunk.elements.begun;
-            let error = match caught(|| run(self.state, &mut chunk)) {
-                Ok(Ok(())) => break,
+            let error = match caught(|| run(chunk)) {
+                Ok(Ok(())) => return,
                 Ok(Err(error)) => error,
                 Err(panic) => panic.into_error(self.name),
             };
@@ -110,7 +176,7 @@ impl Run<'_> {
             if elements.begun == begun {
                 // No element has begun, so none would begin in another pass.
                 failures.extend(wrong_type(&elements.offsets[begun..], self.name));
-                break;
+                return;
             }
             let offset = elements.offset;
             if elements.failed != Some(offset) {
@@ -122,7 +188,5 @@ impl Run<'_> {
                 sources.truncate(chunk.elements.made.len());
             }
         }
-        let Elements { made, sources, .. } = chunk.elements;
-        Column::from_parts(chunk.outputs, made).with_sources(sources)
     }
 }

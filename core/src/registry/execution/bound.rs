@@ -4,6 +4,7 @@ use std::{ops::Range, sync::Arc, time::Duration};
 
 use super::{AsyncRun, Folding, Groups, Run, Runner, State, wrong_type};
 use crate::{
+    codec::Encodings,
     operation::{ErrorKind, Execution, OperationError, TaskContext},
     registry::{
         Accumulators, Column, CompiledStep, FailedElement, Fold, Refusal, StepFuture, Verb,
@@ -80,11 +81,23 @@ impl CompiledStep for RowStep {
         &self,
         _: &Column,
         _: Range<usize>,
-        _: &mut Vec<u8>,
-        _: &mut Vec<u32>,
-        _: &mut Vec<u32>,
+        _: &mut Encodings,
     ) -> Result<(), (usize, OperationError)> {
         Err((0, self.no_operation()))
+    }
+
+    fn encodes(&self) -> bool {
+        false
+    }
+
+    fn run_encoded(
+        &self,
+        input: Column,
+        _: &TaskContext,
+        failures: &mut Vec<FailedElement>,
+    ) -> (Encodings, Vec<u32>) {
+        failures.extend(wrong_type(&input.offsets, self.name()));
+        Default::default()
     }
 
     fn accumulators(&self) -> Option<Accumulators> {
@@ -155,7 +168,7 @@ impl CompiledStep for BoundStep {
     }
 
     fn run(&self, input: Column, cx: &TaskContext, failures: &mut Vec<FailedElement>) -> Column {
-        let Runner::Blocking(run) = self.entry.runner else {
+        let Runner::Blocking { run, .. } = self.entry.runner else {
             failures.extend(wrong_type(&input.offsets, &self.name));
             return Column::empty();
         };
@@ -195,17 +208,34 @@ impl CompiledStep for BoundStep {
         &self,
         output: &Column,
         range: Range<usize>,
-        bytes: &mut Vec<u8>,
-        ends: &mut Vec<u32>,
-        key_ends: &mut Vec<u32>,
+        rows: &mut Encodings,
     ) -> Result<(), (usize, OperationError)> {
-        self.encode_into(output, range, Encoding::new(bytes, Some(ends)).with_key_ends(key_ends))
+        self.encode_into(output, range, Encoding::rows(rows))
+    }
+
+    fn encodes(&self) -> bool {
+        matches!(self.entry.runner, Runner::Blocking { encode: Some(_), .. })
+            && self.verb == Verb::FlatMap
+    }
+
+    fn run_encoded(
+        &self,
+        input: Column,
+        cx: &TaskContext,
+        failures: &mut Vec<FailedElement>,
+    ) -> (Encodings, Vec<u32>) {
+        let Runner::Blocking { encode: Some(run), .. } = self.entry.runner else {
+            failures.extend(wrong_type(&input.offsets, &self.name));
+            return Default::default();
+        };
+        let Self { name, entry, state, .. } = self;
+        Run { name, entry, state: &**state, cx, tracks: false }.all_encoded(run, input, failures)
     }
 
     fn accumulators(&self) -> Option<Accumulators> {
         match self.entry.runner {
             Runner::Fold { groups, .. } => Some(Accumulators(Guarded::new((groups.new)()))),
-            Runner::Blocking(_) | Runner::Asynchronous { .. } => None,
+            Runner::Blocking { .. } | Runner::Asynchronous { .. } => None,
         }
     }
 

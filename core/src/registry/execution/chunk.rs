@@ -3,7 +3,10 @@
 use std::any::Any;
 
 use super::super::values::Guarded;
-use crate::operation::{OperationError, TaskContext};
+use crate::{
+    codec::Encodings,
+    operation::{OperationError, TaskContext},
+};
 
 /// The state of an operation: a value of its type.
 pub(in crate::registry) type State = dyn Any + Send + Sync;
@@ -15,11 +18,18 @@ pub(in crate::registry) type Queue = Box<dyn Any + Send>;
 /// and verb; what panics catches its caller.
 pub(in crate::registry) type RunChunk = fn(&State, &mut Chunk<'_>) -> Result<(), OperationError>;
 
+/// As [`RunChunk`], with outputs that are encoded as they are made.
+pub(in crate::registry) type RunEncoded =
+    fn(&State, &mut Chunk<'_, Encodings>) -> Result<(), OperationError>;
+
 /// The inputs and outputs of a chunk.
-pub(in crate::registry) struct Chunk<'a> {
+pub(in crate::registry) struct Chunk<'a, Outputs = Guarded> {
+    /// The name of the operation.
+    pub(super) name: &'a str,
     pub(super) queue: Queue,
-    /// The outputs so far; in a fold the accumulator, if there is one.
-    pub(super) outputs: Guarded,
+    /// The outputs so far; in a fold the accumulator, if there is one. Encoded ones may end with items
+    /// of the element that began last, which are not in `elements.made` yet.
+    pub(super) outputs: Outputs,
     pub(super) elements: Elements<'a>,
 }
 
@@ -67,6 +77,12 @@ impl<'a> Elements<'a> {
         self.made.push(self.offset);
     }
 
+    /// Records that the input that began last has made all outputs up to the number `outputs`.
+    #[inline]
+    pub(in crate::registry) fn made_up_to(&mut self, outputs: usize) {
+        self.made.resize(outputs, self.offset);
+    }
+
     /// As [`made_one`](Self::made_one), if an input can have any number of outputs.
     #[inline]
     pub(in crate::registry) fn made_item(&mut self) {
@@ -89,9 +105,27 @@ impl<'a> Chunk<'a> {
     }
 }
 
+/// Outputs of which the last can be dropped.
+pub(super) trait Shorten {
+    /// Drops the last outputs, until `keep` are left.
+    fn shorten(&mut self, keep: usize);
+}
+
+impl Shorten for Guarded {
+    fn shorten(&mut self, keep: usize) {
+        Self::shorten(self, keep);
+    }
+}
+
+impl Shorten for Encodings {
+    fn shorten(&mut self, keep: usize) {
+        self.truncate(keep);
+    }
+}
+
 /// Removes the outputs of the element at `offset`, which is the last one: an element has all of its
 /// outputs or none.
-pub(super) fn remove_last(outputs: &mut Guarded, made: &mut Vec<u32>, offset: u32) {
+pub(super) fn remove_last(outputs: &mut impl Shorten, made: &mut Vec<u32>, offset: u32) {
     let keep = made.partition_point(|known| *known < offset);
     made.truncate(keep);
     outputs.shorten(keep);

@@ -91,7 +91,8 @@ impl Fold for Folding<'_> {
             }
         };
         let outputs = std::mem::replace(&mut self.accumulator, self.entry.output.values(1));
-        let mut chunk = Chunk { queue, outputs, elements: Elements::new(offsets, 0, cx) };
+        let elements = Elements::new(offsets, 0, cx);
+        let mut chunk = Chunk { name: self.name, queue, outputs, elements };
         let error = match caught(|| (self.combine)(self.state, &mut chunk)) {
             Ok(Ok(())) => {
                 self.accumulator = chunk.outputs;

@@ -16,10 +16,10 @@ mod panics;
 use asynchronous::AsyncRun;
 pub(super) use asynchronous::{Finish, Start, finish, finish_all, start, start_filter};
 use blocking::Run;
-pub(super) use blocking::{filter, flat_map, map};
+pub(super) use blocking::{filter, flat_map, flat_map_encoded, map};
 pub(super) use bound::{BoundStep, RowStep};
-pub(super) use chunk::{Chunk, Queue, RunChunk, State};
-use chunk::{Elements, remove_last};
+pub(super) use chunk::{Chunk, Queue, RunChunk, RunEncoded, State};
+use chunk::{Elements, Shorten, remove_last};
 use current::OnThisThread;
 pub(crate) use current::running_operation;
 use fold::Folding;
@@ -36,7 +36,11 @@ use crate::operation::{ErrorKind, OperationError};
 /// How a verb runs an operation.
 #[derive(Debug, Clone, Copy)]
 pub(super) enum Runner {
-    Blocking(RunChunk),
+    Blocking {
+        run: RunChunk,
+        /// Runs it with outputs that are encoded as they are made, for `flat_map`.
+        encode: Option<RunEncoded>,
+    },
     Asynchronous {
         start: Start,
         finish: Finish,
