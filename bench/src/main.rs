@@ -1,21 +1,24 @@
 //! Benchmarks of Phalanx compared with its peers, on one machine in one run. The README explains
 //! the figures.
 
+mod alone;
 mod broker;
 mod measure;
 mod ours;
 mod peers;
 mod rows;
 mod table;
+mod text;
 
 use std::process::ExitCode;
 
 use anyhow::{Result, bail};
 use clap::{Parser, ValueEnum};
 
+use alone::{Program, Taken};
 use broker::RabbitMq;
 use measure::Effort;
-use rows::{build_time::Profile, memory::Program};
+use rows::build_time::Profile;
 use table::Table;
 
 /// Phalanx compared with its peers, on one machine in one run.
@@ -30,9 +33,10 @@ struct Arguments {
     /// Divide the usual amount of work by this number, for a first impression
     #[arg(long, default_value_t = 1, value_name = "PARTS")]
     quick: u64,
-    /// Run one program in this process and print its peak memory; started by the row `memory`
-    #[arg(long, num_args = 2, value_names = ["PROGRAM", "ELEMENTS"], hide = true)]
-    peak: Option<Vec<String>>,
+    /// Run one program in this process, and print its seconds, those of all processors, and its peak
+    /// memory in MB; started by some of the rows
+    #[arg(long, num_args = 2, value_names = ["PROGRAM", "AMOUNT"], hide = true)]
+    alone: Option<Vec<String>>,
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
@@ -45,6 +49,8 @@ enum Row {
     OneElementTasks,
     /// Counting words in memory, vs threads and hash maps by hand
     WordCount,
+    /// Counting the words of 404 MB in memory, vs threads and hash maps by hand, and Renoir
+    LargeWordCount,
     /// A join in memory, vs a hash map by hand
     Join,
     /// `reduce_by_key` of ten elements over RabbitMQ, vs a `map` of them
@@ -64,12 +70,13 @@ impl Row {
 #[tokio::main]
 async fn main() -> Result<ExitCode> {
     let arguments = Arguments::parse();
-    if let Some(peak) = &arguments.peak {
-        let [program, elements] = &peak[..] else { bail!("--peak takes two values") };
+    if let Some(alone) = &arguments.alone {
+        let [program, amount] = &alone[..] else { bail!("--alone takes two values") };
         let Ok(program) = Program::from_str(program, true) else {
             bail!("unknown program {program}")
         };
-        println!("{}", rows::memory::peak(program, elements.parse()?).await?);
+        let Taken { seconds, cpu_seconds, peak } = program.run(amount.parse()?).await?;
+        println!("{seconds} {cpu_seconds} {peak}");
         return Ok(ExitCode::SUCCESS);
     }
     measure(&arguments).await?;
@@ -106,6 +113,11 @@ async fn measure(arguments: &Arguments) -> Result<()> {
                 bail!("no RabbitMQ")
             }
             (Row::WordCount, _) => table.add(rows::keyed::word_count(effort).await?),
+            (Row::LargeWordCount, _) => {
+                for line in rows::large_word_count::rows(effort).await? {
+                    table.add(line);
+                }
+            }
             (Row::Join, _) => table.add(rows::keyed::join(effort).await?),
             (Row::BuildTime, _) => {
                 for profile in [Profile::Debug, Profile::Release] {
@@ -113,8 +125,8 @@ async fn measure(arguments: &Arguments) -> Result<()> {
                 }
             }
             (Row::Memory, _) => {
-                for program in Program::value_variants() {
-                    table.add(rows::memory::row(effort, *program).await?);
+                for program in rows::memory::PROGRAMS {
+                    table.add(rows::memory::row(effort, program).await?);
                 }
             }
         }

@@ -10,6 +10,8 @@ use phalanx::{
 use phalanx_core::broker::{self, Broker, BrokerUrl, ConnectOptions, Pool, QueueSpec, Role};
 use serde::{Deserialize, Serialize};
 
+use crate::text::Text;
+
 #[operation]
 pub(crate) fn double(n: u64) -> u64 {
     2 * n
@@ -42,6 +44,11 @@ pub(crate) fn words(line: &str) -> impl Iterator<Item = &str> {
     line.split(' ')
 }
 
+#[operation]
+pub(crate) fn owned_words(line: &str) -> Vec<String> {
+    words(line).map(str::to_owned).collect()
+}
+
 /// Counts the words of `count` lines; returns the number of different words and of all.
 pub(crate) async fn count_words(
     runtime: &Runtime,
@@ -52,6 +59,20 @@ pub(crate) async fn count_words(
     let input = (0..count).map(move |line| lines.get(line).to_owned());
     let counts = IndexedStream::from(input).flat_map(Words).count_by_value();
     let counts = counts.collect(runtime).await?;
+    Ok((counts.len() as u64, counts.iter().map(|(_, count)| count).sum()))
+}
+
+/// Counts the words of a text; returns the number of different words and of all.
+pub(crate) async fn count_text(
+    runtime: &Runtime,
+    text: &Arc<Text>,
+    borrowed: bool,
+) -> Result<(u64, u64)> {
+    let text = Arc::clone(text);
+    let lines = (0..text.lines()).map(move |number| text.line(number).to_owned());
+    let lines = IndexedStream::from(lines);
+    let words = if borrowed { lines.flat_map(Words) } else { lines.flat_map(OwnedWords) };
+    let counts = words.count_by_value().collect(runtime).await?;
     Ok((counts.len() as u64, counts.iter().map(|(_, count)| count).sum()))
 }
 

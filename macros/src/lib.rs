@@ -111,6 +111,9 @@ pub fn derive_remote_execute(input: TokenStream) -> TokenStream {
 /// - One parameter is the input. Several are a tuple, none is `()`.
 /// - A reference is owned when it is sent: `&str` is a `String`, `&[T]` a `Vec<T>`, `&Path` a
 ///   `PathBuf`, `&OsStr` an `OsString`, `&CStr` a `CString`, `&T` a `T`.
+/// - So are references in a tuple or an `Option`, in any depth. A row of a join can be taken apart
+///   without a copy: `fn total((key, (price, count)): (&str, (&Price, u64))) -> u64` takes a
+///   `(String, (Price, u64))`.
 /// - A parameter with `#[state]` becomes a field of the operation: `Scale { factor: 10 }`. It is a
 ///   reference, or `Copy`: other state would be cloned for each element.
 /// - The last parameter can be a `&TaskContext`.
@@ -122,7 +125,10 @@ pub fn derive_remote_execute(input: TokenStream) -> TokenStream {
 ///   for `OperationError::downcast`. A function that returns `anyhow::Result` can use anyhow's `bail!`
 ///   and `ensure!`; one that returns phalanx's `Result` uses `phalanx::bail!` and `phalanx::ensure!`.
 ///   Only phalanx's `Result` can carry that a failure is transient: `fetch(url).transient()?`.
-/// - An iterator (`impl Iterator<Item = T>`) is collected into a `Vec<T>`, for `flat_map`.
+/// - An iterator (`impl Iterator<Item = T>`) is collected into a `Vec<T>`, for `flat_map`. Its items
+///   may borrow from the input, as references, also in tuples and in an `Option`: `fn words(line:
+///   &str) -> impl Iterator<Item = &str>` gives `String`s. In front of a directive by key they are
+///   neither collected nor copied, which makes a word count several times as fast.
 /// - An `async fn` becomes an `AsyncOperation`.
 ///
 /// # Options

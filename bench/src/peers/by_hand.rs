@@ -1,10 +1,14 @@
-//! Programs written by hand for one machine: threads, and the hash maps of `std`.
+//! Programs written by hand for one machine: threads, and fast hash maps.
 
-use std::{collections::HashMap, ops::Range, thread};
+use std::{ops::Range, thread};
 
 use anyhow::{Result, ensure};
+use hashbrown::HashMap;
 
-use crate::ours::{Lines, key_of, words};
+use crate::{
+    ours::{Lines, key_of, words},
+    text::Text,
+};
 
 /// Splits `0..count` into one range for each core, runs them at the same time, and returns what they
 /// return.
@@ -26,11 +30,25 @@ fn on_all_cores<R: Send>(count: u64, run: impl Fn(Range<u64>) -> R + Sync) -> Ve
 
 /// Counts the words of `count` lines; returns the number of different words and of all.
 pub(crate) fn count_words(lines: &Lines, count: u64) -> Result<(u64, u64)> {
+    count_each(count, |line| lines.get(line))
+}
+
+/// Counts the words of a text; returns the number of different words and of all.
+pub(crate) fn count_text(text: &Text) -> Result<(u64, u64)> {
+    count_each(text.lines() as u64, |line| text.line(line as usize))
+}
+
+fn count_each<'l>(count: u64, line: impl Fn(u64) -> &'l str + Sync) -> Result<(u64, u64)> {
     let maps = on_all_cores(count, |range| {
         let mut counts = HashMap::<String, u64>::new();
-        for line in range {
-            for word in words(lines.get(line)) {
-                *counts.entry(word.to_owned()).or_default() += 1;
+        for number in range {
+            for word in words(line(number)) {
+                match counts.get_mut(word) {
+                    Some(count) => *count += 1,
+                    None => {
+                        counts.insert(word.to_owned(), 1);
+                    }
+                }
             }
         }
         counts

@@ -3,3 +3,4 @@
 pub(crate) mod by_hand;
 pub(crate) mod lapin;
 pub(crate) mod paladin;
+pub(crate) mod renoir;

@@ -2,6 +2,7 @@
 
 pub(crate) mod build_time;
 pub(crate) mod keyed;
+pub(crate) mod large_word_count;
 pub(crate) mod map;
 pub(crate) mod memory;
 pub(crate) mod one_element;

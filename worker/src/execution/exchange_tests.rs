@@ -119,6 +119,17 @@ fn a_segment_of_blocks_ends_only_at_an_element_that_may_run_again() {
 }
 
 #[test]
+fn one_element_in_a_hundred_that_fails_permanently_makes_no_more_blocks() {
+    let blocks = |bad: &str| {
+        let value = |n: u32| if n % 100 == 50 { bad.to_owned() } else { (n % 7).to_string() };
+        let inputs: Vec<String> = (0..1_000).map(value).collect();
+        let ops = [TestOp::FailOn('x')];
+        feed(&ops, &inputs, scatter(Layout::Whole, Combine::Count)).header.blocks.len()
+    };
+    assert_eq!(blocks("x"), blocks("1"));
+}
+
+#[test]
 fn a_combination_that_fails_voids_all_that_its_execution_has_written() {
     let inputs = strings(&["a1", "a2", "ax", "b"]);
     let ops = [TestOp::PairUp, TestOp::ConcatByKey(Some('x'))];
