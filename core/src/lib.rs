@@ -29,6 +29,9 @@ pub mod notice;
 
 pub mod wire;
 
+#[doc(hidden)]
+pub mod gather;
+
 pub mod plan;
 
 pub mod error;

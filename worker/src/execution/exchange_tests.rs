@@ -4,6 +4,7 @@ use std::collections::BTreeMap;
 
 use phalanx_core::{
     codec::{self, Layout},
+    gather::{hash, partition_of},
     operation::{ElementRange, ErrorKind},
     wire::{
         Block, BlockWriter, Combine, Gather, Grouping, ListEnd, NotRunReason, Outcome,
@@ -13,7 +14,6 @@ use phalanx_core::{
 use proptest::prelude::*;
 
 use super::{
-    keys::{hash, partition_of},
     run_blocking,
     tests::{TestExecution, inputs, interpret, strings},
 };

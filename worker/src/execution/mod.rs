@@ -13,7 +13,6 @@ mod encoded;
 mod inlet;
 mod input;
 mod keyed;
-mod keys;
 mod ledger;
 mod outlet;
 mod pipeline;

@@ -1,49 +1,33 @@
-//! The elements of one partition: its rows, brought together by key.
+//! The elements of one partition, as a worker makes them: with the values of each key combined, if the
+//! task begins with that.
 
 use bytes::Bytes;
 use phalanx_core::{
-    codec,
+    gather::{Keys, List, Numbered, malformed},
     operation::{ErrorKind, OperationError},
     registry::Refusal,
     wire::{Grouping, PartitionBlocks},
 };
 
-use super::{
-    super::{
-        Running,
-        keys::{Keys, hash},
-        rows::Rows,
-    },
-    joined::Joined,
-    listed::{Listed, Numbered, block, check_size, malformed, write_list},
-};
+use super::super::{Running, rows::Rows};
 
 /// The most values that are decoded together.
 const CHUNK: usize = 1_024;
 
-/// The list of the elements of one partition: for each key a group, in the order of their first rows
-/// (rule 33).
-pub(super) enum Gathered {
-    /// One for each key.
-    Groups { keys: Keys, values: GroupValues },
-    /// Any number for each key of two sides.
-    Joined(Joined),
+/// The elements of one partition.
+pub(super) struct Gathered {
+    list: List,
+    /// What became of each group, if the first step combines their values.
+    combined: Option<CombinedGroups>,
 }
 
-/// What an element has beside its key.
-pub(super) enum GroupValues {
-    /// Nothing: the key is the row, whose own key ends here.
-    Rows(Vec<usize>),
-    /// A number.
-    Counts(Vec<u64>),
-    /// All values.
-    Listed { payload: Bytes, listed: Listed },
-    /// The combined value, or the error of the group.
-    Combined { bytes: Vec<u8>, groups: Vec<Combined> },
+struct CombinedGroups {
+    bytes: Vec<u8>,
+    groups: Vec<Combined>,
 }
 
 /// The outcome of combining the values of a group.
-pub(super) enum Combined {
+enum Combined {
     /// The place of the encoding in `bytes`.
     Value(usize, usize),
     Failed(OperationError),
@@ -61,68 +45,39 @@ impl Gathered {
         partition: &PartitionBlocks,
         listed: impl FnOnce(u64) -> Wanted,
     ) -> Result<Self, Refusal> {
-        if grouping == Grouping::Distinct {
-            let (keys, key_ends) = distinct(payload, &partition.blocks)?;
-            listed(keys.len() as u64);
-            return Ok(Self::Groups { keys, values: GroupValues::Rows(key_ends) });
-        }
-        if !matches!(grouping, Grouping::Count | Grouping::Group | Grouping::Combine) {
-            let joined = Joined::new(grouping, payload, partition)?;
-            listed(joined.len());
-            return Ok(Self::Joined(joined));
-        }
-        let mut keys = Keys::default();
-        let (rows, _) = Numbered::read(&mut keys, payload, 0, &partition.blocks)?;
-        let wanted = listed(keys.len() as u64);
-        let values = match grouping {
-            Grouping::Count => GroupValues::Counts(count(payload, &keys, &rows)?),
-            Grouping::Group => GroupValues::Listed {
-                payload: payload.clone(),
-                listed: Listed::of(keys.len(), &rows),
-            },
-            _ => combine(running, payload, &keys, &rows, &wanted)?,
+        let list = List::gather(grouping, payload, partition)?;
+        let wanted = listed(list.elements());
+        let combined = match list.uncombined() {
+            Some((keys, rows)) => Some(combine(running, payload, keys, rows, &wanted)?),
+            None => None,
         };
-        Ok(Self::Groups { keys, values })
+        Ok(Self { list, combined })
     }
 
     /// Adds the element with this number to `rows`, for this batch offset.
     pub(super) fn push(
         &self,
-        number: usize,
+        number: u64,
         offset: u32,
         rows: &mut Rows,
     ) -> Result<(), OperationError> {
-        let (keys, values) = match self {
-            Self::Groups { keys, values } => (keys, values),
-            Self::Joined(joined) => return joined.push(number as u64, offset, rows),
+        let Some(CombinedGroups { bytes, groups }) = &self.combined else {
+            let element = self.list.element(number)?;
+            rows.push(offset, element.key, |out| element.write_value(out));
+            return Ok(());
         };
-        let key = keys.get(number);
-        match values {
-            GroupValues::Rows(key_ends) => {
-                let (key, value) = key.split_at(key_ends[number]);
-                rows.push(offset, key, |out| out.extend_from_slice(value));
+        match &groups[number as usize] {
+            Combined::Value(from, to) => {
+                let key = self.list.key(number).unwrap_or_default();
+                rows.push(offset, key, |out| out.extend_from_slice(&bytes[*from..*to]));
+                Ok(())
             }
-            GroupValues::Counts(counts) => rows.push(offset, key, |out| {
-                // A number is always encoded.
-                let _ = codec::encode_into(&counts[number], out);
-            }),
-            GroupValues::Listed { payload, listed } => {
-                let places = listed.group(number);
-                check_size(&[places])?;
-                rows.push(offset, key, |out| write_list(payload, places, out));
+            Combined::Failed(error) => Err(error.clone()),
+            Combined::Unwanted => {
+                let text = "an element was gathered that the task does not ask for";
+                Err(OperationError::new(ErrorKind::Codec, text))
             }
-            GroupValues::Combined { bytes, groups } => match &groups[number] {
-                Combined::Value(from, to) => {
-                    rows.push(offset, key, |out| out.extend_from_slice(&bytes[*from..*to]));
-                }
-                Combined::Failed(error) => return Err(error.clone()),
-                Combined::Unwanted => {
-                    let text = "an element was gathered that the task does not ask for";
-                    return Err(OperationError::new(ErrorKind::Codec, text));
-                }
-            },
         }
-        Ok(())
     }
 }
 
@@ -141,37 +96,6 @@ impl Wanted {
     }
 }
 
-/// Numbers the different rows of blocks; and where the own key of each ends.
-fn distinct(payload: &Bytes, lengths: &[u32]) -> Result<(Keys, Vec<usize>), Refusal> {
-    let (mut keys, mut key_ends, mut from) = (Keys::default(), Vec::new(), 0);
-    let mut row = Vec::new();
-    for length in lengths {
-        let to = from + *length as usize;
-        for (key, value) in block(payload, from, to)?.iter() {
-            row.clear();
-            row.extend_from_slice(key);
-            row.extend_from_slice(value);
-            if keys.number(&row, hash(&row)) as usize == key_ends.len() {
-                key_ends.push(key.len());
-            }
-        }
-        from = to;
-    }
-    Ok((keys, key_ends))
-}
-
-/// Sums up the counts of each group.
-fn count(payload: &[u8], keys: &Keys, rows: &Numbered) -> Result<Vec<u64>, Refusal> {
-    let mut counts = vec![0_u64; keys.len()];
-    for (group, (from, to)) in rows.groups.iter().zip(&rows.values) {
-        let count: u64 = codec::decode(&payload[*from..*to])
-            .map_err(|error| malformed(format!("a count does not decode: {error}")))?;
-        let sum = &mut counts[*group as usize];
-        *sum = sum.saturating_add(count);
-    }
-    Ok(counts)
-}
-
 /// Combines the values of each group that the task asks for, with its first step.
 fn combine(
     running: &Running,
@@ -179,7 +103,7 @@ fn combine(
     keys: &Keys,
     rows: &Numbered,
     wanted: &Wanted,
-) -> Result<GroupValues, Refusal> {
+) -> Result<CombinedGroups, Refusal> {
     let steps = running.pipeline.steps();
     let Some((step, mut accumulators)) =
         steps.first().and_then(|step| Some((step, step.accumulators()?)))
@@ -187,7 +111,7 @@ fn combine(
         return Err(malformed("the first step combines no values".to_owned()));
     };
     // Wanted groups are numbered anew, in the order of their first values.
-    let mut dense = vec![None; keys.len()];
+    let mut dense = vec![None; keys.count()];
     let mut wanted_groups = Vec::new();
     let mut failed: Vec<(u32, OperationError)> = Vec::new();
     let (mut bytes, mut chunk, mut offsets) = (Vec::new(), Vec::new(), Vec::new());
@@ -239,7 +163,7 @@ fn combine(
         running.report_chunk(*first);
     }
     let column = step.finish(accumulators);
-    let mut outcomes: Vec<Combined> = keys_without(keys.len());
+    let mut outcomes: Vec<Combined> = keys_without(keys.count());
     for (number, error) in failed {
         outcomes[wanted_groups[number as usize] as usize] = Combined::Failed(error);
     }
@@ -264,7 +188,7 @@ fn combine(
         }
         next = end + 1;
     }
-    Ok(GroupValues::Combined { bytes: encoded, groups: outcomes })
+    Ok(CombinedGroups { bytes: encoded, groups: outcomes })
 }
 
 fn keys_without(count: usize) -> Vec<Combined> {

@@ -3,8 +3,6 @@
 mod elements;
 mod framed;
 mod gathered;
-mod joined;
-mod listed;
 mod partitions;
 
 use phalanx_core::{codec::Layout, registry::Refusal, wire::TaskInlet};

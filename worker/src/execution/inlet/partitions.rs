@@ -76,8 +76,7 @@ impl Partitions {
         let to = self.next.end.min(most);
         if let Some(gathered) = &self.gathered {
             while self.next.start < to && rows.size() < chunk::MAX_BYTES {
-                let number = self.next.start as usize;
-                if let Err(error) = gathered.push(number, self.next_offset, &mut rows) {
+                if let Err(error) = gathered.push(self.next.start, self.next_offset, &mut rows) {
                     failures.push(StepFailure { offset: self.next_offset, step: 0, error });
                 }
                 self.next.start += 1;

@@ -1,8 +1,9 @@
 //! Rows on their way into blocks, one for each partition.
 
-use phalanx_core::wire::{BlockHeader, BlockWriter};
-
-use super::super::keys::partition_of;
+use phalanx_core::{
+    gather::partition_of,
+    wire::{BlockHeader, BlockWriter},
+};
 
 /// Finished blocks.
 #[derive(Debug, Default)]

@@ -2,19 +2,14 @@
 
 use phalanx_core::{
     codec::Layout,
+    gather::{Keys, hash},
     operation::OperationError,
     registry::Accumulators,
     wire::{Combine, Scatter, TaskOutlet},
 };
 
 use super::{
-    super::{
-        Pipeline, Running,
-        keys::{Keys, hash},
-        pipeline::StepFailure,
-        rows::Rows,
-        values::Values,
-    },
+    super::{Pipeline, Running, pipeline::StepFailure, rows::Rows, values::Values},
     Blocks, LedgerEntry,
     blocks::Partitioned,
 };
@@ -143,7 +138,7 @@ impl Scattering {
             return Ok(());
         };
         table.add(running, rows, range)?;
-        let (keys, met) = (table.keys.len(), table.rows);
+        let (keys, met) = (table.keys.count(), table.rows);
         let pays = keys < TRIED_KEYS || met - keys >= keys / 8;
         if table.keys.size() > MAX_TABLE || !pays {
             self.flush(&running.pipeline)?;

@@ -1,15 +1,16 @@
 //! The elements of one partition of a join: the rows of two sides, brought together by key.
 
 use bytes::Bytes;
-use phalanx_core::{
+
+use super::{
+    Element, Keys, Numbered,
+    element::{Side, Value},
+    listed::{Listed, check_size, malformed},
+};
+use crate::{
     operation::OperationError,
     registry::Refusal,
     wire::{Grouping, JoinKind, PartitionBlocks},
-};
-
-use super::{
-    super::{keys::Keys, rows::Rows},
-    listed::{Listed, Numbered, Place, check_size, malformed, write_list},
 };
 
 /// The list of the elements of one partition of a join: key by key, in the order of their first rows.
@@ -46,10 +47,10 @@ impl Joined {
         let mut keys = Keys::default();
         let (first, end) = Numbered::read(&mut keys, payload, 0, &partition.blocks)?;
         let (second, _) = Numbered::read(&mut keys, payload, end, &partition.second)?;
-        let (first, second) = (Listed::of(keys.len(), &first), Listed::of(keys.len(), &second));
-        let mut starts = Vec::with_capacity(keys.len() + 1);
+        let (first, second) = (Listed::of(keys.count(), &first), Listed::of(keys.count(), &second));
+        let mut starts = Vec::with_capacity(keys.count() + 1);
         let mut next = 0_u64;
-        for key in 0..keys.len() {
+        for key in 0..keys.count() {
             starts.push(next);
             let (ours, theirs) = (first.group(key).len() as u64, second.group(key).len() as u64);
             next = next.saturating_add(joining.elements(ours, theirs));
@@ -59,54 +60,46 @@ impl Joined {
     }
 
     /// The number of elements.
-    pub(super) fn len(&self) -> u64 {
+    pub(super) fn elements(&self) -> u64 {
         self.starts.last().copied().unwrap_or(0)
     }
 
-    /// Adds the element with this number to `rows`, for this batch offset.
-    pub(super) fn push(
-        &self,
-        number: u64,
-        offset: u32,
-        rows: &mut Rows,
-    ) -> Result<(), OperationError> {
-        let key = self.starts.partition_point(|start| *start <= number) - 1;
-        let place = number - self.starts[key];
+    /// The key of the element with this number, and the number of the element among those of the key.
+    fn place(&self, number: u64) -> (usize, u64) {
+        let key = self.starts.partition_point(|start| *start <= number).saturating_sub(1);
+        (key, number - self.starts[key])
+    }
+
+    /// The key of the element with this number.
+    pub(super) fn key(&self, number: u64) -> &[u8] {
+        self.keys.get(self.place(number).0)
+    }
+
+    /// The element with this number.
+    pub(super) fn element(&self, number: u64) -> Result<Element<'_>, OperationError> {
+        let (key, place) = self.place(number);
         let (first, second) = (self.first.group(key), self.second.group(key));
-        let value = |place: &Place| &self.payload[place.0..place.1];
-        let optional = |place: Option<&Place>, out: &mut Vec<u8>| {
-            out.push(u8::from(place.is_some()));
-            out.extend_from_slice(place.map_or(&[][..], value));
+        let value = |list: &[(usize, usize)], place: u64| {
+            let (from, to) = list.get(usize::try_from(place).ok()?)?;
+            Some(&self.payload[*from..*to])
         };
-        if let Joining::Cogroup = self.joining {
-            check_size(&[first, second])?;
-        }
         // All values of the second side for each of the first.
         let across = second.len().max(1) as u64;
-        let (one, other) =
-            (first.get((place / across) as usize), second.get((place % across) as usize));
-        rows.push(offset, self.keys.get(key), |out| match self.joining {
-            Joining::Join(JoinKind::Left) => {
-                out.extend_from_slice(one.map_or(&[][..], value));
-                optional(other, out);
-            }
+        let (one, other) = (value(first, place / across), value(second, place % across));
+        let always = |value: Option<_>| Side::Value(value.unwrap_or_default());
+        let value = match self.joining {
+            Joining::Join(JoinKind::Left) => Value::Pair(always(one), Side::Optional(other)),
             Joining::Join(JoinKind::Full) => {
-                optional(one, out);
-                optional(other, out);
+                Value::Pair(Side::Optional(one), Side::Optional(other))
             }
-            Joining::Join(_) => {
-                out.extend_from_slice(one.map_or(&[][..], value));
-                out.extend_from_slice(other.map_or(&[][..], value));
-            }
+            Joining::Join(_) => Value::Pair(always(one), always(other)),
             Joining::Cogroup => {
-                write_list(&self.payload, first, out);
-                write_list(&self.payload, second, out);
+                check_size(&[first, second])?;
+                Value::Lists { payload: &self.payload, first, second }
             }
-            Joining::Filter { .. } => {
-                out.extend_from_slice(first.get(place as usize).map_or(&[][..], value));
-            }
-        });
-        Ok(())
+            Joining::Filter { .. } => Value::Bytes(value(first, place).unwrap_or_default()),
+        };
+        Ok(Element { key: self.keys.get(key), value })
     }
 }
 

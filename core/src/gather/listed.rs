@@ -1,24 +1,25 @@
 //! Rows of blocks, sorted by the groups of their keys.
 
 use bytes::Bytes;
-use phalanx_core::{
+
+use super::{Keys, hash};
+use crate::{
+    codec,
     operation::{ErrorKind, OperationError},
     registry::Refusal,
     wire::Block,
 };
 
-use super::super::keys::{Keys, hash};
-
 /// The most bytes of the values of one element.
 const MAX_ELEMENT: usize = 1 << 30;
 
 /// The place of a value in the payload.
-pub(super) type Place = (usize, usize);
+pub type Place = (usize, usize);
 
 /// The rows of blocks, in order: the number of the key of each, and the place of its value.
-pub(super) struct Numbered {
-    pub(super) groups: Vec<u32>,
-    pub(super) values: Vec<Place>,
+pub struct Numbered {
+    pub groups: Vec<u32>,
+    pub values: Vec<Place>,
 }
 
 impl Numbered {
@@ -56,7 +57,7 @@ pub(super) fn block(payload: &[u8], from: usize, to: usize) -> Result<Block<'_>,
     Block::read(bytes).map_err(|error| malformed(error.to_string()))
 }
 
-pub(super) fn malformed(reason: String) -> Refusal {
+pub fn malformed(reason: String) -> Refusal {
     Refusal::Message { reason }
 }
 
@@ -110,6 +111,6 @@ pub(super) fn check_size(lists: &[&[Place]]) -> Result<(), OperationError> {
 /// Writes the list of these values, as a `Vec` of them is encoded.
 pub(super) fn write_list(payload: &[u8], places: &[Place], out: &mut Vec<u8>) {
     // A number is always encoded.
-    let _ = phalanx_core::codec::encode_into(&places.len(), out);
+    let _ = codec::encode_into(&places.len(), out);
     places.iter().for_each(|(from, to)| out.extend_from_slice(&payload[*from..*to]));
 }

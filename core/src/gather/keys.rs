@@ -5,19 +5,19 @@ use xxhash_rust::xxh3::xxh3_64;
 
 /// The hash of the encoding of a key: the same in every build and on every machine.
 #[inline]
-pub(super) fn hash(key: &[u8]) -> u64 {
+pub fn hash(key: &[u8]) -> u64 {
     xxh3_64(key)
 }
 
 /// The partition of the key with this hash, of `count`.
 #[inline]
-pub(super) fn partition_of(hash: u64, count: u32) -> u32 {
+pub fn partition_of(hash: u64, count: u32) -> u32 {
     ((u128::from(hash) * u128::from(count)) >> u64::BITS) as u32
 }
 
 /// Different keys, numbered in the order in which they were met.
 #[derive(Debug, Default)]
-pub(super) struct Keys {
+pub struct Keys {
     /// The number of each key, by its hash.
     numbers: HashTable<u32>,
     hashes: Vec<u64>,
@@ -29,18 +29,18 @@ pub(super) struct Keys {
 
 impl Keys {
     /// The number of different keys.
-    pub(super) fn len(&self) -> usize {
+    pub fn count(&self) -> usize {
         self.hashes.len()
     }
 
     /// The memory that they take up, in bytes.
-    pub(super) fn size(&self) -> usize {
+    pub fn size(&self) -> usize {
         self.bytes.len() + 24 * self.hashes.len()
     }
 
     /// The number of a key with this hash, which is added if it is new.
     #[inline]
-    pub(super) fn number(&mut self, key: &[u8], hash: u64) -> u32 {
+    pub fn number(&mut self, key: &[u8], hash: u64) -> u32 {
         let Self { numbers, hashes, bytes, ends } = self;
         let known = numbers.find(hash, |number| {
             let number = *number as usize;
@@ -59,17 +59,17 @@ impl Keys {
 
     /// The key with this number.
     #[inline]
-    pub(super) fn get(&self, number: usize) -> &[u8] {
+    pub fn get(&self, number: usize) -> &[u8] {
         key_at(&self.bytes, &self.ends, number)
     }
 
     /// The hash of the key with this number.
-    pub(super) fn hash(&self, number: usize) -> u64 {
+    pub fn hash(&self, number: usize) -> u64 {
         self.hashes[number]
     }
 
     /// Forgets all keys, and keeps the memory.
-    pub(super) fn clear(&mut self) {
+    pub fn clear(&mut self) {
         self.numbers.clear();
         self.hashes.clear();
         self.bytes.clear();
@@ -92,7 +92,7 @@ mod tests {
         let mut keys = Keys::default();
         let words = ["b", "", "a", "b", "", "ab"];
         let numbers = words.map(|word| keys.number(word.as_bytes(), hash(word.as_bytes())));
-        assert_eq!((numbers, keys.len()), ([0, 1, 2, 0, 1, 3], 4));
+        assert_eq!((numbers, keys.count()), ([0, 1, 2, 0, 1, 3], 4));
         assert_eq!((keys.get(0), keys.get(1), keys.get(3)), (&b"b"[..], &b""[..], &b"ab"[..]));
     }
 
