@@ -100,7 +100,7 @@ pub mod error {
     pub use phalanx_core::{
         broker::{BrokerError, ConnectError, PublishError},
         dead_letters::DeadLetterError,
-        error::{Error, ExecuteError, RefusedError},
+        error::{Error, ExecuteError, Group, KeyPrefix, RefusedError},
         operation::{ErrorKind, Failure, OperationError},
         plan::PlanError,
         registry::{Refusal, RegistryError},
@@ -141,10 +141,10 @@ pub mod dead_letters {
         dead_letters::{
             DeadLetterContent, DeadLetterEntry, DeadLetterError, DeadLetters, UnreadableDeadLetter,
         },
-        error::ExecuteError,
+        error::{ExecuteError, Group, KeyPrefix},
         id::DeadLetterId,
         registry::{StepReference, Verb},
-        wire::DeadLetterHeader,
+        wire::{DeadLetterHeader, LeftOut},
     };
 }
 

@@ -2,10 +2,11 @@
 
 use std::{error::Error as StdError, sync::Arc};
 
-pub use crate::operation::ExecuteError;
+pub use crate::operation::{ExecuteError, Group, KeyPrefix};
 use crate::{
     broker::{BrokerError, ConnectError, Pool, PublishError},
     id::{JobId, WorkerId},
+    operation::element_name,
     plan::PlanError,
     registry::Refusal,
     report::{Printable, number},
@@ -62,7 +63,8 @@ pub enum Error {
     },
     /// The broker permanently refused a task.
     #[error(
-        "job {job}: cannot publish a task of operation `{operation}` at element {index}: {source}"
+        "job {job}: cannot publish a task of operation `{operation}` at {}: {source}",
+        element_name(*index, group.as_deref())
     )]
     Submit {
         /// The job that failed.
@@ -71,6 +73,8 @@ pub enum Error {
         operation: String,
         /// The index of the first element of the task.
         index: u64,
+        /// Where that element is, if an exchange made it.
+        group: Option<Box<Group>>,
         /// The error of the broker.
         #[source]
         source: PublishError,
@@ -110,14 +114,14 @@ pub enum Error {
     },
     /// A key came twice where each may come once: in `collect_map`.
     #[error(
-        "job {job}: `collect_map` got a second value for the key that is encoded as \"{key}\"; combine \
-         the values of each key before (`reduce_by_key`, `group_by_key`)"
+        "job {job}: `collect_map` got a second value for key {key}; combine the values of each key \
+         before (`reduce_by_key`, `group_by_key`)"
     )]
     DuplicateKey {
         /// The job that failed.
         job: JobId,
-        /// The first 32 bytes of the encoding of the key, escaped.
-        key: String,
+        /// The key.
+        key: KeyPrefix,
     },
     /// The job was cancelled by its handle.
     #[error("job {job} was cancelled")]
@@ -265,7 +269,8 @@ mod tests {
         let job = JobId(uuid::Uuid::nil());
         let (operation, index) = ("fetch".to_owned(), 3);
         let source = PublishError::Nacked { reason: "the queue is full".to_owned() };
-        let submit = Error::Submit { job, operation: operation.clone(), index, source };
+        let submit =
+            Error::Submit { job, operation: operation.clone(), index, group: None, source };
         let source = crate::broker::Pool::new("No Pool").unwrap_err();
         let pool = Error::from(PlanError::Pool { operation, source });
         let source = BrokerError::Lost { reason: "reset by peer".to_owned() };

@@ -284,7 +284,10 @@ async fn pairs_are_collected_in_a_map_unless_a_key_comes_twice() {
     let sums = soon("the map", pairs().reduce_by_key(Add).collect_map(&runtime)).await.unwrap();
     assert_eq!((sums.len(), sums["b"]), (2, 4));
     let error = soon("an error", pairs().collect_map(&runtime)).await.unwrap_err();
-    assert!(matches!(&error, Error::DuplicateKey { key, .. } if key == "\\x01b"), "{error}");
+    assert!(
+        matches!(&error, Error::DuplicateKey { key, .. } if key.bytes() == b"\x01b"),
+        "{error}"
+    );
     runtime.close().await;
 }
 

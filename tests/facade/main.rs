@@ -3,6 +3,7 @@
 
 mod borrowing;
 mod endings;
+mod groups;
 mod inputs;
 mod keyed;
 mod operation_crates;

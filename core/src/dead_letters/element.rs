@@ -2,7 +2,7 @@
 
 use bytes::Bytes;
 
-use crate::{broker::Pool, error::ExecuteError, registry::StepReference};
+use crate::{broker::Pool, error::ExecuteError, registry::StepReference, wire::LeftOut};
 
 /// An element that failed permanently, or partial results that could not be combined.
 #[derive(Debug)]
@@ -14,5 +14,7 @@ pub(crate) struct DeadElement {
     pub(crate) payload: Bytes,
     /// The length of each encoding in `payload`, in bytes.
     pub(crate) lengths: Vec<u32>,
+    /// Why there is no payload, if it could not be made.
+    pub(crate) left_out: Option<LeftOut>,
     pub(crate) error: ExecuteError,
 }

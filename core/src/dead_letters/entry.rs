@@ -90,10 +90,12 @@ impl DeadLetterEntry {
             return Err(DeadLetterError::Unreadable { id, reason: unreadable.reason });
         }
         match DeadLetter::decode(&body) {
-            Ok(letter) if letter.header.left_out => {
-                Err(DeadLetterError::LeftOut { id, size: letter.header.size() })
-            }
-            Ok(letter) => Ok(letter),
+            Ok(letter) => match letter.header.left_out {
+                Some(reason) => {
+                    Err(DeadLetterError::LeftOut { id, size: letter.header.size(), reason })
+                }
+                None => Ok(letter),
+            },
             Err(error) => Err(DeadLetterError::Unreadable { id, reason: error.to_string() }),
         }
     }
@@ -116,10 +118,10 @@ impl fmt::Display for DeadLetterEntry {
         match self {
             Self::Element(header) => write!(
                 f,
-                "{}: operation `{}` failed at element {} of job {}: {}",
+                "{}: operation `{}` failed at {} of job {}: {}",
                 header.id,
                 header.error.operation,
-                header.error.index,
+                header.error.element(),
                 header.error.job,
                 header.error.error
             ),

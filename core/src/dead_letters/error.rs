@@ -4,6 +4,7 @@ use crate::{
     broker::{BrokerError, Pool},
     error::Error,
     id::DeadLetterId,
+    wire::LeftOut,
 };
 
 /// Why dead letters could not be listed, shown, replayed or deleted.
@@ -37,13 +38,15 @@ pub enum DeadLetterError {
         /// Why the message does not decode.
         reason: String,
     },
-    /// The element was too large to be kept.
-    #[error("cannot replay dead letter {id}: its element of {size} bytes was too large to be kept")]
+    /// The element was not kept.
+    #[error("cannot replay dead letter {id}: its element was {reason}{}", of_size(*size))]
     LeftOut {
         /// The id of the dead letter.
         id: DeadLetterId,
-        /// The encoded size of the element.
+        /// The encoded size of the element in bytes; 0 if it is not known.
         size: u64,
+        /// Why it was not kept.
+        reason: LeftOut,
     },
     /// The element failed again, or could not be run. The dead letter was kept.
     #[error("replaying dead letter {id} failed; it was kept: {source}")]
@@ -63,6 +66,13 @@ pub enum DeadLetterError {
         #[source]
         source: BrokerError,
     },
+}
+
+fn of_size(size: u64) -> String {
+    match size {
+        0 => String::new(),
+        size => format!(" ({size} bytes)"),
+    }
 }
 
 crate::__debug_as_report!(DeadLetterError);

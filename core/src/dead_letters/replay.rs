@@ -1,13 +1,16 @@
 //! Replays the element of a dead letter.
 
-use std::sync::Arc;
+use std::{num::NonZeroU32, sync::Arc};
 
 use futures::future::BoxFuture;
 
 use super::DeadLetterError;
 use crate::{
     error::Error,
-    plan::{Backoff, End, OnFailure, Plan, PlanError, Source, Stage, StepPlan},
+    plan::{
+        Backoff, End, Exchange, ExchangeKind, OnFailure, Origin, Outlet, Plan, PlanBuilder,
+        PlanError, Source, Stage, StepPlan,
+    },
     registry::{DEFAULT_RETRIES, Registry, Verb},
     wire::{DeadLetter, DeadLetterHeader},
 };
@@ -44,5 +47,21 @@ fn plan(header: &DeadLetterHeader) -> Result<Plan, PlanError> {
     let folds =
         steps.last().is_some_and(|step| matches!(step.reference.verb, Verb::Fold | Verb::Reduce));
     let end = if folds { End::Fold { empty: None, deterministic: false } } else { End::Count };
-    Ok(Plan::chain(vec![Stage { pool: header.pool.clone(), steps, batch: None }], end))
+    let stage = |steps| Stage { pool: header.pool.clone(), steps, batch: None };
+    let combining = steps
+        .first()
+        .filter(|step| matches!(step.reference.verb, Verb::FoldByKey | Verb::ReduceByKey));
+    let Some(combining) = combining.cloned() else {
+        return Ok(Plan::chain(vec![stage(steps)], end));
+    };
+    // The elements are the pairs of one key.
+    let kind = ExchangeKind::CombineByKey(combining.reference.verb);
+    let (partitions, feeders) = (NonZeroU32::new(1), Vec::new());
+    let mut builder = PlanBuilder::default();
+    let exchange =
+        builder.exchange(Exchange { kind, partitions, feeders, first_side: 1, reader: 0 });
+    let outlet = Outlet::Exchange { exchange, feeder: 0 };
+    builder.chain(&Origin::Source, vec![stage(vec![combining])], outlet);
+    builder.chain(&Origin::Exchange(exchange), vec![stage(steps)], Outlet::End(0));
+    Ok(builder.finish(end))
 }

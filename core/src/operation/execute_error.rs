@@ -2,7 +2,7 @@
 
 use serde::{Deserialize, Serialize};
 
-use super::OperationError;
+use super::{Group, OperationError, group::element_name};
 use crate::id::{CopyId, JobId, WorkerId};
 
 /// The failure of an element that failed permanently: where it happened, and the error.
@@ -32,8 +32,8 @@ use crate::id::{CopyId, JobId, WorkerId};
 /// ```
 #[derive(Clone, PartialEq, Eq, Serialize, Deserialize, thiserror::Error)]
 #[error(
-    "job {job}: operation `{operation}` failed at element {index} (stage {stage}, task {}, \
-     try {tries}{}): {error}", copy.task, on_worker(.worker)
+    "job {job}: operation `{operation}` failed at {} (stage {stage}, task {}, \
+     try {tries}{}): {error}", self.element(), copy.task, on_worker(.worker)
 )]
 #[non_exhaustive]
 pub struct ExecuteError {
@@ -43,8 +43,12 @@ pub struct ExecuteError {
     pub operation: String,
     /// The stage of the plan, from 0.
     pub stage: u32,
-    /// The index of the element in the source, from 0.
+    /// The index of the element in the source, from 0. Behind an exchange elements have none: there it
+    /// is the position, a number that says nothing by itself, as in
+    /// [`TaskContext::index`](crate::operation::TaskContext::index).
     pub index: u64,
+    /// Where the element is, and its key, if an exchange made it; `None` before the first exchange.
+    pub group: Option<Group>,
     /// The copy of the task in which the element was tried last.
     pub copy: CopyId,
     /// The number of tries of the element, at least 1.
@@ -53,6 +57,13 @@ pub struct ExecuteError {
     pub worker: Option<WorkerId>,
     /// The error that the operation returned, or the panic, timeout or crash that ended it.
     pub error: OperationError,
+}
+
+impl ExecuteError {
+    /// How texts name the element: by its index, or by its key and place behind an exchange.
+    pub(crate) fn element(&self) -> String {
+        element_name(self.index, self.group.as_ref())
+    }
 }
 
 pub(super) fn on_worker(worker: &Option<WorkerId>) -> String {

@@ -9,6 +9,7 @@ mod error_text;
 mod execute_error;
 mod failure;
 mod function;
+mod group;
 mod items;
 #[cfg(feature = "json")]
 mod json;
@@ -25,6 +26,8 @@ pub use execute_error::ExecuteError;
 pub use failure::Failure;
 #[doc(hidden)]
 pub use function::{Parameter, ResultType, StateByValue, copied};
+pub(crate) use group::element_name;
+pub use group::{Group, KeyPrefix};
 #[doc(hidden)]
 pub use items::Items;
 #[cfg(feature = "json")]

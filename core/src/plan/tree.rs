@@ -178,7 +178,13 @@ impl Plan {
 
     /// The layout in which a stage reads its elements, if they come through the leader.
     pub(crate) fn layout(&self, stage: usize) -> Layout {
-        let first = self.stages[stage].steps.first().map(|step| step.reference.verb.layout());
+        self.layout_from(stage, 0)
+    }
+
+    /// The layout in which the steps of a stage from this one on read their elements.
+    pub(crate) fn layout_from(&self, stage: usize, first_step: usize) -> Layout {
+        let steps = self.stages[stage].steps.get(first_step..).unwrap_or_default();
+        let first = steps.first().map(|step| step.reference.verb.layout());
         if let Some(layout @ (Layout::Pairs | Layout::Whole)) = first {
             return layout;
         }
@@ -187,7 +193,7 @@ impl Plan {
                 let exchange = &self.exchanges[exchange];
                 let kind = exchange.kind;
                 // Only the exchange looks at the keys.
-                let alone = self.stages[stage].steps.len() == usize::from(kind.has_steps());
+                let alone = steps.len() == usize::from(kind.has_steps());
                 if alone { kind.layout(exchange.side(feeder)) } else { Layout::Plain }
             }
             Outlet::Stage(_) | Outlet::End(_) => Layout::Plain,

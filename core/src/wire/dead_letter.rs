@@ -1,5 +1,7 @@
 //! Dead letters: elements that failed permanently.
 
+use std::fmt;
+
 use bytes::Bytes;
 use serde::{Deserialize, Serialize};
 
@@ -18,7 +20,8 @@ pub struct DeadLetter {
     /// Everything but the element.
     pub header: DeadLetterHeader,
     /// The encoded element; or the neighbouring partial results of a fold that could not be
-    /// combined, one after the other. Empty if it was too large to be kept.
+    /// combined, or the pairs of a key whose values could not be combined, one after the other. Empty if
+    /// it was not kept.
     pub payload: Bytes,
 }
 
@@ -37,10 +40,31 @@ pub struct DeadLetterHeader {
     pub error: ExecuteError,
     /// The steps of its stage that remain to be run on the element, in order.
     pub steps: Vec<StepReference>,
-    /// The length of the encoded element in bytes; or of each partial result of a fold.
+    /// The length of the encoded element in bytes; or of each partial result or pair. Their sum if they
+    /// were not kept.
     pub lengths: Vec<u32>,
-    /// Whether the element was too large to be kept (more than 1 MiB, or than the broker accepts).
-    pub left_out: bool,
+    /// Why the element was not kept; `None` if it was.
+    pub left_out: Option<LeftOut>,
+}
+
+/// Why a dead letter has no element.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[non_exhaustive]
+pub enum LeftOut {
+    /// It has more than 1 MiB, or than the broker accepts.
+    TooLarge,
+    /// An exchange made it, and its leader cannot gather its partition: that has more than 64 MiB, or
+    /// blocks that no worker can read.
+    NotGathered,
+}
+
+impl fmt::Display for LeftOut {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Self::TooLarge => "too large to be kept",
+            Self::NotGathered => "in a partition that its leader could not gather",
+        })
+    }
 }
 
 impl DeadLetterHeader {
@@ -65,7 +89,7 @@ impl DeadLetter {
     /// If the bytes are not a dead letter, of another wire version, or contradict themselves.
     pub fn decode(bytes: &Bytes) -> Result<Self, WireError> {
         let (header, payload) = envelope::read::<DeadLetterHeader>(bytes)?;
-        let expected = if header.left_out { 0 } else { header.size() };
+        let expected = if header.left_out.is_some() { 0 } else { header.size() };
         if payload.len() as u64 != expected {
             let reason = "payload and lengths differ".to_owned();
             return Err(WireError::Malformed { reason });
@@ -85,10 +109,12 @@ impl DeadLetter {
         })
     }
 
-    /// The same dead letter without the element.
+    /// The same dead letter without the element, which is too large.
     #[must_use]
     pub fn without_payload(mut self) -> Self {
-        self.header.left_out = true;
+        self.header.left_out = Some(LeftOut::TooLarge);
+        // There can be so many that they are too large, too.
+        self.header.lengths = vec![u32::try_from(self.header.size()).unwrap_or(u32::MAX)];
         self.payload = Bytes::new();
         self
     }

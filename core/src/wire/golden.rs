@@ -11,7 +11,7 @@ use crate::{
     broker::Pool,
     codec::Layout,
     id::{CopyId, DeadLetterId, ExecutionId, JobId, LeaderId, TaskNumber, WorkerId},
-    operation::{ElementRange, ErrorKind, ExecuteError, OperationError},
+    operation::{ElementRange, ErrorKind, ExecuteError, Group, KeyPrefix, OperationError},
     registry::{Refusal, StepReference, Verb},
 };
 
@@ -123,7 +123,8 @@ fn dead_letter() -> DeadLetter {
         job: JobId(uuid(0xbb)),
         operation: "ops::Double".to_owned(),
         stage: 1,
-        index: 7,
+        index: (3 << 40) + 7,
+        group: Some(Group::new(3, 7, Some(KeyPrefix::of(b"\x04pear")))),
         copy: COPY,
         tries: 4,
         worker: Some(WorkerId(uuid(0xdd))),
@@ -137,7 +138,7 @@ fn dead_letter() -> DeadLetter {
         error,
         steps: task().header.steps,
         lengths: vec![3],
-        left_out: false,
+        left_out: None,
     };
     DeadLetter { header, payload: Bytes::from_static(b"abc") }
 }
@@ -270,7 +271,7 @@ fn a_dead_letter_and_its_lengths_must_agree() {
     let broken: [fn(&mut DeadLetter); 3] = [
         |letter| letter.header.lengths = vec![2],
         |letter| letter.header.lengths = vec![u32::MAX, 3],
-        |letter| letter.header.left_out = true,
+        |letter| letter.header.left_out = Some(LeftOut::NotGathered),
     ];
     for (at, breaks) in broken.iter().enumerate() {
         let mut letter = dead_letter();

@@ -15,7 +15,7 @@ pub mod timing;
 
 pub use block::{Block, BlockWriter};
 pub use control::Control;
-pub use dead_letter::{DeadLetter, DeadLetterHeader};
+pub use dead_letter::{DeadLetter, DeadLetterHeader, LeftOut};
 pub use envelope::{MAX_MESSAGE_BYTES, WIRE_VERSION, WireError};
 pub use event::{Event, MAX_LISTED, Presence};
 pub use exchange::{

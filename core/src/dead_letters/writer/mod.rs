@@ -119,7 +119,7 @@ impl Sender {
                 Err(PublishError::Lost | PublishError::Nacked { .. }) => {
                     tokio::time::sleep(RETRY_DELAY).await;
                 }
-                Err(PublishError::TooLarge { .. }) if !letter.header.left_out => {
+                Err(PublishError::TooLarge { .. }) if letter.header.left_out.is_none() => {
                     letter = letter.without_payload();
                 }
                 Err(PublishError::Closed) => return,
@@ -165,7 +165,7 @@ impl Sender {
 
 fn letter(leader: LeaderId, element: DeadElement) -> DeadLetter {
     let now = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
-    let DeadElement { pool, steps, payload, lengths, error } = element;
+    let DeadElement { pool, steps, payload, lengths, left_out, error } = element;
     let header = DeadLetterHeader {
         id: DeadLetterId::new(),
         written_ms: now.as_millis() as u64,
@@ -174,7 +174,7 @@ fn letter(leader: LeaderId, element: DeadElement) -> DeadLetter {
         error,
         steps,
         lengths,
-        left_out: false,
+        left_out,
     };
     if payload.len() > MAX_PAYLOAD {
         return DeadLetter { header, payload: Bytes::new() }.without_payload();
@@ -195,6 +195,7 @@ fn message(letter: &DeadLetter) -> Result<Message, WireError> {
         ("tries".to_owned(), error.tries.to_string()),
         ("error".to_owned(), error.error.to_string()),
     ];
+    headers.extend(error.group.as_ref().map(|group| ("group".to_owned(), group.to_string())));
     headers.extend(error.worker.map(|worker| ("worker".to_owned(), worker.to_string())));
     let properties = Properties {
         kind: Some(MessageKind::DeadLetter),

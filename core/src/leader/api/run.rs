@@ -17,12 +17,9 @@ use crate::{
     codec,
     error::Error,
     leader::io::CreditedBlock,
-    operation::Data,
+    operation::{Data, KeyPrefix},
     plan::{End, FoldProgram, IndexedStream, ValueProgram},
 };
-
-/// The most bytes of a key that an error shows.
-const SHOWN_KEY: usize = 32;
 
 impl<T: Data> IndexedStream<T> {
     /// Runs the program and returns its outputs as a stream, as they are completed.
@@ -158,9 +155,7 @@ impl<K: Data + Eq + Hash, V: Data> IndexedStream<(K, V)> {
                 }
                 Entry::Occupied(entry) => {
                     // It was decoded, so it can be encoded.
-                    let mut bytes = codec::encode(entry.key()).unwrap_or_default();
-                    bytes.truncate(SHOWN_KEY);
-                    let key = bytes.escape_ascii().to_string();
+                    let key = KeyPrefix::of(&codec::encode(entry.key()).unwrap_or_default());
                     return Err(Error::DuplicateKey { job: job.id(), key });
                 }
             }

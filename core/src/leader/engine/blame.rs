@@ -1,6 +1,7 @@
 //! Attributes failures for error texts: to an operation, an element, a task, a try and a worker.
 
 use super::{
+    groups::{self, ElementName, LastList},
     job::JobState,
     table::{Task, Work},
 };
@@ -19,6 +20,8 @@ pub(super) struct TaskRun<'a> {
     pub(super) attempt: u32,
     /// `None` if the failure came without a result.
     pub(super) worker: Option<WorkerId>,
+    /// The list that was gathered last, to name elements of partitions.
+    pub(super) last_list: LastList,
 }
 
 /// The step that is blamed for a crash, which names no step: the last `try_map`, which turns the
@@ -29,23 +32,25 @@ pub(super) fn suspect(job: &JobState, task: &Task, first_step: usize) -> usize {
     (first_step..steps.len()).rev().find(catching).unwrap_or(first_step)
 }
 
-/// The name of the first operation of a task, and the source index of its first element.
-pub(super) fn first(job: &JobState, task: &Task) -> (String, u64) {
+/// The name of the first operation of a task, and that of its first element.
+pub(super) fn first(job: &JobState, task: &Task) -> (String, ElementName) {
     let steps = &job.plan.stages[task.stage].steps;
-    let (step, index) = match &task.work {
-        Work::Run { batch, first_step } => (steps.get(*first_step), batch.index(0)),
+    let (step, name) = match &task.work {
+        Work::Run { batch, first_step } => {
+            (steps.get(*first_step), groups::name_without_key(job, task.stage, batch, 0))
+        }
         Work::Combine { partials } => {
-            (steps.last(), partials.first().map_or(0, |partial| partial.from))
+            (steps.last(), groups::name_of_partials(job, task.stage, partials))
         }
     };
-    (step.map(|step| step.reference.name.clone()).unwrap_or_default(), index)
+    (step.map(|step| step.reference.name.clone()).unwrap_or_default(), name)
 }
 
 /// The error of an element that failed at this step on its `tries`-th try.
 pub(super) fn blamed(
     job: &JobState,
     run: &TaskRun<'_>,
-    index: u64,
+    ElementName { index, group }: ElementName,
     tries: u32,
     step: usize,
     error: OperationError,
@@ -60,6 +65,7 @@ pub(super) fn blamed(
         },
         stage: run.task.stage as u32,
         index,
+        group,
         tries,
         copy: CopyId::new(run.number, run.attempt),
         worker: run.worker,

@@ -5,31 +5,34 @@ use bytes::Bytes;
 use super::{
     blame::TaskRun,
     fold::Partial,
+    groups,
     job::{Batch, JobState},
     protocol::{Action, DeadLettering},
     shared::Shared,
     table::Work,
 };
-use crate::{
-    codec::Layout, dead_letters::DeadElement, error::ExecuteError, plan::StepPlan, registry::Verb,
-};
+use crate::{dead_letters::DeadElement, error::ExecuteError, plan::Outlet, wire::LeftOut};
 
-/// Writes a dead letter of an element that failed permanently and did not become a value. An element
-/// that the leader has never seen has none: it was read from an exchange, or its key is framed.
+/// Writes a dead letter of the element at this batch offset, which failed permanently and did not become
+/// a value.
 pub(super) fn write(
     shared: &mut Shared,
     job: &JobState,
     run: &TaskRun<'_>,
-    element: &Batch,
+    batch: &Batch,
+    offset: usize,
     error: &ExecuteError,
 ) {
-    if let Work::Run { first_step, .. } = run.task.work
-        && let Batch::Elements(element) = element
-        && job.plan.layout(run.task.stage) == Layout::Plain
-    {
-        let (payload, lengths) = (element.bytes().clone(), element.lengths());
-        push(shared, job, run, first_step, payload, lengths, error);
-    }
+    let Work::Run { first_step, .. } = run.task.work else { return };
+    let content = match batch {
+        _ if job.dead_lettering == DeadLettering::Off => return,
+        Batch::Elements(elements) => {
+            let element = elements.slice(offset..offset + 1);
+            Some((element.bytes().clone(), element.lengths()))
+        }
+        Batch::Partitions(_) => groups::encoding(job, run, batch, offset),
+    };
+    push(shared, job, run, first_step, content, error);
 }
 
 /// Writes a dead letter of partial results that could not be combined. They are its elements, and
@@ -45,32 +48,38 @@ pub(super) fn write_partials(
     let lengths = kept().map(|bytes| bytes.len() as u32).collect();
     let payload: Vec<u8> = kept().flatten().copied().collect();
     let last = job.plan.stages[run.task.stage].steps.len() - 1;
-    push(shared, job, run, last, payload.into(), lengths, error);
+    push(shared, job, run, last, Some((payload.into(), lengths)), error);
 }
 
+/// Writes a dead letter of elements with these encodings and lengths; without elements if they are not
+/// known.
 fn push(
     shared: &mut Shared,
     job: &JobState,
     run: &TaskRun<'_>,
     first_step: usize,
-    payload: Bytes,
-    lengths: Vec<u32>,
+    content: Option<(Bytes, Vec<u32>)>,
     error: &ExecuteError,
 ) {
     if job.dead_lettering == DeadLettering::Off {
         return;
     }
     let stage = &job.plan.stages[run.task.stage];
-    // What combines values by key runs in a program with an exchange alone.
-    let by_key =
-        |step: &&StepPlan| matches!(step.reference.verb, Verb::FoldByKey | Verb::ReduceByKey);
-    let steps = stage.steps.iter().skip(first_step).filter(|step| !by_key(step));
-    let steps = steps.map(|step| step.reference.clone());
+    // What combines the outputs by key runs in a program with an exchange alone.
+    let combines_outputs = match job.plan.outlet(run.task.stage) {
+        Outlet::Exchange { exchange, .. } => job.plan.exchanges[exchange].kind.has_steps(),
+        Outlet::Stage(_) | Outlet::End(_) => false,
+    };
+    let end = stage.steps.len() - usize::from(combines_outputs);
+    let steps = stage.steps.get(first_step..end).unwrap_or_default();
+    let left_out = content.is_none().then_some(LeftOut::NotGathered);
+    let (payload, lengths) = content.unwrap_or_default();
     let element = DeadElement {
         pool: stage.pool.clone(),
-        steps: steps.collect(),
+        steps: steps.iter().map(|step| step.reference.clone()).collect(),
         payload,
         lengths,
+        left_out,
         error: error.clone(),
     };
     shared.actions.push(Action::DeadLetter { element: Box::new(element) });

@@ -129,7 +129,8 @@ fn fail_leaf(job: &mut JobState, stage: usize, size: u64) {
     let operation = steps.map(|step| step.reference.name.clone()).unwrap_or_default();
     let index = job.stages[stage].pending().front().map_or(0, |elements| elements.index(0));
     let source = PublishError::TooLarge { size, limit: MAX_MESSAGE_BYTES as u64 };
-    job.fail(Error::Submit { job: job.id, operation, index, source });
+    // No fold of fixed shape is behind an exchange.
+    job.fail(Error::Submit { job: job.id, operation, index, group: None, source });
 }
 
 /// Requests more input from a source if the job has room for it.

@@ -9,6 +9,7 @@ use super::{
     dead_letter,
     event::JobEvent,
     fold::Partial,
+    groups::{self, ElementName, LastList},
     job::{Batch, JobState, Onward},
     output::{self, Outputs},
     retry, schedule,
@@ -16,11 +17,11 @@ use super::{
     table::Work,
 };
 use crate::{
-    codec,
+    codec::{self, Layout, push_frame},
     error::ExecuteError,
     id::TaskNumber,
     operation::{Failure, OperationError},
-    plan::OnFailure,
+    plan::{OnFailure, Outlet},
     registry::Verb,
 };
 
@@ -40,8 +41,10 @@ pub(super) fn plan_retry(
         return None;
     }
     let delay = retry::delay(plan, error, tries, run.number);
+    let ElementName { index, group } = groups::name(job, run, element, 0);
     let event = JobEvent::ElementRetried {
-        index: element.index(0),
+        index,
+        group,
         operation: plan.reference.name.clone(),
         tries,
         delay,
@@ -66,7 +69,6 @@ pub(super) fn fail_permanently(
     let (verb, on_failure) = steps
         .get(step)
         .map_or((Verb::Map, OnFailure::FailJob), |step| (step.reference.verb, step.on_failure));
-    let last = step + 1 >= steps.len();
     if verb == Verb::TryMap
         && let Some(value) = failure_as_value(&Failure {
             operation: steps[step].reference.name.clone(),
@@ -76,9 +78,15 @@ pub(super) fn fail_permanently(
         })
     {
         job.stages[stage].failed += 1;
-        let replaced = element.replaced(value);
+        let is_output = step + 1 >= steps.len();
+        let layout = match job.plan.outlet(stage) {
+            Outlet::Stage(next) if is_output => job.plan.layout(next),
+            _ if is_output => Layout::Plain,
+            _ => job.plan.layout_from(stage, step + 1),
+        };
+        let replaced = element.replaced(framed(value, layout));
         job.account.replace(element, &replaced);
-        if last {
+        if is_output {
             let lengths = [replaced.bytes().len() as u32];
             let values = replaced.bytes().clone();
             let outputs = Outputs { values, count: 1, counts: None, lengths: Some(&lengths) };
@@ -89,12 +97,14 @@ pub(super) fn fail_permanently(
         }
         return;
     }
-    let error = blamed(job, run, element.index(0), element.tries(0), step, error);
-    dead_letter::write(shared, job, run, element, &error);
+    let name = groups::name(job, run, element, 0);
+    let error = blamed(job, run, name, element.tries(0), step, error);
+    dead_letter::write(shared, job, run, element, 0, &error);
     if on_failure == OnFailure::Skip {
         job.stages[stage].failed += 1;
         let event = JobEvent::ElementSkipped {
             index: error.index,
+            group: error.group.clone(),
             operation: error.operation.clone(),
             error: error.error.clone(),
         };
@@ -163,18 +173,24 @@ fn fail_single(
 ) {
     let Some(task) = schedule::retire(shared, job, number) else { return };
     shared.progressed(job);
-    let run = TaskRun { number, task: &task, attempt: task.attempt(), worker: None };
+    let run = TaskRun {
+        number,
+        task: &task,
+        attempt: task.attempt(),
+        worker: None,
+        last_list: LastList::default(),
+    };
     match &task.work {
         Work::Run { batch, first_step } => {
             let step = suspect(job, &task, *first_step);
             if batch.len() > 1 || batch.is_open() {
                 // A leaf of a fixed tree, or a list that nobody has read yet: neither is split, so its
                 // job fails because of the element.
-                let offset = offset.min(batch.len().saturating_sub(1));
-                let (index, tries) = (batch.index(offset), batch.tries(offset));
-                let error = blamed(job, &run, index, tries, step, error);
-                let element = batch.slice(offset..offset + 1);
-                dead_letter::write(shared, job, &run, &element, &error);
+                let known = if batch.is_open() { usize::MAX } else { batch.len() - 1 };
+                let offset = offset.min(known);
+                let name = groups::name(job, &run, batch, offset);
+                let error = blamed(job, &run, name, batch.tries(offset), step, error);
+                dead_letter::write(shared, job, &run, batch, offset, &error);
                 match batch.is_open() {
                     true => job.fail(error),
                     false => fail_job(shared, job, task.stage, batch, error),
@@ -216,10 +232,21 @@ pub(super) fn combination_failed(
         schedule::enqueue(shared, run.task.with(Work::Combine { partials }), delay);
         return;
     }
-    let index = partials.first().map_or(0, |partial| partial.from);
-    let error = blamed(job, run, index, tries, step, error);
+    let name = groups::name_of_partials(job, stage, &partials);
+    let error = blamed(job, run, name, tries, step, error);
     dead_letter::write_partials(shared, job, run, &partials, &error);
     job.fail(error);
+}
+
+/// The value of a failed `try_map` in this layout. It is neither a pair nor a key.
+fn framed(value: Bytes, layout: Layout) -> Bytes {
+    if layout != Layout::Whole {
+        return value;
+    }
+    let mut framed = Vec::with_capacity(value.len() + 6);
+    push_frame(&mut framed, value.len(), 0);
+    framed.extend_from_slice(&value);
+    framed.into()
 }
 
 /// `Err(failure)`, encoded as the input of the step after a `try_map`. The type of its `Ok` does not

@@ -3,8 +3,8 @@
 use std::time::Duration;
 
 use super::{
-    combine, element,
-    job::JobState,
+    combine, element, groups,
+    job::{Batch, JobState},
     retry, schedule,
     shared::Shared,
     split,
@@ -74,6 +74,7 @@ pub(super) fn crashed(
     offset: Option<u32>,
     status: &str,
 ) {
+    let Some(number) = with_known_list(shared, job, number) else { return };
     let Some(task) = shared.tasks.get_mut(number) else { return };
     task.isolated = true;
     if split::may_split(job, task) {
@@ -98,6 +99,7 @@ pub(super) fn killed_worker(
     offset: u32,
     worker: WorkerId,
 ) {
+    let Some(number) = with_known_list(shared, job, number) else { return };
     let Some(task) = shared.tasks.get_mut(number) else { return };
     task.isolated = true;
     let offset = within(task, offset);
@@ -128,6 +130,7 @@ pub(super) fn undecodable(
     offset: u32,
     reason: &str,
 ) {
+    let Some(number) = with_known_list(shared, job, number) else { return };
     let Some(task) = shared.tasks.get(number) else { return };
     let offset = within(task, offset);
     if split::may_split(job, task) {
@@ -155,6 +158,31 @@ pub(super) fn too_large(shared: &mut Shared, job: &mut JobState, number: TaskNum
         let error = OperationError::new(ErrorKind::TooLarge, format!("{reason}{leaf}"));
         element::fail_task(shared, job, number, error);
     }
+}
+
+/// A task of one partition whose list no worker has read to its end becomes one of known elements, so
+/// that the element at fault can be told from its neighbours. Returns the number of the task; `None` if
+/// it has no elements.
+fn with_known_list(
+    shared: &mut Shared,
+    job: &mut JobState,
+    number: TaskNumber,
+) -> Option<TaskNumber> {
+    let task = shared.tasks.get(number)?;
+    let stage = task.stage;
+    let Work::Run { batch: Batch::Partitions(read), first_step } = &task.work else {
+        return Some(number);
+    };
+    let Some(end) = groups::end_of_list(job, stage, read) else { return Some(number) };
+    let Some(read) = read.closed(&[end]) else { return Some(number) };
+    let first_step = *first_step;
+    let task = schedule::retire(shared, job, number)?;
+    job.close_list(stage, &end);
+    if read.len() == 0 {
+        return None;
+    }
+    let work = Work::Run { batch: Batch::Partitions(read), first_step };
+    Some(schedule::enqueue(shared, task.with(work), Duration::ZERO))
 }
 
 /// An offset that a worker has named, within the batch as far as its length is known.

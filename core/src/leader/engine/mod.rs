@@ -37,6 +37,7 @@ mod explorer;
 mod flow;
 mod fold;
 mod gone;
+mod groups;
 mod job;
 mod lease;
 mod liveness;

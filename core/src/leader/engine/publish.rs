@@ -3,7 +3,8 @@
 use std::time::Duration;
 
 use super::{
-    blame, event::JobEvent, gone, job::JobState, retry, schedule, shared::Shared, table::CopyState,
+    blame, event::JobEvent, gone, groups::ElementName, job::JobState, retry, schedule,
+    shared::Shared, table::CopyState,
 };
 use crate::{broker::PublishError, error::Error, id::CopyId};
 
@@ -42,10 +43,12 @@ pub(super) fn failed(shared: &mut Shared, job: &mut JobState, copy: CopyId, erro
             return gone::too_large(shared, job, number, &error.to_string());
         }
         PublishError::Refused { .. } => {
-            let (operation, index) = blame::first(job, task);
+            let (operation, name) = blame::first(job, task);
             let source = error.clone();
             schedule::reissue(shared, job, number, Duration::ZERO);
-            return job.fail(Error::Submit { job: job.id, operation, index, source });
+            let ElementName { index, group } = name;
+            let group = group.map(Box::new);
+            return job.fail(Error::Submit { job: job.id, operation, index, group, source });
         }
         PublishError::Closed => {
             schedule::reissue(shared, job, number, Duration::ZERO);

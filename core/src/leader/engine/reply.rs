@@ -10,6 +10,7 @@ use super::{
     event::JobEvent,
     fold::Partial,
     gone,
+    groups::{self, LastList},
     job::{Batch, Elements, ExchangeState, JobState},
     output::{self, Outputs},
     refusals, retry, schedule,
@@ -63,7 +64,7 @@ pub(super) fn result(shared: &mut Shared, job: &mut JobState, result: ResultMess
     job.stages[task.stage].refused = None;
     measure(shared, job, &task, &header, payload.len());
     let (attempt, worker) = (header.copy.attempt, Some(header.worker));
-    let run = TaskRun { number, task: &task, attempt, worker };
+    let run = TaskRun { number, task: &task, attempt, worker, last_list: LastList::default() };
     match &task.work {
         Work::Run { batch, first_step } => {
             let covered = header.segments.last().map_or(0, |last| last.to as usize);
@@ -258,8 +259,9 @@ fn broken_leaf(
             parts.push(part.charged());
         } else {
             // No step of a fixed fold skips failures, or turns them into values.
-            let error = blamed(job, run, part.index(0), part.tries(0), step, error.clone());
-            dead_letter::write(shared, job, run, &element, &error);
+            let name = groups::name(job, run, &element, 0);
+            let error = blamed(job, run, name, part.tries(0), step, error.clone());
+            dead_letter::write(shared, job, run, &element, 0, &error);
             return element::fail_job(shared, job, run.task.stage, &element, error);
         }
     }

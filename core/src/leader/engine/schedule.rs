@@ -103,9 +103,7 @@ fn message(
             let (ranges, indexes) = (batch.ranges(), batch.listed_indexes());
             let payload = match batch {
                 Batch::Elements(elements) => {
-                    if *first_step == 0 {
-                        inlet = TaskInlet::Elements(job.plan.layout(stage));
-                    }
+                    inlet = TaskInlet::Elements(job.plan.layout_from(stage, *first_step));
                     elements.bytes().clone()
                 }
                 Batch::Partitions(read) => {

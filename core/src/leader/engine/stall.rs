@@ -6,6 +6,7 @@ use super::{
     blame,
     event::Stall,
     flow::Lane,
+    groups::ElementName,
     job::JobState,
     shared::Shared,
     table::{CopyState, Task, TaskCopy, TaskState},
@@ -127,8 +128,8 @@ fn cause_at_task(shared: &Shared, job: &JobState, task: &Task, waited: Duration)
     let out = |(_, other): &(_, &Task)| other.is_out() && other.lane.pool == pool;
     let tasks = shared.tasks.of(job.id).filter(out).count() as u32;
     if let Some(worker) = task.copies().iter().find_map(TaskCopy::holder) {
-        let (operation, index) = blame::first(job, task);
-        return Stall::Running { operation, index, worker, waited };
+        let (operation, ElementName { index, group }) = blame::first(job, task);
+        return Stall::Running { operation, index, group, worker, waited };
     }
     let probing = shared.probes.of(&pool);
     if let Some(reason) = probing.and_then(|probing| probing.error.clone()) {

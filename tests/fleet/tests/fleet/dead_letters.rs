@@ -6,7 +6,9 @@ use lapin::{BasicProperties, options::BasicPublishOptions};
 use phalanx::{
     Error, Runtime,
     broker::Pool,
-    dead_letters::{DeadLetterEntry, DeadLetterError, DeadLetterId, DeadLetters, MessageKind},
+    dead_letters::{
+        DeadLetterEntry, DeadLetterError, DeadLetterId, DeadLetters, LeftOut, MessageKind,
+    },
     error::ErrorKind,
     prelude::*,
 };
@@ -170,7 +172,10 @@ async fn a_dead_letter_leaves_out_a_payload_that_is_too_large() {
         assert!(large.collect(runtime).await.is_err());
         let entries = listed(&letters, 1).await;
         let DeadLetterEntry::Element(letter) = &entries[0] else { panic!("{entries:?}") };
-        assert!(letter.left_out && letter.size() > 2 << 20, "{letter:?}");
+        assert!(
+            letter.left_out == Some(LeftOut::TooLarge) && letter.size() > 2 << 20,
+            "{letter:?}"
+        );
         let error = letters.replay(letter.id).await.unwrap_err();
         assert!(matches!(error, DeadLetterError::LeftOut { .. }), "{error:?}");
         letters.delete(letter.id).await.unwrap();

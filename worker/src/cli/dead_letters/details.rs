@@ -4,6 +4,7 @@ use std::fmt::Write;
 
 use phalanx_core::{
     dead_letters::{DeadLetterContent, DeadLetterEntry, UnreadableDeadLetter},
+    error::Group,
     wire::DeadLetterHeader,
 };
 
@@ -36,7 +37,8 @@ fn element(text: &mut String, header: &DeadLetterHeader, now_ms: u64) {
     for cause in header.error.error.chain() {
         line(text, "", cause);
     }
-    line(text, "element", &format!("index {} of the source", header.error.index));
+    let index = || format!("index {} of the source", header.error.index);
+    line(text, "element", &header.error.group.as_ref().map_or_else(index, Group::to_string));
     line(text, "job", &format!("{}, stage {}", header.error.job, header.error.stage));
     line(
         text,
@@ -63,7 +65,7 @@ fn element(text: &mut String, header: &DeadLetterHeader, now_ms: u64) {
         1 => String::new(),
         several => format!(", {several} values"),
     };
-    let kept = if header.left_out { ", not kept (too large)" } else { "" };
+    let kept = header.left_out.map(|reason| format!(", not kept: {reason}")).unwrap_or_default();
     line(text, "payload", &format!("{} bytes{values}{kept}", header.size()));
 }
 

@@ -1,11 +1,15 @@
 //! The table of dead letters.
 
-use phalanx_core::{dead_letters::DeadLetterEntry, report::is_unprintable};
+use phalanx_core::{
+    dead_letters::DeadLetterEntry,
+    error::{ExecuteError, Group},
+    report::is_unprintable,
+};
 
 /// The widest cell, in characters: an error can be pages long.
 const MAX_CELL_WIDTH: usize = 60;
 
-const COLUMNS: [&str; 7] = ["ID", "AGE", "OPERATION", "INDEX", "TRIES", "BYTES", "ERROR"];
+const COLUMNS: [&str; 7] = ["ID", "AGE", "OPERATION", "ELEMENT", "TRIES", "BYTES", "ERROR"];
 
 /// The entries as a table with a header; empty if there are none.
 pub(super) fn table(entries: &[DeadLetterEntry], now_ms: u64) -> String {
@@ -40,7 +44,7 @@ fn cells(entry: &DeadLetterEntry, now_ms: u64) -> [String; 7] {
             header.id.to_string(),
             age(header.written_ms, now_ms),
             one_line(&header.error.operation),
-            header.error.index.to_string(),
+            element(&header.error),
             header.error.tries.to_string(),
             header.size().to_string(),
             one_line(&header.error.error.to_string()),
@@ -59,6 +63,15 @@ fn cells(entry: &DeadLetterEntry, now_ms: u64) -> [String; 7] {
             cells[0] = other.id().to_string();
             cells
         }
+    }
+}
+
+/// The index of the element; or its key, or else its partition and number, if an exchange made it.
+fn element(error: &ExecuteError) -> String {
+    match &error.group {
+        None => error.index.to_string(),
+        Some(Group { key: Some(key), .. }) => one_line(&key.to_string()),
+        Some(group) => format!("{}/{}", group.partition, group.element),
     }
 }
 
@@ -92,7 +105,7 @@ mod tests {
     use phalanx_core::{
         codec,
         id::{CopyId, JobId, LeaderId, TaskNumber, WorkerId},
-        operation::{ExecuteError, OperationError},
+        operation::OperationError,
         wire::DeadLetterHeader,
     };
 
@@ -101,37 +114,43 @@ mod tests {
     const ID: &str = "00000000-0000-0000-0000-00000000000";
 
     /// The type is `non_exhaustive`: only its encoding can be made here.
-    fn execute_error(operation: &str, error: &str) -> ExecuteError {
+    fn execute_error(operation: &str, key: Option<&str>, error: &str) -> ExecuteError {
+        let length = key.map(|key| key.len() as u64).unwrap_or_default();
+        let group = key.map(|key| (3_u32, 7_u64, Some((key, length))));
         let copy = CopyId::new(TaskNumber(1), 1);
         let error = OperationError::fatal(error);
-        let fields = (JobId::new(), operation, 0_u32, 7_u64, copy, 4_u32, None::<WorkerId>, error);
+        let fields =
+            (JobId::new(), operation, 0_u32, 7_u64, group, copy, 4_u32, None::<WorkerId>, error);
         codec::decode(&codec::encode(&fields).unwrap()).unwrap()
     }
 
-    fn letter(id: u8, operation: &str, error: &str) -> DeadLetterEntry {
+    fn letter(id: u8, operation: &str, key: Option<&str>, error: &str) -> DeadLetterEntry {
         DeadLetterEntry::Element(Box::new(DeadLetterHeader {
             id: format!("{ID}{id}").parse().unwrap(),
             written_ms: 1_000_000,
             leader: LeaderId::new(),
             pool: Default::default(),
-            error: execute_error(operation, error),
+            error: execute_error(operation, key, error),
             steps: Vec::new(),
             lengths: vec![1_234],
-            left_out: false,
+            left_out: None,
         }))
     }
 
     #[test]
     fn columns_are_aligned_and_no_cell_breaks_its_line() {
         let entries = [
-            letter(1, "ops::Fetch", "no luck"),
-            letter(2, "ops::A", &format!("{}\nmore", "é\u{1b}".repeat(40))),
+            letter(1, "ops::Fetch", None, "no luck"),
+            letter(2, "ops::A", Some("\x04pear"), &format!("{}\nmore", "é\u{1b}".repeat(40))),
         ];
         let text = table(&entries, 1_000_000 + 7_300_000);
         let lines: Vec<&str> = text.lines().collect();
-        assert_eq!(lines[0], format!("{:<36}  AGE  OPERATION   INDEX  TRIES  BYTES  ERROR", "ID"));
-        assert_eq!(lines[1], format!("{ID}1   2h  ops::Fetch      7      4   1234  no luck"));
-        let cut = format!("{ID}2   2h  ops::A          7      4   1234  é\\u{{1b}}é");
+        assert_eq!(
+            lines[0],
+            format!("{:<36}  AGE  OPERATION   ELEMENT  TRIES  BYTES  ERROR", "ID")
+        );
+        assert_eq!(lines[1], format!("{ID}1   2h  ops::Fetch        7      4   1234  no luck"));
+        let cut = format!("{ID}2   2h  ops::A       \"pear\"      4   1234  é\\u{{1b}}é");
         assert!(lines[2].starts_with(&cut) && lines[2].ends_with('…'), "{text}");
         assert_eq!(lines.len(), 3);
         assert_eq!(table(&[], 0), "");

@@ -10,7 +10,7 @@ pub use stall::Stall;
 
 use crate::{
     id::{CopyId, WorkerId},
-    operation::OperationError,
+    operation::{Group, OperationError},
     wire::ReturnReason,
 };
 
@@ -64,8 +64,10 @@ pub enum JobEvent {
     },
     /// An element failed transiently, crashed or timed out, and will be retried.
     ElementRetried {
-        /// The index of the element in the source, from 0.
+        /// The index of the element in the source, from 0; behind an exchange, its position.
         index: u64,
+        /// Where the element is, and its key, if an exchange made it.
+        group: Option<Group>,
         /// The name of the operation that failed.
         operation: String,
         /// The number of the try that failed, from 1.
@@ -78,8 +80,10 @@ pub enum JobEvent {
     /// An element failed permanently and is left out of the results, because the program uses
     /// [`OnFailure::Skip`](crate::plan::OnFailure::Skip).
     ElementSkipped {
-        /// The index of the element in the source, from 0.
+        /// The index of the element in the source, from 0; behind an exchange, its position.
         index: u64,
+        /// Where the element is, and its key, if an exchange made it.
+        group: Option<Group>,
         /// The name of the operation that failed.
         operation: String,
         /// The error of the last try.

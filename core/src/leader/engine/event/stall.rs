@@ -2,7 +2,12 @@
 
 use std::{fmt, time::Duration};
 
-use crate::{broker::Pool, id::WorkerId, report::number};
+use crate::{
+    broker::Pool,
+    id::WorkerId,
+    operation::{Group, element_name},
+    report::number,
+};
 
 /// The cause of a stall: why a job makes no progress.
 ///
@@ -78,6 +83,8 @@ pub enum Stall {
         operation: String,
         /// The source index of the first element of the task.
         index: u64,
+        /// Where that element is, if an exchange made it.
+        group: Option<Group>,
         /// The worker that runs the task.
         worker: WorkerId,
         /// The time since the last progress of the job.
@@ -225,11 +232,12 @@ impl fmt::Display for Stall {
                  program",
                 number(*workers, "worker refuses", "workers refuse")
             ),
-            Self::Running { operation, index, worker, waited } => write!(
+            Self::Running { operation, index, group, worker, waited } => write!(
                 f,
                 "operation `{operation}` has run on worker {worker} for {} s, in the task that \
-                 begins with element {index}; set a timeout if it should not take that long",
-                waited.as_secs()
+                 begins with {}; set a timeout if it should not take that long",
+                waited.as_secs(),
+                element_name(*index, group.as_ref())
             ),
             Self::Queued { pool, tasks } => write!(
                 f,

@@ -172,6 +172,22 @@ impl ExchangeState {
         (listed, payload.freeze())
     }
 
+    /// The blocks of one partition, as [`read`](Self::read) returns them, if they are still held and no
+    /// larger than `most` bytes.
+    pub(crate) fn read_up_to(
+        &self,
+        most: usize,
+        partition: u32,
+        first_side: usize,
+    ) -> Option<(PartitionBlocks, Bytes)> {
+        let state = self.partitions.get(partition as usize)?;
+        if state.blocks.is_empty() || state.bytes > most {
+            return None;
+        }
+        let (mut listed, payload) = self.read(&[partition], first_side);
+        Some((listed.pop()?, payload))
+    }
+
     /// The number of the elements in the list of a partition, once it is known.
     pub(crate) fn elements(&self, partition: u32) -> Option<u64> {
         self.partitions.get(partition as usize)?.elements

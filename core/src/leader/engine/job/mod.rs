@@ -24,4 +24,4 @@ pub(crate) use passage::{Onward, Passage};
 pub(crate) use refused_stage::RefusedStage;
 pub(crate) use reorder::ReorderBuffer;
 pub(crate) use stage::StageState;
-pub(crate) use state::JobState;
+pub(crate) use state::{JobState, in_branch};

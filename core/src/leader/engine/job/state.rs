@@ -27,10 +27,16 @@ const FAN_IN: usize = 256;
 /// The place of a position in the order of the outputs: the number of its branch, then the position.
 /// No stage has as many positions as fit below the number.
 fn place_in_branch(branch: usize, position: u64) -> u64 {
-    const POSITION_BITS: u32 = 54;
     const { assert!(MAX_BRANCHES <= 1 << (u64::BITS - POSITION_BITS)) }
     ((branch as u64) << POSITION_BITS) | position
 }
+
+/// The position at this place in the order of the outputs.
+pub(crate) fn in_branch(place: u64) -> u64 {
+    place & ((1 << POSITION_BITS) - 1)
+}
+
+const POSITION_BITS: u32 = 54;
 
 /// The state of a job, except its live tasks, which the task table owns.
 #[derive(Debug, Clone)]

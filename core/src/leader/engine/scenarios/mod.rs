@@ -3,6 +3,7 @@
 mod credit;
 mod dead_letters;
 mod ends;
+mod exchanges;
 mod folds;
 mod leases;
 mod losses;

@@ -1,0 +1,150 @@
+//! Elements that exchanges made: their names in errors, and their encodings for dead letters. Only
+//! workers see them, so the leader gathers the partition of one that failed.
+
+use std::cell::RefCell;
+
+use bytes::Bytes;
+
+use super::{
+    blame::TaskRun,
+    fold::Partial,
+    job::{Batch, JobState, Partitions, in_branch},
+};
+use crate::{
+    codec::{Layout, push_frame},
+    gather::List,
+    operation::{Group, KeyPrefix},
+    plan::Inlet,
+    wire::{ListEnd, place_in_list},
+};
+
+/// The most bytes of blocks that are gathered to name an element. Only exchanges in memory have larger
+/// partitions.
+const MAX_GATHERED: usize = 64 << 20;
+
+/// The list of the partition that was gathered last; the failures of a task come one partition after
+/// the other.
+#[derive(Default)]
+pub(super) struct LastList(RefCell<Option<(u32, Option<List>)>>);
+
+/// How an element is named: by its index, and by its group if an exchange made it.
+pub(super) struct ElementName {
+    pub(super) index: u64,
+    pub(super) group: Option<Group>,
+}
+
+/// The name of the element at this batch offset. Its key is part of it while the leader holds its
+/// partition.
+pub(super) fn name(job: &JobState, run: &TaskRun<'_>, batch: &Batch, offset: usize) -> ElementName {
+    let stage = run.task.stage;
+    let mut name = name_without_key(job, stage, batch, offset);
+    if let Some(group) = &mut name.group
+        && job.read_by(stage).is_some()
+    {
+        let key = |list: &List| list.key(group.element).map(KeyPrefix::of);
+        group.key = run.last_list.read(job, stage, group.partition, key).flatten();
+    }
+    name
+}
+
+/// As [`name`], without the key.
+pub(super) fn name_without_key(
+    job: &JobState,
+    stage: usize,
+    batch: &Batch,
+    offset: usize,
+) -> ElementName {
+    // In later stages, that of the element of the list from which it was made.
+    let index = batch.index(offset);
+    let is_behind = matches!(job.plan.origin(stage), Inlet::Exchange(_));
+    ElementName { index, group: is_behind.then(|| group_at(index)) }
+}
+
+/// The name of the first element of partial results.
+pub(super) fn name_of_partials(job: &JobState, stage: usize, partials: &[Partial]) -> ElementName {
+    let index = in_branch(partials.first().map_or(0, |partial| partial.from));
+    ElementName { index, group: job.read_by(stage).map(|_| group_at(index)) }
+}
+
+/// The group at this position of a stage that reads an exchange, without its key.
+fn group_at(position: u64) -> Group {
+    let (partition, element) = place_in_list(position);
+    Group::new(partition, element, None)
+}
+
+/// The end of the list that a task of one partition reads, if nobody has read it yet and the leader can
+/// gather it.
+pub(super) fn end_of_list(job: &JobState, stage: usize, read: &Partitions) -> Option<ListEnd> {
+    let [partition] = read.partitions()[..] else { return None };
+    let list = read.is_open().then(|| gather(job, stage, partition))??;
+    Some(ListEnd { partition, elements: list.elements() })
+}
+
+/// The encoding of the element at this batch offset of a task that reads partitions, in the layout
+/// in which its first step reads it, and its length; or the values of its key that this step combines,
+/// each in a pair with the key. `None` if its partition cannot be gathered.
+pub(super) fn encoding(
+    job: &JobState,
+    run: &TaskRun<'_>,
+    batch: &Batch,
+    offset: usize,
+) -> Option<(Bytes, Vec<u32>)> {
+    let stage = run.task.stage;
+    let (partition, element) = place_in_list(batch.position(offset));
+    let verb = job.plan.stages[stage].steps.first().map(|step| step.reference.verb);
+    let layout = verb.map_or(Layout::Plain, |verb| verb.layout());
+    run.last_list.read(job, stage, partition, |list| {
+        let mut payload = Vec::new();
+        let Some(values) = list.values(element) else {
+            let element = list.key(element).and(list.element(element).ok())?;
+            let mut value = Vec::new();
+            element.write_value(&mut value);
+            match layout {
+                Layout::Plain => {}
+                Layout::Pairs => push_frame(&mut payload, element.key.len(), value.len()),
+                Layout::Whole => push_frame(&mut payload, element.key.len() + value.len(), 0),
+            }
+            payload.extend_from_slice(element.key);
+            payload.append(&mut value);
+            let length = u32::try_from(payload.len()).ok()?;
+            return Some((Bytes::from(payload), vec![length]));
+        };
+        let (key, mut lengths) = (list.key(element)?, Vec::new());
+        for value in values {
+            let before = payload.len();
+            push_frame(&mut payload, key.len(), value.len());
+            payload.extend_from_slice(key);
+            payload.extend_from_slice(value);
+            lengths.push((payload.len() - before) as u32);
+        }
+        Some((Bytes::from(payload), lengths))
+    })?
+}
+
+impl LastList {
+    /// Calls `read` with the list of a partition, if it can be gathered.
+    fn read<R>(
+        &self,
+        job: &JobState,
+        stage: usize,
+        partition: u32,
+        read: impl FnOnce(&List) -> R,
+    ) -> Option<R> {
+        let mut last = self.0.borrow_mut();
+        if last.as_ref().is_none_or(|(known, _)| *known != partition) {
+            *last = Some((partition, gather(job, stage, partition)));
+        }
+        let (_, list) = last.as_ref()?;
+        list.as_ref().map(read)
+    }
+}
+
+/// Gathers a partition that the leader still holds.
+fn gather(job: &JobState, stage: usize, partition: u32) -> Option<List> {
+    let exchange = job.read_by(stage)?;
+    let plan = &job.plan.exchanges[exchange];
+    let (blocks, payload) =
+        job.exchanges[exchange].read_up_to(MAX_GATHERED, partition, plan.first_side)?;
+    // What workers have written need not be blocks.
+    List::gather(plan.kind.grouping(), &payload, &blocks).ok()
+}

@@ -1,0 +1,146 @@
+//! Exchanges: what the leader does with blocks, and with elements that fail behind an exchange.
+
+use std::num::NonZeroU32;
+
+use bytes::Bytes;
+
+use super::test_leader::*;
+use crate::{
+    leader::engine::{event::JobEvent, protocol::Input},
+    operation::{ErrorKind, Group},
+    plan::{Exchange, ExchangeKind, OnFailure, Origin, Outlet, Plan, PlanBuilder},
+    registry::Verb,
+    wire::{BlockHeader, BlockWriter, ListEnd, Outcome, ResultMessage, TaskMessage, list_position},
+};
+
+/// A source, an exchange of this many partitions that groups by key, and a step that skips failures.
+fn grouping(partitions: u32) -> Plan {
+    let mut skipping = step(Verb::Map);
+    skipping.on_failure = OnFailure::Skip;
+    let [feeding, reading] =
+        [step(Verb::Map), skipping].map(|step| plan(vec![step], stream()).stages);
+    let mut builder = PlanBuilder::default();
+    let exchange = builder.exchange(Exchange {
+        kind: ExchangeKind::GroupByKey,
+        partitions: NonZeroU32::new(partitions),
+        feeders: Vec::new(),
+        first_side: 1,
+        reader: 0,
+    });
+    builder.chain(&Origin::Source, feeding, Outlet::Exchange { exchange, feeder: 0 });
+    builder.chain(&Origin::Exchange(exchange), reading, Outlet::End(0));
+    builder.finish(stream())
+}
+
+/// Replies that the elements of a task were written: for each block its partition and its rows.
+fn write(leader: &mut TestLeader, task: &TaskMessage, blocks: &[(u32, &[(&str, &str)])]) {
+    let written = Outcome::Done { bytes: 0, outputs: 0, counts: None, lengths: None };
+    let mut header = TestLeader::result_header(task, &[(task.header.count().unwrap(), written)]);
+    let mut payload = Vec::new();
+    for (partition, rows) in blocks {
+        let (mut block, before) = (BlockWriter::default(), payload.len());
+        rows.iter().for_each(|(key, value)| block.push(key.as_bytes(), value.as_bytes()));
+        let rows = block.rows();
+        block.finish(&mut payload);
+        let bytes = (payload.len() - before) as u32;
+        header.blocks.push(BlockHeader { partition: *partition, first: 0, rows, bytes });
+    }
+    leader.input(Input::Result(ResultMessage { header, payload: payload.into() }));
+}
+
+/// Replies with the outcomes of the elements of a task that reads partitions, and the ends of their
+/// lists.
+fn read(
+    leader: &mut TestLeader,
+    task: &TaskMessage,
+    lists: &[ListEnd],
+    outcomes: &[(u32, Outcome)],
+) {
+    let mut header = TestLeader::result_header(task, outcomes);
+    header.lists = lists.to_vec();
+    let outputs = outcomes.iter().map(|(count, outcome)| match outcome {
+        Outcome::Done { .. } => *count as usize,
+        _ => 0,
+    });
+    let payload = Bytes::from(vec![0; outputs.sum()]);
+    leader.input(Input::Result(ResultMessage { header, payload }));
+}
+
+const FRUIT: &[(&str, &str)] = &[("apple", "1"), ("pear", "2"), ("fig", "3"), ("pear", "4")];
+
+/// A leader with a task that reads a partition with three keys.
+fn with_fruit() -> (TestLeader, TaskMessage) {
+    let mut leader = TestLeader::new();
+    leader.start(1, grouping(1), 4, 4);
+    let feeding = leader.take();
+    write(&mut leader, &feeding, &[(0, FRUIT)]);
+    let reading = leader.take();
+    (leader, reading)
+}
+
+fn skipped(leader: &TestLeader) -> Vec<(Group, ErrorKind)> {
+    let skipped = leader.events.iter().filter_map(|event| match event {
+        JobEvent::ElementSkipped { group, error, .. } => Some((group.clone()?, error.kind())),
+        _ => None,
+    });
+    skipped.collect()
+}
+
+#[test]
+fn a_group_that_fails_is_named_by_its_key_and_kept_in_its_dead_letter() {
+    let (mut leader, task) = with_fruit();
+    let list = ListEnd { partition: 0, elements: 3 };
+    read(&mut leader, &task, &[list], &[(1, done(1)), (1, failed(ErrorKind::Fatal)), (1, done(1))]);
+    let [(group, _)] = &skipped(&leader)[..] else { panic!("{:?}", leader.events) };
+    assert_eq!(group.to_string(), "key b\"pear\", element 1 of partition 0");
+    let [dead] = &leader.dead[..] else { panic!("{:?}", leader.dead) };
+    assert_eq!((&dead.payload[..], &dead.lengths[..]), (&b"pear\x0224"[..], &[7][..]));
+    assert_eq!((dead.error.group.as_ref(), dead.left_out), (Some(group), None));
+}
+
+#[test]
+fn a_group_that_kills_its_process_is_told_from_its_neighbours_before_any_worker_has_listed_them() {
+    let (mut leader, mut task) = with_fruit();
+    // It is the second group: alone, it may crash twice.
+    leader.crashed(&task, Some(1));
+    let mut tasks = std::mem::take(&mut leader.published);
+    assert_eq!(tasks.len(), 3, "before, alone, behind");
+    let at = |task: &TaskMessage| (task.header.ranges[0].from, task.header.ranges[0].to);
+    tasks.sort_by_key(at);
+    let places = |from, to| (list_position(0, from), list_position(0, to));
+    assert_eq!(
+        tasks.iter().map(at).collect::<Vec<_>>(),
+        [places(0, 1), places(1, 2), places(2, 3)]
+    );
+    task = tasks.remove(1);
+    for other in tasks {
+        let list = ListEnd { partition: 0, elements: 3 };
+        read(&mut leader, &other, &[list], &[(1, done(1))]);
+    }
+    leader.crashed(&task, Some(0));
+    leader.wait(2 * SECOND);
+    let again = leader.take();
+    leader.crashed(&again, None);
+    let [(group, ErrorKind::Crash)] = &skipped(&leader)[..] else { panic!("{:?}", leader.events) };
+    assert!(group.to_string().starts_with("key b\"pear\""), "{group}");
+    assert_eq!(leader.dead.len(), 1);
+    assert!(matches!(leader.ended[..], [(_, Ok(()))]), "{:?}", leader.ended);
+}
+
+#[test]
+fn an_element_of_blocks_that_nobody_can_read_is_named_by_its_place() {
+    let mut leader = TestLeader::new();
+    leader.start(1, grouping(1), 4, 4);
+    let feeding = leader.take();
+    let written = Outcome::Done { bytes: 0, outputs: 0, counts: None, lengths: None };
+    let mut header = TestLeader::result_header(&feeding, &[(4, written)]);
+    header.blocks = vec![BlockHeader { partition: 0, first: 0, rows: 1, bytes: 3 }];
+    leader.input(Input::Result(ResultMessage { header, payload: Bytes::from_static(b"\xff12") }));
+    let task = leader.take();
+    let list = ListEnd { partition: 0, elements: 1 };
+    read(&mut leader, &task, &[list], &[(1, failed(ErrorKind::Fatal))]);
+    let [(group, _)] = &skipped(&leader)[..] else { panic!("{:?}", leader.events) };
+    assert_eq!(group.to_string(), "element 0 of partition 0");
+    let [dead] = &leader.dead[..] else { panic!("{:?}", leader.dead) };
+    assert!(dead.left_out.is_some() && dead.payload.is_empty(), "{dead:?}");
+}
