@@ -2,7 +2,7 @@
 
 use bytes::Bytes;
 
-use super::{Keys, hash};
+use super::Keys;
 use crate::{
     codec,
     operation::{ErrorKind, OperationError},
@@ -39,8 +39,8 @@ impl Numbered {
             values.reserve(block.rows());
             // The values are the end of their block.
             let mut at = to - block.values();
-            for (key, value) in block.iter() {
-                groups.push(keys.number(key, hash(key)));
+            keys.number_all(block.iter().map(|(key, _)| key), &mut groups);
+            for (_, value) in block.iter() {
                 values.push((at, at + value.len()));
                 at += value.len();
             }

@@ -16,6 +16,8 @@ use super::{
 
 /// A table that takes up more than this is made into blocks, in bytes.
 const MAX_TABLE: usize = 64 << 20;
+/// What a row of a table adds to the size of its key, as a guess, in bytes.
+const ROW_OVERHEAD: usize = 24;
 /// A table of at least this many keys must have met an eighth more rows, or it is given up.
 const TRIED_KEYS: usize = 64 << 10;
 
@@ -34,6 +36,8 @@ pub(in crate::execution) struct Scattering {
 /// The keys of a segment, with what was combined so far.
 struct Table {
     keys: Keys,
+    /// The numbers of the keys of the rows that are being added.
+    numbers: Vec<u32>,
     /// The number of rows that were added.
     rows: usize,
     values: Combining,
@@ -75,7 +79,8 @@ impl Scattering {
 
     /// The size of what was written so far, in bytes.
     pub(in crate::execution) fn size(&self) -> usize {
-        self.partitioned.size() + self.table.as_ref().map_or(0, |table| table.keys.size())
+        let in_table = |table: &Table| table.keys.bytes() + ROW_OVERHEAD * table.keys.count();
+        self.partitioned.size() + self.table.as_ref().map_or(0, in_table)
     }
 
     /// Absorbs the outputs of the elements at the offsets `from..to`. A segment ends at an element that
@@ -167,7 +172,7 @@ impl Table {
             Combine::Step => Combining::Values(pipeline.steps().last()?.accumulators()?),
             _ => return None,
         };
-        Some(Self { keys: Keys::default(), rows: 0, values })
+        Some(Self { keys: Keys::default(), numbers: Vec::new(), rows: 0, values })
     }
 
     fn add(
@@ -177,36 +182,32 @@ impl Table {
         range: std::ops::Range<usize>,
     ) -> Result<(), Broken> {
         self.rows += range.len();
-        let keys = &mut self.keys;
-        let number = |keys: &mut Keys, row: usize| {
-            let (key, _) = rows.get(row);
-            keys.number(key, hash(key))
-        };
-        match &mut self.values {
+        let Self { keys, numbers, values, .. } = self;
+        numbers.clear();
+        match values {
+            Combining::Rows(_) => {
+                keys.number_all(range.clone().map(|row| rows.whole(row)), numbers);
+            }
+            Combining::Counts(_) | Combining::Values(_) => {
+                keys.number_all(range.clone().map(|row| rows.get(row).0), numbers);
+            }
+        }
+        match values {
             Combining::Rows(key_ends) => {
-                for row in range {
-                    let whole = rows.whole(row);
-                    if keys.number(whole, hash(whole)) as usize == key_ends.len() {
+                for (row, number) in range.zip(numbers) {
+                    if *number as usize == key_ends.len() {
                         key_ends.push(rows.get(row).0.len());
                     }
                 }
             }
             Combining::Counts(counts) => {
-                for row in range {
-                    let number = number(keys, row) as usize;
-                    match counts.get_mut(number) {
-                        Some(count) => *count += 1,
-                        None => counts.push(1),
-                    }
-                }
+                counts.resize(keys.count(), 0);
+                numbers.iter().for_each(|number| counts[*number as usize] += 1);
             }
             Combining::Values(accumulators) => {
                 let first = range.start;
-                let (mut groups, mut bytes) = (Vec::with_capacity(range.len()), Vec::new());
-                for row in range.clone() {
-                    groups.push(number(keys, row));
-                    bytes.extend_from_slice(rows.get(row).1);
-                }
+                let mut bytes = Vec::new();
+                range.clone().for_each(|row| bytes.extend_from_slice(rows.get(row).1));
                 let Some(&offset) = rows.offsets().get(first).filter(|_| !range.is_empty()) else {
                     return Ok(());
                 };
@@ -218,15 +219,15 @@ impl Table {
                     OperationError::new(phalanx_core::operation::ErrorKind::Codec, text)
                 };
                 let mut rest = &bytes[..];
-                let column = step.decode(&mut rest, 0, groups.len() as u32, usize::MAX);
+                let column = step.decode(&mut rest, 0, numbers.len() as u32, usize::MAX);
                 let mut column =
                     column.map_err(|refusal| broken(offset, undecodable(refusal.to_string())))?;
-                if column.len() != groups.len() || !rest.is_empty() {
+                if column.len() != numbers.len() || !rest.is_empty() {
                     return Err(broken(offset, undecodable("bytes are left over".to_owned())));
                 }
                 column.offsets = rows.offsets()[range].to_vec();
                 running.begin_step(last, offset);
-                let failures = step.combine(accumulators, &groups, column, &running.context);
+                let failures = step.combine(accumulators, numbers, column, &running.context);
                 running.end_step();
                 if let Some((at, error)) = failures.into_iter().next() {
                     let offset = rows.offsets().get(first + at).copied().unwrap_or(offset);
