@@ -49,8 +49,6 @@ impl<'g, 'a> ser::Serializer for &'g mut Guard<'a> {
         serialize_f32(v: f32);
         serialize_f64(v: f64);
         serialize_char(v: char);
-        serialize_str(v: &str);
-        serialize_bytes(v: &[u8]);
         serialize_none();
         serialize_unit();
         serialize_unit_struct(name: &'static str);
@@ -63,6 +61,23 @@ impl<'g, 'a> ser::Serializer for &'g mut Guard<'a> {
         serialize_i16(v: i16) => zigzag(v.into());
         serialize_i32(v: i32) => zigzag(v.into());
         serialize_i64(v: i64) => zigzag(v);
+    }
+
+    #[inline]
+    fn serialize_str(self, v: &str) -> Result<(), CodecError> {
+        self.serialize_bytes(v.as_bytes())
+    }
+
+    #[inline]
+    fn serialize_bytes(self, v: &[u8]) -> Result<(), CodecError> {
+        let output = &mut self.postcard.output;
+        // Most texts are short.
+        match v.len() {
+            short @ 0..0x80 => output.0.push(short as u8),
+            len => output.push_varint(len as u64),
+        }
+        output.0.extend_from_slice(v);
+        Ok(())
     }
 
     #[inline]

@@ -96,7 +96,12 @@ impl Keys {
             // Nothing in these two loops depends on the turn before, so that their reads overlap.
             let mask = self.slots.len() - 1;
             for (_, hash, slot) in &mut *batch {
-                *slot = self.slots[*hash as usize & mask];
+                let mut at = *hash as usize & mask;
+                *slot = self.slots[at];
+                while *slot != 0 && tag(*slot) != tag(*hash) {
+                    at = (at + 1) & mask;
+                    *slot = self.slots[at];
+                }
             }
             for (_, hash, slot) in &mut *batch {
                 let place = self.places.get(number_in(*slot));
@@ -108,7 +113,7 @@ impl Keys {
                 let number = number_in(*slot);
                 numbers.push(match *slot != 0 && same(self.get(number), key) {
                     true => number as u32,
-                    // It is new, or not in its first slot.
+                    // It is new, or shares its tag with another one.
                     false => self.number(key, *hash),
                 });
             }
