@@ -4,6 +4,7 @@
 //!     cargo run --release --example wordcount -- worker     serves the broker of PHALANX_URL
 
 use std::{
+    cmp::Reverse,
     error::Error,
     fs::File,
     io::{self, BufRead, BufReader, Read},
@@ -28,6 +29,12 @@ fn words(text: &str) -> Vec<String> {
     words.filter(|word| !word.is_empty()).collect()
 }
 
+/// Orders words by how often they occur, then alphabetically: the largest comes first.
+#[operation]
+fn frequency((word, count): &(String, u64)) -> (u64, Reverse<String>) {
+    (*count, Reverse(word.clone()))
+}
+
 async fn lead(files: Vec<PathBuf>, stats: bool) -> Result<(), Box<dyn Error>> {
     for file in &files {
         check(file)?;
@@ -37,10 +44,10 @@ async fn lead(files: Vec<PathBuf>, stats: bool) -> Result<(), Box<dyn Error>> {
     let texts = files.into_iter().flat_map(passages);
     // Each worker counts the words of its passages; then the counts of each word meet.
     let counts = IndexedStream::try_from_iter(texts).flat_map(Words).count_by_value();
-    let (job, results) = counts.start(&runtime)?;
-    let counts = results.collect().await?.into_iter().map(|(_, counted)| counted).collect();
+    let (job, most_frequent) = counts.top_by_key(SHOWN, Frequency).start(&runtime)?;
+    let rows = most_frequent.await?;
     runtime.close().await;
-    show(counts);
+    show(&rows);
     if stats {
         let moved = job.progress().borrow().exchanges[0];
         println!("moved {} rows in {} blocks of {} bytes", moved.rows, moved.blocks, moved.bytes);
@@ -83,19 +90,13 @@ fn next_passage(path: &Path, file: &mut Option<BufReader<File>>) -> io::Result<O
     Ok((!passage.is_empty()).then(|| String::from_utf8_lossy(&passage).into_owned()))
 }
 
-fn show(mut rows: Vec<(String, u64)>) {
-    let total: u64 = rows.iter().map(|(_, count)| count).sum();
-    let different = rows.len();
-    rows.sort_by(|(a, n), (b, m)| m.cmp(n).then_with(|| a.cmp(b)));
-    rows.truncate(SHOWN);
-
+fn show(rows: &[(String, u64)]) {
     let most = rows.first().map_or(1, |(_, count)| *count);
     let width = rows.iter().map(|(word, _)| word.chars().count()).max().unwrap_or(0);
-    for (word, count) in &rows {
+    for (word, count) in rows {
         let bar = "█".repeat((1 + count * 39 / most) as usize);
         println!("{count:>10}  {word:<width$}  {bar}");
     }
-    println!("{total:>10}  words, {different} different");
 }
 
 #[tokio::main]

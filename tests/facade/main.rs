@@ -9,3 +9,4 @@ mod keyed;
 mod operation_crates;
 mod programs;
 mod settings;
+mod top;

@@ -1,6 +1,6 @@
 //! Random programs, and their expected results.
 
-use std::collections::BTreeMap;
+use std::{cmp::Reverse, collections::BTreeMap};
 
 use phalanx::{IndexedStream, OnFailure, Runtime};
 use proptest::{collection::vec, prelude::*};
@@ -11,6 +11,9 @@ use crate::operations::{
     affine, digest, digest_affine, digest_group, keep, mix, narrow, refused, settled, spread, sum,
     word,
 };
+
+/// The number of different keys of a [`End::TopByKey`], at most: few, so that many are equal.
+const TOP_KEYS: u64 = 7;
 
 /// A program: the union of some branches, a chain of directives and an end.
 #[derive(Debug, Clone)]
@@ -76,6 +79,8 @@ pub(crate) enum End {
     Take(u64),
     TakeOrdered(u64),
     First,
+    Top(usize),
+    TopByKey(usize),
     Count,
     Compose { deterministic: bool },
     Concatenate,
@@ -115,6 +120,8 @@ fn ends() -> impl Strategy<Value = End> {
         1 => (0..50u64).prop_map(End::Take),
         1 => (0..50u64).prop_map(End::TakeOrdered),
         1 => Just(End::First),
+        1 => (0..50usize).prop_map(End::Top),
+        1 => (0..50usize).prop_map(End::TopByKey),
         1 => Just(End::Count),
         3 => any::<bool>().prop_map(|deterministic| End::Compose { deterministic }),
         2 => Just(End::Concatenate),
@@ -351,6 +358,10 @@ impl Program {
             End::Take(count) => Outcome::Indexed(indexed(stream.take(count), runtime).await?),
             End::TakeOrdered(count) => Outcome::Ordered(stream.take(count).collect(runtime).await?),
             End::First => Outcome::Perhaps(stream.first().run(runtime).await?),
+            End::Top(n) => Outcome::Ordered(stream.top(n).run(runtime).await?),
+            End::TopByKey(n) => Outcome::Ordered(
+                stream.top_by_key(n, Narrow { most: TOP_KEYS }).run(runtime).await?,
+            ),
             End::Count => Outcome::Count(stream.count().run(runtime).await?),
             // The order of the outputs is not defined.
             End::Compose { .. } | End::Concatenate if self.exchange.is_some() => {
@@ -431,6 +442,18 @@ impl Program {
                 same(actual, values().take(count as usize).collect())
             }
             (End::First | End::Leftmost, Outcome::Perhaps(actual)) => same(actual, values().next()),
+            (End::Top(n), Outcome::Ordered(actual)) => {
+                let mut values = sorted_values(values().collect());
+                values.reverse();
+                values.truncate(n);
+                same(actual, values)
+            }
+            (End::TopByKey(n), Outcome::Ordered(actual)) => {
+                let mut values: Vec<u64> = values().collect();
+                values.sort_by_cached_key(|n| (Reverse(narrow(TOP_KEYS, *n)), encoded(*n)));
+                values.truncate(n);
+                same(actual, values)
+            }
             (End::Count, Outcome::Count(actual)) => same(actual, expected.len() as u64),
             (End::Compose { .. }, Outcome::Affine(actual)) => {
                 same(actual, values().map(affine).fold(Affine::IDENTITY, Affine::then))
@@ -439,6 +462,17 @@ impl Program {
             (end, actual) => Err(format!("{end:?} returned {actual:?}")),
         }
     }
+}
+
+/// The encoding of a number: seven bits in each byte, the lowest first.
+fn encoded(mut n: u64) -> Vec<u8> {
+    let mut bytes = Vec::new();
+    while n >= 0x80 {
+        bytes.push(n as u8 | 0x80);
+        n >>= 7;
+    }
+    bytes.push(n as u8);
+    bytes
 }
 
 async fn indexed(

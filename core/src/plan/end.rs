@@ -13,6 +13,11 @@ pub(crate) enum End {
         /// The most outputs to deliver; `None` for all.
         take: Option<u64>,
     },
+    /// The largest go to the reader, perhaps among others, as completed.
+    Top {
+        /// How many.
+        most: u64,
+    },
     /// The last step is a `Fold` or `Reduce`: one value, or none if there was no input.
     Fold {
         /// The encoded value of a fold without input; `None` for `Reduce`.

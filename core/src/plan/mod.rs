@@ -2,6 +2,7 @@
 
 mod backoff;
 mod block;
+mod collector;
 mod directive;
 mod end;
 mod error;
@@ -22,6 +23,9 @@ pub use value::{FoldProgram, ValueProgram};
 
 pub(crate) use backoff::{Backoff, LONGEST_BACKOFF};
 pub(crate) use block::{Block, BlockBuffer, Budget, PushError};
+pub(crate) use collector::Collector;
+#[cfg(test)]
+pub(crate) use collector::{One, Top, TopByKey};
 pub(crate) use directive::StepPlan;
 pub(crate) use end::End;
 pub(crate) use exchange::{Exchange, ExchangeKind, Side};

@@ -2,15 +2,13 @@
 
 use std::{fmt, time::Duration};
 
-use super::{End, PlanError, Program, directive::Directive};
-use crate::{
-    codec::{self, CodecError},
-    operation::Data,
-};
+use super::{Collector, End, PlanError, Program, collector::One, directive::Directive};
+use crate::operation::Data;
 
 /// A program whose result is one value of type `V`.
 ///
-/// Made by [`count`](super::IndexedStream::count), [`first`](super::IndexedStream::first) and
+/// Made by [`count`](super::IndexedStream::count), [`first`](super::IndexedStream::first),
+/// [`top`](super::IndexedStream::top), [`top_by_key`](super::IndexedStream::top_by_key) and
 /// [`for_each`](super::IndexedStream::for_each). Nothing runs before [`run`](Self::run) or
 /// [`start`](Self::start).
 ///
@@ -34,16 +32,12 @@ use crate::{
 #[must_use = "a program does nothing until it is run"]
 pub struct ValueProgram<V> {
     pub(crate) program: Program,
-    /// Decodes the value from the output of the job, if there was one.
-    pub(crate) decode: fn(Option<&[u8]>) -> Result<V, CodecError>,
+    pub(crate) collector: Box<dyn Collector<V>>,
 }
 
 impl<V> ValueProgram<V> {
-    pub(super) fn new(
-        program: Program,
-        decode: fn(Option<&[u8]>) -> Result<V, CodecError>,
-    ) -> Self {
-        Self { program, decode }
+    pub(super) fn new(program: Program, collector: impl Collector<V> + 'static) -> Self {
+        Self { program, collector: Box::new(collector) }
     }
 
     /// Describes the plan in text, like [`IndexedStream::explain`](super::IndexedStream::explain).
@@ -64,32 +58,9 @@ impl<V> ValueProgram<V> {
 }
 
 impl<V: Data> ValueProgram<V> {
-    pub(super) fn the_value(bytes: Option<&[u8]>) -> Result<V, CodecError> {
-        // An absent value is read as an empty encoding: right for `()`, an error for others.
-        codec::decode(bytes.unwrap_or_default())
-    }
-}
-
-impl<V: Data> ValueProgram<V> {
-    /// The only output of a program that has exactly one.
-    pub(crate) fn only(program: Program) -> Self {
-        Self::new(program, Self::the_value)
-    }
-}
-
-impl<T: Data> ValueProgram<Option<T>> {
-    pub(super) fn perhaps_a_value(bytes: Option<&[u8]>) -> Result<Option<T>, CodecError> {
-        bytes.map(codec::decode).transpose()
-    }
-
-    pub(super) fn perhaps_the_first(bytes: Option<&[u8]>) -> Result<Option<T>, CodecError> {
-        bytes.map(|mut bytes| codec::decode_front(&mut bytes)).transpose()
-    }
-}
-
-impl ValueProgram<()> {
-    pub(super) fn nothing(_: Option<&[u8]>) -> Result<(), CodecError> {
-        Ok(())
+    /// The first output of a program that has at least one.
+    pub(crate) fn first_output(program: Program) -> Self {
+        Self::new(program, One::<V>::first())
     }
 }
 

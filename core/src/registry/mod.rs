@@ -5,6 +5,7 @@ mod description;
 mod entry;
 mod error;
 mod execution;
+mod largest;
 mod lookup;
 mod place;
 mod probe;
@@ -22,6 +23,7 @@ pub use error::RegistryError;
 #[doc(hidden)]
 pub use execution::treat_exit_as_crash;
 pub(crate) use execution::{caught_async, running_operation};
+pub(crate) use largest::Largest;
 pub(crate) use lookup::DEFAULT_RETRIES;
 pub use lookup::{Registered, Registry};
 pub use step::{

@@ -105,7 +105,7 @@ impl<'a, T: Data> IntoFuture for Call<'a, T> {
     type IntoFuture = BoxFuture<'a, Self::Output>;
 
     fn into_future(self) -> Self::IntoFuture {
-        let program = ValueProgram::only(self.program.program);
+        let program = ValueProgram::first_output(self.program.program);
         Box::pin(program.run(self.runtime))
     }
 }

@@ -27,7 +27,7 @@ impl Launched {
             // The only output of a count is the number, which the leader itself encodes.
             count += match end {
                 End::Count => codec::decode(&block.values).unwrap_or_default(),
-                End::Stream { .. } | End::Fold { .. } => u64::from(block.count),
+                End::Stream { .. } | End::Top { .. } | End::Fold { .. } => u64::from(block.count),
             };
         }
         Ok(count)

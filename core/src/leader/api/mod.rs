@@ -8,6 +8,7 @@ mod results;
 mod run;
 mod runtime;
 mod signal;
+mod undecoded;
 mod value;
 
 pub use call::Call;

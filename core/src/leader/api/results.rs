@@ -2,34 +2,27 @@
 
 use std::{
     future::poll_fn,
-    panic::{AssertUnwindSafe, catch_unwind},
+    ops::ControlFlow,
     pin::Pin,
     task::{Context, Poll, ready},
     vec,
 };
 
-use bytes::Buf;
 use futures::{Stream, StreamExt};
 use tokio::sync::mpsc;
 use tokio_util::task::AbortOnDropHandle;
 
-use super::dropped::Satisfied;
+use super::{
+    dropped::Satisfied,
+    undecoded::{CHUNK_ELEMENTS, Undecoded},
+};
 use crate::{
     codec,
     error::Error,
     id::JobId,
-    leader::{
-        engine::OutputBlock,
-        io::{CreditGuard, CreditedBlock},
-    },
+    leader::io::{CreditGuard, CreditedBlock},
     operation::Data,
 };
-
-/// The encoded bytes after which a chunk of decoded outputs ends.
-const CHUNK_BYTES: usize = 64 * 1024;
-
-/// The most outputs in a chunk.
-const CHUNK_ELEMENTS: usize = 4096;
 
 /// The decoded chunks that may wait for the reader.
 const CHUNKS: usize = 2;
@@ -287,56 +280,26 @@ async fn decode_block<T: Data>(
     chunks: &mpsc::Sender<Decoded<T>>,
 ) -> Result<(), Stop> {
     let mut credit = Some(credit);
-    let count = block.count as usize;
-    let mut rest = Undecoded { block, next: 0 };
-    while rest.next < count {
-        let mut items = Vec::with_capacity(CHUNK_ELEMENTS.min(count - rest.next));
-        // The user's `Deserialize` may panic; the stream must not end as if the job had succeeded.
-        let failure = catch_unwind(AssertUnwindSafe(|| rest.decode(&mut items)))
-            .unwrap_or_else(|_| Err("its `Deserialize` panicked".to_owned()))
+    let mut rest = Undecoded::new(job, block);
+    while rest.len() > 0 {
+        let mut items = Vec::with_capacity(CHUNK_ELEMENTS.min(rest.len()));
+        let failure = rest
+            .decode_chunk(|index, bytes| {
+                items.push((index, codec::decode_front(bytes)?));
+                Ok(ControlFlow::Continue(()))
+            })
             .err();
-        let is_last = rest.next == count || failure.is_some();
+        let is_last = rest.len() == 0 || failure.is_some();
         if !items.is_empty() {
             let credit = if is_last { credit.take() } else { None };
             let sent = chunks.send(Decoded::Chunk { items, credit }).await;
             sent.map_err(|_| Stop::ReaderGone)?;
         }
-        if let Some(reason) = failure {
-            let index = rest.block.indexes.get(rest.next.min(count - 1));
-            return Err(Stop::Failed(Error::Decode { job, index, reason }));
+        if let Some(error) = failure {
+            return Err(Stop::Failed(error));
         }
     }
     Ok(())
-}
-
-/// A block of outputs that is decoded chunk by chunk.
-struct Undecoded {
-    /// The values of outputs that are decoded have been cut off.
-    block: OutputBlock,
-    /// The number of outputs that are decoded.
-    next: usize,
-}
-
-impl Undecoded {
-    /// Decodes one chunk.
-    fn decode<T: Data>(&mut self, items: &mut Vec<(u64, T)>) -> Result<(), String> {
-        let (values, count) = (&self.block.values, self.block.count as usize);
-        let mut rest = &values[..];
-        while self.next < count
-            && items.len() < CHUNK_ELEMENTS
-            && values.len() - rest.len() < CHUNK_BYTES
-        {
-            let value = codec::decode_front(&mut rest).map_err(|error| error.to_string())?;
-            items.push((self.block.indexes.get(self.next), value));
-            self.next += 1;
-        }
-        if self.next == count && !rest.is_empty() {
-            return Err(format!("{} bytes are left over", rest.len()));
-        }
-        let decoded = values.len() - rest.len();
-        self.block.values.advance(decoded);
-        Ok(())
-    }
 }
 
 #[cfg(test)]
@@ -347,7 +310,10 @@ mod tests {
     use futures::{FutureExt, stream};
 
     use super::*;
-    use crate::leader::{engine::Indexes, io::ReturnedCredit};
+    use crate::leader::{
+        engine::{Indexes, OutputBlock},
+        io::ReturnedCredit,
+    };
 
     fn block(
         values: Bytes,

@@ -5,14 +5,9 @@ use std::{
     hash::Hash,
 };
 
-use futures::{Stream, StreamExt, stream};
+use futures::{Stream, stream};
 
-use super::{
-    Job, Runtime,
-    launch::OutputReceiver,
-    results::Results,
-    value::{Reading, ValueFuture},
-};
+use super::{Job, Runtime, launch::OutputReceiver, results::Results, value::ValueFuture};
 use crate::{
     codec,
     error::Error,
@@ -83,7 +78,7 @@ impl<T: Data> IndexedStream<T> {
         let (plan, sources) = self.program.into_parts()?;
         let take = match plan.end {
             End::Stream { take, .. } => take,
-            End::Fold { .. } | End::Count => None,
+            End::Top { .. } | End::Fold { .. } | End::Count => None,
         };
         let launched = runtime.launch(plan, sources)?;
         let (job, satisfied) = (launched.job.id(), launched.job.satisfied());
@@ -215,18 +210,10 @@ impl<V: Send + 'static> ValueProgram<V> {
     /// ```
     pub fn start(self, runtime: &Runtime) -> Result<(Job, ValueFuture<V>), Error> {
         let (plan, sources) = self.program.into_parts()?;
-        let reading = match plan.end {
-            End::Stream { .. } => Reading::First,
-            End::Fold { .. } | End::Count => Reading::All,
-        };
         let launched = runtime.launch(plan, sources)?;
-        let satisfied = launched.job.satisfied();
-        let outputs = blocks(launched.outputs).inspect(move |block| {
-            if reading == Reading::First && block.as_ref().is_ok_and(|it| it.block.count > 0) {
-                satisfied.set();
-            }
-        });
-        let value = ValueFuture::new(launched.job.id(), outputs, reading, self.decode);
+        let (job, satisfied) = (launched.job.id(), launched.job.satisfied());
+        let outputs = blocks(launched.outputs);
+        let value = ValueFuture::new(job, outputs, self.collector, satisfied);
         Ok((launched.job, value))
     }
 }

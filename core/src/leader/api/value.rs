@@ -3,13 +3,15 @@
 use std::{
     fmt,
     future::Future,
+    ops::ControlFlow,
     pin::Pin,
     task::{Context, Poll},
 };
 
 use futures::{Stream, StreamExt, future::BoxFuture};
 
-use crate::{codec::CodecError, error::Error, id::JobId, leader::io::CreditedBlock};
+use super::{dropped::Satisfied, undecoded::Undecoded};
+use crate::{error::Error, id::JobId, leader::io::CreditedBlock, plan::Collector};
 
 /// A future that resolves to the value of a job, or to its error.
 ///
@@ -41,26 +43,24 @@ pub struct ValueFuture<V> {
     value: BoxFuture<'static, Result<V, Error>>,
 }
 
-/// Which outputs to wait for.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) enum Reading {
-    /// All: the value is valid once the job has succeeded.
-    All,
-    /// The first: further outputs are not needed, and the source may be endless.
-    First,
-}
-
 impl<V: Send + 'static> ValueFuture<V> {
     pub(super) fn new<S>(
         job: JobId,
         blocks: S,
-        reading: Reading,
-        decode: fn(Option<&[u8]>) -> Result<V, CodecError>,
+        collector: Box<dyn Collector<V>>,
+        satisfied: Satisfied,
     ) -> Self
     where
         S: Stream<Item = Result<CreditedBlock, Error>> + Send + 'static,
     {
-        Self { value: Box::pin(read_value(job, blocks, reading, decode)) }
+        let value = async move {
+            let mut blocks = std::pin::pin!(blocks);
+            let value = collect(job, blocks.as_mut(), collector).await;
+            // Before the outputs are dropped, and the job with them: that is no mistake.
+            satisfied.set();
+            value
+        };
+        Self { value: Box::pin(value) }
     }
 }
 
@@ -78,29 +78,32 @@ impl<V> fmt::Debug for ValueFuture<V> {
     }
 }
 
-async fn read_value<V>(
+/// Reads outputs until the value is complete, or the job has succeeded.
+async fn collect<V>(
     job: JobId,
-    blocks: impl Stream<Item = Result<CreditedBlock, Error>>,
-    reading: Reading,
-    decode: fn(Option<&[u8]>) -> Result<V, CodecError>,
+    mut blocks: impl Stream<Item = Result<CreditedBlock, Error>> + Unpin,
+    mut collector: Box<dyn Collector<V>>,
 ) -> Result<V, Error> {
-    let mut blocks = std::pin::pin!(blocks);
-    let mut value = None;
-    while let Some(block) = blocks.next().await {
-        let block = block?.block;
-        if block.count > 0 && value.is_none() {
-            value = Some((block.indexes.get(0), block.values));
-            if reading == Reading::First {
-                break;
+    while !collector.is_complete()
+        && let Some(block) = blocks.next().await
+    {
+        let CreditedBlock { block, credit: _credit } = block?;
+        let mut rest = Undecoded::new(job, block);
+        while rest.len() > 0 && !collector.is_complete() {
+            rest.decode_chunk(|_, bytes| {
+                collector.add(bytes)?;
+                Ok(match collector.is_complete() {
+                    true => ControlFlow::Break(()),
+                    false => ControlFlow::Continue(()),
+                })
+            })?;
+            if rest.len() > 0 {
+                // Large blocks must not keep other tasks from running.
+                tokio::task::yield_now().await;
             }
         }
     }
-    let (index, bytes) = value.unzip();
-    decode(bytes.as_deref()).map_err(|error| Error::Decode {
-        job,
-        index: index.unwrap_or_default(),
-        reason: error.to_string(),
-    })
+    collector.finish().map_err(|error| Error::Decode { job, index: 0, reason: error.to_string() })
 }
 
 #[cfg(test)]
@@ -112,11 +115,12 @@ mod tests {
 
     use super::*;
     use crate::{
-        codec,
         leader::{
             engine::{Indexes, OutputBlock},
             io::CreditGuard,
         },
+        plan::{One, Top, TopByKey},
+        registry::Largest,
     };
 
     fn block(values: &'static [u8], count: u32) -> Result<CreditedBlock, Error> {
@@ -127,45 +131,103 @@ mod tests {
         Ok(CreditedBlock { block, credit })
     }
 
-    fn decode(bytes: Option<&[u8]>) -> Result<Option<u8>, CodecError> {
-        bytes.map(codec::decode).transpose()
-    }
-
-    fn decode_front(bytes: Option<&[u8]>) -> Result<Option<u8>, CodecError> {
-        bytes.map(|mut bytes| codec::decode_front(&mut bytes)).transpose()
+    async fn value<V: Send + 'static>(
+        blocks: impl Stream<Item = Result<CreditedBlock, Error>> + Send + 'static,
+        collector: impl Collector<V> + 'static,
+    ) -> Result<V, Error> {
+        let collector = Box::new(collector);
+        ValueFuture::new(JobId::new(), blocks, collector, Satisfied::default()).await
     }
 
     #[tokio::test]
     async fn a_value_is_valid_once_its_job_has_succeeded() {
-        let job = JobId::new();
         let good = stream::iter([block(&[], 0), block(&[7], 1)]);
-        assert_eq!(ValueFuture::new(job, good, Reading::All, decode).await.unwrap(), Some(7));
-        let bad = stream::iter([block(&[7], 1), Err(Error::Cancelled { job })]);
-        let error = ValueFuture::new(job, bad, Reading::All, decode).await.unwrap_err();
+        assert_eq!(value::<Option<u8>>(good, One::<u8>::only()).await.unwrap(), Some(7));
+        let cancelled = Error::Cancelled { job: JobId::new() };
+        let bad = stream::iter([block(&[7], 1), Err(cancelled)]);
+        let error = value::<Option<u8>>(bad, One::<u8>::only()).await.unwrap_err();
         assert!(matches!(error, Error::Cancelled { .. }));
     }
 
     #[tokio::test]
     async fn a_job_without_output_has_no_value() {
-        let empty = stream::iter([block(&[], 0)]);
-        assert_eq!(
-            ValueFuture::new(JobId::new(), empty, Reading::All, decode).await.unwrap(),
-            None
-        );
+        let empty = || stream::iter([block(&[], 0)]);
+        assert_eq!(value::<Option<u8>>(empty(), One::<u8>::only()).await.unwrap(), None);
+        value::<()>(empty(), One::<()>::only()).await.unwrap();
+        let error = value::<u8>(empty(), One::<u8>::only()).await.unwrap_err();
+        assert!(matches!(error, Error::Decode { .. }), "{error}");
     }
 
     #[tokio::test]
     async fn the_first_output_suffices_if_the_source_is_endless() {
-        let endless = stream::iter([block(&[7, 8], 2)]).chain(stream::pending());
-        let first = ValueFuture::new(JobId::new(), endless, Reading::First, decode_front).await;
-        assert_eq!(first.unwrap(), Some(7));
+        let endless = stream::iter([block(&[7, 0xff], 2)]).chain(stream::pending());
+        assert_eq!(value::<Option<u8>>(endless, One::<u8>::first()).await.unwrap(), Some(7));
     }
 
     #[tokio::test]
     async fn a_value_that_does_not_decode_is_an_error() {
         let garbage = stream::iter([block(&[7, 8], 1)]);
-        let error =
-            ValueFuture::new(JobId::new(), garbage, Reading::All, decode).await.unwrap_err();
+        let error = value::<u8>(garbage, One::<u8>::only()).await.unwrap_err();
         assert!(matches!(error, Error::Decode { index: 3, .. }), "{error}");
+    }
+
+    #[tokio::test]
+    async fn a_value_of_several_outputs_needs_all_blocks() {
+        let blocks = || stream::iter([block(&[7, 9, 8], 3), block(&[], 0), block(&[5, 10], 2)]);
+        assert_eq!(value(blocks(), Top(Largest::<u8, ()>::new(3))).await.unwrap(), [10, 9, 8]);
+        // Pairs of a key and an element, the last of which is incomplete.
+        let pairs = stream::iter([block(&[1, 9, 8], 2)]);
+        let error = value(pairs, TopByKey(Largest::<u8, u8>::new(3))).await.unwrap_err();
+        assert!(matches!(error, Error::Decode { index: 4, .. }), "{error}");
+    }
+
+    #[tokio::test]
+    async fn nothing_is_read_for_none_of_the_largest() {
+        let none = value(stream::pending(), Top(Largest::<u8, ()>::new(0))).await.unwrap();
+        assert!(none.is_empty());
+    }
+
+    /// Asserts, when it is dropped, that the program has what it asked for.
+    struct NeededUntil(Satisfied);
+
+    impl Drop for NeededUntil {
+        fn drop(&mut self) {
+            assert!(self.0.is_set(), "the job is dropped as if that were a mistake");
+        }
+    }
+
+    #[tokio::test]
+    async fn a_job_whose_further_outputs_are_not_needed_is_not_dropped_by_mistake() {
+        let satisfied = Satisfied::default();
+        let job = NeededUntil(satisfied.clone());
+        let blocks = stream::iter([block(&[7], 1)]).chain(stream::pending()).map(move |block| {
+            let _job = &job;
+            block
+        });
+        let first: Box<dyn Collector<u8>> = Box::new(One::first());
+        let value = ValueFuture::new(JobId::new(), blocks, first, satisfied);
+        assert_eq!(value.await.unwrap(), 7);
+    }
+
+    #[derive(PartialEq, Eq, serde::Serialize, serde::Deserialize)]
+    struct Incomparable(u8);
+
+    impl Ord for Incomparable {
+        fn cmp(&self, _: &Self) -> std::cmp::Ordering {
+            panic!("these cannot be compared")
+        }
+    }
+
+    impl PartialOrd for Incomparable {
+        fn partial_cmp(&self, other: &Self) -> Option<std::cmp::Ordering> {
+            Some(self.cmp(other))
+        }
+    }
+
+    #[tokio::test]
+    async fn a_panic_while_elements_are_compared_is_an_error() {
+        let blocks = stream::iter([block(&[7, 9], 2)]);
+        let outcome = value(blocks, Top(Largest::<Incomparable, ()>::new(1))).await;
+        assert!(matches!(outcome, Err(Error::Decode { index: 4, .. })));
     }
 }

@@ -47,7 +47,7 @@ pub(super) fn advance(shared: &mut Shared, job: &mut JobState) -> Option<Result<
         return None;
     }
     let value = match &job.plan.end {
-        End::Stream { .. } => return Some(Ok(())),
+        End::Stream { .. } | End::Top { .. } => return Some(Ok(())),
         End::Count => Some(Bytes::from(codec::encode(&job.counted).unwrap_or_default())),
         End::Fold { empty, .. } => {
             let whole = job.fold.as_ref()?.finished(job.last_place()?)?;

@@ -63,7 +63,7 @@ pub(super) fn done(
                 fold.insert(Partial::new(from, to, bytes));
             }
         }
-        End::Stream { ordered, .. } => {
+        End::Stream { .. } | End::Top { .. } => {
             let indexes = match outputs.counts {
                 _ if job.numbers_outputs() => Indexes::default(),
                 None if elements.index_is_position() => Indexes::Range { first: elements.index(0) },
@@ -73,7 +73,7 @@ pub(super) fn done(
             let charged = job.account.output(outputs.values.len() + listed);
             let block =
                 OutputBlock { values: outputs.values, count: outputs.count, indexes, charged };
-            if ordered {
+            if let End::Stream { ordered: true, .. } = job.plan.end {
                 job.reorder.insert(from, to, JobOutput::Outputs(block));
                 release_to_reader(shared, job);
             } else {

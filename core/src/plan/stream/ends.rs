@@ -6,7 +6,10 @@ use super::IndexedStream;
 use crate::{
     codec,
     operation::{Data, Monoid, Step},
-    plan::{End, FoldProgram, PlanError, ValueProgram},
+    plan::{
+        End, FoldProgram, PlanError, ValueProgram,
+        collector::{Nothing, One},
+    },
     registry::Verb,
 };
 
@@ -56,7 +59,7 @@ impl<T: Data> IndexedStream<T> {
             }
         };
         self.program.end(End::Fold { empty: Some(empty), deterministic: false }, "fold");
-        FoldProgram(ValueProgram::new(self.program, ValueProgram::the_value))
+        FoldProgram(ValueProgram::new(self.program, One::only()))
     }
 
     /// Combines all elements in input order, by an associative operation from `(T, T)` to `T`.
@@ -86,7 +89,7 @@ impl<T: Data> IndexedStream<T> {
     {
         self.program.step(&operation, Verb::Reduce);
         self.program.end(End::Fold { empty: None, deterministic: false }, "reduce");
-        FoldProgram(ValueProgram::new(self.program, ValueProgram::perhaps_a_value))
+        FoldProgram(ValueProgram::new(self.program, One::<T>::only()))
     }
 
     /// Counts the elements, without sending them to the leader.
@@ -108,7 +111,7 @@ impl<T: Data> IndexedStream<T> {
     /// ```
     pub fn count(mut self) -> ValueProgram<u64> {
         self.program.end(End::Count, "count");
-        ValueProgram::new(self.program, ValueProgram::the_value)
+        ValueProgram::new(self.program, One::only())
     }
 
     /// The first element in input order; `None` if there are no elements.
@@ -133,7 +136,7 @@ impl<T: Data> IndexedStream<T> {
     pub fn first(mut self) -> ValueProgram<Option<T>> {
         self.program.set_ordered();
         self.program.take(1);
-        ValueProgram::new(self.program, ValueProgram::perhaps_the_first)
+        ValueProgram::new(self.program, One::<T>::first())
     }
 
     /// Runs an operation on each element for its side effects.
@@ -165,6 +168,6 @@ impl<T: Data> IndexedStream<T> {
     {
         let mut program = self.map(operation).program;
         program.end(End::Count, "for_each");
-        ValueProgram::new(program, ValueProgram::nothing)
+        ValueProgram::new(program, Nothing)
     }
 }

@@ -26,8 +26,9 @@ use crate::{
 ///   [`count_by_value`](Self::count_by_value), [`distinct`](Self::distinct),
 ///   [`key_by`](Self::key_by).
 /// - **Ends**: [`run`](Self::run), [`start`](Self::start) and [`collect`](Self::collect) for all
-///   outputs; [`collect_map`](Self::collect_map) for pairs; [`fold`](Self::fold), [`reduce`](Self::reduce), [`count`](Self::count),
-///   [`first`](Self::first) and [`for_each`](Self::for_each) for one value.
+///   outputs; [`collect_map`](Self::collect_map) for pairs; [`fold`](Self::fold),
+///   [`reduce`](Self::reduce), [`count`](Self::count), [`first`](Self::first), [`top`](Self::top),
+///   [`top_by_key`](Self::top_by_key) and [`for_each`](Self::for_each) for one value.
 ///
 /// Nothing runs before the end. Mistakes, such as an operation that is not registered, are kept and
 /// returned by the end as [`Error::Plan`](crate::Error::Plan), so the methods of a chain need no

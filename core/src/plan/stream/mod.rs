@@ -7,5 +7,6 @@ mod keyed;
 mod pairs;
 mod settings;
 mod steps;
+mod top;
 
 pub use indexed::IndexedStream;

@@ -184,7 +184,7 @@ impl JobState {
             End::Stream { ordered: true, .. } => 0,
             End::Stream { .. } => failed,
             // Without all elements there is no value.
-            End::Fold { .. } | End::Count => return Some(failed),
+            End::Top { .. } | End::Fold { .. } | End::Count => return Some(failed),
         };
         if !self.plan.exchanges.is_empty() {
             // What is behind an exchange needs all elements before it.
