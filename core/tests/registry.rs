@@ -252,6 +252,39 @@ fn a_flat_map_yields_all_items_of_an_element_or_none() {
 }
 
 #[test]
+fn outputs_are_compared_by_the_order_of_their_type() {
+    let numbers = [3u64, 200, 7, 200].map(|n| encode(&n).unwrap());
+    let numbers: Vec<&[u8]> = numbers.iter().map(|bytes| &bytes[..]).collect();
+    for (step, verb) in [
+        (compiled(&Touchy, Verb::Map), Verb::Map),
+        (compiled(&Later, Verb::Map), Verb::Map),
+        (compiled(&IsEven, Verb::Filter), Verb::Filter),
+        (compiled(&CountUp, Verb::FlatMap), Verb::FlatMap),
+    ] {
+        let order = step.order(false).unwrap_or_else(|| panic!("{verb} of numbers"));
+        assert_eq!(order.largest(&numbers, 2).unwrap(), [1, 3]);
+        assert_eq!(order.largest(&numbers, 9).unwrap(), [0, 1, 2, 3]);
+        assert!(order.largest(&numbers, 0).unwrap().is_empty());
+        assert!(order.largest(&[&[0xff]], 1).is_none(), "not a number");
+        assert!(step.order(true).is_none(), "no pairs");
+    }
+    assert!(compiled(&Scale(0.5), Verb::Map).order(false).is_none(), "floats have no order");
+    assert!(compiled(&Touchy, Verb::TryMap).order(false).is_none(), "results are not numbers");
+    assert!(compiled(&Touchy, Verb::MapValues).order(false).is_none(), "pairs are not numbers");
+}
+
+#[test]
+fn pairs_of_equal_keys_are_compared_by_the_bytes_of_their_values() {
+    let step = compiled(&Touchy, Verb::KeyBy);
+    let pairs = [(1u64, "c"), (1, "a"), (0, "a"), (1, "b")].map(|pair| encode(&pair).unwrap());
+    let pairs: Vec<&[u8]> = pairs.iter().map(|bytes| &bytes[..]).collect();
+    let order = step.order(true).unwrap();
+    assert_eq!(order.largest(&pairs, 2).unwrap(), [1, 3], "the smaller bytes come first");
+    assert_eq!(order.largest(&pairs, 3).unwrap(), [0, 1, 3]);
+    assert!(step.order(false).is_none(), "the order of the values is not known");
+}
+
+#[test]
 fn other_items_of_a_failed_element_are_removed_and_not_run() {
     let step = compiled(&Touchy, Verb::Map);
     let mut failures = Vec::new();

@@ -155,6 +155,13 @@ async fn outputs_of_every_kind_of_step_have_an_order() {
 }
 
 #[tokio::test]
+async fn pairs_are_compared_as_pairs() {
+    // The bytes of these numbers are in another order than the numbers.
+    let pairs = IndexedStream::from(0..2_000u64).key_by(LastDigit).batch(500);
+    assert_eq!(run(pairs.top(3)).await, [(9, 1_999), (9, 1_989), (9, 1_979)]);
+}
+
+#[tokio::test]
 async fn the_most_frequent_words_are_counted_before_they_are_compared() {
     let lines = (0..500).map(|n| format!("the {} and the {}", n % 3, n % 50));
     let counts = IndexedStream::from(lines).flat_map(Words).count_by_value();

@@ -17,6 +17,8 @@ pub(crate) enum End {
     Top {
         /// How many.
         most: u64,
+        /// Whether they are pairs that are compared by their keys.
+        by_key: bool,
     },
     /// The last step is a `Fold` or `Reduce`: one value, or none if there was no input.
     Fold {

@@ -129,8 +129,8 @@ fn describe_end(plan: &Plan) -> String {
                 None => format!("a stream, {order}"),
             }
         }
-        End::Top { most: 1 } => "the largest element".to_owned(),
-        End::Top { most } => format!("the {most} largest elements"),
+        End::Top { most: 1, .. } => "the largest element".to_owned(),
+        End::Top { most, .. } => format!("the {most} largest elements"),
         End::Fold { deterministic: false, .. } => "one value, folded in input order".to_owned(),
         End::Fold { deterministic: true, .. } => {
             "one value, folded in input order, by a tree of fixed shape".to_owned()

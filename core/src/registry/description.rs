@@ -5,6 +5,7 @@ use std::any::TypeId;
 use super::{
     Verb,
     execution::{Runner, State},
+    order::TypeOrder,
     structure::{self, Trace, Visit},
     type_codec::{InputCodec, OutputCodec},
 };
@@ -58,18 +59,22 @@ pub enum OperationKind {
 
 impl Description {
     /// The description that the probes of a type found, with the entries of the verbs that its
-    /// types allow. `None` if the type implements none of the traits.
+    /// types allow, and the orders of outputs, of inputs that are kept, and of items. `None` if the
+    /// type implements none of the traits.
     pub const fn of(
         kinds: [Option<Self>; 3],
         filter: [Option<VerbEntry>; 2],
         flat_map: [Option<VerbEntry>; 2],
         reduce: Option<VerbEntry>,
+        orders: [[Option<TypeOrder>; 2]; 3],
     ) -> Option<Self> {
+        let [outputs, inputs, items] = orders;
         match kinds {
             [Some(found), _, _] | [None, Some(found), _] | [None, None, Some(found)] => {
-                let filter = either(filter);
-                let flat_map = either(flat_map);
-                Some(Self { filter, flat_map, reduce, ..found })
+                let main = VerbEntry { order: either(outputs), ..found.main };
+                let filter = in_order(either(filter), either(inputs));
+                let flat_map = in_order(either(flat_map), either(items));
+                Some(Self { main, filter, flat_map, reduce, ..found })
             }
             [None, None, None] => None,
         }
@@ -115,6 +120,8 @@ pub struct VerbEntry {
     pub(super) input: InputCodec,
     pub(super) output: OutputCodec,
     pub(super) runner: Runner,
+    /// That of the outputs, if they have one.
+    pub(super) order: Option<TypeOrder>,
 }
 
 impl VerbEntry {
@@ -125,7 +132,14 @@ impl VerbEntry {
     }
 }
 
-const fn either(probed: [Option<VerbEntry>; 2]) -> Option<VerbEntry> {
+const fn in_order(entry: Option<VerbEntry>, order: Option<TypeOrder>) -> Option<VerbEntry> {
+    match entry {
+        Some(entry) => Some(VerbEntry { order, ..entry }),
+        None => None,
+    }
+}
+
+const fn either<T: Copy>(probed: [Option<T>; 2]) -> Option<T> {
     match probed {
         [Some(found), _] => Some(found),
         [None, other] => other,

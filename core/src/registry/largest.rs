@@ -34,7 +34,7 @@ impl<K: Ord, T> Largest<K, T> {
     pub(crate) fn add(&mut self, key: K, bytes: &[u8], element: T) {
         if self.kept.len() >= self.most {
             let last = self.kept.peek();
-            if last.is_none_or(|last| rank((&key, bytes), last.place()).is_ge()) {
+            if last.is_none_or(|last| rank(key.cmp(&last.key), bytes, &last.bytes).is_ge()) {
                 return;
             }
             self.kept.pop();
@@ -48,20 +48,15 @@ impl<K: Ord, T> Largest<K, T> {
     }
 }
 
-impl<K, T> Ranked<K, T> {
-    fn place(&self) -> (&K, &[u8]) {
-        (&self.key, &self.bytes)
-    }
-}
-
-/// How two elements follow each other: the larger key comes first.
-fn rank<K: Ord>(a: (&K, &[u8]), b: (&K, &[u8])) -> Ordering {
-    b.0.cmp(a.0).then_with(|| a.1.cmp(b.1))
+/// How two elements `a` and `b` follow each other: the larger key comes first, and of equal keys
+/// the smaller bytes.
+pub(super) fn rank(keys: Ordering, a: &[u8], b: &[u8]) -> Ordering {
+    keys.reverse().then_with(|| a.cmp(b))
 }
 
 impl<K: Ord, T> Ord for Ranked<K, T> {
     fn cmp(&self, other: &Self) -> Ordering {
-        rank(self.place(), other.place())
+        rank(self.key.cmp(&other.key), &self.bytes, &other.bytes)
     }
 }
 

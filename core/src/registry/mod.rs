@@ -7,6 +7,7 @@ mod error;
 mod execution;
 mod largest;
 mod lookup;
+mod order;
 mod place;
 mod probe;
 mod step;
@@ -26,6 +27,7 @@ pub(crate) use execution::{caught_async, running_operation};
 pub(crate) use largest::Largest;
 pub(crate) use lookup::DEFAULT_RETRIES;
 pub use lookup::{Registered, Registry};
+pub use order::Order;
 pub use step::{
     Accumulators, CompiledStep, FailedElement, Fold, Refusal, StepFuture, StepReference, Verb,
 };
@@ -39,6 +41,7 @@ pub mod private {
             Declaration, EntryName, FingerprintMode, HasDeclaration, OperationEntry,
             PHALANX_OPERATIONS,
         },
+        order::TypeOrder,
         probe::{ErrorOfOperation, OtherError, Otherwise, TypeProbe},
     };
 }

@@ -30,6 +30,20 @@ macro_rules! __place_operation {
                         $crate::__private::TypeProbe::<$type>::ASYNC_FLAT_MAP,
                     ],
                     $crate::__private::TypeProbe::<$type>::REDUCE,
+                    [
+                        [
+                            $crate::__private::TypeProbe::<$type>::OUTPUT_ORDER,
+                            $crate::__private::TypeProbe::<$type>::ASYNC_OUTPUT_ORDER,
+                        ],
+                        [
+                            $crate::__private::TypeProbe::<$type>::INPUT_ORDER,
+                            $crate::__private::TypeProbe::<$type>::ASYNC_INPUT_ORDER,
+                        ],
+                        [
+                            $crate::__private::TypeProbe::<$type>::ITEM_ORDER,
+                            $crate::__private::TypeProbe::<$type>::ASYNC_ITEM_ORDER,
+                        ],
+                    ],
                 ),
             };
         };

@@ -12,6 +12,7 @@ use super::{
     Description, OperationKind,
     description::{TypeRole, VerbEntry, bind},
     execution::{self, GroupRunner, Runner},
+    order::TypeOrder,
     type_codec::{InputCodec, OutputCodec},
 };
 use crate::operation::{AsyncOperation, Data, Monoid, Operation, OperationError};
@@ -96,6 +97,18 @@ pub trait Otherwise: Sized {
     const ASYNC_FLAT_MAP: Option<VerbEntry> = None;
     /// The entry for `reduce` with a blocking operation.
     const REDUCE: Option<VerbEntry> = None;
+    /// The order of the outputs of a blocking operation.
+    const OUTPUT_ORDER: Option<TypeOrder> = None;
+    /// The order of the outputs of an asynchronous operation.
+    const ASYNC_OUTPUT_ORDER: Option<TypeOrder> = None;
+    /// The order of the inputs that `filter` keeps with a blocking operation.
+    const INPUT_ORDER: Option<TypeOrder> = None;
+    /// The order of the inputs that `filter` keeps with an asynchronous operation.
+    const ASYNC_INPUT_ORDER: Option<TypeOrder> = None;
+    /// The order of the items of the outputs of a blocking operation.
+    const ITEM_ORDER: Option<TypeOrder> = None;
+    /// The order of the items of the outputs of an asynchronous operation.
+    const ASYNC_ITEM_ORDER: Option<TypeOrder> = None;
 }
 
 impl<T: ?Sized> Otherwise for TypeProbe<T> {}
@@ -115,6 +128,7 @@ impl<O: Operation> TypeProbe<O> {
             input: InputCodec::of::<O::Input>(),
             output: OutputCodec::of::<O::Output>(),
             runner: Runner::Blocking { run: execution::map::<O>, encode: None },
+            order: None,
         },
         filter: None,
         flat_map: None,
@@ -140,6 +154,7 @@ impl<O: AsyncOperation> TypeProbe<O> {
                 start: execution::start::<O>,
                 finish: execution::finish::<O::Output>,
             },
+            order: None,
         },
         filter: None,
         flat_map: None,
@@ -166,6 +181,7 @@ impl<M: Monoid> TypeProbe<M> {
                 rest: execution::rest::<M::Elem>,
                 groups: GroupRunner::fold::<M>(),
             },
+            order: None,
         },
         filter: None,
         flat_map: None,
@@ -182,6 +198,7 @@ where
         input: InputCodec::of::<O::Input>(),
         output: OutputCodec::of::<O::Input>(),
         runner: Runner::Blocking { run: execution::filter::<O>, encode: None },
+        order: None,
     });
 }
 
@@ -197,6 +214,7 @@ where
             start: execution::start_filter::<O>,
             finish: execution::finish_all::<Option<O::Input>>,
         },
+        order: None,
     });
 }
 
@@ -212,6 +230,7 @@ where
             run: execution::flat_map::<O>,
             encode: Some(execution::flat_map_encoded::<O>),
         },
+        order: None,
     });
 }
 
@@ -227,6 +246,7 @@ where
             start: execution::start::<O>,
             finish: execution::finish_all::<O::Output>,
         },
+        order: None,
     });
 }
 
@@ -240,5 +260,44 @@ impl<T: Data, O: Operation<Input = (T, T), Output = T>> TypeProbe<O> {
             rest: execution::rest::<T>,
             groups: GroupRunner::reduce::<T, O>(),
         },
+        order: None,
     });
+}
+
+impl<O: Operation<Output: Ord>> TypeProbe<O> {
+    /// The order of the outputs of a blocking operation.
+    pub const OUTPUT_ORDER: Option<TypeOrder> = Some(TypeOrder::of::<O::Output>());
+}
+
+impl<O: AsyncOperation<Output: Ord>> TypeProbe<O> {
+    /// The order of the outputs of an asynchronous operation.
+    pub const ASYNC_OUTPUT_ORDER: Option<TypeOrder> = Some(TypeOrder::of::<O::Output>());
+}
+
+impl<O: Operation<Output = bool, Input: Ord>> TypeProbe<O> {
+    /// The order of the inputs that `filter` keeps with a blocking operation.
+    pub const INPUT_ORDER: Option<TypeOrder> = Some(TypeOrder::of::<O::Input>());
+}
+
+impl<O: AsyncOperation<Output = bool, Input: Ord>> TypeProbe<O> {
+    /// The order of the inputs that `filter` keeps with an asynchronous operation.
+    pub const ASYNC_INPUT_ORDER: Option<TypeOrder> = Some(TypeOrder::of::<O::Input>());
+}
+
+impl<O: Operation> TypeProbe<O>
+where
+    O::Output: IntoIterator<Item: Data + Ord>,
+{
+    /// The order of the items of the outputs of a blocking operation.
+    pub const ITEM_ORDER: Option<TypeOrder> =
+        Some(TypeOrder::of::<<O::Output as IntoIterator>::Item>());
+}
+
+impl<O: AsyncOperation> TypeProbe<O>
+where
+    O::Output: IntoIterator<Item: Data + Ord>,
+{
+    /// The order of the items of the outputs of an asynchronous operation.
+    pub const ASYNC_ITEM_ORDER: Option<TypeOrder> =
+        Some(TypeOrder::of::<<O::Output as IntoIterator>::Item>());
 }

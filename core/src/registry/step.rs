@@ -5,7 +5,7 @@ use std::{fmt, future::Future, pin::Pin, sync::Arc, time::Duration};
 use bytes::Bytes;
 use serde::{Deserialize, Serialize};
 
-use super::{Column, values::Guarded};
+use super::{Column, Order, values::Guarded};
 use crate::{
     codec::{Encodings, Layout},
     operation::{Execution, OperationError, TaskContext},
@@ -355,6 +355,10 @@ pub trait CompiledStep: Send + Sync {
     /// The combined values of the groups that have not failed. In place of batch offsets, the column
     /// has the numbers of the groups.
     fn finish(&self, accumulators: Accumulators) -> Column;
+
+    /// How the outputs are compared, or, if `by_key`, the pairs of a key that the operation has
+    /// made and its input (`KeyBy`). `None` if the step does not know.
+    fn order(&self, by_key: bool) -> Option<Order>;
 
     /// Starts a fold (`Fold`, `Reduce`); `None` for other verbs.
     fn fold(&self) -> Option<Box<dyn Fold + '_>>;

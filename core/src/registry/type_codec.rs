@@ -22,19 +22,13 @@ const RESERVED: u32 = 1024;
 #[derive(Debug, Clone, Copy)]
 pub(super) struct InputCodec {
     vec_type: fn() -> TypeId,
-    new: fn(usize) -> Box<dyn Values>,
-    decode: fn(&mut Guarded, &mut Decoding<'_, '_>) -> Result<(), CodecError>,
+    decoder: Decoder,
     queue: fn(&mut Guarded) -> Option<Queue>,
 }
 
 impl InputCodec {
     pub(super) const fn of<T: Data>() -> Self {
-        Self {
-            vec_type: TypeId::of::<Vec<T>>,
-            new: new::<T>,
-            decode: decode::<T>,
-            queue: queue::<T>,
-        }
+        Self { vec_type: TypeId::of::<Vec<T>>, decoder: Decoder::of::<T>(), queue: queue::<T> }
     }
 
     pub(super) fn accepts(&self, column: &Column) -> bool {
@@ -65,10 +59,11 @@ impl InputCodec {
         max: u32,
         max_bytes: usize,
     ) -> Result<Column, (u32, String)> {
-        let mut values = Guarded::new((self.new)(max.min(RESERVED) as usize));
+        let Decoder { new, decode } = self.decoder;
+        let mut values = Guarded::new(new(max.min(RESERVED) as usize));
         let mut rest = *bytes;
         let mut decoding = Decoding { len: rest.len(), rest: &mut rest, max, max_bytes };
-        let outcome = caught(|| (self.decode)(&mut values, &mut decoding));
+        let outcome = caught(|| decode(&mut values, &mut decoding));
         // There are no more values than `max`.
         let after = first + values.len() as u32;
         match outcome {
@@ -78,6 +73,33 @@ impl InputCodec {
         }
         *bytes = rest;
         Ok(Column::from_parts(values, (first..after).collect()))
+    }
+}
+
+/// Decodes values of one type.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Decoder {
+    new: fn(usize) -> Box<dyn Values>,
+    decode: fn(&mut Guarded, &mut Decoding<'_, '_>) -> Result<(), CodecError>,
+}
+
+impl Decoder {
+    pub(super) const fn of<T: Data>() -> Self {
+        Self { new: new::<T>, decode: decode::<T> }
+    }
+
+    /// Decodes a value from the front of each of these, and cuts it off; `None` if one does not
+    /// decode.
+    pub(super) fn decode_each(&self, bytes: &mut [&[u8]]) -> Option<Guarded> {
+        let mut values = Guarded::new((self.new)(bytes.len()));
+        let decoded = caught(|| {
+            bytes.iter_mut().zip(1..).all(|(rest, max)| {
+                let len = rest.len();
+                let mut decoding = Decoding { len, rest, max, max_bytes: usize::MAX };
+                (self.decode)(&mut values, &mut decoding).is_ok()
+            })
+        });
+        decoded.is_ok_and(|all| all).then_some(values)
     }
 }
 

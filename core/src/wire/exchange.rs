@@ -52,6 +52,14 @@ pub enum TaskOutlet {
     Stage(Layout),
     /// Into blocks of an exchange.
     Exchange(Scatter),
+    /// Into the reply, for a reader that needs the largest alone: a worker that can compare them
+    /// may leave out the others.
+    Top {
+        /// How many.
+        most: u64,
+        /// Whether they are pairs that are compared by their keys.
+        by_key: bool,
+    },
 }
 
 /// How a task scatters its outputs over partitions.

@@ -106,7 +106,14 @@ fn task_of_exchanges() -> TaskMessage {
     TaskMessage { header, payload: Bytes::from_static(b"abc") }
 }
 
-/// The result of such a task.
+/// A task for a reader that needs the largest outputs alone.
+fn task_of_top() -> TaskMessage {
+    let TaskMessage { header, payload } = task();
+    let outlet = TaskOutlet::Top { most: 10, by_key: true };
+    TaskMessage { header: TaskHeader { outlet, ..header }, payload }
+}
+
+/// The result of a task that reads an exchange, and feeds another one.
 fn result_of_exchanges() -> ResultMessage {
     let done = Outcome::Done { bytes: 0, outputs: 0, counts: None, lengths: None };
     let header = ResultHeader {
@@ -176,6 +183,7 @@ fn messages() -> Vec<(&'static str, Bytes)> {
     vec![
         ("task", task().encode().unwrap()),
         ("task of exchanges", task_of_exchanges().encode().unwrap()),
+        ("task of top", task_of_top().encode().unwrap()),
         ("result", result().encode().unwrap()),
         ("result of exchanges", result_of_exchanges().encode().unwrap()),
         ("return redelivered", returned(Some(COPY), ReturnReason::Redelivered).encode().unwrap()),

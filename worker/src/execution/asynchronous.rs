@@ -17,7 +17,7 @@ use super::{
     inlet::{Inlet, InletChunk},
     keyed::{Prepared, complete, prepare},
     ledger::Ledger,
-    outlet::{Folding, LedgerEntry, Scattering},
+    outlet::{self, Folding, LedgerEntry, Scattering},
     pipeline::StepFailure,
     values::Values,
 };
@@ -187,6 +187,11 @@ async fn finish(
             Some(Err(broken)) => return running.reply_broken(broken, to),
             None => return discard(running, None, to),
         }
+    }
+    if let Some((order, most)) = outlet::order(running) {
+        let on_slot = Arc::clone(running);
+        // If the thread is lost, all outputs are sent.
+        run_on_slot(running, slots, move || outlet::trim(&on_slot, order, most)).await;
     }
     let mut progress = running.progress();
     progress.blocks = blocks;

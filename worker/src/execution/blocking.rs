@@ -16,7 +16,7 @@ use super::{
     inlet::Inlet,
     keyed::{Prepared, complete, prepare},
     ledger::Ledger,
-    outlet::{Folding, Scattering},
+    outlet::{self, Folding, Scattering},
     pipeline::StepFailure,
     rows::Rows,
     values::Values,
@@ -168,6 +168,9 @@ fn finish(
         Ok(blocks) => blocks,
         Err(broken) => return running.reply_broken(broken, to),
     };
+    if let Some((order, most)) = outlet::order(running) {
+        outlet::trim(running, order, most);
+    }
     let mut progress = running.progress();
     if progress.is_replied() {
         return;

@@ -23,6 +23,8 @@ pub(crate) struct Ledger {
     one_to_one: bool,
     /// Whether the length of each output is recorded.
     measured: bool,
+    /// Whether these lengths are part of the result.
+    sends_lengths: bool,
     /// Whether the next segment does not extend the last one.
     cut: bool,
     /// The size of the errors of failed elements.
@@ -33,8 +35,14 @@ pub(crate) struct Ledger {
 
 impl Ledger {
     pub(super) fn new(one_to_one: bool, outlet: &TaskOutlet) -> Self {
-        let measured = matches!(outlet, TaskOutlet::Stage(_));
-        Self { one_to_one, measured, ..Self::default() }
+        let sends_lengths = matches!(outlet, TaskOutlet::Stage(_));
+        let may_be_trimmed = matches!(outlet, TaskOutlet::Top { .. });
+        Self {
+            one_to_one: one_to_one && !may_be_trimmed,
+            measured: sends_lengths || may_be_trimmed,
+            sends_lengths,
+            ..Self::default()
+        }
     }
 
     /// Forgets all outcomes: what was written for the elements is void.
@@ -99,8 +107,20 @@ impl Ledger {
     }
 
     /// The segments, and the encoded outputs.
-    pub(super) fn into_parts(self) -> (Vec<Segment>, Vec<u8>) {
+    pub(super) fn into_parts(mut self) -> (Vec<Segment>, Vec<u8>) {
+        if !self.sends_lengths {
+            for segment in &mut self.segments {
+                if let Outcome::Done { lengths, .. } = &mut segment.outcome {
+                    *lengths = None;
+                }
+            }
+        }
         (self.segments, self.payload)
+    }
+
+    /// The segments and the encoded outputs so far.
+    pub(super) fn parts(&mut self) -> (&mut [Segment], &mut Vec<u8>) {
+        (&mut self.segments, &mut self.payload)
     }
 
     /// The elements up to `to` are their own outputs, because the stage has no steps.

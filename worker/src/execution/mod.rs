@@ -34,3 +34,5 @@ pub(crate) use stop::Stop;
 mod exchange_tests;
 #[cfg(test)]
 mod tests;
+#[cfg(test)]
+mod trimming_tests;

@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use phalanx_core::{
     operation::OperationError,
-    registry::{Column, CompiledStep, FailedElement, Fold, Refusal, StepReference, Verb},
+    registry::{Column, CompiledStep, FailedElement, Fold, Order, Refusal, StepReference, Verb},
 };
 
 use crate::slots::SlotKind;
@@ -97,6 +97,11 @@ impl Pipeline {
     /// Whether each element has exactly one output.
     pub(crate) fn is_one_to_one(&self) -> bool {
         self.steps.iter().all(|step| step.is_one_to_one())
+    }
+
+    /// How the outputs of the last step are compared, if it knows.
+    pub(crate) fn order(&self, by_key: bool) -> Option<Order> {
+        self.steps.last().and_then(|step| step.order(by_key))
     }
 
     /// The index of the last step; 0 if there is none.

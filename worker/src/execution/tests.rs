@@ -213,7 +213,7 @@ fn check(ops: &[TestOp], inputs: &[String], measured: bool, cut: bool, result: &
     assert!(payload.is_empty());
 }
 
-fn ops() -> impl Strategy<Value = Vec<TestOp>> {
+pub(super) fn ops() -> impl Strategy<Value = Vec<TestOp>> {
     let letter = prop::sample::select(vec!['a', 'b', 'c', 'd']);
     let step = (letter, 0..8).prop_map(|(c, kind)| match kind {
         0 => TestOp::Append(c),
@@ -241,7 +241,7 @@ pub(super) fn inputs() -> impl Strategy<Value = Vec<String>> {
 }
 
 /// One slot thread for all cases of all properties.
-static SLOTS: LazyLock<Slots> = LazyLock::new(|| Slots::start(1, 2 << 20, 16).unwrap());
+pub(super) static SLOTS: LazyLock<Slots> = LazyLock::new(|| Slots::start(1, 2 << 20, 16).unwrap());
 
 proptest! {
     #![proptest_config(ProptestConfig { cases: 512, ..ProptestConfig::default() })]

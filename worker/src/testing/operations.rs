@@ -43,6 +43,10 @@ pub(crate) enum TestOp {
     Concat,
     /// Fails on values that contain the character, except as the first of a segment.
     ConcatUnless(char),
+    /// Makes a pair of its length and the value.
+    KeyByLength,
+    /// As `Append`, to values that panic when they are compared.
+    AppendIncomparable(char),
     /// A pair of the first character and the value.
     PairUp,
     /// Concatenates the values of each key; fails on values that contain the character, except as the
@@ -80,6 +84,10 @@ impl TestOperations {
             TestOp::AppendAsync(suffix) => reference(&AppendAsync { gate, suffix }, Verb::Map),
             TestOp::FailOn(c) => reference(&FailOn { c }, Verb::Map),
             TestOp::StumbleOn(c) => reference(&StumbleOn { c }, Verb::Map),
+            TestOp::KeyByLength => reference(&Length, Verb::KeyBy),
+            TestOp::AppendIncomparable(suffix) => {
+                reference(&AppendIncomparable { suffix }, Verb::Map)
+            }
             TestOp::PairUp => reference(&PairUp, Verb::Map),
             TestOp::ConcatByKey(unless) => reference(&Concat { unless }, Verb::FoldByKey),
             TestOp::PanicOn(c) => reference(&PanicOn { c }, Verb::Map),
@@ -271,6 +279,32 @@ fn stumble_on(#[state] c: char, value: String) -> Result<String> {
         true => Err(OperationError::fatal("stumbled").transient()),
         false => Ok(value),
     }
+}
+
+#[operation(crate = phalanx_core)]
+fn length(value: &str) -> usize {
+    value.len()
+}
+
+/// A string with an order that panics.
+#[derive(Debug, PartialEq, Eq, Serialize, Deserialize)]
+struct Incomparable(String);
+
+impl Ord for Incomparable {
+    fn cmp(&self, _: &Self) -> std::cmp::Ordering {
+        panic!("these cannot be compared")
+    }
+}
+
+impl PartialOrd for Incomparable {
+    fn partial_cmp(&self, other: &Self) -> Option<std::cmp::Ordering> {
+        Some(self.cmp(other))
+    }
+}
+
+#[operation(crate = phalanx_core)]
+fn append_incomparable(#[state] suffix: char, value: String) -> Incomparable {
+    Incomparable(format!("{value}{suffix}"))
 }
 
 #[operation(crate = phalanx_core)]

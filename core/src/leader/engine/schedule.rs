@@ -12,7 +12,7 @@ use crate::{
     codec::Layout,
     id::{CopyId, TaskNumber},
     operation::ElementRange,
-    plan::{Inlet, Outlet},
+    plan::{End, Inlet, Outlet},
     wire::{Gather, Scatter, TaskHeader, TaskInlet, TaskKind, TaskMessage, TaskOutlet},
 };
 
@@ -160,7 +160,10 @@ fn message(
 /// Where the outputs of a task go.
 fn outlet(shared: &Shared, job: &mut JobState, task: &Task, slots: u32) -> TaskOutlet {
     match job.plan.outlet(task.stage) {
-        Outlet::End(_) => TaskOutlet::Reply,
+        Outlet::End(_) => match job.plan.end {
+            End::Top { most, by_key } => TaskOutlet::Top { most, by_key },
+            End::Stream { .. } | End::Fold { .. } | End::Count => TaskOutlet::Reply,
+        },
         Outlet::Stage(next) => TaskOutlet::Stage(job.plan.layout(next)),
         Outlet::Exchange { exchange, feeder } => {
             let plan = &job.plan.exchanges[exchange];

@@ -17,7 +17,9 @@ impl<T: Data> IndexedStream<T> {
     /// Equal elements are all kept. If their encodings differ, those come first whose encoded bytes
     /// are smaller in lexicographic order, so each run has the same result.
     ///
-    /// All elements travel to the leader, which keeps `n` of them in memory.
+    /// Directly after `map`, `filter` or `flat_map`, each task sends at most `n` elements to the
+    /// leader. After other steps the workers do not know the order, and all elements travel;
+    /// [`top_by_key`](Self::top_by_key) moves less then. The leader keeps `n` elements in memory.
     ///
     /// For the smallest elements, wrap them in [`Reverse`](std::cmp::Reverse) with a
     /// [`map`](Self::map), as [`top_by_key`](Self::top_by_key) shows. Floats have no total order:
@@ -46,7 +48,7 @@ impl<T: Data> IndexedStream<T> {
     where
         T: Ord,
     {
-        self.program.end(End::Top { most: n as u64 }, "top");
+        self.program.end(End::Top { most: n as u64, by_key: false }, "top");
         ValueProgram::new(self.program, Top(Largest::new(n)))
     }
 
@@ -57,8 +59,8 @@ impl<T: Data> IndexedStream<T> {
     /// lexicographic order, so each run has the same result. If you need another order of these, make
     /// it part of the key. Equal elements are all kept.
     ///
-    /// All elements travel to the leader, each with its key. The leader keeps `n` of them in
-    /// memory.
+    /// Each task sends at most `n` elements with their keys to the leader, which keeps `n` of them
+    /// in memory.
     ///
     /// ```
     /// # use phalanx::prelude::*;
@@ -116,7 +118,7 @@ impl<T: Data> IndexedStream<T> {
         O::Output: Ord,
     {
         let mut program = self.key_by(operation).program;
-        program.end(End::Top { most: n as u64 }, "top_by_key");
+        program.end(End::Top { most: n as u64, by_key: true }, "top_by_key");
         ValueProgram::new(program, TopByKey(Largest::<O::Output, T>::new(n)))
     }
 }

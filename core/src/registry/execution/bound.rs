@@ -7,7 +7,7 @@ use crate::{
     codec::Encodings,
     operation::{ErrorKind, Execution, OperationError, TaskContext},
     registry::{
-        Accumulators, Column, CompiledStep, FailedElement, Fold, Refusal, StepFuture, Verb,
+        Accumulators, Column, CompiledStep, FailedElement, Fold, Order, Refusal, StepFuture, Verb,
         description::VerbEntry, type_codec::Encoding, values::Guarded,
     },
 };
@@ -116,6 +116,10 @@ impl CompiledStep for RowStep {
 
     fn finish(&self, _: Accumulators) -> Column {
         Column::empty()
+    }
+
+    fn order(&self, _: bool) -> Option<Order> {
+        None
     }
 
     fn fold(&self) -> Option<Box<dyn Fold + '_>> {
@@ -260,6 +264,17 @@ impl CompiledStep for BoundStep {
             Some((values, groups)) => Column::of(values, groups),
             None => Column::empty(),
         }
+    }
+
+    fn order(&self, by_key: bool) -> Option<Order> {
+        // The outputs of other verbs are of other types than those that have this order.
+        let is_known = match self.verb {
+            Verb::Map | Verb::Filter | Verb::FlatMap => !by_key,
+            Verb::KeyBy => by_key,
+            _ => false,
+        };
+        let keys = self.entry.order.filter(|_| is_known)?;
+        Some(Order::new(keys, by_key))
     }
 
     fn fold(&self) -> Option<Box<dyn Fold + '_>> {

@@ -230,9 +230,11 @@ impl JobState {
         self.is_last(last) && matches!(self.plan.end, End::Stream { ordered: true, take: Some(_) })
     }
 
-    /// Whether each element of the stage has exactly one output.
+    /// Whether each element of the stage has exactly one output in a result.
     pub(crate) fn is_one_to_one(&self, stage: usize) -> bool {
-        self.plan.stages[stage].steps.iter().all(|step| step.reference.verb.is_one_to_one())
+        let is_trimmed = self.is_last(stage) && matches!(self.plan.end, End::Top { .. });
+        !is_trimmed
+            && self.plan.stages[stage].steps.iter().all(|step| step.reference.verb.is_one_to_one())
     }
 
     /// Whether no more elements will enter this stage.

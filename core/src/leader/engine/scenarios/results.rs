@@ -7,7 +7,7 @@ use crate::{
     id::{LeaderId, TaskNumber},
     leader::engine::protocol::Input,
     operation::ErrorKind,
-    plan::{OnFailure, Plan, Stage},
+    plan::{End, OnFailure, Plan, Stage},
     registry::Verb,
     wire::{Outcome, ReturnReason, TaskOutlet},
 };
@@ -41,6 +41,25 @@ fn a_result_that_does_not_fit_its_task_is_ignored_and_the_task_reissued() {
     let reissued = leader.published.pop().unwrap();
     leader.echo(&reissued);
     assert_eq!(leader.outputs, [(0, vec![0, 1])]);
+}
+
+#[test]
+fn a_result_may_leave_out_outputs_that_the_program_does_not_need() {
+    let trimmed = Outcome::Done { bytes: 1, outputs: 1, counts: Some(vec![0, 1]), lengths: None };
+    let mut leader = TestLeader::new();
+    let end = End::Top { most: 1, by_key: true };
+    leader.start(1, plan(vec![step(Verb::KeyBy)], end), 2, 2);
+    let task = leader.take();
+    assert_eq!(task.header.outlet, TaskOutlet::Top { most: 1, by_key: true });
+    leader.reply(&task, &[(2, trimmed.clone())], b"b");
+    assert_eq!(leader.outputs, [(1, vec![b'b'])]);
+    assert!(matches!(leader.ended[..], [(_, Ok(()))]));
+
+    let mut leader = TestLeader::new();
+    leader.start(1, plan(vec![step(Verb::KeyBy)], stream()), 2, 2);
+    let task = leader.take();
+    leader.reply(&task, &[(2, trimmed)], b"b");
+    assert!(leader.outputs.is_empty(), "this program needs both");
 }
 
 #[test]
