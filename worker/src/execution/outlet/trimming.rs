@@ -3,6 +3,8 @@
 //! An output may be left out only because of larger ones in the same reply (rule 4). So a reply is
 //! trimmed when all its outcomes are known.
 
+use std::time::Instant;
+
 use phalanx_core::{
     registry::Order,
     wire::{Outcome, Segment, TaskOutlet},
@@ -21,6 +23,7 @@ pub(in crate::execution) fn order(running: &Running) -> Option<(Order, usize)> {
 /// Trims the reply. Runs code of the user on a copy of the outputs, so the ledger is not locked
 /// meanwhile, and the execution may be abandoned: then all outputs have been sent.
 pub(in crate::execution) fn trim(running: &Running, order: Order, most: usize) {
+    let started = Instant::now();
     let mut progress = running.progress();
     let (segments, payload) = progress.ledger.parts();
     let lengths = lengths(segments);
@@ -34,6 +37,7 @@ pub(in crate::execution) fn trim(running: &Running, order: Order, most: usize) {
         let mut progress = running.progress();
         let (segments, payload) = progress.ledger.parts();
         keep(segments, payload, &outputs, &largest);
+        progress.busy += started.elapsed();
     }
 }
 
