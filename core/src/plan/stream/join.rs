@@ -39,8 +39,6 @@ impl<K: Data, V: Data> IndexedStream<(K, V)> {
 
     /// As [`join`](Self::join), and keeps the values whose key the other stream lacks, with `None`.
     ///
-    /// For a right join, swap the streams.
-    ///
     /// ```
     /// # use phalanx::prelude::*;
     /// # #[tokio::main(flavor = "current_thread")]
@@ -51,6 +49,27 @@ impl<K: Data, V: Data> IndexedStream<(K, V)> {
     /// let mut rows = sold.left_join(prices).collect(&runtime).await?;
     /// rows.sort();
     /// assert_eq!(rows, [(1, (7, Some(250))), (3, (2, None))]);
+    /// # Ok(())
+    /// # }
+    /// ```
+    ///
+    /// For a right join, swap the streams, and then the values of each pair:
+    ///
+    /// ```
+    /// # use phalanx::prelude::*;
+    /// #[operation]
+    /// fn swap_sides((price, sold): (u64, Option<u64>)) -> (Option<u64>, u64) {
+    ///     (sold, price)
+    /// }
+    ///
+    /// # #[tokio::main(flavor = "current_thread")]
+    /// # async fn main() -> Result<(), phalanx::Error> {
+    /// # let runtime = Runtime::connect("memory://").await?;
+    /// let sold = IndexedStream::from([(1, 7), (3, 2)]);
+    /// let prices = IndexedStream::from([(1, 250), (2, 40)]);
+    /// let mut rows = prices.left_join(sold).map_values(SwapSides).collect(&runtime).await?;
+    /// rows.sort();
+    /// assert_eq!(rows, [(1, (Some(7), 250)), (2, (None, 40))]);
     /// # Ok(())
     /// # }
     /// ```

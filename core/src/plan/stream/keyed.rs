@@ -39,7 +39,6 @@ impl<K: Data, V: Data> IndexedStream<(K, V)> {
     /// # Ok(())
     /// # }
     /// ```
-    #[doc(alias = "aggregate_by_key")]
     #[doc(alias = "combine_by_key")]
     pub fn reduce_by_key<O>(mut self, operation: O) -> Self
     where
@@ -80,6 +79,45 @@ impl<K: Data, V: Data> IndexedStream<(K, V)> {
     /// # Ok(())
     /// # }
     /// ```
+    ///
+    /// To aggregate values into another type (Spark's `aggregateByKey`), make a value of that type
+    /// from each with [`map_values`](Self::map_values), and fold these:
+    ///
+    /// ```
+    /// # use phalanx::prelude::*;
+    /// /// The sum of some values, and their number.
+    /// #[operation]
+    /// fn one_value(value: u64) -> (u64, u64) {
+    ///     (value, 1)
+    /// }
+    ///
+    /// #[derive(Serialize, Deserialize, RemoteExecute)]
+    /// struct Sums;
+    ///
+    /// impl Monoid for Sums {
+    ///     type Elem = (u64, u64);
+    ///
+    ///     fn empty(&self) -> (u64, u64) {
+    ///         (0, 0)
+    ///     }
+    ///
+    ///     fn combine(&self, a: (u64, u64), b: (u64, u64), _: &TaskContext) -> Result<(u64, u64)> {
+    ///         Ok((a.0 + b.0, a.1 + b.1))
+    ///     }
+    /// }
+    ///
+    /// # #[tokio::main(flavor = "current_thread")]
+    /// # async fn main() -> Result<(), phalanx::Error> {
+    /// # let runtime = Runtime::connect("memory://").await?;
+    /// let ages = IndexedStream::from([('a', 30), ('b', 20), ('a', 50)]);
+    /// let sums = ages.map_values(OneValue).fold_by_key(Sums).collect_map(&runtime).await?;
+    /// let (sum, count) = sums[&'a'];
+    /// assert_eq!(sum / count, 40);
+    /// # Ok(())
+    /// # }
+    /// ```
+    #[doc(alias = "aggregate_by_key")]
+    #[doc(alias = "aggregateByKey")]
     pub fn fold_by_key<M>(mut self, monoid: M) -> Self
     where
         K: Eq + Hash,
@@ -169,6 +207,26 @@ impl<T: Data> IndexedStream<T> {
     /// # Ok(())
     /// # }
     /// ```
+    ///
+    /// For a histogram, map each element to its bin, and count the bins:
+    ///
+    /// ```
+    /// # use phalanx::prelude::*;
+    /// /// The bin of a value, by its lower end.
+    /// #[operation]
+    /// fn bin(#[state] width: u64, value: u64) -> u64 {
+    ///     value - value % width
+    /// }
+    ///
+    /// # #[tokio::main(flavor = "current_thread")]
+    /// # async fn main() -> Result<(), phalanx::Error> {
+    /// # let runtime = Runtime::connect("memory://").await?;
+    /// let ages = IndexedStream::from([31, 24, 38, 33]);
+    /// let histogram = ages.map(Bin { width: 10 }).count_by_value().collect_map(&runtime).await?;
+    /// assert_eq!((histogram[&20], histogram[&30]), (1, 3));
+    /// # Ok(())
+    /// # }
+    /// ```
     #[doc(alias = "value_counts")]
     #[doc(alias = "histogram")]
     pub fn count_by_value(mut self) -> IndexedStream<(T, u64)>
@@ -196,8 +254,46 @@ impl<T: Data> IndexedStream<T> {
     /// # Ok(())
     /// # }
     /// ```
+    ///
+    /// To count distinct elements approximately, without an exchange, combine bitmaps in which the
+    /// hash of each element sets a bit. The number of bits that are still zero tells how many
+    /// elements there are (linear counting; use at least as many bits as distinct elements):
+    ///
+    /// ```
+    /// # use phalanx::prelude::*;
+    /// use std::hash::{DefaultHasher, Hash, Hasher};
+    ///
+    /// const BITS: usize = 8192;
+    ///
+    /// #[operation]
+    /// fn bitmap(user: &u64) -> Vec<u64> {
+    ///     let mut hasher = DefaultHasher::new();
+    ///     user.hash(&mut hasher);
+    ///     let bit = hasher.finish() as usize % BITS;
+    ///     let mut bitmap = vec![0; BITS / 64];
+    ///     bitmap[bit / 64] = 1 << (bit % 64);
+    ///     bitmap
+    /// }
+    ///
+    /// #[operation]
+    /// fn both(a: Vec<u64>, b: Vec<u64>) -> Vec<u64> {
+    ///     a.iter().zip(&b).map(|(a, b)| a | b).collect()
+    /// }
+    ///
+    /// # #[tokio::main(flavor = "current_thread")]
+    /// # async fn main() -> Result<(), phalanx::Error> {
+    /// # let runtime = Runtime::connect("memory://").await?;
+    /// let users = IndexedStream::from((0..5_000).map(|visit| visit % 1_000));
+    /// let bitmap = users.map(Bitmap).reduce(Both).run(&runtime).await?.unwrap_or_default();
+    /// let zeros: u32 = bitmap.iter().map(|bits| bits.count_zeros()).sum();
+    /// let distinct = -(BITS as f64) * (f64::from(zeros) / BITS as f64).ln();
+    /// assert!((distinct - 1_000.0).abs() < 50.0);
+    /// # Ok(())
+    /// # }
+    /// ```
     #[doc(alias = "unique")]
     #[doc(alias = "dedup")]
+    #[doc(alias = "approx_count_distinct")]
     pub fn distinct(mut self) -> Self
     where
         T: Eq + Hash,
