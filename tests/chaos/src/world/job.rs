@@ -33,10 +33,12 @@ pub(crate) enum JobKind {
     /// An exchange behind an operation that chooses other keys whenever it runs.
     Fickle,
     Joined,
+    /// Tasks send only the largest of their outputs.
+    Top,
 }
 
 impl JobKind {
-    pub(crate) const ALL: [Self; 13] = [
+    pub(crate) const ALL: [Self; 14] = [
         Self::Map,
         Self::Long,
         Self::MapLater,
@@ -50,6 +52,7 @@ impl JobKind {
         Self::Groups,
         Self::Fickle,
         Self::Joined,
+        Self::Top,
     ];
 }
 
@@ -157,6 +160,13 @@ impl JobSpec {
                 let expected = (0..count).filter(|n| key(*n) < key(u64::MAX));
                 values(rows.map(PlusSquare), runtime, expected.map(|n| n + key(n) * key(n)))
             }
+            JobKind::Top => {
+                let top = numbers.map(KeyedNumber { nap }).top(LARGEST);
+                let mut expected: Vec<(u64, u64)> = (0..count).map(|n| (key(n), n)).collect();
+                expected.sort_unstable_by(|a, b| b.cmp(a));
+                expected.truncate(LARGEST);
+                value(top.start(runtime)?, expected)
+            }
             JobKind::Fractions => {
                 let fractions = |spec: Self| {
                     spec.numbers().map(Invert { nap: spec.nap }).fold(AddUp).deterministic()
@@ -188,6 +198,9 @@ const NONE: Duration = Duration::ZERO;
 
 /// How long each group of an exchange takes: there are few.
 const GROUP: Duration = Duration::from_millis(5);
+
+/// How many of the largest outputs are asked for: fewer than large batches have.
+const LARGEST: usize = 20;
 
 /// Longer than the workers hold a delivery, so that they lease its task.
 const LONG: Duration = Duration::from_secs(3);
