@@ -274,6 +274,27 @@ fn outputs_are_compared_by_the_order_of_their_type() {
 }
 
 #[test]
+fn the_largest_of_values_in_any_order_are_those_of_a_sort() {
+    let order = compiled(&Touchy, Verb::Map).order(false).unwrap();
+    let orders: [fn(u64) -> u64; 5] =
+        [|n| n, |n| 500 - n, |_| 7, |n| n * 7_919 % 503, |n| n * 31 % 10];
+    for value in orders {
+        let values: Vec<u64> = (0..500).map(value).collect();
+        let encoded: Vec<Vec<u8>> = values.iter().map(|n| encode(n).unwrap()).collect();
+        let outputs: Vec<&[u8]> = encoded.iter().map(|bytes| &bytes[..]).collect();
+        let mut sorted = values.clone();
+        sorted.sort_unstable_by(|a, b| b.cmp(a));
+        for most in [0, 1, 2, 7, 249, 499, 500, usize::MAX] {
+            let numbers = order.largest(&outputs, most).unwrap();
+            assert!(numbers.is_sorted_by(|a, b| a < b), "ascending, each once");
+            let mut largest: Vec<u64> = numbers.iter().map(|number| values[*number]).collect();
+            largest.sort_unstable_by(|a, b| b.cmp(a));
+            assert_eq!(largest, sorted[..most.min(500)]);
+        }
+    }
+}
+
+#[test]
 fn pairs_of_equal_keys_are_compared_by_the_bytes_of_their_values() {
     let step = compiled(&Touchy, Verb::KeyBy);
     let pairs = [(1u64, "c"), (1, "a"), (0, "a"), (1, "b")].map(|pair| encode(&pair).unwrap());

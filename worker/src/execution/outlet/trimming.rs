@@ -43,11 +43,13 @@ pub(in crate::execution) fn trim(running: &Running, order: Order, most: usize) {
 
 /// The length of each output.
 fn lengths(segments: &[Segment]) -> Vec<u32> {
-    let of_segment = |segment: &Segment| match &segment.outcome {
-        Outcome::Done { lengths: Some(lengths), .. } => lengths.clone(),
-        _ => Vec::new(),
-    };
-    segments.iter().flat_map(of_segment).collect()
+    let mut all = Vec::new();
+    for segment in segments {
+        if let Outcome::Done { lengths: Some(lengths), .. } = &segment.outcome {
+            all.extend_from_slice(lengths);
+        }
+    }
+    all
 }
 
 /// The encoding of each output.
