@@ -164,6 +164,15 @@ pub struct BlockHeader {
     pub bytes: u32,
 }
 
+/// A number of rows, and their size.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
+pub struct RowTotal {
+    /// The number of rows.
+    pub rows: u64,
+    /// The bytes of their keys and values.
+    pub bytes: u64,
+}
+
 /// The length of the list of a partition, which a task has read to its end.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 pub struct ListEnd {

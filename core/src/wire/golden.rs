@@ -72,6 +72,7 @@ fn result() -> ResultMessage {
             },
         ],
         blocks: Vec::new(),
+        uncombined: RowTotal::default(),
         lists: Vec::new(),
     };
     ResultMessage { header, payload: Bytes::from_static(b"xy") }
@@ -119,6 +120,7 @@ fn result_of_exchanges() -> ResultMessage {
     let header = ResultHeader {
         segments: vec![Segment { from: 0, to: 7, outcome: done }],
         blocks: vec![BlockHeader { partition: 9, first: 0, rows: 1, bytes: 2 }],
+        uncombined: RowTotal { rows: 300, bytes: 1_000 },
         lists: vec![ListEnd { partition: 3, elements: 7 }],
         ..result().header
     };

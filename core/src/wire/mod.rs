@@ -20,7 +20,7 @@ pub use envelope::{MAX_MESSAGE_BYTES, WIRE_VERSION, WireError};
 pub use event::{Event, MAX_LISTED, Presence};
 pub use exchange::{
     BlockHeader, Combine, Gather, Grouping, JoinKind, ListEnd, MAX_LISTED_ELEMENTS, MAX_PARTITIONS,
-    PartitionBlocks, Scatter, TaskInlet, TaskOutlet, list_position, place_in_list,
+    PartitionBlocks, RowTotal, Scatter, TaskInlet, TaskOutlet, list_position, place_in_list,
 };
 pub use probe::{Probe, ProbeReply};
 pub use reply::{

@@ -3,7 +3,7 @@
 use bytes::Bytes;
 use serde::{Deserialize, Serialize};
 
-use super::{BlockHeader, ListEnd, WireError, envelope, envelope::headed_only};
+use super::{BlockHeader, ListEnd, RowTotal, WireError, envelope, envelope::headed_only};
 use crate::{
     id::{CopyId, ExecutionId, LeaderId, WorkerId},
     operation::OperationError,
@@ -38,6 +38,8 @@ pub struct ResultHeader {
     pub segments: Vec<Segment>,
     /// The blocks behind the outputs, if the outputs go to an exchange.
     pub blocks: Vec<BlockHeader>,
+    /// What the blocks were made from, before rows with equal keys were combined.
+    pub uncombined: RowTotal,
     /// The partitions that were read to the ends of their lists.
     pub lists: Vec<ListEnd>,
 }

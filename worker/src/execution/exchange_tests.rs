@@ -8,7 +8,7 @@ use phalanx_core::{
     operation::{ElementRange, ErrorKind},
     wire::{
         Block, BlockWriter, Combine, Gather, Grouping, ListEnd, NotRunReason, Outcome,
-        PartitionBlocks, ResultMessage, Scatter, TaskInlet, TaskOutlet, list_position,
+        PartitionBlocks, ResultMessage, RowTotal, Scatter, TaskInlet, TaskOutlet, list_position,
     },
 };
 use proptest::prelude::*;
@@ -86,6 +86,9 @@ proptest! {
                 }
             }
         }
+        let encoded = outputs.iter().map(|output| codec::encode(output).unwrap().len() as u64);
+        let uncombined = RowTotal { rows: outputs.len() as u64, bytes: encoded.sum() };
+        prop_assert_eq!(result.header.uncombined, uncombined);
         let rows = rows(&result, combine != Combine::Count);
         let mut found: Vec<String> = rows.iter().map(|(_, key, _)| text(key)).collect();
         found.sort();
@@ -135,6 +138,7 @@ fn a_combination_that_fails_voids_all_that_its_execution_has_written() {
     let ops = [TestOp::PairUp, TestOp::ConcatByKey(Some('x'))];
     let result = feed(&ops, &inputs, scatter(Layout::Pairs, Combine::Step));
     assert!(result.header.blocks.is_empty() && result.payload.is_empty());
+    assert_eq!(result.header.uncombined, RowTotal::default());
     let broken = Outcome::NotRun { reason: NotRunReason::FoldBroken };
     let [before, failed, ..] = &result.header.segments[..] else { panic!("{result:?}") };
     assert!(before.to == 2 && before.outcome == broken, "{before:?}");

@@ -117,6 +117,7 @@ impl Running {
             waited_us: micros(waited),
             segments,
             blocks: blocks.headers,
+            uncombined: blocks.uncombined,
             lists,
         };
         if payload.is_empty() {

@@ -1,5 +1,7 @@
 //! Elements as keys and values, encoded.
 
+use std::ops::Range;
+
 use phalanx_core::{
     codec::{Encodings, Layout, push_frame},
     operation::{ErrorKind, OperationError},
@@ -85,6 +87,12 @@ impl Rows {
     /// The size of all rows, in bytes.
     pub(super) fn size(&self) -> usize {
         self.encodings.bytes.len()
+    }
+
+    /// The size of these rows, in bytes.
+    pub(super) fn size_of(&self, rows: &Range<usize>) -> usize {
+        let end = |row: usize| row.checked_sub(1).map_or(0, |last| self.ends[last] as usize);
+        end(rows.end) - end(rows.start)
     }
 
     pub(super) fn offsets(&self) -> &[u32] {

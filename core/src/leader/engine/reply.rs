@@ -23,8 +23,8 @@ use crate::{
     plan::Outlet,
     registry::Refusal,
     wire::{
-        BlockHeader, ListEnd, MAX_LISTED_ELEMENTS, NotRunReason, Outcome, ResultHeader,
-        ResultMessage, Return, ReturnReason, Segment,
+        ListEnd, MAX_LISTED_ELEMENTS, NotRunReason, Outcome, ResultHeader, ResultMessage, Return,
+        ReturnReason, Segment,
     },
 };
 
@@ -75,8 +75,7 @@ pub(super) fn result(shared: &mut Shared, job: &mut JobState, result: ResultMess
                 let work = Work::Run { batch: Batch::Partitions(rest), first_step: *first_step };
                 schedule::enqueue(shared, run.task.with(work), Duration::ZERO);
             }
-            let payload =
-                feed_exchange(shared, job, run.task.stage, batch, &header.blocks, payload);
+            let payload = feed_exchange(shared, job, run.task.stage, batch, &header, payload);
             batch_result(shared, job, &run, batch, *first_step, &header.segments, payload);
         }
         Work::Combine { partials } => {
@@ -123,18 +122,19 @@ fn feed_exchange(
     job: &mut JobState,
     stage: usize,
     batch: &Batch,
-    blocks: &[BlockHeader],
+    header: &ResultHeader,
     mut payload: Bytes,
 ) -> Bytes {
     let Outlet::Exchange { exchange, feeder } = job.plan.outlet(stage) else { return payload };
     // The decoder has checked that the payload has all of them.
+    let blocks = &header.blocks;
     let size: usize = blocks.iter().map(|block| block.bytes as usize).sum();
     let mut bytes = payload.split_off(payload.len().saturating_sub(size));
     let added = blocks.iter().map(|block| {
         let bytes = bytes.split_to((block.bytes as usize).min(bytes.len()));
         (block.partition, batch.position(block.first as usize), block.rows, bytes)
     });
-    job.exchanges[exchange].add(feeder, added);
+    job.exchanges[exchange].add(feeder, header.uncombined, added);
     let held: usize = job.exchanges.iter().map(ExchangeState::held).sum();
     if !shared.settings.latency_target.local && held > MAX_BLOCKS {
         job.fail(Error::ExchangeTooLarge {

@@ -2,7 +2,7 @@
 
 use phalanx_core::{
     gather::partition_of,
-    wire::{BlockHeader, BlockWriter},
+    wire::{BlockHeader, BlockWriter, RowTotal},
 };
 
 /// Finished blocks.
@@ -11,6 +11,8 @@ pub(in crate::execution) struct Blocks {
     pub(in crate::execution) headers: Vec<BlockHeader>,
     /// The blocks, one after the other.
     pub(in crate::execution) bytes: Vec<u8>,
+    /// What they were made from.
+    pub(in crate::execution) uncombined: RowTotal,
 }
 
 /// Finished blocks, and the rows that will be the next block of each partition.
@@ -56,7 +58,8 @@ impl Partitioned {
         self.size = 0;
     }
 
-    pub(super) fn finish(self) -> Blocks {
-        self.finished
+    /// The blocks, which were made from these rows.
+    pub(super) fn finish(self, uncombined: RowTotal) -> Blocks {
+        Blocks { uncombined, ..self.finished }
     }
 }

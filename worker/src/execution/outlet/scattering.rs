@@ -5,7 +5,7 @@ use phalanx_core::{
     gather::{Keys, hash},
     operation::OperationError,
     registry::Accumulators,
-    wire::{Combine, Scatter, TaskOutlet},
+    wire::{Combine, RowTotal, Scatter, TaskOutlet},
 };
 
 use super::{
@@ -31,6 +31,8 @@ pub(in crate::execution) struct Scattering {
     table: Option<Table>,
     /// The batch offset at which the segment begins whose rows are not in blocks yet.
     first: u32,
+    /// The rows that were absorbed.
+    uncombined: RowTotal,
 }
 
 /// The keys of a segment, with what was combined so far.
@@ -63,7 +65,14 @@ impl Scattering {
         let Scatter { partitions, layout, combine, .. } = *scatter;
         let table = Table::new(&running.pipeline, combine);
         let partitioned = Partitioned::new(partitions);
-        Some(Self { layout, combine, partitioned, table, first: 0 })
+        Some(Self {
+            layout,
+            combine,
+            partitioned,
+            table,
+            first: 0,
+            uncombined: RowTotal::default(),
+        })
     }
 
     /// The rows of outputs. Elements with outputs that do not serialize are added to `failures`.
@@ -121,7 +130,7 @@ impl Scattering {
     /// The blocks of all that was absorbed.
     pub(in crate::execution) fn finish(mut self, pipeline: &Pipeline) -> Result<Blocks, Broken> {
         self.flush(pipeline)?;
-        Ok(self.partitioned.finish())
+        Ok(self.partitioned.finish(self.uncombined))
     }
 
     fn add(
@@ -130,6 +139,8 @@ impl Scattering {
         rows: &Rows,
         range: std::ops::Range<usize>,
     ) -> Result<(), Broken> {
+        self.uncombined.rows += range.len() as u64;
+        self.uncombined.bytes += rows.size_of(&range) as u64;
         let Some(table) = &mut self.table else {
             for row in range {
                 let (key, value) = rows.get(row);

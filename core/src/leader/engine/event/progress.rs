@@ -1,5 +1,7 @@
 //! The progress of a job, in numbers.
 
+use std::fmt;
+
 /// The progress of a job, in numbers that only grow, except `tasks_out`.
 ///
 /// From [`Job::progress`](crate::leader::Job::progress), which changes whenever one of the numbers
@@ -58,6 +60,8 @@ pub struct Progress {
 
 /// What was written to one exchange of a job, in [`Progress::exchanges`].
 ///
+/// Displayed, it is a line such as `4 rows in 3 blocks of 64 bytes, made from 6 rows of 18 bytes`.
+///
 /// ```
 /// # use phalanx::prelude::*;
 /// # #[tokio::main(flavor = "current_thread")]
@@ -69,7 +73,9 @@ pub struct Progress {
 ///
 /// let exchange = job.progress().borrow().exchanges[0];
 /// assert!(exchange.sealed);
+/// assert_eq!(exchange.rows_uncombined, 6);
 /// assert_eq!(exchange.rows, 4); // `to` and `be` were counted before they travelled
+/// assert!(exchange.to_string().starts_with("4 rows in "));
 /// # Ok(())
 /// # }
 /// ```
@@ -82,8 +88,23 @@ pub struct ExchangeProgress {
     pub rows: u64,
     /// The bytes of all blocks.
     pub bytes: u64,
+    /// The number of rows before those of one task and one key were combined.
+    pub rows_uncombined: u64,
+    /// The bytes of their keys and values.
+    pub bytes_uncombined: u64,
     /// Whether all has been written, and the exchange is read.
     pub sealed: bool,
+}
+
+impl fmt::Display for ExchangeProgress {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let Self { blocks, rows, bytes, rows_uncombined, bytes_uncombined, .. } = self;
+        write!(
+            f,
+            "{rows} rows in {blocks} blocks of {bytes} bytes, made from {rows_uncombined} rows of \
+             {bytes_uncombined} bytes"
+        )
+    }
 }
 
 /// The progress of one stage of a job, in [`Progress::stages`].

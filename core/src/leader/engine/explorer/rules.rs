@@ -13,7 +13,7 @@ use crate::{
         schedule,
         table::{Task, Work},
     },
-    wire::{Outcome, ResultMessage, TaskInlet},
+    wire::{Outcome, ResultMessage, RowTotal, TaskInlet},
 };
 
 /// The rules of the protocol that can be removed.
@@ -172,7 +172,7 @@ impl Engine {
             late.header.blocks.iter().map(|block| {
                 (block.partition, 0, block.rows, payload.split_to(block.bytes as usize))
             });
-        job.exchanges[0].add(0, blocks);
+        job.exchanges[0].add(0, RowTotal::default(), blocks);
     }
 
     /// Retires a task, as if it were done.

@@ -9,8 +9,8 @@ use crate::{
     registry::Verb,
     wire::{
         BlockHeader, ListEnd, NotRunReason, Outcome, PartitionBlocks, ResultHeader, ResultMessage,
-        Return, ReturnReason, Segment, TaskInlet, TaskKind, TaskMessage, TaskOutlet, list_position,
-        place_in_list,
+        Return, ReturnReason, RowTotal, Segment, TaskInlet, TaskKind, TaskMessage, TaskOutlet,
+        list_position, place_in_list,
     },
 };
 
@@ -131,6 +131,7 @@ pub(super) fn run(message: &TaskMessage, by: usize, how: Run) -> Reply {
         busy_us: 1000 * u64::from(count),
         waited_us: 0,
         segments,
+        uncombined: RowTotal { rows: blocks.len() as u64, bytes: blocks.len() as u64 },
         blocks,
         lists,
     };

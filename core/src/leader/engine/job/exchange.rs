@@ -5,7 +5,7 @@ use bytes::{Bytes, BytesMut};
 use super::ListPart;
 use crate::{
     leader::engine::event::ExchangeProgress,
-    wire::{PartitionBlocks, place_in_list},
+    wire::{PartitionBlocks, RowTotal, place_in_list},
 };
 
 /// The fewest and the most partitions of an exchange whose program sets no number.
@@ -88,13 +88,18 @@ impl ExchangeState {
     }
 
     /// A task of this feeder counts, and has brought these blocks: for each its partition, the first
-    /// position of its segment, the number of its rows, and its bytes.
+    /// position of its segment, the number of its rows, and its bytes. They were made from `uncombined`.
     pub(crate) fn add(
         &mut self,
         feeder: usize,
+        uncombined: RowTotal,
         blocks: impl Iterator<Item = (u32, u64, u32, Bytes)>,
     ) {
         self.tasks += 1;
+        // Whoever may publish replies can claim any number.
+        let written = &mut self.written;
+        written.rows_uncombined = written.rows_uncombined.saturating_add(uncombined.rows);
+        written.bytes_uncombined = written.bytes_uncombined.saturating_add(uncombined.bytes);
         for (partition, first, rows, bytes) in blocks {
             self.written.blocks += 1;
             self.written.rows += u64::from(rows);
@@ -243,9 +248,13 @@ mod tests {
     fn blocks_are_read_in_the_order_of_feeders_and_positions_whenever_they_came() {
         let mut exchange = ExchangeState::default();
         assert_eq!(exchange.partitions(Some(3), 9), 3);
-        exchange.add(1, [block(0, 0, "e")].into_iter());
-        exchange.add(0, [block(0, 7, "c"), block(0, 7, "d"), block(2, 7, "x")].into_iter());
-        exchange.add(0, [block(0, 3, "ab")].into_iter());
+        exchange.add(1, RowTotal::default(), [block(0, 0, "e")].into_iter());
+        exchange.add(
+            0,
+            RowTotal::default(),
+            [block(0, 7, "c"), block(0, 7, "d"), block(2, 7, "x")].into_iter(),
+        );
+        exchange.add(0, RowTotal::default(), [block(0, 3, "ab")].into_iter());
         let (sealed, lists) = exchange.seal();
         assert_eq!((sealed.largest, lists.len()), (5, 2), "partition 1 is empty");
         let (listed, payload) = exchange.read(&[0, 2], 2);
@@ -256,7 +265,7 @@ mod tests {
     fn blocks_are_held_until_the_elements_of_their_partition_are_settled() {
         let mut exchange = ExchangeState::default();
         exchange.partitions(Some(1), 0);
-        exchange.add(0, [block(0, 0, "abc")].into_iter());
+        exchange.add(0, RowTotal::default(), [block(0, 0, "abc")].into_iter());
         exchange.seal();
         exchange.close(0, 2);
         exchange.settle(0, 1);
@@ -281,9 +290,9 @@ mod tests {
         let mut exchange = ExchangeState::default();
         exchange.partitions(Some(1), 0);
         assert_eq!(exchange.cap(), 256 << 10);
-        exchange.add(0, [(0, 0, 1, Bytes::from(vec![0; 5_000]))].into_iter());
+        exchange.add(0, RowTotal::default(), [(0, 0, 1, Bytes::from(vec![0; 5_000]))].into_iter());
         assert_eq!(exchange.cap(), 20_000);
-        (0..100).for_each(|_| exchange.add(0, std::iter::empty()));
+        (0..100).for_each(|_| exchange.add(0, RowTotal::default(), std::iter::empty()));
         assert_eq!(exchange.cap(), 1 << 10);
     }
 }

@@ -10,7 +10,10 @@ use crate::{
     operation::{ErrorKind, Group},
     plan::{Exchange, ExchangeKind, OnFailure, Origin, Outlet, Plan, PlanBuilder},
     registry::Verb,
-    wire::{BlockHeader, BlockWriter, ListEnd, Outcome, ResultMessage, TaskMessage, list_position},
+    wire::{
+        BlockHeader, BlockWriter, ListEnd, Outcome, ResultMessage, RowTotal, TaskMessage,
+        list_position,
+    },
 };
 
 /// A source, an exchange of this many partitions that groups by key, and a step that skips failures.
@@ -45,6 +48,7 @@ fn write(leader: &mut TestLeader, task: &TaskMessage, blocks: &[(u32, &[(&str, &
         let bytes = (payload.len() - before) as u32;
         header.blocks.push(BlockHeader { partition: *partition, first: 0, rows, bytes });
     }
+    header.uncombined = RowTotal { rows: 100, bytes: 1_000 };
     leader.input(Input::Result(ResultMessage { header, payload: payload.into() }));
 }
 
@@ -125,6 +129,26 @@ fn a_group_that_kills_its_process_is_told_from_its_neighbours_before_any_worker_
     assert!(group.to_string().starts_with("key b\"pear\""), "{group}");
     assert_eq!(leader.dead.len(), 1);
     assert!(matches!(leader.ended[..], [(_, Ok(()))]), "{:?}", leader.ended);
+}
+
+#[test]
+fn only_rows_of_results_that_count_are_counted() {
+    let mut leader = TestLeader::new();
+    leader.start(1, grouping(1), 2, 4);
+    let (one, other) = (leader.take(), leader.take());
+    // The broker has duplicated the task.
+    write(&mut leader, &one, &[(0, FRUIT)]);
+    write(&mut leader, &one, &[(0, FRUIT)]);
+    // A partition that does not exist: the result counts for nothing, and the task is reissued.
+    write(&mut leader, &other, &[(1, FRUIT)]);
+    let again = leader.take();
+    write(&mut leader, &again, &[(0, &FRUIT[..1])]);
+    let sealed = leader.events.iter().find_map(|event| match event {
+        JobEvent::ExchangeSealed { exchange, .. } => Some(*exchange),
+        _ => None,
+    });
+    let sealed = sealed.expect("all is written");
+    assert_eq!((sealed.rows, sealed.rows_uncombined, sealed.bytes_uncombined), (5, 200, 2_000));
 }
 
 #[test]

@@ -19,7 +19,7 @@ use crate::{
     registry::{StepReference, Verb},
     wire::{
         Lease, LeasedTask, Outcome, Presence, ProbeReply, ResultHeader, ResultMessage, Return,
-        ReturnReason, Segment, TaskMessage,
+        ReturnReason, RowTotal, Segment, TaskMessage,
     },
 };
 
@@ -222,6 +222,7 @@ impl TestLeader {
             waited_us: 0,
             segments,
             blocks: Vec::new(),
+            uncombined: RowTotal::default(),
             lists: Vec::new(),
         }
     }
