@@ -82,10 +82,11 @@ pub enum Error {
     /// An element failed permanently.
     #[error(transparent)]
     Execute(#[from] Box<ExecuteError>),
-    /// The elements of an exchange do not fit into the memory of the leader, through which they travel.
+    /// The elements of an exchange do not fit into the memory of the leader, through which they travel:
+    /// 32 MiB for all jobs of a leader. The job that needs the most ends.
     #[error(
-        "job {job}: `{directive}` moves more than its leader can hold: {bytes} bytes of blocks, and \
-         the limit is {limit} bytes; combine the values before (`reduce_by_key`, `count_by_key`), move \
+        "job {job}: `{directive}` moves more than its leader can hold: {bytes} bytes of blocks, {total} \
+         with those of its other jobs, and the limit is {limit} bytes; combine the values before (`reduce_by_key`, `count_by_key`), move \
          less, or run the program in memory"
     )]
     ExchangeTooLarge {
@@ -93,9 +94,12 @@ pub enum Error {
         job: JobId,
         /// The directive of the exchange.
         directive: &'static str,
-        /// The bytes of the blocks of the job so far.
+        /// The bytes of the blocks of the job: those that the leader holds, and those that the next
+        /// task may write.
         bytes: u64,
-        /// The most bytes.
+        /// The same bytes, and those of the blocks of all other jobs of the leader.
+        total: u64,
+        /// The most bytes, of all jobs.
         limit: u64,
     },
     /// No live worker of a pool can run a stage, because they were built differently from this

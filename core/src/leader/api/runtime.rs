@@ -23,7 +23,7 @@ use crate::{
     error::Error,
     id::{JobId, LeaderId},
     leader::{
-        engine::{DeadLettering, Ending, Engine, LatencyTarget, Progress, Settings},
+        engine::{DeadLettering, Ending, Engine, LatencyTarget, MAX_BLOCKS, Progress, Settings},
         io::{Command, Driver, reply_queue},
     },
     notice::Notices,
@@ -316,12 +316,14 @@ impl Runtime {
                 })));
             }
         };
+        let local = broker.url().scheme() == "memory";
         let settings = Settings {
             leader,
-            latency_target: LatencyTarget { local: broker.url().scheme() == "memory" },
+            latency_target: LatencyTarget { local },
             hold: builder.hold,
             stall_after: builder.stall_after,
             patience: builder.patience,
+            max_blocks: (!local).then_some(MAX_BLOCKS),
         };
         let url = broker.url().clone();
         let (commands, receiver) = mpsc::unbounded_channel();

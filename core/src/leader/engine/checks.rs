@@ -52,6 +52,7 @@ impl Engine {
             assert_eq!((flow.tasks, flow.bytes), (0, 0), "credit of {lane:?}");
         }
         assert!(self.shared.tasks.is_empty());
+        self.shared.blocks.check_empty();
     }
 
     /// A text that is equal for engines that behave alike: it leaves out task numbers, clocks and

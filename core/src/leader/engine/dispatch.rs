@@ -3,7 +3,7 @@
 use std::{collections::BTreeSet, sync::Arc, time::Duration};
 
 use super::{
-    flow::{Lane, MAX_BATCH_BYTES, PoolFlow, Sizing},
+    flow::{BlockRoom, Lane, MAX_BATCH_BYTES, PoolFlow, Sizing},
     job::{Batch, JobState, Jobs},
     protocol::Action,
     schedule,
@@ -35,17 +35,29 @@ pub(super) fn dispatch(shared: &mut Shared, jobs: &mut Jobs) -> BTreeSet<JobId> 
     }
     // One task of each job in turn, so that no job waits for all tasks of another.
     let mut failed = BTreeSet::new();
+    while shared.blocks.is_exceeded()
+        && let Some(job) = fail_largest(shared, jobs, 0)
+    {
+        failed.insert(job);
+    }
     let mut idle = 0;
     while idle < jobs.len() {
         let Some(job) = jobs.next_turn().and_then(|id| jobs.get_mut(id)) else { break };
-        if send_one(shared, job) {
-            idle = 0
-        } else {
-            idle += 1
-        }
+        let sent = send_one(shared, job);
         if job.has_failed() {
             failed.insert(job.id);
         }
+        idle = match sent {
+            Sent::Task => 0,
+            Sent::Nothing => idle + 1,
+            Sent::NoRoom { cap } => match fail_largest(shared, jobs, cap) {
+                Some(job) => {
+                    failed.insert(job);
+                    0
+                }
+                None => idle + 1,
+            },
+        };
     }
     for _ in 0..jobs.len() {
         if let Some(job) = jobs.next_turn().and_then(|id| jobs.get_mut(id))
@@ -57,9 +69,39 @@ pub(super) fn dispatch(shared: &mut Shared, jobs: &mut Jobs) -> BTreeSet<JobId> 
     failed
 }
 
+/// What a job has sent.
+enum Sent {
+    Task,
+    Nothing,
+    /// Nothing: no room will ever be for the blocks of its next task, of this many bytes.
+    NoRoom {
+        cap: usize,
+    },
+}
+
+/// Fails the job that holds the most blocks, of those that need more: the others can go on then. `cap`
+/// is the size of the blocks for which there is no room.
+fn fail_largest(shared: &mut Shared, jobs: &mut Jobs, cap: usize) -> Option<JobId> {
+    let limit = shared.blocks.limit()?;
+    let id = shared.blocks.largest_growing()?;
+    let total = shared.blocks.held() + cap;
+    shared.blocks.forget(id);
+    let job = jobs.get_mut(id)?;
+    let exchange = job.largest_growing_exchange()?;
+    job.fail(Error::ExchangeTooLarge {
+        job: id,
+        directive: job.plan.exchanges[exchange].kind.name(),
+        bytes: (job.held_blocks().bytes + cap) as u64,
+        total: total as u64,
+        limit: limit as u64,
+    });
+    Some(id)
+}
+
 /// Publishes one task of the last stage that has one: a due task, or else a new one of pending
-/// elements. Returns whether it did; a job that has failed publishes nothing more.
-fn send_one(shared: &mut Shared, job: &mut JobState) -> bool {
+/// elements. A job that has failed publishes nothing more.
+fn send_one(shared: &mut Shared, job: &mut JobState) -> Sent {
+    let mut no_room = Sent::Nothing;
     let plan = Arc::clone(&job.plan);
     for &stage in plan.deepest_first() {
         if job.has_failed() {
@@ -81,16 +123,26 @@ fn send_one(shared: &mut Shared, job: &mut JobState) -> bool {
         if !credit {
             continue;
         }
+        if let Some(cap) = job.block_cap(stage) {
+            match shared.blocks.room(cap) {
+                BlockRoom::Free => {}
+                BlockRoom::Later => continue,
+                BlockRoom::Never => {
+                    no_room = Sent::NoRoom { cap };
+                    continue;
+                }
+            }
+        }
         let number = match due {
             Some(number) => Some(number),
             None => next_task(shared, job, stage, lane, &sizing),
         };
         if let Some(number) = number {
             schedule::send(shared, job, number);
-            return true;
+            return Sent::Task;
         }
     }
-    false
+    no_room
 }
 
 /// Cuts a task from the pending elements of a stage, if a batch is ready.

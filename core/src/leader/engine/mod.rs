@@ -61,7 +61,7 @@ use std::{sync::Arc, time::Duration};
 
 pub(super) use ending::Ending;
 pub use event::{ExchangeProgress, JobEvent, Progress, StageProgress, Stall};
-pub(super) use flow::LatencyTarget;
+pub(super) use flow::{LatencyTarget, MAX_BLOCKS};
 #[cfg(test)]
 pub(super) use job::Indexes;
 pub(super) use job::OutputBlock;
@@ -221,6 +221,7 @@ impl Engine {
     fn taken(&mut self, id: JobId, bytes: usize) {
         if let Some(job) = self.jobs.get_mut(id) {
             job.account.taken(bytes);
+            self.shared.blocks.record(id, job.held_blocks());
             self.shared.progressed(job);
         }
     }
@@ -275,6 +276,7 @@ impl Engine {
     fn advance(&mut self, id: JobId) {
         let Some(job) = self.jobs.get_mut(id) else { return };
         let result = advance::advance(&mut self.shared, job);
+        self.shared.blocks.record(id, job.held_blocks());
         self.shared.touched.insert(id);
         if let Some(result) = result {
             self.end(id, result);
@@ -284,6 +286,7 @@ impl Engine {
     /// Ends a job and retires its tasks: later replies to them are ignored.
     fn end(&mut self, id: JobId, result: Result<(), Error>) {
         let Some(mut job) = self.jobs.remove(id) else { return };
+        self.shared.blocks.forget(id);
         debug_assert!(
             result.is_err() || !job.is_settled() || job.account.balances(),
             "a job that succeeds holds nothing but outputs for its reader: {job:?}"

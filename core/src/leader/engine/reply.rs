@@ -11,14 +11,13 @@ use super::{
     fold::Partial,
     gone,
     groups::{self, LastList},
-    job::{Batch, Elements, ExchangeState, JobState},
+    job::{Batch, Elements, JobState},
     output::{self, Outputs},
     refusals, retry, schedule,
     shared::Shared,
     table::{Shape, Task, Work},
 };
 use crate::{
-    error::Error,
     id::CopyId,
     plan::Outlet,
     registry::Refusal,
@@ -27,9 +26,6 @@ use crate::{
         ReturnReason, Segment,
     },
 };
-
-/// The most bytes of blocks that the leader of a fleet holds for one job (rule 28).
-const MAX_BLOCKS: usize = 32 << 20;
 
 /// A worker replied with the result of a live task. It counts whichever copy it is of (rule 2).
 pub(super) fn result(shared: &mut Shared, job: &mut JobState, result: ResultMessage) {
@@ -75,7 +71,7 @@ pub(super) fn result(shared: &mut Shared, job: &mut JobState, result: ResultMess
                 let work = Work::Run { batch: Batch::Partitions(rest), first_step: *first_step };
                 schedule::enqueue(shared, run.task.with(work), Duration::ZERO);
             }
-            let payload = feed_exchange(shared, job, run.task.stage, batch, &header, payload);
+            let payload = feed_exchange(job, run.task.stage, batch, &header, payload);
             batch_result(shared, job, &run, batch, *first_step, &header.segments, payload);
         }
         Work::Combine { partials } => {
@@ -118,7 +114,6 @@ fn has_blocks(job: &JobState, task: &Task, header: &ResultHeader) -> bool {
 /// Adds the blocks of a result to the exchange that the stage feeds: its execution counts (rule 31).
 /// Returns the payload before them.
 fn feed_exchange(
-    shared: &Shared,
     job: &mut JobState,
     stage: usize,
     batch: &Batch,
@@ -135,15 +130,6 @@ fn feed_exchange(
         (block.partition, batch.position(block.first as usize), block.rows, bytes)
     });
     job.exchanges[exchange].add(feeder, header.uncombined, added);
-    let held: usize = job.exchanges.iter().map(ExchangeState::held).sum();
-    if !shared.settings.latency_target.local && held > MAX_BLOCKS {
-        job.fail(Error::ExchangeTooLarge {
-            job: job.id,
-            directive: job.plan.exchanges[exchange].kind.name(),
-            bytes: held as u64,
-            limit: MAX_BLOCKS as u64,
-        });
-    }
     payload
 }
 

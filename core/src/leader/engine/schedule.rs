@@ -47,6 +47,7 @@ pub(super) fn reissue(
 /// Retires a task permanently (rule 2), and releases its credit.
 pub(super) fn retire(shared: &mut Shared, job: &mut JobState, number: TaskNumber) -> Option<Task> {
     let (task, charge) = shared.tasks.retire(number)?;
+    shared.blocks.stop_expecting(number);
     if let Some(charge) = charge {
         shared.flows.release(&task.lane, charge);
         job.release_task(task.stage, charge);
@@ -75,6 +76,9 @@ pub(super) fn expected_output(job: &JobState, task: &Task) -> usize {
 pub(super) fn charge(shared: &mut Shared, job: &mut JobState, number: TaskNumber, charge: Charge) {
     let Some(task) = shared.tasks.get(number) else { return };
     shared.flows.charge(&task.lane, charge, shared.clocks.healthy);
+    if let Some(cap) = job.block_cap(task.stage) {
+        shared.blocks.expect(number, cap);
+    }
     job.charge_task(task.stage, charge);
     shared.touched.insert(job.id);
 }
@@ -82,6 +86,7 @@ pub(super) fn charge(shared: &mut Shared, job: &mut JobState, number: TaskNumber
 fn release(shared: &mut Shared, job: &mut JobState, number: TaskNumber, charge: Option<Charge>) {
     if let (Some(charge), Some(task)) = (charge, shared.tasks.get(number)) {
         shared.flows.release(&task.lane, charge);
+        shared.blocks.stop_expecting(number);
         job.release_task(task.stage, charge);
     }
 }
@@ -170,12 +175,11 @@ fn outlet(shared: &Shared, job: &mut JobState, task: &Task, slots: u32) -> TaskO
             let (kind, side) = (plan.kind, plan.side(feeder));
             let partitions = plan.partitions.map(NonZeroU32::get);
             let state = &mut job.exchanges[exchange];
-            let local = shared.settings.latency_target.local;
             TaskOutlet::Exchange(Scatter {
                 partitions: state.partitions(partitions, slots),
                 layout: kind.layout(side),
                 combine: kind.combine(side),
-                cap: if local { u64::MAX } else { state.cap() },
+                cap: shared.blocks.limit().map_or(u64::MAX, |_| state.cap()),
             })
         }
     }

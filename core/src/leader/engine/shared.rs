@@ -4,7 +4,7 @@ use std::{collections::BTreeSet, time::Duration};
 
 use super::{
     event::JobEvent,
-    flow::{Flows, Lane, LatencyTarget, Sizing, Workers},
+    flow::{BlockCredit, Flows, Lane, LatencyTarget, Sizing, Workers},
     fold::LEAF,
     job::JobState,
     probe::Probes,
@@ -27,6 +27,8 @@ pub(crate) struct Settings {
     pub(crate) stall_after: Duration,
     /// The time without progress after which a job fails; `None`, the default, is never.
     pub(crate) patience: Option<Duration>,
+    /// The most bytes of blocks that the leader holds; `None` in memory.
+    pub(crate) max_blocks: Option<usize>,
 }
 
 /// Three clocks, which all start at zero with the leader.
@@ -48,6 +50,7 @@ pub(super) struct Shared {
     pub(super) clocks: Clocks,
     pub(super) tasks: TaskTable,
     pub(super) flows: Flows,
+    pub(super) blocks: BlockCredit,
     pub(super) probes: Probes,
     pub(super) workers: Workers,
     pub(super) health: Health,
@@ -80,6 +83,7 @@ impl Clone for Outbox {
 impl Shared {
     pub(super) fn new(settings: Settings) -> Self {
         Self {
+            blocks: BlockCredit::new(settings.max_blocks),
             settings,
             clocks: Clocks::default(),
             tasks: TaskTable::default(),

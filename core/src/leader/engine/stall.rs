@@ -5,12 +5,13 @@ use std::time::Duration;
 use super::{
     blame,
     event::Stall,
-    flow::Lane,
+    flow::{BlockRoom, Lane},
     groups::ElementName,
     job::JobState,
     shared::Shared,
     table::{CopyState, Task, TaskCopy, TaskState},
 };
+use crate::plan::Outlet;
 
 /// A task that was lost this often in a row, and a probe that did not come back this often, is not
 /// lost by chance.
@@ -108,6 +109,9 @@ pub(super) fn cause(shared: &Shared, job: &JobState, waited: Duration) -> Stall 
         let retry_in = next.saturating_sub(shared.clocks.healthy);
         return Stall::BackingOff { tasks, retry_in };
     }
+    if let Some(stall) = cause_at_blocks(shared, job) {
+        return stall;
+    }
     match job.account.undelivered() {
         0 => {
             let unsealed = job.exchanges.iter().position(|exchange| !exchange.is_sealed());
@@ -120,6 +124,21 @@ pub(super) fn cause(shared: &Shared, job: &JobState, waited: Duration) -> Stall 
         }
         bytes => Stall::ReaderSlow { bytes },
     }
+}
+
+/// The cause of a stall while tasks that feed an exchange wait for the blocks of other jobs.
+fn cause_at_blocks(shared: &Shared, job: &JobState) -> Option<Stall> {
+    let limit = shared.blocks.limit()?;
+    let waits = |stage: &usize| {
+        let due = || shared.tasks.first_due(job.id, *stage).is_some();
+        let cap = job.block_cap(*stage).filter(|_| job.stages[*stage].has_pending() || due());
+        cap.is_some_and(|cap| shared.blocks.room(cap) != BlockRoom::Free)
+    };
+    let stage = (0..job.stages.len()).find(waits)?;
+    let Outlet::Exchange { exchange, .. } = job.plan.outlet(stage) else { return None };
+    let directive = job.plan.exchanges[exchange].kind.name();
+    let (held, limit) = (shared.blocks.held() as u64, limit as u64);
+    Some(Stall::BlocksFull { directive, held, limit })
 }
 
 /// The cause of a stall while this task, the oldest of the job, is out.

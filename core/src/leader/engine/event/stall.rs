@@ -90,6 +90,16 @@ pub enum Stall {
         /// The time since the last progress of the job.
         waited: Duration,
     },
+    /// The leader holds so many blocks of other jobs that no task may write more: it waits until they
+    /// have been read.
+    BlocksFull {
+        /// The directive of the exchange that is written to.
+        directive: &'static str,
+        /// The bytes of the blocks that the leader holds.
+        held: u64,
+        /// The most that it may hold, with those of the tasks that are out.
+        limit: u64,
+    },
     /// The oldest task is still in its queue, after other tasks: all workers of the pool are busy.
     Queued {
         /// The pool of the oldest task.
@@ -238,6 +248,11 @@ impl fmt::Display for Stall {
                  begins with {}; set a timeout if it should not take that long",
                 waited.as_secs(),
                 element_name(*index, group.as_ref())
+            ),
+            Self::BlocksFull { directive, held, limit } => write!(
+                f,
+                "`{directive}` waits until other jobs of this leader have read what they move: it \
+                 holds {held} bytes of blocks, and the limit is {limit}; run fewer such jobs at once"
             ),
             Self::Queued { pool, tasks } => write!(
                 f,

@@ -168,6 +168,15 @@ fn every_pair_of_faults_leaves_each_row_of_an_exchange_counted_once() {
 }
 
 #[test]
+fn every_fault_leaves_each_row_counted_once_where_blocks_leave_room_for_one_task_at_a_time() {
+    for fault in EXCHANGING {
+        let world =
+            World::with_blocks(300 << 10, exchange_plan(stream(false)), 2, Faults::of(&[fault]));
+        explore(world, &exchanged_once(2));
+    }
+}
+
+#[test]
 fn every_fault_keeps_the_outputs_of_an_ordered_exchange_in_partition_order() {
     for faults in Faults::combinations(1) {
         let world = World::new(exchange_plan(stream(true)), 2, faults);

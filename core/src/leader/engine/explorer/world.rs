@@ -14,7 +14,7 @@ use crate::{
     error::Error,
     id::{CopyId, JobId, LeaderId, TaskNumber},
     leader::engine::{
-        Engine, LatencyTarget, Settings,
+        Engine, LatencyTarget, MAX_BLOCKS, Settings,
         event::JobEvent,
         protocol::{Action, DeadLettering, Input, Pull},
     },
@@ -125,12 +125,22 @@ impl World {
 
     /// A world without this rule.
     pub(super) fn without(rule: Option<Rule>, plan: Plan, elements: u8, faults: Faults) -> Self {
+        Self::of(rule, plan, elements, faults, MAX_BLOCKS)
+    }
+
+    /// A world whose leader holds at most this many bytes of blocks.
+    pub(super) fn with_blocks(most: usize, plan: Plan, elements: u8, faults: Faults) -> Self {
+        Self::of(None, plan, elements, faults, most)
+    }
+
+    fn of(rule: Option<Rule>, plan: Plan, elements: u8, faults: Faults, max_blocks: usize) -> Self {
         let settings = Settings {
             leader: LeaderId(uuid::Uuid::nil()),
             latency_target: LatencyTarget { local: false },
             hold: HOLD,
             stall_after: Duration::from_secs(30),
             patience: None,
+            max_blocks: Some(max_blocks),
         };
         let mut world = Self {
             engine: Engine::new(settings),

@@ -1,6 +1,7 @@
 //! Flow control: batch sizes, credit, and the slots of live workers (rules 17 to 20).
 
 mod batch;
+mod blocks;
 mod credit;
 mod rate;
 mod workers;
@@ -8,6 +9,7 @@ mod workers;
 use std::{collections::BTreeMap, time::Duration};
 
 pub(crate) use batch::{Cost, LatencyTarget, MAX_BATCH_BYTES, Sizing};
+pub(crate) use blocks::{BlockCredit, BlockRoom, HeldBlocks, MAX_BLOCKS};
 pub(crate) use credit::{Lane, PoolFlow};
 pub(crate) use rate::Rate;
 pub(crate) use workers::Workers;

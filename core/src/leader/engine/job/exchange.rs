@@ -14,8 +14,10 @@ const PARTITIONS: std::ops::RangeInclusive<u32> = 32..=256;
 const UNKNOWN_SLOTS: u32 = 16;
 /// The cap of the blocks of a task, in bytes, is between these.
 const CAPS: [u64; 2] = [1 << 10, 256 << 10];
-/// The most bytes of blocks that a task reads, unless a single partition has more.
-const MAX_TASK_BYTES: usize = 4 << 20;
+/// The most bytes of blocks that a task reads, unless a single partition has more: half of the least
+/// default limit of RabbitMQ, 16 MiB since 4.0. A lower limit of the broker is known only once it has
+/// refused a task, which is then split between its partitions.
+const MAX_TASK_BYTES: usize = 8 << 20;
 
 /// The state of an exchange.
 #[derive(Debug, Clone, Default)]
@@ -27,6 +29,8 @@ pub(crate) struct ExchangeState {
     written: ExchangeProgress,
     /// The tasks that have brought them.
     tasks: u64,
+    /// The bytes of the blocks that are held.
+    held: usize,
 }
 
 #[derive(Debug, Clone, Default)]
@@ -106,6 +110,7 @@ impl ExchangeState {
             self.written.bytes += bytes.len() as u64;
             if let Some(partition) = self.partitions.get_mut(partition as usize) {
                 partition.bytes += bytes.len();
+                self.held += bytes.len();
                 partition.blocks.push(Block { key: (feeder, first), bytes });
             }
         }
@@ -118,7 +123,7 @@ impl ExchangeState {
 
     /// The bytes of the blocks that it holds.
     pub(crate) fn held(&self) -> usize {
-        self.partitions.iter().map(|partition| partition.bytes).sum()
+        self.held
     }
 
     pub(crate) fn is_sealed(&self) -> bool {
@@ -202,7 +207,7 @@ impl ExchangeState {
     pub(crate) fn close(&mut self, partition: u32, elements: u64) {
         if let Some(state) = self.partitions.get_mut(partition as usize) {
             state.elements = Some(elements);
-            state.forget_if_settled();
+            self.held -= state.forget_if_settled();
         }
     }
 
@@ -211,7 +216,7 @@ impl ExchangeState {
         let (partition, _) = place_in_list(position);
         if let Some(state) = self.partitions.get_mut(partition as usize) {
             state.settled += count;
-            state.forget_if_settled();
+            self.held -= state.forget_if_settled();
         }
     }
 }
@@ -227,12 +232,13 @@ impl ExchangeState {
 }
 
 impl PartitionState {
-    /// Lets go of the blocks once no task reads them any more.
-    fn forget_if_settled(&mut self) {
-        if self.elements.is_some_and(|elements| self.settled >= elements) {
-            self.blocks = Vec::new();
-            self.bytes = 0;
+    /// Lets go of the blocks once no task reads them any more; returns their size.
+    fn forget_if_settled(&mut self) -> usize {
+        if self.elements.is_none_or(|elements| self.settled < elements) {
+            return 0;
         }
+        self.blocks = Vec::new();
+        std::mem::take(&mut self.bytes)
     }
 }
 

@@ -11,7 +11,7 @@ use crate::{
     id::JobId,
     leader::engine::{
         event::{Progress, Stall},
-        flow::MAX_BATCH_BYTES,
+        flow::{HeldBlocks, MAX_BATCH_BYTES},
         fold::{FoldState, FoldTree, LEAF, Partial},
         protocol::DeadLettering,
         table::Charge,
@@ -208,6 +208,36 @@ impl JobState {
             // The values of one key keep the order of the input.
             Outlet::Exchange { .. } | Outlet::Stage(_) => true,
         }
+    }
+
+    /// After how many bytes of blocks the next task of this stage stops, if it feeds an exchange.
+    pub(crate) fn block_cap(&self, stage: usize) -> Option<usize> {
+        let Outlet::Exchange { exchange, .. } = self.plan.outlet(stage) else { return None };
+        usize::try_from(self.exchanges[exchange].cap()).ok()
+    }
+
+    /// The blocks that the job holds.
+    pub(crate) fn held_blocks(&self) -> HeldBlocks {
+        let mut held = HeldBlocks::default();
+        for (plan, exchange) in self.plan.exchanges.iter().zip(&self.exchanges) {
+            held.bytes += exchange.held();
+            held.grows |= !exchange.is_sealed();
+            let last = self.plan.after(plan.reader).last().unwrap_or(plan.reader);
+            // A reader that takes nothing delays only its own job.
+            let waits_for_reader =
+                self.account.outgoing() >= MAX_JOB_BYTES && self.stages[last].tasks_out() == 0;
+            held.drains |= exchange.is_sealed()
+                && exchange.held() > 0
+                && !self.feeds(last)
+                && !waits_for_reader;
+        }
+        held
+    }
+
+    /// The exchange that holds the most blocks, of those that are still fed.
+    pub(crate) fn largest_growing_exchange(&self) -> Option<usize> {
+        let growing = (0..self.exchanges.len()).filter(|it| !self.exchanges[*it].is_sealed());
+        growing.max_by_key(|it| self.exchanges[*it].held())
     }
 
     /// Whether this stage feeds an exchange.

@@ -6,13 +6,14 @@ use bytes::Bytes;
 
 use super::test_leader::*;
 use crate::{
+    error::Error,
     leader::engine::{event::JobEvent, protocol::Input},
     operation::{ErrorKind, Group},
     plan::{Exchange, ExchangeKind, OnFailure, Origin, Outlet, Plan, PlanBuilder},
     registry::Verb,
     wire::{
-        BlockHeader, BlockWriter, ListEnd, Outcome, ResultMessage, RowTotal, TaskMessage,
-        list_position,
+        BlockHeader, BlockWriter, ListEnd, Outcome, ResultMessage, ReturnReason, RowTotal,
+        TaskMessage, TaskOutlet, list_position,
     },
 };
 
@@ -129,6 +130,121 @@ fn a_group_that_kills_its_process_is_told_from_its_neighbours_before_any_worker_
     assert!(group.to_string().starts_with("key b\"pear\""), "{group}");
     assert_eq!(leader.dead.len(), 1);
     assert!(matches!(leader.ended[..], [(_, Ok(()))]), "{:?}", leader.ended);
+}
+
+const KIB: usize = 1 << 10;
+
+/// Replies that a task has written one block of about this many bytes.
+fn write_bytes(leader: &mut TestLeader, task: &TaskMessage, bytes: usize) {
+    write(leader, task, &[(0, &[("key", &"x".repeat(bytes))])]);
+}
+
+fn cap(task: &TaskMessage) -> usize {
+    let TaskOutlet::Exchange(scatter) = &task.header.outlet else { panic!("{task:?}") };
+    scatter.cap as usize
+}
+
+/// Reads all of a partition with one key.
+fn read_one(leader: &mut TestLeader, task: &TaskMessage) {
+    read(leader, task, &[ListEnd { partition: 0, elements: 1 }], &[(1, done(1))]);
+}
+
+#[test]
+fn tasks_that_feed_an_exchange_wait_until_the_caps_of_those_that_are_out_leave_room() {
+    // Room for the caps of two tasks.
+    let mut leader = TestLeader::with_blocks(600 * KIB);
+    leader.start(1, grouping(1), 1, 5);
+    let (one, other) = (leader.take(), leader.take());
+    assert_eq!((cap(&one), cap(&other), leader.published.len()), (256 * KIB, 256 * KIB, 0));
+    // The copy is lost: its cap is free for others, and then it waits like a new task.
+    leader.returned(&other, 1, ReturnReason::Draining);
+    let third = leader.take();
+    assert_eq!(leader.published.len(), 0);
+    // Tasks write less than was expected.
+    write_bytes(&mut leader, &one, 10);
+    assert_eq!(leader.published.iter().map(cap).collect::<Vec<_>>(), [KIB; 3], "all that are left");
+    write_bytes(&mut leader, &third, 10);
+    let mut seen = 0;
+    while let Some(task) = leader.published.pop() {
+        match task.header.outlet {
+            TaskOutlet::Exchange(_) => write_bytes(&mut leader, &task, 10),
+            _ => read_one(&mut leader, &task),
+        }
+        seen += 1;
+    }
+    assert_eq!(seen, 4, "three tasks that feed the exchange, and one that reads it");
+    assert!(matches!(leader.ended[..], [(_, Ok(()))]), "{:?}", leader.ended);
+    leader.engine.check_credit();
+}
+
+#[test]
+fn of_two_jobs_that_hold_half_each_one_ends_with_the_sizes_and_the_other_goes_on() {
+    let mut leader = TestLeader::with_blocks(560 * KIB);
+    leader.start(1, grouping(1), 1, 3);
+    leader.start(2, grouping(1), 1, 2);
+    let (first, second) = (leader.take(), leader.take());
+    write_bytes(&mut leader, &first, 10 * KIB);
+    let third = leader.take();
+    assert!(cap(&third) < 41 * KIB && leader.published.is_empty(), "no room for the other job");
+    write_bytes(&mut leader, &second, 240 * KIB);
+    let of_other = leader.take();
+    assert_eq!(of_other.header.job, job(2));
+    write_bytes(&mut leader, &of_other, 200 * KIB);
+    assert!(leader.published.is_empty() && leader.ended.is_empty(), "a reply may make room");
+    leader.returned(&third, 1, ReturnReason::Draining);
+    // Both need room for another task, and none is out.
+    let [(ended, Err(Error::ExchangeTooLarge { job: id, directive, bytes, total, limit }))] =
+        &leader.ended[..]
+    else {
+        panic!("{:?}", leader.ended)
+    };
+    assert_eq!((*ended, *id), (job(1), job(1)), "it holds the most");
+    assert_eq!((*directive, *limit), ("group_by_key", 560 << 10));
+    assert!(*bytes > 506 << 10 && *total > bytes + (200 << 10), "{bytes} {total}");
+    let task = leader.take();
+    write_bytes(&mut leader, &task, KIB);
+    let task = leader.take();
+    read_one(&mut leader, &task);
+    assert!(matches!(leader.ended[1], (id, Ok(())) if id == job(2)), "{:?}", leader.ended);
+    leader.engine.check_credit();
+}
+
+#[test]
+fn a_job_waits_for_the_blocks_of_another_one_that_is_read_and_says_so() {
+    let mut leader = TestLeader::with_blocks(512 * KIB);
+    leader.start(1, grouping(1), 1, 1);
+    let feeding = leader.take();
+    write_bytes(&mut leader, &feeding, 300 * KIB);
+    let reading = leader.take();
+    leader.start(2, grouping(1), 1, 1);
+    assert!(leader.published.is_empty(), "there is no room for its cap");
+    leader.wait(40 * SECOND);
+    let stalls = leader.events.iter().filter_map(|event| match event {
+        JobEvent::Stalled(stall) => Some(stall.to_string()),
+        _ => None,
+    });
+    assert!(
+        stalls.clone().any(|stall| stall.starts_with("`group_by_key` waits until other jobs")),
+        "{:?}",
+        stalls.collect::<Vec<_>>()
+    );
+    read_one(&mut leader, &reading);
+    let feeding = leader.published.pop().expect("there is room");
+    write_bytes(&mut leader, &feeding, 10);
+    let reading = leader.take();
+    read_one(&mut leader, &reading);
+    assert_eq!(leader.ended.len(), 2);
+    leader.engine.check_credit();
+}
+
+#[test]
+fn a_result_beyond_all_caps_ends_the_job_whose_blocks_grow() {
+    let mut leader = TestLeader::with_blocks(512 * KIB);
+    leader.start(1, grouping(1), 1, 2);
+    let (one, _) = (leader.take(), leader.take());
+    write_bytes(&mut leader, &one, 600 * KIB);
+    assert!(leader.failure().contains("moves more than its leader can hold"), "{:?}", leader.ended);
+    leader.engine.check_credit();
 }
 
 #[test]

@@ -10,7 +10,7 @@ use crate::{
     error::Error,
     id::{ExecutionId, JobId, LeaderId, WorkerId},
     leader::engine::{
-        Engine, LatencyTarget, Settings,
+        Engine, LatencyTarget, MAX_BLOCKS, Settings,
         event::{JobEvent, Progress},
         protocol::{Action, DeadLettering, Input, Pull},
     },
@@ -47,6 +47,17 @@ pub(super) struct TestLeader {
     pub(super) probes: Vec<u64>,
     /// The number of queue declarations.
     pub(super) declared: usize,
+}
+
+fn settings() -> Settings {
+    Settings {
+        leader: LeaderId(uuid::Uuid::nil()),
+        latency_target: LatencyTarget { local: false },
+        hold: HOLD,
+        stall_after: Duration::from_secs(30),
+        patience: None,
+        max_blocks: Some(MAX_BLOCKS),
+    }
 }
 
 pub(super) fn job(number: u128) -> JobId {
@@ -88,13 +99,15 @@ impl TestLeader {
     }
 
     pub(super) fn with_patience(patience: Option<Duration>) -> Self {
-        let settings = Settings {
-            leader: LeaderId(uuid::Uuid::nil()),
-            latency_target: LatencyTarget { local: false },
-            hold: HOLD,
-            stall_after: Duration::from_secs(30),
-            patience,
-        };
+        Self::with(Settings { patience, ..settings() })
+    }
+
+    /// A leader that holds at most this many bytes of blocks.
+    pub(super) fn with_blocks(most: usize) -> Self {
+        Self::with(Settings { max_blocks: Some(most), ..settings() })
+    }
+
+    fn with(settings: Settings) -> Self {
         let mut leader = Self {
             engine: Engine::new(settings),
             sources: Vec::new(),
