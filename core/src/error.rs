@@ -51,11 +51,17 @@ pub enum Error {
     #[error(transparent)]
     Plan(#[from] PlanError),
     /// The source of the program returned an error or panicked, or an element did not serialize.
-    #[error("job {job}: the input failed at element {index}: {}", Printable(&source.to_string()))]
+    #[error(
+        "job {job}: {} failed at element {index}: {}",
+        input_name(*input), Printable(&source.to_string())
+    )]
     Input {
         /// The job that failed.
         job: JobId,
-        /// The index of the element that was not produced.
+        /// The number of the source, from 0, as [`explain`](crate::plan::IndexedStream::explain) shows
+        /// it. `None` if the program has one source.
+        input: Option<usize>,
+        /// The index of the element in its source that was not produced.
         index: u64,
         /// The error of the input.
         #[source]
@@ -184,6 +190,10 @@ pub enum Error {
     },
 }
 
+fn input_name(input: Option<usize>) -> String {
+    input.map_or_else(|| "the input".to_owned(), |input| format!("source {input}"))
+}
+
 /// The error of a stage that no live worker of its pool can run: at least one has refused it, and
 /// none lists all of its operations as they are in this program.
 #[derive(Clone, thiserror::Error)]
@@ -250,7 +260,7 @@ mod tests {
 
     fn input_error() -> Error {
         let source = Arc::new(LineError(io::Error::other("the disk is on fire")));
-        Error::Input { job: JobId(uuid::Uuid::nil()), index: 6, source }
+        Error::Input { job: JobId(uuid::Uuid::nil()), input: None, index: 6, source }
     }
 
     #[test]

@@ -215,6 +215,36 @@ fn an_endless_input_is_read_only_as_far_as_needed() {
 }
 
 #[test]
+fn an_input_error_names_the_source_among_several() {
+    test(async |runtime| {
+        let fine = || IndexedStream::from(0..100u64);
+        let failing = || {
+            IndexedStream::try_from_iter(
+                (0..9u64).map(|n| if n < 3 { Ok(n) } else { Err("on fire") }),
+            )
+        };
+        let pairs = |numbers: IndexedStream<u64>| numbers.key_by(Double);
+        for (program, number) in [
+            (fine().union(failing()).union(fine()).map(Double).count(), 1),
+            (failing().union(fine()).map(Double).count(), 0),
+            (pairs(fine()).join(pairs(fine()).union(pairs(failing()))).count(), 2),
+        ] {
+            let explained = program.explain().unwrap();
+            assert!(explained.contains(&format!("source {number}: ")), "{explained}");
+            let error = program.run(&runtime).await.unwrap_err();
+            assert!(
+                matches!(error, Error::Input { input: Some(input), index: 3, .. } if input == number),
+                "{error}"
+            );
+            let expected = format!(": source {number} failed at element 3: on fire");
+            assert!(error.to_string().ends_with(&expected), "{error}");
+        }
+        let error = failing().map(Double).count().run(&runtime).await.unwrap_err();
+        assert!(error.to_string().contains(": the input failed at element 3: "), "{error}");
+    });
+}
+
+#[test]
 fn an_input_error_fails_the_job_with_its_source_index() {
     test(async |runtime| {
         let input = || (0..100u64).map(|n| if n < 60 { Ok(n) } else { Err("disk on fire") });

@@ -18,7 +18,11 @@ fn write_plan(out: &mut String, plan: &Plan, inputs: &[(u64, Option<u64>)]) -> f
         match plan.inlet(number) {
             Inlet::Source(source) => {
                 let input = inputs.get(source).copied().unwrap_or_default();
-                writeln!(out, "source   {}", describe_input(input))?;
+                let label = match plan.sources() {
+                    1 => "source   ".to_owned(),
+                    _ => format!("source {source}: "),
+                };
+                writeln!(out, "{label}{}", describe_input(input))?;
             }
             Inlet::Stage(_) => writeln!(out, "         (elements pass through the leader)")?,
             Inlet::Exchange(exchange) => write_exchange(out, &plan.exchanges[exchange])?,
@@ -204,10 +208,10 @@ end      a stream, in input order, cut after 3 elements
         assert_eq!(
             explain(&plan, &[(1, Some(1)), (2, Some(2))]),
             "\
-source   1 element
+source 0: 1 element
 stage 0  pool `x`, one step, tasks of adaptive size
            map      a
-source   2 elements
+source 1: 2 elements
 stage 1  pool `y`, one step, tasks of adaptive size
            map      a
 union    of the outputs of stages 0, 1

@@ -28,10 +28,11 @@ pub(super) fn advance(shared: &mut Shared, job: &mut JobState) -> Option<Result<
     if let Some(error) = job.take_verdict() {
         return Some(Err(error));
     }
-    if let Some(source) = job.failed_source()
-        && let Some((index, source)) = job.sources[source].failure.take()
+    if let Some(failed) = job.failed_source()
+        && let Some((index, source)) = job.sources[failed].failure.take()
     {
-        return Some(Err(Error::Input { job: job.id, index, source }));
+        let input = (job.sources.len() > 1).then_some(failed);
+        return Some(Err(Error::Input { job: job.id, input, index, source }));
     }
     for exchange in 0..job.exchanges.len() {
         if let Some(sealed) = job.seal(exchange) {
