@@ -33,6 +33,12 @@ pub fn add_elsewhere(n: u64) -> u64 {
     n + 1
 }
 
+/// Adds numbers up, in another pool.
+#[operation(pool = "other")]
+pub fn total_elsewhere(numbers: &[u64]) -> u64 {
+    numbers.iter().sum()
+}
+
 /// The number, with a key.
 #[operation]
 pub fn keyed(n: u64) -> (u64, u64) {

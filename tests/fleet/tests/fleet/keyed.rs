@@ -2,11 +2,12 @@
 
 use std::collections::BTreeMap;
 
-use phalanx::{Error, JobEvent, Runtime, prelude::*};
+use phalanx::{Error, JobEvent, Runtime, operation::ErrorKind, prelude::*};
 use phalanx_fleet_tests::*;
+use phalanx_test_node::NodeOptions;
 use phalanx_test_support::soon;
 
-use crate::support::{Fleet, on_every_runtime};
+use crate::support::{Fleet, on_every_runtime, start_node, with_node};
 
 #[tokio::test]
 async fn directives_by_key_have_the_same_results_everywhere() {
@@ -95,6 +96,69 @@ async fn the_seal_of_an_exchange_is_an_event_with_its_numbers() {
     assert_eq!((directive, partitions, exchange.sealed), ("count_by_key", 4, true));
     // Each task has counted before its keys travelled.
     assert!((13..=26).contains(&exchange.rows), "{exchange:?}");
+    runtime.close().await;
+    fleet.end(workers).await;
+}
+
+#[tokio::test]
+async fn a_broker_that_restarts_between_the_seal_of_an_exchange_and_its_reading_costs_no_row() {
+    let node = start_node(NodeOptions::new()).await;
+    let fleet = Fleet::at(node.url());
+    let mut writer = fleet.worker(&[]);
+    writer.started().await;
+    let runtime = fleet.lead().await;
+    // Nobody serves the pool of the stage that reads the exchange.
+    let totals = IndexedStream::from(0..10_000u64).map(Keyed).group_by_key();
+    let (job, results) = totals.map_values(TotalElsewhere).start(&runtime).unwrap();
+    let mut events = job.events();
+    let sealed = async {
+        loop {
+            match events.next().await.expect("the job waits for a worker") {
+                JobEvent::ExchangeSealed { exchange, .. } => break exchange,
+                _ => continue,
+            }
+        }
+    };
+    assert_eq!(soon("the seal", sealed).await.rows, 10_000);
+    let (_node, ()) = with_node(node, |node| node.restart().unwrap()).await;
+    let mut reader = fleet.worker(&["--pool", "other"]);
+    reader.started().await;
+    let totals = soon("the totals", results.collect()).await.unwrap();
+    let mut expected = BTreeMap::<u64, u64>::new();
+    (0..10_000u64).for_each(|n| *expected.entry(n % 13).or_default() += n);
+    let totals: Vec<(u64, u64)> = totals.into_iter().map(|(_, total)| total).collect();
+    assert_eq!(totals.len(), expected.len(), "each key has one total");
+    assert_eq!(BTreeMap::from_iter(totals), expected);
+    runtime.close().await;
+    fleet.end(vec![writer, reader]).await;
+}
+
+#[tokio::test]
+async fn a_group_that_crashes_its_process_costs_one_worker_and_is_named_by_its_key() {
+    let (fleet, mut workers) = Fleet::with_workers(3).await;
+    let runtime = fleet.lead().await;
+    let perish = Perish { how: "abort".to_owned(), unwanted: 60 };
+    let numbers = IndexedStream::from(0..1_000u64).map(Triple).distinct().map(perish);
+    let (job, results) = numbers.on_failure(OnFailure::Skip).start(&runtime).unwrap();
+    let mut events = job.events();
+    assert_eq!(soon("the other numbers", results.collect()).await.unwrap().len(), 999);
+    let mut skipped = Vec::new();
+    while let Some(event) = events.next().await {
+        if let JobEvent::ElementSkipped { group, error, .. } = event {
+            let key = group.and_then(|group| group.key).expect("it has a key");
+            skipped.push((key.bytes().to_vec(), error.kind()));
+        }
+    }
+    assert_eq!(skipped, [(vec![60], ErrorKind::Crash)]);
+    let mut ended = 0;
+    for worker in &mut workers {
+        if worker.has_ended() {
+            ended += 1;
+            *worker = fleet.worker(&[]);
+            worker.started().await;
+        }
+    }
+    assert!(ended <= 1, "it ended {ended} workers");
     runtime.close().await;
     fleet.end(workers).await;
 }
