@@ -23,16 +23,16 @@ const SHOWN: usize = 20;
 
 /// The words of a passage of text. Runs on the workers.
 #[operation]
-fn words(text: &str) -> Vec<String> {
+fn words(text: &str) -> impl Iterator<Item = String> {
     let words = text.split(|c: char| !c.is_alphanumeric() && c != '\'');
     let words = words.map(|word| word.trim_matches('\'').to_lowercase());
-    words.filter(|word| !word.is_empty()).collect()
+    words.filter(|word| !word.is_empty())
 }
 
 /// Orders words by how often they occur, then alphabetically: the largest comes first.
 #[operation]
-fn frequency((word, count): &(String, u64)) -> (u64, Reverse<String>) {
-    (*count, Reverse(word.clone()))
+fn frequency((word, count): (&str, u64)) -> (u64, Reverse<String>) {
+    (count, Reverse(word.to_owned()))
 }
 
 async fn lead(files: Vec<PathBuf>, stats: bool) -> Result<(), Box<dyn Error>> {

@@ -91,7 +91,8 @@ impl Rows {
 
     /// The size of these rows, in bytes.
     pub(super) fn size_of(&self, rows: &Range<usize>) -> usize {
-        let end = |row: usize| row.checked_sub(1).map_or(0, |last| self.ends[last] as usize);
+        let end =
+            |row: usize| row.checked_sub(1).map_or(0, |last| self.encodings.ends[last] as usize);
         end(rows.end) - end(rows.start)
     }
 
