@@ -14,7 +14,7 @@ use phalanx_core::{
 use proptest::prelude::*;
 
 use super::{
-    run_blocking,
+    Stop, run_blocking,
     tests::{TestExecution, inputs, interpret, strings},
 };
 use crate::testing::TestOp;
@@ -253,6 +253,26 @@ fn a_group_that_fails_while_it_is_combined_fails_alone() {
     let [failed, done] = &result.header.segments[..] else { panic!("{result:?}") };
     assert!(matches!(failed.outcome, Outcome::Failed { step: 0, .. }) && failed.to == 1);
     assert!(matches!(done.outcome, Outcome::Done { outputs: 1, .. }) && done.to == 2);
+}
+
+#[test]
+fn an_execution_that_is_stopped_while_it_combines_does_not_go_on_with_other_values() {
+    let rows: Vec<_> = (0..5_000).map(|n| ("a", if n == 1_500 { "w" } else { "v" })).collect();
+    let blocks: &[&[_]] = &[&rows];
+    let ops = [TestOp::WaitByKey('w')];
+    let mut execution = reading(&ops, Grouping::Combine, (blocks, &[]), ALL, false);
+    let running = execution.running.clone();
+    let thread = std::thread::spawn(move || run_blocking(&running));
+    while execution.operations.ran().last().is_none_or(|value| value != "w") {
+        std::thread::yield_now();
+    }
+    execution.running.stop(Stop::Cancelled);
+    thread.join().unwrap();
+    // To the end of the chunk of 1,024 values, the first of which is combined with nothing.
+    assert_eq!(execution.operations.ran().len(), 2 * 1_024 - 1);
+    let result = execution.result();
+    let done = |outcome: &Outcome| matches!(outcome, Outcome::Done { .. });
+    assert!(result.header.segments.iter().all(|segment| !done(&segment.outcome)), "{result:?}");
 }
 
 #[test]

@@ -1,6 +1,9 @@
 //! Steps that look at the keys or the values of pairs, and keep the other part as it is.
 
-use phalanx_core::registry::{Column, Verb};
+use phalanx_core::{
+    operation::{ErrorKind, OperationError},
+    registry::{Column, Verb},
+};
 
 use super::{
     Pipeline,
@@ -91,16 +94,28 @@ pub(super) fn complete(
     let made = made.filter(|(output, _)| dropped.next_if_eq(output).is_none());
     for (output, (_, source)) in made.enumerate().take(encoded.len()) {
         let (offset, row) = (encoded.offsets()[output], source as usize);
-        match verb {
-            Verb::KeyBy => {
-                let value = rows.whole(row);
-                completed.push(offset, encoded.whole(output), |out| out.extend_from_slice(value));
-            }
-            _ => {
-                let value = encoded.whole(output);
-                completed.push(offset, rows.get(row).0, |out| out.extend_from_slice(value));
-            }
+        let (key, value) = match verb {
+            Verb::KeyBy => (encoded.whole(output), rows.whole(row)),
+            _ => (rows.get(row).0, encoded.whole(output)),
+        };
+        if completed.has_room(key.len() + value.len()) {
+            completed.push(offset, key, |out| out.extend_from_slice(value));
+        } else {
+            failures.push(StepFailure {
+                offset,
+                step: step as u32,
+                error: too_large(pipeline, step),
+            });
         }
     }
     Values::Encoded(completed)
+}
+
+#[cold]
+fn too_large(pipeline: &Pipeline, step: usize) -> OperationError {
+    let name = pipeline.steps()[step].name();
+    let text = format!(
+        "the outputs of `{name}` take up more than 4 GiB with their keys, for some elements together"
+    );
+    OperationError::new(ErrorKind::TooLarge, text)
 }

@@ -71,6 +71,11 @@ impl Rows {
         self
     }
 
+    /// Whether a row of this size can be added: places are 32-bit numbers.
+    pub(super) fn has_room(&self, size: usize) -> bool {
+        self.size() + size <= u32::MAX as usize
+    }
+
     pub(super) fn push(&mut self, offset: u32, key: &[u8], value: impl FnOnce(&mut Vec<u8>)) {
         let Encodings { bytes, key_ends, ends } = &mut self.encodings;
         bytes.extend_from_slice(key);

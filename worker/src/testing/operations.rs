@@ -52,6 +52,9 @@ pub(crate) enum TestOp {
     /// Concatenates the values of each key; fails on values that contain the character, except as the
     /// first.
     ConcatByKey(Option<char>),
+    /// As `ConcatByKey`, and waits at the gate at values that contain the character, until it is
+    /// cancelled; then it goes on.
+    WaitByKey(char),
     /// Waits at the gate if the value contains the character.
     WaitOn(char),
     WaitAsyncOn(char),
@@ -90,6 +93,7 @@ impl TestOperations {
             }
             TestOp::PairUp => reference(&PairUp, Verb::Map),
             TestOp::ConcatByKey(unless) => reference(&Concat { unless }, Verb::FoldByKey),
+            TestOp::WaitByKey(c) => reference(&WaitingConcat { gate, c }, Verb::FoldByKey),
             TestOp::PanicOn(c) => reference(&PanicOn { c }, Verb::Map),
             TestOp::UnserializableOn(c) => reference(&UnserializableOn { c }, Verb::Map),
             TestOp::Without(c) => reference(&Lacks { c }, Verb::Filter),
@@ -268,6 +272,29 @@ impl Monoid for Concat {
     fn combine(&self, a: String, b: String, _: &TaskContext) -> Result<String> {
         if self.unless.is_some_and(|c| b.contains(c)) {
             return Err(OperationError::fatal("not to be combined"));
+        }
+        Ok(a + &b)
+    }
+}
+
+#[derive(Debug, Serialize, Deserialize, phalanx_core::RemoteExecute)]
+#[remote(crate = phalanx_core)]
+struct WaitingConcat {
+    gate: GateId,
+    c: char,
+}
+
+impl Monoid for WaitingConcat {
+    type Elem = String;
+
+    fn empty(&self) -> String {
+        String::new()
+    }
+
+    fn combine(&self, a: String, b: String, cx: &TaskContext) -> Result<String> {
+        let gate = self.gate.record(&b);
+        if b.contains(self.c) {
+            let _ = gate.wait(cx, true);
         }
         Ok(a + &b)
     }

@@ -1,9 +1,11 @@
 //! Where the elements of a task come from: its payload has them, or the blocks of partitions.
 
+mod combined;
 mod elements;
 mod framed;
 mod gathered;
 mod partitions;
+mod wanted;
 
 use phalanx_core::{codec::Layout, registry::Refusal, wire::TaskInlet};
 

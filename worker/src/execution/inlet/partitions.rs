@@ -13,10 +13,7 @@ use phalanx_core::{
 };
 
 use super::super::{Running, chunk, pipeline::StepFailure, rows::Rows, values::Values};
-use super::{
-    InletChunk,
-    gathered::{Gathered, Wanted},
-};
+use super::{InletChunk, gathered::Gathered, wanted::Wanted};
 
 /// The elements of partitions that have not begun yet. One partition is gathered at a time.
 pub(in crate::execution) struct Partitions {

@@ -1,0 +1,23 @@
+//! The elements of a list that a task asks for.
+
+use std::ops::Range;
+
+/// The elements of a list that a task asks for.
+pub(super) struct Wanted {
+    /// The numbers of these elements, and the batch offset of the first of each range.
+    pub(super) ranges: Vec<(Range<u64>, u32)>,
+}
+
+impl Wanted {
+    /// The batch offset of the element with this number, if the task asks for it.
+    pub(super) fn offset(&self, number: u32) -> Option<u32> {
+        let number = u64::from(number);
+        let (range, first) = self.ranges.iter().find(|(range, _)| range.contains(&number))?;
+        Some(first + (number - range.start) as u32)
+    }
+
+    /// The batch offset of the first of them.
+    pub(super) fn first_offset(&self) -> Option<u32> {
+        self.ranges.first().map(|(_, first)| *first)
+    }
+}
