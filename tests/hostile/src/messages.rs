@@ -3,8 +3,12 @@
 //! Each decoder returns whether the bytes are such a message.
 
 use bytes::Bytes;
-use phalanx_core::wire::{
-    Control, DeadLetter, Event, Lease, Probe, ProbeReply, ResultMessage, Return, TaskMessage,
+use phalanx_core::{
+    gather::List,
+    wire::{
+        Control, DeadLetter, Event, Grouping, JoinKind, Lease, PartitionBlocks, Probe, ProbeReply,
+        ResultMessage, Return, TaskMessage,
+    },
 };
 
 macro_rules! decoders {
@@ -41,6 +45,31 @@ pub fn block(bytes: &[u8]) -> bool {
         block.iter().for_each(drop);
         true
     })
+}
+
+/// The list of a partition whose only block on either side has these bytes, for each grouping. Workers
+/// gather it, and leaders do so for elements that failed.
+pub fn list(bytes: &[u8]) -> bool {
+    let groupings = [
+        Grouping::Combine,
+        Grouping::Count,
+        Grouping::Group,
+        Grouping::Distinct,
+        Grouping::Join(JoinKind::Full),
+        Grouping::Cogroup,
+        Grouping::Filter { present: true },
+    ];
+    let payload = Bytes::from([bytes, bytes].concat());
+    let length = bytes.len() as u32;
+    let partition = PartitionBlocks { partition: 0, blocks: vec![length], second: vec![length] };
+    let gathered = groupings.map(|grouping| {
+        let list = List::gather(grouping, &payload, &partition).ok()?;
+        let last = list.elements().checked_sub(1)?;
+        list.key(last)?;
+        list.element(last).ok()?.write_value(&mut Vec::new());
+        Some(())
+    });
+    gathered.iter().any(Option::is_some)
 }
 
 /// The framed elements of a task, which workers read.

@@ -2,7 +2,7 @@
 
 use super::{
     groups::{self, ElementName, LastList},
-    job::JobState,
+    job::{Batch, JobState},
     table::{Task, Work},
 };
 use crate::{
@@ -22,6 +22,13 @@ pub(super) struct TaskRun<'a> {
     pub(super) worker: Option<WorkerId>,
     /// The list that was gathered last, to name elements of partitions.
     pub(super) last_list: LastList,
+}
+
+impl TaskRun<'_> {
+    /// The name of the element at this batch offset.
+    pub(super) fn name(&self, job: &JobState, batch: &Batch, offset: usize) -> ElementName {
+        groups::name(job, self.task.stage, &self.last_list, batch, offset)
+    }
 }
 
 /// The step that is blamed for a crash, which names no step: the last `try_map`, which turns the

@@ -30,7 +30,9 @@ pub(super) fn write(
             let element = elements.slice(offset..offset + 1);
             Some((element.bytes().clone(), element.lengths()))
         }
-        Batch::Partitions(_) => groups::encoding(job, run, batch, offset),
+        Batch::Partitions(_) => {
+            groups::encoding(job, run.task.stage, &run.last_list, batch, offset)
+        }
     };
     push(shared, job, run, first_step, content, error);
 }

@@ -41,7 +41,7 @@ pub(super) fn plan_retry(
         return None;
     }
     let delay = retry::delay(plan, error, tries, run.number);
-    let ElementName { index, group } = groups::name(job, run, element, 0);
+    let ElementName { index, group } = run.name(job, element, 0);
     let event = JobEvent::ElementRetried {
         index,
         group,
@@ -97,7 +97,7 @@ pub(super) fn fail_permanently(
         }
         return;
     }
-    let name = groups::name(job, run, element, 0);
+    let name = run.name(job, element, 0);
     let error = blamed(job, run, name, element.tries(0), step, error);
     dead_letter::write(shared, job, run, element, 0, &error);
     if on_failure == OnFailure::Skip {
@@ -188,7 +188,7 @@ fn fail_single(
                 // job fails because of the element.
                 let known = if batch.is_open() { usize::MAX } else { batch.len() - 1 };
                 let offset = offset.min(known);
-                let name = groups::name(job, &run, batch, offset);
+                let name = run.name(job, batch, offset);
                 let error = blamed(job, &run, name, batch.tries(offset), step, error);
                 dead_letter::write(shared, job, &run, batch, offset, &error);
                 match batch.is_open() {

@@ -6,7 +6,6 @@ use std::cell::RefCell;
 use bytes::Bytes;
 
 use super::{
-    blame::TaskRun,
     fold::Partial,
     job::{Batch, JobState, Partitions, in_branch},
 };
@@ -35,14 +34,19 @@ pub(super) struct ElementName {
 
 /// The name of the element at this batch offset. Its key is part of it while the leader holds its
 /// partition.
-pub(super) fn name(job: &JobState, run: &TaskRun<'_>, batch: &Batch, offset: usize) -> ElementName {
-    let stage = run.task.stage;
+pub(super) fn name(
+    job: &JobState,
+    stage: usize,
+    last_list: &LastList,
+    batch: &Batch,
+    offset: usize,
+) -> ElementName {
     let mut name = name_without_key(job, stage, batch, offset);
     if let Some(group) = &mut name.group
         && job.read_by(stage).is_some()
     {
         let key = |list: &List| list.key(group.element).map(KeyPrefix::of);
-        group.key = run.last_list.read(job, stage, group.partition, key).flatten();
+        group.key = last_list.read(job, stage, group.partition, key).flatten();
     }
     name
 }
@@ -85,18 +89,20 @@ pub(super) fn end_of_list(job: &JobState, stage: usize, read: &Partitions) -> Op
 /// each in a pair with the key. `None` if its partition cannot be gathered.
 pub(super) fn encoding(
     job: &JobState,
-    run: &TaskRun<'_>,
+    stage: usize,
+    last_list: &LastList,
     batch: &Batch,
     offset: usize,
 ) -> Option<(Bytes, Vec<u32>)> {
-    let stage = run.task.stage;
     let (partition, element) = place_in_list(batch.position(offset));
     let verb = job.plan.stages[stage].steps.first().map(|step| step.reference.verb);
     let layout = verb.map_or(Layout::Plain, |verb| verb.layout());
-    run.last_list.read(job, stage, partition, |list| {
+    last_list.read(job, stage, partition, |list| {
         let mut payload = Vec::new();
         let Some(values) = list.values(element) else {
-            let element = list.key(element).and(list.element(element).ok())?;
+            // Whoever may publish replies can name an element behind the end.
+            list.key(element)?;
+            let element = list.element(element).ok()?;
             let mut value = Vec::new();
             element.write_value(&mut value);
             match layout {

@@ -10,7 +10,7 @@ use super::{
     event::JobEvent,
     fold::Partial,
     gone,
-    groups::{self, LastList},
+    groups::LastList,
     job::{Batch, Elements, JobState},
     output::{self, Outputs},
     refusals, retry, schedule,
@@ -245,7 +245,7 @@ fn broken_leaf(
             parts.push(part.charged());
         } else {
             // No step of a fixed fold skips failures, or turns them into values.
-            let name = groups::name(job, run, &element, 0);
+            let name = run.name(job, &element, 0);
             let error = blamed(job, run, name, part.tries(0), step, error.clone());
             dead_letter::write(shared, job, run, &element, 0, &error);
             return element::fail_job(shared, job, run.task.stage, &element, error);

@@ -268,6 +268,17 @@ fn only_rows_of_results_that_count_are_counted() {
 }
 
 #[test]
+fn an_element_behind_the_end_of_its_list_is_named_by_its_place() {
+    let (mut leader, task) = with_fruit();
+    // A worker claims a longer list than there is.
+    let list = ListEnd { partition: 0, elements: 10 };
+    read(&mut leader, &task, &[list], &[(9, done(9)), (1, failed(ErrorKind::Fatal))]);
+    let [(group, _)] = &skipped(&leader)[..] else { panic!("{:?}", leader.events) };
+    assert_eq!(group.to_string(), "element 9 of partition 0");
+    assert!(leader.dead[0].left_out.is_some(), "{:?}", leader.dead);
+}
+
+#[test]
 fn an_element_of_blocks_that_nobody_can_read_is_named_by_its_place() {
     let mut leader = TestLeader::new();
     leader.start(1, grouping(1), 4, 4);
