@@ -58,8 +58,8 @@ pub enum Error {
     Input {
         /// The job that failed.
         job: JobId,
-        /// The number of the source, from 0, as [`explain`](crate::plan::IndexedStream::explain) shows
-        /// it. `None` if the program has one source.
+        /// The number of the source, from 0, as [`explain`](crate::plan::IndexedStream::explain)
+        /// shows it. `None` if the program has one source.
         input: Option<usize>,
         /// The index of the element in its source that was not produced.
         index: u64,
@@ -88,12 +88,12 @@ pub enum Error {
     /// An element failed permanently.
     #[error(transparent)]
     Execute(#[from] Box<ExecuteError>),
-    /// The elements of an exchange do not fit into the memory of the leader, through which they travel:
-    /// 32 MiB for all jobs of a leader. The job that needs the most ends.
+    /// The elements of an exchange do not fit into the memory of the leader, through which they
+    /// travel: 32 MiB for all jobs of a leader. The job that needs the most ends.
     #[error(
-        "job {job}: `{directive}` moves more than its leader can hold: {bytes} bytes of blocks, {total} \
-         with those of its other jobs, and the limit is {limit} bytes; combine the values before (`reduce_by_key`, `count_by_key`), move \
-         less, or run the program in memory"
+        "job {job}: `{directive}` moves more than its leader can hold: {bytes} bytes of blocks, \
+         {total} with those of its other jobs, and the limit is {limit} bytes; combine the values \
+         before (`reduce_by_key`, `count_by_key`), move less, or run the program in memory"
     )]
     ExchangeTooLarge {
         /// The job that failed.

@@ -219,8 +219,8 @@ async fn events_of_elements_behind_an_exchange_name_their_keys() {
     runtime.close().await;
 }
 
-/// Runs a program in which the pear fails and is skipped; then mends it, and replays its dead letter.
-/// Returns the encoded element.
+/// Runs a program in which the pear fails and is skipped; then mends it, and replays its dead
+/// letter. Returns the encoded element.
 async fn replayed<T: phalanx::operation::Data>(
     runtime: &Runtime,
     letters: &DeadLetters,

@@ -232,10 +232,8 @@ fn an_input_error_names_the_source_among_several() {
             let explained = program.explain().unwrap();
             assert!(explained.contains(&format!("source {number}: ")), "{explained}");
             let error = program.run(&runtime).await.unwrap_err();
-            assert!(
-                matches!(error, Error::Input { input: Some(input), index: 3, .. } if input == number),
-                "{error}"
-            );
+            let Error::Input { input, index, .. } = &error else { panic!("{error}") };
+            assert_eq!((*input, *index), (Some(number), 3));
             let expected = format!(": source {number} failed at element 3: on fire");
             assert!(error.to_string().ends_with(&expected), "{error}");
         }

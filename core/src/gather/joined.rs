@@ -64,7 +64,8 @@ impl Joined {
         self.starts.last().copied().unwrap_or(0)
     }
 
-    /// The key of the element with this number, and the number of the element among those of the key.
+    /// The key of the element with this number, and the number of the element among those of the
+    /// key.
     fn place(&self, number: u64) -> (usize, u64) {
         let key = self.starts.partition_point(|start| *start <= number).saturating_sub(1);
         (key, number - self.starts[key])

@@ -18,8 +18,8 @@ use crate::{
     wire::{Grouping, PartitionBlocks},
 };
 
-/// The list of the elements of one partition: for each key a group, in the order of their first rows
-/// (rule 33).
+/// The list of the elements of one partition: for each key a group, in the order of their first
+/// rows (rule 33).
 pub struct List(Gathered);
 
 enum Gathered {
@@ -83,8 +83,8 @@ impl List {
         }
     }
 
-    /// What the element with this number is named by: the encoding of its key, or of all of it if the
-    /// whole element is the key. `None` if the list is shorter.
+    /// What the element with this number is named by: the encoding of its key, or of all of it if
+    /// the whole element is the key. `None` if the list is shorter.
     pub fn key(&self, number: u64) -> Option<&[u8]> {
         (number < self.elements()).then(|| match &self.0 {
             Gathered::Groups { keys, .. } => keys.get(number as usize),
@@ -131,8 +131,8 @@ impl List {
         }
     }
 
-    /// The values of the group with this number that are still to be combined, in order; `None` if they
-    /// are not, or there is no such group.
+    /// The values of the group with this number that are still to be combined, in order; `None` if
+    /// they are not, or there is no such group.
     pub fn values(&self, number: u64) -> Option<impl Iterator<Item = &[u8]> + Clone> {
         let Gathered::Groups { keys, values: GroupValues::Uncombined { payload, rows, listed } } =
             &self.0

@@ -267,9 +267,9 @@ impl TaskContext {
     /// results carry.
     ///
     /// Behind an exchange, elements have no source index. There it is the
-    /// [`position`](Self::position) in the stage that reads the exchange: 2^40 for each partition before
-    /// that of the element, and its number there. Errors and events show both numbers, and the key
-    /// ([`Group`](crate::operation::Group)).
+    /// [`position`](Self::position) in the stage that reads the exchange: 2^40 for each partition
+    /// before that of the element, and its number there. Errors and events show both numbers, and
+    /// the key ([`Group`](crate::operation::Group)).
     ///
     /// Elements that were made from one source element, as after a `flat_map`, share its index. A
     /// monoid that combines partial results sees the stage position at which one of them begins, which

@@ -43,8 +43,8 @@ pub struct ExecuteError {
     pub operation: String,
     /// The stage of the plan, from 0.
     pub stage: u32,
-    /// The index of the element in the source, from 0. Behind an exchange elements have none: there it
-    /// is the position, a number that says nothing by itself, as in
+    /// The index of the element in the source, from 0. Behind an exchange elements have none: there
+    /// it is the position, a number that says nothing by itself, as in
     /// [`TaskContext::index`](crate::operation::TaskContext::index).
     pub index: u64,
     /// Where the element is, and its key, if an exchange made it; `None` before the first exchange.

@@ -40,8 +40,8 @@ pub struct Group {
     pub partition: u32,
     /// The number of the element in its partition, from 0.
     pub element: u64,
-    /// Its key. `None` if the element has left the stage that reads the exchange, or its partition has
-    /// more than 64 MiB.
+    /// Its key. `None` if the element has left the stage that reads the exchange, or its partition
+    /// has more than 64 MiB.
     pub key: Option<KeyPrefix>,
 }
 
@@ -62,9 +62,9 @@ impl fmt::Display for Group {
 
 /// The first bytes of the encoding of a key, at most 32.
 ///
-/// Displayed, it is a text in quotes if the encoding is that of a string (`"pear"`), and otherwise its
-/// bytes (`b"\x07"`, the number 7). `…` behind it says that the key is longer. Encodings do not say of
-/// which type they are, so bytes that read as a string are shown as one.
+/// Displayed, it is a text in quotes if the encoding is that of a string (`"pear"`), and otherwise
+/// its bytes (`b"\x07"`, the number 7). `…` behind it says that the key is longer. Encodings do not
+/// say of which type they are, so bytes that read as a string are shown as one.
 ///
 /// ```
 /// # use phalanx::prelude::*;

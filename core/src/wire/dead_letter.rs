@@ -20,8 +20,8 @@ pub struct DeadLetter {
     /// Everything but the element.
     pub header: DeadLetterHeader,
     /// The encoded element; or the neighbouring partial results of a fold that could not be
-    /// combined, or the pairs of a key whose values could not be combined, one after the other. Empty if
-    /// it was not kept.
+    /// combined, or the pairs of a key whose values could not be combined, one after the other.
+    /// Empty if it was not kept.
     pub payload: Bytes,
 }
 
@@ -40,8 +40,8 @@ pub struct DeadLetterHeader {
     pub error: ExecuteError,
     /// The steps of its stage that remain to be run on the element, in order.
     pub steps: Vec<StepReference>,
-    /// The length of the encoded element in bytes; or of each partial result or pair. Their sum if they
-    /// were not kept.
+    /// The length of the encoded element in bytes; or of each partial result or pair. Their sum if
+    /// they were not kept.
     pub lengths: Vec<u32>,
     /// Why the element was not kept; `None` if it was.
     pub left_out: Option<LeftOut>,
@@ -53,8 +53,8 @@ pub struct DeadLetterHeader {
 pub enum LeftOut {
     /// It has more than 1 MiB, or than the broker accepts.
     TooLarge,
-    /// An exchange made it, and its leader cannot gather its partition: that has more than 64 MiB, or
-    /// blocks that no worker can read.
+    /// An exchange made it, and its leader cannot gather its partition: that has more than 64 MiB,
+    /// or blocks that no worker can read.
     NotGathered,
 }
 

@@ -47,8 +47,8 @@ pub fn block(bytes: &[u8]) -> bool {
     })
 }
 
-/// The list of a partition whose only block on either side has these bytes, for each grouping. Workers
-/// gather it, and leaders do so for elements that failed.
+/// The list of a partition whose only block on either side has these bytes, for each grouping.
+/// Workers gather it, and leaders do so for elements that failed.
 pub fn list(bytes: &[u8]) -> bool {
     let groupings = [
         Grouping::Combine,

@@ -13,8 +13,8 @@ use super::{
 };
 use crate::{dead_letters::DeadElement, error::ExecuteError, plan::Outlet, wire::LeftOut};
 
-/// Writes a dead letter of the element at this batch offset, which failed permanently and did not become
-/// a value.
+/// Writes a dead letter of the element at this batch offset, which failed permanently and did not
+/// become a value.
 pub(super) fn write(
     shared: &mut Shared,
     job: &JobState,
@@ -53,8 +53,8 @@ pub(super) fn write_partials(
     push(shared, job, run, last, Some((payload.into(), lengths)), error);
 }
 
-/// Writes a dead letter of elements with these encodings and lengths; without elements if they are not
-/// known.
+/// Writes a dead letter of elements with these encodings and lengths; without elements if they are
+/// not known.
 fn push(
     shared: &mut Shared,
     job: &JobState,

@@ -79,8 +79,8 @@ enum Sent {
     },
 }
 
-/// Fails the job that holds the most blocks, of those that need more: the others can go on then. `cap`
-/// is the size of the blocks for which there is no room.
+/// Fails the job that holds the most blocks, of those that need more: the others can go on then.
+/// `cap` is the size of the blocks for which there is no room.
 fn fail_largest(shared: &mut Shared, jobs: &mut Jobs, cap: usize) -> Option<JobId> {
     let limit = shared.blocks.limit()?;
     let id = shared.blocks.largest_growing()?;

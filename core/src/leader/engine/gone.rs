@@ -160,9 +160,9 @@ pub(super) fn too_large(shared: &mut Shared, job: &mut JobState, number: TaskNum
     }
 }
 
-/// A task of one partition whose list no worker has read to its end becomes one of known elements, so
-/// that the element at fault can be told from its neighbours. Returns the number of the task; `None` if
-/// it has no elements.
+/// A task of one partition whose list no worker has read to its end becomes one of known elements,
+/// so that the element at fault can be told from its neighbours. Returns the number of the task;
+/// `None` if it has no elements.
 fn with_known_list(
     shared: &mut Shared,
     job: &mut JobState,

@@ -17,12 +17,12 @@ use crate::{
     wire::{ListEnd, place_in_list},
 };
 
-/// The most bytes of blocks that are gathered to name an element. Only exchanges in memory have larger
-/// partitions.
+/// The most bytes of blocks that are gathered to name an element. Only exchanges in memory have
+/// larger partitions.
 const MAX_GATHERED: usize = 64 << 20;
 
-/// The list of the partition that was gathered last; the failures of a task come one partition after
-/// the other.
+/// The list of the partition that was gathered last; the failures of a task come one partition
+/// after the other.
 #[derive(Default)]
 pub(super) struct LastList(RefCell<Option<(u32, Option<List>)>>);
 
@@ -76,8 +76,8 @@ fn group_at(position: u64) -> Group {
     Group::new(partition, element, None)
 }
 
-/// The end of the list that a task of one partition reads, if nobody has read it yet and the leader can
-/// gather it.
+/// The end of the list that a task of one partition reads, if nobody has read it yet and the leader
+/// can gather it.
 pub(super) fn end_of_list(job: &JobState, stage: usize, read: &Partitions) -> Option<ListEnd> {
     let [partition] = read.partitions()[..] else { return None };
     let list = read.is_open().then(|| gather(job, stage, partition))??;
@@ -85,8 +85,8 @@ pub(super) fn end_of_list(job: &JobState, stage: usize, read: &Partitions) -> Op
 }
 
 /// The encoding of the element at this batch offset of a task that reads partitions, in the layout
-/// in which its first step reads it, and its length; or the values of its key that this step combines,
-/// each in a pair with the key. `None` if its partition cannot be gathered.
+/// in which its first step reads it, and its length; or the values of its key that this step
+/// combines, each in a pair with the key. `None` if its partition cannot be gathered.
 pub(super) fn encoding(
     job: &JobState,
     stage: usize,

@@ -1,5 +1,5 @@
-//! The elements of one partition, as a worker makes them: with the values of each key combined, if the
-//! task begins with that.
+//! The elements of one partition, as a worker makes them: with the values of each key combined, if
+//! the task begins with that.
 
 use bytes::Bytes;
 use phalanx_core::{

@@ -90,8 +90,8 @@ pub enum Stall {
         /// The time since the last progress of the job.
         waited: Duration,
     },
-    /// The leader holds so many blocks of other jobs that no task may write more: it waits until they
-    /// have been read.
+    /// The leader holds so many blocks of other jobs that no task may write more: it waits until
+    /// they have been read.
     BlocksFull {
         /// The directive of the exchange that is written to.
         directive: &'static str,
@@ -252,7 +252,8 @@ impl fmt::Display for Stall {
             Self::BlocksFull { directive, held, limit } => write!(
                 f,
                 "`{directive}` waits until other jobs of this leader have read what they move: it \
-                 holds {held} bytes of blocks, and the limit is {limit}; run fewer such jobs at once"
+                 holds {held} bytes of blocks, and the limit is {limit}; run fewer such jobs at \
+                 once"
             ),
             Self::Queued { pool, tasks } => write!(
                 f,

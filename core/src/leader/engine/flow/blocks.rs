@@ -4,14 +4,15 @@ use std::collections::BTreeMap;
 
 use crate::id::{JobId, TaskNumber};
 
-/// The most bytes of blocks that the leader of a fleet holds, with the caps of the tasks that are out.
+/// The most bytes of blocks that the leader of a fleet holds, with the caps of the tasks that are
+/// out.
 pub(crate) const MAX_BLOCKS: usize = 32 << 20;
 
 /// The blocks of all jobs of a leader.
 ///
-/// A task that feeds an exchange waits only for what comes without any further block: the replies of
-/// tasks that are out, and the end of partitions whose elements go into no other exchange. So no two
-/// jobs wait for each other.
+/// A task that feeds an exchange waits only for what comes without any further block: the replies
+/// of tasks that are out, and the end of partitions whose elements go into no other exchange. So no
+/// two jobs wait for each other.
 #[derive(Debug, Clone, Default)]
 pub(crate) struct BlockCredit {
     /// The most bytes; `None` in memory, where blocks take the memory of the data itself.

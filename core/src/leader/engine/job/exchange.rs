@@ -14,9 +14,9 @@ const PARTITIONS: std::ops::RangeInclusive<u32> = 32..=256;
 const UNKNOWN_SLOTS: u32 = 16;
 /// The cap of the blocks of a task, in bytes, is between these.
 const CAPS: [u64; 2] = [1 << 10, 256 << 10];
-/// The most bytes of blocks that a task reads, unless a single partition has more: half of the least
-/// default limit of RabbitMQ, 16 MiB since 4.0. A lower limit of the broker is known only once it has
-/// refused a task, which is then split between its partitions.
+/// The most bytes of blocks that a task reads, unless a single partition has more: half of the
+/// least default limit of RabbitMQ, 16 MiB since 4.0. A lower limit of the broker is known only
+/// once it has refused a task, which is then split between its partitions.
 const MAX_TASK_BYTES: usize = 8 << 20;
 
 /// The state of an exchange.
@@ -91,8 +91,9 @@ impl ExchangeState {
         (partition as usize) < self.partitions.len()
     }
 
-    /// A task of this feeder counts, and has brought these blocks: for each its partition, the first
-    /// position of its segment, the number of its rows, and its bytes. They were made from `uncombined`.
+    /// A task of this feeder counts, and has brought these blocks: for each its partition, the
+    /// first position of its segment, the number of its rows, and its bytes. They were made from
+    /// `uncombined`.
     pub(crate) fn add(
         &mut self,
         feeder: usize,
@@ -182,8 +183,8 @@ impl ExchangeState {
         (listed, payload.freeze())
     }
 
-    /// The blocks of one partition, as [`read`](Self::read) returns them, if they are still held and no
-    /// larger than `most` bytes.
+    /// The blocks of one partition, as [`read`](Self::read) returns them, if they are still held
+    /// and no larger than `most` bytes.
     pub(crate) fn read_up_to(
         &self,
         most: usize,

@@ -17,7 +17,8 @@ use crate::{
     },
 };
 
-/// A source, an exchange of this many partitions that groups by key, and a step that skips failures.
+/// A source, an exchange of this many partitions that groups by key, and a step that skips
+/// failures.
 fn grouping(partitions: u32) -> Plan {
     let mut skipping = step(Verb::Map);
     skipping.on_failure = OnFailure::Skip;
