@@ -3,7 +3,7 @@
 use std::{collections::BTreeSet, sync::Arc, time::Duration};
 
 use super::{
-    flow::{BlockRoom, Lane, MAX_BATCH_BYTES, PoolFlow, Sizing},
+    flow::{BlockRoom, Lane, PoolFlow, Sizing},
     job::{Batch, JobState, Jobs},
     protocol::Action,
     schedule,
@@ -163,14 +163,14 @@ fn next_task(
         let task = Task::new(job.id, stage, lane, Work::Run { batch, first_step: 0 });
         return Some(schedule::enqueue(shared, task, Duration::ZERO));
     }
-    if job.is_full(stage, has_due) || !job.is_ready(stage, wanted, sizing.slots) {
+    if job.is_full(stage, has_due) || !job.is_ready(stage, wanted, sizing) {
         return None;
     }
     if let Some(size) = job.oversized_leaf(stage) {
         fail_leaf(job, stage, size);
         return None;
     }
-    let batch = Batch::Elements(job.cut(stage, wanted)?);
+    let batch = Batch::Elements(job.cut(stage, wanted, sizing.bytes())?);
     let task = Task::new(job.id, stage, lane, Work::Run { batch, first_step: 0 });
     Some(schedule::enqueue(shared, task, Duration::ZERO))
 }
@@ -204,7 +204,7 @@ fn pull(shared: &mut Shared, job: &mut JobState, source: usize) {
     let batch = sizing.elements();
     // An idle job may always pull one batch; otherwise a job of huge elements would never progress.
     let idle = shared.tasks.of(job.id).next().is_none() && job.account.undelivered() == 0;
-    let starved = idle && !job.is_ready(stage, batch, sizing.slots);
+    let starved = idle && !job.is_ready(stage, batch, &sizing);
     if room == 0 && !starved {
         return;
     }
@@ -216,11 +216,11 @@ fn pull(shared: &mut Shared, job: &mut JobState, source: usize) {
     let elements = batch.saturating_mul(free + 1).saturating_sub(state.pending_elements());
     // A leaf is never split, whatever its size.
     let full =
-        if job.has_leaves(stage) { usize::MAX } else { MAX_BATCH_BYTES * (free as usize + 1) };
+        if job.has_leaves(stage) { usize::MAX } else { sizing.bytes() * (free as usize + 1) };
     if elements == 0 || state.pending_bytes() >= full {
         return;
     }
-    let room = if starved { room.max(MAX_BATCH_BYTES) } else { room };
+    let room = if starved { room.max(sizing.bytes()) } else { room };
     request_pull(shared, job, source, elements, room.min(MAX_PULL_BYTES).min(full));
 }
 

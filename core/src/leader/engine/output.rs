@@ -3,6 +3,7 @@
 use bytes::Bytes;
 
 use super::{
+    flow::MAX_BATCH_BYTES,
     fold::Partial,
     job::{Batch, Elements, Indexes, JobOutput, JobState, Onward, OutputBlock, StageOutput},
     protocol::Action,
@@ -88,7 +89,7 @@ pub(super) fn pass_through(shared: &mut Shared, job: &mut JobState, stage: usize
     if !job.plan.stages[stage].steps.is_empty() || job.feeds(stage) {
         return;
     }
-    while let Some(elements) = job.cut(stage, u64::MAX) {
+    while let Some(elements) = job.cut(stage, u64::MAX, MAX_BATCH_BYTES) {
         let (values, count) = (elements.bytes().clone(), elements.len() as u32);
         let lengths = elements.lengths();
         let outputs = Outputs { values, count, counts: None, lengths: Some(&lengths) };

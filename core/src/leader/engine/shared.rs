@@ -118,6 +118,7 @@ impl Shared {
             cost: job.stages[stage].cost.per_element(),
             remaining: job.remaining(stage),
             fixed: if job.has_leaves(stage) { Some(LEAF) } else { plan.batch },
+            feeding: if job.feeds(stage) { job.sources.len() } else { 0 },
         }
     }
 }

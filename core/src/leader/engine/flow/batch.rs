@@ -5,6 +5,14 @@ use std::time::Duration;
 /// The largest encoded size of a batch, in bytes; a larger element is a batch by itself.
 pub(crate) const MAX_BATCH_BYTES: usize = 256 << 10;
 
+/// The largest encoded size of a batch that feeds an exchange without being sent, in bytes: what a task
+/// combines before its rows travel is more, the more of its rows have equal keys.
+const MAX_FEEDING_BYTES: usize = 4 << 20;
+/// How much longer such a task may take. Nobody waits for it before the exchange is sealed.
+const FEEDING: u32 = 10;
+/// The encoded size of such batches, one for each slot and source: a part of the credit of a job.
+const FEEDING_CREDIT: usize = 8 << 20;
+
 /// The number of results after which a measurement has half its weight.
 const HALF_LIFE: f64 = 8.0;
 
@@ -88,6 +96,8 @@ pub(crate) struct Sizing {
     pub(crate) remaining: Option<u64>,
     /// The batch size that `.batch(n)` set.
     pub(crate) fixed: Option<u32>,
+    /// The number of sources of the job if the stage feeds an exchange, or else 0.
+    pub(crate) feeding: usize,
 }
 
 impl Sizing {
@@ -97,7 +107,7 @@ impl Sizing {
             return u64::from(fixed.max(1));
         }
         let Some(cost) = self.cost.map(|cost| cost.as_secs_f64()) else { return 1 };
-        let full = self.latency_target.target(self.slots).as_secs_f64() / cost;
+        let full = self.target().as_secs_f64() / cost;
         let limit = self.remaining.map_or(f64::INFINITY, |remaining| {
             let share = remaining as f64 / (2.0 * f64::from(self.slots.max(1)));
             share.max(self.latency_target.floor().as_secs_f64() / cost)
@@ -107,7 +117,7 @@ impl Sizing {
 
     /// The time after which a worker replies with the elements that are done, and returns the rest.
     pub(crate) fn time_slice(&self) -> Duration {
-        let target = self.latency_target.target(self.slots);
+        let target = self.target();
         let fair = match (self.remaining, self.cost) {
             (Some(remaining), Some(cost)) => {
                 let share =
@@ -121,7 +131,26 @@ impl Sizing {
 
     /// Whether one element takes longer than one task should.
     pub(crate) fn is_long(&self) -> bool {
-        self.cost.is_some_and(|cost| cost > self.latency_target.target(self.slots))
+        self.cost.is_some_and(|cost| cost > self.target())
+    }
+
+    /// The largest encoded size of the next batch, in bytes; a larger element is a batch by itself.
+    pub(crate) fn bytes(&self) -> usize {
+        if !self.feeds_here() {
+            return MAX_BATCH_BYTES;
+        }
+        let batches = (self.slots.max(1) as usize).saturating_mul(self.feeding);
+        (FEEDING_CREDIT / batches).clamp(MAX_BATCH_BYTES, MAX_FEEDING_BYTES)
+    }
+
+    fn target(&self) -> Duration {
+        let target = self.latency_target.target(self.slots);
+        if self.feeds_here() { target * FEEDING } else { target }
+    }
+
+    /// Whether the stage feeds an exchange whose blocks stay in this process.
+    fn feeds_here(&self) -> bool {
+        self.feeding > 0 && self.latency_target.local
     }
 }
 
@@ -136,7 +165,22 @@ mod tests {
             cost,
             remaining,
             fixed: None,
+            feeding: 0,
         }
+    }
+
+    #[test]
+    fn a_batch_that_feeds_an_exchange_in_this_process_is_larger_but_leaves_credit_for_all_slots() {
+        let local = LatencyTarget { local: true };
+        let sizing = Sizing { feeding: 1, ..sizing(Some(Duration::from_micros(100)), None) };
+        assert_eq!((sizing.elements(), sizing.bytes()), (500, MAX_BATCH_BYTES), "it is sent");
+        let here = Sizing { latency_target: local, slots: 2, ..sizing };
+        assert_eq!((here.elements(), here.bytes()), (500, MAX_FEEDING_BYTES));
+        let elsewhere = Sizing { feeding: 0, ..here };
+        assert_eq!((elsewhere.elements(), elsewhere.bytes()), (50, MAX_BATCH_BYTES));
+        assert_eq!(Sizing { slots: 16, ..here }.bytes(), 512 << 10);
+        assert_eq!(Sizing { feeding: 8, ..here }.bytes(), 512 << 10);
+        assert_eq!(Sizing { slots: u32::MAX, ..here }.bytes(), MAX_BATCH_BYTES);
     }
 
     #[test]

@@ -5,7 +5,7 @@ use std::collections::VecDeque;
 use super::{Elements, ListPart, Partitions, RefusedStage, ReorderBuffer, StageOutput};
 use crate::leader::engine::{
     event::StageProgress,
-    flow::{Cost, MAX_BATCH_BYTES, Rate},
+    flow::{Cost, Rate},
 };
 
 /// The state of a stage of a job. Its counts change only together with the elements that they
@@ -184,9 +184,9 @@ impl StageState {
         size
     }
 
-    /// Whether the pending elements fill a batch of this many elements, or of the size limit.
-    pub(super) fn fills(&self, wanted: u64) -> bool {
-        self.pending_elements >= wanted || self.pending_bytes >= MAX_BATCH_BYTES
+    /// Whether the pending elements fill a batch of this many elements, or bytes.
+    pub(super) fn fills(&self, wanted: u64, bytes: usize) -> bool {
+        self.pending_elements >= wanted || self.pending_bytes >= bytes
     }
 
     pub(super) fn settle(&mut self, count: u64) {

@@ -11,7 +11,7 @@ use crate::{
     id::JobId,
     leader::engine::{
         event::{Progress, Stall},
-        flow::{HeldBlocks, MAX_BATCH_BYTES},
+        flow::{HeldBlocks, Sizing},
         fold::{FoldState, FoldTree, LEAF, Partial},
         protocol::DeadLettering,
         table::Charge,
@@ -404,8 +404,8 @@ impl JobState {
     }
 
     /// Whether a batch of up to `wanted` elements should be cut now. Slots are idle while fewer
-    /// than `slots` tasks are out.
-    pub(crate) fn is_ready(&self, stage: usize, wanted: u64, slots: u32) -> bool {
+    /// tasks are out than there are slots.
+    pub(crate) fn is_ready(&self, stage: usize, wanted: u64, sizing: &Sizing) -> bool {
         let state = &self.stages[stage];
         if state.pending_elements() == 0 {
             return false;
@@ -413,11 +413,11 @@ impl JobState {
         if self.has_leaves(stage) {
             return state.pending_elements() >= u64::from(LEAF) || self.is_fed(stage);
         }
-        state.fills(wanted)
+        state.fills(wanted, sizing.bytes())
             || state.flush
             || self.is_fed(stage)
             || (matches!(self.plan.inlet(stage), Inlet::Stage(_))
-                && state.tasks_out() < slots.max(1))
+                && state.tasks_out() < sizing.slots.max(1))
     }
 
     /// Whether new tasks of this stage would only add to outputs that wait. A full stage always has
@@ -452,13 +452,13 @@ impl JobState {
         self.stages[stage].cut_lists(bytes)
     }
 
-    /// Takes the next batch: up to `wanted` elements and [`MAX_BATCH_BYTES`].
-    pub(crate) fn cut(&mut self, stage: usize, wanted: u64) -> Option<Elements> {
+    /// Takes the next batch: up to `wanted` elements, and up to `bytes` unless one is larger.
+    pub(crate) fn cut(&mut self, stage: usize, wanted: u64, bytes: usize) -> Option<Elements> {
         if self.has_leaves(stage) {
             // A leaf is one batch, whatever its size.
             return self.stages[stage].cut(LEAF as usize, usize::MAX);
         }
-        self.stages[stage].cut(usize::try_from(wanted).unwrap_or(usize::MAX), MAX_BATCH_BYTES)
+        self.stages[stage].cut(usize::try_from(wanted).unwrap_or(usize::MAX), bytes)
     }
 
     /// Settles the positions of elements, and frees their bytes. Those of an exchange are in the list
