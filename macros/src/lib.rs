@@ -127,7 +127,7 @@ pub fn derive_remote_execute(input: TokenStream) -> TokenStream {
 ///   Only phalanx's `Result` can carry that a failure is transient: `fetch(url).transient()?`.
 /// - An iterator (`impl Iterator<Item = T>`) is collected into a `Vec<T>`, for `flat_map`. Its items
 ///   may borrow from the input, as references, also in tuples and in an `Option`: `fn words(line:
-///   &str) -> impl Iterator<Item = &str>` gives `String`s. In front of a directive by key they are
+///   &str) -> impl Iterator<Item = &str>` gives `String`s. Before a directive by key they are
 ///   neither collected nor copied, which makes a word count several times as fast.
 /// - An `async fn` becomes an `AsyncOperation`.
 ///

@@ -59,6 +59,11 @@ fn is_sold((_, (price, count)): (&str, (&Price, u64))) -> bool {
 }
 
 #[operation]
+fn is_dear(price: &Price, least: u64) -> bool {
+    price.0 >= least
+}
+
+#[operation]
 fn known((key, (price, other)): (&str, (u64, Option<&u64>))) -> (String, u64) {
     (key.to_owned(), price + other.copied().unwrap_or(1_000))
 }
@@ -122,6 +127,8 @@ async fn a_row_is_kept_or_dropped_without_a_copy() {
     let row = |price, count| ("x".to_owned(), (Price(price), count));
     let rows = IndexedStream::from([row(1, 2), row(1, 1), row(0, 2)]).filter(IsSold);
     assert_eq!(rows.collect(&runtime).await.unwrap(), [row(1, 2)]);
+    let prices = IndexedStream::from([(Price(1), 2), (Price(3), 2)]).filter(IsDear);
+    assert_eq!(prices.collect(&runtime).await.unwrap(), [(Price(3), 2)]);
 }
 
 /// The items that an element has made before it failed are not counted.

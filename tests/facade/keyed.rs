@@ -2,6 +2,7 @@
 
 use std::{
     collections::{BTreeMap, BTreeSet},
+    hash::{Hash, Hasher},
     time::Duration,
 };
 
@@ -554,4 +555,33 @@ async fn elements_that_pass_through_the_leader_keep_their_keys() {
     let rows = soon("all", there.collect(&runtime)).await.unwrap();
     assert!(rows.len() == 16 && rows.iter().all(|(length, key)| length == key));
     runtime.close().await;
+}
+
+/// A word that equals another one in any case, but is encoded as it is written.
+#[derive(Debug, Clone, Serialize, Deserialize)]
+struct Caseless(String);
+
+impl PartialEq for Caseless {
+    fn eq(&self, other: &Self) -> bool {
+        self.0.eq_ignore_ascii_case(&other.0)
+    }
+}
+
+impl Eq for Caseless {}
+
+impl Hash for Caseless {
+    fn hash<H: Hasher>(&self, state: &mut H) {
+        self.0.to_ascii_lowercase().hash(state);
+    }
+}
+
+#[tokio::test]
+async fn keys_that_are_equal_but_encoded_differently_are_different_keys() {
+    let runtime = runtime().await;
+    let words = ["To", "to", "be", "TO", "to"].map(|word| Caseless(word.to_owned()));
+    let counts = IndexedStream::from(words).count_by_value().collect(&runtime).await.unwrap();
+    let mut counts: Vec<_> = counts.into_iter().map(|(word, count)| (word.0, count)).collect();
+    counts.sort();
+    let expected = [("TO", 1), ("To", 1), ("be", 1), ("to", 2)];
+    assert_eq!(counts, expected.map(|(word, count)| (word.to_owned(), count)));
 }

@@ -121,7 +121,7 @@ async fn no_elements_have_no_largest() {
 }
 
 #[tokio::test]
-async fn none_of_the_largest_end_the_job_even_of_an_endless_source() {
+async fn a_top_of_zero_is_empty_even_if_the_source_is_endless() {
     assert!(run(IndexedStream::from(0u64..).map(Scramble).top(0)).await.is_empty());
     assert!(run(IndexedStream::from(0u64..).top_by_key(0, LastDigit)).await.is_empty());
 }
@@ -193,7 +193,7 @@ async fn a_failed_source_fails_the_job() {
 }
 
 #[tokio::test]
-async fn the_largest_of_a_stream_that_is_cut_are_a_mistake() {
+async fn a_top_after_a_take_is_a_plan_error() {
     let taken = || IndexedStream::from(0..9).map(Scramble).take(3);
     let error = taken().top(1).explain().unwrap_err();
     assert!(error.to_string().starts_with("`top` cannot follow a `take`"), "{error}");

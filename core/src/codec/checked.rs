@@ -43,7 +43,8 @@ pub(crate) fn append<T: Serialize + DeserializeOwned + 'static>(
     Ok(first_item)
 }
 
-/// As [`append`], with a value that is read as a `T`: one that borrows what a `T` owns.
+/// As [`append`], with a value that is written as a `T` is: one that borrows what a `T` owns. Only the
+/// first value of each shape is checked, so the caller answers for the type.
 #[inline]
 pub(crate) fn append_as<T, Q>(
     value: &Q,
@@ -65,7 +66,7 @@ where
     Ok(first_item)
 }
 
-/// Checks that these bytes, the encoding of the value, are read as a `T` that is written as they are.
+/// Checks that these bytes, the encoding of the value, are read as a `T` of the same shapes.
 #[cold]
 fn check_as<T, Q>(value: &Q, bytes: &[u8], known: &Known) -> Result<(), CodecError>
 where

@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use serde::{Serialize, de::DeserializeOwned};
 
-use super::{CodecError, Known, append_as};
+use super::{CodecError, Known, append, append_as};
 
 /// Encoded values, each as a key and a value: for a tuple, its first item is the key; any other value
 /// is a key as a whole.
@@ -36,9 +36,23 @@ impl Encodings {
         self.bytes.truncate(self.ends.last().map_or(0, |end| *end as usize));
     }
 
-    /// Appends a value, which is read as a `T`. On error, a part of it.
+    /// Appends a value; on error, a part of it.
     #[inline]
-    pub(crate) fn push<T, Q>(&mut self, value: &Q, known: &mut Arc<Known>) -> Result<(), CodecError>
+    pub(crate) fn push<T>(&mut self, value: &T, known: &mut Arc<Known>) -> Result<(), CodecError>
+    where
+        T: Serialize + DeserializeOwned + 'static,
+    {
+        let first_item = append(value, &mut self.bytes, known)?;
+        self.end(first_item)
+    }
+
+    /// As [`push`](Self::push), with a value that is written as a `T` is.
+    #[inline]
+    pub(crate) fn push_view<T, Q>(
+        &mut self,
+        value: &Q,
+        known: &mut Arc<Known>,
+    ) -> Result<(), CodecError>
     where
         T: Serialize + DeserializeOwned + 'static,
         Q: Serialize + ?Sized,
@@ -51,7 +65,7 @@ impl Encodings {
     #[inline]
     pub(crate) fn end(&mut self, first_item: Option<usize>) -> Result<(), CodecError> {
         let end = place(self.bytes.len())?;
-        // It is in front of the end.
+        // It is at most `end`, so it fits.
         self.key_ends.push(first_item.map_or(end, |at| at as u32));
         self.ends.push(end);
         Ok(())
@@ -77,8 +91,8 @@ mod tests {
     fn the_first_item_of_a_tuple_is_its_key_and_another_value_is_its_own() {
         let mut encodings = Encodings::default();
         let mut pairs = Known::of::<(String, u64)>();
-        encodings.push::<(String, u64), _>(&("ab", 7u64), &mut pairs).unwrap();
-        encodings.push::<String, _>("c", &mut Known::of::<String>()).unwrap();
+        encodings.push_view::<(String, u64), _>(&("ab", 7u64), &mut pairs).unwrap();
+        encodings.push(&"c".to_owned(), &mut Known::of::<String>()).unwrap();
         assert_eq!(encodings.bytes, b"\x02ab\x07\x01c");
         assert_eq!((&*encodings.key_ends, &*encodings.ends), (&[3, 6][..], &[4, 6][..]));
         encodings.bytes.extend_from_slice(b"half");
@@ -89,7 +103,7 @@ mod tests {
     #[test]
     fn a_borrowed_value_that_is_read_as_something_else_is_refused() {
         let mut known = Known::of::<(u8, u16)>();
-        let refused = Encodings::default().push::<(u8, u16), _>(&("ab", 300u16), &mut known);
+        let refused = Encodings::default().push_view::<(u8, u16), _>(&("ab", 300u16), &mut known);
         assert!(refused.is_err());
     }
 

@@ -54,9 +54,10 @@ impl Keys {
         self.bytes.len()
     }
 
-    /// The memory that they take up, in bytes.
+    /// The memory that these keys need, in bytes, if there is no more of it than they need.
     pub fn size(&self) -> usize {
-        self.bytes.len() + size_of::<Place>() * self.places.len() + 8 * self.slots.len()
+        const SLOTS: usize = 4;
+        self.bytes.len() + (size_of::<Place>() + SLOTS * size_of::<u64>()) * self.places.len()
     }
 
     /// The number of a key with this hash, which is added if it is new.
@@ -135,8 +136,12 @@ impl Keys {
         self.places[number].hash
     }
 
-    /// Forgets all keys, and keeps the memory.
+    /// Forgets all keys. Keeps the memory, except that of many slots that few keys have used: emptying
+    /// them would take longer than that of all these keys.
     pub fn clear(&mut self) {
+        if self.slots.len() > (8 * self.places.len()).max(FEWEST_SLOTS) {
+            self.slots = Vec::new();
+        }
         self.slots.fill(0);
         self.places.clear();
         self.bytes.clear();
@@ -247,6 +252,21 @@ mod tests {
         let mut again = Vec::new();
         together.number_all(words.iter().map(Vec::as_slice), &mut again);
         assert_eq!(again, numbers);
+    }
+
+    #[test]
+    fn a_table_that_was_cleared_takes_up_nothing_and_few_keys_do_not_keep_many_slots() {
+        let mut keys = Keys::default();
+        for n in 0..10_000_u32 {
+            keys.number(&n.to_le_bytes(), hash(&n.to_le_bytes()));
+        }
+        keys.clear();
+        assert_eq!((keys.count(), keys.bytes(), keys.size()), (0, 0, 0));
+        let slots = keys.slots.len();
+        keys.number(b"a", 7);
+        keys.clear();
+        assert!(slots >= 20_000 && keys.slots.is_empty(), "{slots}");
+        assert_eq!(keys.number(b"b", 8), 0);
     }
 
     #[test]

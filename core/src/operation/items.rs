@@ -29,13 +29,23 @@ impl<'a, T: Data> Items<'a, T> {
         self.encodings.len()
     }
 
-    /// Adds an item: a `T`, or what is written as one.
+    /// Adds an item.
     ///
     /// # Errors
     /// If it does not serialize.
     #[inline]
-    pub fn push<Q: Serialize + ?Sized>(&mut self, item: &Q) -> Result<()> {
-        let pushed = self.encodings.push::<T, Q>(item, &mut self.known);
+    pub fn push(&mut self, item: &T) -> Result<()> {
+        let pushed = self.encodings.push(item, &mut self.known);
+        pushed.map_err(|error| unencodable(self.name, &error))
+    }
+
+    /// Adds an item that borrows what a `T` owns, and is written as that is.
+    ///
+    /// # Errors
+    /// If it does not serialize.
+    #[inline]
+    pub fn push_view<Q: Serialize + ?Sized>(&mut self, item: &Q) -> Result<()> {
+        let pushed = self.encodings.push_view::<T, Q>(item, &mut self.known);
         pushed.map_err(|error| unencodable(self.name, &error))
     }
 }

@@ -224,16 +224,16 @@ impl<'a> Encoding<'a> {
 
     #[inline]
     fn end(&mut self, first_item: Option<usize>) -> Result<(), CodecError> {
-        let end = place(self.bytes.len())?;
+        if let Some(ends) = &mut self.ends {
+            let end = place(self.bytes.len())?;
+            ends.push(end);
+            if let Some(key_ends) = &mut self.key_ends {
+                // It is at most `end`, so it fits.
+                key_ends.push(first_item.map_or(end, |at| at as u32));
+            }
+        }
         self.done += 1;
         self.good = self.bytes.len();
-        if let Some(key_ends) = &mut self.key_ends {
-            // It is in front of the end.
-            key_ends.push(first_item.map_or(end, |at| at as u32));
-        }
-        if let Some(ends) = &mut self.ends {
-            ends.push(end);
-        }
         Ok(())
     }
 }

@@ -96,10 +96,14 @@ impl Output {
         private: &TokenStream,
     ) -> TokenStream {
         let (value, item) = (local("value"), local("item"));
+        let method = match &self.form {
+            Form::Items(View::Owned(_)) => quote!(push),
+            _ => quote!(push_view),
+        };
         let push = quote! {
             {
                 for #item in #value {
-                    #items.push(&#item)?;
+                    #items.#method(&#item)?;
                 }
                 ::core::result::Result::Ok(())
             }

@@ -80,21 +80,26 @@ impl View {
         matches!(self, Self::Reference(_))
     }
 
-    /// Whether a value that is looked at is enough: what is taken by value beside references is cloned,
-    /// and is known to be `Clone`.
-    pub(super) fn can_look(&self) -> bool {
+    /// Whether it is enough to look at the values of these views, some of which are references: what is
+    /// taken by value beside them is cloned, and is known to be `Clone`.
+    pub(super) fn all_can_look<'v>(mut views: impl Iterator<Item = &'v Self> + Clone) -> bool {
+        views.clone().all(Self::can_look) && views.any(Self::has_reference)
+    }
+
+    fn can_look(&self) -> bool {
         match self {
-            Self::Owned(_) => false,
+            Self::Owned(ty) => is_scalar(ty),
             Self::Reference(_) => true,
-            Self::Tuple(items) => items.iter().all(Self::is_cloned),
-            Self::Option(item) => item.is_cloned(),
+            Self::Tuple(items) => items.iter().all(Self::can_look),
+            Self::Option(item) => item.can_look(),
         }
     }
 
-    fn is_cloned(&self) -> bool {
+    fn has_reference(&self) -> bool {
         match self {
-            Self::Owned(ty) => is_scalar(ty),
-            _ => self.can_look(),
+            Self::Owned(_) => false,
+            // Tuples and options without references are values.
+            Self::Reference(_) | Self::Tuple(_) | Self::Option(_) => true,
         }
     }
 

@@ -121,7 +121,7 @@ fn implementation(model: &Model) -> TokenStream {
     } else {
         (quote!(Operation), quote!())
     };
-    let looks_only = inputs(model).next().is_some() && inputs(model).all(View::can_look);
+    let looks_only = View::all_can_look(inputs(model));
     let execute_ref = (looks_only && !is_async).then(|| {
         let body = body(model, true, Sink::Output);
         quote! {
@@ -220,7 +220,7 @@ fn registration(model: &Model) -> TokenStream {
     quote!(#marker #entry)
 }
 
-fn inputs(model: &Model) -> impl Iterator<Item = &View> {
+fn inputs(model: &Model) -> impl Iterator<Item = &View> + Clone {
     model.parameters.iter().filter_map(|parameter| match parameter {
         Parameter::Input(_, view) => Some(view),
         Parameter::State { .. } | Parameter::Context => None,

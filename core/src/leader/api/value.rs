@@ -182,7 +182,7 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn nothing_is_read_for_none_of_the_largest() {
+    async fn a_top_of_zero_reads_no_outputs() {
         let none = value(stream::pending(), Top(Largest::<u8, ()>::new(0))).await.unwrap();
         assert!(none.is_empty());
     }

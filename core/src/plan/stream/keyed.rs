@@ -11,8 +11,9 @@ use crate::{
 
 /// Directives on pairs of a key and a value. All of them bring the values of equal keys together.
 ///
-/// Two keys are equal if their encodings are: for a type whose `Eq` is coarser than that (a string that
-/// ignores case, say) bring equal values to one form first, with a `map`.
+/// Two keys are equal if their encodings are. Values of a type whose `Eq` is coarser than that are
+/// different keys: of a string that ignores case, `"To"` and `"to"` are counted apart. Bring such
+/// values to one form first, with a `map`.
 impl<K: Data, V: Data> IndexedStream<(K, V)> {
     /// Combines the values of each key with an operation from `(V, V)` to `V`.
     ///

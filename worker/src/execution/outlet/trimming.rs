@@ -13,8 +13,12 @@ use phalanx_core::{
 use super::super::Running;
 
 /// The order by which the reply is trimmed, and the number of outputs that stay in it; `None` if
-/// all of them do.
+/// all of them do. They do in isolated runs: if comparing outputs ends the process, that must not be
+/// charged to the element that ran last.
 pub(in crate::execution) fn order(running: &Running) -> Option<(Order, usize)> {
+    if running.task.header.isolated {
+        return None;
+    }
     let TaskOutlet::Top { most, by_key } = running.task.header.outlet else { return None };
     let order = running.pipeline.order(by_key)?;
     Some((order, usize::try_from(most).unwrap_or(usize::MAX)))

@@ -5,10 +5,10 @@ use std::time::Duration;
 /// The largest encoded size of a batch, in bytes; a larger element is a batch by itself.
 pub(crate) const MAX_BATCH_BYTES: usize = 256 << 10;
 
-/// The largest encoded size of a batch that feeds an exchange without being sent, in bytes: what a task
-/// combines before its rows travel is more, the more of its rows have equal keys.
+/// The largest encoded size of a batch that feeds an exchange in this process, in bytes. The more
+/// rows a task makes, the more of them have equal keys and are combined.
 const MAX_FEEDING_BYTES: usize = 4 << 20;
-/// How much longer such a task may take. Nobody waits for it before the exchange is sealed.
+/// How much longer such a task may take: its rows are not read before the exchange is sealed.
 const FEEDING: u32 = 10;
 /// The encoded size of such batches, one for each slot and source: a part of the credit of a job.
 const FEEDING_CREDIT: usize = 8 << 20;
