@@ -203,6 +203,8 @@ fn shrink(
             format!("its {what} needs a message of {size} bytes, but the broker accepts {limit}");
         let error = OperationError::new(ErrorKind::TooLarge, message);
         segment.outcome = Outcome::Failed { step: last_step, error };
+        header.blocks.clear();
+        header.uncombined = Default::default();
         let message = ResultMessage { header, payload: Bytes::new() };
         return (MessageKind::Result, message.encode());
     }

@@ -15,7 +15,8 @@ impl<T: Data> IndexedStream<T> {
     /// The `n` largest elements, the largest first; all of them, if there are fewer.
     ///
     /// Equal elements are all kept. If their encodings differ, those come first whose encoded bytes
-    /// are smaller in lexicographic order, so each run has the same result.
+    /// are smaller in lexicographic order. So each run has the same result, if equal elements are
+    /// always encoded alike (a `HashMap` is not).
     ///
     /// Directly after `map`, `filter` or `flat_map`, each task sends at most `n` elements to the
     /// leader. After other steps the workers do not know the order, and all elements travel;
@@ -56,8 +57,9 @@ impl<T: Data> IndexedStream<T> {
     /// elements, if there are fewer.
     ///
     /// Of elements with equal keys, those come first whose encoded bytes are smaller in
-    /// lexicographic order, so each run has the same result. If you need another order of these, make
-    /// it part of the key. Equal elements are all kept.
+    /// lexicographic order. So each run has the same result, if equal elements are always encoded alike
+    /// (a `HashMap` is not). If you need another order of these, make it part of the key. Equal
+    /// elements are all kept.
     ///
     /// Each task sends at most `n` elements with their keys to the leader, which keeps `n` of them
     /// in memory.

@@ -133,6 +133,21 @@ async fn only_an_element_that_is_itself_too_large_for_the_broker_fails() {
     let rest = soon("the rest", rest).await.unwrap();
     assert_eq!(rest.iter().map(String::len).collect::<Vec<_>>(), [1_000; 199]);
 
+    // Rows of an exchange: one never fits into a message.
+    let rows = lengths().count_by_value();
+    let error = soon("the failure", rows.collect(&runtime)).await.unwrap_err();
+    let Error::Execute(failure) = &error else { panic!("{error:?}") };
+    assert_eq!((failure.index, failure.error.kind()), (77, ErrorKind::TooLarge), "{error}");
+    let rows = lengths().on_failure(OnFailure::Skip).count_by_value().collect(&runtime);
+    let rows = soon("the other rows", rows).await.unwrap();
+    assert_eq!(rows, [("x".repeat(1_000), 199)]);
+    // The values of one key, which do not fit together.
+    let groups = IndexedStream::from([1_000; 200]).map(Inflate).group_by(Measure);
+    let error = soon("the failure", groups.collect(&runtime)).await.unwrap_err();
+    let Error::Execute(failure) = &error else { panic!("{error:?}") };
+    assert_eq!(failure.error.kind(), ErrorKind::TooLarge, "{error}");
+    assert!(error.to_string().contains("`group_by_key` failed at key "), "{error}");
+
     // Partial results: the values of these folds fit into a message, and do not.
     let words = |count: u64| IndexedStream::from(0..count).map(Word).fold(Concatenate);
     let fitting: String = (0..8_000).map(|n| format!("{n},")).collect();
