@@ -8,5 +8,6 @@ mod inputs;
 mod keyed;
 mod operation_crates;
 mod programs;
+mod sets;
 mod settings;
 mod top;

@@ -15,6 +15,9 @@ use crate::operations::{
 /// The number of different keys of a [`End::TopByKey`], at most: few, so that many are equal.
 const TOP_KEYS: u64 = 7;
 
+/// The elements that are compared with those of a program are the numbers up to this one.
+const OTHERS: u64 = 25;
+
 /// A program: the union of some branches, a chain of directives and an end.
 #[derive(Debug, Clone)]
 pub(crate) struct Program {
@@ -44,6 +47,8 @@ enum By {
     Count,
     CountByValue,
     Distinct,
+    Intersection,
+    Subtract,
 }
 
 /// A source, and the chain of directives before the union.
@@ -156,6 +161,8 @@ fn exchanges() -> impl Strategy<Value = Exchange> {
         Just(By::Count),
         Just(By::CountByValue),
         Just(By::Distinct),
+        Just(By::Intersection),
+        Just(By::Subtract),
     ];
     let keys = prop_oneof![1 => Just(1), 3 => 2..50u64, 2 => Just(u64::MAX)];
     let partitions = prop_oneof![2 => Just(None), 3 => (1..300u32).prop_map(Some)];
@@ -183,6 +190,8 @@ impl Exchange {
                 self.sized(stream.map(Narrow { most }).count_by_value()).map(Digest)
             }
             By::Distinct => self.sized(stream.map(Narrow { most }).distinct()),
+            By::Intersection => self.sized(stream.map(Narrow { most }).intersection(others())),
+            By::Subtract => self.sized(stream.map(Narrow { most }).subtract(others())),
         };
         extended(stream, &self.chain)
     }
@@ -200,20 +209,28 @@ impl Exchange {
         for n in input {
             groups.entry(narrow(self.keys, n)).or_default().push(n);
         }
-        let outputs = groups.into_iter().map(|(key, values)| match self.by {
-            By::Group => digest_group((key, values)),
+        let outputs = groups.into_iter().flat_map(|(key, values)| match self.by {
+            By::Group => vec![digest_group((key, values))],
             By::Compose => {
                 let composed = values.into_iter().map(affine).fold(Affine::IDENTITY, Affine::then);
-                digest_affine((key, composed))
+                vec![digest_affine((key, composed))]
             }
-            By::Leftmost => digest((key, values[0])),
-            By::Count | By::CountByValue => digest((key, values.len() as u64)),
-            By::Distinct => key,
+            By::Leftmost => vec![digest((key, values[0]))],
+            By::Count | By::CountByValue => vec![digest((key, values.len() as u64))],
+            By::Distinct => vec![key],
+            By::Intersection => vec![key; usize::from(key < OTHERS)],
+            By::Subtract if key < OTHERS => vec![],
+            By::Subtract => vec![key; values.len()],
         });
         let outputs: Vec<(u64, u64)> = (0..).zip(outputs).collect();
         let outputs = through(stages_of(self.chain.iter()), outputs);
         outputs.into_iter().map(|(_, n)| n).collect()
     }
+}
+
+/// Elements to compare with, in tasks of a few.
+fn others() -> IndexedStream<u64> {
+    IndexedStream::from((0..OTHERS).chain(0..5)).batch(4)
 }
 
 /// A chain, cut into stages. Elements pass through the leader between two stages, so each output of

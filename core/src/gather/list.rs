@@ -7,9 +7,9 @@ use bytes::Bytes;
 use super::{
     Element, Keys, Numbered,
     element::Value,
-    hash,
     joined::Joined,
-    listed::{Listed, block, check_size, malformed},
+    listed::{Listed, check_size, malformed},
+    whole::WholeRows,
 };
 use crate::{
     codec,
@@ -27,12 +27,12 @@ enum Gathered {
     Groups { keys: Keys, values: GroupValues },
     /// Any number for each key of two sides.
     Joined(Joined),
+    /// Rows that are told apart as a whole.
+    Whole(WholeRows),
 }
 
 /// What an element has beside its key.
 enum GroupValues {
-    /// Nothing: the key is the row, whose own key ends here.
-    Rows(Vec<usize>),
     /// A number.
     Counts(Vec<u64>),
     /// All values.
@@ -51,12 +51,13 @@ impl List {
         payload: &Bytes,
         partition: &PartitionBlocks,
     ) -> Result<Self, Refusal> {
-        if grouping == Grouping::Distinct {
-            let (keys, key_ends) = distinct(payload, &partition.blocks)?;
-            return Ok(Self(Gathered::Groups { keys, values: GroupValues::Rows(key_ends) }));
-        }
-        if !matches!(grouping, Grouping::Count | Grouping::Group | Grouping::Combine) {
-            return Ok(Self(Gathered::Joined(Joined::new(grouping, payload, partition)?)));
+        match grouping {
+            Grouping::Distinct | Grouping::Intersection | Grouping::Subtract => {
+                let rows = WholeRows::new(grouping, payload, partition)?;
+                return Ok(Self(Gathered::Whole(rows)));
+            }
+            Grouping::Count | Grouping::Group | Grouping::Combine => {}
+            _ => return Ok(Self(Gathered::Joined(Joined::new(grouping, payload, partition)?))),
         }
         let mut keys = Keys::default();
         let (rows, _) = Numbered::read(&mut keys, payload, 0, &partition.blocks)?;
@@ -80,6 +81,7 @@ impl List {
         match &self.0 {
             Gathered::Groups { keys, .. } => keys.count() as u64,
             Gathered::Joined(joined) => joined.elements(),
+            Gathered::Whole(rows) => rows.elements(),
         }
     }
 
@@ -89,6 +91,7 @@ impl List {
         (number < self.elements()).then(|| match &self.0 {
             Gathered::Groups { keys, .. } => keys.get(number as usize),
             Gathered::Joined(joined) => joined.key(number),
+            Gathered::Whole(rows) => rows.row(number),
         })
     }
 
@@ -100,14 +103,11 @@ impl List {
         let (keys, values) = match &self.0 {
             Gathered::Groups { keys, values } => (keys, values),
             Gathered::Joined(joined) => return joined.element(number),
+            Gathered::Whole(rows) => return Ok(rows.element(number)),
         };
         let number = number as usize;
         let key = keys.get(number);
         Ok(match values {
-            GroupValues::Rows(key_ends) => {
-                let (key, value) = key.split_at(key_ends[number]);
-                Element { key, value: Value::Bytes(value) }
-            }
             GroupValues::Counts(counts) => Element { key, value: Value::Count(counts[number]) },
             GroupValues::Listed { payload, listed } => {
                 let places = listed.group(number);
@@ -143,25 +143,6 @@ impl List {
         let listed = listed.get_or_init(|| Listed::of(keys.count(), rows));
         Some(listed.group(number).iter().map(|(from, to)| &payload[*from..*to]))
     }
-}
-
-/// Numbers the different rows of blocks; and where the own key of each ends.
-fn distinct(payload: &Bytes, lengths: &[u32]) -> Result<(Keys, Vec<usize>), Refusal> {
-    let (mut keys, mut key_ends, mut from) = (Keys::default(), Vec::new(), 0);
-    let mut row = Vec::new();
-    for length in lengths {
-        let to = from + *length as usize;
-        for (key, value) in block(payload, from, to)?.iter() {
-            row.clear();
-            row.extend_from_slice(key);
-            row.extend_from_slice(value);
-            if keys.number(&row, hash(&row)) as usize == key_ends.len() {
-                key_ends.push(key.len());
-            }
-        }
-        from = to;
-    }
-    Ok((keys, key_ends))
 }
 
 /// Sums up the counts of each group.

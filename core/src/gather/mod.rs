@@ -8,6 +8,7 @@ mod joined;
 mod keys;
 mod list;
 mod listed;
+mod whole;
 
 pub use element::Element;
 pub use keys::{Keys, hash, partition_of};

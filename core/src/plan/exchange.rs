@@ -32,8 +32,16 @@ pub(crate) enum ExchangeKind {
     GroupByKey,
     CountByValue,
     /// The whole element is the key. `pairs` if where its own key ends must not be forgotten, because
-    /// the elements go into another exchange at once.
+    /// what follows looks at keys or values alone.
     Distinct {
+        pairs: bool,
+    },
+    /// As `Distinct`, of elements that the second side has.
+    Intersection {
+        pairs: bool,
+    },
+    /// As `Distinct`, but that equal elements stay, of those that the second side lacks.
+    Subtract {
         pairs: bool,
     },
     Join(JoinKind),
@@ -67,6 +75,8 @@ impl ExchangeKind {
             Self::GroupByKey => "group_by_key",
             Self::CountByValue => "count_by_value",
             Self::Distinct { .. } => "distinct",
+            Self::Intersection { .. } => "intersection",
+            Self::Subtract { .. } => "subtract",
             Self::Join(JoinKind::Left) => "left_join",
             Self::Join(JoinKind::Full) => "full_join",
             Self::Join(_) => "join",
@@ -85,14 +95,33 @@ impl ExchangeKind {
     pub(crate) fn layout(self, side: Side) -> Layout {
         match (self, side) {
             (Self::CountByValue | Self::Distinct { pairs: false }, _)
+            | (Self::Intersection { pairs: false } | Self::Subtract { pairs: false }, _)
+            | (Self::Intersection { .. } | Self::Subtract { .. }, Side::Second)
             | (Self::Filter { .. }, Side::Second) => Layout::Whole,
             _ => Layout::Pairs,
         }
     }
 
+    /// The same for elements that are read in this layout.
+    pub(super) fn read_as(self, layout: Layout) -> Self {
+        let pairs = layout == Layout::Pairs;
+        match self {
+            Self::Distinct { .. } => Self::Distinct { pairs },
+            Self::Intersection { .. } => Self::Intersection { pairs },
+            Self::Subtract { .. } => Self::Subtract { pairs },
+            _ => self,
+        }
+    }
+
     /// Whether equal keys are equal elements.
     pub(crate) fn is_by_element(self) -> bool {
-        matches!(self, Self::CountByValue | Self::Distinct { .. })
+        matches!(
+            self,
+            Self::CountByValue
+                | Self::Distinct { .. }
+                | Self::Intersection { .. }
+                | Self::Subtract { .. }
+        )
     }
 
     /// What becomes of elements with equal keys before they travel.
@@ -100,7 +129,9 @@ impl ExchangeKind {
         match (self, side) {
             (Self::CombineByKey(_), _) => Combine::Step,
             (Self::CountByKey | Self::CountByValue, _) => Combine::Count,
-            (Self::Distinct { .. }, _) | (Self::Filter { .. }, Side::Second) => Combine::First,
+            (Self::Distinct { .. } | Self::Intersection { .. }, _)
+            | (Self::Filter { .. } | Self::Subtract { .. }, Side::Second) => Combine::First,
+            (Self::Subtract { .. }, Side::First) => Combine::Whole,
             (Self::GroupByKey | Self::Join(_) | Self::Cogroup | Self::Filter { .. }, _) => {
                 Combine::Nothing
             }
@@ -114,6 +145,8 @@ impl ExchangeKind {
             Self::CountByKey | Self::CountByValue => Grouping::Count,
             Self::GroupByKey => Grouping::Group,
             Self::Distinct { .. } => Grouping::Distinct,
+            Self::Intersection { .. } => Grouping::Intersection,
+            Self::Subtract { .. } => Grouping::Subtract,
             Self::Join(kind) => Grouping::Join(kind),
             Self::Cogroup => Grouping::Cogroup,
             Self::Filter { present } => Grouping::Filter { present },

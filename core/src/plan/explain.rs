@@ -39,7 +39,7 @@ fn write_plan(out: &mut String, plan: &Plan, inputs: &[(u64, Option<u64>)]) -> f
 fn write_exchange(out: &mut String, exchange: &Exchange) -> fmt::Result {
     let by = if exchange.kind.is_by_element() { "by the whole element" } else { "by key" };
     let combined = match exchange.kind.combine(Side::First) {
-        Combine::Nothing => "",
+        Combine::Nothing | Combine::Whole => "",
         _ => ", combined before they travel",
     };
     let partitions = match exchange.partitions {

@@ -3,10 +3,10 @@
 use std::num::NonZeroU32;
 
 use super::{
-    End, Exchange, ExchangeKind, OnFailure, Origin, Outlet, Plan, PlanBuilder, PlanError, Side,
-    Source, directive::Directive, explain, stage,
+    End, Exchange, ExchangeKind, OnFailure, Origin, Outlet, Plan, PlanBuilder, PlanError, Source,
+    directive::Directive, explain, stage,
 };
-use crate::{codec::Layout, operation::RemoteExecute, registry::Verb, wire::MAX_PARTITIONS};
+use crate::{operation::RemoteExecute, registry::Verb, wire::MAX_PARTITIONS};
 
 /// The most branches of a union. The leader pulls from all of them, and keeps what it knows of each.
 pub(crate) const MAX_BRANCHES: usize = 1_024;
@@ -212,15 +212,7 @@ impl Program {
         if self.exchanges > MAX_EXCHANGES {
             return self.note(PlanError::TooManyExchanges { limit: MAX_EXCHANGES });
         }
-        let mut feeders = std::mem::take(&mut self.branches);
-        for (number, feeder) in feeders.iter_mut().enumerate() {
-            let side = if number < first_side { Side::First } else { Side::Second };
-            if let BranchOrigin::Exchange { kind: ExchangeKind::Distinct { pairs }, .. } =
-                &mut feeder.origin
-            {
-                *pairs = feeder.directives.is_empty() && kind.layout(side) == Layout::Pairs;
-            }
-        }
+        let feeders = std::mem::take(&mut self.branches);
         let mut branch =
             Branch::new(BranchOrigin::Exchange { kind, partitions: None, feeders, first_side });
         branch.directives.extend(combining);

@@ -105,7 +105,14 @@ impl PlanBuilder {
         let mut deepest_first: Vec<usize> = (0..stages.len()).collect();
         deepest_first.sort_by_key(|stage| distances[*stage]);
         let branches = outlets.iter().filter(|outlet| matches!(outlet, Outlet::End(_))).count();
-        Plan { stages, exchanges, end, inlets, outlets, deepest_first, fed_by, branches }
+        let mut plan =
+            Plan { stages, exchanges, end, inlets, outlets, deepest_first, fed_by, branches };
+        // What follows an exchange has a lower number than it, and decides how it is read.
+        for exchange in 0..plan.exchanges.len() {
+            let Exchange { kind, reader, .. } = plan.exchanges[exchange];
+            plan.exchanges[exchange].kind = kind.read_as(plan.layout(reader));
+        }
+        plan
     }
 }
 

@@ -87,6 +87,8 @@ pub enum Combine {
     Count,
     /// The first of them travels.
     First,
+    /// Each travels, to where all outputs go that equal it as a whole.
+    Whole,
 }
 
 /// How a task gathers the elements of partitions.
@@ -119,6 +121,10 @@ pub enum Grouping {
         /// Whether the second side must have the key.
         present: bool,
     },
+    /// A row that both sides have, once.
+    Intersection,
+    /// A row of the first side that the second side lacks, as often as the first side has it.
+    Subtract,
 }
 
 /// What a join makes of keys that one side lacks.

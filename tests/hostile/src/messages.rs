@@ -58,6 +58,8 @@ pub fn list(bytes: &[u8]) -> bool {
         Grouping::Join(JoinKind::Full),
         Grouping::Cogroup,
         Grouping::Filter { present: true },
+        Grouping::Intersection,
+        Grouping::Subtract,
     ];
     let payload = Bytes::from([bytes, bytes].concat());
     let length = bytes.len() as u32;

@@ -73,7 +73,9 @@ proptest! {
     #[test]
     fn the_rows_of_a_task_are_the_outputs_of_its_elements_that_do_not_fail(
         ops in steps(), inputs in inputs(),
-        combine in prop::sample::select(vec![Combine::Nothing, Combine::Count, Combine::First]),
+        combine in prop::sample::select(
+            vec![Combine::Nothing, Combine::Count, Combine::First, Combine::Whole],
+        ),
     ) {
         let result = feed(&ops, &inputs, scatter(Layout::Whole, combine));
         let mut outputs = Vec::new();
@@ -100,7 +102,7 @@ proptest! {
                 prop_assert_eq!(codec::decode::<u64>(count).unwrap(), counts[&text(key)]);
             }
         }
-        if combine != Combine::Nothing {
+        if !matches!(combine, Combine::Nothing | Combine::Whole) {
             outputs.dedup();
         }
         prop_assert_eq!(found, outputs);
@@ -312,4 +314,17 @@ fn the_rows_of_a_join_are_those_of_two_loops() {
     assert_eq!(rows, [row("1", "x"), row("1", "y"), row("3", "x"), row("3", "y")]);
     let kept = read(&[], Grouping::Filter { present: false }, first, second, ALL);
     assert_eq!(pairs(&kept), [pair("b", "2")]);
+}
+
+#[test]
+fn rows_are_compared_as_a_whole_on_both_sides() {
+    let first: &[&[_]] = &[&[("a", "1"), ("b", "2"), ("a", "2")], &[("a", "1"), ("c", "4")]];
+    let second: &[&[_]] = &[&[("a", "2"), ("c", "3")], &[("b", "2"), ("x", "1"), ("a", "2")]];
+    let common = read(&[], Grouping::Intersection, first, second, ALL);
+    assert_eq!(pairs(&common), [pair("b", "2"), pair("a", "2")]);
+    let left = read(&[], Grouping::Subtract, first, second, ALL);
+    assert_eq!(pairs(&left), [pair("a", "1"), pair("a", "1"), pair("c", "4")]);
+    assert_eq!(left.header.lists, [ListEnd { partition: 3, elements: 3 }]);
+    let nothing = read(&[], Grouping::Intersection, &[], second, ALL);
+    assert_eq!(pairs(&nothing), []);
 }

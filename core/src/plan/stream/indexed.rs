@@ -6,7 +6,7 @@ use futures::{Stream, StreamExt};
 
 use crate::{
     operation::{Data, RemoteExecute},
-    plan::{PlanError, Program, Source, directive::Directive},
+    plan::{ExchangeKind, PlanError, Program, Source, directive::Directive},
     registry::Verb,
 };
 
@@ -24,7 +24,7 @@ use crate::{
 /// - **By key**, on pairs: [`reduce_by_key`](Self::reduce_by_key),
 ///   [`group_by_key`](Self::group_by_key), [`join`](Self::join) and others; on any elements
 ///   [`count_by_value`](Self::count_by_value), [`distinct`](Self::distinct),
-///   [`key_by`](Self::key_by).
+///   [`intersection`](Self::intersection), [`subtract`](Self::subtract), [`key_by`](Self::key_by).
 /// - **Ends**: [`run`](Self::run), [`start`](Self::start) and [`collect`](Self::collect) for all
 ///   outputs; [`collect_map`](Self::collect_map) for pairs; [`fold`](Self::fold),
 ///   [`reduce`](Self::reduce), [`count`](Self::count), [`first`](Self::first), [`top`](Self::top),
@@ -197,6 +197,16 @@ impl<T> IndexedStream<T> {
         O: RemoteExecute,
     {
         self.program.step(operation, verb);
+        self.retyped()
+    }
+
+    /// An exchange of the elements of this stream and of another one.
+    pub(super) fn joined<V, U>(
+        mut self,
+        kind: ExchangeKind,
+        other: IndexedStream<V>,
+    ) -> IndexedStream<U> {
+        self.program.join(kind, other.program);
         self.retyped()
     }
 

@@ -189,9 +189,4 @@ impl<K: Data, V: Data> IndexedStream<(K, V)> {
     {
         self.joined(ExchangeKind::Cogroup, other)
     }
-
-    fn joined<T, U>(mut self, kind: ExchangeKind, other: IndexedStream<T>) -> IndexedStream<U> {
-        self.program.join(kind, other.program);
-        self.retyped()
-    }
 }

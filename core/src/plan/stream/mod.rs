@@ -5,6 +5,7 @@ mod indexed;
 mod join;
 mod keyed;
 mod pairs;
+mod sets;
 mod settings;
 mod steps;
 mod top;

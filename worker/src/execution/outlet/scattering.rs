@@ -145,7 +145,9 @@ impl Scattering {
             for row in range {
                 let (key, value) = rows.get(row);
                 match self.combine {
-                    Combine::First => self.partitioned.push(hash(rows.whole(row)), key, value),
+                    Combine::First | Combine::Whole => {
+                        self.partitioned.push(hash(rows.whole(row)), key, value);
+                    }
                     // As its count would be.
                     Combine::Count => self.partitioned.push(hash(key), key, &[1]),
                     _ => self.partitioned.push(hash(key), key, value),
