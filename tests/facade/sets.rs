@@ -3,8 +3,8 @@
 
 use std::collections::{BTreeSet, HashSet};
 
-use phalanx::{PlanError, operation::Data, prelude::*};
-use phalanx_test_support::soon;
+use phalanx::{PlanError, broker::Pool, operation::Data, prelude::*};
+use phalanx_test_support::{soon, until};
 
 #[operation]
 fn digits(n: &u64) -> Vec<u64> {
@@ -124,4 +124,125 @@ fn an_endless_stream_cannot_be_compared() {
     let endless = || IndexedStream::from((0..u64::MAX).chain(0..));
     let error = IndexedStream::from([1]).subtract(endless()).explain().unwrap_err();
     assert!(matches!(error, PlanError::Endless { directive: "subtract" }), "{error}");
+}
+
+#[operation]
+async fn double_later(n: u64) -> u64 {
+    tokio::task::yield_now().await;
+    2 * n
+}
+
+#[operation]
+fn stumble(n: u64, cx: &TaskContext) -> Result<u64> {
+    if cx.tries() == 1 && n.is_multiple_of(7) {
+        return Err(OperationError::fatal("stumbled").transient());
+    }
+    Ok(n)
+}
+
+#[operation]
+fn copies(count: u64) -> Vec<u64> {
+    vec![count; count as usize]
+}
+
+#[operation]
+fn modulo(n: u64) -> (u64, u64) {
+    (n % 500, n)
+}
+
+#[tokio::test]
+async fn a_sample_has_the_same_elements_however_tasks_are_cut_and_retried() {
+    let runtimes = [runtime_of(1).await, runtime_of(20).await];
+    let numbers = |batch: u32| IndexedStream::from((0..3_000u64).map(|n| n % 10)).batch(batch);
+    let mut seen = HashSet::new();
+    for (runtime, batch) in runtimes.iter().zip([7, 500]) {
+        let direct = numbers(batch).sample(0.3, 5);
+        let indexes = soon("the results", direct.run(runtime).await.unwrap().collect()).await;
+        let mut indexes: Vec<(u64, u64)> = indexes.unwrap();
+        indexes.sort_unstable();
+        assert!(indexes.iter().all(|(index, n)| index % 10 == *n));
+        assert!((800..1_000).contains(&indexes.len()), "{} of 3000", indexes.len());
+        // Between steps of any kind, and through the leader.
+        let retried = numbers(batch).map(Stumble).sample(0.3, 5);
+        let expected: Vec<u64> = indexes.iter().map(|(_, n)| *n).collect();
+        assert_eq!(all(retried, runtime).await, expected);
+        let later = numbers(batch).map(DoubleLater).sample(0.5, 5).map(DoubleLater);
+        let there = numbers(batch).flat_map(Digits).map(Double).pool("there").sample(0.5, 5);
+        // Behind exchanges, whose values are mostly equal.
+        let keyed = numbers(batch).map(Modulo).count_by_key();
+        let pairs = || IndexedStream::from(0..4_000u64).batch(batch).map(Modulo);
+        let counts = pairs().count_by_key().values().sample(0.5, 5);
+        let summed = pairs().reduce_by_key(Add).sample(0.5, 5).swap().distinct().swap();
+        let before = pairs().sample(0.5, 5).reduce_by_key(Add).join(keyed);
+        let counts_kept = all(counts, runtime).await.len();
+        assert!((200..300).contains(&counts_kept), "{counts_kept} of 500 equal ones");
+        seen.insert((
+            indexes,
+            all(later, runtime).await,
+            all(there, runtime).await,
+            counts_kept,
+            sorted(summed, runtime).await,
+            sorted(before, runtime).await,
+        ));
+    }
+    assert_eq!(seen.len(), 1, "each run keeps the same");
+    for runtime in runtimes {
+        runtime.close().await;
+    }
+}
+
+#[tokio::test]
+async fn equal_elements_of_several_sources_or_one_element_are_sampled_independently() {
+    let runtime = runtime().await;
+    let zeros = || IndexedStream::from(std::iter::repeat_n(0u64, 1_000));
+    let of_one = all(zeros().sample(0.5, 9), &runtime).await.len();
+    let of_two = all(zeros().union(zeros()).sample(0.5, 9), &runtime).await.len();
+    assert!((400..600).contains(&(of_two - of_one)) && of_two != 2 * of_one, "{of_one}, {of_two}");
+    let copies = IndexedStream::from([1_000]).flat_map(Copies).sample(0.5, 9);
+    let of_copies = all(copies, &runtime).await.len();
+    assert!((400..600).contains(&of_copies), "{of_copies} of 1000 with one index");
+    let every = zeros().sample(1.0, 9).count().run(&runtime);
+    assert_eq!(soon("a count", every).await.unwrap(), 1_000);
+    let sum = IndexedStream::from(0..100u64).sample(0.0, 9).reduce(Add).run(&runtime);
+    assert_eq!(soon("a sum", sum).await.unwrap(), None);
+    runtime.close().await;
+}
+
+#[operation]
+fn refuse(n: u64) -> Result<u64> {
+    phalanx::bail!("{n} is refused")
+}
+
+#[tokio::test]
+async fn a_replayed_element_passes_a_sample_as_it_did_in_its_job() {
+    const SEED: u64 = 8;
+    let runtime = runtime().await;
+    let threes = || IndexedStream::from(std::iter::repeat_n(3u64, 60));
+    let skipping = threes().sample(0.5, SEED).map(Refuse).on_failure(OnFailure::Skip);
+    assert!(all(skipping, &runtime).await.is_empty());
+    let indexed = threes().sample(0.5, SEED).run(&runtime).await.unwrap().collect();
+    let indexed: Vec<(u64, u64)> = soon("the sample", indexed).await.unwrap();
+    assert!(indexed.iter().all(|(index, _)| *index > 0), "the only index in a replay");
+    let kept = indexed.len();
+    let letters = runtime.dead_letters(&Pool::default());
+    until("all dead letters", async || letters.list(99).await.unwrap().len() == kept).await;
+    for letter in letters.list(99).await.unwrap() {
+        soon("a failure", letters.replay(letter.id())).await.unwrap_err();
+    }
+    runtime.close().await;
+}
+
+#[test]
+fn a_sample_of_no_fraction_is_a_mistake_and_a_plan_shows_the_seed() {
+    for fraction in [-0.5, 1.5, f64::NAN] {
+        let error = IndexedStream::from([1]).sample(fraction, 0).explain().unwrap_err();
+        assert!(matches!(error, PlanError::Fraction { .. }), "{error}");
+        assert!(error.to_string().contains("between 0 and 1"), "{error}");
+    }
+    let error = IndexedStream::from([1]).map(Double).take(1).sample(0.5, 0).explain().unwrap_err();
+    assert!(matches!(error, PlanError::AfterTake { directive: "sample" }), "{error}");
+    let pairs = IndexedStream::from([(1u64, 2u64)]).reduce_by_key(Add).sample(0.25, 7);
+    let text = pairs.explain().unwrap();
+    assert!(text.contains("           sample   fraction 0.25, seed 7\n"), "{text}");
+    assert!(text.contains("64 partitions"), "{text}");
 }

@@ -3,6 +3,7 @@
 use std::{cmp::Reverse, collections::BTreeMap};
 
 use phalanx::{IndexedStream, OnFailure, Runtime};
+use phalanx_core::registry::Sample;
 use proptest::{collection::vec, prelude::*};
 
 use crate::operations::{
@@ -74,6 +75,15 @@ pub(crate) enum Link {
     TryRefuse(u64),
     /// Failing elements are skipped.
     SkipRefused(u64),
+    Sample(Sampling),
+}
+
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Sampling {
+    fraction: f64,
+    seed: u64,
+    /// The number of the branch, if it follows a union.
+    branch: u32,
 }
 
 /// The end of a program.
@@ -118,6 +128,14 @@ fn links() -> impl Strategy<Value = Link> {
     ]
 }
 
+/// A directive that looks at where elements come from, too.
+fn links_of_sources() -> impl Strategy<Value = Link> {
+    let fraction = prop_oneof![1 => Just(0.0), 1 => Just(1.0), 5 => 0.0..1.0];
+    let sample = (fraction, any::<u64>())
+        .prop_map(|(fraction, seed)| Link::Sample(Sampling { fraction, seed, branch: 0 }));
+    prop_oneof![6 => links(), 1 => sample]
+}
+
 fn ends() -> impl Strategy<Value = End> {
     prop_oneof![
         3 => Just(End::Collect),
@@ -136,7 +154,7 @@ fn ends() -> impl Strategy<Value = End> {
 
 fn branches(longest: u64, links_of_each: usize) -> impl Strategy<Value = Branch> {
     let length = prop_oneof![1 => Just(0), 6 => 1..200u64, 1 => 200..=longest];
-    (any::<u64>(), length, vec(links(), 0..=links_of_each))
+    (any::<u64>(), length, vec(links_of_sources(), 0..=links_of_each))
         .prop_map(|(seed, length, chain)| Branch { seed, length, chain })
 }
 
@@ -148,7 +166,7 @@ pub(crate) fn programs(longest: u64) -> impl Strategy<Value = Program> {
     ];
     let batch = prop_oneof![2 => Just(None), 3 => (1..60u32).prop_map(Some)];
     let exchange = prop_oneof![1 => Just(None), 1 => exchanges().prop_map(Some)];
-    (branches, vec(links(), 0..5), exchange, batch, ends()).prop_map(
+    (branches, vec(links_of_sources(), 0..5), exchange, batch, ends()).prop_map(
         |(branches, chain, exchange, batch, end)| Program { branches, chain, exchange, batch, end },
     )
 }
@@ -250,7 +268,7 @@ fn stages_of<'a>(chain: impl Iterator<Item = &'a Link>) -> Vec<Vec<Link>> {
 fn through(stages: Vec<Vec<Link>>, input: Vec<(u64, u64)>) -> Vec<(u64, u64)> {
     stages.into_iter().fold(input, |elements, stage| {
         let outputs = elements.into_iter().flat_map(|(index, n)| {
-            let values = stage.iter().fold(vec![n], |values, link| link.plainly(values));
+            let values = stage.iter().fold(vec![n], |values, link| link.plainly(index, values));
             values.into_iter().map(move |n| (index, n))
         });
         outputs.collect()
@@ -268,12 +286,13 @@ impl Link {
             Self::Stumble(one_in) => stream.map(Stumble { one_in }),
             Self::TryRefuse(one_in) => stream.try_map(Refuse { one_in }).map(Settle),
             Self::SkipRefused(one_in) => stream.map(Refuse { one_in }).on_failure(OnFailure::Skip),
+            Self::Sample(Sampling { fraction, seed, .. }) => stream.sample(fraction, seed),
         }
     }
 
-    /// Applies the directive to the values that one element of a stage has so far: a failure
-    /// removes all of them.
-    fn plainly(self, values: Vec<u64>) -> Vec<u64> {
+    /// Applies the directive to the values that one element of a stage, with this source index, has
+    /// so far: a failure removes all of them.
+    fn plainly(self, index: u64, values: Vec<u64>) -> Vec<u64> {
         let values = values.into_iter();
         match self {
             Self::Add(amount) | Self::AddLater(amount) | Self::AddElsewhere(amount) => {
@@ -290,6 +309,21 @@ impl Link {
                     values.map(|n| refused(one_in, n).is_none().then_some(n)).collect();
                 all.unwrap_or_default()
             }
+            Self::Sample(Sampling { fraction, seed, branch }) => {
+                let sample = Sample::new(fraction, seed, branch).expect("a fraction");
+                let numbered = (0..).zip(values);
+                let kept =
+                    numbered.filter(|(number, n)| sample.keeps(index, *number, &encoded(*n)));
+                kept.map(|(_, n)| n).collect()
+            }
+        }
+    }
+
+    /// The same directive, applied to the branch of this number.
+    fn of_branch(self, branch: u32) -> Self {
+        match self {
+            Self::Sample(sampling) => Self::Sample(Sampling { branch, ..sampling }),
+            _ => self,
         }
     }
 
@@ -299,7 +333,13 @@ impl Link {
 
     fn begins_a_stage_after(self, stage: &[Self]) -> bool {
         let splits = stage.iter().any(|link| matches!(link, Self::Spread(_)));
-        stage.iter().any(|link| link.is_elsewhere() != self.is_elsewhere())
+        // Only an operation has a pool.
+        let pool = |link: &Self| match link {
+            Self::Sample(_) => None,
+            _ => Some(link.is_elsewhere()),
+        };
+        let before = stage.iter().rev().find_map(pool);
+        before.is_some_and(|before| pool(&self).is_some_and(|pool| pool != before))
             || (splits && matches!(self, Self::TryRefuse(_)))
     }
 }
@@ -310,14 +350,15 @@ impl Branch {
         (0..self.length).map(move |n| mix(seed.wrapping_add(n)))
     }
 
-    /// Its chain and the one after the union, cut into stages.
-    fn stages(&self, after: &[Link]) -> Vec<Vec<Link>> {
-        stages_of(self.chain.iter().chain(after))
+    /// Its chain and the one after the union, where it has this number, cut into stages.
+    fn stages(&self, number: u32, after: &[Link]) -> Vec<Vec<Link>> {
+        let after: Vec<Link> = after.iter().map(|link| link.of_branch(number)).collect();
+        stages_of(self.chain.iter().chain(&after))
     }
 
     /// The expected results, each with its source index.
-    fn expected(&self, after: &[Link]) -> Vec<(u64, u64)> {
-        through(self.stages(after), (0..).zip(self.input()).collect())
+    fn expected(&self, number: u32, after: &[Link]) -> Vec<(u64, u64)> {
+        through(self.stages(number, after), (0..).zip(self.input()).collect())
     }
 
     fn stream(&self) -> IndexedStream<u64> {
@@ -336,7 +377,8 @@ impl Program {
 
     /// The expected results, each with its source index, or its number if there are several sources.
     fn expected(&self) -> Vec<(u64, u64)> {
-        let branches = self.branches.iter().flat_map(|branch| branch.expected(&self.chain));
+        let branches = (0..).zip(&self.branches);
+        let branches = branches.flat_map(|(number, branch)| branch.expected(number, &self.chain));
         let numbered = |outputs: Vec<u64>| (0..).zip(outputs).collect();
         match &self.exchange {
             Some(exchange) => numbered(exchange.plainly(branches.map(|(_, n)| n).collect())),
@@ -352,6 +394,7 @@ impl Program {
         let stream = match self.batch {
             // There is no step to set it for.
             Some(_) if self.is_union() && self.chain.is_empty() => stream,
+            Some(_) if matches!(self.chain.last(), Some(Link::Sample(_))) => stream,
             Some(elements) => stream.batch(elements),
             None => stream,
         };
@@ -402,7 +445,7 @@ impl Program {
     /// The outputs of one element are in order if a single stage yields them.
     fn check_order(&self, actual: &[(u64, u64)], expected: &[(u64, u64)]) -> Result<(), String> {
         match &self.branches[..] {
-            [only] if only.stages(&self.chain).len() < 2 && self.exchange.is_none() => {
+            [only] if only.stages(0, &self.chain).len() < 2 && self.exchange.is_none() => {
                 in_order_of_each_element(actual, expected)
             }
             _ => Ok(()),

@@ -1,5 +1,5 @@
-//! The elements of one partition that are told apart as a whole: different ones, those that two sides
-//! have in common, or those that one lacks.
+//! The elements of one partition that are told apart as a whole: different ones, those that two
+//! sides have in common, or those that one lacks.
 
 use bytes::Bytes;
 

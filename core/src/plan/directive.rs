@@ -8,7 +8,7 @@ use super::{Backoff, PlanError};
 use crate::{
     broker::Pool,
     operation::RemoteExecute,
-    registry::{DEFAULT_RETRIES, Registry, StepReference, Verb},
+    registry::{DEFAULT_RETRIES, Registry, Sample, StepReference, Verb},
 };
 
 /// One step of a stage, with the settings that only the leader needs.
@@ -82,6 +82,13 @@ impl Directive {
             on_failure: OnFailure::default(),
         };
         Ok(Self { step, pool, batch: None })
+    }
+
+    /// A step that samples, in a pool of its neighbours.
+    pub(crate) fn sample(sample: &Sample) -> Self {
+        let mut directive = Self::without_operation(Verb::Sample);
+        directive.step.reference.state = sample.state();
+        directive
     }
 
     /// A step without an operation, in a pool of its neighbours.

@@ -106,6 +106,12 @@ pub enum PlanError {
         /// The most inputs.
         limit: usize,
     },
+    /// `sample` of a fraction that is none.
+    #[error("`sample({fraction}, …)`: a fraction is a number between 0 and 1")]
+    Fraction {
+        /// The fraction that was asked for, as text.
+        fraction: String,
+    },
     /// The empty value of a monoid does not serialize.
     #[error("the empty value of monoid `{operation}` does not serialize: {reason}")]
     Empty {

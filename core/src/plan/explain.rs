@@ -3,7 +3,10 @@
 use std::fmt::{self, Write};
 
 use super::{Backoff, End, Exchange, Inlet, OnFailure, Outlet, Plan, Side, Stage, StepPlan};
-use crate::{registry::DEFAULT_RETRIES, wire::Combine};
+use crate::{
+    registry::{DEFAULT_RETRIES, Sample},
+    wire::Combine,
+};
 
 /// Describes a plan: its sources, the steps that run together, their pools, and its end.
 pub(super) fn explain(plan: &Plan, inputs: &[(u64, Option<u64>)]) -> String {
@@ -115,6 +118,9 @@ fn write_step(out: &mut String, step: &StepPlan) -> fmt::Result {
     }
     let notes = if notes.is_empty() { String::new() } else { format!("  ({})", notes.join(", ")) };
     let verb = step.reference.verb.name();
+    if let Ok(Some(sample)) = Sample::of(&step.reference) {
+        return writeln!(out, "           {verb:<8} {sample}");
+    }
     if !step.reference.verb.has_operation() {
         return writeln!(out, "           {verb}");
     }

@@ -6,13 +6,21 @@ use super::{
     End, Exchange, ExchangeKind, OnFailure, Origin, Outlet, Plan, PlanBuilder, PlanError, Source,
     directive::Directive, explain, stage,
 };
-use crate::{operation::RemoteExecute, registry::Verb, wire::MAX_PARTITIONS};
+use crate::{
+    operation::RemoteExecute,
+    registry::{Sample, Verb},
+    wire::MAX_PARTITIONS,
+};
 
 /// The most branches of a union. The leader pulls from all of them, and keeps what it knows of each.
 pub(crate) const MAX_BRANCHES: usize = 1_024;
 
 /// The most exchanges of a program.
 const MAX_EXCHANGES: usize = 256;
+
+/// The number of partitions of an exchange whose program sets none, if the order of its elements
+/// must be the same in each run.
+const REPEATABLE_PARTITIONS: NonZeroU32 = NonZeroU32::new(64).unwrap();
 
 /// Branches, each a source and directives, and an end, without the types of their elements.
 ///
@@ -83,14 +91,19 @@ impl Branch {
         }
     }
 
-    /// Adds its stages to a plan. `combining` combines its outputs before they travel.
+    /// Adds its stages to a plan. `combining` combines its outputs before they travel. `repeatable`
+    /// is whether their order must be the same in each run.
     fn build(
         &self,
         builder: &mut PlanBuilder,
         combining: Option<&Directive>,
         outlet: Outlet,
         deterministic: bool,
+        repeatable: bool,
     ) -> Result<(), PlanError> {
+        // Behind an exchange, it looks at the places of elements.
+        let samples = |directive: &Directive| directive.step.reference.verb == Verb::Sample;
+        let repeatable = repeatable || self.directives.iter().any(samples);
         let origin = match &self.origin {
             BranchOrigin::Source(_) => Origin::Source,
             BranchOrigin::Exchange { kind, partitions, feeders, first_side } => {
@@ -100,7 +113,7 @@ impl Branch {
                 let kind = *kind;
                 let exchange = builder.exchange(Exchange {
                     kind,
-                    partitions: *partitions,
+                    partitions: partitions.or(repeatable.then_some(REPEATABLE_PARTITIONS)),
                     feeders: Vec::new(),
                     first_side: *first_side,
                     reader: 0,
@@ -109,7 +122,7 @@ impl Branch {
                 for (number, feeder) in feeders.iter().enumerate() {
                     feeder.check_end(kind)?;
                     let outlet = Outlet::Exchange { exchange, feeder: number };
-                    feeder.build(builder, combining, outlet, false)?;
+                    feeder.build(builder, combining, outlet, false, repeatable)?;
                 }
                 Origin::Exchange(exchange)
             }
@@ -117,7 +130,9 @@ impl Branch {
         let mut directives = self.directives.clone();
         if let Some(combining) = combining {
             // Where its values are made: they travel combined.
-            let pool = directives.last().map_or(&combining.pool, |last| &last.pool).clone();
+            let has_operation = |it: &&Directive| it.step.reference.verb.has_operation();
+            let last = directives.iter().rev().find(has_operation);
+            let pool = last.map_or(&combining.pool, |last| &last.pool).clone();
             directives.push(Directive { pool, batch: None, ..combining.clone() });
         }
         let batch = self.batch.map(NonZeroU32::get);
@@ -157,6 +172,17 @@ impl Program {
     /// Adds a step without an operation.
     pub(super) fn step_without_operation(&mut self, verb: Verb) {
         self.push(&Directive::without_operation(verb));
+    }
+
+    /// Adds a step that keeps a fraction of the elements.
+    pub(super) fn sample(&mut self, fraction: f64, seed: u64) {
+        self.reject_after_take(Verb::Sample.name());
+        for (number, branch) in (0..).zip(&mut self.branches) {
+            let Some(sample) = Sample::new(fraction, seed, number) else {
+                return self.note(PlanError::Fraction { fraction: fraction.to_string() });
+            };
+            branch.directives.push(Directive::sample(&sample));
+        }
     }
 
     fn push(&mut self, directive: &Directive) {
@@ -336,7 +362,7 @@ impl Program {
         }
         let mut builder = PlanBuilder::default();
         for (number, branch) in self.branches.iter().enumerate() {
-            branch.build(&mut builder, None, Outlet::End(number), deterministic)?;
+            branch.build(&mut builder, None, Outlet::End(number), deterministic, false)?;
         }
         Ok(builder.finish(self.end.clone()))
     }

@@ -1,7 +1,7 @@
 //! Plans: programs as trees of stages.
 
-use super::{End, Exchange, Stage};
-use crate::codec::Layout;
+use super::{End, Exchange, Stage, StepPlan};
+use crate::{codec::Layout, registry::Verb};
 
 /// A program, cut into stages.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -190,7 +190,17 @@ impl Plan {
 
     /// The layout in which the steps of a stage from this one on read their elements.
     pub(crate) fn layout_from(&self, stage: usize, first_step: usize) -> Layout {
-        let steps = self.stages[stage].steps.get(first_step..).unwrap_or_default();
+        let all = self.stages[stage].steps.get(first_step..).unwrap_or_default();
+        // They do not change elements, and need them whole: what follows decides where keys end.
+        let samples = all.iter().take_while(|step| step.reference.verb == Verb::Sample).count();
+        match self.layout_of(stage, &all[samples..]) {
+            Layout::Plain if samples > 0 => Layout::Whole,
+            layout => layout,
+        }
+    }
+
+    /// The layout in which these last steps of a stage read their elements.
+    fn layout_of(&self, stage: usize, steps: &[StepPlan]) -> Layout {
         let first = steps.first().map(|step| step.reference.verb.layout());
         if let Some(layout @ (Layout::Pairs | Layout::Whole)) = first {
             return layout;

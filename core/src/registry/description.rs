@@ -109,7 +109,8 @@ impl Description {
             | Verb::KeyBy
             | Verb::Keys
             | Verb::Values
-            | Verb::Swap => None,
+            | Verb::Swap
+            | Verb::Sample => None,
         }
     }
 }

@@ -115,7 +115,7 @@ fn needs(verb: Verb) -> &'static str {
         }
         Verb::Filter => "it needs `Output = bool` and `Input: Clone`",
         Verb::FilterValues | Verb::FilterKeys => "it needs `Output = bool`",
-        Verb::Keys | Verb::Values | Verb::Swap => "it takes no operation",
+        Verb::Keys | Verb::Values | Verb::Swap | Verb::Sample => "it takes no operation",
         Verb::FlatMap | Verb::FlatMapValues => "it needs an `Output` that can be iterated over",
         Verb::Fold | Verb::FoldByKey => "it needs a `Monoid`",
         Verb::Reduce | Verb::ReduceByKey => "it needs a blocking operation from `(T, T)` to `T`",

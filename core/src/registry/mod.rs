@@ -10,6 +10,7 @@ mod lookup;
 mod order;
 mod place;
 mod probe;
+mod sample;
 mod step;
 mod structure;
 mod type_codec;
@@ -28,6 +29,7 @@ pub(crate) use largest::Largest;
 pub(crate) use lookup::DEFAULT_RETRIES;
 pub use lookup::{Registered, Registry};
 pub use order::Order;
+pub use sample::Sample;
 pub use step::{
     Accumulators, CompiledStep, FailedElement, Fold, Refusal, StepFuture, StepReference, Verb,
 };

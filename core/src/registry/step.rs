@@ -64,6 +64,9 @@ pub enum Verb {
     Values,
     /// The value of each pair as its key, and the key as its value.
     Swap,
+    /// Keeps a fraction of the inputs. Its state is a [`Sample`](super::Sample), and it has no
+    /// operation.
+    Sample,
 }
 
 impl Verb {
@@ -86,12 +89,13 @@ impl Verb {
             Self::Keys => "keys",
             Self::Values => "values",
             Self::Swap => "swap",
+            Self::Sample => "sample",
         }
     }
 
     /// Whether the verb has an operation.
     pub fn has_operation(self) -> bool {
-        !matches!(self, Self::Keys | Self::Values | Self::Swap)
+        !matches!(self, Self::Keys | Self::Values | Self::Swap | Self::Sample)
     }
 
     /// Whether each input has exactly one output.
@@ -112,7 +116,8 @@ impl Verb {
             | Self::Reduce
             | Self::FlatMapValues
             | Self::FilterValues
-            | Self::FilterKeys => false,
+            | Self::FilterKeys
+            | Self::Sample => false,
         }
     }
 
@@ -126,7 +131,7 @@ impl Verb {
             | Self::Keys
             | Self::Values
             | Self::Swap => Layout::Pairs,
-            Self::KeyBy => Layout::Whole,
+            Self::KeyBy | Self::Sample => Layout::Whole,
             Self::Map
             | Self::TryMap
             | Self::Filter

@@ -249,7 +249,7 @@ async fn run_chunk(
             .await?;
             continue;
         }
-        let (column, rows) = match prepare(pipeline, step, values, &mut failures) {
+        let (column, rows) = match prepare(running, step, values, &mut failures) {
             Prepared::Run(column, rows) => (column, rows),
             Prepared::Done(rows) => {
                 values = Values::Encoded(rows);

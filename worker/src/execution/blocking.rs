@@ -200,7 +200,7 @@ pub(super) fn run_step(
     failures: &mut Vec<StepFailure>,
 ) -> Values {
     let pipeline = &running.pipeline;
-    let (column, rows) = match prepare(pipeline, step, values, failures) {
+    let (column, rows) = match prepare(running, step, values, failures) {
         Prepared::Run(column, rows) => (column, rows),
         Prepared::Done(rows) => return Values::Encoded(rows),
     };

@@ -1,12 +1,14 @@
 //! Steps that look at the keys or the values of pairs, and keep the other part as it is.
 
+use std::sync::Arc;
+
 use phalanx_core::{
-    operation::{ErrorKind, OperationError},
-    registry::{Column, Verb},
+    operation::{ErrorKind, OperationError, TaskContext},
+    registry::{Column, Sample, Verb},
 };
 
 use super::{
-    Pipeline,
+    Pipeline, Running,
     input::as_input,
     pipeline::StepFailure,
     rows::{Part, Rows},
@@ -25,11 +27,16 @@ pub(super) enum Prepared {
 /// Makes the input of step `step` from the values before it. Elements whose values are no such input are
 /// added to `failures`.
 pub(super) fn prepare(
-    pipeline: &Pipeline,
+    running: &Running,
     step: usize,
     values: Values,
     failures: &mut Vec<StepFailure>,
 ) -> Prepared {
+    let pipeline = &*running.pipeline;
+    if let Some(sample) = pipeline.sample(step) {
+        let rows = values.into_rows(pipeline, step, failures);
+        return Prepared::Done(sampled(running, sample, rows));
+    }
     let part = match pipeline.verb(step) {
         Verb::MapValues | Verb::FlatMapValues | Verb::FilterValues => Part::Value,
         Verb::FilterKeys => Part::Key,
@@ -52,6 +59,22 @@ pub(super) fn prepare(
     let rows = values.into_rows(pipeline, step, failures);
     let column = rows.decode(pipeline, step, part, failures);
     Prepared::Run(column, Some(rows))
+}
+
+/// The rows that a sample keeps.
+fn sampled(running: &Running, sample: &Sample, mut rows: Rows) -> Rows {
+    let context = TaskContext::new(Arc::clone(running.context.execution()), 0);
+    let (mut offset, mut index, mut number) = (None, 0, 0);
+    rows.retain(|at, row| {
+        // Which of the rows of its element it is.
+        number = if offset == Some(at) { number + 1 } else { 0 };
+        if number == 0 {
+            context.set_offset(at);
+            (offset, index) = (Some(at), context.index());
+        }
+        sample.keeps(index, number, row)
+    });
+    rows
 }
 
 /// Puts the outputs of step `step` beside the part that it has not looked at. `failed` are the failures of

@@ -4,7 +4,9 @@ use std::time::Duration;
 
 use phalanx_core::{
     operation::OperationError,
-    registry::{Column, CompiledStep, FailedElement, Fold, Order, Refusal, StepReference, Verb},
+    registry::{
+        Column, CompiledStep, FailedElement, Fold, Order, Refusal, Sample, StepReference, Verb,
+    },
 };
 
 use crate::slots::SlotKind;
@@ -16,6 +18,7 @@ pub(crate) struct Pipeline {
     steps: Vec<Box<dyn CompiledStep>>,
     timeouts: Vec<Option<Duration>>,
     verbs: Vec<Verb>,
+    samples: Vec<Option<Sample>>,
     folds: bool,
 }
 
@@ -56,6 +59,7 @@ impl Pipeline {
             steps: references.iter().map(compile).collect::<Result<_, _>>()?,
             timeouts: references.iter().map(|step| step.timeout).collect(),
             verbs: references.iter().map(|step| step.verb).collect(),
+            samples: references.iter().map(Sample::of).collect::<Result<_, _>>()?,
             folds: references.last().is_some_and(is_fold),
         })
     }
@@ -79,6 +83,11 @@ impl Pipeline {
     /// The verb of this step.
     pub(super) fn verb(&self, step: usize) -> Verb {
         self.verbs.get(step).copied().unwrap_or(Verb::Map)
+    }
+
+    /// What this step keeps, if it samples.
+    pub(super) fn sample(&self, step: usize) -> Option<&Sample> {
+        self.samples.get(step)?.as_ref()
     }
 
     /// The kind of slots that an execution occupies.

@@ -128,11 +128,18 @@ impl Rows {
         if offsets.peek().is_none() {
             return;
         }
+        self.retain(|offset, _| {
+            while offsets.next_if(|removed| *removed < offset).is_some() {}
+            offsets.peek() != Some(&offset)
+        });
+    }
+
+    /// Keeps the rows for which this returns `true`, by their offset and encoding, in order.
+    pub(super) fn retain(&mut self, mut keeps: impl FnMut(u32, &[u8]) -> bool) {
         let mut kept = Self::default();
         for row in 0..self.len() {
             let offset = self.offsets[row];
-            while offsets.next_if(|removed| *removed < offset).is_some() {}
-            if offsets.peek() != Some(&offset) {
+            if keeps(offset, self.whole(row)) {
                 let (key, value) = self.get(row);
                 kept.push(offset, key, |out| out.extend_from_slice(value));
             }

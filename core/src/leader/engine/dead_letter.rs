@@ -11,7 +11,13 @@ use super::{
     shared::Shared,
     table::Work,
 };
-use crate::{dead_letters::DeadElement, error::ExecuteError, plan::Outlet, wire::LeftOut};
+use crate::{
+    dead_letters::DeadElement,
+    error::ExecuteError,
+    plan::Outlet,
+    registry::{Sample, StepReference},
+    wire::LeftOut,
+};
 
 /// Writes a dead letter of the element at this batch offset, which failed permanently and did not
 /// become a value.
@@ -34,7 +40,7 @@ pub(super) fn write(
             groups::encoding(job, run.task.stage, &run.last_list, batch, offset)
         }
     };
-    push(shared, job, run, first_step, content, error);
+    push(shared, job, run, (first_step, batch.index(offset)), content, error);
 }
 
 /// Writes a dead letter of partial results that could not be combined. They are its elements, and
@@ -50,16 +56,26 @@ pub(super) fn write_partials(
     let lengths = kept().map(|bytes| bytes.len() as u32).collect();
     let payload: Vec<u8> = kept().flatten().copied().collect();
     let last = job.plan.stages[run.task.stage].steps.len() - 1;
-    push(shared, job, run, last, Some((payload.into(), lengths)), error);
+    let index = partials.first().map_or(0, |partial| partial.from);
+    push(shared, job, run, (last, index), Some((payload.into(), lengths)), error);
+}
+
+/// A step as it is to run on an element that is replayed, and had this index.
+fn as_in_job(step: &StepReference, index: u64) -> StepReference {
+    let mut step = step.clone();
+    if let Ok(Some(sample)) = Sample::of(&step) {
+        step.state = sample.pinned_to(index).state();
+    }
+    step
 }
 
 /// Writes a dead letter of elements with these encodings and lengths; without elements if they are
-/// not known.
+/// not known. `index` is that of the first.
 fn push(
     shared: &mut Shared,
     job: &JobState,
     run: &TaskRun<'_>,
-    first_step: usize,
+    (first_step, index): (usize, u64),
     content: Option<(Bytes, Vec<u32>)>,
     error: &ExecuteError,
 ) {
@@ -78,7 +94,7 @@ fn push(
     let (payload, lengths) = content.unwrap_or_default();
     let element = DeadElement {
         pool: stage.pool.clone(),
-        steps: steps.iter().map(|step| step.reference.clone()).collect(),
+        steps: steps.iter().map(|step| as_in_job(&step.reference, index)).collect(),
         payload,
         lengths,
         left_out,

@@ -11,8 +11,8 @@ use crate::{operation::Data, plan::ExchangeKind};
 impl<T: Data> IndexedStream<T> {
     /// Keeps the elements that another stream has, too, each of them once.
     ///
-    /// Costs one exchange of as many rows as the tasks of both streams have different elements: equal
-    /// ones are left out before they travel. To keep equal elements, make pairs and use
+    /// Costs one exchange of as many rows as the tasks of both streams have different elements:
+    /// equal ones are left out before they travel. To keep equal elements, make pairs and use
     /// [`semi_join`](Self::semi_join).
     ///
     /// ```
@@ -37,12 +37,12 @@ impl<T: Data> IndexedStream<T> {
 
     /// Removes the elements that another stream has.
     ///
-    /// Equal elements of this stream all stay or all go, as in Spark's `subtract` on RDDs, and as if
-    /// a `filter` looked each up in a set of the other stream. For a difference of sets (SQL's
+    /// Equal elements of this stream all stay or all go, as in Spark's `subtract` on RDDs, and as
+    /// if a `filter` looked each up in a set of the other stream. For a difference of sets (SQL's
     /// `EXCEPT`), which has each element once, continue with [`distinct`](Self::distinct).
     ///
-    /// Costs one exchange of all elements of this stream, and of as many of the other as its tasks have
-    /// different ones.
+    /// Costs one exchange of all elements of this stream, and of as many of the other as its tasks
+    /// have different ones.
     ///
     /// ```
     /// # use phalanx::prelude::*;

@@ -123,6 +123,42 @@ impl<T: Data> IndexedStream<T> {
         self.step(&operation, Verb::FlatMap)
     }
 
+    /// Keeps each element with this probability, from 0 to 1. Which ones the seed decides: each run
+    /// of the program keeps the same.
+    ///
+    /// About `fraction` of the elements are kept, not exactly as many. Retries, lost workers and
+    /// the sizes of tasks change nothing, nor does the number of workers. It is decided for each
+    /// element on its own, by a hash of the seed, of the index of its source element and of its
+    /// encoding, so equal elements need not share their fate. After an exchange the place of the
+    /// element takes the place of the index, so that exchange has 64
+    /// [`partitions`](Self::partitions) unless the program sets another number: another number
+    /// keeps other elements.
+    ///
+    /// Costs no exchange; elements are encoded, if they are not, but not decoded.
+    ///
+    /// A fraction that is not between 0 and 1 is a mistake that the end of the program returns as
+    /// [`Error::Plan`](crate::Error::Plan).
+    ///
+    /// ```
+    /// # use phalanx::prelude::*;
+    /// # #[tokio::main(flavor = "current_thread")]
+    /// # async fn main() -> Result<(), phalanx::Error> {
+    /// # let runtime = Runtime::connect("memory://").await?;
+    /// let some = || IndexedStream::from(0..10_000).sample(0.1, 42);
+    /// let count = some().count().run(&runtime).await?;
+    /// assert!((900..1_100).contains(&count));
+    /// assert_eq!(some().collect(&runtime).await?, some().collect(&runtime).await?);
+    /// # Ok(())
+    /// # }
+    /// ```
+    #[doc(alias = "sample_by")]
+    #[doc(alias = "random_split")]
+    #[doc(alias = "take_sample")]
+    pub fn sample(mut self, fraction: f64, seed: u64) -> Self {
+        self.program.sample(fraction, seed);
+        self
+    }
+
     /// Continues with the elements of this stream and those of another one.
     ///
     /// Both run at the same time. Collected or [`ordered`](Self::ordered), all outputs of this stream
