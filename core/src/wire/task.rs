@@ -39,8 +39,8 @@ pub struct TaskHeader {
     pub kind: TaskKind,
     /// Whether the task runs in a child process (rule 7).
     pub isolated: bool,
-    /// The positions of the elements and their tries, in batch order. In a partition, the end of the
-    /// positions stands for the end of its list (rule 33).
+    /// The positions of the elements and their tries, in batch order; those in partitions ascend. In
+    /// a partition, the end of the positions stands for the end of its list (rule 33).
     pub ranges: Vec<ElementRange>,
     /// The source index of each element, in batch order; empty if each index equals the position,
     /// as in the first stage.
@@ -98,7 +98,8 @@ impl TaskHeader {
                 partition < MAX_PARTITIONS
                     && (range.from..=list_position(partition, u64::MAX)).contains(&range.to)
             };
-            if !self.ranges.iter().all(in_one_list) {
+            let ascend = self.ranges.windows(2).all(|pair| pair[0].to <= pair[1].from);
+            if !ascend || !self.ranges.iter().all(in_one_list) {
                 return Err("impossible ranges of a partition");
             }
         }

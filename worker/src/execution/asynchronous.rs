@@ -13,7 +13,7 @@ use tokio::sync::oneshot;
 
 use super::{
     Running,
-    blocking::{reply_panic, run_step},
+    blocking::{reply_panic, run_step, segment},
     inlet::{Inlet, InletChunk},
     keyed::{Prepared, complete, prepare},
     ledger::Ledger,
@@ -318,7 +318,7 @@ fn fold_chunk(
 ) -> Option<ChunkOutcome> {
     let pipeline = &*running.pipeline;
     let mut folding = Folding::of(pipeline)?;
-    let from = running.progress().ledger.next_offset();
+    let (from, gaps) = segment(running, first, to);
     running.begin_step(pipeline.last(), first);
     if let Some(accumulator) = suspended
         && let Err(error) = folding.resume(from, &accumulator, &running.context)
@@ -329,7 +329,7 @@ fn fold_chunk(
         let entries = vec![LedgerEntry::Failed { step, error }, LedgerEntry::Broken { to }];
         return Some(ChunkOutcome::Folded(entries, None));
     }
-    let mut entries = folding.absorb(from, column, failures, &running.context);
+    let mut entries = folding.absorb(from, column, failures, &gaps, &running.context);
     let from = entries.iter().fold(from, |from, entry| entry.end(from));
     let accumulator = folding.suspend(from, to, &mut entries);
     running.end_step();

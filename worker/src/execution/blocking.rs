@@ -91,11 +91,11 @@ fn drive(running: &Running) {
         } else {
             let entries = folding.as_mut().map(|folding| {
                 running.begin_step(pipeline.last(), first);
-                let from = running.progress().ledger.next_offset();
+                let (from, gaps) = segment(running, first, to);
                 let values = std::mem::replace(&mut values, Values::nothing());
                 let column = running.as_folded(values, &mut failures);
                 let failures = std::mem::take(&mut failures);
-                let entries = folding.absorb(from, column, failures, &running.context);
+                let entries = folding.absorb(from, column, failures, &gaps, &running.context);
                 running.end_step();
                 entries
             });
@@ -181,6 +181,12 @@ fn finish(
         progress.ledger.not_run(running.count(), reason);
     }
     running.reply(progress);
+}
+
+/// Where the segment of the fold begins, and the gaps among the elements at the offsets `first..to`.
+pub(super) fn segment(running: &Running, first: u32, to: u32) -> (u32, Vec<u32>) {
+    let ledger = &running.progress().ledger;
+    (ledger.next_offset(), ledger.gaps(first..to).to_vec())
 }
 
 /// Ends the segment that the fold accumulates, if the stage folds, before the offset `to`.

@@ -27,6 +27,9 @@ pub(crate) struct Ledger {
     sends_lengths: bool,
     /// Whether the next segment does not extend the last one.
     cut: bool,
+    /// Ascending offsets of elements that are no neighbours of those before them: no segment goes on
+    /// there, because other tasks have the elements in between.
+    gaps: Vec<u32>,
     /// The size of the errors of failed elements.
     error_bytes: usize,
     /// A buffer that is reused between chunks.
@@ -50,6 +53,22 @@ impl Ledger {
         self.segments.clear();
         self.payload.clear();
         (self.next_offset, self.error_bytes) = (0, 0);
+    }
+
+    /// The elements at these offsets, which ascend, are no neighbours of those before them.
+    pub(super) fn add_gaps(&mut self, gaps: impl Iterator<Item = u32>) {
+        self.gaps.extend(gaps);
+    }
+
+    /// The offsets in a range at which segments end.
+    pub(super) fn gaps(&self, range: Range<u32>) -> &[u32] {
+        let at = |offset| first_from(&self.gaps, 0, offset);
+        &self.gaps[at(range.start)..at(range.end.max(range.start))]
+    }
+
+    /// The first offset up to `to` at which the segment that begins now ends.
+    fn next_end(&self, to: u32) -> u32 {
+        self.gaps(self.next_offset + 1..to).first().copied().unwrap_or(to)
     }
 
     /// Ends the segment.
@@ -83,7 +102,15 @@ impl Ledger {
     }
 
     /// The elements up to `to` have the rows from number `row` on; returns the first row behind them.
-    fn rows_done(&mut self, to: u32, rows: &Rows, layout: Layout, row: usize) -> usize {
+    fn rows_done(&mut self, to: u32, rows: &Rows, layout: Layout, mut row: usize) -> usize {
+        while self.next_offset < to {
+            row = self.neighbours_done(self.next_end(to), rows, layout, row);
+        }
+        row
+    }
+
+    /// As [`rows_done`](Self::rows_done), for elements that are neighbours.
+    fn neighbours_done(&mut self, to: u32, rows: &Rows, layout: Layout, row: usize) -> usize {
         let end = first_from(rows.offsets(), row, to);
         let (before, mut ends) = (self.payload.len(), std::mem::take(&mut self.ends));
         ends.clear();
@@ -182,6 +209,13 @@ impl Ledger {
     fn encode_done(&mut self, to: u32, pipeline: &Pipeline, column: &Column, range: Range<usize>) {
         let mut range = range;
         while self.next_offset < to {
+            let end = self.next_end(to);
+            if end < to {
+                let first = first_from(&column.offsets, range.start, end);
+                self.encode_done(end, pipeline, column, range.start..first);
+                range.start = first;
+                continue;
+            }
             let before = self.payload.len();
             if range.is_empty() {
                 return self.done(to, before, &[], &[]);
@@ -247,6 +281,7 @@ impl Ledger {
     ) {
         if let Some(Segment { to: end, outcome, .. }) = self.segments.last_mut()
             && !self.cut
+            && self.gaps.binary_search(&self.next_offset).is_err()
             && let Outcome::Done { bytes, outputs, counts, lengths, .. } = outcome
         {
             *end = to;

@@ -239,9 +239,12 @@ impl Running {
             || self.pipeline.verb(step) == Verb::TryMap
     }
 
-    /// The list of a partition was read to its end.
-    pub(super) fn listed(&self, list: ListEnd) {
-        self.progress().lists.push(list);
+    /// The list of a partition was read to its end. The elements at the offsets `gaps` are no
+    /// neighbours of those before them.
+    pub(super) fn listed(&self, list: ListEnd, gaps: impl Iterator<Item = u32>) {
+        let mut progress = self.progress();
+        progress.lists.push(list);
+        progress.ledger.add_gaps(gaps);
     }
 
     /// When the delivery arrived.

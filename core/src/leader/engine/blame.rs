@@ -1,7 +1,7 @@
 //! Attributes failures for error texts: to an operation, an element, a task, a try and a worker.
 
 use super::{
-    groups::{self, ElementName, LastList},
+    groups::{self, ElementName},
     job::{Batch, JobState},
     table::{Task, Work},
 };
@@ -20,14 +20,12 @@ pub(super) struct TaskRun<'a> {
     pub(super) attempt: u32,
     /// `None` if the failure came without a result.
     pub(super) worker: Option<WorkerId>,
-    /// The list that was gathered last, to name elements of partitions.
-    pub(super) last_list: LastList,
 }
 
 impl TaskRun<'_> {
     /// The name of the element at this batch offset.
-    pub(super) fn name(&self, job: &JobState, batch: &Batch, offset: usize) -> ElementName {
-        groups::name(job, self.task.stage, &self.last_list, batch, offset)
+    pub(super) fn name(&self, job: &mut JobState, batch: &Batch, offset: usize) -> ElementName {
+        groups::name(job, self.task.stage, batch, offset)
     }
 }
 

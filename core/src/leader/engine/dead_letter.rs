@@ -23,7 +23,7 @@ use crate::{
 /// become a value.
 pub(super) fn write(
     shared: &mut Shared,
-    job: &JobState,
+    job: &mut JobState,
     run: &TaskRun<'_>,
     batch: &Batch,
     offset: usize,
@@ -36,9 +36,7 @@ pub(super) fn write(
             let element = elements.slice(offset..offset + 1);
             Some((element.bytes().clone(), element.lengths()))
         }
-        Batch::Partitions(_) => {
-            groups::encoding(job, run.task.stage, &run.last_list, batch, offset)
-        }
+        Batch::Partitions(_) => groups::encoding(job, run.task.stage, batch, offset),
     };
     push(shared, job, run, (first_step, batch.index(offset)), content, error);
 }

@@ -9,7 +9,7 @@ use super::{
     dead_letter,
     event::JobEvent,
     fold::Partial,
-    groups::{self, ElementName, LastList},
+    groups::{self, ElementName},
     job::{Batch, JobState, Onward},
     output::{self, Outputs},
     retry, schedule,
@@ -41,7 +41,12 @@ pub(super) fn plan_retry(
         return None;
     }
     let delay = retry::delay(plan, error, tries, run.number);
-    let ElementName { index, group } = run.name(job, element, 0);
+    // The key of a group costs a look into its partition.
+    let ElementName { index, group } = match job.is_watched {
+        true => run.name(job, element, 0),
+        false => groups::name_without_key(job, run.task.stage, element, 0),
+    };
+    let plan = &job.plan.stages[run.task.stage].steps[step];
     let event = JobEvent::ElementRetried {
         index,
         group,
@@ -173,13 +178,7 @@ fn fail_single(
 ) {
     let Some(task) = schedule::retire(shared, job, number) else { return };
     shared.progressed(job);
-    let run = TaskRun {
-        number,
-        task: &task,
-        attempt: task.attempt(),
-        worker: None,
-        last_list: LastList::default(),
-    };
+    let run = TaskRun { number, task: &task, attempt: task.attempt(), worker: None };
     match &task.work {
         Work::Run { batch, first_step } => {
             let step = suspect(job, &task, *first_step);

@@ -1,7 +1,7 @@
 //! Elements that exchanges made: their names in errors, and their encodings for dead letters. Only
 //! workers see them, so the leader gathers the partition of one that failed.
 
-use std::cell::RefCell;
+use std::sync::Arc;
 
 use bytes::Bytes;
 
@@ -21,11 +21,6 @@ use crate::{
 /// larger partitions.
 const MAX_GATHERED: usize = 64 << 20;
 
-/// The list of the partition that was gathered last; the failures of a task come one partition
-/// after the other.
-#[derive(Default)]
-pub(super) struct LastList(RefCell<Option<(u32, Option<List>)>>);
-
 /// How an element is named: by its index, and by its group if an exchange made it.
 pub(super) struct ElementName {
     pub(super) index: u64,
@@ -34,19 +29,13 @@ pub(super) struct ElementName {
 
 /// The name of the element at this batch offset. Its key is part of it while the leader holds its
 /// partition.
-pub(super) fn name(
-    job: &JobState,
-    stage: usize,
-    last_list: &LastList,
-    batch: &Batch,
-    offset: usize,
-) -> ElementName {
+pub(super) fn name(job: &mut JobState, stage: usize, batch: &Batch, offset: usize) -> ElementName {
     let mut name = name_without_key(job, stage, batch, offset);
     if let Some(group) = &mut name.group
         && job.read_by(stage).is_some()
     {
         let key = |list: &List| list.key(group.element).map(KeyPrefix::of);
-        group.key = last_list.read(job, stage, group.partition, key).flatten();
+        group.key = last_list(job, stage, group.partition).and_then(|list| key(&list));
     }
     name
 }
@@ -78,9 +67,9 @@ fn group_at(position: u64) -> Group {
 
 /// The end of the list that a task of one partition reads, if nobody has read it yet and the leader
 /// can gather it.
-pub(super) fn end_of_list(job: &JobState, stage: usize, read: &Partitions) -> Option<ListEnd> {
+pub(super) fn end_of_list(job: &mut JobState, stage: usize, read: &Partitions) -> Option<ListEnd> {
     let [partition] = read.partitions()[..] else { return None };
-    let list = read.is_open().then(|| gather(job, stage, partition))??;
+    let list = read.is_open().then(|| last_list(job, stage, partition))??;
     Some(ListEnd { partition, elements: list.elements() })
 }
 
@@ -88,61 +77,53 @@ pub(super) fn end_of_list(job: &JobState, stage: usize, read: &Partitions) -> Op
 /// in which its first step reads it, and its length; or the values of its key that this step
 /// combines, each in a pair with the key. `None` if its partition cannot be gathered.
 pub(super) fn encoding(
-    job: &JobState,
+    job: &mut JobState,
     stage: usize,
-    last_list: &LastList,
     batch: &Batch,
     offset: usize,
 ) -> Option<(Bytes, Vec<u32>)> {
     let (partition, element) = place_in_list(batch.position(offset));
     let verb = job.plan.stages[stage].steps.first().map(|step| step.reference.verb);
     let layout = verb.map_or(Layout::Plain, |verb| verb.layout());
-    last_list.read(job, stage, partition, |list| {
-        let mut payload = Vec::new();
-        let Some(values) = list.values(element) else {
-            // Whoever may publish replies can name an element behind the end.
-            list.key(element)?;
-            let element = list.element(element).ok()?;
-            let mut value = Vec::new();
-            element.write_value(&mut value);
-            match layout {
-                Layout::Plain => {}
-                Layout::Pairs => push_frame(&mut payload, element.key.len(), value.len()),
-                Layout::Whole => push_frame(&mut payload, element.key.len() + value.len(), 0),
-            }
-            payload.extend_from_slice(element.key);
-            payload.append(&mut value);
-            let length = u32::try_from(payload.len()).ok()?;
-            return Some((Bytes::from(payload), vec![length]));
-        };
-        let (key, mut lengths) = (list.key(element)?, Vec::new());
-        for value in values {
-            let before = payload.len();
-            push_frame(&mut payload, key.len(), value.len());
-            payload.extend_from_slice(key);
-            payload.extend_from_slice(value);
-            lengths.push((payload.len() - before) as u32);
+    let list = last_list(job, stage, partition)?;
+    let mut payload = Vec::new();
+    let Some(values) = list.values(element) else {
+        // Whoever may publish replies can name an element behind the end.
+        list.key(element)?;
+        let element = list.element(element).ok()?;
+        let mut value = Vec::new();
+        element.write_value(&mut value);
+        match layout {
+            Layout::Plain => {}
+            Layout::Pairs => push_frame(&mut payload, element.key.len(), value.len()),
+            Layout::Whole => push_frame(&mut payload, element.key.len() + value.len(), 0),
         }
-        Some((Bytes::from(payload), lengths))
-    })?
+        payload.extend_from_slice(element.key);
+        payload.append(&mut value);
+        let length = u32::try_from(payload.len()).ok()?;
+        return Some((Bytes::from(payload), vec![length]));
+    };
+    let (key, mut lengths) = (list.key(element)?, Vec::new());
+    for value in values {
+        let before = payload.len();
+        push_frame(&mut payload, key.len(), value.len());
+        payload.extend_from_slice(key);
+        payload.extend_from_slice(value);
+        lengths.push((payload.len() - before) as u32);
+    }
+    Some((Bytes::from(payload), lengths))
 }
 
-impl LastList {
-    /// Calls `read` with the list of a partition, if it can be gathered.
-    fn read<R>(
-        &self,
-        job: &JobState,
-        stage: usize,
-        partition: u32,
-        read: impl FnOnce(&List) -> R,
-    ) -> Option<R> {
-        let mut last = self.0.borrow_mut();
-        if last.as_ref().is_none_or(|(known, _)| *known != partition) {
-            *last = Some((partition, gather(job, stage, partition)));
-        }
-        let (_, list) = last.as_ref()?;
-        list.as_ref().map(read)
+/// The list of a partition, if it can be gathered. The exchange keeps the one that was gathered
+/// last: the failures of a partition come together, and each needs its list.
+fn last_list(job: &mut JobState, stage: usize, partition: u32) -> Option<Arc<List>> {
+    let exchange = job.read_by(stage)?;
+    if let Some(list) = job.exchanges[exchange].last_list(partition) {
+        return list;
     }
+    let list = gather(job, stage, partition).map(Arc::new);
+    job.exchanges[exchange].keep_list(partition, list.clone());
+    list
 }
 
 /// Gathers a partition that the leader still holds.

@@ -16,7 +16,7 @@
 //! element                                  elements that failed
 //! output, split, dead_letter               outputs; parts of a batch; dead letters
 //! schedule, stall                          tasks to send; why there is no progress
-//! blame, retry                             names for errors; budgets and back-offs
+//! blame, retried, retry                    names for errors; budgets and back-offs
 //! ```
 //!
 //! After each input, [`advance`] ends the job if it is over, and [`dispatch`] publishes tasks and
@@ -48,6 +48,7 @@ mod protocol;
 mod publish;
 mod refusals;
 mod reply;
+mod retried;
 mod retry;
 #[cfg(test)]
 mod scenarios;
@@ -164,6 +165,28 @@ impl Engine {
             failed.into_iter().for_each(|job| self.advance(job));
         }
         self.shared.actions.take()
+    }
+
+    /// To be called before [`step`](Self::step), which emits events with names that cost nothing
+    /// only if nobody reads the events of the job.
+    pub(crate) fn watch(&mut self, input: &Input, is_watched: impl Fn(JobId) -> bool) {
+        let copy = match input {
+            Input::Result(result) => Some(result.header.copy),
+            Input::Return(returned) => returned.copy,
+            _ => None,
+        };
+        let jobs: Vec<JobId> = match (copy, input) {
+            (Some(copy), _) => {
+                self.shared.tasks.get(copy.task).map(|task| task.job).into_iter().collect()
+            }
+            (None, Input::Tick { .. }) => self.jobs.ids().collect(),
+            (None, _) => return,
+        };
+        for id in jobs {
+            if let Some(job) = self.jobs.get_mut(id) {
+                job.is_watched = is_watched(id);
+            }
+        }
     }
 
     /// The ids of the jobs that are not over.

@@ -1,6 +1,6 @@
 //! Replies of workers to tasks: results and returns.
 
-use std::{borrow::Cow, ops::Range, time::Duration};
+use std::{borrow::Cow, time::Duration};
 
 use bytes::Bytes;
 
@@ -10,10 +10,11 @@ use super::{
     event::JobEvent,
     fold::Partial,
     gone,
-    groups::LastList,
     job::{Batch, Elements, JobState},
     output::{self, Outputs},
-    refusals, retry, schedule,
+    refusals,
+    retried::Retried,
+    retry, schedule,
     shared::Shared,
     table::{Shape, Task, Work},
 };
@@ -60,7 +61,7 @@ pub(super) fn result(shared: &mut Shared, job: &mut JobState, result: ResultMess
     job.stages[task.stage].refused = None;
     measure(shared, job, &task, &header, payload.len());
     let (attempt, worker) = (header.copy.attempt, Some(header.worker));
-    let run = TaskRun { number, task: &task, attempt, worker, last_list: LastList::default() };
+    let run = TaskRun { number, task: &task, attempt, worker };
     match &task.work {
         Work::Run { batch, first_step } => {
             let covered = header.segments.last().map_or(0, |last| last.to as usize);
@@ -177,8 +178,7 @@ fn batch_result(
         return broken_leaf(shared, job, run, elements, first_step, segments);
     }
     let new_task = |batch| run.task.with(Work::Run { batch, first_step });
-    // Neighbours with equal back-offs are retried in one task, whatever their number.
-    let mut retried: Vec<(Range<usize>, Duration)> = Vec::new();
+    let mut retried = Retried::default();
     for segment in segments {
         let offsets = segment.from as usize..segment.to as usize;
         let part = batch.slice(offsets.clone());
@@ -192,17 +192,12 @@ fn batch_result(
             Outcome::Failed { step, error } => {
                 let step = first_step + *step as usize;
                 let delay = element::plan_retry(shared, job, run, &part, step, error);
-                match (delay, retried.last_mut()) {
-                    (None, _) => {
+                match delay {
+                    Some(delay) => retried.add(batch, offsets, delay),
+                    None => {
                         let error = error.clone();
                         element::fail_permanently(shared, job, run, &part, step, error);
                     }
-                    (Some(delay), Some((range, known)))
-                        if range.end == offsets.start && *known == delay =>
-                    {
-                        range.end = offsets.end;
-                    }
-                    (Some(delay), _) => retried.push((offsets, delay)),
                 }
             }
             Outcome::NotRun { reason } => {
@@ -216,8 +211,8 @@ fn batch_result(
             }
         }
     }
-    for (offsets, delay) in retried {
-        schedule::enqueue(shared, new_task(batch.slice(offsets).charged()), delay);
+    for (batch, delay) in retried.batches(batch) {
+        schedule::enqueue(shared, new_task(batch.charged()), delay);
     }
 }
 

@@ -69,10 +69,13 @@ impl Partitions {
             };
         }
         let (mut rows, mut failures) = (Rows::default(), Vec::new());
-        let most = self.next.start + u64::from(max.min(u32::MAX - self.next_offset));
-        let to = self.next.end.min(most);
+        let most = self.next_offset.saturating_add(max);
         if let Some(gathered) = &self.gathered {
-            while self.next.start < to && rows.size() < chunk::MAX_BYTES {
+            while self.next_offset < most && rows.size() < chunk::MAX_BYTES {
+                if self.next.is_empty() {
+                    let Some(next) = self.left.next() else { break };
+                    self.next = next;
+                }
                 if let Err(error) = gathered.push(self.next.start, self.next_offset, &mut rows) {
                     failures.push(StepFailure { offset: self.next_offset, step: 0, error });
                 }
@@ -98,7 +101,7 @@ impl Partitions {
             let wanted = clip(ranges, partition, elements, first);
             left.extend(wanted.ranges.iter().map(|(range, _)| range.clone()));
             running.context.execution().set_ranges(ranges.clone());
-            running.listed(ListEnd { partition, elements });
+            running.listed(ListEnd { partition, elements }, wanted.gaps());
             wanted
         };
         let gathered = Gathered::new(running, self.grouping, &payload, &blocks, listed)?;

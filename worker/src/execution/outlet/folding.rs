@@ -49,19 +49,24 @@ impl<'p> Folding<'p> {
         Some(Self { pipeline, fold: pipeline.fold()? })
     }
 
-    /// Absorbs a chunk into the segment that began at `from`.
+    /// Absorbs a chunk into the segment that began at `from`. It ends at the first of the `gaps`.
     pub(in crate::execution) fn absorb(
         &mut self,
         from: u32,
         column: Column,
         mut failures: Vec<StepFailure>,
+        gaps: &[u32],
         context: &TaskContext,
     ) -> Vec<LedgerEntry> {
         let mut entries = Entries { next_offset: from, entries: Vec::new() };
         let mut column = as_input(self.pipeline, self.pipeline.last(), column, &mut failures);
         failures.sort_by_key(|failure| failure.offset);
         failures.dedup_by_key(|failure| failure.offset);
+        let mut gaps = gaps.iter().copied().peekable();
         for StepFailure { offset, step, error } in failures {
+            while let Some(gap) = gaps.next_if(|gap| *gap < offset) {
+                column = self.absorb_up_to(&mut entries, gap, column, context);
+            }
             // A failed element ends the segment, and all its outputs are dropped.
             let rest = column.split_off(first_from(&column.offsets, 0, offset));
             self.absorb_values(&mut entries, column, context);
@@ -69,8 +74,25 @@ impl<'p> Folding<'p> {
             entries.push_failed(step, error);
             column = from_offset(rest, offset + 1);
         }
+        for gap in gaps {
+            column = self.absorb_up_to(&mut entries, gap, column, context);
+        }
         self.absorb_values(&mut entries, column, context);
         entries.entries
+    }
+
+    /// Absorbs the values of elements before a gap, and ends their segment; returns the other ones.
+    fn absorb_up_to(
+        &mut self,
+        entries: &mut Entries,
+        gap: u32,
+        mut column: Column,
+        context: &TaskContext,
+    ) -> Column {
+        let rest = column.split_off(first_from(&column.offsets, 0, gap));
+        self.absorb_values(entries, column, context);
+        self.end_segment(entries, gap);
+        rest
     }
 
     /// Continues with an accumulator that [`suspend`](Self::suspend) has returned.

@@ -94,7 +94,7 @@ impl Scattering {
 
     /// Absorbs the outputs of the elements at the offsets `from..to`. A segment ends at an element that
     /// may run again, because what is written for it then comes behind what is written for those before
-    /// it, and in front of what follows (rule 31).
+    /// it, and in front of what follows (rule 31). It ends at a gap for the same reason.
     pub(in crate::execution) fn absorb(
         &mut self,
         running: &Running,
@@ -105,26 +105,46 @@ impl Scattering {
         failures.sort_by_key(|failure| failure.offset);
         failures.dedup_by_key(|failure| failure.offset);
         rows.remove(failures.iter().map(|failure| failure.offset));
+        let gaps = running.progress().ledger.gaps(from..to).to_vec();
+        let mut gaps = gaps.into_iter().peekable();
         let (mut entries, mut next, mut row) = (Vec::new(), from, 0);
         for StepFailure { offset, step, error } in failures {
-            if next < offset {
-                entries.push(LedgerEntry::Written { to: offset });
+            while let Some(gap) = gaps.next_if(|gap| *gap <= offset) {
+                row = self.end_segment(running, &rows, row, gap)?;
+                self.first = gap;
+                push_written(&mut entries, &mut next, gap);
             }
+            push_written(&mut entries, &mut next, offset);
             if running.may_run_again(step as usize, &error) {
-                let end = row + rows.offsets()[row..].partition_point(|at| *at < offset);
-                self.add(running, &rows, row..end)?;
-                row = end;
-                self.flush(&running.pipeline)?;
+                row = self.end_segment(running, &rows, row, offset)?;
                 self.first = offset + 1;
             }
             entries.push(LedgerEntry::Failed { step, error });
             next = offset + 1;
         }
-        if next < to {
-            entries.push(LedgerEntry::Written { to });
+        for gap in gaps {
+            row = self.end_segment(running, &rows, row, gap)?;
+            self.first = gap;
+            push_written(&mut entries, &mut next, gap);
         }
+        push_written(&mut entries, &mut next, to);
         self.add(running, &rows, row..rows.len())?;
         Ok(entries)
+    }
+
+    /// Adds the rows from number `row` on of the elements before `to`, and makes blocks; returns the
+    /// first row behind them.
+    fn end_segment(
+        &mut self,
+        running: &Running,
+        rows: &Rows,
+        row: usize,
+        to: u32,
+    ) -> Result<usize, Broken> {
+        let end = row + rows.offsets()[row..].partition_point(|at| *at < to);
+        self.add(running, rows, row..end)?;
+        self.flush(&running.pipeline)?;
+        Ok(end)
     }
 
     /// The blocks of all that was absorbed.
@@ -174,6 +194,14 @@ impl Scattering {
         }
         self.partitioned.flush(self.first);
         Ok(())
+    }
+}
+
+/// The elements from `next` up to `to`, if there are such, are in blocks.
+fn push_written(entries: &mut Vec<LedgerEntry>, next: &mut u32, to: u32) {
+    if *next < to {
+        entries.push(LedgerEntry::Written { to });
+        *next = to;
     }
 }
 

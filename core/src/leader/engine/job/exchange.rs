@@ -1,9 +1,12 @@
 //! The state of an exchange: the blocks of the executions that count, until they have been read.
 
+use std::{fmt, sync::Arc};
+
 use bytes::{Bytes, BytesMut};
 
 use super::ListPart;
 use crate::{
+    gather::List,
     leader::engine::event::ExchangeProgress,
     wire::{PartitionBlocks, RowTotal, place_in_list},
 };
@@ -31,6 +34,19 @@ pub(crate) struct ExchangeState {
     tasks: u64,
     /// The bytes of the blocks that are held.
     held: usize,
+    last_list: LastList,
+}
+
+/// The list that the leader has gathered last, until its partition is settled: its partition, and
+/// `None` if it could not be gathered. It takes up about the memory of that partition once more.
+#[derive(Clone, Default)]
+struct LastList(Option<(u32, Option<Arc<List>>)>);
+
+impl fmt::Debug for LastList {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let partition = self.0.as_ref().map(|(partition, _)| partition);
+        f.debug_tuple("LastList").field(&partition).finish()
+    }
 }
 
 #[derive(Debug, Clone, Default)]
@@ -208,7 +224,7 @@ impl ExchangeState {
     pub(crate) fn close(&mut self, partition: u32, elements: u64) {
         if let Some(state) = self.partitions.get_mut(partition as usize) {
             state.elements = Some(elements);
-            self.held -= state.forget_if_settled();
+            self.forget_if_settled(partition);
         }
     }
 
@@ -217,8 +233,31 @@ impl ExchangeState {
         let (partition, _) = place_in_list(position);
         if let Some(state) = self.partitions.get_mut(partition as usize) {
             state.settled += count;
-            self.held -= state.forget_if_settled();
+            self.forget_if_settled(partition);
         }
+    }
+
+    fn forget_if_settled(&mut self, partition: u32) {
+        let Some(state) = self.partitions.get_mut(partition as usize) else { return };
+        if !state.is_settled() {
+            return;
+        }
+        self.held -= state.forget();
+        if self.last_list(partition).is_some() {
+            self.last_list = LastList::default();
+        }
+    }
+
+    /// What became of the list of a partition, if the leader has tried to gather it, and no other
+    /// one since.
+    pub(crate) fn last_list(&self, partition: u32) -> Option<Option<Arc<List>>> {
+        let (last, list) = self.last_list.0.as_ref()?;
+        (*last == partition).then(|| list.clone())
+    }
+
+    /// Keeps a list in place of the one that was gathered before; `None` if it could not be.
+    pub(crate) fn keep_list(&mut self, partition: u32, list: Option<Arc<List>>) {
+        self.last_list = LastList(Some((partition, list)));
     }
 }
 
@@ -233,11 +272,13 @@ impl ExchangeState {
 }
 
 impl PartitionState {
-    /// Lets go of the blocks once no task reads them any more; returns their size.
-    fn forget_if_settled(&mut self) -> usize {
-        if self.elements.is_none_or(|elements| self.settled < elements) {
-            return 0;
-        }
+    /// Whether no task reads the blocks any more.
+    fn is_settled(&self) -> bool {
+        self.elements.is_some_and(|elements| self.settled >= elements)
+    }
+
+    /// Lets go of the blocks; returns their size.
+    fn forget(&mut self) -> usize {
         self.blocks = Vec::new();
         std::mem::take(&mut self.bytes)
     }

@@ -4,7 +4,7 @@ use std::ops::Range;
 
 use crate::{
     operation::ElementRange,
-    wire::{ListEnd, list_position},
+    wire::{ListEnd, list_position, place_in_list},
 };
 
 /// Elements of the lists of sealed partitions (rule 33). Their batch offsets number them from the
@@ -27,12 +27,14 @@ pub(crate) struct ListPart {
     tries: u32,
     /// The size of the blocks of the whole partition.
     bytes: usize,
+    /// The batch offset of the first element, as far as the lengths of lists are known.
+    offset: usize,
 }
 
 impl ListPart {
     /// The list of a whole partition, with blocks of this many bytes.
     pub(crate) fn whole(partition: u32, bytes: usize) -> Self {
-        Self { partition, from: 0, to: None, tries: 1, bytes }
+        Self { partition, from: 0, to: None, tries: 1, bytes, offset: 0 }
     }
 
     /// The size of the blocks of the whole partition.
@@ -51,17 +53,36 @@ impl ListPart {
     fn end(&self) -> u64 {
         list_position(self.partition, self.to.unwrap_or(u64::MAX))
     }
+
+    /// Whether the next elements of the list are in this part, with equal tries.
+    fn is_before(&self, next: &Self) -> bool {
+        let (end, from) = ((self.partition, self.to), (next.partition, Some(next.from)));
+        end == from && self.tries == next.tries
+    }
 }
 
 impl Partitions {
     /// The lists of whole partitions, in their order.
     pub(crate) fn whole(parts: Vec<ListPart>) -> Self {
-        Self { parts }
+        Self::of(parts)
+    }
+
+    /// Numbers the elements of these parts. Neighbours with equal tries become one part.
+    fn of(parts: Vec<ListPart>) -> Self {
+        let (mut all, mut offset) = (Vec::<ListPart>::with_capacity(parts.len()), 0);
+        for part in parts {
+            match all.last_mut() {
+                Some(last) if last.is_before(&part) => last.to = part.to,
+                _ => all.push(ListPart { offset, ..part }),
+            }
+            offset += part.len();
+        }
+        Self { parts: all }
     }
 
     /// The number of elements, as far as it is known.
     pub(crate) fn len(&self) -> usize {
-        self.parts.iter().map(ListPart::len).sum()
+        self.parts.last().map_or(0, |part| part.offset + part.len())
     }
 
     /// Whether the length of one of its lists is not known.
@@ -102,31 +123,58 @@ impl Partitions {
         self.at(offset).map_or(1, |(part, _)| part.tries)
     }
 
+    /// The partition of the element at this batch offset.
+    pub(crate) fn partition(&self, offset: usize) -> Option<u32> {
+        self.at(offset).map(|(part, _)| part.partition)
+    }
+
     /// The part of the element at this batch offset, and its place there.
     fn at(&self, offset: usize) -> Option<(&ListPart, usize)> {
-        let mut left = offset;
-        for part in &self.parts {
-            if left < part.len() {
-                return Some((part, left));
-            }
-            left -= part.len();
+        // Behind the last one that is known is the element whose list is not known yet, or one of
+        // them.
+        let part = self.parts.get(self.first_with(offset)).or(self.parts.last())?;
+        Some((part, offset - part.offset))
+    }
+
+    /// The number of the part of the element at this batch offset; that of all parts if it is not
+    /// known.
+    fn first_with(&self, offset: usize) -> usize {
+        self.parts.partition_point(|part| part.offset + part.len() <= offset)
+    }
+
+    /// Whether the elements at these batch offsets, of which there must be one, are neighbours in
+    /// one list.
+    pub(crate) fn are_neighbours(&self, offsets: Range<usize>) -> bool {
+        if offsets.is_empty() || offsets.end > self.len() {
+            return false;
         }
-        // The element whose list is not known yet, or one of them.
-        self.parts.last().map(|part| (part, left))
+        let last = offsets.end - 1;
+        let (from, to) = (self.position(offsets.start), self.position(last));
+        to - from == (last - offsets.start) as u64 && place_in_list(from).0 == place_in_list(to).0
     }
 
     /// The elements at these batch offsets.
     pub(crate) fn slice(&self, offsets: Range<usize>) -> Self {
-        let (mut at, mut parts) = (0, Vec::new());
-        for part in &self.parts {
-            let (from, to) = (offsets.start.max(at), offsets.end.min(at + part.len()));
-            if from < to {
-                let (from, to) = (part.from + (from - at) as u64, part.from + (to - at) as u64);
-                parts.push(ListPart { from, to: Some(to), ..*part });
+        self.pick(&[offsets])
+    }
+
+    /// The elements at all these batch offsets, which ascend.
+    pub(crate) fn pick(&self, ranges: &[Range<usize>]) -> Self {
+        let mut parts = Vec::with_capacity(ranges.len());
+        for offsets in ranges {
+            for part in &self.parts[self.first_with(offsets.start)..] {
+                let at = part.offset;
+                let (from, to) = (offsets.start.max(at), offsets.end.min(at + part.len()));
+                if at >= offsets.end {
+                    break;
+                }
+                if from < to {
+                    let (from, to) = (part.from + (from - at) as u64, part.from + (to - at) as u64);
+                    parts.push(ListPart { from, to: Some(to), ..*part });
+                }
             }
-            at += part.len();
         }
-        Self { parts }
+        Self::of(parts)
     }
 
     /// The elements from this batch offset on, and those whose offsets are not known; `None` if there
@@ -142,7 +190,7 @@ impl Partitions {
                 parts.push(part);
             }
         }
-        (!parts.is_empty()).then_some(Self { parts })
+        (!parts.is_empty()).then(|| Self::of(parts))
     }
 
     /// The same elements, with the lengths of these lists known. `None` if the lengths contradict what
@@ -162,7 +210,7 @@ impl Partitions {
             }
         }
         parts.retain(|part| part.to != Some(part.from));
-        Some(Self { parts })
+        Some(Self::of(parts))
     }
 
     /// Splits it in two: between two partitions if it has several, otherwise in the middle of its
@@ -174,7 +222,7 @@ impl Partitions {
         {
             let at = self.parts.partition_point(|part| part.partition < middle);
             let (left, right) = self.parts.split_at(at);
-            return Some([left, right].map(|parts| Self { parts: parts.to_vec() }));
+            return Some([left, right].map(|parts| Self::of(parts.to_vec())));
         }
         let middle = self.len() / 2;
         if self.is_open() || middle == 0 {
@@ -188,7 +236,7 @@ impl Partitions {
     pub(crate) fn isolated(&self, offset: usize) -> Option<[Option<Self>; 3]> {
         let known = match &self.parts[..] {
             // Elements are numbered from the beginning of the only list.
-            [only] => Self { parts: vec![ListPart { to: Some(only.to?), ..*only }] },
+            [only] => Self::of(vec![ListPart { to: Some(only.to?), ..*only }]),
             _ if self.is_open() => return None,
             _ => self.clone(),
         };

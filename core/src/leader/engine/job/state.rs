@@ -44,6 +44,8 @@ pub(crate) struct JobState {
     pub(crate) id: JobId,
     pub(crate) plan: Arc<Plan>,
     pub(crate) dead_lettering: DeadLettering,
+    /// Whether anybody reads the events of the job.
+    pub(crate) is_watched: bool,
     pub(crate) sources: Vec<SourceProgress>,
     pub(crate) stages: Vec<StageState>,
     pub(crate) exchanges: Vec<ExchangeState>,
@@ -120,6 +122,7 @@ impl JobState {
             exchanges: vec![ExchangeState::default(); plan.exchanges.len()],
             account: JobAccount::default(),
             dead_lettering,
+            is_watched: true,
             fold,
             reorder: ReorderBuffer::default(),
             counted: 0,

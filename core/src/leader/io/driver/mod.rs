@@ -161,6 +161,10 @@ impl Driver {
     }
 
     fn input(&mut self, input: Input) {
+        let jobs = &self.jobs;
+        self.engine.watch(&input, |job| {
+            jobs.get(&job).is_some_and(|channels| channels.events.receiver_count() > 0)
+        });
         for action in self.engine.step(input) {
             self.act(action);
         }
