@@ -310,3 +310,34 @@ async fn a_failure_that_became_a_value_passes_steps_by_key() {
     assert!(groups[&true].len() == 1 && groups[&false][0].is_err(), "{groups:?}");
     runtime.close().await;
 }
+
+/// The number of runs of tasks of `stumble_on_even`.
+static RUNS: AtomicU64 = AtomicU64::new(0);
+
+/// Fails for even keys on the first try.
+#[operation]
+fn stumble_on_even((key, values): (u64, Vec<u64>), cx: &TaskContext) -> Result<u64> {
+    // A run begins with the first element of its batch.
+    RUNS.fetch_add(u64::from(cx.offset() == 0), Relaxed);
+    if key % 2 == 0 && cx.tries() == 1 {
+        return Err(OperationError::fatal("busy").transient());
+    }
+    Ok(key + values.len() as u64)
+}
+
+#[tokio::test]
+async fn groups_that_fail_apart_from_each_other_are_retried_in_few_tasks() {
+    let runtime = runtime().await;
+    let pairs = IndexedStream::from((0..4_000_u64).map(|key| (key, key)).collect::<Vec<_>>());
+    let program = pairs.group_by_key().partitions(1).map(StumbleOnEven);
+    let (job, results) = program.start(&runtime).unwrap();
+    let results = soon("all groups", results.collect()).await.unwrap();
+    let mut found: Vec<u64> = results.into_iter().map(|(_, found)| found).collect();
+    found.sort_unstable();
+    assert!(found.into_iter().eq(1..=4_000));
+    assert_eq!(job.progress().borrow().retried, 2_000);
+    // Each run brings the whole partition. A slow one ends with its time slice.
+    let runs = RUNS.load(Relaxed);
+    assert!(runs < 50, "{runs} runs");
+    runtime.close().await;
+}

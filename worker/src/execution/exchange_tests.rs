@@ -14,8 +14,8 @@ use phalanx_core::{
 use proptest::prelude::*;
 
 use super::{
-    Stop, run_blocking,
-    tests::{TestExecution, inputs, interpret, strings},
+    Stop, run_async, run_blocking,
+    tests::{SLOTS, TestExecution, inputs, interpret, strings},
 };
 use crate::testing::TestOp;
 
@@ -181,7 +181,7 @@ fn read(
     second: Blocks<'_>,
     ranges: &[(u64, u64)],
 ) -> ResultMessage {
-    let mut execution = reading(ops, grouping, (blocks, second), ranges, false);
+    let mut execution = reading(ops, grouping, (blocks, second), ranges, false, TaskOutlet::Reply);
     run_blocking(&execution.running);
     execution.result()
 }
@@ -193,13 +193,18 @@ fn reading(
     (blocks, second): (Blocks<'_>, Blocks<'_>),
     ranges: &[(u64, u64)],
     isolated: bool,
+    outlet: TaskOutlet,
 ) -> TestExecution {
     let mut payload = Vec::new();
     let mut lengths = |blocks: Blocks<'_>| -> Vec<u32> {
         let mut length = |rows: &[(&str, &str)]| {
             let (mut writer, before) = (BlockWriter::default(), payload.len());
             let encode = |text: &str| codec::encode(&text.to_owned()).unwrap();
-            rows.iter().for_each(|(key, value)| writer.push(&encode(key), &encode(value)));
+            for (key, value) in rows {
+                // Rows of which only different ones are kept are keys as a whole.
+                let value = if grouping == Grouping::Distinct { Vec::new() } else { encode(value) };
+                writer.push(&encode(key), &value);
+            }
             writer.finish(&mut payload);
             (payload.len() - before) as u32
         };
@@ -210,6 +215,7 @@ fn reading(
     let inlet = TaskInlet::Partitions(Gather { grouping, partitions });
     TestExecution::of(ops, 0, payload, |header| {
         header.isolated = isolated;
+        header.outlet = outlet;
         let at = |number| list_position(3, number);
         let range =
             |(from, to): &(u64, u64)| ElementRange { from: at(*from), to: at(*to), tries: 1 };
@@ -262,7 +268,8 @@ fn an_execution_that_is_stopped_while_it_combines_does_not_go_on_with_other_valu
     let rows: Vec<_> = (0..5_000).map(|n| ("a", if n == 1_500 { "w" } else { "v" })).collect();
     let blocks: &[&[_]] = &[&rows];
     let ops = [TestOp::WaitByKey('w')];
-    let mut execution = reading(&ops, Grouping::Combine, (blocks, &[]), ALL, false);
+    let mut execution =
+        reading(&ops, Grouping::Combine, (blocks, &[]), ALL, false, TaskOutlet::Reply);
     let running = execution.running.clone();
     let thread = std::thread::spawn(move || run_blocking(&running));
     while execution.operations.ran().last().is_none_or(|value| value != "w") {
@@ -282,7 +289,8 @@ fn an_isolated_task_names_each_group_before_it_combines_its_values() {
     let blocks: &[&[_]] = &[&[("b", "1"), ("a", "2")], &[("b", "3"), ("c", "4"), ("a", "5")]];
     let ops = [TestOp::ConcatByKey(None)];
     for (ranges, groups) in [(ALL, &[0, 1, 2][..]), (&[(0, 1), (2, 3)], &[0, 1])] {
-        let mut execution = reading(&ops, Grouping::Combine, (blocks, &[]), ranges, true);
+        let mut execution =
+            reading(&ops, Grouping::Combine, (blocks, &[]), ranges, true, TaskOutlet::Reply);
         run_blocking(&execution.running);
         let reported = std::mem::take(&mut *execution.reported.lock().unwrap());
         // The first chunk, the groups, then the elements from the first on.
@@ -327,4 +335,50 @@ fn rows_are_compared_as_a_whole_on_both_sides() {
     assert_eq!(left.header.lists, [ListEnd { partition: 3, elements: 3 }]);
     let nothing = read(&[], Grouping::Intersection, &[], second, ALL);
     assert_eq!(pairs(&nothing), []);
+}
+
+#[test]
+fn a_segment_ends_where_other_tasks_have_the_next_elements() {
+    let blocks: &[&[_]] = &[&["a", "b", "c", "d", "e", "f"].map(|name| (name, ""))];
+    let ranges = &[(0, 1), (2, 4), (5, 6)];
+    let tokio = tokio::runtime::Builder::new_current_thread().enable_time().build().unwrap();
+    let run = |ops: &[TestOp], outlet: TaskOutlet| {
+        let mut execution = reading(ops, Grouping::Distinct, (blocks, &[]), ranges, false, outlet);
+        match ops.iter().any(|op| matches!(op, TestOp::AppendAsync(_))) {
+            true => tokio.block_on(run_async(&execution.running, &SLOTS, 4)),
+            false => run_blocking(&execution.running),
+        }
+        execution.result()
+    };
+    let ends = |result: &ResultMessage| -> Vec<u32> {
+        result.header.segments.iter().map(|segment| segment.to).collect()
+    };
+    let outputs = |result: &ResultMessage| {
+        let (mut bytes, mut outputs) = (&result.payload[..], Vec::<String>::new());
+        while !bytes.is_empty() {
+            outputs.push(codec::decode_front(&mut bytes).unwrap());
+        }
+        outputs
+    };
+    for append in [TestOp::Append('x'), TestOp::AppendAsync('x')] {
+        let mapped = run(std::slice::from_ref(&append), TaskOutlet::Reply);
+        assert_eq!(
+            (ends(&mapped), outputs(&mapped)),
+            (vec![1, 3, 4], strings(&["ax", "cx", "dx", "fx"]))
+        );
+        let stumbling = run(&[append.clone(), TestOp::StumbleOn('c')], TaskOutlet::Reply);
+        assert_eq!(ends(&stumbling), [1, 2, 3, 4]);
+        let folded = run(&[append.clone(), TestOp::Concat], TaskOutlet::Reply);
+        assert_eq!(
+            (ends(&folded), outputs(&folded)),
+            (vec![1, 3, 4], strings(&["ax", "cxdx", "fx"]))
+        );
+        let written = run(&[append], scatter(Layout::Whole, Combine::Count));
+        assert_eq!(ends(&written), [1, 3, 4]);
+        let mut rows: Vec<(u32, String)> =
+            rows(&written, false).into_iter().map(|(first, key, _)| (first, text(&key))).collect();
+        rows.sort();
+        let row = |first, name: &str| (first, name.to_owned());
+        assert_eq!(rows, [row(0, "ax"), row(1, "cx"), row(1, "dx"), row(3, "fx")]);
+    }
 }

@@ -167,8 +167,8 @@ impl Engine {
         self.shared.actions.take()
     }
 
-    /// To be called before [`step`](Self::step), which emits events with names that cost nothing
-    /// only if nobody reads the events of the job.
+    /// Learns, before a [`step`](Self::step) with this input, which of its jobs have somebody who
+    /// reads their events: some names in events cost a look into the blocks of an exchange.
     pub(crate) fn watch(&mut self, input: &Input, is_watched: impl Fn(JobId) -> bool) {
         let copy = match input {
             Input::Result(result) => Some(result.header.copy),

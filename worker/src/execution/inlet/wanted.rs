@@ -28,3 +28,18 @@ impl Wanted {
         self.ranges.first().map(|(_, first)| *first)
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn an_element_is_found_in_its_range_and_none_in_a_gap() {
+        let wanted = Wanted { ranges: vec![(2..4, 20), (4..5, 22), (7..9, 23)] };
+        let offsets: Vec<Option<u32>> = (0..10).map(|number| wanted.offset(number)).collect();
+        let found: Vec<u32> = offsets.iter().copied().flatten().collect();
+        assert_eq!(found, [20, 21, 22, 23, 24]);
+        assert!([0, 1, 5, 6, 9].iter().all(|number| offsets[*number].is_none()), "{offsets:?}");
+        assert_eq!(wanted.gaps().collect::<Vec<_>>(), [23], "4 is a neighbour of 3");
+    }
+}

@@ -8,7 +8,7 @@ use super::test_leader::*;
 use crate::{
     error::Error,
     leader::engine::{event::JobEvent, protocol::Input},
-    operation::{ErrorKind, Group},
+    operation::{ErrorKind, Group, OperationError},
     plan::{Exchange, ExchangeKind, OnFailure, Origin, Outlet, Plan, PlanBuilder},
     registry::Verb,
     wire::{
@@ -295,4 +295,130 @@ fn an_element_of_blocks_that_nobody_can_read_is_named_by_its_place() {
     assert_eq!(group.to_string(), "element 0 of partition 0");
     let [dead] = &leader.dead[..] else { panic!("{:?}", leader.dead) };
     assert!(dead.left_out.is_some() && dead.payload.is_empty(), "{dead:?}");
+}
+
+/// A leader with a task that reads a partition with this many keys.
+fn with_groups(count: u32) -> (TestLeader, TaskMessage) {
+    let mut leader = TestLeader::new();
+    let mut plan = grouping(1);
+    plan.stages[1].steps[0].retries = 2;
+    leader.start(1, plan, 1, 1);
+    let feeding = leader.take();
+    let keys: Vec<String> = (0..count).map(|key| key.to_string()).collect();
+    let rows: Vec<(&str, &str)> = keys.iter().map(|key| (&key[..], "x")).collect();
+    write(&mut leader, &feeding, &[(0, &rows)]);
+    let reading = leader.take();
+    (leader, reading)
+}
+
+/// The elements of a task that reads partition 0: the first, one past the last, and their tries.
+fn asked(task: &TaskMessage) -> Vec<(u64, u64, u32)> {
+    let place = |position| position - list_position(0, 0);
+    let ranges = task.header.ranges.iter();
+    ranges.map(|range| (place(range.from), place(range.to), range.tries)).collect()
+}
+
+fn busy() -> (u32, Outcome) {
+    (1, failed(ErrorKind::Transient))
+}
+
+#[test]
+fn scattered_groups_of_a_partition_that_fail_together_are_retried_in_one_task() {
+    let (mut leader, task) = with_groups(9);
+    let list = ListEnd { partition: 0, elements: 9 };
+    let error = OperationError::new(ErrorKind::Transient, "busy").with_retry_delay(7 * SECOND);
+    let later = (1, Outcome::Failed { step: 0, error });
+    let one = || (1, done(1));
+    let all = [busy(), one(), busy(), busy(), later, one(), busy(), one(), busy()];
+    read(&mut leader, &task, &[list], &all);
+    leader.wait(SECOND);
+    let again = leader.take();
+    assert_eq!(asked(&again), [(0, 1, 2), (2, 4, 2), (6, 7, 2), (8, 9, 2)]);
+    assert!(leader.published.is_empty(), "the other one has a longer back-off");
+    // Some of them fail once more; only these are charged.
+    read(&mut leader, &again, &[list], &[busy(), one(), one(), busy(), one()]);
+    leader.wait(SECOND);
+    let third = leader.take();
+    assert_eq!(asked(&third), [(0, 1, 3), (6, 7, 3)]);
+    read(&mut leader, &third, &[list], &[one(), busy()]);
+    let [(group, _)] = &skipped(&leader)[..] else { panic!("{:?}", leader.events) };
+    assert_eq!(group.to_string(), "key b\"6\", element 6 of partition 0");
+    leader.wait(7 * SECOND);
+    let last = leader.take();
+    assert_eq!(asked(&last), [(4, 5, 2)]);
+    read(&mut leader, &last, &[list], &[one()]);
+    assert!(matches!(leader.ended[..], [(_, Ok(()))]), "{:?}", leader.ended);
+}
+
+#[test]
+fn a_scattered_group_that_kills_its_process_is_told_from_the_others() {
+    let (mut leader, task) = with_groups(5);
+    let list = ListEnd { partition: 0, elements: 5 };
+    let one = || (1, done(1));
+    read(&mut leader, &task, &[list], &[busy(), one(), busy(), one(), busy()]);
+    leader.wait(SECOND);
+    let again = leader.take();
+    leader.crashed(&again, Some(1));
+    let mut parts: Vec<_> = leader.published.iter().flat_map(asked).collect();
+    parts.sort_unstable();
+    assert_eq!((leader.published.len(), parts), (3, vec![(0, 1, 2), (2, 3, 2), (4, 5, 2)]));
+    assert!(leader.published.iter().all(|task| task.header.isolated));
+}
+
+#[test]
+fn a_result_with_a_segment_across_a_gap_does_not_count() {
+    let (mut leader, task) = with_groups(3);
+    let list = ListEnd { partition: 0, elements: 3 };
+    read(&mut leader, &task, &[list], &[busy(), (1, done(1)), busy()]);
+    leader.wait(SECOND);
+    let again = leader.take();
+    read(&mut leader, &again, &[list], &[(2, done(2))]);
+    let again = leader.take();
+    assert_eq!(asked(&again), [(0, 1, 2), (2, 3, 2)]);
+    read(&mut leader, &again, &[list], &[(1, done(1)), (1, done(1))]);
+    assert!(matches!(leader.ended[..], [(_, Ok(()))]), "{:?}", leader.ended);
+}
+
+#[test]
+fn thousands_of_scattered_groups_are_retried_in_tasks_of_a_bounded_number_of_ranges() {
+    let (mut leader, task) = with_groups(10_000);
+    let list = ListEnd { partition: 0, elements: 10_000 };
+    let outcomes: Vec<_> = (0..5_000).flat_map(|_| [busy(), (1, done(1))]).collect();
+    read(&mut leader, &task, &[list], &outcomes);
+    leader.wait(SECOND);
+    let ranges: Vec<usize> = leader.published.iter().map(|it| it.header.ranges.len()).collect();
+    assert_eq!(ranges, [4_096, 904]);
+    for task in std::mem::take(&mut leader.published) {
+        let outcomes = vec![(1, done(1)); task.header.ranges.len()];
+        read(&mut leader, &task, &[list], &outcomes);
+    }
+    assert!(matches!(leader.ended[..], [(_, Ok(()))]), "{:?}", leader.ended);
+}
+
+#[test]
+fn the_list_that_names_failures_is_kept_until_its_partition_is_settled() {
+    let (mut leader, task) = with_groups(3);
+    let list = ListEnd { partition: 0, elements: 3 };
+    let kept = |leader: &mut TestLeader| {
+        let job = leader.engine.jobs.get_mut(job(1)).expect("the job runs");
+        job.exchanges[0].last_list(0).flatten()
+    };
+    // Nobody reads events, so that nobody would read the name.
+    let watch = |leader: &mut TestLeader, is_watched| {
+        let tick = Input::Tick { elapsed: SECOND, unread: false };
+        leader.engine.watch(&tick, |_| is_watched);
+    };
+    watch(&mut leader, false);
+    read(&mut leader, &task, &[list], &[busy(), (1, done(1)), busy()]);
+    assert!(kept(&mut leader).is_none());
+    leader.wait(SECOND);
+    let again = leader.take();
+    watch(&mut leader, true);
+    read(&mut leader, &again, &[list], &[busy(), busy()]);
+    let list_of = kept(&mut leader).expect("a failure was named");
+    leader.wait(SECOND);
+    let third = leader.take();
+    read(&mut leader, &third, &[list], &[(1, done(1)), busy()]);
+    assert_eq!(skipped(&leader).len(), 1);
+    assert_eq!(std::sync::Arc::strong_count(&list_of), 1, "all is settled");
 }
