@@ -50,7 +50,7 @@ async fn lead(files: Vec<PathBuf>, stats: bool) -> Result<(), Box<dyn Error>> {
     show(&rows);
     if stats {
         let moved = job.progress().borrow().exchanges[0];
-        println!("moved {moved}");
+        println!("{moved}");
     }
     println!("in {:.0?}", started.elapsed());
     Ok(())

@@ -89,11 +89,13 @@ pub enum Error {
     #[error(transparent)]
     Execute(#[from] Box<ExecuteError>),
     /// The elements of an exchange do not fit into the memory of the leader, through which they
-    /// travel: 32 MiB for all jobs of a leader. The job that needs the most ends.
+    /// travel: 32 MiB for all jobs of a leader. The job ends whose result exceeds the limit, or, if
+    /// nothing makes room for another task, the one that holds the most.
     #[error(
-        "job {job}: `{directive}` moves more than its leader can hold: {bytes} bytes of blocks, \
-         {total} with those of its other jobs, and the limit is {limit} bytes; combine the values \
-         before (`reduce_by_key`, `count_by_key`), move less, or run the program in memory"
+        "job {job}: `{directive}` moves more than the leader can hold: {bytes} bytes of blocks{}, \
+         and the limit is {limit} bytes; combine the values before (`reduce_by_key`, \
+         `count_by_key`), move less, or run the program in memory",
+        with_other_jobs(*bytes, *total)
     )]
     ExchangeTooLarge {
         /// The job that failed.
@@ -247,6 +249,14 @@ fn describe_refusals(structure: Option<&str>, refusals: &[(WorkerId, Refusal)]) 
 
 crate::__debug_as_report!(Error);
 crate::__debug_as_report!(RefusedError);
+
+/// The bytes of all jobs of a leader, if one of them has only a part.
+fn with_other_jobs(bytes: u64, total: u64) -> String {
+    match total > bytes {
+        true => format!(", {total} with those of the other jobs of the leader"),
+        false => String::new(),
+    }
+}
 
 #[cfg(test)]
 mod tests {

@@ -5,20 +5,11 @@ use bytes::Bytes;
 use super::{
     combine,
     event::JobEvent,
-    job::{Indexes, JobState, OutputBlock, Sealed},
+    job::{Indexes, JobState, OutputBlock},
     output,
     shared::Shared,
 };
 use crate::{codec, error::Error, plan::End};
-
-fn exchange_sealed(job: &JobState, exchange: usize, sealed: Sealed) -> JobEvent {
-    JobEvent::ExchangeSealed {
-        directive: job.plan.exchanges[exchange].kind.name(),
-        exchange: job.exchanges[exchange].written(),
-        partitions: sealed.partitions,
-        largest: sealed.largest,
-    }
-}
 
 /// Advances a job; returns its result if it is over.
 pub(super) fn advance(shared: &mut Shared, job: &mut JobState) -> Option<Result<(), Error>> {
@@ -35,8 +26,8 @@ pub(super) fn advance(shared: &mut Shared, job: &mut JobState) -> Option<Result<
         return Some(Err(Error::Input { job: job.id, input, index, source }));
     }
     for exchange in 0..job.exchanges.len() {
-        if let Some(sealed) = job.seal(exchange) {
-            shared.emit(job.id, exchange_sealed(job, exchange, sealed));
+        if let Some(exchange) = job.seal(exchange) {
+            shared.emit(job.id, JobEvent::ExchangeSealed { exchange });
         }
     }
     job.close_branches();

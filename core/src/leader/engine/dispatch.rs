@@ -3,7 +3,8 @@
 use std::{collections::BTreeSet, sync::Arc, time::Duration};
 
 use super::{
-    flow::{BlockRoom, Lane, PoolFlow, Sizing},
+    capacity,
+    flow::{Lane, PoolFlow, Sizing},
     job::{Batch, JobState, Jobs},
     protocol::Action,
     schedule,
@@ -33,31 +34,13 @@ pub(super) fn dispatch(shared: &mut Shared, jobs: &mut Jobs) -> BTreeSet<JobId> 
             schedule::send(shared, job, number);
         }
     }
-    // One task of each job in turn, so that no job waits for all tasks of another.
     let mut failed = BTreeSet::new();
-    while shared.blocks.is_exceeded()
-        && let Some(job) = fail_largest(shared, jobs, 0)
+    while send_all(shared, jobs, BlockCap::Full, &mut failed).lacking.is_some()
+        && capacity::awaited(shared, jobs).next().is_none()
     {
-        failed.insert(job);
-    }
-    let mut idle = 0;
-    while idle < jobs.len() {
-        let Some(job) = jobs.next_turn().and_then(|id| jobs.get_mut(id)) else { break };
-        let sent = send_one(shared, job);
-        if job.has_failed() {
-            failed.insert(job.id);
-        }
-        idle = match sent {
-            Sent::Task => 0,
-            Sent::Nothing => idle + 1,
-            Sent::NoRoom { cap } => match fail_largest(shared, jobs, cap) {
-                Some(job) => {
-                    failed.insert(job);
-                    0
-                }
-                None => idle + 1,
-            },
-        };
+        let round = send_all(shared, jobs, BlockCap::Reduced, &mut failed);
+        let Some(lacking) = round.lacking.filter(|_| !round.sent) else { break };
+        failed.extend(capacity::fail_one(shared, jobs, lacking));
     }
     for _ in 0..jobs.len() {
         if let Some(job) = jobs.next_turn().and_then(|id| jobs.get_mut(id))
@@ -69,39 +52,63 @@ pub(super) fn dispatch(shared: &mut Shared, jobs: &mut Jobs) -> BTreeSet<JobId> 
     failed
 }
 
+/// The cap with which a task that feeds an exchange may go out.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum BlockCap {
+    /// That of the exchange.
+    Full,
+    /// A smaller one, because nothing will make room for that of the exchange.
+    Reduced,
+}
+
 /// What a job has sent.
 enum Sent {
     Task,
     Nothing,
-    /// Nothing: no room will ever be for the blocks of its next task, of this many bytes.
-    NoRoom {
-        cap: usize,
-    },
+    /// Nothing: there is no room for the blocks of its next task.
+    NoRoom,
 }
 
-/// Fails the job that holds the most blocks, of those that need more: the others can go on then.
-/// `cap` is the size of the blocks for which there is no room.
-fn fail_largest(shared: &mut Shared, jobs: &mut Jobs, cap: usize) -> Option<JobId> {
-    let limit = shared.blocks.limit()?;
-    let id = shared.blocks.largest_growing()?;
-    let total = shared.blocks.held() + cap;
-    shared.blocks.forget(id);
-    let job = jobs.get_mut(id)?;
-    let exchange = job.largest_growing_exchange()?;
-    job.fail(Error::ExchangeTooLarge {
-        job: id,
-        directive: job.plan.exchanges[exchange].kind.name(),
-        bytes: (job.held_blocks().bytes + cap) as u64,
-        total: total as u64,
-        limit: limit as u64,
-    });
-    Some(id)
+/// What all jobs have sent.
+#[derive(Default)]
+struct Round {
+    sent: bool,
+    /// A job that lacks room for the blocks of its next task.
+    lacking: Option<JobId>,
+}
+
+/// Publishes one task of each job in turn, so that no job waits for all tasks of another, until
+/// there is none that may go out.
+fn send_all(
+    shared: &mut Shared,
+    jobs: &mut Jobs,
+    cap: BlockCap,
+    failed: &mut BTreeSet<JobId>,
+) -> Round {
+    let mut round = Round::default();
+    let mut idle = 0;
+    while idle < jobs.len() {
+        let Some(job) = jobs.next_turn().and_then(|id| jobs.get_mut(id)) else { break };
+        idle += 1;
+        match send_one(shared, job, cap) {
+            Sent::Task => {
+                round = Round { sent: true, lacking: None };
+                idle = 0;
+            }
+            Sent::Nothing => {}
+            Sent::NoRoom => round.lacking = Some(job.id),
+        }
+        if job.has_failed() {
+            failed.insert(job.id);
+        }
+    }
+    round
 }
 
 /// Publishes one task of the last stage that has one: a due task, or else a new one of pending
 /// elements. A job that has failed publishes nothing more.
-fn send_one(shared: &mut Shared, job: &mut JobState) -> Sent {
-    let mut no_room = Sent::Nothing;
+fn send_one(shared: &mut Shared, job: &mut JobState, block_cap: BlockCap) -> Sent {
+    let mut nothing = Sent::Nothing;
     let plan = Arc::clone(&job.plan);
     for &stage in plan.deepest_first() {
         if job.has_failed() {
@@ -123,15 +130,16 @@ fn send_one(shared: &mut Shared, job: &mut JobState) -> Sent {
         if !credit {
             continue;
         }
-        if let Some(cap) = job.block_cap(stage) {
-            match shared.blocks.room(cap) {
-                BlockRoom::Free => {}
-                BlockRoom::Later => continue,
-                BlockRoom::Never => {
-                    no_room = Sent::NoRoom { cap };
-                    continue;
-                }
-            }
+        if due.is_none() && !has_next(shared, job, stage, &sizing) {
+            continue;
+        }
+        if let Some(cap) = job.block_cap(stage)
+            && !shared.blocks.has_room(cap)
+            && (block_cap == BlockCap::Full
+                || !shared.blocks.has_least_room(job.is_behind_exchange(stage)))
+        {
+            nothing = Sent::NoRoom;
+            continue;
         }
         let number = match due {
             Some(number) => Some(number),
@@ -142,10 +150,17 @@ fn send_one(shared: &mut Shared, job: &mut JobState) -> Sent {
             return Sent::Task;
         }
     }
-    no_room
+    nothing
 }
 
-/// Cuts a task from the pending elements of a stage, if a batch is ready.
+/// Whether a task can be cut from the pending elements of a stage.
+fn has_next(shared: &Shared, job: &JobState, stage: usize, sizing: &Sizing) -> bool {
+    let has_due = |stage| shared.tasks.first_due(job.id, stage).is_some();
+    let is_ready = job.read_by(stage).is_some() || job.is_ready(stage, sizing.elements(), sizing);
+    is_ready && !job.is_full(stage, has_due)
+}
+
+/// Cuts a task from the pending elements of a stage, which has a batch ready.
 fn next_task(
     shared: &mut Shared,
     job: &mut JobState,
@@ -153,24 +168,16 @@ fn next_task(
     lane: Lane,
     sizing: &Sizing,
 ) -> Option<TaskNumber> {
-    let wanted = sizing.elements();
-    let has_due = |stage| shared.tasks.first_due(job.id, stage).is_some();
     if job.read_by(stage).is_some() {
-        if job.is_full(stage, has_due) {
-            return None;
-        }
         let batch = Batch::Partitions(job.cut_lists(stage, sizing.slots)?);
         let task = Task::new(job.id, stage, lane, Work::Run { batch, first_step: 0 });
         return Some(schedule::enqueue(shared, task, Duration::ZERO));
-    }
-    if job.is_full(stage, has_due) || !job.is_ready(stage, wanted, sizing) {
-        return None;
     }
     if let Some(size) = job.oversized_leaf(stage) {
         fail_leaf(job, stage, size);
         return None;
     }
-    let batch = Batch::Elements(job.cut(stage, wanted, sizing.bytes())?);
+    let batch = Batch::Elements(job.cut(stage, sizing.elements(), sizing.bytes())?);
     let task = Task::new(job.id, stage, lane, Work::Run { batch, first_step: 0 });
     Some(schedule::enqueue(shared, task, Duration::ZERO))
 }

@@ -1,14 +1,15 @@
 //! Looks, as time passes, at workers that have gone quiet and at jobs that stall.
 
-use std::time::Duration;
+use std::{collections::BTreeMap, time::Duration};
 
 use super::{
+    capacity,
     event::{JobEvent, Stall},
     job::{JobState, Jobs},
     shared::Shared,
     stall,
 };
-use crate::{error::Error, id::JobId};
+use crate::{broker::Pool, error::Error, id::JobId};
 
 /// Advances the clocks; returns whether a new second has begun.
 pub(super) fn advance_clocks(shared: &mut Shared, elapsed: Duration, unread: bool) -> bool {
@@ -45,6 +46,7 @@ fn stall_of(
     job: &mut JobState,
     waited: Duration,
     report_after: Duration,
+    awaited: &BTreeMap<JobId, Pool>,
 ) -> Option<(Stall, Duration)> {
     // Without a connection nothing is lost, and nothing can be quick.
     if shared.health.is_well()
@@ -53,7 +55,7 @@ fn stall_of(
         return Some((stall, waited.max(shared.clocks.wall.saturating_sub(since))));
     }
     if waited >= report_after {
-        return Some((stall::cause(shared, job, waited), waited));
+        return Some((stall::cause(shared, job, waited, awaited), waited));
     }
     // A job that crawls does not end by that.
     stall::crawl(shared, job).map(|stall| (stall, Duration::ZERO))
@@ -65,11 +67,13 @@ pub(super) fn look_at_stalls(shared: &mut Shared, jobs: &mut Jobs) -> Vec<JobId>
     let patience = shared.settings.patience;
     let report_after = shared.settings.stall_after.min(patience.unwrap_or(Duration::MAX));
     let ids: Vec<JobId> = jobs.ids().collect();
+    let awaited = capacity::awaited(shared, jobs);
+    let awaited = awaited.map(|(job, pool)| (job, pool.clone())).collect();
     let mut failed = Vec::new();
     for id in ids {
         let Some(job) = jobs.get_mut(id) else { continue };
         let waited = shared.clocks.wall.saturating_sub(job.last_progress);
-        let Some((stall, lasted)) = stall_of(shared, job, waited, report_after) else {
+        let Some((stall, lasted)) = stall_of(shared, job, waited, report_after, &awaited) else {
             if job.stall.take_if(|stall| stall.outlasts_progress()).is_some() {
                 shared.emit(id, JobEvent::Resumed);
             }

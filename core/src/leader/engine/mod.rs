@@ -16,6 +16,7 @@
 //! element                                  elements that failed
 //! output, split, dead_letter               outputs; parts of a batch; dead letters
 //! schedule, stall                          tasks to send; why there is no progress
+//! capacity                                 room for the blocks of exchanges
 //! blame, retried, retry                    names for errors; budgets and back-offs
 //! ```
 //!
@@ -24,6 +25,7 @@
 
 mod advance;
 mod blame;
+mod capacity;
 #[cfg(test)]
 mod checks;
 mod combine;
@@ -244,7 +246,6 @@ impl Engine {
     fn taken(&mut self, id: JobId, bytes: usize) {
         if let Some(job) = self.jobs.get_mut(id) {
             job.account.taken(bytes);
-            self.shared.blocks.record(id, job.held_blocks());
             self.shared.progressed(job);
         }
     }
@@ -298,8 +299,10 @@ impl Engine {
     /// Advances a job after a change, and ends it if it is over.
     fn advance(&mut self, id: JobId) {
         let Some(job) = self.jobs.get_mut(id) else { return };
+        if self.shared.blocks.record(id, job.held_blocks()) {
+            capacity::fail(&self.shared, job, 0);
+        }
         let result = advance::advance(&mut self.shared, job);
-        self.shared.blocks.record(id, job.held_blocks());
         self.shared.touched.insert(id);
         if let Some(result) = result {
             self.end(id, result);

@@ -100,7 +100,8 @@ fn message(
     let task = shared.tasks.get(number)?;
     let stage = task.stage;
     let sizing = shared.sizing(job, stage);
-    let outlet = outlet(shared, job, task, sizing.slots);
+    let cap = shared.blocks.cap_of(number);
+    let outlet = outlet(job, stage, cap, sizing.slots);
     let plan = &job.plan.stages[stage];
     let mut inlet = TaskInlet::Elements(Layout::Plain);
     let (kind, ranges, indexes, first_step, payload, uncut) = match &task.work {
@@ -151,7 +152,7 @@ fn message(
             u64::MAX
         } else {
             match &inlet {
-                // Who goes on in another task reads all blocks again.
+                // A task that goes on with the rest of these elements reads all blocks again.
                 TaskInlet::Partitions(_) => MAX_OUTPUT_OF_PARTITIONS,
                 TaskInlet::Elements(_) => (4 * charge.output as u64).clamp(MIN_OUTPUT, MAX_OUTPUT),
             }
@@ -162,9 +163,9 @@ fn message(
     Some(TaskMessage { header, payload })
 }
 
-/// Where the outputs of a task go.
-fn outlet(shared: &Shared, job: &mut JobState, task: &Task, slots: u32) -> TaskOutlet {
-    match job.plan.outlet(task.stage) {
+/// Where the outputs of a task of this stage go. `cap` is that of its blocks, if there is one.
+fn outlet(job: &mut JobState, stage: usize, cap: Option<usize>, slots: u32) -> TaskOutlet {
+    match job.plan.outlet(stage) {
         Outlet::End(_) => match job.plan.end {
             End::Top { most, by_key } => TaskOutlet::Top { most, by_key },
             End::Stream { .. } | End::Fold { .. } | End::Count => TaskOutlet::Reply,
@@ -179,7 +180,7 @@ fn outlet(shared: &Shared, job: &mut JobState, task: &Task, slots: u32) -> TaskO
                 partitions: state.partitions(partitions, slots),
                 layout: kind.layout(side),
                 combine: kind.combine(side),
-                cap: shared.blocks.limit().map_or(u64::MAX, |_| state.cap()),
+                cap: cap.map_or(u64::MAX, |cap| cap as u64),
             })
         }
     }

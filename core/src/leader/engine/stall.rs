@@ -1,17 +1,17 @@
 //! Determines why a job makes no progress.
 
-use std::time::Duration;
+use std::{collections::BTreeMap, time::Duration};
 
 use super::{
     blame,
     event::Stall,
-    flow::{BlockRoom, Lane},
+    flow::Lane,
     groups::ElementName,
     job::JobState,
     shared::Shared,
     table::{CopyState, Task, TaskCopy, TaskState},
 };
-use crate::plan::Outlet;
+use crate::{broker::Pool, id::JobId, plan::Outlet};
 
 /// A task that was lost this often in a row, and a probe that did not come back this often, is not
 /// lost by chance.
@@ -70,7 +70,13 @@ pub(super) fn crawl(shared: &Shared, job: &mut JobState) -> Option<Stall> {
 }
 
 /// The cause of a stall; the job has made no progress for the time `waited`.
-pub(super) fn cause(shared: &Shared, job: &JobState, waited: Duration) -> Stall {
+/// `awaited` has the jobs that will free blocks.
+pub(super) fn cause(
+    shared: &Shared,
+    job: &JobState,
+    waited: Duration,
+    awaited: &BTreeMap<JobId, Pool>,
+) -> Stall {
     if !shared.health.connected {
         return Stall::Disconnected { reason: shared.health.lost_because().to_owned() };
     }
@@ -109,7 +115,7 @@ pub(super) fn cause(shared: &Shared, job: &JobState, waited: Duration) -> Stall 
         let retry_in = next.saturating_sub(shared.clocks.healthy);
         return Stall::BackingOff { tasks, retry_in };
     }
-    if let Some(stall) = cause_at_blocks(shared, job) {
+    if let Some(stall) = cause_at_blocks(shared, job, awaited) {
         return stall;
     }
     match job.account.undelivered() {
@@ -127,18 +133,23 @@ pub(super) fn cause(shared: &Shared, job: &JobState, waited: Duration) -> Stall 
 }
 
 /// The cause of a stall while tasks that feed an exchange wait for the blocks of other jobs.
-fn cause_at_blocks(shared: &Shared, job: &JobState) -> Option<Stall> {
+fn cause_at_blocks(
+    shared: &Shared,
+    job: &JobState,
+    awaited: &BTreeMap<JobId, Pool>,
+) -> Option<Stall> {
     let limit = shared.blocks.limit()?;
     let waits = |stage: &usize| {
         let due = || shared.tasks.first_due(job.id, *stage).is_some();
         let cap = job.block_cap(*stage).filter(|_| job.stages[*stage].has_pending() || due());
-        cap.is_some_and(|cap| shared.blocks.room(cap) != BlockRoom::Free)
+        cap.is_some_and(|cap| !shared.blocks.has_room(cap))
     };
     let stage = (0..job.stages.len()).find(waits)?;
     let Outlet::Exchange { exchange, .. } = job.plan.outlet(stage) else { return None };
     let directive = job.plan.exchanges[exchange].kind.name();
     let (held, limit) = (shared.blocks.held() as u64, limit as u64);
-    Some(Stall::BlocksFull { directive, held, limit })
+    let (other, pool) = awaited.iter().find(|(id, _)| **id != job.id)?;
+    Some(Stall::BlocksFull { directive, held, limit, job: *other, pool: pool.clone() })
 }
 
 /// The cause of a stall while this task, the oldest of the job, is out.

@@ -84,15 +84,13 @@ async fn the_seal_of_an_exchange_is_an_event_with_its_numbers() {
     let (job, results) = counts.start(&runtime).unwrap();
     let mut events = job.events();
     assert_eq!(soon("the counts", results.collect()).await.unwrap().len(), 13);
-    let sealed = loop {
+    let exchange = loop {
         match events.next().await.expect("an event") {
-            JobEvent::ExchangeSealed { directive, exchange, partitions, .. } => {
-                break (directive, exchange, partitions);
-            }
+            JobEvent::ExchangeSealed { exchange, .. } => break exchange,
             _ => continue,
         }
     };
-    let (directive, exchange, partitions) = sealed;
+    let (directive, partitions) = (exchange.directive, exchange.partitions);
     assert_eq!((directive, partitions, exchange.sealed), ("count_by_key", 4, true));
     // Each task has counted before its keys travelled.
     assert!((13..=26).contains(&exchange.rows), "{exchange:?}");
@@ -107,7 +105,7 @@ async fn a_broker_that_restarts_between_the_seal_of_an_exchange_and_its_reading_
     let mut writer = fleet.worker(&[]);
     writer.started().await;
     let runtime = fleet.lead().await;
-    // Nobody serves the pool of the stage that reads the exchange.
+    // No worker serves the pool of the stage that reads the exchange.
     let totals = IndexedStream::from(0..10_000u64).map(Keyed).group_by_key();
     let (job, results) = totals.map_values(TotalElsewhere).start(&runtime).unwrap();
     let mut events = job.events();

@@ -132,14 +132,8 @@ pub enum JobEvent {
     Stalled(Stall),
     /// All that feeds an exchange is settled: from now on it is read.
     ExchangeSealed {
-        /// The directive that the exchange was made for.
-        directive: &'static str,
         /// What was written to it.
         exchange: ExchangeProgress,
-        /// The number of its partitions.
-        partitions: u32,
-        /// The bytes of the largest partition.
-        largest: u64,
     },
     /// The job makes progress again after a stall.
     Resumed,

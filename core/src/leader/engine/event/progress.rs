@@ -60,7 +60,8 @@ pub struct Progress {
 
 /// What was written to one exchange of a job, in [`Progress::exchanges`].
 ///
-/// Displayed, it is a line such as `4 rows in 3 blocks of 64 bytes, made from 6 rows of 18 bytes`.
+/// Displayed, it is a line such as "`count_by_value`: 4 rows in 3 blocks of 64 bytes, made from 6
+/// rows of 18 bytes, in 32 partitions of at most 40 bytes".
 ///
 /// ```
 /// # use phalanx::prelude::*;
@@ -75,13 +76,22 @@ pub struct Progress {
 /// assert!(exchange.sealed);
 /// assert_eq!(exchange.rows_uncombined, 6);
 /// assert_eq!(exchange.rows, 4); // `to` and `be` were counted before they travelled
-/// assert!(exchange.to_string().starts_with("4 rows in "));
+/// assert_eq!((exchange.directive, exchange.partitions), ("count_by_value", 32));
+/// assert!(exchange.to_string().starts_with("`count_by_value`: 4 rows in "));
 /// # Ok(())
 /// # }
 /// ```
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 #[non_exhaustive]
 pub struct ExchangeProgress {
+    /// The directive that the exchange was made for.
+    pub directive: &'static str,
+    /// The number of partitions; 0 until it is decided, when the first task that writes to the
+    /// exchange is published.
+    pub partitions: u32,
+    /// The bytes of the blocks of the largest partition: far more than the mean if a few keys have
+    /// most of the rows, or most keys are equal.
+    pub largest: u64,
     /// The number of blocks.
     pub blocks: u64,
     /// The number of rows: pairs of key and value, after those of one task and one key were combined.
@@ -98,11 +108,13 @@ pub struct ExchangeProgress {
 
 impl fmt::Display for ExchangeProgress {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let Self { blocks, rows, bytes, rows_uncombined, bytes_uncombined, .. } = self;
+        let Self { directive, partitions, largest, blocks, rows, bytes, .. } = self;
+        let Self { rows_uncombined, bytes_uncombined, .. } = self;
         write!(
             f,
-            "{rows} rows in {blocks} blocks of {bytes} bytes, made from {rows_uncombined} rows of \
-             {bytes_uncombined} bytes"
+            "`{directive}`: {rows} rows in {blocks} blocks of {bytes} bytes, made from \
+             {rows_uncombined} rows of {bytes_uncombined} bytes, in {partitions} partitions of at \
+             most {largest} bytes"
         )
     }
 }

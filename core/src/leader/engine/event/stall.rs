@@ -4,7 +4,7 @@ use std::{fmt, time::Duration};
 
 use crate::{
     broker::Pool,
-    id::WorkerId,
+    id::{JobId, WorkerId},
     operation::{Group, element_name},
     report::number,
 };
@@ -15,7 +15,8 @@ use crate::{
 /// [`JobEvent::Stalled`](crate::leader::JobEvent::Stalled). It fails with that text, as
 /// [`Error::Stalled`](crate::Error::Stalled), if the stall outlasts the
 /// [`patience`](crate::leader::RuntimeBuilder::patience) of the runtime. `BackingOff`, `InputSlow`,
-/// `InputUnfinished` and `ReaderSlow` are caused by the program itself, and never fail a job; nor does `Crawling`.
+/// `InputUnfinished` and `ReaderSlow` are caused by the program itself, and never fail a job; nor
+/// does `Crawling`.
 ///
 /// ```
 /// # use phalanx::{Stall, prelude::*};
@@ -90,8 +91,8 @@ pub enum Stall {
         /// The time since the last progress of the job.
         waited: Duration,
     },
-    /// The leader holds so many blocks of other jobs that no task may write more: it waits until
-    /// they have been read.
+    /// The leader holds so many blocks of exchanges that no task of the job may write more: the
+    /// job waits until another one has freed some.
     BlocksFull {
         /// The directive of the exchange that is written to.
         directive: &'static str,
@@ -99,6 +100,10 @@ pub enum Stall {
         held: u64,
         /// The most that it may hold, with those of the tasks that are out.
         limit: u64,
+        /// The job that is waited for, or one of them.
+        job: JobId,
+        /// The pool whose workers run the tasks of that job.
+        pool: Pool,
     },
     /// The oldest task is still in its queue, after other tasks: all workers of the pool are busy.
     Queued {
@@ -189,7 +194,8 @@ pub enum Stall {
     },
     /// The source of the job yields no elements.
     InputSlow,
-    /// The source of the job yields no elements and has not ended, and an exchange waits for its end.
+    /// The source of the job yields no elements and has not ended, and an exchange waits for its
+    /// end.
     InputUnfinished {
         /// The directive that the exchange was made for.
         directive: &'static str,
@@ -249,11 +255,11 @@ impl fmt::Display for Stall {
                 waited.as_secs(),
                 element_name(*index, group.as_ref())
             ),
-            Self::BlocksFull { directive, held, limit } => write!(
+            Self::BlocksFull { directive, held, limit, job, pool } => write!(
                 f,
-                "`{directive}` waits until other jobs of this leader have read what they move: it \
-                 holds {held} bytes of blocks, and the limit is {limit}; run fewer such jobs at \
-                 once"
+                "`{directive}` waits for job {job}, whose tasks in pool `{pool}` will free blocks: \
+                 the leader holds {held} bytes of them, and the limit is {limit} bytes; start more \
+                 workers with `--pool {pool}`, or run fewer such jobs at once"
             ),
             Self::Queued { pool, tasks } => write!(
                 f,
@@ -305,7 +311,8 @@ impl fmt::Display for Stall {
                 f,
                 "the workers of pool `{pool}` got {} done in {} s, and {best} in as long at their \
                  best, while {} and {} not taken by long ones: they serve other programs, or their \
-                 connections lose data; look at the log of the workers, and restart those that hang",
+                 connections lose data; look at the log of the workers, and restart those that \
+                 hang",
                 number(*done, "element", "elements"),
                 length.as_secs(),
                 number(*tasks, "task is out", "tasks are out"),
@@ -320,8 +327,8 @@ impl fmt::Display for Stall {
             Self::InputSlow => write!(f, "the source of the job yields no elements"),
             Self::InputUnfinished { directive, elements } => write!(
                 f,
-                "`{directive}` waits for the end of the input: {} so far; if the input never ends, put \
-                 a `take` directly after the source",
+                "`{directive}` waits for the end of the input: {} so far; if the input never ends, \
+                 put a `take` directly after the source",
                 number(*elements, "element", "elements")
             ),
             Self::ReaderSlow { bytes } => write!(

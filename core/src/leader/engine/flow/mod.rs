@@ -9,7 +9,7 @@ mod workers;
 use std::{collections::BTreeMap, time::Duration};
 
 pub(crate) use batch::{Cost, LatencyTarget, MAX_BATCH_BYTES, Sizing};
-pub(crate) use blocks::{BlockCredit, BlockRoom, HeldBlocks, MAX_BLOCKS};
+pub(crate) use blocks::{BlockCredit, LEAST_CAP, MAX_BLOCKS};
 pub(crate) use credit::{Lane, PoolFlow};
 pub(crate) use rate::Rate;
 pub(crate) use workers::Workers;

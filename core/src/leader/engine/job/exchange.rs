@@ -7,7 +7,7 @@ use bytes::{Bytes, BytesMut};
 use super::ListPart;
 use crate::{
     gather::List,
-    leader::engine::event::ExchangeProgress,
+    leader::engine::{event::ExchangeProgress, flow::LEAST_CAP},
     wire::{PartitionBlocks, RowTotal, place_in_list},
 };
 
@@ -16,7 +16,7 @@ const PARTITIONS: std::ops::RangeInclusive<u32> = 32..=256;
 /// Their number while no slot is known.
 const UNKNOWN_SLOTS: u32 = 16;
 /// The cap of the blocks of a task, in bytes, is between these.
-const CAPS: [u64; 2] = [1 << 10, 256 << 10];
+const CAPS: [u64; 2] = [LEAST_CAP as u64, 256 << 10];
 /// The most bytes of blocks that a task reads, unless a single partition has more: half of the
 /// least default limit of RabbitMQ, 16 MiB since 4.0. A lower limit of the broker is known only
 /// once it has refused a task, which is then split between its partitions.
@@ -70,15 +70,13 @@ struct Block {
     bytes: Bytes,
 }
 
-/// What an exchange was sealed with.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) struct Sealed {
-    pub(crate) partitions: u32,
-    /// The bytes of the largest partition.
-    pub(crate) largest: u64,
-}
-
 impl ExchangeState {
+    /// An exchange that was made for this directive.
+    pub(crate) fn new(directive: &'static str) -> Self {
+        let written = ExchangeProgress { directive, ..ExchangeProgress::default() };
+        Self { written, ..Self::default() }
+    }
+
     /// The number of partitions: `fixed`, or one by the number of slots. The first call decides.
     pub(crate) fn partitions(&mut self, fixed: Option<u32>, slots: u32) -> u32 {
         if self.partitions.is_empty() {
@@ -86,8 +84,9 @@ impl ExchangeState {
             let wanted = slots.saturating_mul(4).min(*PARTITIONS.end()).next_power_of_two();
             let count = fixed.unwrap_or(wanted.clamp(*PARTITIONS.start(), *PARTITIONS.end()));
             self.partitions.resize_with(count.max(1) as usize, PartitionState::default);
+            self.written.partitions = self.count();
         }
-        self.partitions.len() as u32
+        self.count()
     }
 
     /// The number of partitions; 0 before it is decided.
@@ -117,17 +116,18 @@ impl ExchangeState {
         blocks: impl Iterator<Item = (u32, u64, u32, Bytes)>,
     ) {
         self.tasks += 1;
-        // Whoever may publish replies can claim any number.
+        // The numbers of a reply can be made up.
         let written = &mut self.written;
         written.rows_uncombined = written.rows_uncombined.saturating_add(uncombined.rows);
         written.bytes_uncombined = written.bytes_uncombined.saturating_add(uncombined.bytes);
         for (partition, first, rows, bytes) in blocks {
-            self.written.blocks += 1;
-            self.written.rows += u64::from(rows);
-            self.written.bytes += bytes.len() as u64;
+            written.blocks += 1;
+            written.rows += u64::from(rows);
+            written.bytes += bytes.len() as u64;
             if let Some(partition) = self.partitions.get_mut(partition as usize) {
                 partition.bytes += bytes.len();
                 self.held += bytes.len();
+                written.largest = written.largest.max(partition.bytes as u64);
                 partition.blocks.push(Block { key: (feeder, first), bytes });
             }
         }
@@ -148,19 +148,17 @@ impl ExchangeState {
     }
 
     /// Seals the exchange: nothing is added any more. Returns the partitions that have blocks.
-    pub(crate) fn seal(&mut self) -> (Sealed, Vec<ListPart>) {
+    pub(crate) fn seal(&mut self) -> Vec<ListPart> {
         self.written.sealed = true;
-        let mut largest = 0;
         let mut lists = Vec::new();
         for (number, partition) in (0..).zip(&mut self.partitions) {
             partition.blocks.sort_by_key(|block| block.key);
-            largest = largest.max(partition.bytes as u64);
             match partition.blocks.is_empty() {
                 true => partition.elements = Some(0),
                 false => lists.push(ListPart::whole(number, partition.bytes)),
             }
         }
-        (Sealed { partitions: self.partitions.len() as u32, largest }, lists)
+        lists
     }
 
     /// The most bytes of blocks that one task reads: so little that each slot gets some tasks.
@@ -303,8 +301,8 @@ mod tests {
             [block(0, 7, "c"), block(0, 7, "d"), block(2, 7, "x")].into_iter(),
         );
         exchange.add(0, RowTotal::default(), [block(0, 3, "ab")].into_iter());
-        let (sealed, lists) = exchange.seal();
-        assert_eq!((sealed.largest, lists.len()), (5, 2), "partition 1 is empty");
+        let lists = exchange.seal();
+        assert_eq!((exchange.written().largest, lists.len()), (5, 2), "partition 1 is empty");
         let (listed, payload) = exchange.read(&[0, 2], 2);
         assert_eq!((&payload[..], &listed[0].blocks[..]), (&b"abcdex"[..], &[2, 1, 1, 1][..]));
     }

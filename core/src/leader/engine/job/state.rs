@@ -1,17 +1,17 @@
 //! The state of a job: its sources, stages, outputs, fold and account.
 
-use std::{error::Error as StdError, num::NonZeroU32, ops::Range, sync::Arc, time::Duration};
+use std::{error::Error as StdError, iter, num::NonZeroU32, ops::Range, sync::Arc, time::Duration};
 
 use super::{
     Batch, Elements, ExchangeState, JobAccount, JobOutput, MAX_JOB_BYTES, Onward, OutputBlock,
-    Partitions, Passage, ReorderBuffer, Sealed, StageOutput, StageState,
+    Partitions, Passage, ReorderBuffer, StageOutput, StageState,
 };
 use crate::{
     error::Error,
     id::JobId,
     leader::engine::{
-        event::{Progress, Stall},
-        flow::{HeldBlocks, Sizing},
+        event::{ExchangeProgress, Progress, Stall},
+        flow::Sizing,
         fold::{FoldState, FoldTree, LEAF, Partial},
         protocol::DeadLettering,
         table::Charge,
@@ -119,7 +119,11 @@ impl JobState {
                 .map(|source| SourceProgress::new(hints.get(source).copied().flatten()))
                 .collect(),
             stages: plan.stages.iter().map(|_| StageState::default()).collect(),
-            exchanges: vec![ExchangeState::default(); plan.exchanges.len()],
+            exchanges: plan
+                .exchanges
+                .iter()
+                .map(|exchange| ExchangeState::new(exchange.kind.name()))
+                .collect(),
             account: JobAccount::default(),
             dead_lettering,
             is_watched: true,
@@ -219,28 +223,34 @@ impl JobState {
         usize::try_from(self.exchanges[exchange].cap()).ok()
     }
 
-    /// The blocks that the job holds.
-    pub(crate) fn held_blocks(&self) -> HeldBlocks {
-        let mut held = HeldBlocks::default();
-        for (plan, exchange) in self.plan.exchanges.iter().zip(&self.exchanges) {
-            held.bytes += exchange.held();
-            held.grows |= !exchange.is_sealed();
-            let last = self.plan.after(plan.reader).last().unwrap_or(plan.reader);
-            // A reader that takes nothing delays only its own job.
-            let waits_for_reader =
-                self.account.outgoing() >= MAX_JOB_BYTES && self.stages[last].tasks_out() == 0;
-            held.drains |= exchange.is_sealed()
-                && exchange.held() > 0
-                && !self.feeds(last)
-                && !waits_for_reader;
-        }
-        held
+    /// The bytes of the blocks that the job holds.
+    pub(crate) fn held_blocks(&self) -> usize {
+        self.exchanges.iter().map(ExchangeState::held).sum()
+    }
+
+    /// A stage whose tasks free blocks of the job without any further block: one behind a sealed
+    /// exchange that has tasks out, or whose elements go into no other exchange. A job whose
+    /// results are not read frees nothing.
+    pub(crate) fn draining_stage(&self) -> Option<usize> {
+        let sealed = self.plan.exchanges.iter().zip(&self.exchanges);
+        sealed.filter(|(_, state)| state.is_sealed() && state.held() > 0).find_map(|(plan, _)| {
+            let stages = || iter::once(plan.reader).chain(self.plan.after(plan.reader));
+            let last = stages().last()?;
+            let out = stages().find(|stage| self.stages[*stage].tasks_out() > 0);
+            let goes_on = !self.feeds(last) && self.account.outgoing() < MAX_JOB_BYTES;
+            out.or(goes_on.then_some(plan.reader))
+        })
     }
 
     /// The exchange that holds the most blocks, of those that are still fed.
-    pub(crate) fn largest_growing_exchange(&self) -> Option<usize> {
-        let growing = (0..self.exchanges.len()).filter(|it| !self.exchanges[*it].is_sealed());
-        growing.max_by_key(|it| self.exchanges[*it].held())
+    pub(crate) fn fed_exchange(&self) -> Option<usize> {
+        let fed = (0..self.exchanges.len()).filter(|it| !self.exchanges[*it].is_sealed());
+        fed.max_by_key(|it| self.exchanges[*it].held())
+    }
+
+    /// Whether the elements of this stage were read from an exchange.
+    pub(crate) fn is_behind_exchange(&self, stage: usize) -> bool {
+        matches!(self.plan.origin(stage), Inlet::Exchange(_))
     }
 
     /// Whether this stage feeds an exchange.
@@ -291,7 +301,7 @@ impl JobState {
     pub(crate) fn remaining(&self, stage: usize) -> Option<u64> {
         let state = &self.stages[stage];
         if self.read_by(stage).is_some() {
-            // How long lists are only their readers know.
+            // Only the tasks that read lists find out how long they are.
             return None;
         }
         if self.is_fed(stage) {
@@ -324,8 +334,9 @@ impl JobState {
         }
     }
 
-    /// Seals an exchange if all that feeds it is settled. Its lists enter the stage that reads it.
-    pub(crate) fn seal(&mut self, exchange: usize) -> Option<Sealed> {
+    /// Seals an exchange if all that feeds it is settled, and returns what was written to it. Its
+    /// lists enter the stage that reads it.
+    pub(crate) fn seal(&mut self, exchange: usize) -> Option<ExchangeProgress> {
         let plan = Arc::clone(&self.plan);
         let Exchange { feeders, reader, partitions, .. } = &plan.exchanges[exchange];
         let settled = |stage: &usize| self.is_fed(*stage) && self.stages[*stage].is_settled();
@@ -335,12 +346,13 @@ impl JobState {
         let state = &mut self.exchanges[exchange];
         // Nothing has been sent if there was no element.
         state.partitions(partitions.map(NonZeroU32::get), 0);
-        let (sealed, lists) = state.seal();
+        let lists = state.seal();
+        let written = state.written();
         let empty: Vec<u32> =
-            (0..sealed.partitions).filter(|it| state.elements(*it).is_some()).collect();
+            (0..written.partitions).filter(|it| state.elements(*it).is_some()).collect();
         self.stages[*reader].feed_lists(lists);
         empty.into_iter().for_each(|partition| self.join_lists(*reader, partition, 0));
-        Some(sealed)
+        Some(written)
     }
 
     /// The length of the list of a partition is known.
@@ -537,7 +549,7 @@ impl JobState {
         let plan = Arc::clone(&self.plan);
         for (exchange, state) in plan.exchanges.iter().zip(&mut self.exchanges) {
             if self.sources[0].ended && state.count() > 0 && !state.is_sealed() {
-                let (_, lists) = state.seal();
+                let lists = state.seal();
                 self.stages[exchange.reader].feed_lists(lists);
             }
         }

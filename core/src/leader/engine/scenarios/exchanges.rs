@@ -6,20 +6,19 @@ use bytes::Bytes;
 
 use super::test_leader::*;
 use crate::{
-    error::Error,
     leader::engine::{event::JobEvent, protocol::Input},
     operation::{ErrorKind, Group, OperationError},
     plan::{Exchange, ExchangeKind, OnFailure, Origin, Outlet, Plan, PlanBuilder},
     registry::Verb,
     wire::{
-        BlockHeader, BlockWriter, ListEnd, Outcome, ResultMessage, ReturnReason, RowTotal,
-        TaskMessage, TaskOutlet, list_position,
+        BlockHeader, BlockWriter, ListEnd, Outcome, ResultMessage, RowTotal, TaskMessage,
+        list_position,
     },
 };
 
 /// A source, an exchange of this many partitions that groups by key, and a step that skips
 /// failures.
-fn grouping(partitions: u32) -> Plan {
+pub(super) fn grouping(partitions: u32) -> Plan {
     let mut skipping = step(Verb::Map);
     skipping.on_failure = OnFailure::Skip;
     let [feeding, reading] =
@@ -39,8 +38,20 @@ fn grouping(partitions: u32) -> Plan {
 
 /// Replies that the elements of a task were written: for each block its partition and its rows.
 fn write(leader: &mut TestLeader, task: &TaskMessage, blocks: &[(u32, &[(&str, &str)])]) {
+    write_lists(leader, task, &[], task.header.count().unwrap(), blocks);
+}
+
+/// The same, of `count` elements of a task that reads partitions, whose lists have these ends.
+pub(super) fn write_lists(
+    leader: &mut TestLeader,
+    task: &TaskMessage,
+    lists: &[ListEnd],
+    count: u32,
+    blocks: &[(u32, &[(&str, &str)])],
+) {
     let written = Outcome::Done { bytes: 0, outputs: 0, counts: None, lengths: None };
-    let mut header = TestLeader::result_header(task, &[(task.header.count().unwrap(), written)]);
+    let mut header = TestLeader::result_header(task, &[(count, written)]);
+    header.lists = lists.to_vec();
     let mut payload = Vec::new();
     for (partition, rows) in blocks {
         let (mut block, before) = (BlockWriter::default(), payload.len());
@@ -56,7 +67,7 @@ fn write(leader: &mut TestLeader, task: &TaskMessage, blocks: &[(u32, &[(&str, &
 
 /// Replies with the outcomes of the elements of a task that reads partitions, and the ends of their
 /// lists.
-fn read(
+pub(super) fn read(
     leader: &mut TestLeader,
     task: &TaskMessage,
     lists: &[ListEnd],
@@ -133,121 +144,6 @@ fn a_group_that_kills_its_process_is_told_from_its_neighbours_before_any_worker_
     assert!(matches!(leader.ended[..], [(_, Ok(()))]), "{:?}", leader.ended);
 }
 
-const KIB: usize = 1 << 10;
-
-/// Replies that a task has written one block of about this many bytes.
-fn write_bytes(leader: &mut TestLeader, task: &TaskMessage, bytes: usize) {
-    write(leader, task, &[(0, &[("key", &"x".repeat(bytes))])]);
-}
-
-fn cap(task: &TaskMessage) -> usize {
-    let TaskOutlet::Exchange(scatter) = &task.header.outlet else { panic!("{task:?}") };
-    scatter.cap as usize
-}
-
-/// Reads all of a partition with one key.
-fn read_one(leader: &mut TestLeader, task: &TaskMessage) {
-    read(leader, task, &[ListEnd { partition: 0, elements: 1 }], &[(1, done(1))]);
-}
-
-#[test]
-fn tasks_that_feed_an_exchange_wait_until_the_caps_of_those_that_are_out_leave_room() {
-    // Room for the caps of two tasks.
-    let mut leader = TestLeader::with_blocks(600 * KIB);
-    leader.start(1, grouping(1), 1, 5);
-    let (one, other) = (leader.take(), leader.take());
-    assert_eq!((cap(&one), cap(&other), leader.published.len()), (256 * KIB, 256 * KIB, 0));
-    // The copy is lost: its cap is free for others, and then it waits like a new task.
-    leader.returned(&other, 1, ReturnReason::Draining);
-    let third = leader.take();
-    assert_eq!(leader.published.len(), 0);
-    // Tasks write less than was expected.
-    write_bytes(&mut leader, &one, 10);
-    assert_eq!(leader.published.iter().map(cap).collect::<Vec<_>>(), [KIB; 3], "all that are left");
-    write_bytes(&mut leader, &third, 10);
-    let mut seen = 0;
-    while let Some(task) = leader.published.pop() {
-        match task.header.outlet {
-            TaskOutlet::Exchange(_) => write_bytes(&mut leader, &task, 10),
-            _ => read_one(&mut leader, &task),
-        }
-        seen += 1;
-    }
-    assert_eq!(seen, 4, "three tasks that feed the exchange, and one that reads it");
-    assert!(matches!(leader.ended[..], [(_, Ok(()))]), "{:?}", leader.ended);
-    leader.engine.check_credit();
-}
-
-#[test]
-fn of_two_jobs_that_hold_half_each_one_ends_with_the_sizes_and_the_other_goes_on() {
-    let mut leader = TestLeader::with_blocks(560 * KIB);
-    leader.start(1, grouping(1), 1, 3);
-    leader.start(2, grouping(1), 1, 2);
-    let (first, second) = (leader.take(), leader.take());
-    write_bytes(&mut leader, &first, 10 * KIB);
-    let third = leader.take();
-    assert!(cap(&third) < 41 * KIB && leader.published.is_empty(), "no room for the other job");
-    write_bytes(&mut leader, &second, 240 * KIB);
-    let of_other = leader.take();
-    assert_eq!(of_other.header.job, job(2));
-    write_bytes(&mut leader, &of_other, 200 * KIB);
-    assert!(leader.published.is_empty() && leader.ended.is_empty(), "a reply may make room");
-    leader.returned(&third, 1, ReturnReason::Draining);
-    // Both need room for another task, and none is out.
-    let [(ended, Err(Error::ExchangeTooLarge { job: id, directive, bytes, total, limit }))] =
-        &leader.ended[..]
-    else {
-        panic!("{:?}", leader.ended)
-    };
-    assert_eq!((*ended, *id), (job(1), job(1)), "it holds the most");
-    assert_eq!((*directive, *limit), ("group_by_key", 560 << 10));
-    assert!(*bytes > 506 << 10 && *total > bytes + (200 << 10), "{bytes} {total}");
-    let task = leader.take();
-    write_bytes(&mut leader, &task, KIB);
-    let task = leader.take();
-    read_one(&mut leader, &task);
-    assert!(matches!(leader.ended[1], (id, Ok(())) if id == job(2)), "{:?}", leader.ended);
-    leader.engine.check_credit();
-}
-
-#[test]
-fn a_job_waits_for_the_blocks_of_another_one_that_is_read_and_says_so() {
-    let mut leader = TestLeader::with_blocks(512 * KIB);
-    leader.start(1, grouping(1), 1, 1);
-    let feeding = leader.take();
-    write_bytes(&mut leader, &feeding, 300 * KIB);
-    let reading = leader.take();
-    leader.start(2, grouping(1), 1, 1);
-    assert!(leader.published.is_empty(), "there is no room for its cap");
-    leader.wait(40 * SECOND);
-    let stalls = leader.events.iter().filter_map(|event| match event {
-        JobEvent::Stalled(stall) => Some(stall.to_string()),
-        _ => None,
-    });
-    assert!(
-        stalls.clone().any(|stall| stall.starts_with("`group_by_key` waits until other jobs")),
-        "{:?}",
-        stalls.collect::<Vec<_>>()
-    );
-    read_one(&mut leader, &reading);
-    let feeding = leader.published.pop().expect("there is room");
-    write_bytes(&mut leader, &feeding, 10);
-    let reading = leader.take();
-    read_one(&mut leader, &reading);
-    assert_eq!(leader.ended.len(), 2);
-    leader.engine.check_credit();
-}
-
-#[test]
-fn a_result_beyond_all_caps_ends_the_job_whose_blocks_grow() {
-    let mut leader = TestLeader::with_blocks(512 * KIB);
-    leader.start(1, grouping(1), 1, 2);
-    let (one, _) = (leader.take(), leader.take());
-    write_bytes(&mut leader, &one, 600 * KIB);
-    assert!(leader.failure().contains("moves more than its leader can hold"), "{:?}", leader.ended);
-    leader.engine.check_credit();
-}
-
 #[test]
 fn only_rows_of_results_that_count_are_counted() {
     let mut leader = TestLeader::new();
@@ -265,6 +161,8 @@ fn only_rows_of_results_that_count_are_counted() {
         _ => None,
     });
     let sealed = sealed.expect("all is written");
+    assert_eq!((sealed.directive, sealed.partitions), ("group_by_key", 1));
+    assert_eq!(sealed.largest, sealed.bytes);
     assert_eq!((sealed.rows, sealed.rows_uncombined, sealed.bytes_uncombined), (5, 200, 2_000));
 }
 
@@ -280,7 +178,7 @@ fn an_element_behind_the_end_of_its_list_is_named_by_its_place() {
 }
 
 #[test]
-fn an_element_of_blocks_that_nobody_can_read_is_named_by_its_place() {
+fn an_element_of_blocks_that_cannot_be_read_is_named_by_its_place() {
     let mut leader = TestLeader::new();
     leader.start(1, grouping(1), 4, 4);
     let feeding = leader.take();

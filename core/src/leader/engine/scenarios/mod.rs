@@ -3,6 +3,7 @@
 mod credit;
 mod dead_letters;
 mod ends;
+mod exchange_limits;
 mod exchanges;
 mod folds;
 mod leases;
