@@ -35,6 +35,8 @@ pub(super) fn dispatch(shared: &mut Shared, jobs: &mut Jobs) -> BTreeSet<JobId> 
         }
     }
     let mut failed = BTreeSet::new();
+    // If a task has no room and nothing will make some, one goes out with what is left, or a job
+    // ends so that the others can go on.
     while send_all(shared, jobs, BlockCap::Full, &mut failed).lacking.is_some()
         && capacity::awaited(shared, jobs).next().is_none()
     {
@@ -73,7 +75,7 @@ enum Sent {
 #[derive(Default)]
 struct Round {
     sent: bool,
-    /// A job that lacks room for the blocks of its next task.
+    /// One of the jobs that have no room for the blocks of their next task.
     lacking: Option<JobId>,
 }
 
@@ -95,8 +97,8 @@ fn send_all(
                 round = Round { sent: true, lacking: None };
                 idle = 0;
             }
-            Sent::Nothing => {}
-            Sent::NoRoom => round.lacking = Some(job.id),
+            Sent::NoRoom if !job.has_failed() => round.lacking = Some(job.id),
+            Sent::NoRoom | Sent::Nothing => {}
         }
         if job.has_failed() {
             failed.insert(job.id);

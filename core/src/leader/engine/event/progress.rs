@@ -94,7 +94,8 @@ pub struct ExchangeProgress {
     pub largest: u64,
     /// The number of blocks.
     pub blocks: u64,
-    /// The number of rows: pairs of key and value, after those of one task and one key were combined.
+    /// The number of rows: pairs of key and value, after those of one task and one key were
+    /// combined.
     pub rows: u64,
     /// The bytes of all blocks.
     pub bytes: u64,

@@ -141,7 +141,7 @@ fn of_two_jobs_that_hold_half_each_one_ends_with_the_sizes_and_the_other_goes_on
 }
 
 #[test]
-fn a_job_waits_for_the_blocks_of_another_one_that_is_read_and_says_so() {
+fn a_job_waits_for_another_one_that_reads_its_exchange_and_reports_that_as_a_stall() {
     let mut leader = TestLeader::with_blocks(512 * KIB);
     leader.start(1, grouping(1), 1, 1);
     let feeding = leader.take();
@@ -167,7 +167,7 @@ fn a_job_waits_for_the_blocks_of_another_one_that_is_read_and_says_so() {
 }
 
 #[test]
-fn a_job_waits_for_another_one_that_reads_an_exchange_in_a_stage_before_one_that_feeds_another() {
+fn a_job_waits_for_tasks_of_another_one_that_are_out_between_two_exchanges() {
     let mut leader = TestLeader::with_blocks(512 * KIB);
     leader.start(1, two_exchanges(1, 2), 1, 1);
     let feeding = leader.take();
@@ -235,7 +235,7 @@ fn a_result_that_exceeds_the_limit_ends_its_job_and_not_a_larger_one_that_is_rea
 }
 
 #[test]
-fn a_program_reads_its_first_exchange_while_that_leaves_no_room_for_the_full_caps_of_the_second() {
+fn a_program_goes_on_although_its_first_exchange_leaves_no_room_for_the_cap_of_a_task() {
     // With 1022 KiB held, and with 1023.8 KiB: then not even the least cap is left.
     for bytes in [255 * KIB + 512, 256 * KIB - 100] {
         let mut leader = TestLeader::with_blocks(1024 * KIB);
