@@ -61,7 +61,7 @@ pub struct Progress {
 /// What was written to one exchange of a job, in [`Progress::exchanges`].
 ///
 /// Displayed, it is a line such as "`count_by_value`: 4 rows in 3 blocks of 64 bytes, made from 6
-/// rows of 18 bytes, in 32 partitions of at most 40 bytes".
+/// rows of 18 bytes, in 4 partitions of at most 40 bytes".
 ///
 /// ```
 /// # use phalanx::prelude::*;
@@ -69,14 +69,15 @@ pub struct Progress {
 /// # async fn main() -> Result<(), phalanx::Error> {
 /// # let runtime = Runtime::connect("memory://").await?;
 /// let words = ["to", "be", "or", "not", "to", "be"].map(String::from);
-/// let (job, counts) = IndexedStream::from(words).batch(6).count_by_value().start(&runtime)?;
+/// let counts = IndexedStream::from(words).batch(6).count_by_value().partitions(4);
+/// let (job, counts) = counts.start(&runtime)?;
 /// let _counts = counts.collect().await?;
 ///
 /// let exchange = job.progress().borrow().exchanges[0];
 /// assert!(exchange.sealed);
 /// assert_eq!(exchange.rows_uncombined, 6);
 /// assert_eq!(exchange.rows, 4); // `to` and `be` were counted before they travelled
-/// assert_eq!((exchange.directive, exchange.partitions), ("count_by_value", 32));
+/// assert_eq!((exchange.directive, exchange.partitions), ("count_by_value", 4));
 /// assert!(exchange.to_string().starts_with("`count_by_value`: 4 rows in "));
 /// # Ok(())
 /// # }
