@@ -142,7 +142,7 @@ impl Task {
 
     /// Whether a result fits this batch: its segments cover all of it (the decoder has checked that
     /// they are gap-free), its failures name existing steps, and its numbers of outputs are
-    /// possible. Those of partitions cover the first of their elements, each neighbours in one list.
+    /// possible. Those of partitions cover the first of their elements, each neighbours in a list.
     pub(crate) fn fits(&self, header: &ResultHeader, shape: Shape) -> bool {
         let outcome_fits = |elements: u32, outcome: &Outcome| match outcome {
             Outcome::Done { bytes, counts, lengths, .. } if shape.feeds => {
