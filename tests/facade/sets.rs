@@ -246,3 +246,119 @@ fn a_sample_of_no_fraction_is_a_mistake_and_a_plan_shows_the_seed() {
     assert!(text.contains("           sample   fraction 0.25, seed 7\n"), "{text}");
     assert!(text.contains("64 partitions"), "{text}");
 }
+
+#[operation]
+fn keeps(n: &u64) -> bool {
+    !n.is_multiple_of(3)
+}
+
+#[operation]
+fn is_even(n: &u64) -> bool {
+    n.is_multiple_of(2)
+}
+
+#[operation]
+fn refuse_sevens(n: u64) -> Result<u64> {
+    phalanx::ensure!(!n.is_multiple_of(7), "{n} is refused");
+    Ok(n)
+}
+
+#[operation]
+fn pair_of((number, n): (u64, u64)) -> (u64, u64) {
+    (n, number)
+}
+
+fn numbered(numbers: impl IntoIterator<Item = u64>) -> Vec<(u64, u64)> {
+    (0..).zip(numbers).collect()
+}
+
+#[tokio::test]
+async fn elements_have_the_numbers_that_iterators_give_them() {
+    let runtime = runtime().await;
+    let source = || IndexedStream::from(5..905u64).batch(7);
+    assert_eq!(all(source().enumerate(), &runtime).await, numbered(5..905));
+    let twice: Vec<_> =
+        numbered(5..905).into_iter().enumerate().map(|(i, n)| (i as u64, n)).collect();
+    assert_eq!(all(source().enumerate().enumerate(), &runtime).await, twice);
+    let some = || source().map(RefuseSevens).on_failure(OnFailure::Skip).filter(Keeps);
+    let expected: Vec<u64> = (5..905).filter(|n| n % 7 != 0 && n % 3 != 0).collect();
+    assert_eq!(all(some().enumerate(), &runtime).await, numbered(expected.clone()));
+    // Handed out as completed, cut, and followed by steps in the same or in another pool.
+    let results = soon("the results", some().enumerate().run(&runtime).await.unwrap().collect());
+    let mut results: Vec<(u64, (u64, u64))> = results.await.unwrap();
+    results.sort_by_key(|(_, numbered)| *numbered);
+    assert!(results.iter().all(|(index, (_, n))| index + 5 == *n));
+    assert!(results.iter().map(|(_, it)| *it).eq(numbered(expected.clone())));
+    let cut = all(some().enumerate().take(10), &runtime).await;
+    assert_eq!(cut, numbered(expected[..10].to_vec()));
+    let swapped: Vec<(u64, u64)> =
+        numbered(expected.clone()).into_iter().map(|(i, n)| (n, i)).collect();
+    assert_eq!(all(some().enumerate().map(PairOf), &runtime).await, swapped);
+    assert_eq!(all(some().enumerate().swap(), &runtime).await, swapped);
+    let there = some().enumerate().map(PairOf).pool("there").batch(3).swap().swap();
+    assert_eq!(all(there, &runtime).await, swapped);
+    let even: Vec<_> = numbered(expected.clone()).into_iter().filter(|(i, _)| i % 2 == 0).collect();
+    assert_eq!(all(some().enumerate().filter_keys(IsEven), &runtime).await, even);
+    let sampled = all(some().enumerate().sample(0.5, 1), &runtime).await;
+    assert!(sampled.len() > 100 && sampled.iter().all(|it| expected[it.0 as usize] == it.1));
+    // Into an exchange, and a fold.
+    let sums = sorted(source().filter(Keeps).enumerate().swap().reduce_by_key(Add), &runtime).await;
+    let kept = numbered((5..905).filter(|n| n % 3 != 0));
+    assert_eq!(sums, kept.iter().map(|(i, n)| (*n, *i)).collect::<Vec<_>>());
+    let groups = sorted(source().filter(Keeps).enumerate().group_by_key(), &runtime).await;
+    assert_eq!(groups, kept.iter().map(|(i, n)| (*i, vec![*n])).collect::<Vec<_>>());
+    let sum = some().enumerate().keys().reduce(Add).run(&runtime);
+    let numbers = expected.len() as u64;
+    assert_eq!(soon("a sum", sum).await.unwrap(), Some(numbers * (numbers - 1) / 2));
+    let none = IndexedStream::from(0..0u64).filter(Keeps).enumerate();
+    assert!(all(none, &runtime).await.is_empty());
+    runtime.close().await;
+}
+
+#[tokio::test]
+async fn numbers_behind_an_exchange_follow_its_order_in_each_run() {
+    let runtimes = [runtime_of(1).await, runtime_of(20).await];
+    let mut seen = HashSet::new();
+    for (runtime, batch) in runtimes.iter().zip([7, 500]) {
+        let counts = || IndexedStream::from(0..4_000u64).batch(batch).map(Modulo).count_by_key();
+        let numbered = all(counts().enumerate(), runtime).await;
+        assert!(numbered.iter().map(|(number, _)| *number).eq(0..500));
+        let plain = all(counts().partitions(64), runtime).await;
+        assert!(numbered.iter().map(|(_, pair)| *pair).eq(plain), "the order of `collect`");
+        let filtered = all(counts().keys().filter(Keeps).enumerate().swap(), runtime).await;
+        assert!(filtered.iter().map(|(_, number)| *number).eq(0..filtered.len() as u64));
+        let again = sorted(counts().enumerate().swap().group_by_key(), runtime).await;
+        assert_eq!(again.len(), 500);
+        seen.insert((numbered, filtered, again));
+    }
+    assert_eq!(seen.len(), 1, "each run gives the same numbers");
+    for runtime in runtimes {
+        runtime.close().await;
+    }
+}
+
+#[test]
+fn a_union_cannot_be_numbered_and_settings_end_at_a_numbering() {
+    let union = || IndexedStream::from([1u64]).union(IndexedStream::from([2]));
+    let error = union().enumerate().explain().unwrap_err();
+    assert!(matches!(error, PlanError::SeveralInputs { directive: "enumerate" }), "{error}");
+    assert!(union().distinct().enumerate().explain().is_ok(), "an exchange makes one of them");
+    let doubled = || IndexedStream::from([1u64]).map(Double);
+    let error = doubled().enumerate().retries(1).explain().unwrap_err();
+    assert!(matches!(error, PlanError::NoStep { setting: "retries" }), "{error}");
+    let error = doubled().take(3).enumerate().explain().unwrap_err();
+    assert!(matches!(error, PlanError::AfterTake { directive: "enumerate" }), "{error}");
+    let error = doubled().distinct().enumerate().partitions(3).explain().unwrap_err();
+    assert!(matches!(error, PlanError::NoExchange), "{error}");
+}
+
+#[test]
+fn explain_shows_where_elements_are_numbered() {
+    let text = IndexedStream::from([1u64]).map(Double).pool("p").enumerate().map(PairOf);
+    let text = text.pool("p").enumerate().explain().unwrap();
+    let lines: Vec<&str> = text.lines().map(str::trim_start).collect();
+    let numbers = "(elements pass through the leader, which numbers them)";
+    assert_eq!((lines[3], lines[6]), (numbers, numbers), "{text}");
+    assert!(lines[4].starts_with("stage 1  pool `p`, one step"), "{text}");
+    assert_eq!(lines[7], "stage 2  no steps, at the leader", "{text}");
+}

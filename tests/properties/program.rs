@@ -76,6 +76,8 @@ pub(crate) enum Link {
     /// Failing elements are skipped.
     SkipRefused(u64),
     Sample(Sampling),
+    /// `enumerate`, and a number for each pair.
+    Enumerate,
 }
 
 #[derive(Debug, Clone, Copy)]
@@ -133,7 +135,7 @@ fn links_of_sources() -> impl Strategy<Value = Link> {
     let fraction = prop_oneof![1 => Just(0.0), 1 => Just(1.0), 5 => 0.0..1.0];
     let sample = (fraction, any::<u64>())
         .prop_map(|(fraction, seed)| Link::Sample(Sampling { fraction, seed, branch: 0 }));
-    prop_oneof![6 => links(), 1 => sample]
+    prop_oneof![12 => links(), 2 => sample, 1 => Just(Link::Enumerate)]
 }
 
 fn ends() -> impl Strategy<Value = End> {
@@ -167,7 +169,11 @@ pub(crate) fn programs(longest: u64) -> impl Strategy<Value = Program> {
     let batch = prop_oneof![2 => Just(None), 3 => (1..60u32).prop_map(Some)];
     let exchange = prop_oneof![1 => Just(None), 1 => exchanges().prop_map(Some)];
     (branches, vec(links_of_sources(), 0..5), exchange, batch, ends()).prop_map(
-        |(branches, chain, exchange, batch, end)| Program { branches, chain, exchange, batch, end },
+        |(branches, mut chain, exchange, batch, end)| {
+            // The elements of several branches have no common order.
+            chain.retain(|link| branches.len() == 1 || !matches!(link, Link::Enumerate));
+            Program { branches, chain, exchange, batch, end }
+        },
     )
 }
 
@@ -267,12 +273,22 @@ fn stages_of<'a>(chain: impl Iterator<Item = &'a Link>) -> Vec<Vec<Link>> {
 /// The outputs of stages, each with the index of its element.
 fn through(stages: Vec<Vec<Link>>, input: Vec<(u64, u64)>) -> Vec<(u64, u64)> {
     stages.into_iter().fold(input, |elements, stage| {
-        let outputs = elements.into_iter().flat_map(|(index, n)| {
-            let values = stage.iter().fold(vec![n], |values, link| link.plainly(index, values));
+        let outputs = (0..).zip(elements).flat_map(|(position, (index, n))| {
+            let place = Place { index, position };
+            let values = stage.iter().fold(vec![n], |values, link| link.plainly(place, values));
             values.into_iter().map(move |n| (index, n))
         });
         outputs.collect()
     })
+}
+
+/// Where an element of a stage comes from.
+#[derive(Clone, Copy)]
+struct Place {
+    /// Its index in the source.
+    index: u64,
+    /// Its number in the input of the stage.
+    position: u64,
 }
 
 impl Link {
@@ -287,12 +303,13 @@ impl Link {
             Self::TryRefuse(one_in) => stream.try_map(Refuse { one_in }).map(Settle),
             Self::SkipRefused(one_in) => stream.map(Refuse { one_in }).on_failure(OnFailure::Skip),
             Self::Sample(Sampling { fraction, seed, .. }) => stream.sample(fraction, seed),
+            Self::Enumerate => stream.enumerate().map(Digest),
         }
     }
 
-    /// Applies the directive to the values that one element of a stage, with this source index, has
-    /// so far: a failure removes all of them.
-    fn plainly(self, index: u64, values: Vec<u64>) -> Vec<u64> {
+    /// Applies the directive to the values that one element of a stage, from this place, has so
+    /// far: a failure removes all of them.
+    fn plainly(self, place: Place, values: Vec<u64>) -> Vec<u64> {
         let values = values.into_iter();
         match self {
             Self::Add(amount) | Self::AddLater(amount) | Self::AddElsewhere(amount) => {
@@ -313,9 +330,11 @@ impl Link {
                 let sample = Sample::new(fraction, seed, branch).expect("a fraction");
                 let numbered = (0..).zip(values);
                 let kept =
-                    numbered.filter(|(number, n)| sample.keeps(index, *number, &encoded(*n)));
+                    numbered.filter(|(number, n)| sample.keeps(place.index, *number, &encoded(*n)));
                 kept.map(|(_, n)| n).collect()
             }
+            // It begins a stage, so there is one value.
+            Self::Enumerate => values.map(|n| digest((place.position, n))).collect(),
         }
     }
 
@@ -340,6 +359,7 @@ impl Link {
         };
         let before = stage.iter().rev().find_map(pool);
         before.is_some_and(|before| pool(&self).is_some_and(|pool| pool != before))
+            || (matches!(self, Self::Enumerate) && !stage.is_empty())
             || (splits && matches!(self, Self::TryRefuse(_)))
     }
 }

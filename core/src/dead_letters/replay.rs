@@ -47,7 +47,7 @@ fn plan(header: &DeadLetterHeader) -> Result<Plan, PlanError> {
     let folds =
         steps.last().is_some_and(|step| matches!(step.reference.verb, Verb::Fold | Verb::Reduce));
     let end = if folds { End::Fold { empty: None, deterministic: false } } else { End::Count };
-    let stage = |steps| Stage { pool: header.pool.clone(), steps, batch: None };
+    let stage = |steps| Stage { pool: header.pool.clone(), steps, batch: None, numbered: false };
     let combining = steps
         .first()
         .filter(|step| matches!(step.reference.verb, Verb::FoldByKey | Verb::ReduceByKey));

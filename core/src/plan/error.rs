@@ -106,6 +106,15 @@ pub enum PlanError {
         /// The most inputs.
         limit: usize,
     },
+    /// A directive that numbers elements, after a union.
+    #[error(
+        "`{directive}` numbers the elements of one input, and there are several; chain them in one \
+         iterator instead of `union`, or number the elements of each before it"
+    )]
+    SeveralInputs {
+        /// The directive.
+        directive: &'static str,
+    },
     /// `sample` of a fraction that is none.
     #[error("`sample({fraction}, …)`: a fraction is a number between 0 and 1")]
     Fraction {

@@ -27,8 +27,12 @@ fn write_plan(out: &mut String, plan: &Plan, inputs: &[(u64, Option<u64>)]) -> f
                 };
                 writeln!(out, "{label}{}", describe_input(input))?;
             }
+            Inlet::Stage(_) if stage.numbered => {}
             Inlet::Stage(_) => writeln!(out, "         (elements pass through the leader)")?,
             Inlet::Exchange(exchange) => write_exchange(out, &plan.exchanges[exchange])?,
+        }
+        if stage.numbered {
+            writeln!(out, "         (elements pass through the leader, which numbers them)")?;
         }
         write_stage(out, plan, number, stage)?;
     }
@@ -84,6 +88,7 @@ fn write_stage(out: &mut String, plan: &Plan, number: usize, stage: &Stage) -> f
     let feeds = matches!(plan.outlet(number), Outlet::Exchange { .. });
     let pass = match stage.steps.len() {
         0 if reads || feeds => "no steps".to_owned(),
+        0 if stage.numbered => return writeln!(out, "{label:<9}no steps, at the leader"),
         0 => return writeln!(out, "{label:<9}no steps: the input itself, at the leader"),
         1 => "one step".to_owned(),
         steps => format!("{steps} steps fused into one pass"),

@@ -41,8 +41,11 @@ struct Branch {
     origin: BranchOrigin,
     /// The first is that of an exchange whose values an operation combines.
     directives: Vec<Directive>,
-    /// The number of directives from before the last union.
-    united: usize,
+    /// The number of directives that settings no longer change: from before the last union, or the
+    /// last time that elements were numbered.
+    settled: usize,
+    /// The places of the directives before which elements are numbered.
+    numbered: Vec<usize>,
     /// The number of elements in a task of the first stage, if it is set before the first step.
     batch: Option<NonZeroU32>,
 }
@@ -62,7 +65,7 @@ enum BranchOrigin {
 
 impl Branch {
     fn new(origin: BranchOrigin) -> Self {
-        Self { origin, directives: Vec::new(), united: 0, batch: None }
+        Self { origin, directives: Vec::new(), settled: 0, numbered: Vec::new(), batch: None }
     }
 
     /// Its source, unless a directive follows it.
@@ -103,7 +106,8 @@ impl Branch {
     ) -> Result<(), PlanError> {
         // Behind an exchange, it looks at the places of elements.
         let samples = |directive: &Directive| directive.step.reference.verb == Verb::Sample;
-        let repeatable = repeatable || self.directives.iter().any(samples);
+        let repeatable =
+            repeatable || !self.numbered.is_empty() || self.directives.iter().any(samples);
         let origin = match &self.origin {
             BranchOrigin::Source(_) => Origin::Source,
             BranchOrigin::Exchange { kind, partitions, feeders, first_side } => {
@@ -136,7 +140,10 @@ impl Branch {
             directives.push(Directive { pool, batch: None, ..combining.clone() });
         }
         let batch = self.batch.map(NonZeroU32::get);
-        builder.chain(&origin, stage::cut(&directives, batch, deterministic), outlet);
+        let reads = matches!(origin, Origin::Exchange(_));
+        let numbered = &self.numbered;
+        let stages = stage::cut_numbered(&directives, numbered, reads, batch, deterministic);
+        builder.chain(&origin, stages, outlet);
         Ok(())
     }
 
@@ -185,6 +192,17 @@ impl Program {
         }
     }
 
+    /// Numbers the elements.
+    pub(super) fn enumerate(&mut self) {
+        const NAME: &str = "enumerate";
+        self.reject_after_take(NAME);
+        let [branch] = &mut self.branches[..] else {
+            return self.note(PlanError::SeveralInputs { directive: NAME });
+        };
+        branch.settled = branch.directives.len();
+        branch.numbered.push(branch.directives.len());
+    }
+
     fn push(&mut self, directive: &Directive) {
         for branch in &mut self.branches {
             branch.directives.push(directive.clone());
@@ -198,7 +216,7 @@ impl Program {
         }
         self.adopt(other, "union");
         for branch in &mut self.branches {
-            branch.united = branch.directives.len();
+            branch.settled = branch.directives.len();
         }
     }
 
@@ -259,9 +277,10 @@ impl Program {
         else {
             return self.note(PlanError::Partitions { count, limit: MAX_PARTITIONS });
         };
-        if let [Branch { origin: BranchOrigin::Exchange { kind, partitions, .. }, directives, .. }] =
-            &mut self.branches[..]
-            && directives.len() == usize::from(kind.has_steps())
+        if let [branch] = &mut self.branches[..]
+            && let BranchOrigin::Exchange { kind, partitions, .. } = &mut branch.origin
+            && branch.directives.len() == usize::from(kind.has_steps())
+            && branch.numbered.is_empty()
         {
             *partitions = Some(count);
         } else {
@@ -278,7 +297,7 @@ impl Program {
         // If the previous step was rejected, this error is not reported: its own mistake came
         // first.
         for branch in &mut self.branches {
-            let outcome = match branch.directives[branch.united..].last_mut() {
+            let outcome = match branch.directives[branch.settled..].last_mut() {
                 Some(directive) if directive.step.reference.verb.has_operation() => {
                     change(directive)
                 }
@@ -380,7 +399,7 @@ impl Program {
         let mut sources = Vec::new();
         self.branches.into_iter().for_each(|branch| branch.into_sources(&mut sources));
         for (number, source) in sources.iter_mut().enumerate() {
-            source.set_layout(plan.layout(plan.fed_by(number)));
+            source.set_layout(plan.layout_into(plan.fed_by(number)));
         }
         Ok((plan, sources))
     }

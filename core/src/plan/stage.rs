@@ -14,9 +14,18 @@ pub(crate) struct Stage {
     pub(crate) steps: Vec<StepPlan>,
     /// The number of elements in a task, if the program sets it.
     pub(crate) batch: Option<u32>,
+    /// Whether the leader puts its number in front of each element that enters the stage: its
+    /// position.
+    pub(crate) numbered: bool,
 }
 
 impl Stage {
+    /// Its pool, if one of its steps has an operation.
+    fn chosen_pool(&self) -> Option<Pool> {
+        let chooses = self.steps.iter().any(|step| step.reference.verb.has_operation());
+        chooses.then(|| self.pool.clone())
+    }
+
     /// Whether `next` can run in the same pass.
     fn admits(&self, next: &Directive, pool: &Pool, deterministic: bool) -> bool {
         let expands = self
@@ -56,13 +65,54 @@ pub(super) fn cut(directives: &[Directive], batch: Option<u32>, deterministic: b
                     pool: pool.clone(),
                     steps: vec![directive.step.clone()],
                     batch: directive.batch.map(NonZeroU32::get).or(before_the_first),
+                    numbered: false,
                 });
             }
         }
     }
     if stages.is_empty() {
-        stages.push(Stage { pool: Pool::default(), steps: Vec::new(), batch });
+        stages.push(Stage { pool: Pool::default(), steps: Vec::new(), batch, numbered: false });
     }
+    stages
+}
+
+/// As [`cut`], with elements that are numbered before the directives at these places. A chain that
+/// `reads` an exchange has a stage in front of these.
+pub(super) fn cut_numbered(
+    directives: &[Directive],
+    numbered: &[usize],
+    reads: bool,
+    batch: Option<u32>,
+    deterministic: bool,
+) -> Vec<Stage> {
+    let (mut stages, mut from, mut batch) = (Vec::new(), 0, batch);
+    for (count, place) in numbered.iter().enumerate() {
+        // The elements of a source are numbered as they come.
+        if from < *place || count > 0 || reads {
+            stages.extend(segment(&directives[from..*place], count, batch.take(), deterministic));
+        }
+        from = *place;
+    }
+    stages.extend(segment(&directives[from..], numbered.len(), batch, deterministic));
+    let pools: Vec<Option<Pool>> = stages.iter().map(Stage::chosen_pool).collect();
+    for (number, stage) in stages.iter_mut().enumerate() {
+        let near = pools[..=number].iter().rev().chain(&pools[number..]);
+        if let Some(pool) = near.flatten().next() {
+            stage.pool = pool.clone();
+        }
+    }
+    stages
+}
+
+/// The stages of directives that follow so many numberings.
+fn segment(
+    directives: &[Directive],
+    numberings: usize,
+    batch: Option<u32>,
+    deterministic: bool,
+) -> Vec<Stage> {
+    let mut stages = cut(directives, batch, deterministic);
+    stages[0].numbered = numberings > 0;
     stages
 }
 

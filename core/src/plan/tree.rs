@@ -183,6 +183,15 @@ impl Plan {
         &self.deepest_first
     }
 
+    /// The layout of the elements that are put into a stage.
+    pub(crate) fn layout_into(&self, stage: usize) -> Layout {
+        match self.stages[stage].numbered {
+            // The leader brings them into the one that the stage reads.
+            true => Layout::Plain,
+            false => self.layout(stage),
+        }
+    }
+
     /// The layout in which a stage reads its elements, if they come through the leader.
     pub(crate) fn layout(&self, stage: usize) -> Layout {
         self.layout_from(stage, 0)

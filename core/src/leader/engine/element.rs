@@ -85,7 +85,7 @@ pub(super) fn fail_permanently(
         job.stages[stage].failed += 1;
         let is_output = step + 1 >= steps.len();
         let layout = match job.plan.outlet(stage) {
-            Outlet::Stage(next) if is_output => job.plan.layout(next),
+            Outlet::Stage(next) if is_output => job.plan.layout_into(next),
             _ if is_output => Layout::Plain,
             _ => job.plan.layout_from(stage, step + 1),
         };

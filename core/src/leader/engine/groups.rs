@@ -83,8 +83,7 @@ pub(super) fn encoding(
     offset: usize,
 ) -> Option<(Bytes, Vec<u32>)> {
     let (partition, element) = place_in_list(batch.position(offset));
-    let verb = job.plan.stages[stage].steps.first().map(|step| step.reference.verb);
-    let layout = verb.map_or(Layout::Plain, |verb| verb.layout());
+    let layout = job.plan.layout(stage);
     let list = last_list(job, stage, partition)?;
     let mut payload = Vec::new();
     let Some(values) = list.values(element) else {

@@ -173,6 +173,7 @@ fn feed_next(shared: &mut Shared, job: &mut JobState, stage: usize, output: Stag
         StageOutput::Outputs { bytes, ends, indexes } => {
             let position = job.stages[next].next_position();
             job.feed(next, Elements::passed(position, bytes, ends, indexes));
+            pass_through(shared, job, next);
         }
         StageOutput::Failure(error) => {
             let position = job.stages[next].skip_position();

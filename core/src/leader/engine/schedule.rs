@@ -170,7 +170,7 @@ fn outlet(job: &mut JobState, stage: usize, cap: Option<usize>, slots: u32) -> T
             End::Top { most, by_key } => TaskOutlet::Top { most, by_key },
             End::Stream { .. } | End::Fold { .. } | End::Count => TaskOutlet::Reply,
         },
-        Outlet::Stage(next) => TaskOutlet::Stage(job.plan.layout(next)),
+        Outlet::Stage(next) => TaskOutlet::Stage(job.plan.layout_into(next)),
         Outlet::Exchange { exchange, feeder } => {
             let plan = &job.plan.exchanges[exchange];
             let (kind, side) = (plan.kind, plan.side(feeder));

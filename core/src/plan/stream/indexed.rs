@@ -17,8 +17,8 @@ use crate::{
 ///   [`try_from_stream`](Self::try_from_stream). Elements are numbered from 0 in the order of the
 ///   source; results, errors and events carry this index.
 /// - **Directives**: [`map`](Self::map), [`try_map`](Self::try_map), [`filter`](Self::filter),
-///   [`flat_map`](Self::flat_map), [`union`](Self::union), [`sample`](Self::sample),
-///   [`take`](Self::take).
+///   [`flat_map`](Self::flat_map), [`union`](Self::union), [`enumerate`](Self::enumerate),
+///   [`sample`](Self::sample), [`take`](Self::take).
 /// - **Settings** of the previous step: [`retries`](Self::retries), [`backoff`](Self::backoff),
 ///   [`timeout`](Self::timeout), [`pool`](Self::pool), [`on_failure`](Self::on_failure); of its
 ///   stage: [`batch`](Self::batch); of the program: [`ordered`](Self::ordered).

@@ -159,6 +159,43 @@ impl<T: Data> IndexedStream<T> {
         self
     }
 
+    /// Makes pairs of each element and its number, from 0 in the order of the input, without gaps.
+    ///
+    /// After a [`filter`](Self::filter) or a [`flat_map`](Self::flat_map) these are the numbers of
+    /// what is left or made. After an exchange, whose outputs have no order, the numbers follow the
+    /// order in which [`collect`](Self::collect) returns them; each run gives the same, because the
+    /// exchange has 64 [`partitions`](Self::partitions) unless the program sets another number.
+    ///
+    /// The leader numbers the elements, so all pass through it, and an element waits there until
+    /// all before it have come. Directly after a source this costs nothing more than a source does.
+    ///
+    /// Several inputs have no common order: after a [`union`](Self::union) it is a mistake that the
+    /// end of the program returns as [`Error::Plan`](crate::Error::Plan).
+    ///
+    /// ```
+    /// # use phalanx::prelude::*;
+    /// #[operation]
+    /// fn is_short(word: &String) -> bool {
+    ///     word.len() < 4
+    /// }
+    ///
+    /// # #[tokio::main(flavor = "current_thread")]
+    /// # async fn main() -> Result<(), phalanx::Error> {
+    /// # let runtime = Runtime::connect("memory://").await?;
+    /// let words = IndexedStream::from(["the", "quick", "fox"].map(String::from));
+    /// let numbered = words.filter(IsShort).enumerate().collect(&runtime).await?;
+    /// assert_eq!(numbered, [(0, "the".to_owned()), (1, "fox".to_owned())]);
+    /// # Ok(())
+    /// # }
+    /// ```
+    #[doc(alias = "zip_with_index")]
+    #[doc(alias = "zipWithIndex")]
+    #[doc(alias = "with_row_index")]
+    pub fn enumerate(mut self) -> IndexedStream<(u64, T)> {
+        self.program.enumerate();
+        self.retyped()
+    }
+
     /// Continues with the elements of this stream and those of another one.
     ///
     /// Both run at the same time. Collected or [`ordered`](Self::ordered), all outputs of this stream

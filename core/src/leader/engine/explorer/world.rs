@@ -89,6 +89,7 @@ pub(super) fn plan(end: End, verbs: &[Verb], batch: u32, on_failure: OnFailure) 
         on_failure,
     };
     let stage = Stage {
+        numbered: false,
         pool: Pool::default(),
         steps: verbs.iter().map(step).collect(),
         batch: Some(batch),

@@ -4,7 +4,13 @@ use std::{ops::Range, sync::Arc};
 
 use bytes::{Bytes, BytesMut};
 
-use crate::operation::ElementRange;
+use crate::{
+    codec::{self, Layout, push_frame},
+    operation::ElementRange,
+};
+
+/// What a number and a frame add to an element of usual size, in bytes.
+const MOST_ADDED: usize = 8;
 
 /// Elements at consecutive positions of the input of one stage, with their encodings.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -42,6 +48,41 @@ impl Elements {
     pub(crate) fn passed(first: u64, bytes: Bytes, ends: Vec<u32>, indexes: Vec<u64>) -> Self {
         debug_assert_eq!(ends.len(), indexes.len(), "one index for each element");
         Self::new(first, bytes, ends, SourceIndexes::Each(indexes.into()))
+    }
+
+    /// The same elements, each with its position in front, in this layout.
+    ///
+    /// # Errors
+    /// Their size, if a block cannot hold them.
+    pub(super) fn numbered(&self, layout: Layout) -> Result<Self, u64> {
+        let mut numbered = Vec::with_capacity(self.bytes.len() + MOST_ADDED * self.len());
+        let (mut ends, mut number, base) = (Vec::new(), Vec::new(), self.place(0));
+        for offset in 0..self.len() {
+            let element = &self.bytes[self.place(offset) - base..self.place(offset + 1) - base];
+            number.clear();
+            // A number is always encoded.
+            let _ = codec::encode_into(&(self.first + offset as u64), &mut number);
+            match layout {
+                Layout::Plain => {}
+                Layout::Pairs => push_frame(&mut numbered, number.len(), element.len()),
+                Layout::Whole => push_frame(&mut numbered, number.len() + element.len(), 0),
+            }
+            numbered.extend_from_slice(&number);
+            numbered.extend_from_slice(element);
+            ends.push(u32::try_from(numbered.len()).map_err(|_| numbered.len() as u64)?);
+        }
+        let indexes = match &self.indexes {
+            SourceIndexes::Positions => SourceIndexes::Positions,
+            SourceIndexes::Each(all) => SourceIndexes::Each(all[self.window.clone()].into()),
+        };
+        Ok(Self {
+            first: self.first,
+            tries: self.tries.clone(),
+            bytes: numbered.into(),
+            window: 0..ends.len(),
+            ends: Arc::new(ends),
+            indexes,
+        })
     }
 
     fn new(first: u64, bytes: Bytes, ends: Vec<u32>, indexes: SourceIndexes) -> Self {

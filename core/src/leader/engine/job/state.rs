@@ -7,6 +7,7 @@ use super::{
     Partitions, Passage, ReorderBuffer, StageOutput, StageState,
 };
 use crate::{
+    broker::PublishError,
     error::Error,
     id::JobId,
     leader::engine::{
@@ -208,6 +209,9 @@ impl JobState {
     /// Whether the outputs of a stage must keep the order of the input.
     pub(crate) fn keeps_order(&self, stage: usize) -> bool {
         let last = self.plan.after(stage).last().unwrap_or(stage);
+        if self.plan.after(stage).any(|later| self.plan.stages[later].numbered) {
+            return true;
+        }
         match self.plan.outlet(last) {
             Outlet::End(_) => {
                 matches!(self.plan.end, End::Stream { ordered: true, .. } | End::Fold { .. })
@@ -413,9 +417,22 @@ impl JobState {
     }
 
     /// Puts elements into a stage.
-    pub(crate) fn feed(&mut self, stage: usize, elements: Elements) {
+    pub(crate) fn feed(&mut self, stage: usize, mut elements: Elements) {
+        if self.plan.stages[stage].numbered {
+            elements = match elements.numbered(self.plan.layout(stage)) {
+                Ok(numbered) => numbered,
+                Err(size) => return self.fail(self.too_large(&elements, size)),
+            };
+        }
         self.account.feed(&elements);
         self.stages[stage].feed(elements);
+    }
+
+    /// The error for elements whose encodings with their numbers have this size together.
+    fn too_large(&self, elements: &Elements, size: u64) -> Error {
+        let source = PublishError::TooLarge { size, limit: MAX_MESSAGE_BYTES as u64 };
+        let (operation, index) = ("enumerate".to_owned(), elements.index(0));
+        Error::Submit { job: self.id, operation, index, group: None, source }
     }
 
     /// Whether a batch of up to `wanted` elements should be cut now. Slots are idle while fewer

@@ -78,7 +78,12 @@ fn a_fold_with_large_partial_results_completes() {
 #[test]
 fn a_leaf_larger_than_any_message_fails_its_job_which_publishes_nothing_more() {
     let mut leader = TestLeader::new();
-    let stage = |verb| Stage { pool: Pool::default(), steps: vec![step(verb)], batch: None };
+    let stage = |verb| Stage {
+        pool: Pool::default(),
+        steps: vec![step(verb)],
+        batch: None,
+        numbered: false,
+    };
     let end = End::Fold { empty: None, deterministic: true };
     let stages = vec![stage(Verb::FlatMap), stage(Verb::Fold)];
     leader.start(1, Plan::chain(stages, end), 2, 2);

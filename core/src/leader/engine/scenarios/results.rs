@@ -93,7 +93,8 @@ fn each_task_has_a_unique_number() {
 #[test]
 fn elements_keep_their_source_index_when_they_change_pools() {
     let mut leader = TestLeader::new();
-    let stage = |pool| Stage { pool, steps: vec![step(Verb::FlatMap)], batch: None };
+    let stage =
+        |pool| Stage { pool, steps: vec![step(Verb::FlatMap)], batch: None, numbered: false };
     let two = vec![stage(Pool::default()), stage(Pool::new("gpu").unwrap())];
     let two = Plan::chain(two, stream());
     leader.start(1, two, 2, 2);
@@ -143,7 +144,8 @@ fn an_element_is_done_when_it_is_through_all_stages() {
     leader.presence(1, 8);
     let mut skipping = step(Verb::Map);
     skipping.on_failure = OnFailure::Skip;
-    let stage = |step| Stage { pool: Pool::default(), steps: vec![step], batch: None };
+    let stage =
+        |step| Stage { pool: Pool::default(), steps: vec![step], batch: None, numbered: false };
     let two_stages = Plan::chain(vec![stage(step(Verb::FlatMap)), stage(skipping)], stream());
     leader.start(1, two_stages, 2, 2);
     let numbers = |leader: &mut TestLeader| {

@@ -86,7 +86,7 @@ pub(in crate::leader::engine) fn step(verb: Verb) -> StepPlan {
 }
 
 pub(super) fn plan(steps: Vec<StepPlan>, end: End) -> Plan {
-    Plan::chain(vec![Stage { pool: Pool::default(), steps, batch: None }], end)
+    Plan::chain(vec![Stage { pool: Pool::default(), steps, batch: None, numbered: false }], end)
 }
 
 pub(super) fn stream() -> End {
