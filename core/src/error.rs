@@ -110,6 +110,19 @@ pub enum Error {
         /// The most bytes, of all jobs.
         limit: u64,
     },
+    /// The two streams of a `zip` do not have the same number of elements.
+    #[error(
+        "job {job}: `zip` needs streams of equal length; the first has {first} elements, and the \
+         second has {second}"
+    )]
+    UnequalLengths {
+        /// The job that failed.
+        job: JobId,
+        /// The number of elements of the first stream.
+        first: u64,
+        /// The number of elements of the second stream.
+        second: u64,
+    },
     /// No live worker of a pool can run a stage, because they were built differently from this
     /// program.
     #[error(transparent)]

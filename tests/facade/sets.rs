@@ -3,7 +3,7 @@
 
 use std::collections::{BTreeSet, HashSet};
 
-use phalanx::{PlanError, broker::Pool, operation::Data, prelude::*};
+use phalanx::{Error, PlanError, broker::Pool, operation::Data, prelude::*};
 use phalanx_test_support::{soon, until};
 
 #[operation]
@@ -361,4 +361,77 @@ fn explain_shows_where_elements_are_numbered() {
     assert_eq!((lines[3], lines[6]), (numbers, numbers), "{text}");
     assert!(lines[4].starts_with("stage 1  pool `p`, one step"), "{text}");
     assert_eq!(lines[7], "stage 2  no steps, at the leader", "{text}");
+}
+
+#[operation]
+fn sum_of_pair((a, b): (u64, u64)) -> u64 {
+    a + b
+}
+
+#[tokio::test]
+async fn elements_with_equal_numbers_are_zipped() {
+    let runtime = runtime().await;
+    let ours = || IndexedStream::from(0..900u64).batch(7).filter(Keeps);
+    let theirs = || IndexedStream::from(0..200u64).batch(9).flat_map(Digits);
+    let ours_plainly = || (0..900u64).filter(|n| !n.is_multiple_of(3));
+    let theirs_plainly: Vec<u64> = (0..200u64).flat_map(|n| digits(&n)).collect();
+    let count = theirs_plainly.len() as u64;
+    assert!(count < 600);
+    // As many as there are of the shorter.
+    let rest = move || IndexedStream::from(0..3 * count / 2).batch(7).filter(Keeps);
+    assert_eq!(ours_plainly().take_while(|n| *n < 3 * count / 2).count() as u64, count);
+    let mut expected: Vec<(u64, u64)> = ours_plainly().zip(theirs_plainly.clone()).collect();
+    expected.sort_unstable();
+    assert_eq!(sorted(rest().zip(theirs()), &runtime).await, expected);
+    // The keys of the pairs are found by what follows.
+    let sums = theirs().zip(rest()).reduce_by_key(Add);
+    let mut plainly = std::collections::BTreeMap::<u64, u64>::new();
+    expected.iter().for_each(|(n, digit)| *plainly.entry(*digit).or_default() += n);
+    assert_eq!(sorted(sums, &runtime).await, plainly.into_iter().collect::<Vec<_>>());
+    let keys = sorted(rest().zip(theirs()).keys(), &runtime).await;
+    assert!(keys.into_iter().eq(expected.iter().map(|(n, _)| *n)));
+    let total = theirs().zip(rest()).map(SumOfPair).reduce(Add).run(&runtime);
+    let expected_total = expected.iter().map(|(a, b)| a + b).sum();
+    assert_eq!(soon("a sum", total).await.unwrap(), Some(expected_total));
+    // Outputs of exchanges, and nothing.
+    let distinct = || theirs().distinct().partitions(3);
+    let zipped = sorted(distinct().zip(IndexedStream::from(0..10u64)), &runtime).await;
+    assert!(zipped.iter().map(|(digit, _)| *digit).eq(0..10), "{zipped:?}");
+    let nothing = IndexedStream::from(0..0u64).zip(ours().filter(Keeps).filter(IsThree));
+    assert!(all(nothing, &runtime).await.is_empty());
+    runtime.close().await;
+}
+
+#[operation]
+fn is_three(n: &u64) -> bool {
+    n.is_multiple_of(3)
+}
+
+#[tokio::test]
+async fn streams_of_unequal_lengths_are_not_zipped() {
+    let runtime = runtime().await;
+    for (ours, theirs) in [(30, 29), (29, 30), (0, 1), (1, 0), (2_000, 1)] {
+        let first = IndexedStream::from(0..ours).map(Double);
+        let zipped = first.zip(IndexedStream::from(0..theirs)).count();
+        let error = soon("an error", zipped.run(&runtime)).await.unwrap_err();
+        let Error::UnequalLengths { first, second, .. } = &error else { panic!("{error:?}") };
+        assert_eq!((*first, *second), (ours, theirs));
+        let text = format!("the first has {ours} elements, and the second has {theirs}");
+        assert!(error.to_string().ends_with(&text), "{error}");
+    }
+    runtime.close().await;
+}
+
+#[test]
+fn neither_a_union_nor_an_endless_stream_can_be_zipped() {
+    let one = || IndexedStream::from([1u64]);
+    let error = one().zip(one().union(one())).explain().unwrap_err();
+    assert!(matches!(error, PlanError::SeveralInputs { directive: "zip" }), "{error}");
+    let endless = IndexedStream::from((0..u64::MAX).chain(0..));
+    let error = one().zip(endless).explain().unwrap_err();
+    assert!(matches!(error, PlanError::Endless { directive: "zip" }), "{error}");
+    let text = one().map(Double).zip(one()).partitions(5).explain().unwrap();
+    let line = "exchange zip of the outputs of stage 1 with those of stage 2, by number, \
+                5 partitions\n";
+    assert!(text.contains(line), "{text}");
 }

@@ -29,6 +29,7 @@ enum Joining {
     Join(JoinKind),
     Cogroup,
     Filter { present: bool },
+    Zip,
 }
 
 impl Joined {
@@ -42,6 +43,7 @@ impl Joined {
             Grouping::Join(kind) => Joining::Join(kind),
             Grouping::Cogroup => Joining::Cogroup,
             Grouping::Filter { present } => Joining::Filter { present },
+            Grouping::Zip => Joining::Zip,
             _ => return Err(malformed("this worker does not know how to gather".to_owned())),
         };
         let mut keys = Keys::default();
@@ -99,6 +101,10 @@ impl Joined {
                 Value::Lists { payload: &self.payload, first, second }
             }
             Joining::Filter { .. } => Value::Bytes(value(first, place).unwrap_or_default()),
+            Joining::Zip => {
+                let value = Value::Bytes(other.unwrap_or_default());
+                return Ok(Element { key: one.unwrap_or_default(), value });
+            }
         };
         Ok(Element { key: self.keys.get(key), value })
     }
@@ -110,7 +116,7 @@ impl Joining {
         match self {
             Self::Join(JoinKind::Left) => first.saturating_mul(second.max(1)),
             Self::Join(JoinKind::Full) => first.max(1).saturating_mul(second.max(1)),
-            Self::Join(_) => first.saturating_mul(second),
+            Self::Join(_) | Self::Zip => first.saturating_mul(second),
             Self::Cogroup => 1,
             Self::Filter { present } => match present == (second > 0) {
                 true => first,

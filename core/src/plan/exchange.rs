@@ -36,6 +36,8 @@ pub(crate) enum ExchangeKind {
     Distinct {
         pairs: bool,
     },
+    /// The keys are the numbers of the elements on either side.
+    Zip,
     /// As `Distinct`, of elements that the second side has.
     Intersection {
         pairs: bool,
@@ -75,6 +77,7 @@ impl ExchangeKind {
             Self::GroupByKey => "group_by_key",
             Self::CountByValue => "count_by_value",
             Self::Distinct { .. } => "distinct",
+            Self::Zip => "zip",
             Self::Intersection { .. } => "intersection",
             Self::Subtract { .. } => "subtract",
             Self::Join(JoinKind::Left) => "left_join",
@@ -132,9 +135,10 @@ impl ExchangeKind {
             (Self::Distinct { .. } | Self::Intersection { .. }, _)
             | (Self::Filter { .. } | Self::Subtract { .. }, Side::Second) => Combine::First,
             (Self::Subtract { .. }, Side::First) => Combine::Whole,
-            (Self::GroupByKey | Self::Join(_) | Self::Cogroup | Self::Filter { .. }, _) => {
-                Combine::Nothing
-            }
+            (
+                Self::GroupByKey | Self::Join(_) | Self::Cogroup | Self::Zip | Self::Filter { .. },
+                _,
+            ) => Combine::Nothing,
         }
     }
 
@@ -145,6 +149,7 @@ impl ExchangeKind {
             Self::CountByKey | Self::CountByValue => Grouping::Count,
             Self::GroupByKey => Grouping::Group,
             Self::Distinct { .. } => Grouping::Distinct,
+            Self::Zip => Grouping::Zip,
             Self::Intersection { .. } => Grouping::Intersection,
             Self::Subtract { .. } => Grouping::Subtract,
             Self::Join(kind) => Grouping::Join(kind),

@@ -2,7 +2,9 @@
 
 use std::fmt::{self, Write};
 
-use super::{Backoff, End, Exchange, Inlet, OnFailure, Outlet, Plan, Side, Stage, StepPlan};
+use super::{
+    Backoff, End, Exchange, ExchangeKind, Inlet, OnFailure, Outlet, Plan, Side, Stage, StepPlan,
+};
 use crate::{
     registry::{DEFAULT_RETRIES, Sample},
     wire::Combine,
@@ -44,7 +46,11 @@ fn write_plan(out: &mut String, plan: &Plan, inputs: &[(u64, Option<u64>)]) -> f
 }
 
 fn write_exchange(out: &mut String, exchange: &Exchange) -> fmt::Result {
-    let by = if exchange.kind.is_by_element() { "by the whole element" } else { "by key" };
+    let by = match exchange.kind {
+        ExchangeKind::Zip => "by number",
+        kind if kind.is_by_element() => "by the whole element",
+        _ => "by key",
+    };
     let combined = match exchange.kind.combine(Side::First) {
         Combine::Nothing | Combine::Whole => "",
         _ => ", combined before they travel",

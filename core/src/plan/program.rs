@@ -192,12 +192,11 @@ impl Program {
         }
     }
 
-    /// Numbers the elements.
-    pub(super) fn enumerate(&mut self) {
-        const NAME: &str = "enumerate";
-        self.reject_after_take(NAME);
+    /// Numbers the elements, for this directive.
+    pub(super) fn enumerate(&mut self, directive: &'static str) {
+        self.reject_after_take(directive);
         let [branch] = &mut self.branches[..] else {
-            return self.note(PlanError::SeveralInputs { directive: NAME });
+            return self.note(PlanError::SeveralInputs { directive });
         };
         branch.settled = branch.directives.len();
         branch.numbered.push(branch.directives.len());

@@ -125,6 +125,8 @@ pub enum Grouping {
     Intersection,
     /// A row of the first side that the second side lacks, as often as the first side has it.
     Subtract,
+    /// A value of the first side, with the value of the second that has the same key.
+    Zip,
 }
 
 /// What a join makes of keys that one side lacks.

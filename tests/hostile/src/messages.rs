@@ -60,6 +60,7 @@ pub fn list(bytes: &[u8]) -> bool {
         Grouping::Filter { present: true },
         Grouping::Intersection,
         Grouping::Subtract,
+        Grouping::Zip,
     ];
     let payload = Bytes::from([bytes, bytes].concat());
     let length = bytes.len() as u32;

@@ -25,7 +25,8 @@ use crate::{
 /// - **By key**, on pairs: [`reduce_by_key`](Self::reduce_by_key),
 ///   [`group_by_key`](Self::group_by_key), [`join`](Self::join) and others; on any elements
 ///   [`count_by_value`](Self::count_by_value), [`distinct`](Self::distinct),
-///   [`intersection`](Self::intersection), [`subtract`](Self::subtract), [`key_by`](Self::key_by).
+///   [`intersection`](Self::intersection), [`subtract`](Self::subtract), [`zip`](Self::zip),
+///   [`key_by`](Self::key_by).
 /// - **Ends**: [`run`](Self::run), [`start`](Self::start) and [`collect`](Self::collect) for all
 ///   outputs; [`collect_map`](Self::collect_map) for pairs; [`fold`](Self::fold),
 ///   [`reduce`](Self::reduce), [`count`](Self::count), [`first`](Self::first), [`top`](Self::top),

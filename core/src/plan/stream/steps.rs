@@ -3,6 +3,7 @@
 use super::IndexedStream;
 use crate::{
     operation::{Data, Failure, Step},
+    plan::ExchangeKind,
     registry::Verb,
 };
 
@@ -192,8 +193,47 @@ impl<T: Data> IndexedStream<T> {
     #[doc(alias = "zipWithIndex")]
     #[doc(alias = "with_row_index")]
     pub fn enumerate(mut self) -> IndexedStream<(u64, T)> {
-        self.program.enumerate();
+        self.program.enumerate("enumerate");
         self.retyped()
+    }
+
+    /// Makes pairs of the elements of this stream and of another one that have equal numbers: the
+    /// first of both, the second of both, and so on, as [`enumerate`](Self::enumerate) numbers
+    /// them.
+    ///
+    /// The order of the pairs is not defined. If it matters, [`enumerate`](Self::enumerate) both
+    /// streams and [`join`](Self::join) them, which keeps the numbers.
+    ///
+    /// Streams of different lengths fail the job with
+    /// [`Error::UnequalLengths`](crate::Error::UnequalLengths), which has both, once both have
+    /// ended. Neither may be endless, or a [`union`](Self::union); an iterator that chains several
+    /// is fine.
+    ///
+    /// Costs what numbering both streams costs, and one exchange of all elements of both. If both
+    /// are iterators, zip these instead: that costs nothing.
+    ///
+    /// ```
+    /// # use phalanx::prelude::*;
+    /// #[operation]
+    /// fn chars(word: &str) -> Vec<char> {
+    ///     word.chars().collect()
+    /// }
+    ///
+    /// # #[tokio::main(flavor = "current_thread")]
+    /// # async fn main() -> Result<(), phalanx::Error> {
+    /// # let runtime = Runtime::connect("memory://").await?;
+    /// let words = IndexedStream::from(["to", "be"].map(String::from));
+    /// let zipped = words.flat_map(Chars).zip(IndexedStream::from(10..14));
+    /// let mut pairs = zipped.collect(&runtime).await?;
+    /// pairs.sort_by_key(|(_, number)| *number);
+    /// assert_eq!(pairs, [('t', 10), ('o', 11), ('b', 12), ('e', 13)]);
+    /// # Ok(())
+    /// # }
+    /// ```
+    pub fn zip<U: Data>(mut self, mut other: IndexedStream<U>) -> IndexedStream<(T, U)> {
+        self.program.enumerate("zip");
+        other.program.enumerate("zip");
+        self.joined(ExchangeKind::Zip, other)
     }
 
     /// Continues with the elements of this stream and those of another one.

@@ -17,7 +17,7 @@ use crate::{
         protocol::DeadLettering,
         table::Charge,
     },
-    plan::{End, Exchange, Inlet, MAX_BRANCHES, Outlet, Plan},
+    plan::{End, Exchange, ExchangeKind, Inlet, MAX_BRANCHES, Outlet, Plan},
     wire::{ListEnd, MAX_MESSAGE_BYTES, list_position},
 };
 
@@ -342,10 +342,18 @@ impl JobState {
     /// lists enter the stage that reads it.
     pub(crate) fn seal(&mut self, exchange: usize) -> Option<ExchangeProgress> {
         let plan = Arc::clone(&self.plan);
-        let Exchange { feeders, reader, partitions, .. } = &plan.exchanges[exchange];
+        let Exchange { kind, feeders, reader, partitions, .. } = &plan.exchanges[exchange];
         let settled = |stage: &usize| self.is_fed(*stage) && self.stages[*stage].is_settled();
         if self.exchanges[exchange].is_sealed() || !feeders.iter().all(settled) {
             return None;
+        }
+        if let (ExchangeKind::Zip, [first, second]) = (kind, &feeders[..]) {
+            // All that has entered them has been numbered.
+            let length = |stage: &usize| self.stages[*stage].next_position();
+            let (job, first, second) = (self.id, length(first), length(second));
+            if first != second {
+                self.fail(Error::UnequalLengths { job, first, second });
+            }
         }
         let state = &mut self.exchanges[exchange];
         // Nothing has been sent if there was no element.
