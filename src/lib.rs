@@ -126,10 +126,10 @@ pub mod id {
 /// and workers.
 pub mod broker {
     pub use phalanx_core::broker::{
-        Address, Broker, BrokerError, BrokerUrl, ConnectError, ConnectOptions, Consumer,
-        Consumption, DeclaredQueue, Delivery, Exchange, Health, Message, MessageKind, Pool,
-        PoolNameError, Properties, PublishError, QueueSpec, QueueType, Role, Settle, Settler,
-        Topic,
+        Address, Broker, BrokerError, BrokerUrl, ConnectError, ConnectOptions, ConsumeOptions,
+        Consumer, Consumption, DeclaredQueue, Delivery, Exchange, Health, Message, MessageKind,
+        Pool, PoolNameError, Properties, PublishError, QueueAction, QueueSpec, QueueType, Role,
+        Settle, Settler, ShuffleQueue, Topic,
     };
 }
 

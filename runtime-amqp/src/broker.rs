@@ -4,8 +4,9 @@ use std::{fmt, sync::Arc, time::Duration};
 
 use async_trait::async_trait;
 use phalanx_core::broker::{
-    Address, Broker, BrokerError, BrokerUrl, ConnectError, ConnectOptions, Consumer, DeclaredQueue,
-    Health, Message, PublishError, QueueSpec, Role,
+    Address, Broker, BrokerError, BrokerUrl, ConnectError, ConnectOptions, ConsumeOptions,
+    Consumer, DeclaredQueue, Exchange, Health, Message, PublishError, QueueAction, QueueSpec, Role,
+    ShuffleQueue,
 };
 use tokio::{
     sync::watch,
@@ -20,6 +21,7 @@ use crate::{
     error::Failure,
     health::{CombinedHealth, Purpose},
     in_flight::silence_limit,
+    manage,
     outgoing::Window,
     publisher::Publisher,
     session::{Link, Session},
@@ -86,6 +88,8 @@ pub struct AmqpBroker {
     publisher: Publisher,
     /// Publishes mandatory messages, on a channel of its own.
     mandatory_publisher: Publisher,
+    /// Publishes blocks, on a channel of its own, so that no reply waits behind them.
+    block_publisher: Publisher,
     /// Cancelled when publishers and consumers must finish; the connections close after them.
     closing: CancellationToken,
     /// The tasks of publishers and consumers.
@@ -142,6 +146,7 @@ impl AmqpBroker {
         Ok(Self {
             publisher: publisher(Window::ORDINARY),
             mandatory_publisher: publisher(Window::MANDATORY),
+            block_publisher: publisher(Window::BLOCKS),
             url,
             namespace,
             policy: AckPolicy::of(options.role),
@@ -164,7 +169,7 @@ impl Broker for AmqpBroker {
         self.ensure_open()?;
         let declare = async |session: Arc<Session>| {
             let (connection, generation) = (&session.connection, session.generation);
-            let shape = self.shape(queue, &session)?;
+            let shape = self.shape(queue, &session).await?;
             declare::ensure_dead_letter_queue(connection, generation, &self.namespace, queue)
                 .await?;
             declare::queue(connection, &shape).await
@@ -181,20 +186,24 @@ impl Broker for AmqpBroker {
         address: &Address,
         message: Message,
     ) -> Result<bool, PublishError> {
-        self.mandatory_publisher.publish(address, message).await
+        let publisher = match address.exchange {
+            Exchange::Shuffle => &self.block_publisher,
+            _ => &self.mandatory_publisher,
+        };
+        publisher.publish(address, message).await
     }
 
     async fn consume(
         &self,
         queue: &QueueSpec,
-        prefetch: u16,
+        options: ConsumeOptions,
     ) -> Result<Box<dyn Consumer>, BrokerError> {
         self.ensure_open()?;
         let consumer = subscribe(
             self.supervisor.clone(),
             self.consuming.clone(),
             queue.clone(),
-            prefetch,
+            options,
             self.policy,
             self.closing.clone(),
             &self.users,
@@ -202,10 +211,22 @@ impl Broker for AmqpBroker {
         Ok(Box::new(consumer.await?))
     }
 
+    async fn manage(
+        &self,
+        action: QueueAction,
+        queues: &[ShuffleQueue],
+    ) -> Vec<Result<u64, BrokerError>> {
+        if let Err(error) = self.ensure_open() {
+            return queues.iter().map(|_| Err(error.clone())).collect();
+        }
+        manage::manage(&self.consuming, &self.namespace, action, queues).await
+    }
+
     async fn delete(&self, queue: &QueueSpec) -> Result<(), BrokerError> {
         self.ensure_open()?;
         let delete = async |session: Arc<Session>| {
-            declare::delete(&session.connection, &self.shape(queue, &session)?).await
+            let shape = self.namespace.queue(queue, session.generation, None);
+            declare::delete(&session.connection, &shape.map_err(Failure::Refused)?).await
         };
         self.consuming.retry(delete).await
     }
@@ -229,8 +250,9 @@ impl AmqpBroker {
         if self.closing.is_cancelled() { Err(BrokerError::Closed) } else { Ok(()) }
     }
 
-    fn shape(&self, queue: &QueueSpec, session: &Session) -> Result<QueueShape, Failure> {
-        self.namespace.queue(queue, session.generation).map_err(Failure::Refused)
+    async fn shape(&self, queue: &QueueSpec, session: &Session) -> Result<QueueShape, Failure> {
+        let version = session.version_for(queue).await?;
+        self.namespace.queue(queue, session.generation, version).map_err(Failure::Refused)
     }
 }
 

@@ -167,6 +167,7 @@ impl Supervisor {
                 connection: dialed.connection,
                 lost: CancellationToken::new(),
                 socket: dialed.socket,
+                greeting: dialed.greeting,
             });
             self.health.update(purpose, |link| {
                 // The reason stays: a broker may end each connection as soon as it is open.

@@ -4,13 +4,15 @@
 use std::{
     fmt,
     sync::{
-        Arc,
+        Arc, OnceLock,
         atomic::{AtomicU64, Ordering},
     },
 };
 
 use async_trait::async_trait;
-use phalanx_core::broker::{Consumer, Consumption, Delivery, Message, Settle, Settler};
+use phalanx_core::broker::{
+    BrokerError, Consumer, Consumption, Delivery, Message, Settle, Settler,
+};
 use tokio::sync::{mpsc, oneshot};
 use tokio_util::sync::DropGuard;
 
@@ -24,6 +26,11 @@ pub(crate) struct AmqpConsumer {
     pub(crate) items: mpsc::UnboundedReceiver<Item>,
     pub(crate) commands: mpsc::Sender<Command>,
     pub(crate) current: ChannelGeneration,
+    /// Whether its prefetch is fixed: a second consumer beside an exclusive one would be refused.
+    pub(crate) is_exclusive: bool,
+    pub(crate) is_cancelled: bool,
+    /// Why the task has ended a passive consumer; set before the last item.
+    pub(crate) error: Arc<OnceLock<BrokerError>>,
     /// Ends the task when the consumer is dropped.
     pub(crate) _dropped: DropGuard,
 }
@@ -119,11 +126,18 @@ impl Consumer for AmqpConsumer {
     }
 
     async fn set_prefetch(&mut self, prefetch: u16) {
-        self.command(|done| Command::SetPrefetch(prefetch, done)).await;
+        if !self.is_exclusive {
+            self.command(|done| Command::SetPrefetch(prefetch, done)).await;
+        }
     }
 
     async fn cancel(&mut self) {
+        self.is_cancelled = true;
         self.command(Command::Cancel).await;
+    }
+
+    fn error(&self) -> Option<BrokerError> {
+        self.error.get().cloned()
     }
 }
 
@@ -131,6 +145,9 @@ impl Drop for AmqpConsumer {
     /// Requeues the deliveries in the buffer. Unless the consumer was cancelled, the deliveries
     /// that it has handed out are requeued too, when the task closes the channel.
     fn drop(&mut self) {
+        if self.is_exclusive && !self.is_cancelled {
+            return; // One by one, they would come to this consumer again.
+        }
         while let Ok(item) = self.items.try_recv() {
             if let Item::Delivery { settler, tag, .. } = item {
                 settler.settle(tag, Settle::Requeue);

@@ -28,6 +28,8 @@ pub(crate) struct ConsumerChannel {
     pub(crate) session: Arc<Session>,
     pub(crate) queue: String,
     pub(crate) channel: Channel,
+    /// Whether the queue may have no other consumer: then there is one stream at most.
+    exclusive: bool,
     settler: Arc<ChannelSettler>,
     /// The consumers, oldest first. Each has a prefetch of at least one, so there are at most as
     /// many as the largest prefetch.
@@ -53,10 +55,20 @@ impl ConsumerChannel {
         session: Arc<Session>,
         queue: String,
         channel: Channel,
+        exclusive: bool,
         settler: Arc<ChannelSettler>,
     ) -> Self {
         let (streams, cancelled) = (Vec::new(), Vec::new());
-        Self { session, queue, channel, settler, streams, cancelled, freed: Arc::default() }
+        Self {
+            session,
+            queue,
+            channel,
+            exclusive,
+            settler,
+            streams,
+            cancelled,
+            freed: Arc::default(),
+        }
     }
 
     /// Whether the consumers together may receive more than `prefetch`.
@@ -131,7 +143,8 @@ impl ConsumerChannel {
         declare::set_prefetch(&self.channel, share).await?;
         let (queue, arguments) = (self.queue.as_str().into(), FieldTable::default());
         // An empty tag makes the broker generate one, so no two consumers share a tag.
-        let (tag, options) = ("".into(), BasicConsumeOptions::default());
+        let options = BasicConsumeOptions { exclusive: self.exclusive, ..Default::default() };
+        let tag = "".into();
         let consumer = self.channel.basic_consume(queue, tag, options, arguments).await?;
         let (settler, freed) = (self.settler.clone(), self.freed.clone());
         self.streams.push(ConsumerStream::new(consumer, share, settler, freed));

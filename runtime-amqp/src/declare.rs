@@ -132,7 +132,7 @@ pub(crate) async fn ensure_dead_letter_queue(
 ) -> Result<(), Failure> {
     let QueueSpec::Task { pool } = spec else { return Ok(()) };
     let dead_letters = QueueSpec::Dead { pool: pool.clone() };
-    let shape = namespace.queue(&dead_letters, generation).map_err(Failure::Refused)?;
+    let shape = namespace.queue(&dead_letters, generation, None).map_err(Failure::Refused)?;
     match queue_within(connection, &shape, DEAD_LETTER_QUEUE_TIMEOUT).await {
         Err(Failure::Refused(error) | Failure::NodeDown(error)) => {
             tracing::warn!(
@@ -157,8 +157,9 @@ pub(crate) async fn for_consumer(
     let replaceable = matches!(spec, QueueSpec::Reply { .. });
     let limit = if replaceable { REPLY_QUEUE_TIMEOUT } else { Duration::MAX };
     let mut abandoned = None;
+    let version = session.version_for(spec).await?;
     let shape = loop {
-        let shape = namespace.queue(spec, generation).map_err(Failure::Refused)?;
+        let shape = namespace.queue(spec, generation, version).map_err(Failure::Refused)?;
         match queue_within(connection, &shape, limit).await {
             Ok(()) => break shape,
             Err(Failure::NodeDown(error)) if replaceable => {

@@ -15,10 +15,11 @@ use lapin::{
     uri::{AMQPAuthority, AMQPQueryString, AMQPScheme, AMQPUri, AMQPUserInfo},
 };
 use phalanx_core::broker::ConnectError;
-use tokio::time::timeout;
+use tokio::{sync::OnceCell, time::timeout};
 
 use crate::{
     error::{ACCESS_REFUSED, NOT_ALLOWED, Refusal, io_error},
+    greeting::Greeting,
     socket::SocketHandle,
     tls::Tls,
     url::{AmqpUrl, Host},
@@ -28,6 +29,7 @@ use crate::{
 pub(crate) struct Dialed {
     pub(crate) connection: Connection,
     pub(crate) socket: SocketHandle,
+    pub(crate) greeting: Greeting,
 }
 
 /// Connects to one host, within the connection timeout of `url`.
@@ -112,7 +114,10 @@ pub(crate) async fn dial(
     let result =
         result.unwrap_or_else(|_| Err(unreachable(format!("no reply within {limit:?}"), None)));
     match result {
-        Ok(connection) => Ok(Dialed { connection, socket }),
+        Ok(connection) => {
+            let (host, tls, version) = (host.clone(), tls.clone(), OnceCell::new());
+            Ok(Dialed { connection, socket, greeting: Greeting { host, tls, limit, version } })
+        }
         Err(error) => {
             socket.shut_down();
             Err(error)

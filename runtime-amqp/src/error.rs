@@ -37,6 +37,23 @@ impl Refusal {
         if error.is_amqp_soft_error() { Self::of(error) } else { None }
     }
 
+    /// Whether the text names a queue that does not exist. A queue on a node that is down has the
+    /// same code.
+    pub(crate) fn is_queue_absent(&self) -> bool {
+        self.text.contains("no queue '")
+    }
+
+    /// Whether a queue or consumer is exclusive to somebody else. A missing permission has the same
+    /// code.
+    fn is_in_use(&self) -> bool {
+        self.text.contains("in exclusive use")
+    }
+
+    /// Whether the broker has closed a channel for its delivery acknowledgement timeout.
+    fn is_ack_timeout(&self) -> bool {
+        self.text.contains("delivery acknowledgement") && self.text.contains("timed out")
+    }
+
     /// The exchange that the text names: `… exchange 'NAME' in vhost …`.
     pub(crate) fn exchange(&self) -> Option<&str> {
         let (_, rest) = self.text.split_once("exchange '")?;
@@ -74,9 +91,15 @@ impl From<Error> for Failure {
 
 /// The error for a refusal of `what`, a queue or an exchange.
 pub(crate) fn refused(what: &str, refusal: Refusal) -> BrokerError {
+    let (is_in_use, is_absent) = (refusal.is_in_use(), refusal.is_queue_absent());
+    let (is_exchange, is_ack_timeout) = (refusal.exchange().is_some(), refusal.is_ack_timeout());
     let (what, reason) = (what.to_owned(), refusal.text);
     match refusal.code {
+        ACCESS_REFUSED if is_in_use => BrokerError::InUse { what, reason },
         ACCESS_REFUSED => BrokerError::Denied { what, reason },
+        NOT_FOUND if is_absent => BrokerError::Absent { what, reason },
+        NOT_FOUND if !is_exchange => BrokerError::NodeDown { what, reason },
+        PRECONDITION_FAILED if is_ack_timeout => BrokerError::AckTimeout { what, reason },
         _ => BrokerError::Unusable { what, reason },
     }
 }

@@ -14,13 +14,18 @@ mod url;
 mod backoff;
 mod connection;
 mod dial;
+mod greeting;
 mod health;
 mod session;
 mod socket;
 mod tls;
+mod version;
 
-// Exchanges and queues: `topology` has their names and arguments, `declare` creates them.
+// Exchanges and queues: `topology` has their names and arguments, `declare` creates them;
+// `shuffle_queue` and `manage` do the same for queues of blocks.
 mod declare;
+mod manage;
+mod shuffle_queue;
 mod topology;
 
 // Publishing: `publisher` queues a message, `publish_task` owns the channel, `in_flight` has the

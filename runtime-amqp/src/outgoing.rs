@@ -22,6 +22,8 @@ pub(crate) struct Window {
 impl Window {
     pub(crate) const ORDINARY: Self = Self { messages: 512, bytes: 32 << 20, mandatory: false };
     pub(crate) const MANDATORY: Self = Self { mandatory: true, ..Self::ORDINARY };
+    /// Blocks are large, and what lies in the window is memory of its publisher.
+    pub(crate) const BLOCKS: Self = Self { bytes: 16 << 20, ..Self::MANDATORY };
 }
 
 /// A message on its way to the channel.

@@ -4,11 +4,11 @@
 use std::{pin::pin, sync::Arc, time::Duration};
 
 use lapin::Connection;
-use phalanx_core::broker::BrokerError;
+use phalanx_core::broker::{BrokerError, QueueSpec};
 use tokio::{sync::watch, time::timeout};
 use tokio_util::sync::CancellationToken;
 
-use crate::{error::Failure, socket::SocketHandle};
+use crate::{error::Failure, greeting::Greeting, socket::SocketHandle, version::ServerVersion};
 
 /// How long a request may go without a reply. RabbitMQ itself takes up to a minute to find the node
 /// of a queue before it refuses.
@@ -25,9 +25,27 @@ pub(crate) struct Session {
     /// connection.
     pub(crate) lost: CancellationToken,
     pub(crate) socket: SocketHandle,
+    pub(crate) greeting: Greeting,
 }
 
 impl Session {
+    /// The version of the broker; `None` if it is unknown.
+    pub(crate) async fn version(&self) -> Result<Option<ServerVersion>, Failure> {
+        let version = self.greeting.version().await;
+        version.map_err(|error| Failure::Lost(lapin::Error::from(error)))
+    }
+
+    /// The version, if it decides the arguments of the queue.
+    pub(crate) async fn version_for(
+        &self,
+        queue: &QueueSpec,
+    ) -> Result<Option<ServerVersion>, Failure> {
+        match queue {
+            QueueSpec::Shuffle(_) => self.version().await,
+            _ => Ok(None),
+        }
+    }
+
     /// Waits before a failed request is repeated. Returns early if the connection is lost.
     pub(crate) async fn pause(&self) {
         let _ = timeout(RETRY_DELAY, self.lost.cancelled()).await;

@@ -1,15 +1,16 @@
-//! The task of a consumer: consumes from one queue, and consumes again after every interruption.
+//! The task of a consumer: consumes from one queue, and consumes again after every interruption,
+//! unless it is passive.
 
 use std::{
     sync::{
-        Arc,
+        Arc, OnceLock,
         atomic::{AtomicU16, Ordering},
     },
     time::Duration,
 };
 
 use futures::FutureExt;
-use phalanx_core::broker::{BrokerError, QueueSpec};
+use phalanx_core::broker::{BrokerError, ConsumeOptions, QueueSpec};
 use tokio::{
     sync::mpsc,
     time::{Instant, sleep, sleep_until},
@@ -24,6 +25,7 @@ use crate::{
     consumer_channel::{Cancel, CloseOnDrop, ConsumerChannel},
     declare,
     error::{Failure, Refusal, refused},
+    manage,
     session::{Link, Session},
 };
 
@@ -44,7 +46,7 @@ pub(crate) async fn subscribe(
     supervisor: Arc<Supervisor>,
     link: Link,
     spec: QueueSpec,
-    prefetch: u16,
+    options: ConsumeOptions,
     policy: AckPolicy,
     closing: CancellationToken,
     tasks: &TaskTracker,
@@ -55,30 +57,46 @@ pub(crate) async fn subscribe(
     let subscription = Subscription {
         supervisor,
         spec,
-        prefetch: Arc::new(AtomicU16::new(prefetch)),
+        options,
+        prefetch: Arc::new(AtomicU16::new(options.prefetch)),
         policy,
         items,
         current: current.clone(),
+        error: Arc::default(),
     };
+    let error = subscription.error.clone();
     let channel = link.retry(|session| subscription.open(session)).await?;
     let queue = channel.queue.clone();
     let dropped = CancellationToken::new();
     let stop = StopSignals { closing, dropped: dropped.clone() };
     tasks.spawn(subscription.run(link, channel, received_commands, stop));
     let _dropped = dropped.drop_guard();
-    Ok(AmqpConsumer { queue, items: received, commands, current, _dropped })
+    let is_exclusive = options.exclusive;
+    Ok(AmqpConsumer {
+        queue,
+        items: received,
+        commands,
+        current,
+        is_exclusive,
+        is_cancelled: false,
+        error,
+        _dropped,
+    })
 }
 
 /// The state that the task of a consumer keeps across channels.
 struct Subscription {
     supervisor: Arc<Supervisor>,
     spec: QueueSpec,
+    options: ConsumeOptions,
     /// The prefetch that the consumer asks for. Relaxed: written by this task alone; the settlers
     /// of its channels read it as a hint for the size of batches.
     prefetch: Arc<AtomicU16>,
     policy: AckPolicy,
     items: mpsc::UnboundedSender<Item>,
     current: ChannelGeneration,
+    /// Why a passive consumer has ended.
+    error: Arc<OnceLock<BrokerError>>,
 }
 
 /// The external events that end a subscription.
@@ -105,8 +123,8 @@ enum ChannelEnd {
     Cancelled,
     /// The broker was closed on this side, or the consumer was dropped.
     Stopped,
-    /// The channel or its queue is gone.
-    Interrupted,
+    /// The channel or its queue is gone; with the refusal if the broker has closed the channel.
+    Interrupted(Option<Refusal>),
 }
 
 impl Subscription {
@@ -135,11 +153,15 @@ impl Subscription {
                 ChannelEnd::Stopped => {
                     // The broker requeues the deliveries in the buffer when the channel closes.
                     self.current.advance();
-                    let session = channel.session.clone();
-                    session.unless_lost(channel.stop(0, drop)).await;
+                    // A reader that is cancelled first would make way for the next before its own
+                    // deliveries are back, and that one would read them behind the others.
+                    if !self.options.exclusive {
+                        let session = channel.session.clone();
+                        session.unless_lost(channel.stop(0, drop)).await;
+                    }
                     return channel.close().await;
                 }
-                ChannelEnd::Interrupted => {
+                ChannelEnd::Interrupted(refusal) => {
                     // From here on, no buffered delivery of the old channel is handed out.
                     self.current.advance();
                     let old = channel.channel.clone();
@@ -147,6 +169,16 @@ impl Subscription {
                     // makes the broker requeue what it delivered, so that a stale settlement finds
                     // nothing.
                     tokio::spawn(async move { old.close(200, "consumer lost".into()).await });
+                    if self.options.passive {
+                        // Cancel-safe: the check holds nothing.
+                        tokio::select! {
+                            error = self.reason(&channel, refusal) => {
+                                let _ = self.error.set(error);
+                            }
+                            () = stop.any() => {}
+                        }
+                        return;
+                    }
                     match self.reopen(&link, &mut commands, &stop).await {
                         Some(reopened) => channel = reopened,
                         None => return,
@@ -159,17 +191,45 @@ impl Subscription {
         }
     }
 
-    /// Declares the queue and consumes from it on a new channel.
+    /// Why a passive consumer was interrupted.
+    async fn reason(&self, channel: &ConsumerChannel, refusal: Option<Refusal>) -> BrokerError {
+        if let Some(refusal) = refusal {
+            return refused(&format!("queue `{}`", channel.queue), refusal);
+        }
+        // The broker cancels a consumer if its queue is deleted, and if its node goes down.
+        let session = &channel.session;
+        let shape = self.supervisor.namespace.queue(&self.spec, session.generation, None);
+        let checked = match shape {
+            Ok(shape) => manage::check(session, shape).await,
+            Err(error) => Some(error),
+        };
+        checked.unwrap_or_else(|| {
+            let reason = match session.lost.is_cancelled() {
+                true => self.supervisor.health.watch().borrow().lost_because().to_owned(),
+                false => "the broker has ended the consumer".to_owned(),
+            };
+            BrokerError::Lost { reason }
+        })
+    }
+
+    /// Declares the queue, unless the consumer is passive, and consumes from it on a new channel.
     async fn open(&self, session: Arc<Session>) -> Result<ConsumerChannel, Failure> {
         let namespace = &self.supervisor.namespace;
-        let shape = declare::for_consumer(&session, namespace, &self.spec).await?;
+        let shape = match self.options.passive {
+            false => declare::for_consumer(&session, namespace, &self.spec).await?,
+            true => {
+                let shape = namespace.queue(&self.spec, session.generation, None);
+                shape.map_err(Failure::Refused)?
+            }
+        };
         let channel = session.connection.create_channel().await?;
         // If this future is dropped from here on, a consumer without a reader would swallow
         // messages.
         let unless_opened = CloseOnDrop::new(channel.clone());
         let prefetch = self.prefetch.clone();
         let settler = ChannelSettler::spawn(channel.clone(), self.policy, prefetch);
-        let mut channel = ConsumerChannel::new(session, shape.name, channel, settler);
+        let exclusive = self.options.exclusive;
+        let mut channel = ConsumerChannel::new(session, shape.name, channel, exclusive, settler);
         let consuming =
             channel.start(usize::from(self.prefetch.load(Ordering::Relaxed)).max(1)).await;
         consuming.map_err(|error| match Refusal::on_channel(&error) {
@@ -231,14 +291,17 @@ impl Subscription {
     /// Whether this process alone declares and binds the queue. A task queue is bound again by the
     /// leaders whose probes are unroutable.
     fn owns_queue(&self) -> bool {
-        !matches!(self.spec, QueueSpec::Task { .. } | QueueSpec::Dead { .. })
+        !self.options.passive
+            && !matches!(self.spec, QueueSpec::Task { .. } | QueueSpec::Dead { .. })
     }
 
     /// Declares and binds the queue again; `false` if the connection is lost. A refusal changes
     /// nothing: the consumer goes on with what the queue gets.
     async fn bind_again(&self, session: &Session) -> bool {
         let bind = async {
-            let shape = self.supervisor.namespace.queue(&self.spec, session.generation);
+            let version = session.version_for(&self.spec).await?;
+            let namespace = &self.supervisor.namespace;
+            let shape = namespace.queue(&self.spec, session.generation, version);
             declare::queue(&session.connection, &shape.map_err(Failure::Refused)?).await
         };
         match session.rpc(bind).await {
@@ -278,8 +341,13 @@ impl Subscription {
                     let mut arrived = Some(item);
                     // All others that have arrived are passed on in the same turn of the loop.
                     while let Some(item) = arrived {
-                        let Some(Ok(item)) = item else { return ChannelEnd::Interrupted };
-                        pass(item);
+                        match item {
+                            Some(Ok(item)) => pass(item),
+                            Some(Err(error)) => {
+                                return ChannelEnd::Interrupted(Refusal::on_channel(&error));
+                            }
+                            None => return ChannelEnd::Interrupted(None),
+                        }
                         arrived = channel.next(generation).now_or_never();
                     }
                     adjust = exceeds.then_some(Cancel::Full);
@@ -301,28 +369,29 @@ impl Subscription {
                 () = sleep_until(idle_since + QUIET), if exceeds => adjust = Some(Cancel::All),
                 () = sleep_until(bound_at + REBIND_INTERVAL), if self.owns_queue() => {
                     if !self.bind_again(&session).await {
-                        return ChannelEnd::Interrupted;
+                        return ChannelEnd::Interrupted(None);
                     }
                     bound_at = Instant::now();
                 }
-                () = sleep_until(idle_since + IDLE_TIMEOUT) => {
+                // A passive consumer has a queue that is never declared again once it is deleted.
+                () = sleep_until(idle_since + IDLE_TIMEOUT), if !self.options.passive => {
                     if self.owns_queue() && !self.bind_again(&session).await {
-                        return ChannelEnd::Interrupted;
+                        return ChannelEnd::Interrupted(None);
                     }
                     bound_at = Instant::now();
                     let restart = channel.restart(prefetch, generation, pass);
                     let Some(Ok(())) = session.rpc(restart).await else {
-                        return ChannelEnd::Interrupted;
+                        return ChannelEnd::Interrupted(None);
                     };
                     idle_since = Instant::now();
                 }
-                () = session.lost.cancelled() => return ChannelEnd::Interrupted,
+                () = session.lost.cancelled() => return ChannelEnd::Interrupted(None),
                 () = stop.any() => return ChannelEnd::Stopped,
             }
             if let Some(cancel) = adjust {
                 let adjusting = channel.adjust(prefetch, cancel, generation, pass);
                 let Some(Ok(())) = session.rpc(adjusting).await else {
-                    return ChannelEnd::Interrupted;
+                    return ChannelEnd::Interrupted(None);
                 };
             }
             if let Some(adjusted) = adjusted {

@@ -12,6 +12,8 @@ use lapin::{
 };
 use phalanx_core::broker::{BrokerError, ConnectOptions, Exchange, QueueSpec, QueueType, Role};
 
+use crate::{shuffle_queue, version::ServerVersion};
+
 /// Redeliveries of a message after which a quorum queue dead-letters it. The protocol stays far
 /// below this limit. It is set because the default differs: none in RabbitMQ 3.10, 20 in 4.x.
 const DELIVERY_LIMIT: i64 = 1_000;
@@ -40,7 +42,8 @@ pub(crate) struct ExchangeShape {
     pub(crate) name: String,
     pub(crate) kind: ExchangeKind,
     /// Whether the exchange is optional for this process: a worker never publishes tasks or dead
-    /// letters, so its user needs no permission for those exchanges.
+    /// letters, and few jobs shuffle through the broker, so its user may have no permission for
+    /// those exchanges.
     pub(crate) optional: bool,
 }
 
@@ -82,17 +85,25 @@ impl Namespace {
     /// Each namespace has its own, and nothing is published to the default exchange: permission for
     /// that one allows publishing into any queue.
     pub(crate) fn exchanges(&self) -> impl Iterator<Item = ExchangeShape> {
-        [Exchange::Task, Exchange::Reply, Exchange::Control, Exchange::Event, Exchange::Dead]
-            .into_iter()
-            .filter_map(|exchange| {
-                let topic = matches!(exchange, Exchange::Control | Exchange::Event);
-                let for_leaders = matches!(exchange, Exchange::Task | Exchange::Dead);
-                Some(ExchangeShape {
-                    name: self.exchange(exchange)?,
-                    kind: if topic { ExchangeKind::Topic } else { ExchangeKind::Direct },
-                    optional: for_leaders && self.role == Role::Worker,
-                })
+        [
+            Exchange::Task,
+            Exchange::Reply,
+            Exchange::Control,
+            Exchange::Event,
+            Exchange::Dead,
+            Exchange::Shuffle,
+        ]
+        .into_iter()
+        .filter_map(|exchange| {
+            let topic = matches!(exchange, Exchange::Control | Exchange::Event);
+            let for_leaders = matches!(exchange, Exchange::Task | Exchange::Dead);
+            let for_shuffles = exchange == Exchange::Shuffle;
+            Some(ExchangeShape {
+                name: self.exchange(exchange)?,
+                kind: if topic { ExchangeKind::Topic } else { ExchangeKind::Direct },
+                optional: for_shuffles || for_leaders && self.role == Role::Worker,
             })
+        })
     }
 
     /// The name of the exchange at the broker; `None` if this version does not support it.
@@ -103,6 +114,7 @@ impl Namespace {
             Exchange::Control => "control",
             Exchange::Event => "event",
             Exchange::Dead => "dead",
+            Exchange::Shuffle => "shuffle",
             _ => return None,
         };
         Some(format!("{}.{last}", self.name))
@@ -115,7 +127,8 @@ impl Namespace {
         self.abandoned_reply_queues.fetch_add(1, Ordering::Relaxed);
     }
 
-    /// The queue's name and arguments at the broker.
+    /// The queue's name and arguments at the broker. `version` is that of the broker, and decides
+    /// only the arguments of queues of blocks.
     ///
     /// Exclusive queues have the generation of their connection in their name: the broker may not
     /// have noticed yet that the previous connection is gone, and would refuse its queue's name
@@ -124,6 +137,7 @@ impl Namespace {
         &self,
         queue: &QueueSpec,
         generation: u64,
+        version: Option<ServerVersion>,
     ) -> Result<QueueShape, BrokerError> {
         let namespace = &self.name;
         // The common shape is durable and not shared; the arms below set what differs.
@@ -180,6 +194,10 @@ impl Namespace {
                 let bindings = vec![pool.to_string()];
                 QueueShape { shared: true, ..shape("dead", pool.to_string(), bindings, arguments) }
             }
+            QueueSpec::Shuffle(queue) => {
+                let key = queue.to_string();
+                shape("shuffle", key.clone(), vec![key], shuffle_queue::arguments(version))
+            }
             unknown => {
                 return Err(BrokerError::Unusable {
                     what: format!("{unknown:?}"),
@@ -191,17 +209,17 @@ impl Namespace {
 }
 
 /// Always sets the queue type: an operator may have changed the default of the virtual host.
-fn arguments_of_type(queue_type: &str) -> FieldTable {
+pub(crate) fn arguments_of_type(queue_type: &str) -> FieldTable {
     let mut arguments = FieldTable::default();
     set_text(&mut arguments, "x-queue-type", queue_type);
     arguments
 }
 
-fn set(arguments: &mut FieldTable, name: &str, value: i64) {
+pub(crate) fn set(arguments: &mut FieldTable, name: &str, value: i64) {
     arguments.insert(name.into(), AMQPValue::LongLongInt(value));
 }
 
-fn set_text(arguments: &mut FieldTable, name: &str, value: &str) {
+pub(crate) fn set_text(arguments: &mut FieldTable, name: &str, value: &str) {
     arguments.insert(name.into(), AMQPValue::LongString(LongString::from(value)));
 }
 
@@ -240,7 +258,7 @@ mod tests {
     #[test]
     fn a_task_queue_is_durable_and_dead_letters_what_is_rejected_or_delivered_too_often() {
         let queue = QueueSpec::Task { pool: Pool::new("gpu").unwrap() };
-        let shape = namespace("ns", QueueType::Quorum).unwrap().queue(&queue, 7).unwrap();
+        let shape = namespace("ns", QueueType::Quorum).unwrap().queue(&queue, 7, None).unwrap();
         assert_eq!(shape.name, "ns.task.gpu");
         assert!(shape.options.durable && !shape.options.exclusive && !shape.options.auto_delete);
         assert_eq!(text(&shape, "x-queue-type").as_deref(), Some("quorum"));
@@ -253,7 +271,7 @@ mod tests {
     #[test]
     fn a_classic_task_queue_has_no_delivery_limit_because_the_broker_refuses_it() {
         let queue = QueueSpec::Task { pool: Pool::default() };
-        let shape = namespace("ns", QueueType::Classic).unwrap().queue(&queue, 1).unwrap();
+        let shape = namespace("ns", QueueType::Classic).unwrap().queue(&queue, 1, None).unwrap();
         assert_eq!(text(&shape, "x-queue-type").as_deref(), Some("classic"));
         assert_eq!(number(&shape, "x-delivery-limit"), None);
         assert!(text(&shape, "x-dead-letter-exchange").is_some());
@@ -268,7 +286,7 @@ mod tests {
         for (queue, name) in
             [(event, format!("ns.event.{leader}-3")), (control, format!("ns.control.{worker}-3"))]
         {
-            let shape = namespace.queue(&queue, 3).unwrap();
+            let shape = namespace.queue(&queue, 3, None).unwrap();
             assert_eq!(shape.name, name);
             assert!(shape.options.exclusive && !shape.options.durable);
             assert!(number(&shape, "x-max-length").is_some());
@@ -283,7 +301,7 @@ mod tests {
             QueueSpec::Reply { leader: LeaderId::new(), expires: Duration::MAX },
             QueueSpec::Dead { pool: Pool::default() },
         ] {
-            let shape = namespace.queue(&queue, 1).unwrap();
+            let shape = namespace.queue(&queue, 1, None).unwrap();
             assert!(shape.options.durable && !shape.options.exclusive, "{queue:?}");
             assert!(number(&shape, "x-expires").unwrap_or(1) < 1 << 32);
         }
@@ -296,6 +314,6 @@ mod tests {
         }
         let longest = namespace(&"n".repeat(128), QueueType::Quorum).unwrap();
         let queue = QueueSpec::Control { worker: WorkerId::new(), topics: Vec::new() };
-        assert!(longest.queue(&queue, u64::MAX).unwrap().name.len() <= 255);
+        assert!(longest.queue(&queue, u64::MAX, None).unwrap().name.len() <= 255);
     }
 }

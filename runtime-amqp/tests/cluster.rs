@@ -7,7 +7,7 @@ use std::{sync::Arc, time::Duration};
 use common::*;
 use phalanx_amqp::AmqpBroker;
 use phalanx_core::{
-    broker::{Address, Broker, BrokerUrl, QueueSpec, QueueType, Role, Settle},
+    broker::{Address, Broker, BrokerUrl, ConsumeOptions, QueueSpec, QueueType, Role, Settle},
     id::LeaderId,
 };
 use phalanx_test_node::Cluster;
@@ -39,7 +39,7 @@ async fn a_fleet_keeps_working_after_its_cluster_permanently_loses_a_node() {
     leader.declare(&tasks()).await.unwrap();
     let id = LeaderId::new();
     let replies = QueueSpec::Reply { leader: id, expires: Duration::from_secs(600) };
-    let mut consumer = leader.consume(&replies, 10).await.unwrap();
+    let mut consumer = leader.consume(&replies, ConsumeOptions::new(10)).await.unwrap();
     second.refuse(false);
 
     // The node stays down: a classic queue on it exists nowhere else.
@@ -49,7 +49,8 @@ async fn a_fleet_keeps_working_after_its_cluster_permanently_loses_a_node() {
 
     leader.publish(&to_tasks(), message("do")).await.unwrap();
     let worker = connect_quorum(&second.url(), &namespace, Role::Worker).await;
-    let mut tasks_consumer = soon("the consumer", worker.consume(&tasks(), 1)).await.unwrap();
+    let mut tasks_consumer =
+        soon("the consumer", worker.consume(&tasks(), ConsumeOptions::new(1))).await.unwrap();
     let task = delivery(&mut *tasks_consumer).await;
     assert_eq!(task.message.body.as_ref(), b"do");
     task.settle(Settle::Ack);

@@ -9,8 +9,8 @@ use futures::future::join_all;
 use phalanx_amqp::AmqpBroker;
 use phalanx_core::{
     broker::{
-        Address, Broker, Consumer, Consumption, DeclaredQueue, PublishError, QueueSpec, Role,
-        Settle, Topic,
+        Address, Broker, ConsumeOptions, Consumer, Consumption, DeclaredQueue, PublishError,
+        QueueSpec, Role, Settle, Topic,
     },
     id::{LeaderId, WorkerId},
 };
@@ -38,7 +38,7 @@ async fn a_cut_connection_reconnects_and_its_consumer_reports_that_it_resumed() 
     let (proxy, broker, scratch) = connect_through().await;
     let before = broker.health().borrow().clone();
     assert_eq!((before.generation, before.connected), (1, true));
-    let mut consumer = broker.consume(&tasks(), 10).await.unwrap();
+    let mut consumer = broker.consume(&tasks(), ConsumeOptions::new(10)).await.unwrap();
     broker.publish(&to_tasks(), message("one")).await.unwrap();
     let held = delivery(&mut *consumer).await;
 
@@ -90,7 +90,7 @@ async fn publishing_waits_until_the_connection_is_back() {
     proxy.refuse(false);
     soon("the publish", waiting).await.unwrap().unwrap();
     soon("the declaration", declaring).await.unwrap().unwrap();
-    let mut consumer = broker.consume(&tasks(), 1).await.unwrap();
+    let mut consumer = broker.consume(&tasks(), ConsumeOptions::new(1)).await.unwrap();
     assert_eq!(delivery(&mut *consumer).await.message.body.as_ref(), b"patient");
     broker.close().await;
     scratch.clean_up().await;
@@ -119,7 +119,7 @@ async fn each_message_in_flight_on_a_cut_connection_is_confirmed_or_lost_and_non
         }
     }
     // All that were confirmed are in the queue.
-    let mut consumer = broker.consume(&tasks(), 500).await.unwrap();
+    let mut consumer = broker.consume(&tasks(), ConsumeOptions::new(500)).await.unwrap();
     while !confirmed.is_empty() {
         let delivery = delivery(&mut *consumer).await;
         confirmed.remove(&u32::from_be_bytes(delivery.message.body[..4].try_into().unwrap()));
@@ -172,7 +172,7 @@ async fn a_connection_that_goes_quiet_is_dropped_and_replaced() {
     let scratch = Scratch(namespace());
     let url = format!("{}?heartbeat=1", proxy.url());
     let broker = connect_to(&url, &scratch.0, Role::Leader).await.unwrap();
-    let mut consumer = broker.consume(&tasks(), 1).await.unwrap();
+    let mut consumer = broker.consume(&tasks(), ConsumeOptions::new(1)).await.unwrap();
     // Both connections, for as long as they last: had one of them only been quiet until the loss of
     // the other is noticed, it would go on.
     proxy.silence();
@@ -188,9 +188,12 @@ async fn a_connection_that_goes_quiet_is_dropped_and_replaced() {
 async fn exclusive_queues_of_a_lost_connection_are_declared_again() {
     let (proxy, broker, scratch) = connect_through().await;
     let worker = WorkerId::new();
-    let mut control = broker.consume(&QueueSpec::control(worker), 10).await.unwrap();
-    let mut events =
-        broker.consume(&QueueSpec::Event { leader: LeaderId::new() }, 10).await.unwrap();
+    let mut control =
+        broker.consume(&QueueSpec::control(worker), ConsumeOptions::new(10)).await.unwrap();
+    let mut events = broker
+        .consume(&QueueSpec::Event { leader: LeaderId::new() }, ConsumeOptions::new(10))
+        .await
+        .unwrap();
     for _ in 0..2 {
         proxy.cut();
         resumed(&mut *control).await;
@@ -219,7 +222,7 @@ async fn a_consumer_whose_queue_is_deleted_declares_and_consumes_again() {
     let leader = LeaderId::new();
     let replies = QueueSpec::Reply { leader, expires: Duration::from_secs(600) };
     let address = Address::replies(leader);
-    let mut consumer = broker.consume(&replies, 10).await.unwrap();
+    let mut consumer = broker.consume(&replies, ConsumeOptions::new(10)).await.unwrap();
     broker.publish(&address, message("before")).await.unwrap();
     let held = delivery(&mut *consumer).await;
     broker.delete(&replies).await.unwrap();
@@ -250,7 +253,7 @@ async fn a_deleted_exchange_is_declared_again() {
 #[tokio::test]
 async fn a_blocked_broker_delays_publishing_but_not_acks_and_its_reason_is_reported() {
     let (proxy, broker, scratch) = connect_through().await;
-    let mut consumer = broker.consume(&tasks(), 1).await.unwrap();
+    let mut consumer = broker.consume(&tasks(), ConsumeOptions::new(1)).await.unwrap();
     broker.publish(&to_tasks(), message("one")).await.unwrap();
     broker.publish(&to_tasks(), message("two")).await.unwrap();
     let one = delivery(&mut *consumer).await;
@@ -277,7 +280,7 @@ async fn a_blocked_broker_delays_publishing_but_not_acks_and_its_reason_is_repor
 #[tokio::test]
 async fn closing_does_not_wait_for_a_broker_that_is_gone() {
     let (proxy, broker, scratch) = connect_through().await;
-    let mut consumer = broker.consume(&tasks(), 1).await.unwrap();
+    let mut consumer = broker.consume(&tasks(), ConsumeOptions::new(1)).await.unwrap();
     proxy.refuse(true);
     proxy.cut();
     wait_for_health(&broker, "the loss of the connection", |health| !health.connected).await;
@@ -292,7 +295,7 @@ async fn closing_does_not_wait_for_a_broker_that_is_gone() {
 async fn dropping_the_future_of_a_delivery_loses_no_delivery() {
     let (broker, scratch) = connect().await;
     let broker = Arc::new(broker);
-    let mut consumer = broker.consume(&tasks(), 1).await.unwrap();
+    let mut consumer = broker.consume(&tasks(), ConsumeOptions::new(1)).await.unwrap();
     for number in 0..50u8 {
         let published = publishing(&broker, [number]);
         // Polls and drops `next` while the delivery is anywhere on its way.
@@ -339,7 +342,7 @@ async fn the_next_host_of_the_url_is_used_when_one_is_unreachable() {
 #[tokio::test]
 async fn a_consumer_that_the_broker_has_dropped_consumes_again() {
     let (proxy, broker, scratch) = connect_through().await;
-    let mut consumer = broker.consume(&tasks(), 10).await.unwrap();
+    let mut consumer = broker.consume(&tasks(), ConsumeOptions::new(10)).await.unwrap();
     proxy.hide(Some(BrokerMethod::Cancel));
     let channel = raw_connection().await.create_channel().await.unwrap();
     let queue = format!("{}.task.default", scratch.0);
@@ -374,9 +377,13 @@ async fn a_queue_that_has_lost_its_binding_is_bound_again_by_its_owner() {
     let (leader, worker) = (LeaderId::new(), WorkerId::new());
     let expires = Duration::from_secs(60);
     let control = QueueSpec::control(worker);
-    let mut replies = broker.consume(&QueueSpec::Reply { leader, expires }, 10).await.unwrap();
-    let mut events = broker.consume(&QueueSpec::Event { leader }, 10).await.unwrap();
-    let mut controls = broker.consume(&control, 10).await.unwrap();
+    let mut replies = broker
+        .consume(&QueueSpec::Reply { leader, expires }, ConsumeOptions::new(10))
+        .await
+        .unwrap();
+    let mut events =
+        broker.consume(&QueueSpec::Event { leader }, ConsumeOptions::new(10)).await.unwrap();
+    let mut controls = broker.consume(&control, ConsumeOptions::new(10)).await.unwrap();
 
     let raw = raw_connection().await;
     let channel = raw.create_channel().await.unwrap();

@@ -7,7 +7,10 @@ use std::sync::Arc;
 use common::*;
 use futures::{StreamExt, stream::FuturesUnordered};
 use phalanx_core::{
-    broker::{Address, Broker, Consumption, Exchange, Pool, PublishError, QueueSpec, Role, Settle},
+    broker::{
+        Address, Broker, ConsumeOptions, Consumption, Exchange, Pool, PublishError, QueueSpec,
+        Role, Settle,
+    },
     id::{CopyId, LeaderId, TaskNumber, WorkerId},
 };
 
@@ -20,7 +23,7 @@ async fn a_message_arrives_as_it_was_sent() {
     sent.properties.copy = Some(CopyId::new(TaskNumber(7), 1));
     sent.properties.headers = vec![("job".to_owned(), "j".to_owned())];
     broker.publish(&to_tasks(), sent.clone()).await.unwrap();
-    let mut consumer = broker.consume(&tasks(), 10).await.unwrap();
+    let mut consumer = broker.consume(&tasks(), ConsumeOptions::new(10)).await.unwrap();
     let delivery = delivery(&mut *consumer).await;
     assert!(!delivery.redelivered);
     assert_eq!(delivery.message.properties, sent.properties);
@@ -37,7 +40,7 @@ async fn acks_before_a_close_reach_the_broker() {
     for number in 0..100u8 {
         broker.publish(&to_tasks(), message([number])).await.unwrap();
     }
-    let mut consumer = broker.consume(&tasks(), 100).await.unwrap();
+    let mut consumer = broker.consume(&tasks(), ConsumeOptions::new(100)).await.unwrap();
     for _ in 0..99 {
         delivery(&mut *consumer).await.settle(Settle::Ack);
     }
@@ -47,7 +50,7 @@ async fn acks_before_a_close_reach_the_broker() {
     unsettled.settle(Settle::Ack); // Without effect: its channel is gone.
 
     let again = connect_to(&test_url(), &scratch.0, Role::Worker).await.unwrap();
-    let mut consumer = again.consume(&tasks(), 10).await.unwrap();
+    let mut consumer = again.consume(&tasks(), ConsumeOptions::new(10)).await.unwrap();
     let last = delivery(&mut *consumer).await;
     assert_eq!(last.message.body.as_ref(), [99]);
     assert!(last.redelivered);
@@ -64,10 +67,10 @@ async fn a_rejected_task_becomes_a_dead_letter() {
     let (broker, scratch) = connect().await;
     broker.declare(&tasks()).await.unwrap();
     broker.publish(&to_tasks(), message("poison")).await.unwrap();
-    let mut consumer = broker.consume(&tasks(), 1).await.unwrap();
+    let mut consumer = broker.consume(&tasks(), ConsumeOptions::new(1)).await.unwrap();
     delivery(&mut *consumer).await.settle(Settle::Reject);
     let dead_letters = QueueSpec::Dead { pool: Pool::default() };
-    let mut dead_letters = broker.consume(&dead_letters, 1).await.unwrap();
+    let mut dead_letters = broker.consume(&dead_letters, ConsumeOptions::new(1)).await.unwrap();
     let delivery = delivery(&mut *dead_letters).await;
     assert_eq!(delivery.message.body.as_ref(), b"poison");
     delivery.settle(Settle::Ack);
@@ -80,7 +83,7 @@ async fn a_requeued_or_dropped_delivery_is_redelivered_and_flagged() {
     let (broker, scratch) = connect().await;
     broker.declare(&tasks()).await.unwrap();
     broker.publish(&to_tasks(), message("x")).await.unwrap();
-    let mut consumer = broker.consume(&tasks(), 1).await.unwrap();
+    let mut consumer = broker.consume(&tasks(), ConsumeOptions::new(1)).await.unwrap();
     delivery(&mut *consumer).await.settle(Settle::Requeue);
     let second = delivery(&mut *consumer).await;
     assert!(second.redelivered);
@@ -99,7 +102,7 @@ async fn the_prefetch_bounds_unsettled_deliveries_and_can_change() {
     for number in 0..20u8 {
         broker.publish(&to_tasks(), message([number])).await.unwrap();
     }
-    let mut consumer = broker.consume(&tasks(), 2).await.unwrap();
+    let mut consumer = broker.consume(&tasks(), ConsumeOptions::new(2)).await.unwrap();
     let mut unsettled = vec![delivery(&mut *consumer).await, delivery(&mut *consumer).await];
     // A broker that sends a third delivery does so before it replies to a later request.
     broker.declare(&tasks()).await.unwrap();
@@ -136,7 +139,7 @@ async fn a_cancelled_consumer_yields_what_it_has_and_then_ends() {
     for number in 0..4u8 {
         broker.publish(&to_tasks(), message([number])).await.unwrap();
     }
-    let mut consumer = broker.consume(&tasks(), 4).await.unwrap();
+    let mut consumer = broker.consume(&tasks(), ConsumeOptions::new(4)).await.unwrap();
     let first = delivery(&mut *consumer).await;
     soon("the cancellation", consumer.cancel()).await;
     let mut rest = 0;
@@ -148,7 +151,7 @@ async fn a_cancelled_consumer_yields_what_it_has_and_then_ends() {
     assert!(rest <= 3);
     first.settle(Settle::Ack);
     drop(consumer);
-    let mut others = broker.consume(&tasks(), 4).await.unwrap();
+    let mut others = broker.consume(&tasks(), ConsumeOptions::new(4)).await.unwrap();
     for _ in rest..3 {
         delivery(&mut *others).await.settle(Settle::Ack);
     }
@@ -191,10 +194,13 @@ async fn control_and_events_reach_every_queue_whose_topics_match() {
         worker: WorkerId::new(),
         topics: topics.iter().map(|topic| (*topic).to_owned()).collect(),
     };
-    let mut one = worker.consume(&control(&["all.#", "pool.gpu"]), 10).await.unwrap();
-    let mut two = worker.consume(&control(&["all.#"]), 10).await.unwrap();
-    let mut events =
-        leader.consume(&QueueSpec::Event { leader: LeaderId::new() }, 10).await.unwrap();
+    let mut one =
+        worker.consume(&control(&["all.#", "pool.gpu"]), ConsumeOptions::new(10)).await.unwrap();
+    let mut two = worker.consume(&control(&["all.#"]), ConsumeOptions::new(10)).await.unwrap();
+    let mut events = leader
+        .consume(&QueueSpec::Event { leader: LeaderId::new() }, ConsumeOptions::new(10))
+        .await
+        .unwrap();
     let publish = |exchange, key: &str| {
         let address = Address::new(exchange, key);
         let (leader, message) = (&leader, message(key));
@@ -239,7 +245,7 @@ async fn many_publishers_share_one_window_without_losing_a_message() {
         }
     });
     soon("the publish", futures::future::join_all(publishers)).await;
-    let mut consumer = broker.consume(&tasks(), 200).await.unwrap();
+    let mut consumer = broker.consume(&tasks(), ConsumeOptions::new(200)).await.unwrap();
     let mut seen = std::collections::BTreeSet::new();
     for _ in 0..2_000 {
         let delivery = delivery(&mut *consumer).await;
@@ -259,7 +265,7 @@ async fn messages_keep_the_order_in_which_they_are_published() {
         async move { broker.publish(&to_tasks(), message(number.to_be_bytes())).await }
     });
     futures::future::try_join_all(confirms).await.unwrap();
-    let mut consumer = broker.consume(&tasks(), 100).await.unwrap();
+    let mut consumer = broker.consume(&tasks(), ConsumeOptions::new(100)).await.unwrap();
     for number in 0..1_000u32 {
         let delivery = delivery(&mut *consumer).await;
         assert_eq!(delivery.message.body.as_ref(), number.to_be_bytes());

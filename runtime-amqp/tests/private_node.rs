@@ -9,8 +9,8 @@ use futures::future::join_all;
 use phalanx_amqp::AmqpBroker;
 use phalanx_core::{
     broker::{
-        Address, Broker, BrokerError, BrokerUrl, ConnectError, Pool, PublishError, QueueSpec,
-        QueueType, Role, Settle, Topic,
+        Address, Broker, BrokerError, BrokerUrl, ConnectError, ConsumeOptions, Pool, PublishError,
+        QueueSpec, QueueType, Role, Settle, Topic,
     },
     id::{LeaderId, WorkerId},
 };
@@ -54,12 +54,12 @@ async fn confirmed_messages_survive_a_restart_and_a_crash_of_the_broker() {
         quorum.publish(&to_tasks(), message([number])).await.unwrap();
         quorum.publish(&to_replies, message([number])).await.unwrap();
     }
-    let mut results = quorum.consume(&replies, 1).await.unwrap();
+    let mut results = quorum.consume(&replies, ConsumeOptions::new(1)).await.unwrap();
 
     let (node, stopped) = with_node(node, PrivateNode::restart).await;
     stopped.unwrap();
     resumed(&mut *results).await;
-    let mut consumer = quorum.consume(&tasks(), 50).await.unwrap();
+    let mut consumer = quorum.consume(&tasks(), ConsumeOptions::new(50)).await.unwrap();
     for _ in 0..50 {
         delivery(&mut *consumer).await.settle(Settle::Ack);
     }
@@ -73,7 +73,7 @@ async fn confirmed_messages_survive_a_restart_and_a_crash_of_the_broker() {
     let (node, killed) = with_node(node, |node| node.kill().and_then(|()| node.restart())).await;
     killed.unwrap();
     resumed(&mut *consumer).await;
-    let mut results = quorum.consume(&replies, 50).await.unwrap();
+    let mut results = quorum.consume(&replies, ConsumeOptions::new(50)).await.unwrap();
     let mut remaining: Vec<u8> = Vec::new();
     while remaining.last() != Some(&49) {
         let delivery = delivery(&mut *results).await;
@@ -163,10 +163,11 @@ async fn users_with_least_privilege_use_provisioned_queues() {
     let replies = QueueSpec::Reply { leader: id, expires: PATIENCE };
     let worker_id = WorkerId::new();
     let control = QueueSpec::control(worker_id);
-    let mut replies = leader.consume(&replies, 10).await.unwrap();
-    let mut events = leader.consume(&QueueSpec::Event { leader: id }, 10).await.unwrap();
-    let mut tasks_taken = worker.consume(&tasks(), 1).await.unwrap();
-    let mut control = worker.consume(&control, 10).await.unwrap();
+    let mut replies = leader.consume(&replies, ConsumeOptions::new(10)).await.unwrap();
+    let mut events =
+        leader.consume(&QueueSpec::Event { leader: id }, ConsumeOptions::new(10)).await.unwrap();
+    let mut tasks_taken = worker.consume(&tasks(), ConsumeOptions::new(1)).await.unwrap();
+    let mut control = worker.consume(&control, ConsumeOptions::new(10)).await.unwrap();
     let to_replies = Address::replies(id);
     for (from, address, to) in [
         (&leader, to_tasks(), &mut tasks_taken),
@@ -185,7 +186,7 @@ async fn users_with_least_privilege_use_provisioned_queues() {
         let refused = soon("the refusal", worker.publish(&address, message("x"))).await;
         assert!(matches!(refused, Err(PublishError::Refused { .. })), "{refused:?}");
     }
-    let refused = leader.consume(&tasks(), 1).await;
+    let refused = leader.consume(&tasks(), ConsumeOptions::new(1)).await;
     assert!(matches!(refused, Err(BrokerError::Denied { .. })), "{refused:?}");
     let refused = worker.delete(&tasks()).await;
     assert!(matches!(refused, Err(BrokerError::Denied { .. })), "{refused:?}");
@@ -199,7 +200,7 @@ async fn an_alarm_of_the_broker_is_reported_and_publishing_resumes_after_it() {
     const ALARM: &str = "vm_memory_high_watermark.absolute = 1MB";
     let node = start(NodeOptions::new().config(ALARM)).await;
     let broker = Arc::new(connect_to(&node.url(), "ns", Role::Leader).await.unwrap());
-    let mut consumer = broker.consume(&tasks(), 1).await.unwrap();
+    let mut consumer = broker.consume(&tasks(), ConsumeOptions::new(1)).await.unwrap();
     let publish = {
         let broker = broker.clone();
         tokio::spawn(async move {
@@ -276,7 +277,7 @@ mod tls {
         let trusting = |path: &std::path::Path| format!("{url}?cacertfile={}", path.display());
 
         let broker = connect_to(&trusting(&authority), "ns", Role::Leader).await.unwrap();
-        let mut consumer = broker.consume(&tasks(), 1).await.unwrap();
+        let mut consumer = broker.consume(&tasks(), ConsumeOptions::new(1)).await.unwrap();
         broker.publish(&to_tasks(), message(vec![7; 300_000])).await.unwrap();
         let delivery = delivery(&mut *consumer).await;
         assert_eq!(delivery.message.body.len(), 300_000);

@@ -14,8 +14,8 @@ use lapin::{
 use phalanx_amqp::AmqpBroker;
 use phalanx_core::{
     broker::{
-        Address, Broker, BrokerError, ConnectError, Exchange, Pool, PublishError, QueueSpec, Role,
-        Settle,
+        Address, Broker, BrokerError, ConnectError, ConsumeOptions, Exchange, Pool, PublishError,
+        QueueSpec, Role, Settle,
     },
     id::WorkerId,
 };
@@ -145,7 +145,7 @@ async fn a_queue_in_another_shape_is_used_as_found() {
     let name = format!("{}.task.default", scratch.0);
     channel.queue_declare(name.into(), QueueDeclareOptions::durable(), arguments).await.unwrap();
     assert!(broker.declare(&tasks()).await.unwrap().as_found);
-    let mut consumer = broker.consume(&tasks(), 1).await.unwrap();
+    let mut consumer = broker.consume(&tasks(), ConsumeOptions::new(1)).await.unwrap();
     assert!(broker.publish_mandatory(&to_tasks(), message("x")).await.unwrap());
     delivery(&mut *consumer).await.settle(Settle::Ack);
     broker.delete(&tasks()).await.unwrap();
@@ -164,7 +164,7 @@ async fn a_queue_that_belongs_to_another_connection_is_unusable() {
     let options = QueueDeclareOptions { exclusive: true, ..Default::default() };
     channel.queue_declare(name.into(), options, FieldTable::default()).await.unwrap();
     let control = QueueSpec::Control { worker, topics: Vec::new() };
-    let refused = broker.consume(&control, 1).await;
+    let refused = broker.consume(&control, ConsumeOptions::new(1)).await;
     assert!(matches!(refused, Err(BrokerError::Unusable { .. })), "{refused:?}");
     // The refusal leaves the connection open.
     assert_eq!(broker.health().borrow().generation, 1);

@@ -4,14 +4,14 @@ use std::sync::Arc;
 
 use async_trait::async_trait;
 use phalanx_core::broker::{
-    Address, Broker, BrokerError, BrokerUrl, Consumer, DeclaredQueue, Health, Message,
-    PublishError, QueueSpec,
+    Address, Broker, BrokerError, BrokerUrl, ConsumeOptions, Consumer, DeclaredQueue, Health,
+    Message, PublishError, QueueAction, QueueSpec, ShuffleQueue,
 };
 use tokio::sync::watch;
 
 use crate::{
     Faults, connection::Connection, consumer::InMemoryConsumer, options::InMemoryOptions,
-    publisher::Publisher, topology::Topology, workers::Workers,
+    publisher::Publisher, routes::describe, topology::Topology, workers::Workers,
 };
 
 /// A connection to an in-memory broker.
@@ -144,6 +144,26 @@ impl InMemoryBroker {
         }
     }
 
+    fn manage_one(&self, action: QueueAction, queue: QueueSpec) -> Result<u64, BrokerError> {
+        let connection = self.open_connection()?;
+        let topology = &connection.topology;
+        let queue = match action {
+            QueueAction::Declare => topology.declare(&queue, connection.id)?,
+            QueueAction::Renew | QueueAction::Check => topology.find(&queue, connection.id)?,
+            QueueAction::Delete => return topology.delete(&queue, connection.id),
+            other => {
+                return Err(BrokerError::Unusable {
+                    what: describe(&queue),
+                    reason: format!(
+                        "this version of the in-memory broker does not support {other:?}"
+                    ),
+                });
+            }
+        };
+        let (messages, _) = queue.counts();
+        Ok(messages as u64)
+    }
+
     fn open_connection(&self) -> Result<&Arc<Connection>, BrokerError> {
         match self.connection.is_closed() {
             false => Ok(&self.connection),
@@ -195,15 +215,23 @@ impl Broker for InMemoryBroker {
     async fn consume(
         &self,
         queue: &QueueSpec,
-        prefetch: u16,
+        options: ConsumeOptions,
     ) -> Result<Box<dyn Consumer>, BrokerError> {
         let connection = self.open_connection()?;
-        Ok(Box::new(InMemoryConsumer::new(connection.clone(), queue.clone(), prefetch)?))
+        Ok(Box::new(InMemoryConsumer::new(connection.clone(), queue.clone(), options)?))
+    }
+
+    async fn manage(
+        &self,
+        action: QueueAction,
+        queues: &[ShuffleQueue],
+    ) -> Vec<Result<u64, BrokerError>> {
+        queues.iter().map(|queue| self.manage_one(action, QueueSpec::Shuffle(*queue))).collect()
     }
 
     async fn delete(&self, queue: &QueueSpec) -> Result<(), BrokerError> {
         let connection = self.open_connection()?;
-        connection.topology.delete(queue, connection.id)
+        connection.topology.delete(queue, connection.id).map(drop)
     }
 
     fn health(&self) -> watch::Receiver<Health> {

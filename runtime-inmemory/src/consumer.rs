@@ -1,39 +1,58 @@
 //! The consumer that [`consume`](phalanx_core::broker::Broker::consume) returns.
 
-use std::sync::Arc;
+use std::sync::{Arc, OnceLock};
 
 use async_trait::async_trait;
-use phalanx_core::broker::{BrokerError, Consumer, Consumption, QueueSpec};
+use phalanx_core::broker::{BrokerError, ConsumeOptions, Consumer, Consumption, QueueSpec};
 
 use crate::{
     connection::Connection,
-    queue::{Queue, Subscriber},
+    queue::{Attached, Queue, Subscriber},
+    routes::describe,
     subscription::{Subscription, Taken},
 };
 
-/// Takes messages from one queue, and resumes after every interruption.
+/// Takes messages from one queue, and resumes after every interruption unless it is passive.
 #[derive(Debug)]
 pub(crate) struct InMemoryConsumer {
     connection: Arc<Connection>,
     spec: QueueSpec,
+    options: ConsumeOptions,
     subscription: Arc<Subscription>,
+    /// Why it ended; only if it is passive.
+    error: OnceLock<BrokerError>,
 }
 
 impl InMemoryConsumer {
     pub(crate) fn new(
         connection: Arc<Connection>,
         spec: QueueSpec,
-        prefetch: u16,
+        options: ConsumeOptions,
     ) -> Result<Self, BrokerError> {
-        let queue = connection.topology.declare(&spec, connection.id)?;
         let topology = connection.topology.clone();
-        let subscription = Arc::new(Subscription::new(topology, queue.clone(), prefetch));
-        if !queue.attach(&subscription) {
-            // The queue was deleted since it was declared: the first poll resumes the consumer.
-            subscription.interrupt();
+        let queue = match options.passive {
+            false => topology.declare(&spec, connection.id)?,
+            true => topology.find(&spec, connection.id)?,
+        };
+        let subscription = Arc::new(Subscription::new(topology, queue.clone(), options.prefetch));
+        match queue.attach(&subscription, options.exclusive) {
+            Attached::Consuming => {}
+            Attached::InUse => return Err(in_use(&spec)),
+            // Since it was declared or found: the first poll resumes or ends the consumer.
+            Attached::Deleted => subscription.interrupt(),
         }
         connection.add(&subscription);
-        Ok(Self { connection, spec, subscription })
+        Ok(Self { connection, spec, options, subscription, error: OnceLock::new() })
+    }
+
+    /// Ends a passive consumer after an interruption.
+    fn end(&self) {
+        let found = self.connection.topology.find(&self.spec, self.connection.id);
+        let error = found.err().unwrap_or_else(|| BrokerError::Lost {
+            reason: "the connection was interrupted".to_owned(),
+        });
+        let _ = self.error.set(error);
+        self.subscription.end();
     }
 
     /// Declares the queue and consumes from it again; `None` if that is impossible, which ends the
@@ -42,6 +61,10 @@ impl InMemoryConsumer {
         loop {
             if self.connection.is_closed() {
                 self.subscription.end();
+                return None;
+            }
+            if self.options.passive {
+                self.end();
                 return None;
             }
             let queue = match self.connection.topology.declare(&self.spec, self.connection.id) {
@@ -57,10 +80,19 @@ impl InMemoryConsumer {
             if !self.subscription.resume(queue.clone()) {
                 return None;
             }
-            if queue.attach(&self.subscription) {
-                return Some(Consumption::Resumed { generation: self.connection.generation() });
+            match queue.attach(&self.subscription, self.options.exclusive) {
+                Attached::Consuming => {
+                    let generation = self.connection.generation();
+                    return Some(Consumption::Resumed { generation });
+                }
+                Attached::Deleted => self.subscription.interrupt(),
+                Attached::InUse => {
+                    let error = in_use(&self.spec);
+                    tracing::error!(queue = ?self.spec, %error, "cannot consume again; ending");
+                    self.subscription.end();
+                    return None;
+                }
             }
-            self.subscription.interrupt();
         }
     }
 
@@ -76,6 +108,13 @@ impl InMemoryConsumer {
             Taken::Full => Err(Wait::Settled),
             Taken::Empty(queue) => Err(Wait::Arrived(queue)),
         }
+    }
+}
+
+fn in_use(spec: &QueueSpec) -> BrokerError {
+    BrokerError::InUse {
+        what: describe(spec),
+        reason: "one of its consumers is exclusive".to_owned(),
     }
 }
 
@@ -116,11 +155,17 @@ impl Consumer for InMemoryConsumer {
     }
 
     async fn set_prefetch(&mut self, prefetch: u16) {
-        self.subscription.set_prefetch(prefetch);
+        if !self.options.exclusive {
+            self.subscription.set_prefetch(prefetch);
+        }
     }
 
     async fn cancel(&mut self) {
         self.subscription.cancel();
+    }
+
+    fn error(&self) -> Option<BrokerError> {
+        self.error.get().cloned()
     }
 }
 

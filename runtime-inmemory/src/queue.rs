@@ -53,6 +53,15 @@ pub(crate) trait Subscriber: Send + Sync {
     fn interrupt(&self);
 }
 
+/// The outcome of [`Queue::attach`].
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Attached {
+    Consuming,
+    /// There are other consumers, and one of them is exclusive.
+    InUse,
+    Deleted,
+}
+
 /// A queue.
 #[derive(Debug)]
 pub(crate) struct Queue {
@@ -68,6 +77,8 @@ struct State {
     /// The bodies of `ready`, in bytes.
     bytes: usize,
     consumers: Vec<Weak<dyn Subscriber>>,
+    /// Whether the one consumer is exclusive; meaningless without consumers.
+    is_exclusive: bool,
     /// When it lost its last consumer or was last declared, whichever is later.
     idle_since: Instant,
     /// Whether the queue was deleted. Holders of a reference can then neither push nor pop.
@@ -80,6 +91,7 @@ impl Queue {
             ready: VecDeque::new(),
             bytes: 0,
             consumers: Vec::new(),
+            is_exclusive: false,
             idle_since: Instant::now(),
             deleted: false,
         };
@@ -149,16 +161,24 @@ impl Queue {
         self.arrived.notified()
     }
 
-    /// Adds a consumer unless it is already attached. Returns `false` if the queue was deleted.
-    pub(crate) fn attach<S: Subscriber + 'static>(&self, consumer: &Arc<S>) -> bool {
+    /// Adds a consumer unless it is already attached.
+    pub(crate) fn attach<S: Subscriber + 'static>(
+        &self,
+        consumer: &Arc<S>,
+        exclusive: bool,
+    ) -> Attached {
         let mut state = lock(&self.state);
         if state.deleted {
-            return false;
+            return Attached::Deleted;
         }
         if !state.consumers.iter().any(|known| addr_eq(known.as_ptr(), Arc::as_ptr(consumer))) {
+            if !state.consumers.is_empty() && (exclusive || state.is_exclusive) {
+                return Attached::InUse;
+            }
             state.consumers.push(Arc::<S>::downgrade(consumer));
+            state.is_exclusive = exclusive;
         }
-        true
+        Attached::Consuming
     }
 
     /// Removes a consumer; the expiry counts from now.

@@ -5,7 +5,7 @@ use std::{
     sync::Arc,
 };
 
-use phalanx_core::broker::{Address, BrokerError, Exchange, Message, QueueSpec};
+use phalanx_core::broker::{Address, BrokerError, Exchange, Message, QueueSpec, ShuffleQueue};
 
 use crate::{
     queue::{Capacity, Queue, QueueKind},
@@ -32,6 +32,7 @@ enum DirectExchange {
     Task,
     Reply,
     Dead,
+    Shuffle,
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
@@ -70,6 +71,7 @@ impl Routes {
             Exchange::Task => self.direct(DirectExchange::Task, key).is_some_and(push),
             Exchange::Reply => self.direct(DirectExchange::Reply, key).is_some_and(push),
             Exchange::Dead => self.direct(DirectExchange::Dead, key).is_some_and(push),
+            Exchange::Shuffle => self.direct(DirectExchange::Shuffle, key).is_some_and(push),
             Exchange::Control => self.matching(TopicExchange::Control, key).fold(false, push_all),
             Exchange::Event => self.matching(TopicExchange::Event, key).fold(false, push_all),
             _ => false,
@@ -166,8 +168,10 @@ impl Routes {
     }
 
     pub(crate) fn remove_expired(&mut self) {
-        if let Some(queues) = self.direct.get_mut(&DirectExchange::Reply) {
-            queues.retain(|_, queue| !queue.is_expired());
+        for exchange in [DirectExchange::Reply, DirectExchange::Shuffle] {
+            if let Some(queues) = self.direct.get_mut(&exchange) {
+                queues.retain(|_, queue| !queue.is_expired());
+            }
         }
     }
 }
@@ -179,6 +183,7 @@ fn binding_of(spec: &QueueSpec) -> Result<Binding, BrokerError> {
             Binding::Direct(DirectExchange::Reply, leader.to_string())
         }
         QueueSpec::Dead { pool } => Binding::Direct(DirectExchange::Dead, pool.to_string()),
+        QueueSpec::Shuffle(queue) => Binding::Direct(DirectExchange::Shuffle, queue.to_string()),
         QueueSpec::Control { worker, topics } => {
             Binding::Topic(TopicExchange::Control, worker.to_string(), topics.clone())
         }
@@ -187,7 +192,7 @@ fn binding_of(spec: &QueueSpec) -> Result<Binding, BrokerError> {
         }
         other => {
             return Err(BrokerError::Unusable {
-                what: format!("{other:?}"),
+                what: describe(other),
                 reason: "this version of the in-memory broker does not support it".to_owned(),
             });
         }
@@ -200,12 +205,21 @@ fn kind_of(spec: &QueueSpec, connection: u64) -> QueueKind {
     match spec {
         QueueSpec::Task { pool } => QueueKind { dead_letters: Some(pool.clone()), ..shared },
         QueueSpec::Reply { expires, .. } => QueueKind { expires: Some(*expires), ..shared },
+        QueueSpec::Shuffle(_) => QueueKind { expires: Some(ShuffleQueue::EXPIRES), ..shared },
         QueueSpec::Dead { .. } => QueueKind { capacity: Some(DEAD_LETTER_CAPACITY), ..shared },
         _ => QueueKind {
             owner: Some(connection),
             capacity: Some(EXCLUSIVE_QUEUE_CAPACITY),
             ..shared
         },
+    }
+}
+
+/// The queue, for errors.
+pub(crate) fn describe(spec: &QueueSpec) -> String {
+    match spec {
+        QueueSpec::Shuffle(queue) => format!("queue `shuffle.{queue}`"),
+        other => format!("{other:?}"),
     }
 }
 
@@ -217,7 +231,7 @@ pub(crate) fn check_owner(
 ) -> Result<(), BrokerError> {
     match queue.kind.owner {
         Some(owner) if owner != connection => Err(BrokerError::Unusable {
-            what: format!("{spec:?}"),
+            what: describe(spec),
             reason: "it is exclusive to another connection".to_owned(),
         }),
         _ => Ok(()),

@@ -12,7 +12,7 @@ use crate::{
     lock::{read, write},
     options::InMemoryOptions,
     queue::Queue,
-    routes::{Routes, check_owner},
+    routes::{Routes, check_owner, describe},
 };
 
 /// The state that all connections to one broker share.
@@ -58,8 +58,24 @@ impl Topology {
         routes.declare(spec, connection)
     }
 
-    /// Deletes a queue and its messages, and interrupts its consumers.
-    pub(crate) fn delete(&self, spec: &QueueSpec, connection: u64) -> Result<(), BrokerError> {
+    /// A queue that exists, and restarts its expiry.
+    pub(crate) fn find(
+        &self,
+        spec: &QueueSpec,
+        connection: u64,
+    ) -> Result<Arc<Queue>, BrokerError> {
+        let queue = read(&self.routes).find(spec).filter(|queue| queue.renew());
+        let queue = queue.ok_or_else(|| BrokerError::Absent {
+            what: describe(spec),
+            reason: "it was never declared, was deleted, or has expired".to_owned(),
+        })?;
+        check_owner(&queue, spec, connection)?;
+        Ok(queue)
+    }
+
+    /// Deletes a queue and its messages, and interrupts its consumers. Returns the number of
+    /// messages that waited in it.
+    pub(crate) fn delete(&self, spec: &QueueSpec, connection: u64) -> Result<u64, BrokerError> {
         let deleted = {
             let mut routes = write(&self.routes);
             if let Some(queue) = routes.find(spec) {
@@ -67,10 +83,10 @@ impl Topology {
             }
             routes.remove(spec)
         };
-        if let Some(queue) = deleted {
-            queue.delete().iter().for_each(|consumer| consumer.interrupt());
-        }
-        Ok(())
+        let Some(queue) = deleted else { return Ok(0) };
+        let (messages, _) = queue.counts();
+        queue.delete().iter().for_each(|consumer| consumer.interrupt());
+        Ok(messages as u64)
     }
 
     /// Deletes the exclusive queues of this connection.

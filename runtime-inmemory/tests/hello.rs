@@ -4,8 +4,8 @@ use std::{sync::Arc, time::Duration};
 
 use phalanx_core::{
     broker::{
-        Address, Broker, Consumer, Consumption, Message, MessageKind, Pool, Properties, QueueSpec,
-        Topic,
+        Address, Broker, ConsumeOptions, Consumer, Consumption, Message, MessageKind, Pool,
+        Properties, QueueSpec, Topic,
     },
     id::WorkerId,
     leader::Runtime,
@@ -15,7 +15,7 @@ use phalanx_inmemory::InMemoryBroker;
 
 async fn consume_control(broker: &InMemoryBroker, worker: WorkerId) -> Box<dyn Consumer> {
     let topics = vec![Topic::Worker(worker).to_string()];
-    broker.consume(&QueueSpec::Control { worker, topics }, 8).await.unwrap()
+    broker.consume(&QueueSpec::Control { worker, topics }, ConsumeOptions::new(8)).await.unwrap()
 }
 
 fn hello(worker: WorkerId) -> Message {

@@ -6,7 +6,8 @@ use bytes::Bytes;
 use futures::{future::join_all, poll};
 use phalanx_conformance::soon;
 use phalanx_core::broker::{
-    Address, Broker, Consumer, Consumption, Message, Pool, Properties, QueueSpec, Settle,
+    Address, Broker, ConsumeOptions, Consumer, Consumption, Message, Pool, Properties, QueueSpec,
+    Settle,
 };
 use phalanx_inmemory::InMemoryBroker;
 use tokio::sync::Barrier;
@@ -20,7 +21,10 @@ fn message() -> Message {
 }
 
 async fn consume(broker: &InMemoryBroker) -> Box<dyn Consumer> {
-    broker.consume(&QueueSpec::Task { pool: Pool::default() }, 1).await.unwrap()
+    broker
+        .consume(&QueueSpec::Task { pool: Pool::default() }, ConsumeOptions::new(1))
+        .await
+        .unwrap()
 }
 
 /// No consumer settles before each has a message: one that is not woken blocks all of them.

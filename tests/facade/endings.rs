@@ -5,8 +5,8 @@ use std::{future::pending, sync::Arc};
 use phalanx::{
     Error,
     broker::{
-        Address, Broker, BrokerError, BrokerUrl, Consumer, DeclaredQueue, Health, Message,
-        PublishError, QueueSpec,
+        Address, Broker, BrokerError, BrokerUrl, ConsumeOptions, Consumer, DeclaredQueue, Health,
+        Message, PublishError, QueueAction, QueueSpec, ShuffleQueue,
     },
     inmemory::InMemoryBroker,
     prelude::*,
@@ -56,9 +56,17 @@ impl Broker for Panicking {
     async fn consume(
         &self,
         queue: &QueueSpec,
-        prefetch: u16,
+        options: ConsumeOptions,
     ) -> Result<Box<dyn Consumer>, BrokerError> {
-        self.0.consume(queue, prefetch).await
+        self.0.consume(queue, options).await
+    }
+
+    async fn manage(
+        &self,
+        action: QueueAction,
+        queues: &[ShuffleQueue],
+    ) -> Vec<Result<u64, BrokerError>> {
+        self.0.manage(action, queues).await
     }
 
     async fn delete(&self, queue: &QueueSpec) -> Result<(), BrokerError> {

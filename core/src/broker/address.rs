@@ -2,7 +2,7 @@
 
 use std::fmt;
 
-use super::Pool;
+use super::{Pool, ShuffleQueue};
 use crate::id::{LeaderId, WorkerId};
 
 /// The address of a message: an exchange of the protocol, and a routing key.
@@ -44,6 +44,11 @@ impl Address {
     pub fn dead_letters(pool: &Pool) -> Self {
         Self::new(Exchange::Dead, pool.as_str())
     }
+
+    /// A queue of blocks.
+    pub fn blocks(queue: &ShuffleQueue) -> Self {
+        Self::new(Exchange::Shuffle, queue.to_string())
+    }
 }
 
 /// The routing keys of the topic exchanges.
@@ -79,4 +84,6 @@ pub enum Exchange {
     Event,
     /// Dead letters; the key is the pool.
     Dead,
+    /// Blocks; the key is a [`ShuffleQueue`].
+    Shuffle,
 }

@@ -71,6 +71,18 @@ impl Delivery {
             settler.settle(self.tag, settle);
         }
     }
+
+    /// Takes the message out, and leaves it unsettled until the consumer is dropped, which requeues
+    /// it. Until then it counts towards the prefetch.
+    ///
+    /// For readers that must not remove what they have read. A consumer that was
+    /// [cancelled](super::Consumer::cancel) waits until all its deliveries are settled, so its
+    /// messages would stay unsettled until the connection ends.
+    pub fn leave(mut self) -> Message {
+        self.settler = None;
+        let empty = Message { properties: Default::default(), body: Default::default() };
+        std::mem::replace(&mut self.message, empty)
+    }
 }
 
 impl Drop for Delivery {

@@ -55,6 +55,30 @@ pub enum BrokerError {
         /// The message of the broker.
         reason: String,
     },
+    /// The queue does not exist, and was not to be declared.
+    #[error("{what} does not exist: {reason}")]
+    Absent {
+        /// The queue.
+        what: String,
+        /// The message of the broker.
+        reason: String,
+    },
+    /// Another consumer is exclusive, or an exclusive consumer finds another one.
+    #[error("{what} is in use by another consumer: {reason}")]
+    InUse {
+        /// The queue.
+        what: String,
+        /// The message of the broker.
+        reason: String,
+    },
+    /// The broker has taken deliveries back because they were unsettled for too long.
+    #[error("deliveries from {what} were unsettled for too long: {reason}")]
+    AckTimeout {
+        /// The queue.
+        what: String,
+        /// The message of the broker, with the timeout.
+        reason: String,
+    },
     /// The queue is on a node of the cluster that is down.
     #[error("{what} is unavailable until its node is back: {reason}")]
     NodeDown {
@@ -78,10 +102,12 @@ pub enum BrokerError {
 impl From<BrokerError> for PublishError {
     fn from(error: BrokerError) -> Self {
         match error {
-            BrokerError::Denied { .. } | BrokerError::Unusable { .. } => {
-                Self::Refused { reason: error.to_string() }
-            }
-            BrokerError::NodeDown { .. } => Self::Nacked { reason: error.to_string() },
+            BrokerError::Denied { .. }
+            | BrokerError::Unusable { .. }
+            | BrokerError::Absent { .. } => Self::Refused { reason: error.to_string() },
+            BrokerError::NodeDown { .. }
+            | BrokerError::InUse { .. }
+            | BrokerError::AckTimeout { .. } => Self::Nacked { reason: error.to_string() },
             BrokerError::Lost { .. } => Self::Lost,
             BrokerError::Closed => Self::Closed,
         }

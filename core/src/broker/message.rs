@@ -55,10 +55,12 @@ pub enum MessageKind {
     Event,
     /// An element that failed permanently.
     DeadLetter,
+    /// Rows on their way through an exchange, or outputs of the stage behind it.
+    Block,
 }
 
 impl MessageKind {
-    const ALL: [(Self, &'static str); 9] = [
+    const ALL: [(Self, &'static str); 10] = [
         (Self::Task, "task"),
         (Self::Probe, "probe"),
         (Self::Result, "result"),
@@ -68,6 +70,7 @@ impl MessageKind {
         (Self::Control, "control"),
         (Self::Event, "event"),
         (Self::DeadLetter, "dead-letter"),
+        (Self::Block, "block"),
     ];
 
     /// The name of the kind in the properties of a message, for example `probe-reply`.

@@ -4,6 +4,7 @@
 //! order and, rarely, not at all.
 
 mod address;
+mod consume;
 mod delivery;
 mod entry;
 mod error;
@@ -18,6 +19,7 @@ use std::fmt;
 use async_trait::async_trait;
 
 pub use address::{Address, Exchange, Topic};
+pub use consume::ConsumeOptions;
 pub use delivery::{Consumption, Delivery, Settle, Settler};
 #[doc(hidden)]
 pub use entry::PHALANX_BROKERS;
@@ -26,7 +28,7 @@ pub use error::{BrokerError, ConnectError, PublishError};
 pub use health::Health;
 pub use message::{Message, MessageKind, Properties};
 pub use pool::{Pool, PoolNameError};
-pub use queue::{DeclaredQueue, QueueSpec};
+pub use queue::{DeclaredQueue, QueueAction, QueueSpec, ShuffleQueue};
 pub use url::BrokerUrl;
 #[doc(hidden)]
 pub use url::{UrlParts, is_plain_user};
@@ -85,9 +87,17 @@ pub use url::{UrlParts, is_plain_user};
 ///     async fn consume(
 ///         &self,
 ///         queue: &QueueSpec,
-///         prefetch: u16,
+///         options: ConsumeOptions,
 ///     ) -> Result<Box<dyn Consumer>, BrokerError> {
-///         self.inner.consume(queue, prefetch).await
+///         self.inner.consume(queue, options).await
+///     }
+///
+///     async fn manage(
+///         &self,
+///         action: QueueAction,
+///         queues: &[ShuffleQueue],
+///     ) -> Vec<Result<u64, BrokerError>> {
+///         self.inner.manage(action, queues).await
 ///     }
 ///
 ///     async fn delete(&self, queue: &QueueSpec) -> Result<(), BrokerError> {
@@ -145,7 +155,8 @@ pub trait Broker: Send + Sync + fmt::Debug + 'static {
 
     /// Publishes a message; resolves to `false` if it was unroutable: no queue received it.
     ///
-    /// Pipelined like [`publish`](Self::publish), and in no order with it.
+    /// Pipelined like [`publish`](Self::publish), and in no order with it. Blocks have a window of
+    /// their own, so nothing else waits behind them.
     ///
     /// # Errors
     /// Those of [`publish`](Self::publish).
@@ -155,19 +166,35 @@ pub trait Broker: Send + Sync + fmt::Debug + 'static {
         message: Message,
     ) -> Result<bool, PublishError>;
 
-    /// Declares the queue and consumes from it, with at most `prefetch` unsettled deliveries at
-    /// once.
+    /// Declares the queue, unless the consumer is passive, and consumes from it.
     ///
     /// The consumer survives lost connections: it declares and consumes again, and then yields
-    /// [`Consumption::Resumed`].
+    /// [`Consumption::Resumed`]. A passive one ends instead.
     ///
     /// # Errors
-    /// If the queue cannot be declared or consumed from.
+    /// If the queue cannot be declared or consumed from. [`BrokerError::InUse`] if one of its
+    /// consumers is exclusive, or this one and there are others; [`BrokerError::Absent`] if the
+    /// consumer is passive and the queue does not exist.
     async fn consume(
         &self,
         queue: &QueueSpec,
-        prefetch: u16,
+        options: ConsumeOptions,
     ) -> Result<Box<dyn Consumer>, BrokerError>;
+
+    /// Declares, renews, checks or deletes many queues of blocks, pipelined. The outcomes are in
+    /// the order of the queues: the number of messages that waited in each, or why it failed.
+    ///
+    /// Repeated after a lost connection. If the future is dropped, some of the queues may have been
+    /// processed.
+    ///
+    /// # Errors
+    /// For each queue: [`BrokerError::Absent`] if it is renewed or checked and does not exist;
+    /// [`BrokerError::NodeDown`] if it is inaccessible; otherwise why the broker refused it.
+    async fn manage(
+        &self,
+        action: QueueAction,
+        queues: &[ShuffleQueue],
+    ) -> Vec<Result<u64, BrokerError>>;
 
     /// Deletes a queue with its messages. Succeeds if the queue does not exist.
     ///
@@ -192,7 +219,7 @@ pub trait Broker: Send + Sync + fmt::Debug + 'static {
 /// use std::collections::VecDeque;
 ///
 /// use async_trait::async_trait;
-/// use phalanx::broker::{Consumer, Consumption};
+/// use phalanx::broker::{BrokerError, Consumer, Consumption};
 ///
 /// /// A consumer of deliveries that are in memory already.
 /// #[derive(Debug)]
@@ -211,6 +238,10 @@ pub trait Broker: Send + Sync + fmt::Debug + 'static {
 ///     async fn set_prefetch(&mut self, _prefetch: u16) {}
 ///
 ///     async fn cancel(&mut self) {}
+///
+///     fn error(&self) -> Option<BrokerError> {
+///         None
+///     }
 /// }
 ///
 /// # #[tokio::main(flavor = "current_thread")]
@@ -222,7 +253,8 @@ pub trait Broker: Send + Sync + fmt::Debug + 'static {
 /// ```
 #[async_trait]
 pub trait Consumer: Send + fmt::Debug {
-    /// The next delivery; `None` after [`cancel`](Self::cancel), or after the broker was closed.
+    /// The next delivery; `None` after [`cancel`](Self::cancel), after the broker was closed, and
+    /// after a passive consumer was interrupted.
     ///
     /// Cancel-safe: no delivery is lost when the future is dropped.
     async fn next(&mut self) -> Option<Consumption>;
@@ -232,10 +264,15 @@ pub trait Consumer: Send + fmt::Debug {
 
     /// Changes the limit of unsettled deliveries. Nothing comes back as redelivered because of it, so
     /// a lower limit may take effect only when as many deliveries are unsettled as before, or when
-    /// none arrive.
+    /// none arrive. Does nothing for an exclusive consumer.
     async fn set_prefetch(&mut self, prefetch: u16);
 
     /// Stops consuming. [`next`](Self::next) still yields deliveries that have arrived, and all of
     /// them can still be settled.
     async fn cancel(&mut self);
+
+    /// Why a passive consumer was interrupted: [`BrokerError::Absent`] if its queue was deleted,
+    /// [`BrokerError::NodeDown`], [`BrokerError::AckTimeout`], or [`BrokerError::Lost`] if none of
+    /// these is known. `None` for others, and while it consumes.
+    fn error(&self) -> Option<BrokerError>;
 }

@@ -7,7 +7,8 @@ use tokio::time::{Instant, sleep, timeout};
 
 use super::{DeadLetterEntry, DeadLetterError};
 use crate::broker::{
-    Broker, BrokerError, Consumer, Consumption, Delivery, Message, Pool, QueueSpec, Settle,
+    Broker, BrokerError, ConsumeOptions, Consumer, Consumption, Delivery, Message, Pool, QueueSpec,
+    Settle,
 };
 
 /// The time to wait for a message that the broker has counted. One that is not delivered by then
@@ -47,7 +48,8 @@ impl Reader {
         let total = broker.declare(&queue).await.map_err(failed)?.messages;
         let left = limit.min(u16::try_from(total).unwrap_or(u16::MAX));
         let prefetch = left.clamp(1, AHEAD);
-        let consumer = broker.consume(&queue, prefetch).await.map_err(failed)?;
+        let consumer =
+            broker.consume(&queue, ConsumeOptions::new(prefetch)).await.map_err(failed)?;
         let held = Vec::new();
         Ok(Self { broker, pool, consumer, left, prefetch, unseen: 0, total, held, deleted: 0 })
     }

@@ -10,8 +10,9 @@ use bytes::Bytes;
 use tokio::sync::{Semaphore, watch};
 
 use crate::broker::{
-    Address, Broker, BrokerError, BrokerUrl, Consumer, Consumption, DeclaredQueue, Delivery,
-    Health, Message, Properties, PublishError, QueueSpec, Settle, Settler,
+    Address, Broker, BrokerError, BrokerUrl, ConsumeOptions, Consumer, Consumption, DeclaredQueue,
+    Delivery, Health, Message, Properties, PublishError, QueueAction, QueueSpec, Settle, Settler,
+    ShuffleQueue,
 };
 
 /// A broker with one queue. Unless the test scripts something else, it confirms everything at once,
@@ -168,19 +169,27 @@ impl Broker for Arc<TestBroker> {
     async fn consume(
         &self,
         _queue: &QueueSpec,
-        prefetch: u16,
+        options: ConsumeOptions,
     ) -> Result<Box<dyn Consumer>, BrokerError> {
         let mut state = self.state();
-        state.prefetches.push(prefetch);
+        state.prefetches.push(options.prefetch);
         let undelivered = state.delivered;
         let consumer = TestConsumer {
             broker: Arc::clone(self),
             undelivered,
-            prefetch: prefetch.into(),
+            prefetch: options.prefetch.into(),
             yielded: 0,
             is_cancelled: false,
         };
         Ok(Box::new(consumer))
+    }
+
+    async fn manage(
+        &self,
+        _action: QueueAction,
+        queues: &[ShuffleQueue],
+    ) -> Vec<Result<u64, BrokerError>> {
+        queues.iter().map(|_| Ok(0)).collect()
     }
 
     async fn delete(&self, _queue: &QueueSpec) -> Result<(), BrokerError> {
@@ -232,6 +241,10 @@ impl Consumer for TestConsumer {
 
     async fn cancel(&mut self) {
         self.is_cancelled = true;
+    }
+
+    fn error(&self) -> Option<BrokerError> {
+        None
     }
 }
 

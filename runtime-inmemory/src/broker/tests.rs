@@ -4,8 +4,8 @@ use std::{collections::BTreeMap, time::Duration};
 
 use bytes::Bytes;
 use phalanx_core::{
-    broker::{Consumption, Delivery, Pool, Properties, Settle, Topic},
-    id::{LeaderId, WorkerId},
+    broker::{ConsumeOptions, Consumption, Delivery, Pool, Properties, Settle, Topic},
+    id::{JobId, LeaderId, WorkerId},
 };
 use tokio::time::{Instant, advance};
 
@@ -33,7 +33,7 @@ async fn delivery(consumer: &mut Box<dyn Consumer>) -> Delivery {
 #[tokio::test]
 async fn an_interrupted_consumer_resumes_and_receives_its_unsettled_messages_again() {
     let broker = InMemoryBroker::new();
-    let mut consumer = broker.consume(&tasks(), 4).await.unwrap();
+    let mut consumer = broker.consume(&tasks(), ConsumeOptions::new(4)).await.unwrap();
     for body in ["a", "b", "c"] {
         broker.publish(&to_tasks(), message(body)).await.unwrap();
     }
@@ -65,7 +65,7 @@ async fn an_exclusive_queue_is_declared_again_after_an_interruption() {
     let broker = InMemoryBroker::new();
     let spec = QueueSpec::control(WorkerId::new());
     let all = Address::control(Topic::AllWorkers);
-    let mut consumer = broker.consume(&spec, 1).await.unwrap();
+    let mut consumer = broker.consume(&spec, ConsumeOptions::new(1)).await.unwrap();
     broker.interrupt();
     assert!(!broker.publish_mandatory(&all, message("before")).await.unwrap());
     assert!(matches!(consumer.next().await, Some(Consumption::Resumed { .. })));
@@ -78,7 +78,7 @@ async fn an_exclusive_queue_is_declared_again_after_an_interruption() {
 #[tokio::test]
 async fn a_deleted_queue_is_declared_again_by_its_consumer() {
     let broker = InMemoryBroker::new();
-    let mut consumer = broker.consume(&tasks(), 1).await.unwrap();
+    let mut consumer = broker.consume(&tasks(), ConsumeOptions::new(1)).await.unwrap();
     broker.connect().delete(&tasks()).await.unwrap();
     assert!(matches!(consumer.next().await, Some(Consumption::Resumed { .. })));
     assert!(broker.publish_mandatory(&to_tasks(), message("x")).await.unwrap());
@@ -94,7 +94,7 @@ async fn a_reply_queue_expires_only_while_it_has_no_consumer() {
     let address = Address::replies(leader);
     let reachable = || broker.publish_mandatory(&address, message("x"));
 
-    let consumer = broker.consume(&spec, 1).await.unwrap();
+    let consumer = broker.consume(&spec, ConsumeOptions::new(1)).await.unwrap();
     advance(expires * 2).await;
     assert!(reachable().await.unwrap(), "it has a consumer");
     drop(consumer);
@@ -111,7 +111,7 @@ async fn a_reply_queue_expires_only_while_it_has_no_consumer() {
 #[tokio::test]
 async fn a_task_that_is_requeued_too_often_becomes_a_dead_letter() {
     let broker = InMemoryBroker::new();
-    let mut consumer = broker.consume(&tasks(), 1).await.unwrap();
+    let mut consumer = broker.consume(&tasks(), ConsumeOptions::new(1)).await.unwrap();
     broker.publish(&to_tasks(), message("poison")).await.unwrap();
     let mut deliveries = 0;
     while let Some(Consumption::Delivery(delivery)) = consumer.try_next() {
@@ -144,7 +144,7 @@ async fn duplicates_reordering_delays_and_broken_connections_lose_no_message() {
     for seed in 0..20 {
         let broker = InMemoryBroker::with_faults(Faults::seeded(seed));
         let publisher = broker.connect();
-        let mut consumer = broker.consume(&tasks(), 8).await.unwrap();
+        let mut consumer = broker.consume(&tasks(), ConsumeOptions::new(8)).await.unwrap();
         let mut unsettled = Vec::new();
         for n in 0u32..200 {
             let body = Bytes::copy_from_slice(&n.to_le_bytes());
@@ -176,7 +176,7 @@ async fn duplicates_reordering_delays_and_broken_connections_lose_no_message() {
 async fn a_delayed_message_arrives_within_the_longest_delay() {
     let longest = Duration::from_secs(10);
     let broker = InMemoryBroker::with_faults(Faults::none(1).delay(1.0, longest));
-    let mut consumer = broker.consume(&tasks(), 1).await.unwrap();
+    let mut consumer = broker.consume(&tasks(), ConsumeOptions::new(1)).await.unwrap();
     let start = Instant::now();
     broker.publish(&to_tasks(), message("late")).await.unwrap();
     assert!(consumer.try_next().is_none());
@@ -191,4 +191,58 @@ async fn a_lost_message_is_confirmed_all_the_same() {
     broker.declare(&tasks()).await.unwrap();
     broker.publish(&to_tasks(), message("x")).await.unwrap();
     assert_eq!(broker.declare(&tasks()).await.unwrap().messages, 0);
+}
+
+fn blocks() -> ShuffleQueue {
+    ShuffleQueue::Partition { job: JobId::new(), exchange: 0, partition: 3 }
+}
+
+async fn check(broker: &InMemoryBroker, queue: ShuffleQueue) -> Result<u64, BrokerError> {
+    broker.manage(QueueAction::Check, &[queue]).await.remove(0)
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_queue_of_blocks_expires_although_it_is_fed_and_its_deliveries_are_unsettled() {
+    let (broker, queue) = (InMemoryBroker::new(), blocks());
+    broker.manage(QueueAction::Declare, &[queue]).await.remove(0).unwrap();
+    let options = ConsumeOptions::new(1).exclusive().passive();
+    let mut consumer = broker.consume(&QueueSpec::Shuffle(queue), options).await.unwrap();
+    let address = Address::blocks(&queue);
+    assert!(broker.publish_mandatory(&address, message("a")).await.unwrap());
+    let _held = delivery(&mut consumer).await;
+    advance(2 * ShuffleQueue::EXPIRES).await;
+    consumer.cancel().await;
+    advance(ShuffleQueue::EXPIRES - Duration::from_secs(1)).await;
+    assert!(broker.publish_mandatory(&address, message("b")).await.unwrap());
+    advance(Duration::from_secs(1)).await;
+    assert!(!broker.publish_mandatory(&address, message("c")).await.unwrap());
+    let gone = check(&broker, queue).await;
+    assert!(matches!(gone, Err(BrokerError::Absent { .. })), "{gone:?}");
+}
+
+#[tokio::test(start_paused = true)]
+async fn renewing_a_queue_of_blocks_keeps_it() {
+    let (broker, queue) = (InMemoryBroker::new(), blocks());
+    broker.manage(QueueAction::Declare, &[queue]).await.remove(0).unwrap();
+    assert!(broker.publish_mandatory(&Address::blocks(&queue), message("a")).await.unwrap());
+    for action in [QueueAction::Renew, QueueAction::Check, QueueAction::Declare] {
+        advance(ShuffleQueue::EXPIRES - Duration::from_secs(1)).await;
+        assert_eq!(broker.manage(action, &[queue]).await.remove(0).unwrap(), 1, "{action:?}");
+    }
+    advance(ShuffleQueue::EXPIRES).await;
+    assert!(check(&broker, queue).await.is_err());
+}
+
+#[tokio::test]
+async fn an_interrupted_passive_consumer_ends_and_leaves_its_messages() {
+    let (broker, queue) = (InMemoryBroker::new(), blocks());
+    broker.manage(QueueAction::Declare, &[queue]).await.remove(0).unwrap();
+    broker.publish(&Address::blocks(&queue), message("a")).await.unwrap();
+    let options = ConsumeOptions::new(1).exclusive().passive();
+    let mut consumer = broker.consume(&QueueSpec::Shuffle(queue), options).await.unwrap();
+    drop(delivery(&mut consumer).await.leave());
+    broker.interrupt();
+    assert!(consumer.next().await.is_none());
+    assert!(matches!(consumer.error(), Some(BrokerError::Lost { .. })), "{:?}", consumer.error());
+    assert_eq!(check(&broker, queue).await.unwrap(), 1);
 }

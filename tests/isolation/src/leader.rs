@@ -5,8 +5,8 @@ use std::{fmt::Write, time::Duration};
 use phalanx::{inmemory::InMemoryBroker, registry::Registry};
 use phalanx_core::{
     broker::{
-        Address, Broker, Consumer, Consumption, Exchange, Message, MessageKind, Pool, Properties,
-        QueueSpec, Settle,
+        Address, Broker, ConsumeOptions, Consumer, Consumption, Exchange, Message, MessageKind,
+        Pool, Properties, QueueSpec, Settle,
     },
     codec,
     id::{CopyId, JobId, LeaderId, TaskNumber},
@@ -31,7 +31,7 @@ impl Leader {
         let id = LeaderId::new();
         broker.declare(&QueueSpec::Task { pool: Pool::default() }).await.expect("a queue");
         let queue = QueueSpec::Reply { leader: id, expires: Duration::from_secs(60) };
-        let replies = broker.consume(&queue, 100).await.expect("a queue");
+        let replies = broker.consume(&queue, ConsumeOptions::new(100)).await.expect("a queue");
         Self { broker, id, job: JobId::new(), sent: 0, replies }
     }
 

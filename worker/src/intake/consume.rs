@@ -2,7 +2,7 @@
 
 use std::{sync::Arc, time::Duration};
 
-use phalanx_core::broker::{BrokerError, Consumer, Consumption, Pool, QueueSpec};
+use phalanx_core::broker::{BrokerError, ConsumeOptions, Consumer, Consumption, Pool, QueueSpec};
 use tokio::time::Instant;
 
 use super::{
@@ -102,10 +102,11 @@ impl<'i> PoolConsumer<'i> {
         let shared = &self.intake.shared;
         // After a refusal, one delivery at a time until a task succeeds: each may be refused again.
         let prefetch = if self.backoff.is_cautious() { 1 } else { self.prefetch.prefetch() };
+        let options = ConsumeOptions::new(prefetch);
         loop {
             let consumer = tokio::select! {
                 () = shared.shutdown().draining() => return Ok(None),
-                consumer = shared.broker().consume(&self.queue, prefetch) => consumer,
+                consumer = shared.broker().consume(&self.queue, options) => consumer,
             };
             match consumer {
                 Err(error @ (BrokerError::Lost { .. } | BrokerError::NodeDown { .. })) => {

@@ -5,9 +5,9 @@ use std::sync::Arc;
 use async_trait::async_trait;
 use phalanx_core::{
     broker::{
-        Address, Broker, BrokerError, BrokerUrl, Consumer, Consumption, DeclaredQueue, Delivery,
-        Exchange, Health, Message, MessageKind, Properties, PublishError, QueueSpec, Settle,
-        Settler,
+        Address, Broker, BrokerError, BrokerUrl, ConsumeOptions, Consumer, Consumption,
+        DeclaredQueue, Delivery, Exchange, Health, Message, MessageKind, Properties, PublishError,
+        QueueAction, QueueSpec, Settle, Settler, ShuffleQueue,
     },
     wire::{Control, MAX_MESSAGE_BYTES, TaskMessage, WIRE_VERSION},
 };
@@ -162,13 +162,21 @@ impl Broker for ParentBroker {
     async fn consume(
         &self,
         queue: &QueueSpec,
-        _prefetch: u16,
+        _options: ConsumeOptions,
     ) -> Result<Box<dyn Consumer>, BrokerError> {
         let queue = match queue {
             QueueSpec::Task { .. } => &self.tasks,
             _ => &self.control,
         };
         Ok(Box::new(ParentConsumer { queue: Arc::clone(queue), is_cancelled: false }))
+    }
+
+    async fn manage(
+        &self,
+        _action: QueueAction,
+        queues: &[ShuffleQueue],
+    ) -> Vec<Result<u64, BrokerError>> {
+        queues.iter().map(|_| Ok(0)).collect()
     }
 
     async fn delete(&self, _: &QueueSpec) -> Result<(), BrokerError> {
@@ -202,5 +210,9 @@ impl Consumer for ParentConsumer {
 
     async fn cancel(&mut self) {
         self.is_cancelled = true;
+    }
+
+    fn error(&self) -> Option<BrokerError> {
+        None
     }
 }

@@ -4,8 +4,8 @@ use std::{sync::Arc, time::Duration};
 
 use phalanx_core::{
     broker::{
-        Address, BrokerError, Consumer, Consumption, Message, MessageKind, Properties, QueueSpec,
-        Settle,
+        Address, BrokerError, ConsumeOptions, Consumer, Consumption, Message, MessageKind,
+        Properties, QueueSpec, Settle,
     },
     wire::{Control, Event, MAX_LISTED, Presence, WIRE_VERSION, timing::HEARTBEAT},
 };
@@ -88,7 +88,7 @@ pub(super) async fn listen(
 
 async fn subscribe(shared: &Shared, queue: &QueueSpec) -> Result<Box<dyn Consumer>, BrokerError> {
     loop {
-        match shared.broker().consume(queue, PREFETCH).await {
+        match shared.broker().consume(queue, ConsumeOptions::new(PREFETCH)).await {
             Err(error @ BrokerError::Lost { .. }) => {
                 tracing::debug!(%error, "could not consume the control queue; trying again");
                 let mut health = shared.broker().health();

@@ -11,8 +11,9 @@ use std::{
 
 use async_trait::async_trait;
 use phalanx_core::broker::{
-    Address, Broker, BrokerError, BrokerUrl, Consumer, Consumption, DeclaredQueue, Delivery,
-    Exchange, Health, Message, PublishError, QueueSpec, Settle, Settler,
+    Address, Broker, BrokerError, BrokerUrl, ConsumeOptions, Consumer, Consumption, DeclaredQueue,
+    Delivery, Exchange, Health, Message, PublishError, QueueAction, QueueSpec, Settle, Settler,
+    ShuffleQueue,
 };
 use tokio::sync::{Notify, watch};
 
@@ -260,16 +261,16 @@ impl Broker for TestBroker {
     async fn consume(
         &self,
         queue: &QueueSpec,
-        prefetch: u16,
+        options: ConsumeOptions,
     ) -> Result<Box<dyn Consumer>, BrokerError> {
         let is_task = matches!(queue, QueueSpec::Task { .. });
         self.change(|state| {
             if is_task {
-                state.prefetches.push(prefetch);
+                state.prefetches.push(options.prefetch);
                 state.consumers += 1;
             }
         });
-        let (broker, prefetch) = (self.clone(), usize::from(prefetch));
+        let (broker, prefetch) = (self.clone(), usize::from(options.prefetch));
         let generation = self.inner.health.borrow().generation;
         let held = Arc::default();
         Ok(Box::new(TestConsumer {
@@ -280,6 +281,14 @@ impl Broker for TestBroker {
             generation,
             is_cancelled: false,
         }))
+    }
+
+    async fn manage(
+        &self,
+        _action: QueueAction,
+        queues: &[ShuffleQueue],
+    ) -> Vec<Result<u64, BrokerError>> {
+        queues.iter().map(|_| Ok(0)).collect()
     }
 
     async fn delete(&self, _: &QueueSpec) -> Result<(), BrokerError> {
@@ -373,5 +382,9 @@ impl Consumer for TestConsumer {
         self.is_cancelled = true;
         let is_task = self.is_task;
         self.broker.change(|state| state.consumers -= usize::from(is_task));
+    }
+
+    fn error(&self) -> Option<BrokerError> {
+        None
     }
 }

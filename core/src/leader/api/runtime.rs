@@ -16,8 +16,8 @@ use super::{
 };
 use crate::{
     broker::{
-        self, Broker, BrokerError, BrokerUrl, ConnectError, ConnectOptions, Pool, QueueSpec,
-        QueueType, Role,
+        self, Broker, BrokerError, BrokerUrl, ConnectError, ConnectOptions, ConsumeOptions, Pool,
+        QueueSpec, QueueType, Role,
     },
     dead_letters::{DeadLetters, RunPlan},
     error::Error,
@@ -297,8 +297,11 @@ impl Runtime {
         Registry::global().map_err(PlanError::from)?;
         let leader = LeaderId::new();
         let consume = async {
-            let replies = broker.consume(&reply_queue(leader), REPLY_PREFETCH).await?;
-            let events = broker.consume(&QueueSpec::Event { leader }, EVENT_PREFETCH).await?;
+            let replies =
+                broker.consume(&reply_queue(leader), ConsumeOptions::new(REPLY_PREFETCH)).await?;
+            let events = broker
+                .consume(&QueueSpec::Event { leader }, ConsumeOptions::new(EVENT_PREFETCH))
+                .await?;
             Ok::<_, BrokerError>((replies, events))
         };
         let unreachable = |reason: String| {

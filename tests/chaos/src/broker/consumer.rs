@@ -3,7 +3,9 @@
 use std::sync::{Arc, Mutex, PoisonError};
 
 use async_trait::async_trait;
-use phalanx_core::broker::{Consumer, Consumption, Delivery, MessageKind, Settle, Settler};
+use phalanx_core::broker::{
+    BrokerError, Consumer, Consumption, Delivery, MessageKind, Settle, Settler,
+};
 
 use super::REPLY_COUNTS;
 use crate::{Point, death};
@@ -35,6 +37,10 @@ impl Consumer for ChaosConsumer {
 
     async fn cancel(&mut self) {
         self.inner.cancel().await;
+    }
+
+    fn error(&self) -> Option<BrokerError> {
+        self.inner.error()
     }
 }
 

@@ -14,8 +14,8 @@ use std::{
 
 use async_trait::async_trait;
 use phalanx_core::broker::{
-    Address, Broker, BrokerError, BrokerUrl, Consumer, DeclaredQueue, Health, Message, MessageKind,
-    PublishError, QueueSpec,
+    Address, Broker, BrokerError, BrokerUrl, ConsumeOptions, Consumer, DeclaredQueue, Health,
+    Message, MessageKind, PublishError, QueueAction, QueueSpec, ShuffleQueue,
 };
 use tokio::sync::watch;
 
@@ -135,9 +135,17 @@ impl Broker for ChaosBroker {
     async fn consume(
         &self,
         queue: &QueueSpec,
-        prefetch: u16,
+        options: ConsumeOptions,
     ) -> Result<Box<dyn Consumer>, BrokerError> {
-        Ok(Box::new(ChaosConsumer::new(self.inner.consume(queue, prefetch).await?)))
+        Ok(Box::new(ChaosConsumer::new(self.inner.consume(queue, options).await?)))
+    }
+
+    async fn manage(
+        &self,
+        action: QueueAction,
+        queues: &[ShuffleQueue],
+    ) -> Vec<Result<u64, BrokerError>> {
+        self.inner.manage(action, queues).await
     }
 
     async fn delete(&self, queue: &QueueSpec) -> Result<(), BrokerError> {

@@ -11,8 +11,9 @@ use std::{
 
 use async_trait::async_trait;
 use phalanx_core::broker::{
-    Address, Broker, BrokerError, BrokerUrl, Consumer, Consumption, DeclaredQueue, Delivery,
-    Exchange, Health, Message, Properties, PublishError, QueueSpec, Settle, Settler,
+    Address, Broker, BrokerError, BrokerUrl, ConsumeOptions, Consumer, Consumption, DeclaredQueue,
+    Delivery, Exchange, Health, Message, Properties, PublishError, QueueAction, QueueSpec, Settle,
+    Settler, ShuffleQueue,
 };
 use phalanx_core::id::CopyId;
 use tokio::sync::watch;
@@ -226,10 +227,18 @@ impl Broker for DeliveryAudit {
     async fn consume(
         &self,
         queue: &QueueSpec,
-        prefetch: u16,
+        options: ConsumeOptions,
     ) -> Result<Box<dyn Consumer>, BrokerError> {
-        let consumer = self.broker.consume(queue, prefetch).await?;
+        let consumer = self.broker.consume(queue, options).await?;
         Ok(Box::new(AuditedConsumer { consumer, ledger: self.ledger.clone() }))
+    }
+
+    async fn manage(
+        &self,
+        action: QueueAction,
+        queues: &[ShuffleQueue],
+    ) -> Vec<Result<u64, BrokerError>> {
+        self.broker.manage(action, queues).await
     }
 
     async fn delete(&self, queue: &QueueSpec) -> Result<(), BrokerError> {
@@ -279,6 +288,10 @@ impl Consumer for AuditedConsumer {
     async fn cancel(&mut self) {
         self.consumer.cancel().await;
     }
+
+    fn error(&self) -> Option<BrokerError> {
+        self.consumer.error()
+    }
 }
 
 #[cfg(test)]
@@ -313,7 +326,7 @@ mod tests {
 
     async fn consumer_of(audit: &DeliveryAudit, copies: usize) -> Box<dyn Consumer> {
         let queue = QueueSpec::Task { pool: Pool::default() };
-        let consumer = audit.consume(&queue, 10).await.unwrap();
+        let consumer = audit.consume(&queue, ConsumeOptions::new(10)).await.unwrap();
         for _ in 0..copies {
             audit.publish(&to_tasks(), task()).await.unwrap();
         }

@@ -58,6 +58,17 @@ macro_rules! conformance {
             addressing: an_event_queue_is_bounded_and_keeps_the_newest,
             addressing: a_reply_queue_outlives_its_consumer,
             addressing: replies_go_to_their_own_leader,
+            shuffling: many_queues_are_declared_renewed_checked_and_deleted,
+            shuffling: each_of_many_queues_has_its_own_outcome,
+            shuffling: a_renewed_queue_receives_each_block_once,
+            shuffling: an_exclusive_consumer_is_alone,
+            shuffling: a_passive_consumer_never_declares_its_queue,
+            shuffling: what_is_read_and_left_is_read_again_in_order,
+            shuffling: a_reader_removes_only_what_it_acks,
+            shuffling: the_prefetch_of_an_exclusive_consumer_is_fixed,
+            shuffling: a_passive_consumer_ends_when_its_queue_is_deleted,
+            shuffling: blocks_outlive_the_connection_of_their_writer,
+            shuffling: each_of_many_blocks_is_routed_or_returned,
         }
     };
     ($make:path; $($group:ident: $promise:ident,)*) => {$(

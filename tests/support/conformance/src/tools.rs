@@ -5,8 +5,8 @@ use std::{sync::Arc, time::Duration};
 use bytes::Bytes;
 use phalanx_core::{
     broker::{
-        Address, Broker, Consumer, Consumption, Delivery, Exchange, Message, MessageKind, Pool,
-        Properties, QueueSpec, Settle,
+        Address, Broker, ConsumeOptions, Consumer, Consumption, Delivery, Exchange, Message,
+        MessageKind, Pool, Properties, QueueSpec, Settle,
     },
     id::LeaderId,
 };
@@ -59,7 +59,10 @@ pub(crate) async fn consume(
     queue: &QueueSpec,
     prefetch: u16,
 ) -> Box<dyn Consumer> {
-    broker.consume(queue, prefetch).await.expect("the queue exists or is declared")
+    broker
+        .consume(queue, ConsumeOptions::new(prefetch))
+        .await
+        .expect("the queue exists or is declared")
 }
 
 /// Waits for the next delivery.

@@ -2,7 +2,13 @@
 
 use std::sync::Arc;
 
-use phalanx_core::broker::{Broker, BrokerError, Consumer, PublishError, Settle};
+use phalanx_core::{
+    broker::{
+        Broker, BrokerError, ConsumeOptions, Consumer, PublishError, QueueAction, Settle,
+        ShuffleQueue,
+    },
+    id::JobId,
+};
 
 use crate::tools::{
     BrokerUnderTest, body, consume, message, publish, receive, take, tasks, to_tasks,
@@ -123,8 +129,11 @@ pub async fn every_method_of_a_closed_broker_reports_closed(broker: &impl Broker
     assert!(matches!(published, Err(PublishError::Closed)), "{published:?}");
     let declared = connection.declare(&tasks()).await;
     assert!(matches!(declared, Err(BrokerError::Closed)), "{declared:?}");
-    let consumed = connection.consume(&tasks(), 1).await;
+    let consumed = connection.consume(&tasks(), ConsumeOptions::new(1)).await;
     assert!(matches!(consumed, Err(BrokerError::Closed)), "{consumed:?}");
+    let queue = ShuffleQueue::Output { job: JobId::new(), exchange: 0, partition: 0 };
+    let managed = &connection.manage(QueueAction::Declare, &[queue]).await[0];
+    assert!(matches!(managed, Err(BrokerError::Closed)), "{managed:?}");
     connection.close().await;
 }
 

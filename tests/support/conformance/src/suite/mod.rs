@@ -8,3 +8,4 @@ pub mod consuming;
 pub mod declaring;
 pub mod losing;
 pub mod publishing;
+pub mod shuffling;

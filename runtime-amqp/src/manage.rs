@@ -1,0 +1,152 @@
+//! Declares, renews, checks and deletes many queues of blocks on one channel.
+
+use std::sync::Arc;
+
+use futures::{StreamExt, future, stream};
+use lapin::{
+    Channel,
+    options::{QueueBindOptions, QueueDeclareOptions, QueueDeleteOptions},
+    types::FieldTable,
+};
+use phalanx_core::broker::{BrokerError, QueueAction, QueueSpec, ShuffleQueue};
+
+use crate::{
+    consumer_channel::CloseOnDrop,
+    error::{Failure, NOT_FOUND, Refusal, refused},
+    session::{Link, Session},
+    topology::{Namespace, QueueShape},
+};
+
+/// How many requests are on their way at once. The broker replies to them in order.
+const WINDOW: usize = 64;
+
+/// Does `action` to each queue, on the sessions of `link` as they come. The outcomes are in the
+/// order of the queues: the messages that waited in each.
+pub(crate) async fn manage(
+    link: &Link,
+    namespace: &Namespace,
+    action: QueueAction,
+    queues: &[ShuffleQueue],
+) -> Vec<Result<u64, BrokerError>> {
+    let mut outcomes = Vec::with_capacity(queues.len());
+    while outcomes.len() < queues.len() {
+        let rest: Arc<[ShuffleQueue]> = queues[outcomes.len()..].into();
+        let attempt = |session| on_one_channel(session, namespace, action, Arc::clone(&rest));
+        match link.retry(attempt).await {
+            Ok(some) => outcomes.extend(some),
+            Err(error) => outcomes.resize_with(queues.len(), || Err(error.clone())),
+        }
+    }
+    outcomes
+}
+
+/// The outcomes of the first queues: at least one, and all up to the first that the broker refuses.
+/// It refuses by closing the channel, so the requests behind that one must be repeated.
+async fn on_one_channel(
+    session: Arc<Session>,
+    namespace: &Namespace,
+    action: QueueAction,
+    queues: Arc<[ShuffleQueue]>,
+) -> Result<Vec<Result<u64, BrokerError>>, Failure> {
+    let shapes = shapes(&session, namespace, action, &queues).await?;
+    let channel = session.connection.create_channel().await?;
+    let _close = CloseOnDrop::new(channel.clone());
+    // The first poll of each future queues its requests, and they are polled in this order.
+    let requests: Vec<_> =
+        shapes.into_iter().map(|shape| request(channel.clone(), action, shape)).collect();
+    let mut replies = stream::iter(requests).buffered(WINDOW);
+    let mut outcomes = Vec::new();
+    while let Some((shape, reply)) = replies.next().await {
+        match reply.map_err(|error| (Refusal::on_channel(&error), error)) {
+            Ok(messages) => outcomes.push(Ok(messages)),
+            // Replies come in order, so the first error is that of the refused request.
+            Err((Some(refusal), _)) => {
+                outcomes.push(refusal_of(action, &shape, refusal));
+                break;
+            }
+            Err((None, error)) if outcomes.is_empty() => return Err(error.into()),
+            Err((None, _)) => break,
+        }
+    }
+    Ok(outcomes)
+}
+
+async fn shapes(
+    session: &Session,
+    namespace: &Namespace,
+    action: QueueAction,
+    queues: &[ShuffleQueue],
+) -> Result<Vec<QueueShape>, Failure> {
+    // Only a declaration has arguments.
+    let version = match action {
+        QueueAction::Declare => session.version().await?,
+        _ => None,
+    };
+    let shape = |queue: &ShuffleQueue| {
+        namespace.queue(&QueueSpec::Shuffle(*queue), session.generation, version)
+    };
+    queues.iter().map(shape).collect::<Result<_, _>>().map_err(Failure::Refused)
+}
+
+/// Sends the requests for one queue; resolves to the messages that waited in it.
+async fn request(
+    channel: Channel,
+    action: QueueAction,
+    shape: QueueShape,
+) -> (QueueShape, Result<u64, lapin::Error>) {
+    let reply = match action {
+        QueueAction::Delete => {
+            let name = shape.name.as_str().into();
+            channel.queue_delete(name, QueueDeleteOptions::default()).await.map(u64::from)
+        }
+        _ => declare(&channel, action, &shape).await,
+    };
+    (shape, reply)
+}
+
+async fn declare(
+    channel: &Channel,
+    action: QueueAction,
+    shape: &QueueShape,
+) -> Result<u64, lapin::Error> {
+    let passive = action != QueueAction::Declare;
+    let options = QueueDeclareOptions { passive, ..shape.options };
+    let arguments = if passive { FieldTable::default() } else { shape.arguments.clone() };
+    let declared = channel.queue_declare(shape.name.as_str().into(), options, arguments);
+    let bind = |key: &String| {
+        let (queue, exchange) = (shape.name.as_str().into(), shape.exchange.as_str().into());
+        let options = QueueBindOptions::default();
+        channel.queue_bind(queue, exchange, key.as_str().into(), options, FieldTable::default())
+    };
+    let is_bound = action != QueueAction::Check;
+    let bound: Vec<_> = shape.bindings.iter().filter(|_| is_bound).map(bind).collect();
+    // All are sent before the first reply, because the requests of all queues must stay in order.
+    let (declared, bound) = future::join(declared, future::join_all(bound)).await;
+    let messages = declared?.message_count();
+    bound.into_iter().collect::<Result<(), _>>()?;
+    Ok(messages.into())
+}
+
+fn refusal_of(
+    action: QueueAction,
+    shape: &QueueShape,
+    refusal: Refusal,
+) -> Result<u64, BrokerError> {
+    let is_absent = refusal.code == NOT_FOUND && refusal.is_queue_absent();
+    match action {
+        QueueAction::Delete if is_absent => Ok(0),
+        _ => Err(refused(&format!("queue `{}`", shape.name), refusal)),
+    }
+}
+
+/// Why a passive consumer of this queue was interrupted, if the broker gives a reason now.
+pub(crate) async fn check(session: &Session, shape: QueueShape) -> Option<BrokerError> {
+    let checked = async {
+        let channel = session.connection.create_channel().await.ok()?;
+        let _close = CloseOnDrop::new(channel.clone());
+        let (shape, reply) = request(channel, QueueAction::Check, shape).await;
+        let refusal = Refusal::on_channel(&reply.err()?)?;
+        refusal_of(QueueAction::Check, &shape, refusal).err()
+    };
+    session.rpc(checked).await?
+}
