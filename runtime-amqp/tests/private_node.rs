@@ -10,9 +10,9 @@ use phalanx_amqp::AmqpBroker;
 use phalanx_core::{
     broker::{
         Address, Broker, BrokerError, BrokerUrl, ConnectError, ConsumeOptions, Pool, PublishError,
-        QueueSpec, QueueType, Role, Settle, Topic,
+        QueueAction, QueueSpec, QueueType, Role, Settle, ShuffleQueue, Topic,
     },
-    id::{LeaderId, WorkerId},
+    id::{JobId, LeaderId, WorkerId},
 };
 use phalanx_test_node::{NodeOptions, Permissions, PrivateNode};
 use phalanx_test_support::{PATIENCE, full_text};
@@ -106,14 +106,14 @@ const STRANGER: &str = "stranger";
 /// allows binding.
 fn least_privilege() -> NodeOptions {
     let leader = Permissions {
-        configure: r"^ns\.(reply|event)\.[0-9a-f-]+$",
-        write: r"^ns\.(task(\.[a-z0-9._-]+)?|control|dead|(reply|event)\.[0-9a-f-]+)$",
-        read: r"^ns\.(reply|control|event|(reply|event)\.[0-9a-f-]+)$",
+        configure: r"^ns\.((reply|event)\.[0-9a-f-]+|shuffle\.[0-9a-z.-]+)$",
+        write: r"^ns\.(task(\.[a-z0-9._-]+)?|control|dead|(reply|event)\.[0-9a-f-]+|shuffle(\.[0-9a-z.-]+)?)$",
+        read: r"^ns\.(reply|control|event|(reply|event)\.[0-9a-f-]+|shuffle(\.[0-9a-f.-]+\.output)?)$",
     };
     let worker = Permissions {
         configure: r"^ns\.control\.[0-9a-f-]+$",
-        write: r"^ns\.(reply|event|control\.[0-9a-f-]+)$",
-        read: r"^ns\.(task\.[a-z0-9._-]+|control|control\.[0-9a-f-]+)$",
+        write: r"^ns\.(reply|event|shuffle|control\.[0-9a-f-]+)$",
+        read: r"^ns\.(task\.[a-z0-9._-]+|control|control\.[0-9a-f-]+|shuffle\.[0-9a-f.-]+)$",
     };
     let nothing = Permissions { configure: "^$", write: "^$", read: "^$" };
     [(PROVISION, Permissions::ALL), (LEADER, leader), (WORKER, worker), (STRANGER, nothing)]
@@ -190,8 +190,43 @@ async fn users_with_least_privilege_use_provisioned_queues() {
     assert!(matches!(refused, Err(BrokerError::Denied { .. })), "{refused:?}");
     let refused = worker.delete(&tasks()).await;
     assert!(matches!(refused, Err(BrokerError::Denied { .. })), "{refused:?}");
+    assert_shuffle_is_confined(&leader, &worker).await;
     for broker in [provisioner, leader, worker] {
         broker.close().await;
+    }
+}
+
+/// The leader declares, binds, renews and deletes queues of blocks and reads outputs; the worker
+/// writes blocks and reads partitions.
+async fn assert_shuffle_is_confined(leader: &AmqpBroker, worker: &AmqpBroker) {
+    let (job, exchange, partition) = (JobId::new(), 0, 7);
+    let input = ShuffleQueue::Partition { job, exchange, partition };
+    let output = ShuffleQueue::Output { job, exchange, partition };
+    let all = [input, output];
+    for action in [QueueAction::Declare, QueueAction::Renew, QueueAction::Check] {
+        for outcome in leader.manage(action, &all).await {
+            assert_eq!(outcome.unwrap(), 0, "{action:?}");
+        }
+    }
+    for (queue, reader, other) in [(input, worker, leader), (output, leader, worker)] {
+        for writer in [leader, worker] {
+            let address = Address::blocks(&queue);
+            assert!(writer.publish_mandatory(&address, message("x")).await.unwrap());
+        }
+        let spec = QueueSpec::Shuffle(queue);
+        let options = ConsumeOptions::new(10).exclusive().passive();
+        let mut consumer = reader.consume(&spec, options).await.unwrap();
+        delivery(&mut *consumer).await.settle(Settle::Ack);
+        let denied = other.consume(&spec, options).await;
+        assert!(matches!(denied, Err(BrokerError::Denied { .. })), "{denied:?}");
+    }
+    assert!(worker.manage(QueueAction::Check, &[input]).await[0].is_ok());
+    for action in [QueueAction::Declare, QueueAction::Renew, QueueAction::Delete] {
+        let denied = &worker.manage(action, &[input]).await[0];
+        assert!(matches!(denied, Err(BrokerError::Denied { .. })), "{action:?}: {denied:?}");
+    }
+    for outcome in leader.manage(QueueAction::Delete, &all).await {
+        assert!(outcome.is_ok(), "{outcome:?}");
     }
 }
 
@@ -282,6 +317,9 @@ mod tls {
         let delivery = delivery(&mut *consumer).await;
         assert_eq!(delivery.message.body.len(), 300_000);
         delivery.settle(Settle::Ack);
+        // Asks for the version of the broker, over another connection with TLS.
+        let queue = ShuffleQueue::Output { job: JobId::new(), exchange: 0, partition: 0 };
+        assert_eq!(broker.manage(QueueAction::Declare, &[queue]).await.remove(0).unwrap(), 0);
         broker.close().await;
 
         let (_, host, _) = parts(&url);
