@@ -184,6 +184,28 @@ async fn a_reader_that_exceeds_the_acknowledgement_timeout_ends_with_that_reason
     drop(node);
 }
 
+/// The next publisher declares the exchange again, without its bindings.
+#[tokio::test]
+async fn renewing_binds_the_queues_again_after_their_exchange_was_deleted() {
+    let (broker, scratch) = connect().await;
+    manage(&broker, QueueAction::Declare, partition(0)).await.unwrap();
+    let channel = raw_connection().await.create_channel().await.unwrap();
+    let exchange = format!("{}.shuffle", scratch.0);
+    channel.exchange_delete(exchange.into(), Default::default()).await.unwrap();
+    let address = Address::blocks(&partition(0));
+    let publish = async || loop {
+        match broker.publish_mandatory(&address, block(1)).await {
+            Ok(routed) => return routed,
+            Err(error) => assert!(matches!(error, PublishError::Lost), "{error}"),
+        }
+    };
+    assert!(!soon("the return", publish()).await);
+    assert_eq!(manage(&broker, QueueAction::Renew, partition(0)).await.unwrap(), 0);
+    assert!(soon("the confirm", publish()).await);
+    broker.close().await;
+    scratch.clean_up().await;
+}
+
 /// A window of 16 MiB, and no reply waits behind it.
 #[tokio::test]
 async fn blocks_are_pipelined_in_a_window_of_their_own() {
