@@ -172,9 +172,11 @@ pub async fn what_is_read_and_left_is_read_again_in_order(broker: &impl BrokerUn
     for n in 0..MANY {
         publish(&leader, &address, n.to_string()).await;
     }
-    // Some readers stop early.
-    for (connection, count) in [(&reader, 50), (&reader, MANY), (&leader, 1), (&leader, MANY)] {
-        let mut consumer = read(connection, queues[0], MANY as u16 + 64).await;
+    // Some readers stop early, and some leave messages in the queue.
+    let all = MANY as u16 + 64;
+    let readers = [(&reader, 50, 50), (&reader, all, MANY), (&leader, all, 1), (&leader, 100, 100)];
+    for (connection, prefetch, count) in [readers, readers].concat() {
+        let mut consumer = read(connection, queues[0], prefetch).await;
         for n in 0..count {
             let delivery = receive(&mut consumer).await;
             assert_eq!(delivery.leave().body, n.to_string());
