@@ -107,8 +107,14 @@ const STRANGER: &str = "stranger";
 fn least_privilege() -> NodeOptions {
     let leader = Permissions {
         configure: r"^ns\.((reply|event)\.[0-9a-f-]+|shuffle\.[0-9a-z.-]+)$",
-        write: r"^ns\.(task(\.[a-z0-9._-]+)?|control|dead|(reply|event)\.[0-9a-f-]+|shuffle(\.[0-9a-z.-]+)?)$",
-        read: r"^ns\.(reply|control|event|(reply|event)\.[0-9a-f-]+|shuffle(\.[0-9a-f.-]+\.output)?)$",
+        write: concat!(
+            r"^ns\.(task(\.[a-z0-9._-]+)?|control|dead|(reply|event)\.[0-9a-f-]+",
+            r"|shuffle(\.[0-9a-z.-]+)?)$"
+        ),
+        read: concat!(
+            r"^ns\.(reply|control|event|(reply|event)\.[0-9a-f-]+",
+            r"|shuffle(\.[0-9a-f.-]+\.output)?)$"
+        ),
     };
     let worker = Permissions {
         configure: r"^ns\.control\.[0-9a-f-]+$",
