@@ -36,7 +36,7 @@ pub(crate) async fn exchanges(
     namespace: &Namespace,
 ) -> Result<(), Failure> {
     let mut channel = connection.create_channel().await?;
-    for ExchangeShape { name, kind, optional } in namespace.exchanges() {
+    for ExchangeShape { name, kind, optional, may_be_absent } in namespace.exchanges() {
         let declare = |channel: Channel, passive| {
             let options = ExchangeDeclareOptions { passive, durable: true, ..Default::default() };
             let (name, kind) = (name.as_str().into(), kind.clone());
@@ -51,7 +51,10 @@ pub(crate) async fn exchanges(
                 tracing::warn!(exchange = name, reason = refusal.text, "exchange used as found")
             }
             // From 4.3 on, an exchange is invisible to users without any permission for it.
-            Err(error) if optional && is(&error, ACCESS_REFUSED) => {
+            Err(error)
+                if optional && is(&error, ACCESS_REFUSED)
+                    || may_be_absent && is(&error, NOT_FOUND) =>
+            {
                 channel = connection.create_channel().await?;
             }
             Err(error) => return Err(missing(&what, refusal, error)),

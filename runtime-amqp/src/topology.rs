@@ -45,6 +45,8 @@ pub(crate) struct ExchangeShape {
     /// letters, and few jobs shuffle through the broker, so its user may have no permission for
     /// those exchanges.
     pub(crate) optional: bool,
+    /// Whether it may be absent, too: users whose permissions name the other exchanges can connect.
+    pub(crate) may_be_absent: bool,
 }
 
 /// A queue as it is declared at the broker.
@@ -102,6 +104,7 @@ impl Namespace {
                 name: self.exchange(exchange)?,
                 kind: if topic { ExchangeKind::Topic } else { ExchangeKind::Direct },
                 optional: for_shuffles || for_leaders && self.role == Role::Worker,
+                may_be_absent: for_shuffles,
             })
         })
     }
