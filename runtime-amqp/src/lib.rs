@@ -40,6 +40,7 @@ mod verdict;
 // channel of it, `consumer_stream` one consumer of the broker. `acker` settles, `unacked` decides
 // which acks can be sent as one.
 mod acker;
+mod arguments;
 mod consumer;
 mod consumer_channel;
 mod consumer_stream;

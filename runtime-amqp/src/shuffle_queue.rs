@@ -4,7 +4,7 @@ use lapin::types::FieldTable;
 use phalanx_core::broker::ShuffleQueue;
 
 use crate::{
-    topology::{arguments_of_type, set, set_text},
+    arguments::{arguments_of_type, set, set_text},
     version::ServerVersion,
 };
 

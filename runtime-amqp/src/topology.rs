@@ -5,14 +5,14 @@ use std::sync::{
     atomic::{AtomicU64, Ordering},
 };
 
-use lapin::{
-    ExchangeKind,
-    options::QueueDeclareOptions,
-    types::{AMQPValue, FieldTable, LongString},
-};
+use lapin::{ExchangeKind, options::QueueDeclareOptions, types::FieldTable};
 use phalanx_core::broker::{BrokerError, ConnectOptions, Exchange, QueueSpec, QueueType, Role};
 
-use crate::{shuffle_queue, version::ServerVersion};
+use crate::{
+    arguments::{arguments_of_type, set, set_text},
+    shuffle_queue,
+    version::ServerVersion,
+};
 
 /// Redeliveries of a message after which a quorum queue dead-letters it. The protocol stays far
 /// below this limit. It is set because the default differs: none in RabbitMQ 3.10, 20 in 4.x.
@@ -211,25 +211,11 @@ impl Namespace {
     }
 }
 
-/// Always sets the queue type: an operator may have changed the default of the virtual host.
-pub(crate) fn arguments_of_type(queue_type: &str) -> FieldTable {
-    let mut arguments = FieldTable::default();
-    set_text(&mut arguments, "x-queue-type", queue_type);
-    arguments
-}
-
-pub(crate) fn set(arguments: &mut FieldTable, name: &str, value: i64) {
-    arguments.insert(name.into(), AMQPValue::LongLongInt(value));
-}
-
-pub(crate) fn set_text(arguments: &mut FieldTable, name: &str, value: &str) {
-    arguments.insert(name.into(), AMQPValue::LongString(LongString::from(value)));
-}
-
 #[cfg(test)]
 mod tests {
     use std::time::Duration;
 
+    use lapin::types::AMQPValue;
     use phalanx_core::{
         broker::Pool,
         id::{LeaderId, WorkerId},

@@ -12,6 +12,7 @@ mod health;
 mod message;
 mod pool;
 mod queue;
+mod shuffle_queue;
 mod url;
 
 use std::fmt;
@@ -28,7 +29,8 @@ pub use error::{BrokerError, ConnectError, PublishError};
 pub use health::Health;
 pub use message::{Message, MessageKind, Properties};
 pub use pool::{Pool, PoolNameError};
-pub use queue::{DeclaredQueue, QueueAction, QueueSpec, ShuffleQueue};
+pub use queue::{DeclaredQueue, QueueAction, QueueSpec};
+pub use shuffle_queue::ShuffleQueue;
 pub use url::BrokerUrl;
 #[doc(hidden)]
 pub use url::{UrlParts, is_plain_user};

@@ -7,7 +7,7 @@ mod parameter;
 mod view;
 mod write;
 
-use proc_macro2::TokenStream;
+use proc_macro2::{Span, TokenStream};
 use quote::{ToTokens, quote};
 use syn::{FnArg, GenericParam, Ident, ItemFn, Signature, ext::IdentExt};
 
@@ -143,6 +143,11 @@ fn bare(ty: &syn::Type) -> &syn::Type {
         syn::Type::Group(inner) => bare(&inner.elem),
         other => other,
     }
+}
+
+/// A name that cannot collide with names of the user.
+fn local(name: &str) -> Ident {
+    Ident::new(name, Span::mixed_site())
 }
 
 fn shown(tokens: impl ToTokens) -> String {

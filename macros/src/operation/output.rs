@@ -7,7 +7,7 @@ use syn::{
     punctuated::Punctuated, spanned::Spanned, token::Plus,
 };
 
-use super::{bare, borrowed, is_named, parameter::local, view::View};
+use super::{bare, borrowed, is_named, local, view::View};
 use crate::mistakes::Mistakes;
 
 pub(super) struct Output {

@@ -1,6 +1,6 @@
 //! A parameter of the function: input, state or context.
 
-use proc_macro2::{Span, TokenStream};
+use proc_macro2::TokenStream;
 use quote::{quote, quote_spanned};
 use syn::{Attribute, Ident, Meta, Pat, PatType, Type, spanned::Spanned};
 
@@ -142,9 +142,4 @@ fn take_attributes(
         }
     });
     (states > 0, docs)
-}
-
-/// A name that cannot collide with names of the user.
-pub(super) fn local(name: &str) -> Ident {
-    Ident::new(name, Span::mixed_site())
 }

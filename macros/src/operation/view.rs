@@ -8,7 +8,7 @@ use syn::{
     visit_mut::{self, VisitMut},
 };
 
-use super::{bare, borrowed, is_named, parameter::local, shown};
+use super::{bare, borrowed, is_named, local, shown};
 use crate::mistakes::Mistakes;
 
 /// A type that may look at parts of the value that is sent.

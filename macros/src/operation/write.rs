@@ -5,8 +5,8 @@ use quote::{ToTokens, quote};
 use syn::{Attribute, Ident};
 
 use super::{
-    Model,
-    parameter::{Parameter, State, local},
+    Model, local,
+    parameter::{Parameter, State},
     view::View,
 };
 use crate::derive;

@@ -1,0 +1,57 @@
+//! The queues of blocks of a shuffle.
+
+use std::{fmt, time::Duration};
+
+use crate::id::JobId;
+
+/// A queue of blocks; displayed, it is the routing key.
+///
+/// ```
+/// use phalanx::{broker::ShuffleQueue, id::JobId};
+///
+/// let job = JobId::new();
+/// let partition = ShuffleQueue::Partition { job, exchange: 1, partition: 63 };
+/// assert_eq!(partition.to_string(), format!("{job}.1.63"));
+/// let output = ShuffleQueue::Output { job, exchange: 1, partition: 63 };
+/// assert_eq!(output.to_string(), format!("{job}.1.63.output"));
+/// ```
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
+#[non_exhaustive]
+pub enum ShuffleQueue {
+    /// What feeding tasks write into one partition of an exchange, for the tasks that read it.
+    Partition {
+        /// The job.
+        job: JobId,
+        /// The number of the exchange in the job.
+        exchange: u32,
+        /// The partition.
+        partition: u32,
+    },
+    /// What the tasks that read one partition of an exchange return, for the leader.
+    Output {
+        /// The job.
+        job: JobId,
+        /// The number of the exchange in the job.
+        exchange: u32,
+        /// The partition.
+        partition: u32,
+    },
+}
+
+impl ShuffleQueue {
+    /// How long a queue of blocks outlives its last consumer and its last declaration.
+    pub const EXPIRES: Duration = Duration::from_secs(30 * 60);
+}
+
+impl fmt::Display for ShuffleQueue {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Partition { job, exchange, partition } => {
+                write!(f, "{job}.{exchange}.{partition}")
+            }
+            Self::Output { job, exchange, partition } => {
+                write!(f, "{job}.{exchange}.{partition}.output")
+            }
+        }
+    }
+}
