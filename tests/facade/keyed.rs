@@ -585,3 +585,41 @@ async fn keys_that_are_equal_but_encoded_differently_are_different_keys() {
     let expected = [("TO", 1), ("To", 1), ("be", 1), ("to", 2)];
     assert_eq!(counts, expected.map(|(word, count)| (word.to_owned(), count)));
 }
+
+/// Workers know the key of an outermost pair alone, unless an operation says what is inside.
+#[tokio::test]
+async fn a_directive_by_key_after_a_part_of_pairs_is_a_plan_error_that_says_what_to_add() {
+    let runtime = runtime().await;
+    let nested = || IndexedStream::from([(1u64, (2u64, 3u64)), (4, (2, 6))]);
+    let refused = |program: Result<String, PlanError>, directive: &str, after: &str| {
+        let error = program.unwrap_err().to_string();
+        let begin = format!("`{directive}` reads the keys of pairs that `{after}` gives");
+        assert!(error.starts_with(&begin) && error.contains("add a `map`"), "{error}");
+    };
+    refused(nested().values().reduce_by_key(Sum).explain(), "reduce_by_key", "values");
+    refused(nested().swap().keys().group_by_key().explain(), "group_by_key", "keys");
+    refused(nested().values().sample(0.5, 1).values().explain(), "values", "values");
+    refused(nested().values().distinct().swap().explain(), "swap", "values");
+    refused(nested().values().join(nested()).explain(), "join", "values");
+    let others = IndexedStream::from([(2u64, 1u64)]).join(nested().values());
+    refused(others.explain(), "join", "values");
+    // Their encodings as a whole are known, and so are numbers and the outputs of operations.
+    let once = nested().values().distinct().collect(&runtime).await.unwrap();
+    assert_eq!(BTreeSet::from_iter(once), BTreeSet::from([(2, 3), (2, 6)]));
+    let numbers = nested().values().enumerate().keys().collect(&runtime).await.unwrap();
+    assert_eq!(numbers, [0, 1]);
+    let firsts = IndexedStream::from([(2u64, 3u64)]).intersection(nested().values()).keys();
+    assert_eq!(firsts.collect(&runtime).await.unwrap(), [2]);
+    let sums = nested().values().map(Same).reduce_by_key(Sum).collect(&runtime).await.unwrap();
+    assert_eq!(sums, [(2, 9)]);
+}
+
+#[operation]
+fn same(pair: (u64, u64)) -> (u64, u64) {
+    pair
+}
+
+#[operation]
+fn sum(a: u64, b: u64) -> u64 {
+    a + b
+}

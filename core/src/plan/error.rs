@@ -115,6 +115,17 @@ pub enum PlanError {
         /// The directive.
         directive: &'static str,
     },
+    /// A directive by key just after one that gives a part of each pair.
+    #[error(
+        "`{directive}` reads the keys of pairs that `{after}` gives, and workers cannot find them \
+         there; add a `map` between the two, with an operation that returns its input"
+    )]
+    UnknownKey {
+        /// The directive.
+        directive: &'static str,
+        /// The directive before it.
+        after: &'static str,
+    },
     /// `sample` of a fraction that is none.
     #[error("`sample({fraction}, …)`: a fraction is a number between 0 and 1")]
     Fraction {

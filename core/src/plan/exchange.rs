@@ -116,6 +116,11 @@ impl ExchangeKind {
         }
     }
 
+    /// Whether its outputs are elements of its first side.
+    pub(super) fn keeps_elements(self) -> bool {
+        self.is_by_element() && self != Self::CountByValue
+    }
+
     /// Whether equal keys are equal elements.
     pub(crate) fn is_by_element(self) -> bool {
         matches!(

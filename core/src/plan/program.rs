@@ -3,10 +3,11 @@
 use std::num::NonZeroU32;
 
 use super::{
-    End, Exchange, ExchangeKind, OnFailure, Origin, Outlet, Plan, PlanBuilder, PlanError, Source,
-    directive::Directive, explain, stage,
+    End, Exchange, ExchangeKind, OnFailure, Origin, Outlet, Plan, PlanBuilder, PlanError, Side,
+    Source, directive::Directive, explain, stage,
 };
 use crate::{
+    codec::Layout,
     operation::RemoteExecute,
     registry::{Sample, Verb},
     wire::MAX_PARTITIONS,
@@ -147,6 +148,26 @@ impl Branch {
         Ok(())
     }
 
+    /// The step that gives a part of each pair, if no operation follows it. If that part is a pair in
+    /// turn, workers cannot find its key: they know where the first item of an outermost tuple ends, or
+    /// ask an operation for the type.
+    fn ends_with_part(&self) -> Option<Verb> {
+        let verbs = self.directives[self.numbered.last().copied().unwrap_or(0)..].iter();
+        let mut verbs = verbs.map(|directive| directive.step.reference.verb);
+        match verbs.rfind(|verb| *verb != Verb::Sample) {
+            Some(verb) => matches!(verb, Verb::Keys | Verb::Values).then_some(verb),
+            None if !self.numbered.is_empty() => None,
+            None => match &self.origin {
+                BranchOrigin::Exchange { kind, feeders, first_side, .. }
+                    if kind.keeps_elements() =>
+                {
+                    feeders[..*first_side].iter().find_map(Self::ends_with_part)
+                }
+                _ => None,
+            },
+        }
+    }
+
     /// An exchange is read only when all that feeds it has ended.
     fn check_end(&self, kind: ExchangeKind) -> Result<(), PlanError> {
         match &self.origin {
@@ -203,8 +224,21 @@ impl Program {
     }
 
     fn push(&mut self, directive: &Directive) {
+        let verb = directive.step.reference.verb;
+        if verb.layout() == Layout::Pairs {
+            self.check_keys(verb.name(), |_| true);
+        }
         for branch in &mut self.branches {
             branch.directives.push(directive.clone());
+        }
+    }
+
+    /// Notes a mistake if workers cannot find the keys of elements of one of these branches, by their
+    /// numbers.
+    fn check_keys(&mut self, directive: &'static str, read: impl Fn(usize) -> bool) {
+        let mut read = self.branches.iter().enumerate().filter(|(number, _)| read(*number));
+        if let Some(verb) = read.find_map(|(_, branch)| branch.ends_with_part()) {
+            self.note(PlanError::UnknownKey { directive, after: verb.name() });
         }
     }
 
@@ -255,6 +289,10 @@ impl Program {
         if self.exchanges > MAX_EXCHANGES {
             return self.note(PlanError::TooManyExchanges { limit: MAX_EXCHANGES });
         }
+        self.check_keys(kind.name(), |number| {
+            let side = if number < first_side { Side::First } else { Side::Second };
+            kind.layout(side) == Layout::Pairs
+        });
         let feeders = std::mem::take(&mut self.branches);
         let mut branch =
             Branch::new(BranchOrigin::Exchange { kind, partitions: None, feeders, first_side });
