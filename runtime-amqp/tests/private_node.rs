@@ -15,24 +15,7 @@ use phalanx_core::{
     id::{JobId, LeaderId, WorkerId},
 };
 use phalanx_test_node::{NodeOptions, Permissions, PrivateNode};
-use phalanx_test_support::{PATIENCE, full_text};
-
-async fn start(options: NodeOptions) -> PrivateNode {
-    let started = tokio::task::spawn_blocking(move || PrivateNode::start(&options));
-    started.await.unwrap().unwrap()
-}
-
-/// Runs blocking `work` on the node.
-async fn with_node<T: Send + 'static>(
-    mut node: PrivateNode,
-    work: impl FnOnce(&mut PrivateNode) -> T + Send + 'static,
-) -> (PrivateNode, T) {
-    let done = tokio::task::spawn_blocking(move || {
-        let done = work(&mut node);
-        (node, done)
-    });
-    done.await.unwrap()
-}
+use phalanx_test_support::{PATIENCE, full_text, start_node, with_node};
 
 async fn connect_with_quorum(url: &str, role: Role) -> Result<AmqpBroker, ConnectError> {
     let mut options = options("ns", role);
@@ -43,7 +26,7 @@ async fn connect_with_quorum(url: &str, role: Role) -> Result<AmqpBroker, Connec
 /// Once after an orderly restart, once after a crash.
 #[tokio::test]
 async fn confirmed_messages_survive_a_restart_and_a_crash_of_the_broker() {
-    let node = start(NodeOptions::new()).await;
+    let node = start_node(NodeOptions::new()).await;
     let quorum = Arc::new(connect_with_quorum(&node.url(), Role::Leader).await.unwrap());
     let leader = LeaderId::new();
     let replies = QueueSpec::Reply { leader, expires: PATIENCE * 10 };
@@ -132,7 +115,7 @@ fn least_privilege() -> NodeOptions {
 
 #[tokio::test]
 async fn users_with_least_privilege_use_provisioned_queues() {
-    let node = start(least_privilege()).await;
+    let node = start_node(least_privilege()).await;
     let url = |user| node.url_for(user, "hunter2", "%2f");
 
     // Nothing is provisioned yet, and none of them may declare it.
@@ -239,7 +222,7 @@ async fn assert_shuffle_is_confined(leader: &AmqpBroker, worker: &AmqpBroker) {
 #[tokio::test]
 async fn an_alarm_of_the_broker_is_reported_and_publishing_resumes_after_it() {
     const ALARM: &str = "vm_memory_high_watermark.absolute = 1MB";
-    let node = start(NodeOptions::new().config(ALARM)).await;
+    let node = start_node(NodeOptions::new().config(ALARM)).await;
     let broker = Arc::new(connect_to(&node.url(), "ns", Role::Leader).await.unwrap());
     let mut consumer = broker.consume(&tasks(), ConsumeOptions::new(1)).await.unwrap();
     let publish = {
@@ -273,7 +256,8 @@ async fn an_alarm_of_the_broker_is_reported_and_publishing_resumes_after_it() {
 
 #[tokio::test]
 async fn closing_does_not_wait_for_a_broker_that_blocks() {
-    let node = start(NodeOptions::new().config("vm_memory_high_watermark.absolute = 1MB")).await;
+    let node =
+        start_node(NodeOptions::new().config("vm_memory_high_watermark.absolute = 1MB")).await;
     let broker = Arc::new(connect_to(&node.url(), "ns", Role::Leader).await.unwrap());
     let publish = {
         let broker = broker.clone();
@@ -307,7 +291,7 @@ mod tls {
     #[tokio::test]
     async fn tls_connects_only_to_the_broker_that_a_trusted_certificate_names() {
         let identity = TlsIdentity::generate().unwrap();
-        let node = start(NodeOptions::new().tls(identity.clone())).await;
+        let node = start_node(NodeOptions::new().tls(identity.clone())).await;
         let authority = node.data().join("authority.pem");
         std::fs::write(&authority, &identity.authority).unwrap();
         let stranger = node.data().join("stranger.pem");

@@ -14,26 +14,9 @@ use phalanx_core::{
     },
     id::JobId,
 };
-use phalanx_test_node::{NodeOptions, PrivateNode};
+use phalanx_test_node::NodeOptions;
 use phalanx_test_proxy::{BrokerMethod, Proxy};
-use phalanx_test_support::until;
-
-async fn start(options: NodeOptions) -> PrivateNode {
-    let started = tokio::task::spawn_blocking(move || PrivateNode::start(&options));
-    started.await.unwrap().unwrap()
-}
-
-/// Runs blocking `work` on the node.
-async fn with_node<T: Send + 'static>(
-    mut node: PrivateNode,
-    work: impl FnOnce(&mut PrivateNode) -> T + Send + 'static,
-) -> (PrivateNode, T) {
-    let done = tokio::task::spawn_blocking(move || {
-        let done = work(&mut node);
-        (node, done)
-    });
-    done.await.unwrap()
-}
+use phalanx_test_support::{start_node, until, with_node};
 
 fn partition(partition: u32) -> ShuffleQueue {
     static JOB: std::sync::LazyLock<JobId> = std::sync::LazyLock::new(JobId::new);
@@ -61,7 +44,7 @@ async fn read(broker: &AmqpBroker, queue: ShuffleQueue) -> Result<Box<dyn Consum
 
 #[tokio::test]
 async fn a_queue_of_blocks_has_the_arguments_that_fit_the_version_of_its_broker() {
-    let node = start(NodeOptions::new()).await;
+    let node = start_node(NodeOptions::new()).await;
     let broker = connect_to(&node.url(), "ns", Role::Leader).await.unwrap();
     assert_eq!(manage(&broker, QueueAction::Declare, partition(0)).await.unwrap(), 0);
     let mut expected = vec![
@@ -97,7 +80,7 @@ async fn a_queue_of_blocks_has_the_arguments_that_fit_the_version_of_its_broker(
 /// Publishing does not keep it, nor do the deliveries that a consumer without a future holds.
 #[tokio::test]
 async fn a_queue_of_blocks_expires_although_it_is_fed_and_its_deliveries_are_unsettled() {
-    let node = start(NodeOptions::new()).await;
+    let node = start_node(NodeOptions::new()).await;
     let policy = ["set_policy", "short", r"^ns\.shuffle\.", r#"{"expires":2000}"#];
     let (node, set) = with_node(node, move |node| node.control(&policy)).await;
     set.unwrap();
@@ -122,7 +105,7 @@ async fn a_queue_of_blocks_expires_although_it_is_fed_and_its_deliveries_are_uns
 /// Once after an orderly restart, once after a crash.
 #[tokio::test]
 async fn blocks_survive_restarts_of_the_broker_between_and_under_their_readers() {
-    let mut node = start(NodeOptions::new()).await;
+    let mut node = start_node(NodeOptions::new()).await;
     let broker = connect_to(&node.url(), "ns", Role::Leader).await.unwrap();
     manage(&broker, QueueAction::Declare, partition(0)).await.unwrap();
     let address = Address::blocks(&partition(0));
@@ -163,7 +146,7 @@ async fn a_reader_that_exceeds_the_acknowledgement_timeout_ends_with_that_reason
     let short = NodeOptions::new()
         .config("consumer_timeout = 1000")
         .advanced("{channel_tick_interval, 200}");
-    let node = start(short).await;
+    let node = start_node(short).await;
     let broker = connect_to(&node.url(), "ns", Role::Leader).await.unwrap();
     manage(&broker, QueueAction::Declare, partition(0)).await.unwrap();
     assert!(broker.publish_mandatory(&Address::blocks(&partition(0)), block(1)).await.unwrap());

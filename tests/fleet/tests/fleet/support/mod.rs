@@ -1,13 +1,12 @@
 //! Helpers for the fleet tests.
 
 mod fleet;
-mod node;
 mod process;
 mod rendezvous;
 mod runtimes;
 
 pub(crate) use fleet::Fleet;
-pub(crate) use node::{start_node, with_node};
+pub(crate) use phalanx_test_support::{start_node, with_node};
 pub(crate) use process::{AMBIGUOUS_WORKER, OLDER_WORKER, Process, WORKER};
 pub(crate) use rendezvous::Rendezvous;
 pub(crate) use runtimes::{assert_usable, on_every_runtime};

@@ -3,13 +3,13 @@
 use phalanx_test_node::{NodeOptions, PrivateNode};
 
 /// Starts a node; takes 3 to 10 seconds.
-pub(crate) async fn start_node(options: NodeOptions) -> PrivateNode {
+pub async fn start_node(options: NodeOptions) -> PrivateNode {
     let started = tokio::task::spawn_blocking(move || PrivateNode::start(&options));
     started.await.unwrap().unwrap()
 }
 
 /// Runs blocking work on a node, off the threads of the Tokio runtime.
-pub(crate) async fn with_node<T: Send + 'static>(
+pub async fn with_node<T: Send + 'static>(
     mut node: PrivateNode,
     work: impl FnOnce(&mut PrivateNode) -> T + Send + 'static,
 ) -> (PrivateNode, T) {
