@@ -1,7 +1,7 @@
 //! Counts the words of files and shows the most frequent ones.
 //!
-//!     cargo run --release --example wordcount -- FILES…     runs on PHALANX_URL (default: in memory)
-//!     cargo run --release --example wordcount -- worker     serves the broker of PHALANX_URL
+//!     cargo run --release --example wordcount -- FILES… runs on PHALANX_URL (default: in memory)
+//!     cargo run --release --example wordcount -- worker serves the broker of PHALANX_URL
 
 use std::{
     cmp::Reverse,

@@ -33,8 +33,8 @@ struct Arguments {
     /// Divide the usual amount of work by this number, for a first impression
     #[arg(long, default_value_t = 1, value_name = "PARTS")]
     quick: u64,
-    /// Run one program in this process, and print its seconds, those of all processors, and its peak
-    /// memory in MB; started by some of the rows
+    /// Run one program in this process, and print its seconds, those of all processors, and its
+    /// peak memory in MB; started by some of the rows
     #[arg(long, num_args = 2, value_names = ["PROGRAM", "AMOUNT"], hide = true)]
     alone: Option<Vec<String>>,
 }

@@ -5,8 +5,8 @@ const WORDS: u64 = 1_010_000;
 /// Words of a line.
 const LINE: u64 = 12;
 
-/// Lines of words of which few are frequent and most are rare: the word of rank `r` occurs about `1/r`
-/// times as often as the first (Zipf's law).
+/// Lines of words of which few are frequent and most are rare: the word of rank `r` occurs about
+/// `1/r` times as often as the first (Zipf's law).
 #[derive(Debug)]
 pub(crate) struct Text {
     bytes: String,

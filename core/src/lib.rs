@@ -4,9 +4,10 @@
 //! Users depend on the facade crate `phalanx`, which re-exports the public items of this crate.
 //! Broker and worker crates depend on this crate directly.
 //!
-//! The modules in the order of their dependencies: [`id`], `report`, `paused_clock`, [`codec`], [`mod@operation`],
-//! [`registry`], [`broker`], `notice`, [`wire`], [`plan`], [`error`], [`dead_letters`], [`leader`]. Each
-//! module imports only from those before it (`cargo test -p xtask` checks it).
+//! The modules in the order of their dependencies: [`id`], `report`, `paused_clock`, [`codec`],
+//! [`mod@operation`], [`registry`], [`broker`], `notice`, [`wire`], [`plan`], [`error`],
+//! [`dead_letters`], [`leader`]. Each module imports only from those before it (`cargo test -p
+//! xtask` checks it).
 
 pub mod id;
 

@@ -122,13 +122,14 @@ pub fn derive_remote_execute(input: TokenStream) -> TokenStream {
 ///
 /// - Of a `Result`, the `Ok` value is the output. Every error type is converted into an
 ///   `OperationError`; one that implements `Error + Serialize + DeserializeOwned` keeps its type,
-///   for `OperationError::downcast`. A function that returns `anyhow::Result` can use anyhow's `bail!`
-///   and `ensure!`; one that returns phalanx's `Result` uses `phalanx::bail!` and `phalanx::ensure!`.
-///   Only phalanx's `Result` can carry that a failure is transient: `fetch(url).transient()?`.
-/// - An iterator (`impl Iterator<Item = T>`) is collected into a `Vec<T>`, for `flat_map`. Its items
-///   may borrow from the input, as references, also in tuples and in an `Option`: `fn words(line:
-///   &str) -> impl Iterator<Item = &str>` gives `String`s. Before a directive by key they are
-///   neither collected nor copied, which makes a word count several times as fast.
+///   for `OperationError::downcast`. A function that returns `anyhow::Result` can use anyhow's
+///   `bail!` and `ensure!`; one that returns phalanx's `Result` uses `phalanx::bail!` and
+///   `phalanx::ensure!`. Only phalanx's `Result` can carry that a failure is transient:
+///   `fetch(url).transient()?`.
+/// - An iterator (`impl Iterator<Item = T>`) is collected into a `Vec<T>`, for `flat_map`. Its
+///   items may borrow from the input, as references, also in tuples and in an `Option`: `fn
+///   words(line: &str) -> impl Iterator<Item = &str>` gives `String`s. Before a directive by key
+///   they are neither collected nor copied, which makes a word count several times as fast.
 /// - An `async fn` becomes an `AsyncOperation`.
 ///
 /// # Options

@@ -77,8 +77,8 @@ const CLOSE_TIMEOUT: Duration = Duration::from_secs(10);
 /// declarations therefore work even while the broker, short of memory or disk space, blocks
 /// publishers. Both reconnect by themselves, after 0.1 s to 2 s, until the broker is closed on this
 /// side; operations wait until then. Up to 512 messages or 32 MiB are unconfirmed at once. If no
-/// confirm arrives for the interval of a heartbeat, or one takes longer than 30 s, the connection is
-/// replaced. Time for which the broker blocks publishing does not count.
+/// confirm arrives for the interval of a heartbeat, or one takes longer than 30 s, the connection
+/// is replaced. Time for which the broker blocks publishing does not count.
 pub struct AmqpBroker {
     url: BrokerUrl,
     namespace: Namespace,

@@ -170,8 +170,8 @@ impl ConsumerChannel {
         .await
     }
 
-    /// Notified when a delivery of a cancelled consumer is settled, so that [`adjust`](Self::adjust)
-    /// may start another.
+    /// Notified when a delivery of a cancelled consumer is settled, so that
+    /// [`adjust`](Self::adjust) may start another.
     pub(crate) fn freed(&self) -> Arc<Notify> {
         self.freed.clone()
     }

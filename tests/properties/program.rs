@@ -395,7 +395,8 @@ impl Program {
         self.branches.len() > 1
     }
 
-    /// The expected results, each with its source index, or its number if there are several sources.
+    /// The expected results, each with its source index, or its number if there are several
+    /// sources.
     fn expected(&self) -> Vec<(u64, u64)> {
         let branches = (0..).zip(&self.branches);
         let branches = branches.flat_map(|(number, branch)| branch.expected(number, &self.chain));
@@ -472,8 +473,8 @@ impl Program {
         }
     }
 
-    /// Results in any order, to be compared: only the values, if the index of each is its number among
-    /// those that were handed out.
+    /// Results in any order, to be compared: only the values, if the index of each is its number
+    /// among those that were handed out.
     fn unordered(&self, results: Vec<(u64, u64)>) -> Vec<(u64, u64)> {
         match self.numbers_results() {
             false => sorted(results),

@@ -10,8 +10,8 @@ use crate::{
     text::Text,
 };
 
-/// Splits `0..count` into one range for each core, runs them at the same time, and returns what they
-/// return.
+/// Splits `0..count` into one range for each core, runs them at the same time, and returns what
+/// they return.
 fn on_all_cores<R: Send>(count: u64, run: impl Fn(Range<u64>) -> R + Sync) -> Vec<R> {
     let cores = thread::available_parallelism().map_or(1, usize::from) as u64;
     let part = |core: u64| count * core / cores..count * (core + 1) / cores;

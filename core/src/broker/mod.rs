@@ -264,9 +264,9 @@ pub trait Consumer: Send + fmt::Debug {
     /// The next delivery, if it has already arrived.
     fn try_next(&mut self) -> Option<Consumption>;
 
-    /// Changes the limit of unsettled deliveries. Nothing comes back as redelivered because of it, so
-    /// a lower limit may take effect only when as many deliveries are unsettled as before, or when
-    /// none arrive. Does nothing for an exclusive consumer.
+    /// Changes the limit of unsettled deliveries. Nothing comes back as redelivered because of it,
+    /// so a lower limit may take effect only when as many deliveries are unsettled as before, or
+    /// when none arrive. Does nothing for an exclusive consumer.
     async fn set_prefetch(&mut self, prefetch: u16);
 
     /// Stops consuming. [`next`](Self::next) still yields deliveries that have arrived, and all of

@@ -43,8 +43,8 @@ pub(crate) fn append<T: Serialize + DeserializeOwned + 'static>(
     Ok(first_item)
 }
 
-/// As [`append`], with a value that is written as a `T` is: one that borrows what a `T` owns. Only the
-/// first value of each shape is checked, so the caller answers for the type.
+/// As [`append`], with a value that is written as a `T` is: one that borrows what a `T` owns. Only
+/// the first value of each shape is checked, so the caller answers for the type.
 #[inline]
 pub(crate) fn append_as<T, Q>(
     value: &Q,

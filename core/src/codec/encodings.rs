@@ -6,8 +6,8 @@ use serde::{Serialize, de::DeserializeOwned};
 
 use super::{CodecError, Known, append, append_as};
 
-/// Encoded values, each as a key and a value: for a tuple, its first item is the key; any other value
-/// is a key as a whole.
+/// Encoded values, each as a key and a value: for a tuple, its first item is the key; any other
+/// value is a key as a whole.
 #[derive(Debug, Default, Clone, PartialEq, Eq)]
 pub struct Encodings {
     /// The encodings, one after the other.
@@ -29,7 +29,8 @@ impl Encodings {
         self.ends.is_empty()
     }
 
-    /// Drops the last values, until `keep` are left, and what is left of one that was not completed.
+    /// Drops the last values, until `keep` are left, and what is left of one that was not
+    /// completed.
     pub fn truncate(&mut self, keep: usize) {
         self.ends.truncate(keep);
         self.key_ends.truncate(keep);

@@ -13,7 +13,8 @@ use crate::{
     wire::{Grouping, JoinKind, PartitionBlocks},
 };
 
-/// The list of the elements of one partition of a join: key by key, in the order of their first rows.
+/// The list of the elements of one partition of a join: key by key, in the order of their first
+/// rows.
 pub(super) struct Joined {
     joining: Joining,
     payload: Bytes,

@@ -22,9 +22,9 @@ pub fn partition_of(hash: u64, count: u32) -> u32 {
 /// Different keys, numbered in the order in which they were met.
 ///
 /// A table with linear probing. It is written for many keys that are met again and again: a look-up
-/// reads a slot, a place and the key, each of which may have to come from memory, so keys are looked
-/// up in batches whose reads overlap. All keys of a partition have the same first bits of their
-/// hashes; the last bits choose the slot.
+/// reads a slot, a place and the key, each of which may have to come from memory, so keys are
+/// looked up in batches whose reads overlap. All keys of a partition have the same first bits of
+/// their hashes; the last bits choose the slot.
 #[derive(Debug, Default)]
 pub struct Keys {
     /// A power of two of slots, at least twice as many as keys. One that is not empty has the upper
@@ -136,8 +136,8 @@ impl Keys {
         self.places[number].hash
     }
 
-    /// Forgets all keys. Keeps the memory, except that of many slots that few keys have used: emptying
-    /// them would take longer than that of all these keys.
+    /// Forgets all keys. Keeps the memory, except that of many slots that few keys have used:
+    /// emptying them would take longer than that of all these keys.
     pub fn clear(&mut self) {
         if self.slots.len() > (8 * self.places.len()).max(FEWEST_SLOTS) {
             self.slots = Vec::new();
@@ -196,8 +196,8 @@ fn number_in(slot: u64) -> usize {
     (slot as u32).wrapping_sub(1) as usize
 }
 
-/// Whether two keys are equal. Most keys are short, and calling `memcmp` takes longer than comparing
-/// them.
+/// Whether two keys are equal. Most keys are short, and calling `memcmp` takes longer than
+/// comparing them.
 #[inline]
 fn same(a: &[u8], b: &[u8]) -> bool {
     if a.len() != b.len() || a.len() > 16 {

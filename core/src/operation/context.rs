@@ -21,8 +21,8 @@ pub struct Execution {
     pub stage: u32,
     /// The worker that runs the batch.
     pub worker: WorkerId,
-    /// The positions of the elements and their tries, in batch order. Those of partitions become known
-    /// while these are read.
+    /// The positions of the elements and their tries, in batch order. Those of partitions become
+    /// known while these are read.
     pub ranges: RwLock<Vec<ElementRange>>,
     /// The source index of each element, in batch order; empty if each index equals the position.
     pub indexes: Vec<u64>,
@@ -272,8 +272,8 @@ impl TaskContext {
     /// the key ([`Group`](crate::operation::Group)).
     ///
     /// Elements that were made from one source element, as after a `flat_map`, share its index. A
-    /// monoid that combines partial results sees the stage position at which one of them begins, which
-    /// is a source index if the program has one stage.
+    /// monoid that combines partial results sees the stage position at which one of them begins,
+    /// which is a source index if the program has one stage.
     ///
     /// ```
     /// # use phalanx::prelude::*;

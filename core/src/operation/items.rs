@@ -7,8 +7,8 @@ use serde::Serialize;
 use super::{Data, ErrorKind, OperationError, Result};
 use crate::codec::{CodecError, Encodings, Known};
 
-/// Where [`Operation::execute_items`](super::Operation::execute_items) puts its items, which are read
-/// as values of type `T`.
+/// Where [`Operation::execute_items`](super::Operation::execute_items) puts its items, which are
+/// read as values of type `T`.
 #[derive(Debug)]
 pub struct Items<'a, T> {
     name: &'a str,

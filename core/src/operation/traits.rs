@@ -118,9 +118,9 @@ pub trait Operation: RemoteExecute {
         self.execute(input.clone(), cx)
     }
 
-    /// Runs the operation on one input and encodes the items of its output, for `flat_map` before an
-    /// exchange. `#[operation]` overrides it for functions that return an iterator: no item is collected,
-    /// and those that borrow are not copied.
+    /// Runs the operation on one input and encodes the items of its output, for `flat_map` before
+    /// an exchange. `#[operation]` overrides it for functions that return an iterator: no item is
+    /// collected, and those that borrow are not copied.
     ///
     /// # Errors
     /// Any; like [`execute`](Self::execute).

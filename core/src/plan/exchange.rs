@@ -25,14 +25,14 @@ pub(crate) struct Exchange {
 /// The directive that an exchange is made for.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum ExchangeKind {
-    /// `reduce_by_key` or `fold_by_key`: the last step of each feeding stage, and the first one of the
-    /// reading stage, combine values.
+    /// `reduce_by_key` or `fold_by_key`: the last step of each feeding stage, and the first one of
+    /// the reading stage, combine values.
     CombineByKey(Verb),
     CountByKey,
     GroupByKey,
     CountByValue,
-    /// The whole element is the key. `pairs` if where its own key ends must not be forgotten, because
-    /// what follows looks at keys or values alone.
+    /// The whole element is the key. `pairs` if where its own key ends must not be forgotten,
+    /// because what follows looks at keys or values alone.
     Distinct {
         pairs: bool,
     },

@@ -13,7 +13,8 @@ use crate::{
     wire::MAX_PARTITIONS,
 };
 
-/// The most branches of a union. The leader pulls from all of them, and keeps what it knows of each.
+/// The most branches of a union. The leader pulls from all of them, and keeps what it knows of
+/// each.
 pub(crate) const MAX_BRANCHES: usize = 1_024;
 
 /// The most exchanges of a program.
@@ -148,9 +149,9 @@ impl Branch {
         Ok(())
     }
 
-    /// The step that gives a part of each pair, if no operation follows it. If that part is a pair in
-    /// turn, workers cannot find its key: they know where the first item of an outermost tuple ends, or
-    /// ask an operation for the type.
+    /// The step that gives a part of each pair, if no operation follows it. If that part is a pair
+    /// in turn, workers cannot find its key: they know where the first item of an outermost tuple
+    /// ends, or ask an operation for the type.
     fn ends_with_part(&self) -> Option<Verb> {
         let verbs = self.directives[self.numbered.last().copied().unwrap_or(0)..].iter();
         let mut verbs = verbs.map(|directive| directive.step.reference.verb);
@@ -233,8 +234,8 @@ impl Program {
         }
     }
 
-    /// Notes a mistake if workers cannot find the keys of elements of one of these branches, by their
-    /// numbers.
+    /// Notes a mistake if workers cannot find the keys of elements of one of these branches, by
+    /// their numbers.
     fn check_keys(&mut self, directive: &'static str, read: impl Fn(usize) -> bool) {
         let mut read = self.branches.iter().enumerate().filter(|(number, _)| read(*number));
         if let Some(verb) = read.find_map(|(_, branch)| branch.ends_with_part()) {

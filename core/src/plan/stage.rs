@@ -48,8 +48,8 @@ impl Stage {
 }
 
 /// Cuts a chain into stages, each as long as possible. `batch` is the number of elements in a task
-/// of the first stage, unless one of its steps sets another; `deterministic` is whether the fold at its
-/// end has a fixed shape.
+/// of the first stage, unless one of its steps sets another; `deterministic` is whether the fold at
+/// its end has a fixed shape.
 pub(super) fn cut(directives: &[Directive], batch: Option<u32>, deterministic: bool) -> Vec<Stage> {
     let mut stages: Vec<Stage> = Vec::new();
     for (place, directive) in directives.iter().enumerate() {

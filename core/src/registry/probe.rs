@@ -1,10 +1,10 @@
 //! Probes: determine, at compile time and at the place where the derive is expanded, which traits a
 //! type implements.
 //!
-//! If the bounds of an inherent item hold, it takes precedence over a trait's item of the same name.
-//! So each probe is a pair: an inherent constant with bounds, and a trait's constant without bounds
-//! that is `None`. Constants rather than methods: an entry of the registry then is data, and costs
-//! the compiler no code. This works only for concrete types, which the expansion has.
+//! If the bounds of an inherent item hold, it takes precedence over a trait's item of the same
+//! name. So each probe is a pair: an inherent constant with bounds, and a trait's constant without
+//! bounds that is `None`. Constants rather than methods: an entry of the registry then is data, and
+//! costs the compiler no code. This works only for concrete types, which the expansion has.
 
 use std::{error::Error as StdError, marker::PhantomData};
 

@@ -43,8 +43,8 @@ pub enum Verb {
     Fold,
     /// Like `Fold`, with an operation from `(T, T)` to `T`.
     Reduce,
-    /// Combines the values of each key in order, with a monoid: the last step of a stage that feeds an
-    /// exchange, and the first step of the one that reads it.
+    /// Combines the values of each key in order, with a monoid: the last step of a stage that feeds
+    /// an exchange, and the first step of the one that reads it.
     FoldByKey,
     /// Like `FoldByKey`, with an operation from `(V, V)` to `V`.
     ReduceByKey,
@@ -333,8 +333,8 @@ pub trait CompiledStep: Send + Sync {
     /// [`encode_rows`](Self::encode_rows).
     fn encodes(&self) -> bool;
 
-    /// As [`run`](Self::run), with outputs that are encoded as soon as they are made. Returns them with
-    /// the batch offset of each.
+    /// As [`run`](Self::run), with outputs that are encoded as soon as they are made. Returns them
+    /// with the batch offset of each.
     fn run_encoded(
         &self,
         input: Column,
@@ -345,10 +345,10 @@ pub trait CompiledStep: Send + Sync {
     /// No accumulators yet, for [`combine`](Self::combine); `None` for operations that do not fold.
     fn accumulators(&self) -> Option<Accumulators>;
 
-    /// Combines each value with the accumulator of its group (`FoldByKey`, `ReduceByKey`), in order,
-    /// and goes on after a failure. Groups are numbered in the order of their first values. Returns the
-    /// numbers of the values at which a group failed, with the errors; other values of such a group are
-    /// ignored.
+    /// Combines each value with the accumulator of its group (`FoldByKey`, `ReduceByKey`), in
+    /// order, and goes on after a failure. Groups are numbered in the order of their first values.
+    /// Returns the numbers of the values at which a group failed, with the errors; other values of
+    /// such a group are ignored.
     fn combine(
         &self,
         accumulators: &mut Accumulators,
@@ -357,8 +357,8 @@ pub trait CompiledStep: Send + Sync {
         cx: &TaskContext,
     ) -> Vec<(usize, OperationError)>;
 
-    /// The combined values of the groups that have not failed. In place of batch offsets, the column
-    /// has the numbers of the groups.
+    /// The combined values of the groups that have not failed. In place of batch offsets, the
+    /// column has the numbers of the groups.
     fn finish(&self, accumulators: Accumulators) -> Column;
 
     /// How the outputs are compared, or, if `by_key`, the pairs of a key that the operation has

@@ -162,8 +162,8 @@ pub struct LeasedTask {
     pub copy: CopyId,
     /// The offset of the element that is being run.
     pub offset: u32,
-    /// Whether the worker runs an isolated task in its own process, because it cannot start a child:
-    /// then it names each element before it begins, so if it dies, this element is to blame.
+    /// Whether the worker runs an isolated task in its own process, because it cannot start a
+    /// child: then it names each element before it begins, so if it dies, this element is to blame.
     pub in_process: bool,
 }
 

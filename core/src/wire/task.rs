@@ -39,8 +39,8 @@ pub struct TaskHeader {
     pub kind: TaskKind,
     /// Whether the task runs in a child process (rule 7).
     pub isolated: bool,
-    /// The positions of the elements and their tries, in batch order; those in partitions ascend. In
-    /// a partition, the end of the positions stands for the end of its list (rule 33).
+    /// The positions of the elements and their tries, in batch order; those in partitions ascend.
+    /// In a partition, the end of the positions stands for the end of its list (rule 33).
     pub ranges: Vec<ElementRange>,
     /// The source index of each element, in batch order; empty if each index equals the position,
     /// as in the first stage.

@@ -87,8 +87,8 @@ impl Output {
         }
     }
 
-    /// The `Result` of `execute_items`, made from a `call` of the function whose items are pushed to
-    /// `items`.
+    /// The `Result` of `execute_items`, made from a `call` of the function whose items are pushed
+    /// to `items`.
     pub(super) fn emit(
         &self,
         call: &TokenStream,

@@ -80,8 +80,8 @@ impl View {
         matches!(self, Self::Reference(_))
     }
 
-    /// Whether it is enough to look at the values of these views, some of which are references: what is
-    /// taken by value beside them is cloned, and is known to be `Clone`.
+    /// Whether it is enough to look at the values of these views, some of which are references:
+    /// what is taken by value beside them is cloned, and is known to be `Clone`.
     pub(super) fn all_can_look<'v>(mut views: impl Iterator<Item = &'v Self> + Clone) -> bool {
         views.clone().all(Self::can_look) && views.any(Self::has_reference)
     }

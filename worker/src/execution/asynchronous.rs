@@ -167,8 +167,8 @@ fn discard(running: &Running, suspended: Option<Bytes>, first: u32) {
     running.reply(progress);
 }
 
-/// Ends the outlets before the offset `to`, and replies. The elements behind it were not run, for this
-/// reason.
+/// Ends the outlets before the offset `to`, and replies. The elements behind it were not run, for
+/// this reason.
 async fn finish(
     running: &Arc<Running>,
     slots: &Slots,
@@ -225,8 +225,8 @@ impl ChunkOutcome {
     }
 }
 
-/// Runs a chunk that begins at the offset `first` through all steps that map; `None` if a cancelled step
-/// did not return in time, or the thread of a blocking step was lost.
+/// Runs a chunk that begins at the offset `first` through all steps that map; `None` if a cancelled
+/// step did not return in time, or the thread of a blocking step was lost.
 async fn run_chunk(
     running: &Arc<Running>,
     slots: &Slots,

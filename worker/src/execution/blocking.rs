@@ -140,8 +140,8 @@ fn drive(running: &Running) {
     finish(running, folding, scattering, inlet.next_offset(), None);
 }
 
-/// Replies with what was done before the chunk that must be discarded. Nothing of that counts without
-/// `scattering`, because what combines the outputs has perhaps seen some of the chunk.
+/// Replies with what was done before the chunk that must be discarded. Nothing of that counts
+/// without `scattering`, because what combines the outputs has perhaps seen some of the chunk.
 fn discard_chunk(running: &Running, scattering: Option<Scattering>) {
     let blocks = scattering.and_then(|scattering| scattering.finish(&running.pipeline).ok());
     let mut progress = running.progress();
@@ -154,8 +154,8 @@ fn discard_chunk(running: &Running, scattering: Option<Scattering>) {
     running.reply(progress);
 }
 
-/// Ends the outlets before the offset `to`, and replies. The elements behind it were not run, for this
-/// reason.
+/// Ends the outlets before the offset `to`, and replies. The elements behind it were not run, for
+/// this reason.
 fn finish(
     running: &Running,
     mut folding: Option<Folding<'_>>,
@@ -183,7 +183,8 @@ fn finish(
     running.reply(progress);
 }
 
-/// Where the segment of the fold begins, and the gaps among the elements at the offsets `first..to`.
+/// Where the segment of the fold begins, and the gaps among the elements at the offsets
+/// `first..to`.
 pub(super) fn segment(running: &Running, first: u32, to: u32) -> (u32, Vec<u32>) {
     let ledger = &running.progress().ledger;
     (ledger.next_offset(), ledger.gaps(first..to).to_vec())

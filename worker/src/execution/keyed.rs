@@ -17,15 +17,15 @@ use super::{
 
 /// What a step is to do.
 pub(super) enum Prepared {
-    /// It runs its operation on these. The rows are what its outputs belong to, if it looks at a part of
-    /// them alone.
+    /// It runs its operation on these. The rows are what its outputs belong to, if it looks at a
+    /// part of them alone.
     Run(Column, Option<Rows>),
     /// It has no operation, and these are its outputs.
     Done(Rows),
 }
 
-/// Makes the input of step `step` from the values before it. Elements whose values are no such input are
-/// added to `failures`.
+/// Makes the input of step `step` from the values before it. Elements whose values are no such
+/// input are added to `failures`.
 pub(super) fn prepare(
     running: &Running,
     step: usize,
@@ -77,8 +77,8 @@ fn sampled(running: &Running, sample: &Sample, mut rows: Rows) -> Rows {
     rows
 }
 
-/// Puts the outputs of step `step` beside the part that it has not looked at. `failed` are the failures of
-/// its operation.
+/// Puts the outputs of step `step` beside the part that it has not looked at. `failed` are the
+/// failures of its operation.
 pub(super) fn complete(
     pipeline: &Pipeline,
     step: usize,

@@ -27,8 +27,8 @@ pub(crate) struct Ledger {
     sends_lengths: bool,
     /// Whether the next segment does not extend the last one.
     cut: bool,
-    /// Ascending offsets of elements that are no neighbours of those before them: no segment goes on
-    /// there, because other tasks have the elements in between.
+    /// Ascending offsets of elements that are no neighbours of those before them: no segment goes
+    /// on there, because other tasks have the elements in between.
     gaps: Vec<u32>,
     /// The size of the errors of failed elements.
     error_bytes: usize,
@@ -81,8 +81,8 @@ impl Ledger {
         self.push_done(to, 0, 0, None, None);
     }
 
-    /// The elements up to `to` have been run, and the outputs of those that did not fail are these rows,
-    /// to be written in this layout.
+    /// The elements up to `to` have been run, and the outputs of those that did not fail are these
+    /// rows, to be written in this layout.
     pub(super) fn rows(
         &mut self,
         to: u32,
@@ -101,7 +101,8 @@ impl Ledger {
         self.rows_done(to, rows, layout, row);
     }
 
-    /// The elements up to `to` have the rows from number `row` on; returns the first row behind them.
+    /// The elements up to `to` have the rows from number `row` on; returns the first row behind
+    /// them.
     fn rows_done(&mut self, to: u32, rows: &Rows, layout: Layout, mut row: usize) -> usize {
         while self.next_offset < to {
             row = self.neighbours_done(self.next_end(to), rows, layout, row);

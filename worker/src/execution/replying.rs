@@ -76,8 +76,8 @@ impl Running {
         ledger.not_run(self.count, reason);
     }
 
-    /// Replies that the elements up to `to` do not count, because combining their outputs failed at one
-    /// of them.
+    /// Replies that the elements up to `to` do not count, because combining their outputs failed at
+    /// one of them.
     pub(super) fn reply_broken(&self, broken: Broken, to: u32) {
         let mut progress = self.progress();
         if let Some((mark, error)) = self.timed_out() {

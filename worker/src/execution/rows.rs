@@ -29,8 +29,8 @@ pub(super) struct Rows {
 }
 
 impl Rows {
-    /// Encodes the outputs of step `step`. Values that do not serialize are left out: their numbers are
-    /// added to `dropped`, and their elements to `failures`.
+    /// Encodes the outputs of step `step`. Values that do not serialize are left out: their numbers
+    /// are added to `dropped`, and their elements to `failures`.
     pub(super) fn encode(
         pipeline: &Pipeline,
         step: usize,

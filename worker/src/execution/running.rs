@@ -184,8 +184,8 @@ impl Running {
         self.pipeline.steps().is_empty() && plain && !self.scatters()
     }
 
-    /// The steps between the one that combines the values of partitions, if there is such, and the one
-    /// that folds or combines outputs.
+    /// The steps between the one that combines the values of partitions, if there is such, and the
+    /// one that folds or combines outputs.
     pub(super) fn mapping(&self) -> Range<usize> {
         let header = &self.task.header;
         let gathers = matches!(
@@ -287,7 +287,8 @@ impl Running {
         self.progress().ledger.next_offset().max(self.context.offset())
     }
 
-    /// Whether each element is named before it begins: an isolated task in the worker's own process.
+    /// Whether each element is named before it begins: an isolated task in the worker's own
+    /// process.
     pub(crate) fn names_elements(&self) -> bool {
         self.reporter.is_some()
     }
@@ -387,9 +388,9 @@ impl Running {
     }
 
     /// Why the elements from `first` on must not be run. Unless the execution was stopped, at least
-    /// one chunk runs, so that every copy of a task makes progress. `gathering` is the part of the time in
-    /// which elements were gathered: who goes on in another task gathers them again, so that pays only
-    /// after a multiple of it.
+    /// one chunk runs, so that every copy of a task makes progress. `gathering` is the part of the
+    /// time in which elements were gathered: who goes on in another task gathers them again, so
+    /// that pays only after a multiple of it.
     pub(super) fn must_end(
         &self,
         first: u32,

@@ -192,7 +192,8 @@ pub(crate) async fn eventually(what: &str, condition: impl Fn() -> bool) {
     assert!(polled.await.is_ok(), "timed out waiting for: {what}");
 }
 
-/// Lets time pass on a paused clock, which does not move by itself while an operation runs on a slot.
+/// Lets time pass on a paused clock, which does not move by itself while an operation runs on a
+/// slot.
 pub(crate) async fn pass(time: Duration) {
     let end = tokio::time::Instant::now() + time;
     loop {

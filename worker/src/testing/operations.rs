@@ -49,8 +49,8 @@ pub(crate) enum TestOp {
     AppendIncomparable(char),
     /// A pair of the first character and the value.
     PairUp,
-    /// Concatenates the values of each key; fails on values that contain the character, except as the
-    /// first.
+    /// Concatenates the values of each key; fails on values that contain the character, except as
+    /// the first.
     ConcatByKey(Option<char>),
     /// As `ConcatByKey`, and waits at the gate at values that contain the character, until it is
     /// cancelled; then it goes on.

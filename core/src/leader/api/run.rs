@@ -125,8 +125,8 @@ impl<K: Data + Eq + Hash, V: Data> IndexedStream<(K, V)> {
     /// Dropping the future cancels the job.
     ///
     /// # Errors
-    /// If the program has a mistake, the runtime is closed, the job fails, or a key comes twice: combine
-    /// its values before, with [`reduce_by_key`](Self::reduce_by_key) or the like.
+    /// If the program has a mistake, the runtime is closed, the job fails, or a key comes twice:
+    /// combine its values before, with [`reduce_by_key`](Self::reduce_by_key) or the like.
     ///
     /// ```
     /// # use phalanx::prelude::*;

@@ -503,8 +503,8 @@ impl RuntimeBuilder {
     /// Closes the runtime when the process receives Ctrl-C or SIGTERM, so that its jobs are
     /// cancelled on every worker. Default: off.
     ///
-    /// The jobs end with [`Error::Interrupted`]; the program itself continues, and `?` on that error ends it. A
-    /// second signal ends the process immediately, with exit code 130.
+    /// The jobs end with [`Error::Interrupted`]; the program itself continues, and `?` on that
+    /// error ends it. A second signal ends the process immediately, with exit code 130.
     ///
     /// Without this, a signal kills the leader, and workers continue its running tasks until its
     /// reply queue has expired, 30 minutes later.
@@ -550,8 +550,8 @@ impl RuntimeBuilder {
     }
 
     /// How long a job may make no progress before it emits
-    /// [`JobEvent::Stalled`](crate::leader::JobEvent::Stalled), which explains why. At least 100 ms;
-    /// default: 25 s.
+    /// [`JobEvent::Stalled`](crate::leader::JobEvent::Stalled), which explains why. At least 100
+    /// ms; default: 25 s.
     ///
     /// ```
     /// # use phalanx::prelude::*;
@@ -593,8 +593,9 @@ impl RuntimeBuilder {
         self
     }
 
-    /// Prints nothing. Default: a program without a `tracing` subscriber prints one line to standard
-    /// error when the connection to the broker is lost, when a job stalls, and when that is over.
+    /// Prints nothing. Default: a program without a `tracing` subscriber prints one line to
+    /// standard error when the connection to the broker is lost, when a job stalls, and when that
+    /// is over.
     ///
     /// ```
     /// # use phalanx::prelude::*;

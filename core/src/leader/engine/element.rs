@@ -183,8 +183,8 @@ fn fail_single(
         Work::Run { batch, first_step } => {
             let step = suspect(job, &task, *first_step);
             if batch.len() > 1 || batch.is_open() {
-                // A leaf of a fixed tree, or a list that nobody has read yet: neither is split, so its
-                // job fails because of the element.
+                // A leaf of a fixed tree, or a list that nobody has read yet: neither is split, so
+                // its job fails because of the element.
                 let known = if batch.is_open() { usize::MAX } else { batch.len() - 1 };
                 let offset = offset.min(known);
                 let name = run.name(job, batch, offset);
@@ -248,8 +248,8 @@ fn framed(value: Bytes, layout: Layout) -> Bytes {
     framed.into()
 }
 
-/// `Err(failure)`, encoded as the input of the step after a `try_map`. The type of its `Ok` does not
-/// matter: postcard writes the number of the variant, then its content.
+/// `Err(failure)`, encoded as the input of the step after a `try_map`. The type of its `Ok` does
+/// not matter: postcard writes the number of the variant, then its content.
 fn failure_as_value(failure: &Failure) -> Option<Bytes> {
     codec::encode(&Err::<(), &Failure>(failure)).ok().map(Bytes::from)
 }

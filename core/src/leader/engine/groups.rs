@@ -87,7 +87,7 @@ pub(super) fn encoding(
     let list = last_list(job, stage, partition)?;
     let mut payload = Vec::new();
     let Some(values) = list.values(element) else {
-        // Whoever may publish replies can name an element behind the end.
+        // Any client that may publish replies can name an element behind the end.
         list.key(element)?;
         let element = list.element(element).ok()?;
         let mut value = Vec::new();

@@ -112,8 +112,8 @@ fn has_blocks(job: &JobState, task: &Task, header: &ResultHeader) -> bool {
     }
 }
 
-/// Adds the blocks of a result to the exchange that the stage feeds: its execution counts (rule 31).
-/// Returns the payload before them.
+/// Adds the blocks of a result to the exchange that the stage feeds: its execution counts (rule
+/// 31). Returns the payload before them.
 fn feed_exchange(
     job: &mut JobState,
     stage: usize,

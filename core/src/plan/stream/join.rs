@@ -7,11 +7,12 @@ use crate::{operation::Data, plan::ExchangeKind, wire::JoinKind};
 
 /// Directives that bring two streams together by their keys.
 ///
-/// Each costs one exchange of all elements of both streams. The order of the outputs is not defined.
-/// The values of one key, of both streams, must fit into the memory of a worker; the outputs need not.
+/// Each costs one exchange of all elements of both streams. The order of the outputs is not
+/// defined. The values of one key, of both streams, must fit into the memory of a worker; the
+/// outputs need not.
 impl<K: Data, V: Data> IndexedStream<(K, V)> {
-    /// Brings each value together with each value of the same key in another stream. Keys that one of
-    /// the streams lacks are left out.
+    /// Brings each value together with each value of the same key in another stream. Keys that one
+    /// of the streams lacks are left out.
     ///
     /// ```
     /// # use phalanx::prelude::*;
@@ -85,7 +86,8 @@ impl<K: Data, V: Data> IndexedStream<(K, V)> {
         self.joined(ExchangeKind::Join(JoinKind::Left), other)
     }
 
-    /// As [`join`](Self::join), and keeps the values whose key one of the streams lacks, with `None`.
+    /// As [`join`](Self::join), and keeps the values whose key one of the streams lacks, with
+    /// `None`.
     ///
     /// ```
     /// # use phalanx::prelude::*;

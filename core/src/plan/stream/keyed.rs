@@ -50,8 +50,8 @@ impl<K: Data, V: Data> IndexedStream<(K, V)> {
         self
     }
 
-    /// Combines the values of each key with a monoid, as [`reduce_by_key`](Self::reduce_by_key) does
-    /// with an operation.
+    /// Combines the values of each key with a monoid, as [`reduce_by_key`](Self::reduce_by_key)
+    /// does with an operation.
     ///
     /// ```
     /// # use phalanx::prelude::*;
@@ -131,7 +131,8 @@ impl<K: Data, V: Data> IndexedStream<(K, V)> {
     /// Brings the values of each key together, in the order of the input.
     ///
     /// The order of the keys is not defined. All values of one key must fit into the memory of a
-    /// worker; where an operation can combine them, [`reduce_by_key`](Self::reduce_by_key) moves less.
+    /// worker; where an operation can combine them, [`reduce_by_key`](Self::reduce_by_key) moves
+    /// less.
     ///
     /// Costs one exchange of all elements.
     ///
@@ -240,7 +241,8 @@ impl<T: Data> IndexedStream<T> {
 
     /// Keeps one of several equal elements.
     ///
-    /// Equal elements are left out before they travel, too. The order of the outputs is not defined.
+    /// Equal elements are left out before they travel, too. The order of the outputs is not
+    /// defined.
     ///
     /// Costs one exchange of as many rows as tasks have different elements.
     ///
@@ -308,8 +310,9 @@ impl<T: Data> IndexedStream<T> {
     ///
     /// More partitions let more workers read at the same time, and cost more and smaller messages.
     ///
-    /// Another number, or no directive such as [`count_by_value`](Self::count_by_value) just before, is
-    /// a mistake that the end of the program returns as [`Error::Plan`](crate::Error::Plan).
+    /// Another number, or no directive such as [`count_by_value`](Self::count_by_value) just
+    /// before, is a mistake that the end of the program returns as
+    /// [`Error::Plan`](crate::Error::Plan).
     ///
     /// ```
     /// # use phalanx::prelude::*;

@@ -238,10 +238,10 @@ impl<T: Data> IndexedStream<T> {
 
     /// Continues with the elements of this stream and those of another one.
     ///
-    /// Both run at the same time. Collected or [`ordered`](Self::ordered), all outputs of this stream
-    /// come before those of the other, which is then pulled once this one has ended. The index of a
-    /// result is its number among the outputs; those of errors and events count from 0 in each
-    /// source. The steps that follow run in one pass with those of either side.
+    /// Both run at the same time. Collected or [`ordered`](Self::ordered), all outputs of this
+    /// stream come before those of the other, which is then pulled once this one has ended. The
+    /// index of a result is its number among the outputs; those of errors and events count from 0
+    /// in each source. The steps that follow run in one pass with those of either side.
     ///
     /// At most 1,024 sources. Costs nothing: no element moves because of it.
     ///

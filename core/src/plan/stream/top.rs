@@ -57,9 +57,9 @@ impl<T: Data> IndexedStream<T> {
     /// elements, if there are fewer.
     ///
     /// Of elements with equal keys, those come first whose encoded bytes are smaller in
-    /// lexicographic order. So each run has the same result, if equal elements are always encoded alike
-    /// (a `HashMap` is not). If you need another order of these, make it part of the key. Equal
-    /// elements are all kept.
+    /// lexicographic order. So each run has the same result, if equal elements are always encoded
+    /// alike (a `HashMap` is not). If you need another order of these, make it part of the key.
+    /// Equal elements are all kept.
     ///
     /// Each task sends at most `n` elements with their keys to the leader, which keeps `n` of them
     /// in memory.

@@ -27,8 +27,8 @@ pub(in crate::registry) struct Chunk<'a, Outputs = Guarded> {
     /// The name of the operation.
     pub(super) name: &'a str,
     pub(super) queue: Queue,
-    /// The outputs so far; in a fold the accumulator, if there is one. Encoded ones may end with items
-    /// of the element that began last, which are not in `elements.made` yet.
+    /// The outputs so far; in a fold the accumulator, if there is one. Encoded ones may end with
+    /// items of the element that began last, which are not in `elements.made` yet.
     pub(super) outputs: Outputs,
     pub(super) elements: Elements<'a>,
 }

@@ -113,8 +113,8 @@ impl CombinedGroups {
         }
     }
 
-    /// Encodes the combined values. In place of batch offsets, the column has places in `groups`, which
-    /// are the numbers of the groups.
+    /// Encodes the combined values. In place of batch offsets, the column has places in `groups`,
+    /// which are the numbers of the groups.
     fn encode(&mut self, step: &dyn CompiledStep, column: &Column, groups: &[u32]) {
         let group = |at: usize| groups[column.offsets[at] as usize] as usize;
         let (mut ends, mut next) = (Vec::new(), 0);

@@ -23,8 +23,8 @@ pub(super) struct Gathered {
 }
 
 impl Gathered {
-    /// Brings the rows of a partition together, and calls `listed` with the number of elements before
-    /// any code of the user runs; it returns which of them the task asks for.
+    /// Brings the rows of a partition together, and calls `listed` with the number of elements
+    /// before any code of the user runs; it returns which of them the task asks for.
     pub(super) fn new(
         running: &Running,
         grouping: Grouping,

@@ -111,8 +111,8 @@ impl Partitions {
     }
 }
 
-/// Cuts the ranges of a partition off at the end of its list; returns what is left of them. `offset`
-/// is the batch offset of the first element.
+/// Cuts the ranges of a partition off at the end of its list; returns what is left of them.
+/// `offset` is the batch offset of the first element.
 fn clip(ranges: &mut Vec<ElementRange>, partition: u32, elements: u64, mut offset: u32) -> Wanted {
     let mut wanted = Vec::new();
     for range in ranges.iter_mut() {

@@ -4,7 +4,8 @@ use std::ops::Range;
 
 /// The elements of a list that a task asks for.
 pub(super) struct Wanted {
-    /// The numbers of these elements, which ascend, and the batch offset of the first of each range.
+    /// The numbers of these elements, which ascend, and the batch offset of the first of each
+    /// range.
     pub(super) ranges: Vec<(Range<u64>, u32)>,
 }
 

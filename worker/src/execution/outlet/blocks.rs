@@ -43,7 +43,8 @@ impl Partitioned {
         self.finished.bytes.len() + self.size
     }
 
-    /// Makes blocks of the rows, which were made from a segment that begins at the batch offset `first`.
+    /// Makes blocks of the rows, which were made from a segment that begins at the batch offset
+    /// `first`.
     pub(super) fn flush(&mut self, first: u32) {
         for (partition, writer) in (0..).zip(&mut self.writers) {
             let rows = writer.rows();

@@ -92,9 +92,10 @@ impl Scattering {
         self.partitioned.size() + self.table.as_ref().map_or(0, in_table)
     }
 
-    /// Absorbs the outputs of the elements at the offsets `from..to`. A segment ends at an element that
-    /// may run again, because what is written for it then comes behind what is written for those before
-    /// it, and in front of what follows (rule 31). It ends at a gap for the same reason.
+    /// Absorbs the outputs of the elements at the offsets `from..to`. A segment ends at an element
+    /// that may run again, because what is written for it then comes behind what is written for
+    /// those before it, and in front of what follows (rule 31). It ends at a gap for the same
+    /// reason.
     pub(in crate::execution) fn absorb(
         &mut self,
         running: &Running,
@@ -132,8 +133,8 @@ impl Scattering {
         Ok(entries)
     }
 
-    /// Adds the rows from number `row` on of the elements before `to`, and makes blocks; returns the
-    /// first row behind them.
+    /// Adds the rows from number `row` on of the elements before `to`, and makes blocks; returns
+    /// the first row behind them.
     fn end_segment(
         &mut self,
         running: &Running,
@@ -309,8 +310,9 @@ impl Table {
                 let column = step.finish(std::mem::replace(accumulators, empty));
                 let (mut bytes, mut ends) = (Vec::new(), Vec::new());
                 let all = 0..column.len();
-                // Which element made the value unserializable is unknown. The first one is reported as
-                // failed, which is right once the leader has split the batch down to one element.
+                // Which element made the value unserializable is unknown. The first one is reported
+                // as failed, which is right once the leader has split the batch down to one
+                // element.
                 step.encode(&column, all, &mut bytes, Some(&mut ends))
                     .map_err(|(_, error)| Broken { offset: first, error })?;
                 let mut from = 0;

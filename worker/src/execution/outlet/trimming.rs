@@ -13,8 +13,8 @@ use phalanx_core::{
 use super::super::Running;
 
 /// The order by which the reply is trimmed, and the number of outputs that stay in it; `None` if
-/// all of them do. They do in isolated runs: if comparing outputs ends the process, that must not be
-/// charged to the element that ran last.
+/// all of them do. They do in isolated runs: if comparing outputs ends the process, that must not
+/// be charged to the element that ran last.
 pub(in crate::execution) fn order(running: &Running) -> Option<(Order, usize)> {
     if running.task.header.isolated {
         return None;

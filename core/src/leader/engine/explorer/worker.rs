@@ -27,8 +27,8 @@ pub(super) fn crashed(message: &TaskMessage, by: usize, offset: u32) -> Reply {
     Reply::Return(Return { copy, worker: worker(by), reason, offset: Some(offset) })
 }
 
-/// The elements of a task. What is a block here is its rows, of one byte each, and they are the list of
-/// their partition as they are.
+/// The elements of a task. What is a block here is its rows, of one byte each, and they are the
+/// list of their partition as they are.
 pub(super) fn elements(message: &TaskMessage) -> Vec<u8> {
     let TaskInlet::Partitions(gather) = &message.header.inlet else {
         return message.payload.to_vec();

@@ -27,8 +27,8 @@ const MAX_TASK_BYTES: usize = 8 << 20;
 pub(crate) struct ExchangeState {
     /// Empty until the first task that feeds it is sent.
     partitions: Vec<PartitionState>,
-    /// The blocks so far, also those that have been read; `sealed` once all that feeds it is settled
-    /// (rule 32).
+    /// The blocks so far, also those that have been read; `sealed` once all that feeds it is
+    /// settled (rule 32).
     written: ExchangeProgress,
     /// The tasks that have brought them.
     tasks: u64,
@@ -64,8 +64,8 @@ struct PartitionState {
 /// A block of an execution that counts.
 #[derive(Debug, Clone)]
 struct Block {
-    /// The feeder, and the first position of its segment there. Blocks of one segment arrive together,
-    /// in order.
+    /// The feeder, and the first position of its segment there. Blocks of one segment arrive
+    /// together, in order.
     key: (usize, u64),
     bytes: Bytes,
 }

@@ -21,7 +21,8 @@ pub(crate) struct ListPart {
     pub(crate) partition: u32,
     /// The number of the first element in the list.
     from: u64,
-    /// One past the last; `None` if the rest of the list belongs to it, and its length is not known.
+    /// One past the last; `None` if the rest of the list belongs to it, and its length is not
+    /// known.
     to: Option<u64>,
     /// The number of the next try of each element.
     tries: u32,
@@ -177,8 +178,8 @@ impl Partitions {
         Self::of(parts)
     }
 
-    /// The elements from this batch offset on, and those whose offsets are not known; `None` if there
-    /// are none.
+    /// The elements from this batch offset on, and those whose offsets are not known; `None` if
+    /// there are none.
     pub(crate) fn rest(&self, offset: usize) -> Option<Self> {
         let mut left = offset as u64;
         let mut parts = Vec::new();
@@ -193,8 +194,8 @@ impl Partitions {
         (!parts.is_empty()).then(|| Self::of(parts))
     }
 
-    /// The same elements, with the lengths of these lists known. `None` if the lengths contradict what
-    /// is known.
+    /// The same elements, with the lengths of these lists known. `None` if the lengths contradict
+    /// what is known.
     pub(crate) fn closed(&self, lists: &[ListEnd]) -> Option<Self> {
         let mut parts = self.parts.clone();
         for list in lists {
@@ -231,8 +232,8 @@ impl Partitions {
         Some([self.slice(0..middle), self.slice(middle..self.len())])
     }
 
-    /// Puts the element at this batch offset into a part of its own, between those before and behind
-    /// it. `None` if it is not known which element that is.
+    /// Puts the element at this batch offset into a part of its own, between those before and
+    /// behind it. `None` if it is not known which element that is.
     pub(crate) fn isolated(&self, offset: usize) -> Option<[Option<Self>; 3]> {
         let known = match &self.parts[..] {
             // Elements are numbered from the beginning of the only list.

@@ -25,8 +25,8 @@ use crate::{
 /// of them do not wait for long.
 const FAN_IN: usize = 256;
 
-/// The place of a position in the order of the outputs: the number of its branch, then the position.
-/// No stage has as many positions as fit below the number.
+/// The place of a position in the order of the outputs: the number of its branch, then the
+/// position. No stage has as many positions as fit below the number.
 fn place_in_branch(branch: usize, position: u64) -> u64 {
     const { assert!(MAX_BRANCHES <= 1 << (u64::BITS - POSITION_BITS)) }
     ((branch as u64) << POSITION_BITS) | position
@@ -270,8 +270,8 @@ impl JobState {
         }
     }
 
-    /// Whether failures in a stage wait for their place in the order: an ordered `take` ignores those
-    /// after its end.
+    /// Whether failures in a stage wait for their place in the order: an ordered `take` ignores
+    /// those after its end.
     pub(crate) fn defers_failures(&self, stage: usize) -> bool {
         let last = self.plan.after(stage).last().unwrap_or(stage);
         self.is_last(last) && matches!(self.plan.end, End::Stream { ordered: true, take: Some(_) })
@@ -501,8 +501,8 @@ impl JobState {
         self.stages[stage].cut(usize::try_from(wanted).unwrap_or(usize::MAX), bytes)
     }
 
-    /// Settles the positions of elements, and frees their bytes. Those of an exchange are in the list
-    /// of one partition.
+    /// Settles the positions of elements, and frees their bytes. Those of an exchange are in the
+    /// list of one partition.
     pub(crate) fn settle(&mut self, stage: usize, batch: &Batch, onward: Onward<'_>) {
         self.stages[stage].settle(batch.len() as u64);
         self.account.settle(batch);
