@@ -257,7 +257,7 @@ mod tests {
         let segments = rig.segments(number);
         let [
             Outcome::Done { outputs: 1, .. },
-            Outcome::Failed { step: 1, error },
+            Outcome::Failed { step: 1, error, .. },
             Outcome::Done { outputs: 1, .. },
         ] = outcomes(&segments)[..]
         else {
@@ -282,7 +282,7 @@ mod tests {
         let number = rig.send_task(steps, &words, |_| {});
         rig.after_settled(1).await;
         let segments = rig.segments(number);
-        let [Outcome::Done { .. }, Outcome::Failed { step: 0, error }, Outcome::Done { .. }] =
+        let [Outcome::Done { .. }, Outcome::Failed { step: 0, error, .. }, Outcome::Done { .. }] =
             outcomes(&segments)[..]
         else {
             panic!("{segments:?}")

@@ -216,6 +216,12 @@ pub enum Refusal {
         /// The version that the worker supports.
         supported: u8,
     },
+    /// The worker may not read the queues of the blocks, or write to their exchange.
+    #[error("the worker lacks a permission: {reason}")]
+    Permission {
+        /// The message of the broker.
+        reason: String,
+    },
     /// The message does not decode.
     #[error("the task does not decode: {reason}")]
     Message {
@@ -233,7 +239,7 @@ impl Refusal {
             | Self::State { name, .. }
             | Self::Verb { name, .. }
             | Self::Undecodable { name, .. } => Some(name),
-            Self::WireVersion { .. } | Self::Message { .. } => None,
+            Self::WireVersion { .. } | Self::Permission { .. } | Self::Message { .. } => None,
         }
     }
 }

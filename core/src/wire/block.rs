@@ -1,6 +1,59 @@
 //! Blocks: rows of keys and values on their way through an exchange.
 
-use super::WireError;
+use bytes::Bytes;
+use serde::{Deserialize, Serialize};
+
+use super::{WireError, envelope};
+use crate::id::{ExecutionId, JobId, TaskNumber};
+
+/// A block on its way through the queue of a partition.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct BlockMessage {
+    /// Which block it is.
+    pub name: BlockName,
+    /// The block.
+    pub block: Bytes,
+}
+
+/// Tells a block from all others: those of other executions, and those of the same one.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+pub struct BlockName {
+    /// The job.
+    pub job: JobId,
+    /// The number of the exchange in the job.
+    pub exchange: u32,
+    /// The number of the stage that has written it, among those that feed the exchange.
+    pub feeder: u32,
+    /// The partition that it belongs to.
+    pub partition: u32,
+    /// The task that has written it.
+    pub task: TaskNumber,
+    /// The run of the task that has written it.
+    pub execution: ExecutionId,
+    /// The number of the block in its execution, from 0, over all segments and partitions.
+    pub number: u32,
+    /// The first position of its segment.
+    pub first: u64,
+}
+
+impl BlockMessage {
+    /// Encodes the message.
+    ///
+    /// # Errors
+    /// If it is larger than the largest message.
+    pub fn encode(&self) -> Result<Bytes, WireError> {
+        envelope::write(&self.name, &self.block)
+    }
+
+    /// Decodes a message. The block itself is read later.
+    ///
+    /// # Errors
+    /// If the bytes do not begin with the name of a block, or are of another wire version.
+    pub fn decode(bytes: &Bytes) -> Result<Self, WireError> {
+        let (name, block) = envelope::read(bytes)?;
+        Ok(Self { name, block })
+    }
+}
 
 /// The lengths in a block are 32 bits wide rather than 16.
 const WIDE: u8 = 1;

@@ -1,8 +1,9 @@
 //! What tasks say about the exchanges before and behind them.
 
+use bytes::Bytes;
 use serde::{Deserialize, Serialize};
 
-use crate::codec::Layout;
+use crate::{codec::Layout, id::ExecutionId, operation::KeyPrefix};
 
 /// The most partitions of an exchange.
 pub const MAX_PARTITIONS: u32 = 4_096;
@@ -32,11 +33,20 @@ pub enum TaskInlet {
     Elements(Layout),
     /// They are made from blocks of sealed partitions, which the payload has.
     Partitions(Gather),
+    /// They are made from blocks of sealed partitions, which are in queues.
+    Queues(QueuedGather),
 }
 
 impl Default for TaskInlet {
     fn default() -> Self {
         Self::Elements(Layout::Plain)
+    }
+}
+
+impl TaskInlet {
+    /// Whether the elements are made from blocks of partitions.
+    pub fn reads_partitions(&self) -> bool {
+        matches!(self, Self::Partitions(_) | Self::Queues(_))
     }
 }
 
@@ -71,8 +81,26 @@ pub struct Scatter {
     pub layout: Layout,
     /// What becomes of outputs with equal keys.
     pub combine: Combine,
-    /// After this many bytes of blocks the worker stops at the next chunk (rule 28).
-    pub cap: u64,
+    /// Where the blocks go.
+    pub route: BlockRoute,
+}
+
+/// How the blocks of a task reach the tasks that read them (rule 28).
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[non_exhaustive]
+pub enum BlockRoute {
+    /// In the result of the task.
+    Inline {
+        /// After this many bytes of blocks the worker stops at the next chunk.
+        cap: u64,
+    },
+    /// Through the queues of the partitions.
+    Spread {
+        /// The number of the exchange in the job.
+        exchange: u32,
+        /// The number of the stage among those that feed the exchange.
+        feeder: u32,
+    },
 }
 
 /// What becomes of outputs with equal keys before they travel.
@@ -98,6 +126,34 @@ pub struct Gather {
     pub grouping: Grouping,
     /// The partitions with their blocks, in the order of the elements.
     pub partitions: Vec<PartitionBlocks>,
+}
+
+/// How a task gathers the elements of partitions whose blocks are in queues.
+///
+/// A block counts if its execution has won, and once for each (execution, number), rule 31.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct QueuedGather {
+    /// What an element is.
+    pub grouping: Grouping,
+    /// The number of the exchange in the job.
+    pub exchange: u32,
+    /// The feeders from this number on belong to the second side.
+    pub first_side: u32,
+    /// The partitions, in the order of the elements.
+    pub partitions: Vec<AnnouncedBlocks>,
+    /// The executions whose blocks count, in no order.
+    pub winners: Vec<ExecutionId>,
+}
+
+/// The blocks of a partition that count, as those that have written them have announced them.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+pub struct AnnouncedBlocks {
+    /// The partition.
+    pub partition: u32,
+    /// The number of blocks.
+    pub blocks: u32,
+    /// The size of all of them, in bytes.
+    pub bytes: u64,
 }
 
 /// What becomes an element of a partition.
@@ -172,6 +228,20 @@ pub struct BlockHeader {
     pub bytes: u32,
 }
 
+/// What one execution has written into a partition through its queue; the broker has confirmed all
+/// of it (rule 30).
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+pub struct SpreadBlocks {
+    /// The partition.
+    pub partition: u32,
+    /// The number of blocks.
+    pub blocks: u32,
+    /// The number of their rows.
+    pub rows: u64,
+    /// The size of all of them, in bytes.
+    pub bytes: u64,
+}
+
 /// A number of rows, and their size.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
 pub struct RowTotal {
@@ -189,6 +259,24 @@ pub struct ListEnd {
     /// The number of its elements.
     pub elements: u64,
 }
+
+/// An element that failed, from a worker that has gathered it from queues: the leader never sees
+/// its rows.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct GatheredElement {
+    /// The list that has the element, read to its end.
+    pub list: ListEnd,
+    /// The first bytes of its key.
+    pub key: KeyPrefix,
+    /// The encodings for its dead letter, one after the other, as the leader would gather them;
+    /// `None` if they are larger than [`MAX_GATHERED_ELEMENT`].
+    pub encodings: Option<Bytes>,
+    /// The length of each encoding.
+    pub lengths: Vec<u32>,
+}
+
+/// The largest encodings of a [`GatheredElement`], in bytes.
+pub const MAX_GATHERED_ELEMENT: usize = 256 << 10;
 
 #[cfg(test)]
 mod tests {

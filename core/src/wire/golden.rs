@@ -64,7 +64,7 @@ fn result() -> ResultMessage {
         waited_us: 0,
         segments: vec![
             Segment { from: 0, to: 1, outcome: done },
-            Segment { from: 1, to: 2, outcome: Outcome::Failed { step: 0, error } },
+            Segment { from: 1, to: 2, outcome: Outcome::Failed { step: 0, error, element: None } },
             Segment {
                 from: 2,
                 to: 3,
@@ -72,6 +72,7 @@ fn result() -> ResultMessage {
             },
         ],
         blocks: Vec::new(),
+        spread: Vec::new(),
         uncombined: RowTotal::default(),
         lists: Vec::new(),
     };
@@ -100,11 +101,66 @@ fn task_of_exchanges() -> TaskMessage {
             partitions: 64,
             layout: Layout::Pairs,
             combine: Combine::Count,
-            cap: 1 << 18,
+            route: BlockRoute::Inline { cap: 1 << 18 },
         }),
         ..header
     };
     TaskMessage { header, payload: Bytes::from_static(b"abc") }
+}
+
+/// A task that reads a spread exchange, and feeds another one.
+fn task_of_queues() -> TaskMessage {
+    let TaskMessage { header, .. } = task_of_exchanges();
+    let header = TaskHeader {
+        inlet: TaskInlet::Queues(QueuedGather {
+            grouping: Grouping::Group,
+            exchange: 1,
+            first_side: 2,
+            partitions: vec![AnnouncedBlocks { partition: 3, blocks: 300, bytes: 70_000 }],
+            winners: vec![ExecutionId(uuid(0xcc))],
+        }),
+        outlet: TaskOutlet::Exchange(Scatter {
+            partitions: 64,
+            layout: Layout::Whole,
+            combine: Combine::First,
+            route: BlockRoute::Spread { exchange: 2, feeder: 1 },
+        }),
+        ..header
+    };
+    TaskMessage { header, payload: Bytes::new() }
+}
+
+/// The result of a task that reads a spread exchange, and feeds another one.
+fn result_of_queues() -> ResultMessage {
+    let element = GatheredElement {
+        list: ListEnd { partition: 3, elements: 1 },
+        key: KeyPrefix::of(b"\x04pear"),
+        encodings: Some(Bytes::from_static(b"abc")),
+        lengths: vec![3],
+    };
+    let error = OperationError::new(ErrorKind::Fatal, "odd");
+    let outcome = Outcome::Failed { step: 0, error, element: Some(Box::new(element)) };
+    let header = ResultHeader {
+        segments: vec![Segment { from: 0, to: 1, outcome }],
+        spread: vec![SpreadBlocks { partition: 9, blocks: 2, rows: 300, bytes: 70_000 }],
+        ..result_of_exchanges().header
+    };
+    let header = ResultHeader { blocks: Vec::new(), ..header };
+    ResultMessage { header, payload: Bytes::new() }
+}
+
+fn block() -> BlockMessage {
+    let name = BlockName {
+        job: JobId(uuid(0xbb)),
+        exchange: 1,
+        feeder: 0,
+        partition: 3,
+        task: TaskNumber(300),
+        execution: ExecutionId(uuid(0xcc)),
+        number: 7,
+        first: 500,
+    };
+    BlockMessage { name, block: Bytes::from_static(b"abc") }
 }
 
 /// A task for a reader that needs the largest outputs alone.
@@ -120,6 +176,7 @@ fn result_of_exchanges() -> ResultMessage {
     let header = ResultHeader {
         segments: vec![Segment { from: 0, to: 7, outcome: done }],
         blocks: vec![BlockHeader { partition: 9, first: 0, rows: 1, bytes: 2 }],
+        spread: Vec::new(),
         uncombined: RowTotal { rows: 300, bytes: 1_000 },
         lists: vec![ListEnd { partition: 3, elements: 7 }],
         ..result().header
@@ -166,12 +223,13 @@ fn presence() -> Presence {
 }
 
 fn returned(copy: Option<CopyId>, reason: ReturnReason) -> Return {
-    Return { copy, worker: WorkerId(uuid(0xdd)), reason, offset: Some(1) }
+    Return { copy, worker: WorkerId(uuid(0xdd)), reason, offset: Some(1), element: None }
 }
 
 /// Every kind of message, by name.
 fn messages() -> Vec<(&'static str, Bytes)> {
     let refusal = Refusal::WireVersion { found: 9, supported: 1 };
+    let missing = ReturnReason::Blocks { partition: 3, want: 300, have: 299 };
     let leased = LeasedTask { copy: COPY, offset: 1, in_process: true };
     let leader = LeaderId(uuid(0xaa));
     let (job, worker) = (JobId(uuid(0xbb)), WorkerId(uuid(0xdd)));
@@ -185,11 +243,15 @@ fn messages() -> Vec<(&'static str, Bytes)> {
     vec![
         ("task", task().encode().unwrap()),
         ("task of exchanges", task_of_exchanges().encode().unwrap()),
+        ("task of queues", task_of_queues().encode().unwrap()),
         ("task of top", task_of_top().encode().unwrap()),
         ("result", result().encode().unwrap()),
         ("result of exchanges", result_of_exchanges().encode().unwrap()),
+        ("result of queues", result_of_queues().encode().unwrap()),
+        ("block", block().encode().unwrap()),
         ("return redelivered", returned(Some(COPY), ReturnReason::Redelivered).encode().unwrap()),
         ("return refused", returned(Some(COPY), ReturnReason::Refused(refusal)).encode().unwrap()),
+        ("return of missing blocks", returned(Some(COPY), missing).encode().unwrap()),
         ("lease", Lease { worker, heartbeat: 3, tasks: vec![leased] }.encode().unwrap()),
         ("return of a probe", returned(None, ReturnReason::Redelivered).encode().unwrap()),
         ("probe", Probe { leader, pool: Pool::default(), nonce: 7 }.encode().unwrap()),
@@ -215,6 +277,8 @@ fn an_encoded_message_decodes_to_itself() {
     assert_eq!(TaskMessage::decode(&task().encode().unwrap()).unwrap(), task());
     assert_eq!(ResultMessage::decode(&result().encode().unwrap()).unwrap(), result());
     assert_eq!(DeadLetter::decode(&dead_letter().encode().unwrap()).unwrap(), dead_letter());
+    assert_eq!(TaskMessage::decode(&task_of_queues().encode().unwrap()).unwrap(), task_of_queues());
+    assert_eq!(BlockMessage::decode(&block().encode().unwrap()).unwrap(), block());
     let event = Event::Presence(presence());
     assert_eq!(Event::decode(&event.encode().unwrap()).unwrap(), event);
 }
@@ -306,6 +370,7 @@ fn decode_all(bytes: &Bytes) {
     let _ = Control::decode(bytes);
     let _ = Event::decode(bytes);
     let _ = DeadLetter::decode(bytes);
+    let _ = BlockMessage::decode(bytes);
 }
 
 proptest! {

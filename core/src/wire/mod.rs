@@ -13,14 +13,16 @@ mod reply;
 mod task;
 pub mod timing;
 
-pub use block::{Block, BlockWriter};
+pub use block::{Block, BlockMessage, BlockName, BlockWriter};
 pub use control::Control;
 pub use dead_letter::{DeadLetter, DeadLetterHeader, LeftOut};
 pub use envelope::{MAX_MESSAGE_BYTES, WIRE_VERSION, WireError};
 pub use event::{Event, MAX_LISTED, Presence};
 pub use exchange::{
-    BlockHeader, Combine, Gather, Grouping, JoinKind, ListEnd, MAX_LISTED_ELEMENTS, MAX_PARTITIONS,
-    PartitionBlocks, RowTotal, Scatter, TaskInlet, TaskOutlet, list_position, place_in_list,
+    AnnouncedBlocks, BlockHeader, BlockRoute, Combine, Gather, GatheredElement, Grouping, JoinKind,
+    ListEnd, MAX_GATHERED_ELEMENT, MAX_LISTED_ELEMENTS, MAX_PARTITIONS, PartitionBlocks,
+    QueuedGather, RowTotal, Scatter, SpreadBlocks, TaskInlet, TaskOutlet, list_position,
+    place_in_list,
 };
 pub use probe::{Probe, ProbeReply};
 pub use reply::{

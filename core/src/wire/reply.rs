@@ -3,7 +3,10 @@
 use bytes::Bytes;
 use serde::{Deserialize, Serialize};
 
-use super::{BlockHeader, ListEnd, RowTotal, WireError, envelope, envelope::headed_only};
+use super::{
+    BlockHeader, GatheredElement, ListEnd, RowTotal, SpreadBlocks, WireError, envelope,
+    envelope::headed_only,
+};
 use crate::{
     id::{CopyId, ExecutionId, LeaderId, WorkerId},
     operation::OperationError,
@@ -38,6 +41,8 @@ pub struct ResultHeader {
     pub segments: Vec<Segment>,
     /// The blocks behind the outputs, if the outputs go to an exchange.
     pub blocks: Vec<BlockHeader>,
+    /// The blocks that were published before this result, if the exchange is spread.
+    pub spread: Vec<SpreadBlocks>,
     /// What the blocks were made from, before rows with equal keys were combined.
     pub uncombined: RowTotal,
     /// The partitions that were read to the ends of their lists.
@@ -76,6 +81,8 @@ pub enum Outcome {
         step: u32,
         /// The error of the operation.
         error: OperationError,
+        /// The element, if it was gathered from queues.
+        element: Option<Box<GatheredElement>>,
     },
     /// The elements were not run, or their run does not count; no element is at fault.
     NotRun {
@@ -112,6 +119,8 @@ pub struct Return {
     pub reason: ReturnReason,
     /// The offset of the element at fault, if there is one.
     pub offset: Option<u32>,
+    /// This element, if it was gathered from queues.
+    pub element: Option<Box<GatheredElement>>,
 }
 
 /// Why a delivery was not run.
@@ -135,9 +144,29 @@ pub enum ReturnReason {
         /// How the process ended, in words.
         status: String,
     },
-    /// The reply is larger than the broker accepts.
+    /// Blocks are missing in the queue of a partition, although nothing more comes (rule 36).
+    Blocks {
+        /// The partition.
+        partition: u32,
+        /// The number of blocks that were announced.
+        want: u32,
+        /// The number of those that were found.
+        have: u32,
+    },
+    /// The broker takes deliveries of blocks back before all of a partition has arrived (rule 34).
+    AckTimeout {
+        /// The partition.
+        partition: u32,
+        /// The bytes that had arrived.
+        bytes: u64,
+        /// The time that they took, in milliseconds.
+        elapsed_ms: u64,
+        /// The message of the broker.
+        reason: String,
+    },
+    /// The reply, or a block, is larger than the broker accepts.
     TooLarge {
-        /// The size of the reply in bytes.
+        /// The size of the message in bytes.
         size: u64,
         /// The broker's limit in bytes.
         limit: u64,

@@ -72,7 +72,7 @@ impl TaskHeader {
     /// The number of elements of the batch; 0 if they come from partitions, as only who reads these
     /// finds out. `None` if the ranges run backwards or the number does not fit into 32 bits.
     pub fn count(&self) -> Option<u32> {
-        if matches!(self.inlet, TaskInlet::Partitions(_)) {
+        if self.inlet.reads_partitions() {
             return Some(0);
         }
         let mut count = 0u64;
@@ -88,8 +88,14 @@ impl TaskHeader {
         if listed != 0 && listed as u64 != u64::from(count) {
             return Err("indexes do not match the ranges");
         }
-        if let TaskInlet::Partitions(gather) = &self.inlet {
-            let size: u64 = gather.partitions.iter().map(PartitionBlocks::size).sum();
+        let blocks = match &self.inlet {
+            TaskInlet::Elements(_) => None,
+            TaskInlet::Partitions(gather) => {
+                Some(gather.partitions.iter().map(PartitionBlocks::size).sum())
+            }
+            TaskInlet::Queues(_) => Some(0),
+        };
+        if let Some(size) = blocks {
             if size != payload as u64 {
                 return Err("payload and blocks differ in length");
             }

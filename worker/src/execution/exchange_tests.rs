@@ -7,7 +7,7 @@ use phalanx_core::{
     gather::{hash, partition_of},
     operation::{ElementRange, ErrorKind},
     wire::{
-        Block, BlockWriter, Combine, Gather, Grouping, ListEnd, NotRunReason, Outcome,
+        Block, BlockRoute, BlockWriter, Combine, Gather, Grouping, ListEnd, NotRunReason, Outcome,
         PartitionBlocks, ResultMessage, RowTotal, Scatter, TaskInlet, TaskOutlet, list_position,
     },
 };
@@ -22,7 +22,12 @@ use crate::testing::TestOp;
 const PARTITIONS: u32 = 4;
 
 fn scatter(layout: Layout, combine: Combine) -> TaskOutlet {
-    TaskOutlet::Exchange(Scatter { partitions: PARTITIONS, layout, combine, cap: u64::MAX })
+    TaskOutlet::Exchange(Scatter {
+        partitions: PARTITIONS,
+        layout,
+        combine,
+        route: BlockRoute::Inline { cap: u64::MAX },
+    })
 }
 
 fn feed(ops: &[TestOp], inputs: &[String], outlet: TaskOutlet) -> ResultMessage {
@@ -144,7 +149,7 @@ fn a_combination_that_fails_voids_all_that_its_execution_has_written() {
     let broken = Outcome::NotRun { reason: NotRunReason::FoldBroken };
     let [before, failed, ..] = &result.header.segments[..] else { panic!("{result:?}") };
     assert!(before.to == 2 && before.outcome == broken, "{before:?}");
-    assert!(matches!(&failed.outcome, Outcome::Failed { step: 1, error }
+    assert!(matches!(&failed.outcome, Outcome::Failed { step: 1, error, .. }
         if error.kind() == ErrorKind::Fatal));
 }
 

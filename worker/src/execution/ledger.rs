@@ -173,7 +173,7 @@ impl Ledger {
     /// The next element failed.
     pub(super) fn failed(&mut self, step: u32, error: OperationError) {
         self.error_bytes += error.size();
-        self.push(self.next_offset + 1, Outcome::Failed { step, error });
+        self.push(self.next_offset + 1, Outcome::Failed { step, error, element: None });
     }
 
     /// The elements up to `to` were not run, or their outputs were discarded.

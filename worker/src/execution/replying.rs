@@ -117,6 +117,7 @@ impl Running {
             waited_us: micros(waited),
             segments,
             blocks: blocks.headers,
+            spread: Vec::new(),
             uncombined: blocks.uncombined,
             lists,
         };

@@ -15,8 +15,8 @@ use phalanx_core::{
     operation::{ErrorKind, Execution, OperationError, TaskContext},
     registry::{Column, Verb},
     wire::{
-        Combine, Gather, Grouping, ListEnd, NotRunReason, Scatter, TaskInlet, TaskMessage,
-        TaskOutlet,
+        BlockRoute, Combine, Gather, Grouping, ListEnd, NotRunReason, Scatter, TaskInlet,
+        TaskMessage, TaskOutlet,
     },
 };
 use tokio_util::sync::CancellationToken;
@@ -170,7 +170,7 @@ impl Running {
 
     /// Whether the elements come from partitions.
     pub(super) fn reads_partitions(&self) -> bool {
-        matches!(self.task.header.inlet, TaskInlet::Partitions(_))
+        self.task.header.inlet.reads_partitions()
     }
 
     /// Whether the outputs go to an exchange.
@@ -408,7 +408,9 @@ impl Running {
         let slice = header.time_slice.max(GATHERINGS * gathering);
         let slice = (elapsed.saturating_sub(gathering) >= slice).then_some(NotRunReason::TimeSlice);
         let cap = match &header.outlet {
-            TaskOutlet::Exchange(scatter) => scatter.cap,
+            TaskOutlet::Exchange(Scatter { route: BlockRoute::Inline { cap }, .. }) => *cap,
+            // They leave the process while the task runs.
+            TaskOutlet::Exchange(_) => u64::MAX,
             _ => header.output_cap,
         };
         slice.or((output_bytes as u64 >= cap).then_some(NotRunReason::OutputCap))

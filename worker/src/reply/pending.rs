@@ -166,7 +166,7 @@ impl PendingReply {
         offset: Option<u32>,
     ) -> Result<Bytes, WireError> {
         let copy = self.address.copy;
-        Return { copy, worker: self.sender.worker, reason, offset }.encode()
+        Return { copy, worker: self.sender.worker, reason, offset, element: None }.encode()
     }
 
     /// Settles the delivery, once the broker has its reply or will never get one.

@@ -202,7 +202,7 @@ fn shrink(
         let message =
             format!("its {what} needs a message of {size} bytes, but the broker accepts {limit}");
         let error = OperationError::new(ErrorKind::TooLarge, message);
-        segment.outcome = Outcome::Failed { step: last_step, error };
+        segment.outcome = Outcome::Failed { step: last_step, error, element: None };
         header.blocks.clear();
         header.uncombined = Default::default();
         let message = ResultMessage { header, payload: Bytes::new() };

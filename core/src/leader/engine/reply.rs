@@ -189,7 +189,7 @@ fn batch_result(
                 let outputs = Outputs { values, count: *outputs, counts, lengths };
                 output::done(shared, job, run.task.stage, &part, outputs);
             }
-            Outcome::Failed { step, error } => {
+            Outcome::Failed { step, error, .. } => {
                 let step = first_step + *step as usize;
                 let delay = element::plan_retry(shared, job, run, &part, step, error);
                 match delay {
@@ -229,7 +229,7 @@ fn broken_leaf(
     let mut parts = Vec::new();
     for segment in segments {
         let part = elements.slice(segment.from as usize..segment.to as usize);
-        let Outcome::Failed { step, error } = &segment.outcome else {
+        let Outcome::Failed { step, error, .. } = &segment.outcome else {
             parts.push(part);
             continue;
         };
@@ -323,6 +323,9 @@ pub(super) fn returned(shared: &mut Shared, job: &mut JobState, copy: CopyId, re
         // The heartbeats of this leader do not reach the worker. The back-off keeps the two from
         // exchanging tasks at full speed.
         ReturnReason::LeaderTimeout => gone::reissue_after_setback(shared, job, copy),
-        ReturnReason::NotStarted | ReturnReason::Draining => gone::reissue(shared, job, copy),
+        ReturnReason::NotStarted
+        | ReturnReason::Draining
+        | ReturnReason::Blocks { .. }
+        | ReturnReason::AckTimeout { .. } => gone::reissue(shared, job, copy),
     }
 }

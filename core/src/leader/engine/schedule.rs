@@ -13,7 +13,7 @@ use crate::{
     id::{CopyId, TaskNumber},
     operation::ElementRange,
     plan::{End, Inlet, Outlet},
-    wire::{Gather, Scatter, TaskHeader, TaskInlet, TaskKind, TaskMessage, TaskOutlet},
+    wire::{BlockRoute, Gather, Scatter, TaskHeader, TaskInlet, TaskKind, TaskMessage, TaskOutlet},
 };
 
 /// The largest output that a task may ask for, in bytes (rule 19). A single element may exceed it.
@@ -153,7 +153,7 @@ fn message(
         } else {
             match &inlet {
                 // A task that goes on with the rest of these elements reads all blocks again.
-                TaskInlet::Partitions(_) => MAX_OUTPUT_OF_PARTITIONS,
+                TaskInlet::Partitions(_) | TaskInlet::Queues(_) => MAX_OUTPUT_OF_PARTITIONS,
                 TaskInlet::Elements(_) => (4 * charge.output as u64).clamp(MIN_OUTPUT, MAX_OUTPUT),
             }
         },
@@ -180,7 +180,7 @@ fn outlet(job: &mut JobState, stage: usize, cap: Option<usize>, slots: u32) -> T
                 partitions: state.partitions(partitions, slots),
                 layout: kind.layout(side),
                 combine: kind.combine(side),
-                cap: cap.map_or(u64::MAX, |cap| cap as u64),
+                route: BlockRoute::Inline { cap: cap.map_or(u64::MAX, |cap| cap as u64) },
             })
         }
     }

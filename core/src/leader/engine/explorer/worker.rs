@@ -17,14 +17,14 @@ use crate::{
 /// A worker returns a task.
 pub(super) fn returned(message: &TaskMessage, by: usize, reason: ReturnReason) -> Reply {
     let copy = Some(message.header.copy);
-    Reply::Return(Return { copy, worker: worker(by), reason, offset: None })
+    Reply::Return(Return { copy, worker: worker(by), reason, offset: None, element: None })
 }
 
 /// The child process that ran a task died at this offset.
 pub(super) fn crashed(message: &TaskMessage, by: usize, offset: u32) -> Reply {
     let copy = Some(message.header.copy);
     let reason = ReturnReason::Crashed { status: "killed".to_owned() };
-    Reply::Return(Return { copy, worker: worker(by), reason, offset: Some(offset) })
+    Reply::Return(Return { copy, worker: worker(by), reason, offset: Some(offset), element: None })
 }
 
 /// The elements of a task. What is a block here is its rows, of one byte each, and they are the
@@ -112,7 +112,7 @@ pub(super) fn run(message: &TaskMessage, by: usize, how: Run) -> Reply {
     if let Some(at) = failing {
         done(0, at, &mut segments);
         let error = OperationError::new(ErrorKind::Transient, "busy");
-        let outcome = Outcome::Failed { step: 0, error };
+        let outcome = Outcome::Failed { step: 0, error, element: None };
         segments.push(Segment { from: at, to: at + 1, outcome });
         done(at + 1, not_run_from, &mut segments);
     } else {
@@ -131,6 +131,7 @@ pub(super) fn run(message: &TaskMessage, by: usize, how: Run) -> Reply {
         busy_us: 1000 * u64::from(count),
         waited_us: 0,
         segments,
+        spread: Vec::new(),
         uncombined: RowTotal { rows: blocks.len() as u64, bytes: blocks.len() as u64 },
         blocks,
         lists,

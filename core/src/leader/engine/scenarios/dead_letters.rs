@@ -14,7 +14,7 @@ fn an_element_that_fails_permanently_leaves_a_dead_letter_with_its_encoding_and_
     let mut leader = TestLeader::new();
     leader.start(1, plan(vec![step(Verb::TryMap), step(Verb::Filter)], stream()), 3, 3);
     let task = leader.take();
-    let fatal = Outcome::Failed { step: 1, error: OperationError::fatal("no luck") };
+    let fatal = Outcome::Failed { step: 1, error: OperationError::fatal("no luck"), element: None };
     leader.reply(&task, &[(1, done(1)), (1, fatal), (1, done(1))], &[0, 2]);
     let [dead] = &leader.dead[..] else { panic!("{:?}", leader.dead) };
     assert_eq!((&dead.payload[..], &dead.lengths[..]), (&[1][..], &[1][..]));

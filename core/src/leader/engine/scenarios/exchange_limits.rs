@@ -12,7 +12,9 @@ use crate::{
     leader::engine::event::{JobEvent, Stall},
     plan::{Exchange, ExchangeKind, Origin, Outlet, Plan, PlanBuilder},
     registry::Verb,
-    wire::{ListEnd, Outcome, ReturnReason, TaskInlet, TaskMessage, TaskOutlet},
+    wire::{
+        BlockRoute, ListEnd, Outcome, ReturnReason, Scatter, TaskInlet, TaskMessage, TaskOutlet,
+    },
 };
 
 const KIB: usize = 1 << 10;
@@ -47,8 +49,10 @@ fn finish(leader: &mut TestLeader) {
 }
 
 fn cap(task: &TaskMessage) -> usize {
-    let TaskOutlet::Exchange(scatter) = &task.header.outlet else { panic!("{task:?}") };
-    scatter.cap as usize
+    match &task.header.outlet {
+        TaskOutlet::Exchange(Scatter { route: BlockRoute::Inline { cap }, .. }) => *cap as usize,
+        other => panic!("{other:?}"),
+    }
 }
 
 /// Reads all of a partition with one key.

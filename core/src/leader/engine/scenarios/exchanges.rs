@@ -225,7 +225,7 @@ fn scattered_groups_of_a_partition_that_fail_together_are_retried_in_one_task() 
     let (mut leader, task) = with_groups(9);
     let list = ListEnd { partition: 0, elements: 9 };
     let error = OperationError::new(ErrorKind::Transient, "busy").with_retry_delay(7 * SECOND);
-    let later = (1, Outcome::Failed { step: 0, error });
+    let later = (1, Outcome::Failed { step: 0, error, element: None });
     let one = || (1, done(1));
     let all = [busy(), one(), busy(), busy(), later, one(), busy(), one(), busy()];
     read(&mut leader, &task, &[list], &all);

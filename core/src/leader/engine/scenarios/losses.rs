@@ -88,7 +88,7 @@ fn a_redelivered_probe_is_followed_by_another() {
     let (mut leader, _) = TestLeader::with_one_task();
     leader.wait(HOLD + SECOND);
     let reason = ReturnReason::Redelivered;
-    let returned = Return { copy: None, worker: worker(1), reason, offset: None };
+    let returned = Return { copy: None, worker: worker(1), reason, offset: None, element: None };
     leader.input(Input::Return(returned));
     leader.wait(2 * SECOND);
     assert_eq!(leader.probes.len(), 2);

@@ -106,7 +106,7 @@ fn a_failure_that_asks_for_an_excessive_delay_is_reported_as_backing_off() {
     leader.start(1, plan(vec![step(Verb::Map)], stream()), 1, 1);
     let task = leader.take();
     let error = OperationError::fatal("busy").with_retry_delay(Duration::MAX);
-    leader.reply(&task, &[(1, Outcome::Failed { step: 0, error })], &[]);
+    leader.reply(&task, &[(1, Outcome::Failed { step: 0, error, element: None })], &[]);
     leader.wait(40 * SECOND);
     let reported =
         |e: &JobEvent| matches!(e, JobEvent::Stalled(Stall::BackingOff { tasks: 1, .. }));

@@ -235,6 +235,7 @@ impl TestLeader {
             waited_us: 0,
             segments,
             blocks: Vec::new(),
+            spread: Vec::new(),
             uncombined: RowTotal::default(),
             lists: Vec::new(),
         }
@@ -249,7 +250,13 @@ impl TestLeader {
     /// Replies that worker `by` returned the task.
     pub(super) fn returned(&mut self, task: &TaskMessage, by: u128, reason: ReturnReason) {
         let copy = Some(task.header.copy);
-        self.input(Input::Return(Return { copy, worker: worker(by), reason, offset: None }));
+        self.input(Input::Return(Return {
+            copy,
+            worker: worker(by),
+            reason,
+            offset: None,
+            element: None,
+        }));
     }
 
     /// Lets time pass.
@@ -312,7 +319,13 @@ impl TestLeader {
     pub(super) fn crashed(&mut self, task: &TaskMessage, offset: Option<u32>) {
         let reason = ReturnReason::Crashed { status: "killed by SIGABRT".to_owned() };
         let copy = Some(task.header.copy);
-        self.input(Input::Return(Return { copy, worker: worker(1), reason, offset }));
+        self.input(Input::Return(Return {
+            copy,
+            worker: worker(1),
+            reason,
+            offset,
+            element: None,
+        }));
     }
 }
 
@@ -321,7 +334,7 @@ pub(super) fn done(outputs: u32) -> Outcome {
 }
 
 pub(super) fn failed(kind: ErrorKind) -> Outcome {
-    Outcome::Failed { step: 0, error: OperationError::new(kind, "no luck") }
+    Outcome::Failed { step: 0, error: OperationError::new(kind, "no luck"), element: None }
 }
 
 fn presence(number: u128, slots: u32) -> Box<Presence> {
