@@ -100,7 +100,9 @@ pub mod error {
     pub use phalanx_core::{
         broker::{BrokerError, ConnectError, PublishError},
         dead_letters::DeadLetterError,
-        error::{Error, ExecuteError, Group, KeyPrefix, RefusedError},
+        error::{
+            Error, ExecuteError, Group, KeyPrefix, RefusedError, ShuffleError, ShuffleFailure,
+        },
         operation::{ErrorKind, Failure, OperationError},
         plan::PlanError,
         registry::{Refusal, RegistryError},

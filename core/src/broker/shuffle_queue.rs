@@ -41,6 +41,13 @@ pub enum ShuffleQueue {
 impl ShuffleQueue {
     /// How long a queue of blocks outlives its last consumer and its last declaration.
     pub const EXPIRES: Duration = Duration::from_secs(30 * 60);
+
+    /// The job that the queue belongs to.
+    pub fn job(&self) -> JobId {
+        match self {
+            Self::Partition { job, .. } | Self::Output { job, .. } => *job,
+        }
+    }
 }
 
 impl fmt::Display for ShuffleQueue {

@@ -1,5 +1,6 @@
 //! The interface of the leader: the runtime, its jobs, and their results.
 
+mod builder;
 mod call;
 mod dropped;
 mod job;
@@ -11,8 +12,9 @@ mod signal;
 mod undecoded;
 mod value;
 
+pub use builder::RuntimeBuilder;
 pub use call::Call;
 pub use job::{Job, JobEvents};
 pub use results::Results;
-pub use runtime::{Runtime, RuntimeBuilder};
+pub use runtime::Runtime;
 pub use value::ValueFuture;

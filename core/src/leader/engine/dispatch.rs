@@ -3,12 +3,12 @@
 use std::{collections::BTreeSet, sync::Arc, time::Duration};
 
 use super::{
-    capacity,
     flow::{Lane, PoolFlow, Sizing},
     job::{Batch, JobState, Jobs},
     protocol::Action,
     schedule,
     shared::Shared,
+    spread,
     table::{Task, Work},
 };
 use crate::{
@@ -34,16 +34,7 @@ pub(super) fn dispatch(shared: &mut Shared, jobs: &mut Jobs) -> BTreeSet<JobId> 
             schedule::send(shared, job, number);
         }
     }
-    let mut failed = BTreeSet::new();
-    // If a task has no room and nothing will make some, one goes out with what is left, or a job
-    // ends so that the others can go on.
-    while send_all(shared, jobs, BlockCap::Full, &mut failed).lacking.is_some()
-        && capacity::awaited(shared, jobs).next().is_none()
-    {
-        let round = send_all(shared, jobs, BlockCap::Reduced, &mut failed);
-        let Some(lacking) = round.lacking.filter(|_| !round.sent) else { break };
-        failed.extend(capacity::fail_one(shared, jobs, lacking));
-    }
+    let failed = send_all(shared, jobs);
     for _ in 0..jobs.len() {
         if let Some(job) = jobs.next_turn().and_then(|id| jobs.get_mut(id))
             && !job.has_failed()
@@ -54,69 +45,30 @@ pub(super) fn dispatch(shared: &mut Shared, jobs: &mut Jobs) -> BTreeSet<JobId> 
     failed
 }
 
-/// The cap with which a task that feeds an exchange may go out.
-#[derive(Clone, Copy, PartialEq, Eq)]
-enum BlockCap {
-    /// That of the exchange.
-    Full,
-    /// A smaller one, because nothing will make room for that of the exchange.
-    Reduced,
-}
-
-/// What a job has sent.
-enum Sent {
-    Task,
-    Nothing,
-    /// Nothing: there is no room for the blocks of its next task.
-    NoRoom,
-}
-
-/// What all jobs have sent.
-#[derive(Default)]
-struct Round {
-    sent: bool,
-    /// One of the jobs that have no room for the blocks of their next task.
-    lacking: Option<JobId>,
-}
-
 /// Publishes one task of each job in turn, so that no job waits for all tasks of another, until
-/// there is none that may go out.
-fn send_all(
-    shared: &mut Shared,
-    jobs: &mut Jobs,
-    cap: BlockCap,
-    failed: &mut BTreeSet<JobId>,
-) -> Round {
-    let mut round = Round::default();
+/// there is none that may go out. Returns the jobs that fail.
+fn send_all(shared: &mut Shared, jobs: &mut Jobs) -> BTreeSet<JobId> {
+    let mut failed = BTreeSet::new();
     let mut idle = 0;
     while idle < jobs.len() {
         let Some(job) = jobs.next_turn().and_then(|id| jobs.get_mut(id)) else { break };
-        idle += 1;
-        match send_one(shared, job, cap) {
-            Sent::Task => {
-                round = Round { sent: true, lacking: None };
-                idle = 0;
-            }
-            Sent::NoRoom if !job.has_failed() => round.lacking = Some(job.id),
-            Sent::NoRoom | Sent::Nothing => {}
-        }
+        idle = if send_one(shared, job) { 0 } else { idle + 1 };
         if job.has_failed() {
             failed.insert(job.id);
         }
     }
-    round
+    failed
 }
 
 /// Publishes one task of the last stage that has one: a due task, or else a new one of pending
-/// elements. A job that has failed publishes nothing more.
-fn send_one(shared: &mut Shared, job: &mut JobState, block_cap: BlockCap) -> Sent {
-    let mut nothing = Sent::Nothing;
+/// elements. A job that has failed publishes nothing more. Returns whether there was one.
+fn send_one(shared: &mut Shared, job: &mut JobState) -> bool {
     let plan = Arc::clone(&job.plan);
     for &stage in plan.deepest_first() {
         if job.has_failed() {
             break;
         }
-        let due = shared.tasks.first_due(job.id, stage);
+        let due = first_due(shared, job, stage);
         if due.is_none() && !job.stages[stage].has_pending() {
             continue;
         }
@@ -129,18 +81,10 @@ fn send_one(shared: &mut Shared, job: &mut JobState, block_cap: BlockCap) -> Sen
                 .flows
                 .get(&lane)
                 .is_none_or(|flow| flow.has_credit(&sizing, shared.clocks.healthy));
-        if !credit {
-            continue;
-        }
-        if due.is_none() && !has_next(shared, job, stage, &sizing) {
-            continue;
-        }
-        if let Some(cap) = job.block_cap(stage)
-            && !shared.blocks.has_room(cap)
-            && (block_cap == BlockCap::Full
-                || !shared.blocks.has_least_room(job.is_behind_exchange(stage)))
+        if !credit
+            || (due.is_none() && !has_next(shared, job, stage, &sizing))
+            || !spread::has_room(shared, job, stage, sizing.slots)
         {
-            nothing = Sent::NoRoom;
             continue;
         }
         let number = match due {
@@ -149,15 +93,22 @@ fn send_one(shared: &mut Shared, job: &mut JobState, block_cap: BlockCap) -> Sen
         };
         if let Some(number) = number {
             schedule::send(shared, job, number);
-            return Sent::Task;
+            return true;
         }
     }
-    nothing
+    false
+}
+
+/// The oldest task of a stage that waits for credit, of those whose queues no other task reads.
+fn first_due(shared: &Shared, job: &JobState, stage: usize) -> Option<TaskNumber> {
+    let may_read =
+        |number: &TaskNumber| shared.tasks.get(*number).is_some_and(|task| job.may_read(task));
+    shared.tasks.due(job.id, stage).find(may_read)
 }
 
 /// Whether a task can be cut from the pending elements of a stage.
 fn has_next(shared: &Shared, job: &JobState, stage: usize, sizing: &Sizing) -> bool {
-    let has_due = |stage| shared.tasks.first_due(job.id, stage).is_some();
+    let has_due = |stage| shared.tasks.due(job.id, stage).next().is_some();
     let is_ready = job.read_by(stage).is_some() || job.is_ready(stage, sizing.elements(), sizing);
     is_ready && !job.is_full(stage, has_due)
 }

@@ -8,13 +8,14 @@ use bytes::Bytes;
 use super::{
     fold::Partial,
     job::{Batch, JobState, Partitions, in_branch},
+    table::{Task, Work},
 };
 use crate::{
     codec::{Layout, push_frame},
     gather::List,
     operation::{Group, KeyPrefix},
     plan::Inlet,
-    wire::{ListEnd, place_in_list},
+    wire::{GatheredElement, ListEnd, place_in_list},
 };
 
 /// The most bytes of blocks that are gathered to name an element. Only exchanges in memory have
@@ -27,15 +28,53 @@ pub(super) struct ElementName {
     pub(super) group: Option<Group>,
 }
 
+/// What a reply says about elements of its batch that failed, each with its batch offset. The leader
+/// sees no rows of a spread exchange.
+pub(super) fn tell<'a>(
+    job: &mut JobState,
+    stage: usize,
+    batch: &Batch,
+    told: impl Iterator<Item = (u32, &'a GatheredElement)>,
+) {
+    if let Some(exchange) = job.read_by(stage) {
+        let place = |(offset, element): (u32, &GatheredElement)| {
+            (batch.position(offset as usize), element.clone())
+        };
+        job.exchanges[exchange].tell(told.map(place).collect());
+    }
+}
+
+/// As [`tell`], about the element at this batch offset of a task that was not run to its end.
+pub(super) fn tell_about_task(
+    job: &mut JobState,
+    task: &Task,
+    offset: u32,
+    element: &GatheredElement,
+) {
+    if let Work::Run { batch, .. } = &task.work {
+        tell(job, task.stage, batch, std::iter::once((offset, element)));
+    }
+}
+
+/// The reply is handled.
+pub(super) fn forget_told(job: &mut JobState, stage: usize) {
+    if let Some(exchange) = job.read_by(stage) {
+        job.exchanges[exchange].tell(Vec::new());
+    }
+}
+
 /// The name of the element at this batch offset. Its key is part of it while the leader holds its
 /// partition.
 pub(super) fn name(job: &mut JobState, stage: usize, batch: &Batch, offset: usize) -> ElementName {
     let mut name = name_without_key(job, stage, batch, offset);
     if let Some(group) = &mut name.group
-        && job.read_by(stage).is_some()
+        && let Some(exchange) = job.read_by(stage)
     {
         let key = |list: &List| list.key(group.element).map(KeyPrefix::of);
-        group.key = last_list(job, stage, group.partition).and_then(|list| key(&list));
+        group.key = match job.exchanges[exchange].told(group.partition, group.element) {
+            Some(told) => Some(told.key.clone()),
+            None => last_list(job, stage, group.partition).and_then(|list| key(&list)),
+        };
     }
     name
 }
@@ -69,6 +108,11 @@ fn group_at(position: u64) -> Group {
 /// can gather it.
 pub(super) fn end_of_list(job: &mut JobState, stage: usize, read: &Partitions) -> Option<ListEnd> {
     let [partition] = read.partitions()[..] else { return None };
+    if let Some(exchange) = job.read_by(stage)
+        && let Some(elements) = job.exchanges[exchange].told_length(partition)
+    {
+        return read.is_open().then_some(ListEnd { partition, elements });
+    }
     let list = read.is_open().then(|| last_list(job, stage, partition))??;
     Some(ListEnd { partition, elements: list.elements() })
 }
@@ -83,6 +127,9 @@ pub(super) fn encoding(
     offset: usize,
 ) -> Option<(Bytes, Vec<u32>)> {
     let (partition, element) = place_in_list(batch.position(offset));
+    if let Some(told) = job.exchanges[job.read_by(stage)?].told(partition, element) {
+        return Some((told.encodings.clone()?, told.lengths.clone()));
+    }
     let layout = job.plan.layout(stage);
     let list = last_list(job, stage, partition)?;
     let mut payload = Vec::new();

@@ -11,8 +11,8 @@ pub(super) fn renewed(
     leased: &LeasedTask,
 ) {
     let (copy, now) = (leased.copy, shared.clocks.quiet);
-    let expected = |task: &_| schedule::expected_output(job, task);
-    let Some(change) = shared.tasks.lease(leased, worker, now, expected) else {
+    let charge_of = |task: &_| schedule::charge_of(job, task);
+    let Some(change) = shared.tasks.lease(leased, worker, now, charge_of) else {
         return;
     };
     if let Some(charge) = change.charge {

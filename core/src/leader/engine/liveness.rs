@@ -1,21 +1,24 @@
 //! Looks, as time passes, at workers that have gone quiet and at jobs that stall.
 
-use std::{collections::BTreeMap, time::Duration};
+use std::time::Duration;
 
 use super::{
-    capacity,
     event::{JobEvent, Stall},
     job::{JobState, Jobs},
     shared::Shared,
     stall,
 };
-use crate::{broker::Pool, error::Error, id::JobId};
+use crate::{error::Error, id::JobId};
 
 /// Advances the clocks; returns whether a new second has begun.
 pub(super) fn advance_clocks(shared: &mut Shared, elapsed: Duration, unread: bool) -> bool {
     let clocks = &mut shared.clocks;
     let before = clocks.wall;
     clocks.wall += elapsed;
+    clocks.blocked = match shared.health.blocked {
+        Some(_) if shared.health.connected => clocks.blocked + elapsed,
+        _ => Duration::ZERO,
+    };
     if shared.health.is_well() {
         clocks.healthy += elapsed;
         // The absence of a reply proves a loss only if no reply is unread.
@@ -46,7 +49,6 @@ fn stall_of(
     job: &mut JobState,
     waited: Duration,
     report_after: Duration,
-    awaited: &BTreeMap<JobId, Pool>,
 ) -> Option<(Stall, Duration)> {
     // Without a connection nothing is lost, and nothing can be quick.
     if shared.health.is_well()
@@ -55,7 +57,7 @@ fn stall_of(
         return Some((stall, waited.max(shared.clocks.wall.saturating_sub(since))));
     }
     if waited >= report_after {
-        return Some((stall::cause(shared, job, waited, awaited), waited));
+        return Some((stall::cause(shared, job, waited), waited));
     }
     // A job that crawls does not end by that.
     stall::crawl(shared, job).map(|stall| (stall, Duration::ZERO))
@@ -67,13 +69,11 @@ pub(super) fn look_at_stalls(shared: &mut Shared, jobs: &mut Jobs) -> Vec<JobId>
     let patience = shared.settings.patience;
     let report_after = shared.settings.stall_after.min(patience.unwrap_or(Duration::MAX));
     let ids: Vec<JobId> = jobs.ids().collect();
-    let awaited = capacity::awaited(shared, jobs);
-    let awaited = awaited.map(|(job, pool)| (job, pool.clone())).collect();
     let mut failed = Vec::new();
     for id in ids {
         let Some(job) = jobs.get_mut(id) else { continue };
         let waited = shared.clocks.wall.saturating_sub(job.last_progress);
-        let Some((stall, lasted)) = stall_of(shared, job, waited, report_after, &awaited) else {
+        let Some((stall, lasted)) = stall_of(shared, job, waited, report_after) else {
             if job.stall.take_if(|stall| stall.outlasts_progress()).is_some() {
                 shared.emit(id, JobEvent::Resumed);
             }

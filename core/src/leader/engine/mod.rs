@@ -11,12 +11,12 @@
 //!
 //! ```text
 //! reply, publish, lease, loss, liveness    inputs, and the passage of time
+//! spread                                   exchanges whose blocks go through queues
 //! gone                                     a copy that will bring no reply
 //! combine                                  partial results of folds
 //! element                                  elements that failed
 //! output, split, dead_letter               outputs; parts of a batch; dead letters
 //! schedule, stall                          tasks to send; why there is no progress
-//! capacity                                 room for the blocks of exchanges
 //! blame, retried, retry                    names for errors; budgets and back-offs
 //! ```
 //!
@@ -25,7 +25,6 @@
 
 mod advance;
 mod blame;
-mod capacity;
 #[cfg(test)]
 mod checks;
 mod combine;
@@ -57,6 +56,7 @@ mod scenarios;
 mod schedule;
 mod shared;
 mod split;
+mod spread;
 mod stall;
 mod table;
 
@@ -158,6 +158,14 @@ impl Engine {
             Input::Probed { pool, result } => loss::probed(shared, pool, result),
             Input::ProbeReply(reply) => loss::probe_returned(shared, &reply),
             Input::Declared { pool, result } => loss::declared(shared, &pool, result),
+            Input::Managed { job, action, outcomes } => {
+                self.on_job(job, |shared, job| spread::managed(shared, job, action, outcomes));
+            }
+            Input::BlockPublished { job, exchange, bytes, result } => {
+                self.on_job(job, |_, job| {
+                    spread::published(job, exchange as usize, bytes, result);
+                });
+            }
             Input::Interrupted => loss::interrupted(shared),
             Input::Health(health) => shared.health = health,
             Input::Tick { elapsed, unread } => self.tick(elapsed, unread),
@@ -274,6 +282,8 @@ impl Engine {
         failed.into_iter().for_each(|job| self.advance(job));
         let failed = liveness::look_at_stalls(&mut self.shared, &mut self.jobs);
         failed.into_iter().for_each(|job| self.advance(job));
+        let failed = spread::look_at_queues(&mut self.shared, &mut self.jobs);
+        failed.into_iter().for_each(|job| self.advance(job));
         // Last, so that a task that is reissued now is not reported as a stall.
         let charged = loss::look_at_copies(&mut self.shared, &mut self.jobs);
         charged.into_iter().for_each(|job| self.advance(job));
@@ -299,9 +309,7 @@ impl Engine {
     /// Advances a job after a change, and ends it if it is over.
     fn advance(&mut self, id: JobId) {
         let Some(job) = self.jobs.get_mut(id) else { return };
-        if self.shared.blocks.record(id, job.held_blocks()) {
-            capacity::fail(&self.shared, job, 0);
-        }
+        spread::advance(&mut self.shared, job);
         let result = advance::advance(&mut self.shared, job);
         self.shared.touched.insert(id);
         if let Some(result) = result {
@@ -312,7 +320,6 @@ impl Engine {
     /// Ends a job and retires its tasks: later replies to them are ignored.
     fn end(&mut self, id: JobId, result: Result<(), Error>) {
         let Some(mut job) = self.jobs.remove(id) else { return };
-        self.shared.blocks.forget(id);
         debug_assert!(
             result.is_err() || !job.is_settled() || job.account.balances(),
             "a job that succeeds holds nothing but outputs for its reader: {job:?}"
@@ -326,6 +333,7 @@ impl Engine {
         if published {
             self.shared.actions.push(Action::Cancel { job: id });
         }
+        spread::end(&mut self.shared, &mut job);
         let progress = Progress { ended: true, ..job.progress() };
         let error = result.as_ref().err().map(|error| with_causes(error));
         self.shared.emit(id, JobEvent::Ended { error });

@@ -8,12 +8,12 @@ use super::{
     job::OutputBlock,
 };
 use crate::{
-    broker::{BrokerError, Health, Pool, PublishError},
+    broker::{BrokerError, Health, Pool, PublishError, QueueAction, ShuffleQueue},
     dead_letters::DeadElement,
     error::Error,
     id::{CopyId, JobId, WorkerId},
     plan::{Block, Plan},
-    wire::{Lease, Presence, ProbeReply, ResultMessage, Return, TaskMessage},
+    wire::{BlockMessage, Lease, Presence, ProbeReply, ResultMessage, Return, TaskMessage},
 };
 
 /// An input of the engine.
@@ -39,6 +39,14 @@ pub(crate) enum Input {
     ProbeReply(ProbeReply),
     /// The queue of a pool exists again, or could not be declared.
     Declared { pool: Pool, result: Result<(), BrokerError> },
+    /// Queues of blocks of a job were declared, renewed or deleted, each with its outcome.
+    Managed {
+        job: JobId,
+        action: QueueAction,
+        outcomes: Vec<(ShuffleQueue, Result<u64, BrokerError>)>,
+    },
+    /// A block of this size is in the queue of its partition, or the broker will never take it.
+    BlockPublished { job: JobId, exchange: u32, bytes: usize, result: Result<(), PublishError> },
     /// The connection was interrupted: messages in queues, and replies, may be lost.
     Interrupted,
     /// The reply to a copy does not decode.
@@ -91,6 +99,12 @@ pub(crate) enum Action {
     Probe { pool: Pool, nonce: u64 },
     /// Declare the queue of a pool; leads to `Declared`.
     Declare { pool: Pool },
+    /// Declare, renew or delete queues of one exchange, after what was begun before for its job;
+    /// leads to `Managed`. The end of a job waits for that.
+    Manage { action: QueueAction, queues: Vec<ShuffleQueue> },
+    /// Publish blocks of one exchange until their queues have them or the job is over; leads to a
+    /// `BlockPublished` for each.
+    PublishBlocks { blocks: Vec<BlockMessage> },
     /// Pull up to this many elements and bytes from a source of a job; leads to `Pulled`.
     Pull { job: JobId, source: usize, elements: u64, bytes: usize },
     /// Hand outputs to the reader of a job.

@@ -9,22 +9,24 @@ use super::{
     combine, dead_letter, element,
     event::JobEvent,
     fold::Partial,
-    gone,
-    job::{Batch, Elements, JobState},
+    gone, groups,
+    job::{Batch, Elements, InlineBlock, JobState, Queues, Winner},
     output::{self, Outputs},
     refusals,
     retried::Retried,
     retry, schedule,
     shared::Shared,
+    spread,
     table::{Shape, Task, Work},
 };
 use crate::{
+    error::ShuffleFailure,
     id::CopyId,
     plan::Outlet,
     registry::Refusal,
     wire::{
-        ListEnd, MAX_LISTED_ELEMENTS, NotRunReason, Outcome, ResultHeader, ResultMessage, Return,
-        ReturnReason, Segment,
+        GatheredElement, ListEnd, MAX_LISTED_ELEMENTS, NotRunReason, Outcome, ResultHeader,
+        ResultMessage, Return, ReturnReason, Segment, SpreadBlocks,
     },
 };
 
@@ -73,7 +75,9 @@ pub(super) fn result(shared: &mut Shared, job: &mut JobState, result: ResultMess
                 schedule::enqueue(shared, run.task.with(work), Duration::ZERO);
             }
             let payload = feed_exchange(job, run.task.stage, batch, &header, payload);
+            groups::tell(job, run.task.stage, batch, told(&header.segments));
             batch_result(shared, job, &run, batch, *first_step, &header.segments, payload);
+            groups::forget_told(job, run.task.stage);
         }
         Work::Combine { partials } => {
             combine_result(shared, job, &run, partials.clone(), &header.segments, payload);
@@ -101,15 +105,30 @@ fn with_lists<'a>(job: &JobState, task: &'a Task, header: &ResultHeader) -> Opti
     header.lists.is_empty().then_some(Cow::Borrowed(task))
 }
 
-/// Whether the exchange has the partitions of the blocks of a result.
+/// Whether the exchange has the partitions of the blocks of a result, and blocks went through queues
+/// only if there are such.
 fn has_blocks(job: &JobState, task: &Task, header: &ResultHeader) -> bool {
     match job.plan.outlet(task.stage) {
         Outlet::Exchange { exchange, .. } => {
             let exchange = &job.exchanges[exchange];
+            let is_open = exchange.queues().is_some_and(Queues::is_open);
+            let ascend = header.spread.windows(2).all(|two| two[0].partition < two[1].partition);
+            let is_block = |it: &SpreadBlocks| exchange.has(it.partition) && it.blocks > 0;
             header.blocks.iter().all(|block| exchange.has(block.partition))
+                && ascend
+                && header.spread.iter().all(is_block)
+                && (header.spread.is_empty() || (is_open && header.blocks.is_empty()))
         }
-        Outlet::Stage(_) | Outlet::End(_) => header.blocks.is_empty(),
+        Outlet::Stage(_) | Outlet::End(_) => header.blocks.is_empty() && header.spread.is_empty(),
     }
+}
+
+/// What a result says about elements that failed: each with its batch offset.
+fn told(segments: &[Segment]) -> impl Iterator<Item = (u32, &GatheredElement)> {
+    segments.iter().filter_map(|segment| match &segment.outcome {
+        Outcome::Failed { element: Some(element), .. } => Some((segment.from, &**element)),
+        _ => None,
+    })
 }
 
 /// Adds the blocks of a result to the exchange that the stage feeds: its execution counts (rule
@@ -122,15 +141,23 @@ fn feed_exchange(
     mut payload: Bytes,
 ) -> Bytes {
     let Outlet::Exchange { exchange, feeder } = job.plan.outlet(stage) else { return payload };
+    let execution = header.execution;
+    if !header.spread.is_empty() {
+        job.exchanges[exchange].announce(execution, header.uncombined, &header.spread);
+        return payload;
+    }
     // The decoder has checked that the payload has all of them.
     let blocks = &header.blocks;
     let size: usize = blocks.iter().map(|block| block.bytes as usize).sum();
     let mut bytes = payload.split_off(payload.len().saturating_sub(size));
-    let added = blocks.iter().map(|block| {
-        let bytes = bytes.split_to((block.bytes as usize).min(bytes.len()));
-        (block.partition, batch.position(block.first as usize), block.rows, bytes)
+    let added = blocks.iter().map(|block| InlineBlock {
+        partition: block.partition,
+        first: batch.position(block.first as usize),
+        rows: block.rows,
+        bytes: bytes.split_to((block.bytes as usize).min(bytes.len())),
     });
-    job.exchanges[exchange].add(feeder, header.uncombined, added);
+    let winner = Winner { feeder, task: header.copy.task, execution };
+    job.exchanges[exchange].add(winner, header.uncombined, added);
     payload
 }
 
@@ -289,6 +316,9 @@ pub(super) fn returned(shared: &mut Shared, job: &mut JobState, copy: CopyId, re
     if returned.reason == ReturnReason::Redelivered {
         task.isolated = true;
     }
+    if let Some(element) = &returned.element {
+        groups::tell_about_task(job, task, returned.offset.unwrap_or(0), element);
+    }
     let event =
         JobEvent::TaskReturned { copy, worker: returned.worker, reason: returned.reason.clone() };
     shared.emit(job.id, event);
@@ -323,9 +353,15 @@ pub(super) fn returned(shared: &mut Shared, job: &mut JobState, copy: CopyId, re
         // The heartbeats of this leader do not reach the worker. The back-off keeps the two from
         // exchanging tasks at full speed.
         ReturnReason::LeaderTimeout => gone::reissue_after_setback(shared, job, copy),
-        ReturnReason::NotStarted
-        | ReturnReason::Draining
-        | ReturnReason::Blocks { .. }
-        | ReturnReason::AckTimeout { .. } => gone::reissue(shared, job, copy),
+        ReturnReason::NotStarted | ReturnReason::Draining => gone::reissue(shared, job, copy),
+        ReturnReason::Blocks { partition, have, .. } => {
+            spread::blocks_missing(shared, job, copy, (partition, have));
+        }
+        ReturnReason::AckTimeout { partition, bytes, elapsed_ms, reason } => {
+            let elapsed = Duration::from_millis(elapsed_ms);
+            let failure = ShuffleFailure::AckTimeout { partition, bytes, elapsed, reason };
+            spread::ack_timeout(shared, job, copy, failure);
+        }
     }
+    groups::forget_told(job, stage);
 }

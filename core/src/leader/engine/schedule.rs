@@ -2,7 +2,10 @@
 
 use std::{num::NonZeroU32, time::Duration};
 
+use bytes::Bytes;
+
 use super::{
+    flow::{LEAST_CAP, Lane, Room},
     job::{Batch, JobState},
     protocol::Action,
     shared::Shared,
@@ -13,7 +16,10 @@ use crate::{
     id::{CopyId, TaskNumber},
     operation::ElementRange,
     plan::{End, Inlet, Outlet},
-    wire::{BlockRoute, Gather, Scatter, TaskHeader, TaskInlet, TaskKind, TaskMessage, TaskOutlet},
+    wire::{
+        BlockRoute, Gather, QueuedGather, Scatter, TaskHeader, TaskInlet, TaskKind, TaskMessage,
+        TaskOutlet,
+    },
 };
 
 /// The largest output that a task may ask for, in bytes (rule 19). A single element may exceed it.
@@ -40,17 +46,18 @@ pub(super) fn reissue(
     delay: Duration,
 ) {
     let until = shared.clocks.healthy.saturating_add(delay);
-    let charge = shared.tasks.wait(number, until);
-    release(shared, job, number, charge);
+    let out = shared.tasks.get(number).map(|task| Out::of(job, task));
+    if let (Some(out), Some(charge)) = (out, shared.tasks.wait(number, until)) {
+        release(shared, job, number, out, charge);
+    }
 }
 
 /// Retires a task permanently (rule 2), and releases its credit.
 pub(super) fn retire(shared: &mut Shared, job: &mut JobState, number: TaskNumber) -> Option<Task> {
     let (task, charge) = shared.tasks.retire(number)?;
-    shared.blocks.stop_expecting(number);
     if let Some(charge) = charge {
-        shared.flows.release(&task.lane, charge);
-        job.release_task(task.stage, charge);
+        let out = Out::of(job, &task);
+        release(shared, job, number, out, charge);
     }
     Some(task)
 }
@@ -58,8 +65,10 @@ pub(super) fn retire(shared: &mut Shared, job: &mut JobState, number: TaskNumber
 /// Publishes a new copy of a task.
 pub(super) fn send(shared: &mut Shared, job: &mut JobState, number: TaskNumber) {
     let Some(task) = shared.tasks.get(number) else { return };
-    let output = expected_output(job, task);
-    let Some(credit) = shared.tasks.add_copy(number, output) else { return };
+    let credit = charge_of(job, task);
+    if !shared.tasks.add_copy(number, credit) {
+        return;
+    }
     charge(shared, job, number, credit);
     let Some(message) = message(shared, job, number, credit) else { return };
     let Some(task) = shared.tasks.get(number) else { return };
@@ -67,28 +76,67 @@ pub(super) fn send(shared: &mut Shared, job: &mut JobState, number: TaskNumber) 
     shared.actions.push(Action::Publish { pool, message });
 }
 
-/// The size of the output that a task is expected to produce, in bytes.
-pub(super) fn expected_output(job: &JobState, task: &Task) -> usize {
-    job.stages[task.stage].cost.expected_output(task.size())
+/// The credit that a task takes up while it is out.
+pub(super) fn charge_of(job: &JobState, task: &Task) -> Charge {
+    let output = job.stages[task.stage].cost.expected_output(task.size());
+    match job.queues_read_by(task) {
+        // Only workers hold its blocks, and it stops at a limit.
+        Some(_) => Charge { input: 0, output: output.min(MAX_OUTPUT_OF_PARTITIONS as usize) },
+        None => Charge { input: task.size(), output },
+    }
 }
 
 /// Charges the credit of a task that is out from now on.
 pub(super) fn charge(shared: &mut Shared, job: &mut JobState, number: TaskNumber, charge: Charge) {
     let Some(task) = shared.tasks.get(number) else { return };
     shared.flows.charge(&task.lane, charge, shared.clocks.healthy);
-    if let Some(cap) = job.block_cap(task.stage) {
-        shared.blocks.expect(number, cap);
+    if let Some((exchange, wanted)) = job.block_cap(task.stage) {
+        let cap = match shared.blocks.room(exchange, wanted, shared.sizing(job, task.stage).slots) {
+            Room::Cap(cap) => cap,
+            // A worker runs a copy that was given up.
+            Room::Later | Room::Full => LEAST_CAP,
+        };
+        shared.blocks.expect(number, exchange, cap);
+    }
+    if let Some((exchange, partitions)) = job.queues_read_by(task)
+        && let Some(queues) = job.exchanges[exchange].queues_mut()
+    {
+        queues.begin_reading(&partitions);
     }
     job.charge_task(task.stage, charge);
     shared.touched.insert(job.id);
 }
 
-fn release(shared: &mut Shared, job: &mut JobState, number: TaskNumber, charge: Option<Charge>) {
-    if let (Some(charge), Some(task)) = (charge, shared.tasks.get(number)) {
-        shared.flows.release(&task.lane, charge);
-        shared.blocks.stop_expecting(number);
-        job.release_task(task.stage, charge);
+/// What a task takes up while it is out, besides its [`Charge`].
+struct Out {
+    lane: Lane,
+    stage: usize,
+    /// The exchange and the partitions that it reads from queues.
+    read: Option<(usize, Vec<u32>)>,
+}
+
+impl Out {
+    fn of(job: &JobState, task: &Task) -> Self {
+        Self { lane: task.lane.clone(), stage: task.stage, read: job.queues_read_by(task) }
     }
+}
+
+/// Releases the credit of a task that is no longer out.
+fn release(
+    shared: &mut Shared,
+    job: &mut JobState,
+    number: TaskNumber,
+    Out { lane, stage, read }: Out,
+    charge: Charge,
+) {
+    shared.flows.release(&lane, charge);
+    shared.blocks.stop_expecting(number);
+    if let Some((exchange, partitions)) = read
+        && let Some(queues) = job.exchanges[exchange].queues_mut()
+    {
+        queues.end_reading(&partitions);
+    }
+    job.release_task(stage, charge);
 }
 
 fn message(
@@ -114,11 +162,8 @@ fn message(
                 }
                 Batch::Partitions(read) => {
                     let Inlet::Exchange(exchange) = job.plan.inlet(stage) else { return None };
-                    let plan = &job.plan.exchanges[exchange];
-                    let (partitions, payload) =
-                        job.exchanges[exchange].read(&read.partitions(), plan.first_side);
-                    let grouping = plan.kind.grouping();
-                    inlet = TaskInlet::Partitions(Gather { grouping, partitions });
+                    let (listed, payload) = gather(job, exchange, &read.partitions());
+                    inlet = listed;
                     payload
                 }
             };
@@ -163,6 +208,24 @@ fn message(
     Some(TaskMessage { header, payload })
 }
 
+/// How a task gathers these partitions of an exchange, and the blocks that it carries for that.
+fn gather(job: &JobState, exchange: usize, partitions: &[u32]) -> (TaskInlet, Bytes) {
+    let (plan, state) = (&job.plan.exchanges[exchange], &job.exchanges[exchange]);
+    let grouping = plan.kind.grouping();
+    if state.queues().is_none() {
+        let (partitions, payload) = state.read(partitions, plan.first_side);
+        return (TaskInlet::Partitions(Gather { grouping, partitions }), payload);
+    }
+    let gather = QueuedGather {
+        grouping,
+        exchange: exchange as u32,
+        first_side: plan.first_side as u32,
+        partitions: state.announced(partitions),
+        winners: state.winners().to_vec(),
+    };
+    (TaskInlet::Queues(gather), Bytes::new())
+}
+
 /// Where the outputs of a task of this stage go. `cap` is that of its blocks, if there is one.
 fn outlet(job: &mut JobState, stage: usize, cap: Option<usize>, slots: u32) -> TaskOutlet {
     match job.plan.outlet(stage) {
@@ -180,7 +243,12 @@ fn outlet(job: &mut JobState, stage: usize, cap: Option<usize>, slots: u32) -> T
                 partitions: state.partitions(partitions, slots),
                 layout: kind.layout(side),
                 combine: kind.combine(side),
-                route: BlockRoute::Inline { cap: cap.map_or(u64::MAX, |cap| cap as u64) },
+                route: match state.queues() {
+                    None => BlockRoute::Inline { cap: cap.map_or(u64::MAX, |cap| cap as u64) },
+                    Some(_) => {
+                        BlockRoute::Spread { exchange: exchange as u32, feeder: feeder as u32 }
+                    }
+                },
             })
         }
     }

@@ -4,7 +4,7 @@ use std::{collections::BTreeSet, time::Duration};
 
 use super::{
     event::JobEvent,
-    flow::{BlockCredit, Flows, Lane, LatencyTarget, Sizing, Workers},
+    flow::{BlockCredit, Feeding, Flows, Lane, LatencyTarget, Sizing, Workers},
     fold::LEAF,
     job::JobState,
     probe::Probes,
@@ -29,9 +29,11 @@ pub(crate) struct Settings {
     pub(crate) patience: Option<Duration>,
     /// The most bytes of blocks that the leader holds; `None` in memory.
     pub(crate) max_blocks: Option<usize>,
+    /// The most bytes of blocks that a job writes to queues.
+    pub(crate) shuffle_limit: u64,
 }
 
-/// Three clocks, which all start at zero with the leader.
+/// Four clocks, which all start at zero with the leader.
 #[derive(Debug, Clone, Copy, Default)]
 pub(super) struct Clocks {
     /// Advances while the leader is connected and not blocked. For back-offs, refusals, and the
@@ -41,6 +43,9 @@ pub(super) struct Clocks {
     pub(super) quiet: Duration,
     /// Advances always. For stalls.
     pub(super) wall: Duration,
+    /// Advances while the broker accepts no messages, and begins again when it does, or when a job
+    /// was ended to free it.
+    pub(super) blocked: Duration,
 }
 
 /// The state of a leader except its jobs. Functions that change a job take both.
@@ -118,7 +123,11 @@ impl Shared {
             cost: job.stages[stage].cost.per_element(),
             remaining: job.remaining(stage),
             fixed: if job.has_leaves(stage) { Some(LEAF) } else { plan.batch },
-            feeding: if job.feeds(stage) { job.sources.len() } else { 0 },
+            feeding: job.fed_by(stage).map(|exchange| {
+                let state = &job.exchanges[exchange];
+                let written = state.queues().map(|_| state.tasks());
+                Feeding { sources: job.sources.len(), spread_tasks: written }
+            }),
         }
     }
 }

@@ -1,6 +1,6 @@
 //! Determines why a job makes no progress.
 
-use std::{collections::BTreeMap, time::Duration};
+use std::time::Duration;
 
 use super::{
     blame,
@@ -11,7 +11,6 @@ use super::{
     shared::Shared,
     table::{CopyState, Task, TaskCopy, TaskState},
 };
-use crate::{broker::Pool, id::JobId, plan::Outlet};
 
 /// A task that was lost this often in a row, and a probe that did not come back this often, is not
 /// lost by chance.
@@ -70,13 +69,7 @@ pub(super) fn crawl(shared: &Shared, job: &mut JobState) -> Option<Stall> {
 }
 
 /// The cause of a stall; the job has made no progress for the time `waited`.
-/// `awaited` has the jobs that will free blocks.
-pub(super) fn cause(
-    shared: &Shared,
-    job: &JobState,
-    waited: Duration,
-    awaited: &BTreeMap<JobId, Pool>,
-) -> Stall {
+pub(super) fn cause(shared: &Shared, job: &JobState, waited: Duration) -> Stall {
     if !shared.health.connected {
         return Stall::Disconnected { reason: shared.health.lost_because().to_owned() };
     }
@@ -93,6 +86,16 @@ pub(super) fn cause(
         let first = plan.steps.first().map(|step| step.reference.name.as_str());
         let operation = refusal.operation().or(first).unwrap_or_default().to_owned();
         return Stall::Refused { operation, workers, reason: refusal.to_string() };
+    }
+    for (plan, exchange) in job.plan.exchanges.iter().zip(&job.exchanges) {
+        let Some(queues) = exchange.queues() else { continue };
+        let directive = plan.kind.name();
+        if let Some((partition, reason)) = queues.down.clone() {
+            return Stall::PartitionDown { directive, partition, reason };
+        }
+        if !queues.is_open() {
+            return Stall::Spreading { directive };
+        }
     }
     // Once is no cause: it may have been a lost connection.
     let refused = |task: &Task| task.unaccepted.as_ref().is_some_and(|(times, _)| *times > 1);
@@ -115,9 +118,6 @@ pub(super) fn cause(
         let retry_in = next.saturating_sub(shared.clocks.healthy);
         return Stall::BackingOff { tasks, retry_in };
     }
-    if let Some(stall) = cause_at_blocks(shared, job, awaited) {
-        return stall;
-    }
     match job.account.undelivered() {
         0 => {
             let unsealed = job.exchanges.iter().position(|exchange| !exchange.is_sealed());
@@ -130,26 +130,6 @@ pub(super) fn cause(
         }
         bytes => Stall::ReaderSlow { bytes },
     }
-}
-
-/// The cause of a stall while tasks that feed an exchange wait for the blocks of other jobs.
-fn cause_at_blocks(
-    shared: &Shared,
-    job: &JobState,
-    awaited: &BTreeMap<JobId, Pool>,
-) -> Option<Stall> {
-    let limit = shared.blocks.limit()?;
-    let waits = |stage: &usize| {
-        let due = || shared.tasks.first_due(job.id, *stage).is_some();
-        let cap = job.block_cap(*stage).filter(|_| job.stages[*stage].has_pending() || due());
-        cap.is_some_and(|cap| !shared.blocks.has_room(cap))
-    };
-    let stage = (0..job.stages.len()).find(waits)?;
-    let Outlet::Exchange { exchange, .. } = job.plan.outlet(stage) else { return None };
-    let directive = job.plan.exchanges[exchange].kind.name();
-    let (held, limit) = (shared.blocks.held() as u64, limit as u64);
-    let (other, pool) = awaited.iter().find(|(id, _)| **id != job.id)?;
-    Some(Stall::BlocksFull { directive, held, limit, job: *other, pool: pool.clone() })
 }
 
 /// The cause of a stall while this task, the oldest of the job, is out.

@@ -11,6 +11,7 @@ mod notices;
 mod output;
 mod publisher;
 mod pull;
+mod shuffle;
 
 pub(super) use command::Command;
 pub(super) use driver::{Driver, reply_queue};

@@ -130,6 +130,12 @@ pub enum JobEvent {
     /// default), or it does but crawls ([`Stall::Crawling`]) or loses tasks again and again
     /// ([`Stall::Losing`]). Emitted again when the cause becomes another variant of [`Stall`].
     Stalled(Stall),
+    /// The blocks of an exchange are more than fit into messages: from now on they travel through
+    /// queues, one for each partition.
+    ExchangeSpread {
+        /// What was written to it so far.
+        exchange: ExchangeProgress,
+    },
     /// All that feeds an exchange is settled: from now on it is read.
     ExchangeSealed {
         /// What was written to it.

@@ -104,6 +104,9 @@ pub struct ExchangeProgress {
     pub rows_uncombined: u64,
     /// The bytes of their keys and values.
     pub bytes_uncombined: u64,
+    /// The number of queues through which the blocks travel; 0 while they are few enough to travel
+    /// in messages, and always in memory.
+    pub queues: u32,
     /// Whether all has been written, and the exchange is read.
     pub sealed: bool,
 }
@@ -112,11 +115,12 @@ impl fmt::Display for ExchangeProgress {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let Self { directive, partitions, largest, blocks, rows, bytes, .. } = self;
         let Self { rows_uncombined, bytes_uncombined, .. } = self;
+        let spread = if self.queues > 0 { ", spread over queues" } else { "" };
         write!(
             f,
             "`{directive}`: {rows} rows in {blocks} blocks of {bytes} bytes, made from \
              {rows_uncombined} rows of {bytes_uncombined} bytes, in {partitions} partitions of at \
-             most {largest} bytes"
+             most {largest} bytes{spread}"
         )
     }
 }

@@ -4,7 +4,7 @@ use std::{fmt, time::Duration};
 
 use crate::{
     broker::Pool,
-    id::{JobId, WorkerId},
+    id::WorkerId,
     operation::{Group, element_name},
     report::number,
 };
@@ -91,19 +91,21 @@ pub enum Stall {
         /// The time since the last progress of the job.
         waited: Duration,
     },
-    /// The leader holds so many blocks of exchanges that no task of the job may write more: the
-    /// job waits until another one has freed some.
-    BlocksFull {
-        /// The directive of the exchange that is written to.
+    /// The queue of a partition is on a node of the cluster that is down. A job whose partition is
+    /// lost for good fails with
+    /// [`ShuffleFailure::BlocksLost`](crate::error::ShuffleFailure::BlocksLost).
+    PartitionDown {
+        /// The directive of the exchange.
         directive: &'static str,
-        /// The bytes of the blocks that the leader holds.
-        held: u64,
-        /// The most that it may hold, with those of the tasks that are out.
-        limit: u64,
-        /// The job that is waited for, or one of them.
-        job: JobId,
-        /// The pool whose workers run the tasks of that job.
-        pool: Pool,
+        /// The partition.
+        partition: u32,
+        /// The reason of the broker, in its words.
+        reason: String,
+    },
+    /// The queues for the blocks of an exchange are being declared.
+    Spreading {
+        /// The directive of the exchange.
+        directive: &'static str,
     },
     /// The oldest task is still in its queue, after other tasks: all workers of the pool are busy.
     Queued {
@@ -255,12 +257,14 @@ impl fmt::Display for Stall {
                 waited.as_secs(),
                 element_name(*index, group.as_ref())
             ),
-            Self::BlocksFull { directive, held, limit, job, pool } => write!(
+            Self::PartitionDown { directive, partition, reason } => write!(
                 f,
-                "`{directive}` waits for job {job}, whose tasks in pool `{pool}` will free blocks: \
-                 the leader holds {held} bytes of them, and the limit is {limit} bytes; start more \
-                 workers with `--pool {pool}`, or run fewer such jobs at once"
+                "the queue of partition {partition} of `{directive}` cannot be reached: {reason}; \
+                 start the node of the cluster that has it"
             ),
+            Self::Spreading { directive } => {
+                write!(f, "the queues for the blocks of `{directive}` are being declared")
+            }
             Self::Queued { pool, tasks } => write!(
                 f,
                 "{} behind others in the queue of pool `{pool}`, or the replies do not arrive; if \

@@ -8,7 +8,7 @@ use crate::{
     id::TaskNumber,
     leader::engine::{
         Engine,
-        job::{Batch, Elements},
+        job::{Batch, Elements, InlineBlock, Winner},
         protocol::{Action, Input},
         schedule,
         table::{Task, Work},
@@ -168,11 +168,15 @@ impl Engine {
     fn keep_blocks(&mut self, late: Option<ResultMessage>) {
         let (Some(late), Some(job)) = (late, self.jobs.iter_mut().next()) else { return };
         let mut payload = late.payload;
-        let blocks =
-            late.header.blocks.iter().map(|block| {
-                (block.partition, 0, block.rows, payload.split_to(block.bytes as usize))
-            });
-        job.exchanges[0].add(0, RowTotal::default(), blocks);
+        let blocks = late.header.blocks.iter().map(|block| InlineBlock {
+            partition: block.partition,
+            first: 0,
+            rows: block.rows,
+            bytes: payload.split_to(block.bytes as usize),
+        });
+        let (task, execution) = (late.header.copy.task, late.header.execution);
+        let winner = Winner { feeder: 0, task, execution };
+        job.exchanges[0].add(winner, RowTotal::default(), blocks);
     }
 
     /// Retires a task, as if it were done.
@@ -190,8 +194,8 @@ impl Engine {
             return;
         }
         let Some(job) = self.jobs.get_mut(task.job) else { return };
-        let output = schedule::expected_output(job, &task);
-        let charge = self.shared.tasks.restore(number, task, output);
+        let charge = schedule::charge_of(job, &task);
+        self.shared.tasks.restore(number, task, charge);
         schedule::charge(&mut self.shared, job, number, charge);
     }
 }

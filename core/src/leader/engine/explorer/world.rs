@@ -142,6 +142,7 @@ impl World {
             stall_after: Duration::from_secs(30),
             patience: None,
             max_blocks: Some(max_blocks),
+            shuffle_limit: u64::MAX,
         };
         let mut world = Self {
             engine: Engine::new(settings),
@@ -226,6 +227,8 @@ impl World {
             }
             Action::Emit { event, .. } => self.record(event),
             Action::Declare { .. }
+            | Action::Manage { .. }
+            | Action::PublishBlocks { .. }
             | Action::Cancel { .. }
             | Action::Greet { .. }
             | Action::DeadLetter { .. } => {}

@@ -5,11 +5,19 @@ use std::time::Duration;
 /// The largest encoded size of a batch, in bytes; a larger element is a batch by itself.
 pub(crate) const MAX_BATCH_BYTES: usize = 256 << 10;
 
-/// The largest encoded size of a batch that feeds an exchange in this process, in bytes. The more
-/// rows a task makes, the more of them have equal keys and are combined.
+/// The largest encoded size of a batch that feeds an exchange whose blocks stay in this process, or
+/// go through queues, in bytes. The more rows a task makes, the more of them have equal keys and are
+/// combined, and the larger are its blocks.
 const MAX_FEEDING_BYTES: usize = 4 << 20;
-/// How much longer such a task may take: its rows are not read before the exchange is sealed.
+/// How much longer such a task may take in this process: its rows are not read before the exchange
+/// is sealed.
 const FEEDING: u32 = 10;
+/// The time that a task should take that feeds a spread exchange (rule 40). It doubles with each
+/// [`TASKS_TO_DOUBLE`] tasks, so that even the longest job has few enough of them, up to
+/// [`LONGEST_SPREAD`].
+const SPREAD: Duration = Duration::from_secs(1);
+const TASKS_TO_DOUBLE: u64 = 4_096;
+const LONGEST_SPREAD: Duration = Duration::from_secs(64);
 /// The encoded size of such batches, one for each slot and source: a part of the credit of a job.
 const FEEDING_CREDIT: usize = 8 << 20;
 
@@ -96,8 +104,17 @@ pub(crate) struct Sizing {
     pub(crate) remaining: Option<u64>,
     /// The batch size that `.batch(n)` set.
     pub(crate) fixed: Option<u32>,
-    /// The number of sources of the job if the stage feeds an exchange, or else 0.
-    pub(crate) feeding: usize,
+    /// The exchange that the stage feeds, if it feeds one.
+    pub(crate) feeding: Option<Feeding>,
+}
+
+/// An exchange that a stage feeds.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Feeding {
+    /// The number of sources of the job.
+    pub(crate) sources: usize,
+    /// The number of tasks that have fed the exchange, if it is spread.
+    pub(crate) spread_tasks: Option<u64>,
 }
 
 impl Sizing {
@@ -136,21 +153,27 @@ impl Sizing {
 
     /// The largest encoded size of the next batch, in bytes; a larger element is a batch by itself.
     pub(crate) fn bytes(&self) -> usize {
-        if !self.feeds_here() {
-            return MAX_BATCH_BYTES;
-        }
-        let batches = (self.slots.max(1) as usize).saturating_mul(self.feeding);
+        let Some(feeding) = self.large_feeding() else { return MAX_BATCH_BYTES };
+        let batches = (self.slots.max(1) as usize).saturating_mul(feeding.sources);
         (FEEDING_CREDIT / batches).clamp(MAX_BATCH_BYTES, MAX_FEEDING_BYTES)
     }
 
     fn target(&self) -> Duration {
         let target = self.latency_target.target(self.slots);
-        if self.feeds_here() { target * FEEDING } else { target }
+        match self.large_feeding() {
+            None => target,
+            Some(Feeding { spread_tasks: Some(tasks), .. }) => {
+                let doubled = u32::try_from(tasks / TASKS_TO_DOUBLE).unwrap_or(u32::MAX).min(6);
+                (SPREAD * (1 << doubled)).clamp(target, LONGEST_SPREAD)
+            }
+            Some(_) => target * FEEDING,
+        }
     }
 
-    /// Whether the stage feeds an exchange whose blocks stay in this process.
-    fn feeds_here(&self) -> bool {
-        self.feeding > 0 && self.latency_target.local
+    /// The exchange that the stage feeds, if the blocks of large tasks can go there: they stay in
+    /// this process, or go through queues.
+    fn large_feeding(&self) -> Option<Feeding> {
+        self.feeding.filter(|it| self.latency_target.local || it.spread_tasks.is_some())
     }
 }
 
@@ -165,22 +188,35 @@ mod tests {
             cost,
             remaining,
             fixed: None,
-            feeding: 0,
+            feeding: None,
         }
     }
 
     #[test]
     fn a_batch_that_feeds_an_exchange_in_this_process_is_larger_but_leaves_credit_for_all_slots() {
         let local = LatencyTarget { local: true };
-        let sizing = Sizing { feeding: 1, ..sizing(Some(Duration::from_micros(100)), None) };
+        let feeding = |sources| Some(Feeding { sources, spread_tasks: None });
+        let sizing =
+            Sizing { feeding: feeding(1), ..sizing(Some(Duration::from_micros(100)), None) };
         assert_eq!((sizing.elements(), sizing.bytes()), (500, MAX_BATCH_BYTES), "it is sent");
         let here = Sizing { latency_target: local, slots: 2, ..sizing };
         assert_eq!((here.elements(), here.bytes()), (500, MAX_FEEDING_BYTES));
-        let elsewhere = Sizing { feeding: 0, ..here };
+        let elsewhere = Sizing { feeding: None, ..here };
         assert_eq!((elsewhere.elements(), elsewhere.bytes()), (50, MAX_BATCH_BYTES));
         assert_eq!(Sizing { slots: 16, ..here }.bytes(), 512 << 10);
-        assert_eq!(Sizing { feeding: 8, ..here }.bytes(), 512 << 10);
+        assert_eq!(Sizing { feeding: feeding(8), ..here }.bytes(), 512 << 10);
         assert_eq!(Sizing { slots: u32::MAX, ..here }.bytes(), MAX_BATCH_BYTES);
+    }
+
+    #[test]
+    fn tasks_that_feed_a_spread_exchange_are_few() {
+        let sizing = |tasks| {
+            let feeding = Some(Feeding { sources: 1, spread_tasks: Some(tasks) });
+            Sizing { feeding, ..sizing(Some(Duration::from_millis(1)), None) }
+        };
+        let elements = [0, 4_095, 4_096, 8_192, u64::MAX].map(|tasks| sizing(tasks).elements());
+        assert_eq!(elements, [1_000, 1_000, 2_000, 4_000, 64_000]);
+        assert_eq!(sizing(0).bytes(), FEEDING_CREDIT / 10);
     }
 
     #[test]

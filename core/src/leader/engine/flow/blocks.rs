@@ -5,25 +5,53 @@ use std::collections::BTreeMap;
 use crate::id::{JobId, TaskNumber};
 
 /// The most bytes of blocks that the leader of a fleet holds, with the caps of the tasks that are
-/// out.
+/// out. A single exchange may have a quarter of them.
 pub(crate) const MAX_BLOCKS: usize = 32 << 20;
+
+/// The part of [`MAX_BLOCKS`] that one exchange may have.
+const SHARE: usize = 4;
 
 /// The least cap of a task that feeds an exchange, in bytes.
 pub(crate) const LEAST_CAP: usize = 1 << 10;
 
-/// The blocks of all jobs of a leader.
+/// An exchange of a job of the leader.
+pub(crate) type ExchangeId = (JobId, usize);
+
+/// The blocks of all exchanges of a leader that travel through it.
 #[derive(Debug, Clone, Default)]
 pub(crate) struct BlockCredit {
     /// The most bytes; `None` in memory, where blocks take the memory of the data itself.
     limit: Option<usize>,
-    /// The bytes that are held for each job.
-    jobs: BTreeMap<JobId, usize>,
-    /// Their sum.
-    held: usize,
+    exchanges: BTreeMap<ExchangeId, Share>,
+    /// The sums of all exchanges.
+    total: Share,
     /// The caps of the tasks that are out and feed an exchange.
-    caps: BTreeMap<TaskNumber, usize>,
-    /// Their sum.
+    caps: BTreeMap<TaskNumber, (ExchangeId, usize)>,
+}
+
+/// The room for the blocks of one more task.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Room {
+    /// It may go out with this cap, in bytes.
+    Cap(usize),
+    /// There will be room once tasks that are out have written less than they may.
+    Later,
+    /// There is none, so the exchange must be spread.
+    Full,
+}
+
+#[derive(Debug, Clone, Copy, Default)]
+struct Share {
+    /// The bytes that are held.
+    held: usize,
+    /// The caps of the tasks that are out.
     expected: usize,
+}
+
+impl Share {
+    fn sum(self) -> usize {
+        self.held.saturating_add(self.expected)
+    }
 }
 
 impl BlockCredit {
@@ -31,80 +59,86 @@ impl BlockCredit {
         Self { limit, ..Self::default() }
     }
 
-    /// The most bytes; `None` in memory.
-    pub(crate) fn limit(&self) -> Option<usize> {
-        self.limit
+    /// An exchange holds this many bytes of blocks now.
+    pub(crate) fn record(&mut self, exchange: ExchangeId, bytes: usize) {
+        let share = self.exchanges.entry(exchange).or_default();
+        self.total.held = self.total.held - share.held + bytes;
+        share.held = bytes;
     }
 
-    /// A job holds this many bytes of blocks now. Returns whether it holds more than before, and
-    /// all jobs together more than the limit: a result can be larger than its cap.
-    pub(crate) fn record(&mut self, job: JobId, bytes: usize) -> bool {
-        let before = self.jobs.insert(job, bytes).unwrap_or(0);
-        self.held = self.held - before + bytes;
-        bytes > before && self.limit.is_some_and(|limit| self.held > limit)
-    }
-
-    /// A job is over, or will be at the end of the step.
+    /// A job is over.
     pub(crate) fn forget(&mut self, job: JobId) {
-        self.held -= self.jobs.remove(&job).unwrap_or(0);
+        self.exchanges.retain(|(of, _), share| {
+            let stays = *of != job;
+            if !stays {
+                self.total.held -= share.held;
+                self.total.expected -= share.expected;
+            }
+            stays
+        });
+        self.caps.retain(|_, ((of, _), _)| *of != job);
     }
 
-    /// The bytes of all blocks.
-    pub(crate) fn held(&self) -> usize {
-        self.held
-    }
-
-    /// The bytes that are neither held nor expected.
-    fn free(&self) -> usize {
-        let limit = self.limit.unwrap_or(usize::MAX);
-        limit.saturating_sub(self.held).saturating_sub(self.expected)
-    }
-
-    /// A task goes out: with this cap, or with what is left if that is less.
-    pub(crate) fn expect(&mut self, task: TaskNumber, cap: usize) {
+    /// A task that feeds this exchange goes out with this cap.
+    pub(crate) fn expect(&mut self, task: TaskNumber, exchange: ExchangeId, cap: usize) {
         self.stop_expecting(task);
-        let cap = cap.min(self.free().max(LEAST_CAP));
-        self.caps.insert(task, cap);
-        self.expected += cap;
+        self.caps.insert(task, (exchange, cap));
+        self.exchanges.entry(exchange).or_default().expected += cap;
+        self.total.expected += cap;
     }
 
     /// A task is no longer out.
     pub(crate) fn stop_expecting(&mut self, task: TaskNumber) {
-        self.expected -= self.caps.remove(&task).unwrap_or(0);
+        if let Some((exchange, cap)) = self.caps.remove(&task)
+            && let Some(share) = self.exchanges.get_mut(&exchange)
+        {
+            share.expected -= cap;
+            self.total.expected -= cap;
+        }
+    }
+
+    /// Whether a task that feeds this exchange may go out, with at most the cap `wanted`. No task
+    /// gets more than its part of what the exchange may have, so that each of the `slots` has two.
+    pub(crate) fn room(&self, exchange: ExchangeId, wanted: usize, slots: u32) -> Room {
+        let Some(limit) = self.limit else { return Room::Cap(usize::MAX) };
+        let most = limit / SHARE;
+        let part = most / (2 * slots.max(1) as usize);
+        let cap = wanted.min(part.max(LEAST_CAP));
+        let share = self.exchanges.get(&exchange).copied().unwrap_or_default();
+        let fits = |used: usize, limit: usize| used.saturating_add(cap) <= limit;
+        if !fits(self.total.sum(), limit) {
+            return Room::Full;
+        }
+        match fits(share.sum(), most) {
+            true => Room::Cap(cap),
+            // Most tasks write less than their caps. The caps that are out are more than half of
+            // what the exchange may have, so at least a task for each slot is out.
+            false if share.held < most / 2 && share.expected > 0 => Room::Later,
+            false => Room::Full,
+        }
     }
 
     /// The cap of a task that is out; `None` in memory.
     pub(crate) fn cap_of(&self, task: TaskNumber) -> Option<usize> {
-        self.limit.and(self.caps.get(&task).copied())
+        let (_, cap) = self.caps.get(&task)?;
+        self.limit.and(Some(*cap))
     }
 
-    /// The tasks that are out and feed an exchange, from the oldest.
-    pub(crate) fn expecting(&self) -> impl Iterator<Item = TaskNumber> + '_ {
-        self.caps.keys().copied()
-    }
-
-    /// Whether a task with this cap may go out.
-    pub(crate) fn has_room(&self, cap: usize) -> bool {
-        cap <= self.free()
-    }
-
-    /// Whether a task may go out with a smaller cap than its own. Only one such task is out at a
-    /// time. One that reads blocks itself may exceed the limit by the least cap, because it frees
-    /// some; its job ends if it does not free enough.
-    pub(crate) fn has_least_room(&self, reads_blocks: bool) -> bool {
-        self.expected == 0 && (reads_blocks || self.has_room(LEAST_CAP))
-    }
-
-    /// Whether the end of this job makes room for a task of another one.
-    pub(crate) fn would_make_room(&self, job: JobId) -> bool {
-        let freed = self.jobs.get(&job).copied().unwrap_or(0);
-        self.free() + freed >= LEAST_CAP
+    /// Whether an exchange holds more than it may: results can be larger than their caps.
+    pub(crate) fn is_exceeded(&self, exchange: ExchangeId) -> bool {
+        let Some(limit) = self.limit else { return false };
+        let share = self.exchanges.get(&exchange).copied().unwrap_or_default();
+        share.held > limit / SHARE || (share.held > 0 && self.total.held > limit)
     }
 
     /// Checks that nothing is held or expected; for a leader without jobs.
     #[cfg(test)]
     pub(crate) fn check_empty(&self) {
-        assert_eq!((self.held, self.expected, self.caps.len()), (0, 0, 0), "{self:?}");
+        assert_eq!(
+            (self.total.sum(), self.exchanges.len(), self.caps.len()),
+            (0, 0, 0),
+            "{self:?}"
+        );
     }
 }
 
@@ -114,49 +148,49 @@ mod tests {
 
     const KIB: usize = 1 << 10;
 
-    fn id(number: u128) -> JobId {
-        JobId(uuid::Uuid::from_u128(number))
+    fn id(number: u128) -> ExchangeId {
+        (JobId(uuid::Uuid::from_u128(number)), 0)
     }
 
     #[test]
-    fn what_is_held_and_what_is_expected_leave_the_rest_of_the_limit() {
-        let mut credit = BlockCredit::new(Some(100 * KIB));
+    fn what_an_exchange_holds_and_expects_leaves_the_rest_of_its_quarter() {
+        let mut credit = BlockCredit::new(Some(400 * KIB));
+        let room = |credit: &BlockCredit, wanted| credit.room(id(1), wanted, 1);
         credit.record(id(1), 60 * KIB);
-        assert!(credit.has_room(40 * KIB) && !credit.has_room(40 * KIB + 1));
-        credit.expect(TaskNumber(1), 30 * KIB);
-        assert!(credit.has_room(10 * KIB) && !credit.has_room(10 * KIB + 1));
+        assert_eq!(room(&credit, 40 * KIB), Room::Cap(40 * KIB));
+        assert_eq!(room(&credit, 41 * KIB), Room::Full);
+        credit.record(id(1), 30 * KIB);
+        credit.expect(TaskNumber(1), id(1), 40 * KIB);
+        assert_eq!(room(&credit, 30 * KIB), Room::Cap(30 * KIB));
+        assert_eq!(room(&credit, 31 * KIB), Room::Later);
         credit.stop_expecting(TaskNumber(1));
         credit.stop_expecting(TaskNumber(1));
-        credit.record(id(2), 30 * KIB);
-        credit.record(id(1), 50 * KIB);
-        assert_eq!(credit.held(), 80 * KIB);
-        credit.forget(id(2));
-        credit.forget(id(2));
-        assert_eq!(credit.held(), 50 * KIB);
-        assert!(BlockCredit::new(None).has_room(usize::MAX));
+        assert_eq!(room(&credit, 70 * KIB), Room::Cap(50 * KIB), "half, for two tasks a slot");
+        credit.record(id(1), 101 * KIB);
+        assert!(credit.is_exceeded(id(1)));
+        assert_eq!(BlockCredit::new(None).room(id(1), 7, 1), Room::Cap(usize::MAX));
     }
 
     #[test]
-    fn only_a_job_that_grows_beyond_the_limit_crosses_it() {
-        let mut credit = BlockCredit::new(Some(100));
-        assert_eq!([60, 61].map(|bytes| credit.record(id(1), bytes)), [false; 2]);
-        assert_eq!([39, 40, 40].map(|bytes| credit.record(id(2), bytes)), [false, true, false]);
+    fn caps_are_so_small_that_each_slot_gets_two_tasks() {
+        let credit = BlockCredit::new(Some(400 * KIB));
+        assert_eq!(credit.room(id(1), 40 * KIB, 5), Room::Cap(10 * KIB));
+        assert_eq!(credit.room(id(1), 40 * KIB, u32::MAX), Room::Cap(LEAST_CAP));
     }
 
     #[test]
-    fn a_single_task_gets_what_is_left_as_its_cap() {
-        let mut credit = BlockCredit::new(Some(100 * KIB));
-        credit.record(id(1), 90 * KIB);
-        assert!(credit.has_least_room(false));
-        credit.expect(TaskNumber(1), 50 * KIB);
-        assert_eq!(credit.cap_of(TaskNumber(1)), Some(10 * KIB));
-        assert!(!credit.has_least_room(true), "one is out");
+    fn all_exchanges_together_have_the_limit() {
+        let mut credit = BlockCredit::new(Some(400 * KIB));
+        (1..=3).for_each(|exchange| credit.record(id(exchange), 100 * KIB));
+        credit.expect(TaskNumber(1), id(4), 60 * KIB);
+        assert_eq!(credit.room(id(5), 40 * KIB, 1), Room::Cap(40 * KIB));
+        assert_eq!(credit.room(id(5), 41 * KIB, 1), Room::Full);
+        credit.record(id(5), 101 * KIB);
+        assert!(
+            credit.is_exceeded(id(5)) && credit.is_exceeded(id(1)) && !credit.is_exceeded(id(6))
+        );
+        (1..=5).for_each(|exchange| credit.forget(id(exchange).0));
         credit.stop_expecting(TaskNumber(1));
-        credit.record(id(1), 100 * KIB - 1);
-        assert!(credit.has_least_room(true) && !credit.has_least_room(false));
-        credit.record(id(2), KIB / 2);
-        assert_eq!([1, 2, 3].map(|job| credit.would_make_room(id(job))), [true, false, false]);
-        credit.expect(TaskNumber(2), 50 * KIB);
-        assert_eq!(credit.cap_of(TaskNumber(2)), Some(KIB));
+        credit.check_empty();
     }
 }

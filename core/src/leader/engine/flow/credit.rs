@@ -119,7 +119,7 @@ mod tests {
             cost,
             remaining: None,
             fixed: None,
-            feeding: 0,
+            feeding: None,
         }
     }
 

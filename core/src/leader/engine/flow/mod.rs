@@ -8,8 +8,8 @@ mod workers;
 
 use std::{collections::BTreeMap, time::Duration};
 
-pub(crate) use batch::{Cost, LatencyTarget, MAX_BATCH_BYTES, Sizing};
-pub(crate) use blocks::{BlockCredit, LEAST_CAP, MAX_BLOCKS};
+pub(crate) use batch::{Cost, Feeding, LatencyTarget, MAX_BATCH_BYTES, Sizing};
+pub(crate) use blocks::{BlockCredit, ExchangeId, LEAST_CAP, MAX_BLOCKS, Room};
 pub(crate) use credit::{Lane, PoolFlow};
 pub(crate) use rate::Rate;
 pub(crate) use workers::Workers;

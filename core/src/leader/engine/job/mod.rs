@@ -16,7 +16,7 @@ mod state;
 pub(crate) use account::{JobAccount, MAX_JOB_BYTES};
 pub(crate) use batch::Batch;
 pub(crate) use elements::Elements;
-pub(crate) use exchange::ExchangeState;
+pub(crate) use exchange::{ExchangeState, InlineBlock, Queues, Winner};
 pub(crate) use jobs::Jobs;
 pub(crate) use outputs::{Indexes, JobOutput, OutputBlock, StageOutput};
 pub(crate) use partitions::{ListPart, Partitions};

@@ -1,21 +1,21 @@
 //! The state of a job: its sources, stages, outputs, fold and account.
 
-use std::{error::Error as StdError, iter, num::NonZeroU32, ops::Range, sync::Arc, time::Duration};
+use std::{error::Error as StdError, num::NonZeroU32, ops::Range, sync::Arc, time::Duration};
 
 use super::{
     Batch, Elements, ExchangeState, JobAccount, JobOutput, MAX_JOB_BYTES, Onward, OutputBlock,
     Partitions, Passage, ReorderBuffer, StageOutput, StageState,
 };
 use crate::{
-    broker::PublishError,
+    broker::{PublishError, ShuffleQueue},
     error::Error,
     id::JobId,
     leader::engine::{
         event::{ExchangeProgress, Progress, Stall},
-        flow::Sizing,
+        flow::{ExchangeId, Sizing},
         fold::{FoldState, FoldTree, LEAF, Partial},
         protocol::DeadLettering,
-        table::Charge,
+        table::{Charge, Task, Work},
     },
     plan::{End, Exchange, ExchangeKind, Inlet, MAX_BRANCHES, Outlet, Plan},
     wire::{ListEnd, MAX_MESSAGE_BYTES, list_position},
@@ -221,45 +221,59 @@ impl JobState {
         }
     }
 
-    /// After how many bytes of blocks the next task of this stage stops, if it feeds an exchange.
-    pub(crate) fn block_cap(&self, stage: usize) -> Option<usize> {
-        let Outlet::Exchange { exchange, .. } = self.plan.outlet(stage) else { return None };
-        usize::try_from(self.exchanges[exchange].cap()).ok()
+    /// The exchange that this stage feeds, and after how many bytes of blocks its next task should
+    /// stop, if they travel in its result.
+    pub(crate) fn block_cap(&self, stage: usize) -> Option<(ExchangeId, usize)> {
+        let exchange = self.fed_by(stage)?;
+        let state = &self.exchanges[exchange];
+        let cap = usize::try_from(state.cap()).unwrap_or(usize::MAX);
+        state.queues().is_none().then_some(((self.id, exchange), cap))
     }
 
-    /// The bytes of the blocks that the job holds.
-    pub(crate) fn held_blocks(&self) -> usize {
-        self.exchanges.iter().map(ExchangeState::held).sum()
+    /// The exchange and the partitions that a task reads from queues.
+    pub(crate) fn queues_read_by(&self, task: &Task) -> Option<(usize, Vec<u32>)> {
+        let Work::Run { batch: Batch::Partitions(read), .. } = &task.work else { return None };
+        let exchange = self.read_by(task.stage)?;
+        self.exchanges[exchange].queues()?;
+        Some((exchange, read.partitions()))
     }
 
-    /// A stage whose tasks free blocks of the job without any further block: one behind a sealed
-    /// exchange that has tasks out, or whose elements go into no other exchange. A job whose
-    /// results are not read frees nothing.
-    pub(crate) fn draining_stage(&self) -> Option<usize> {
-        let sealed = self.plan.exchanges.iter().zip(&self.exchanges);
-        sealed.filter(|(_, state)| state.is_sealed() && state.held() > 0).find_map(|(plan, _)| {
-            let stages = || iter::once(plan.reader).chain(self.plan.after(plan.reader));
-            let last = stages().last()?;
-            let out = stages().find(|stage| self.stages[*stage].tasks_out() > 0);
-            let goes_on = !self.feeds(last) && self.account.outgoing() < MAX_JOB_BYTES;
-            out.or(goes_on.then_some(plan.reader))
+    /// Whether a task may go out now as far as queues are concerned: those that it reads have no
+    /// other reader (rule 35).
+    pub(crate) fn may_read(&self, task: &Task) -> bool {
+        self.queues_read_by(task).is_none_or(|(exchange, partitions)| {
+            self.exchanges[exchange].queues().is_none_or(|queues| queues.are_free(&partitions))
         })
     }
 
-    /// The exchange that holds the most blocks, of those that are still fed.
-    pub(crate) fn fed_exchange(&self) -> Option<usize> {
-        let fed = (0..self.exchanges.len()).filter(|it| !self.exchanges[*it].is_sealed());
-        fed.max_by_key(|it| self.exchanges[*it].held())
+    /// The bytes of the blocks that the queues of the job have.
+    pub(crate) fn queued_bytes(&self) -> u64 {
+        let spread = self.exchanges.iter().filter(|exchange| exchange.queues().is_some());
+        spread.map(|exchange| exchange.written().bytes).fold(0, u64::saturating_add)
     }
 
-    /// Whether the elements of this stage were read from an exchange.
-    pub(crate) fn is_behind_exchange(&self, stage: usize) -> bool {
-        matches!(self.plan.origin(stage), Inlet::Exchange(_))
+    /// The names of queues of partitions.
+    pub(crate) fn queue_names(
+        &self,
+        exchange: usize,
+        partitions: impl IntoIterator<Item = u32>,
+    ) -> Vec<ShuffleQueue> {
+        let (job, exchange) = (self.id, exchange as u32);
+        let name = |partition| ShuffleQueue::Partition { job, exchange, partition };
+        partitions.into_iter().map(name).collect()
     }
 
     /// Whether this stage feeds an exchange.
     pub(crate) fn feeds(&self, stage: usize) -> bool {
-        matches!(self.plan.outlet(stage), Outlet::Exchange { .. })
+        self.fed_by(stage).is_some()
+    }
+
+    /// The exchange that this stage feeds.
+    pub(crate) fn fed_by(&self, stage: usize) -> Option<usize> {
+        match self.plan.outlet(stage) {
+            Outlet::Exchange { exchange, .. } => Some(exchange),
+            Outlet::Stage(_) | Outlet::End(_) => None,
+        }
     }
 
     /// The exchange that this stage reads.
@@ -344,7 +358,8 @@ impl JobState {
         let plan = Arc::clone(&self.plan);
         let Exchange { kind, feeders, reader, partitions, .. } = &plan.exchanges[exchange];
         let settled = |stage: &usize| self.is_fed(*stage) && self.stages[*stage].is_settled();
-        if self.exchanges[exchange].is_sealed() || !feeders.iter().all(settled) {
+        let state = &self.exchanges[exchange];
+        if state.is_sealed() || !feeders.iter().all(settled) || !state.is_complete() {
             return None;
         }
         if let (ExchangeKind::Zip, [first, second]) = (kind, &feeders[..]) {

@@ -3,7 +3,6 @@
 mod credit;
 mod dead_letters;
 mod ends;
-mod exchange_limits;
 mod exchanges;
 mod folds;
 mod leases;
@@ -11,6 +10,7 @@ mod losses;
 mod results;
 mod retries;
 mod splits;
+mod spread;
 mod stalls;
 pub(super) mod test_leader;
 mod workers;

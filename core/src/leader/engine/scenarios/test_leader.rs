@@ -5,10 +5,10 @@ use std::{sync::Arc, time::Duration};
 use bytes::Bytes;
 
 use crate::{
-    broker::{Health, Pool},
+    broker::{BrokerError, Health, Pool, QueueAction, ShuffleQueue},
     dead_letters::DeadElement,
     error::Error,
-    id::{ExecutionId, JobId, LeaderId, WorkerId},
+    id::{CopyId, ExecutionId, JobId, LeaderId, WorkerId},
     leader::engine::{
         Engine, LatencyTarget, MAX_BLOCKS, Settings,
         event::{JobEvent, Progress},
@@ -18,8 +18,8 @@ use crate::{
     plan::{Backoff, Block, End, OnFailure, Plan, Stage, StepPlan},
     registry::{StepReference, Verb},
     wire::{
-        Lease, LeasedTask, Outcome, Presence, ProbeReply, ResultHeader, ResultMessage, Return,
-        ReturnReason, RowTotal, Segment, TaskMessage,
+        BlockMessage, Lease, LeasedTask, Outcome, Presence, ProbeReply, ResultHeader,
+        ResultMessage, Return, ReturnReason, RowTotal, Segment, TaskMessage,
     },
 };
 
@@ -45,8 +45,12 @@ pub(super) struct TestLeader {
     pub(super) greeted: Vec<WorkerId>,
     /// The nonces of the published probes.
     pub(super) probes: Vec<u64>,
-    /// The number of queue declarations.
+    /// The number of declarations of task queues.
     pub(super) declared: usize,
+    /// What is to be done to queues of blocks.
+    pub(super) managed: Vec<(QueueAction, Vec<ShuffleQueue>)>,
+    /// The blocks that the leader publishes itself.
+    pub(super) blocks: Vec<BlockMessage>,
 }
 
 fn settings() -> Settings {
@@ -57,11 +61,18 @@ fn settings() -> Settings {
         stall_after: Duration::from_secs(30),
         patience: None,
         max_blocks: Some(MAX_BLOCKS),
+        shuffle_limit: u64::MAX,
     }
 }
 
 pub(super) fn job(number: u128) -> JobId {
     JobId(uuid::Uuid::from_u128(number))
+}
+
+/// The execution of a copy of a task: each copy is run once.
+pub(super) fn execution(task: &TaskMessage) -> ExecutionId {
+    let CopyId { task, attempt } = task.header.copy;
+    ExecutionId(uuid::Uuid::from_u64_pair(task.0, attempt.into()))
 }
 
 pub(super) fn worker(number: u128) -> WorkerId {
@@ -107,6 +118,12 @@ impl TestLeader {
         Self::with(Settings { max_blocks: Some(most), ..settings() })
     }
 
+    /// A leader that holds at most this many bytes of blocks, and whose jobs write at most as many
+    /// as `limit` to queues.
+    pub(super) fn with_shuffle_limit(most: usize, limit: u64) -> Self {
+        Self::with(Settings { max_blocks: Some(most), shuffle_limit: limit, ..settings() })
+    }
+
     fn with(settings: Settings) -> Self {
         let mut leader = Self {
             engine: Engine::new(settings),
@@ -121,6 +138,8 @@ impl TestLeader {
             greeted: Vec::new(),
             probes: Vec::new(),
             declared: 0,
+            managed: Vec::new(),
+            blocks: Vec::new(),
         };
         leader.connected(true);
         leader
@@ -184,6 +203,8 @@ impl TestLeader {
                     self.last_progress = progress;
                     self.ended.push((job, result));
                 }
+                Action::Manage { action, queues } => self.managed.push((action, queues)),
+                Action::PublishBlocks { blocks } => self.blocks.extend(blocks),
                 Action::Cancel { job } => self.cancelled.push(job),
                 Action::Emit { event, .. } => self.events.push(event),
                 Action::DeadLetter { element } => self.dead.push(*element),
@@ -229,7 +250,7 @@ impl TestLeader {
         ResultHeader {
             leader: task.header.leader,
             copy: task.header.copy,
-            execution: ExecutionId(uuid::Uuid::nil()),
+            execution: execution(task),
             worker: worker(1),
             busy_us: 1000,
             waited_us: 0,
@@ -257,6 +278,30 @@ impl TestLeader {
             offset: None,
             element: None,
         }));
+    }
+
+    /// Answers what is to be done to queues of blocks, with this outcome for each queue; returns
+    /// what that was.
+    pub(super) fn answer(
+        &mut self,
+        outcome: impl Fn(&ShuffleQueue) -> Result<u64, BrokerError>,
+    ) -> Vec<(QueueAction, Vec<ShuffleQueue>)> {
+        let managed = std::mem::take(&mut self.managed);
+        for (action, queues) in &managed {
+            let outcomes = queues.iter().map(|queue| (*queue, outcome(queue))).collect();
+            self.input(Input::Managed { job: queues[0].job(), action: *action, outcomes });
+        }
+        managed
+    }
+
+    /// The queues have all blocks that the leader has published; returns them.
+    pub(super) fn blocks_arrive(&mut self) -> Vec<BlockMessage> {
+        let blocks = std::mem::take(&mut self.blocks);
+        for BlockMessage { name, block } in &blocks {
+            let (job, exchange) = (name.job, name.exchange);
+            self.input(Input::BlockPublished { job, exchange, bytes: block.len(), result: Ok(()) });
+        }
+        blocks
     }
 
     /// Lets time pass.

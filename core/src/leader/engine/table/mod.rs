@@ -112,21 +112,21 @@ impl TaskTable {
         Some(number)
     }
 
-    /// The oldest task of a stage that waits for credit.
-    pub(super) fn first_due(&self, job: JobId, stage: usize) -> Option<TaskNumber> {
+    /// The tasks of a stage that wait for credit, from the oldest.
+    pub(super) fn due(&self, job: JobId, stage: usize) -> impl Iterator<Item = TaskNumber> + '_ {
         let (from, to) = (TaskNumber(0), TaskNumber(u64::MAX));
-        let mut due = self.due.range((job, stage, from)..=(job, stage, to));
-        due.next().map(|(_, _, number)| *number)
+        let due = self.due.range((job, stage, from)..=(job, stage, to));
+        due.map(|(_, _, number)| *number)
     }
 
-    /// Adds a copy to a task that waits or is due. The task is then out, with `output` bytes
-    /// expected from it.
-    pub(super) fn add_copy(&mut self, number: TaskNumber, output: usize) -> Option<Charge> {
-        let charge = self.take_out(number, output)?;
-        let task = self.live.get_mut(&number)?;
+    /// Adds a copy to a task that waits or is due; `false` if there is no such task. The task is
+    /// then out, and takes up this credit.
+    pub(super) fn add_copy(&mut self, number: TaskNumber, charge: Charge) -> bool {
+        self.take_out(number, charge);
+        let Some(task) = self.live.get_mut(&number) else { return false };
         task.attempt += 1;
         task.copies.push(TaskCopy::new(task.attempt, task.isolated));
-        Some(charge)
+        true
     }
 
     /// The broker confirmed a copy. `order` is the order number of the confirm, and `now` is in
@@ -147,7 +147,7 @@ impl TaskTable {
         &LeasedTask { copy, offset, in_process }: &LeasedTask,
         worker: WorkerId,
         now: Duration,
-        expected_output: impl FnOnce(&Task) -> usize,
+        charge_of: impl FnOnce(&Task) -> Charge,
     ) -> Option<LeaseChange> {
         let task = self.live.get_mut(&copy.task)?;
         let mut leased = CopyState::Leased { worker, renewed: now, offset, in_process };
@@ -176,8 +176,10 @@ impl TaskTable {
         // The copy was removed too early. Its result will count like any other.
         let isolated = task.isolated;
         task.copies.push(TaskCopy { attempt: copy.attempt, isolated, state: leased });
-        let output = expected_output(task);
-        let charge = if task.is_out() { None } else { self.take_out(copy.task, output) };
+        let charge = (!task.is_out()).then(|| charge_of(task));
+        if let Some(charge) = charge {
+            self.take_out(copy.task, charge);
+        }
         Some(LeaseChange { progressed: true, first: false, charge })
     }
 
@@ -205,14 +207,13 @@ impl TaskTable {
         }
     }
 
-    /// Marks a task that waits or is due as out, and charges it.
-    fn take_out(&mut self, number: TaskNumber, output: usize) -> Option<Charge> {
+    /// Marks a task that waits or is due as out.
+    fn take_out(&mut self, number: TaskNumber, charge: Charge) {
         let before = self.unplace(number);
         debug_assert!(before.is_none(), "a task is charged once while it is out");
-        let task = self.live.get_mut(&number)?;
-        let charge = Charge { input: task.size(), output };
-        task.state = TaskState::Out { charge };
-        Some(charge)
+        if let Some(task) = self.live.get_mut(&number) {
+            task.state = TaskState::Out { charge };
+        }
     }
 }
 
@@ -237,15 +238,13 @@ impl TaskTable {
     }
 
     /// Inserts a retired task again, with its copies on their way to the broker.
-    pub(super) fn restore(&mut self, number: TaskNumber, mut task: Task, output: usize) -> Charge {
+    pub(super) fn restore(&mut self, number: TaskNumber, mut task: Task, charge: Charge) {
         for copy in &mut task.copies {
             copy.state = CopyState::Publishing;
         }
-        let charge = Charge { input: task.size(), output };
         task.state = TaskState::Out { charge };
         self.of_job.insert((task.job, number));
         self.live.insert(number, task);
-        charge
     }
 
     /// Checks that each task is in the index of its state, and in no other.

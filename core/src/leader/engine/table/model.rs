@@ -115,15 +115,18 @@ impl Model {
                 // The engine publishes copies of tasks that are not out.
                 let task = self.live.get_mut(&number).filter(|task| task.charge.is_none());
                 let Some(task) = task else { return };
-                let charge = table.add_copy(number, output).unwrap();
-                assert_eq!(charge, Charge { input: task.size, output });
+                let charge = Charge { input: task.size, output };
+                assert!(table.add_copy(number, charge));
                 task.attempt += 1;
                 task.copies.insert(task.attempt);
                 (task.charge, task.until) = (Some(charge), None);
             }
             Step::Lease { choice, attempt, output } => {
                 let copy = CopyId::new(self.choose(choice), attempt);
-                let change = table.lease(&leased(copy, 0), worker(), NOW, |_| output);
+                let change = table.lease(&leased(copy, 0), worker(), NOW, |task| Charge {
+                    input: task.size(),
+                    output,
+                });
                 let task = self.live.get_mut(&copy.task);
                 match task.filter(|task| (1..=task.attempt).contains(&attempt)) {
                     None => assert_eq!(change, None, "there is no such copy"),
@@ -180,7 +183,7 @@ impl Model {
                     let place = (task.job, task.stage) == (job, stage);
                     place && task.until.is_none() && task.charge.is_none()
                 });
-                assert_eq!(table.first_due(job, stage), due.first().copied());
+                assert_eq!(table.due(job, stage).next(), due.first().copied());
             }
         }
     }

@@ -29,6 +29,8 @@ pub(crate) struct Task {
     pub(crate) setbacks: u32,
     /// How often in a row the broker lost a copy of the task.
     pub(crate) lost: u32,
+    /// How often it was returned because blocks are missing, and since when, in quiet time.
+    pub(crate) missing: Option<(u32, Duration)>,
     /// How often in a row the broker did not accept a copy, and why it did not accept the last.
     pub(crate) unaccepted: Option<(u32, String)>,
     /// The number of the newest copy; 0 before the first.
@@ -82,6 +84,7 @@ impl Task {
             redelivered: 0,
             setbacks: 0,
             lost: 0,
+            missing: None,
             unaccepted: None,
         }
     }

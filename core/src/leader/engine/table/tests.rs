@@ -40,7 +40,8 @@ pub(super) fn leased(copy: CopyId, offset: u32) -> LeasedTask {
 fn published(table: &mut TaskTable, size: u8, output: usize) -> (CopyId, Charge) {
     let number = table.insert(task(job(1), 0, size), NOW);
     assert_eq!(table.pop_ready(NOW), Some(number));
-    let charge = table.add_copy(number, output).unwrap();
+    let charge = Charge { input: size.into(), output };
+    assert!(table.add_copy(number, charge));
     (CopyId::new(number, 1), charge)
 }
 
@@ -83,10 +84,10 @@ fn a_task_is_due_after_its_back_off_and_in_the_order_of_numbers() {
     let late = table.insert(task(job(1), 0, 1), at(9));
     let early = table.insert(task(job(1), 0, 1), at(5));
     assert_eq!(table.pop_ready(at(4)), None);
-    assert_eq!(table.first_due(job(1), 0), None);
+    assert_eq!(table.due(job(1), 0).next(), None);
     assert_eq!((table.pop_ready(at(9)), table.pop_ready(at(9))), (Some(early), Some(late)));
-    assert_eq!(table.first_due(job(1), 0), Some(late), "the older task goes first");
-    assert_eq!((table.first_due(job(1), 1), table.first_due(job(2), 0)), (None, None));
+    assert_eq!(table.due(job(1), 0).next(), Some(late), "the older task goes first");
+    assert_eq!((table.due(job(1), 1).count(), table.due(job(2), 0).count()), (0, 0));
     table.check();
 }
 
@@ -96,8 +97,8 @@ fn a_lease_of_a_copy_that_was_removed_brings_the_waiting_task_out_again() {
     let (copy, charge) = published(&mut table, 3, 7);
     assert!(table.remove_copy(copy));
     assert_eq!(table.wait(copy.task, at(60)), Some(charge));
-    let change = table.lease(&leased(copy, 0), worker(), NOW, |_| 8).unwrap();
     let charge = Charge { input: 3, output: 8 };
+    let change = table.lease(&leased(copy, 0), worker(), NOW, |_| charge).unwrap();
     assert_eq!(change, LeaseChange { progressed: true, first: false, charge: Some(charge) });
     assert_eq!(table.pop_ready(at(60)), None, "no further copy is published");
     assert_eq!(table.get(copy.task).unwrap().attempt(), 1);
@@ -113,8 +114,8 @@ fn a_lease_of_a_copy_that_was_removed_does_not_charge_a_task_that_is_out_again()
     assert!(table.remove_copy(first));
     assert_eq!(table.wait(first.task, NOW), Some(charge));
     table.pop_ready(NOW);
-    let charge = table.add_copy(first.task, 7).unwrap();
-    let change = table.lease(&leased(first, 0), worker(), NOW, |_| 8).unwrap();
+    assert!(table.add_copy(first.task, charge));
+    let change = table.lease(&leased(first, 0), worker(), NOW, |_| charge).unwrap();
     assert_eq!(change, LeaseChange { progressed: true, first: false, charge: None });
     let second = CopyId::new(first.task, 2);
     assert!(!table.remove_copy(second), "the leased copy is left");
@@ -125,10 +126,10 @@ fn a_lease_of_a_copy_that_was_removed_does_not_charge_a_task_that_is_out_again()
 #[test]
 fn a_lease_is_progress_when_it_is_new_or_at_another_element() {
     let mut table = TaskTable::default();
-    let (copy, _) = published(&mut table, 3, 7);
+    let (copy, charge) = published(&mut table, 3, 7);
     table.confirm(copy, 1, NOW);
     let changes = [0, 0, 1].map(|offset| {
-        let change = table.lease(&leased(copy, offset), worker(), NOW, |_| 7).unwrap();
+        let change = table.lease(&leased(copy, offset), worker(), NOW, |_| charge).unwrap();
         (change.first, change.progressed, change.charge)
     });
     assert_eq!(changes, [(true, true, None), (false, false, None), (false, true, None)]);
@@ -138,11 +139,11 @@ fn a_lease_is_progress_when_it_is_new_or_at_another_element() {
 #[test]
 fn a_lease_of_a_copy_that_was_never_published_is_ignored() {
     let mut table = TaskTable::default();
-    let (copy, _) = published(&mut table, 3, 7);
+    let (copy, charge) = published(&mut table, 3, 7);
     for unknown in
         [CopyId::new(copy.task, 0), CopyId::new(copy.task, 2), CopyId::new(TaskNumber(99), 1)]
     {
-        assert_eq!(table.lease(&leased(unknown, 0), worker(), NOW, |_| 7), None, "{unknown}");
+        assert_eq!(table.lease(&leased(unknown, 0), worker(), NOW, |_| charge), None, "{unknown}");
     }
     table.check();
 }
@@ -150,8 +151,8 @@ fn a_lease_of_a_copy_that_was_never_published_is_ignored() {
 #[test]
 fn a_confirm_does_not_end_the_lease_of_its_copy() {
     let mut table = TaskTable::default();
-    let (copy, _) = published(&mut table, 3, 7);
-    table.lease(&leased(copy, 0), worker(), NOW, |_| 7).unwrap();
+    let (copy, charge) = published(&mut table, 3, 7);
+    table.lease(&leased(copy, 0), worker(), NOW, |_| charge).unwrap();
     table.confirm(copy, 1, NOW);
     assert_eq!(table.get(copy.task).unwrap().copy(1).unwrap().holder(), Some(worker()));
 }

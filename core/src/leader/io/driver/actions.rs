@@ -5,14 +5,14 @@ use std::sync::Arc;
 use super::Driver;
 use crate::{
     broker::Topic,
-    error::Error,
     id::JobId,
     leader::{
-        engine::{Action, OutputBlock, Progress},
+        engine::{Action, OutputBlock},
         io::{
             job_channels::SourcePlace,
             output::{CreditGuard, CreditedBlock},
             pull,
+            shuffle::JobEnd,
         },
     },
     plan::Budget,
@@ -26,11 +26,17 @@ impl Driver {
             Action::Publish { pool, message } => self.publisher.publish_task(&pool, &message),
             Action::Probe { pool, nonce } => self.publisher.publish_probe(pool, nonce),
             Action::Declare { pool } => self.publisher.declare(pool),
+            Action::Manage { action, queues } => self.shuffle.manage(action, queues),
+            Action::PublishBlocks { blocks } => self.shuffle.publish(blocks),
             Action::Pull { job, source, elements, bytes } => {
                 self.pull(job, source, Budget { elements, bytes });
             }
             Action::Output { job, outputs } => self.output(job, outputs),
-            Action::End { job, progress, result } => self.end(job, progress, result),
+            Action::End { job, progress, result } => {
+                if let Some(end) = self.shuffle.end(JobEnd { job, progress, result }) {
+                    self.end(end);
+                }
+            }
             Action::Cancel { job } => {
                 let cancel = Control::Cancel { leader: self.leader, job };
                 self.publisher.publish_control(Topic::AllWorkers, &cancel);
@@ -66,7 +72,7 @@ impl Driver {
         let _ = channels.outputs.send(Ok(Some(CreditedBlock { block, credit })));
     }
 
-    pub(super) fn end(&mut self, job: JobId, progress: Progress, result: Result<(), Error>) {
+    pub(super) fn end(&mut self, JobEnd { job, progress, result }: JobEnd) {
         if let Some(channels) = self.jobs.remove(&job) {
             channels.end(progress, result);
         }

@@ -18,6 +18,7 @@ use super::{
     output::ReturnedCredit,
     publisher::Publisher,
     pull::Pulled,
+    shuffle::{ShuffleEvent, ShuffleQueues},
 };
 use crate::{
     broker::{Broker, Consumer, Consumption, Delivery, Message, QueueSpec, Settle},
@@ -53,6 +54,7 @@ pub(in crate::leader) struct Driver {
     replies: Box<dyn Consumer>,
     events: Box<dyn Consumer>,
     publisher: Publisher,
+    shuffle: ShuffleQueues,
     dead_letters: DeadLetterWriter,
     notices: LeaderNotices,
     pulled: mpsc::Receiver<Pulled>,
@@ -74,6 +76,7 @@ impl Driver {
         let (pulls, pulled) = mpsc::channel(MAX_WAITING_BLOCKS);
         Self {
             publisher: Publisher::new(Arc::clone(&broker), leader),
+            shuffle: ShuffleQueues::new(Arc::clone(&broker), leader),
             dead_letters: DeadLetterWriter::new(Arc::clone(&broker), leader),
             notices: LeaderNotices::new(notices),
             broker,
@@ -119,6 +122,10 @@ impl Driver {
                 Some(input) = self.publisher.next(), if !self.publisher.is_empty() => {
                     self.input(input);
                 }
+                Some(event) = self.shuffle.next(), if !self.shuffle.is_empty() => match event {
+                    ShuffleEvent::Input(input) => self.input(input),
+                    ShuffleEvent::End(end) => self.end(end),
+                },
                 Some(pulled) = self.pulled.recv() => self.pulled(pulled),
                 () = returned_credit.arrived() => self.credit_returned(),
                 event = self.events.next() => match event {

@@ -4,7 +4,10 @@ use std::time::Duration;
 
 use super::{Driver, reply_queue};
 use crate::{
-    leader::engine::{Action, Ending, Input},
+    leader::{
+        engine::{Action, Ending, Input},
+        io::shuffle::JobEnd,
+    },
     registry::caught_async,
 };
 
@@ -40,15 +43,15 @@ impl Driver {
         let mut ends = Vec::new();
         for action in self.engine.step(Input::Close(ending)) {
             match action {
-                Action::End { job, progress, result } => ends.push((job, progress, result)),
+                Action::End { job, progress, result } => {
+                    ends.push(JobEnd { job, progress, result });
+                }
                 action => self.act(action),
             }
         }
         self.disconnect().await;
         // Last, because the process may end as soon as a reader sees the end of its job.
-        for (job, progress, result) in ends {
-            self.end(job, progress, result);
-        }
+        ends.into_iter().for_each(|end| self.end(end));
     }
 
     /// Announces that all jobs are dead, deletes the reply queue, and disconnects.
@@ -58,6 +61,7 @@ impl Driver {
         self.publish_end();
         let close = async {
             while self.publisher.next().await.is_some() {}
+            self.shuffle.close().await;
             self.dead_letters.flush().await;
             // First: a consumer whose queue is deleted under it declares the queue again.
             self.replies.cancel().await;

@@ -1,15 +1,20 @@
 //! Errors of programs that run jobs.
 
+mod refused;
+mod shuffle;
+
 use std::{error::Error as StdError, sync::Arc};
+
+pub use refused::RefusedError;
+pub use shuffle::{ShuffleError, ShuffleFailure};
 
 pub use crate::operation::{ExecuteError, Group, KeyPrefix};
 use crate::{
-    broker::{BrokerError, ConnectError, Pool, PublishError},
-    id::{JobId, WorkerId},
+    broker::{BrokerError, ConnectError, PublishError},
+    id::JobId,
     operation::element_name,
     plan::PlanError,
-    registry::Refusal,
-    report::{Printable, number},
+    report::Printable,
 };
 
 /// An error from connecting a runtime or running a job, grouped by phase.
@@ -88,28 +93,9 @@ pub enum Error {
     /// An element failed permanently.
     #[error(transparent)]
     Execute(#[from] Box<ExecuteError>),
-    /// The elements of an exchange do not fit into the memory of the leader, through which they
-    /// travel: 32 MiB for all jobs of a leader. The job ends whose result exceeds the limit, or, if
-    /// nothing makes room for another task, the one that holds the most.
-    #[error(
-        "job {job}: `{directive}` moves more than the leader can hold: {bytes} bytes of blocks{}, \
-         and the limit is {limit} bytes; combine the values before (`reduce_by_key`, \
-         `count_by_key`), move less, or run the program in memory",
-        with_other_jobs(*bytes, *total)
-    )]
-    ExchangeTooLarge {
-        /// The job that failed.
-        job: JobId,
-        /// The directive of the exchange.
-        directive: &'static str,
-        /// The bytes of the blocks of the job: those that the leader holds, and those that the next
-        /// task may write.
-        bytes: u64,
-        /// The same bytes, and those of the blocks of all other jobs of the leader.
-        total: u64,
-        /// The most bytes, of all jobs.
-        limit: u64,
-    },
+    /// Blocks of an exchange could not be carried through the broker.
+    #[error(transparent)]
+    Shuffle(#[from] Box<ShuffleError>),
     /// The two streams of a `zip` do not have the same number of elements.
     #[error(
         "job {job}: `zip` needs streams of equal length; the first has {first} elements, and the \
@@ -209,67 +195,7 @@ fn input_name(input: Option<usize>) -> String {
     input.map_or_else(|| "the input".to_owned(), |input| format!("source {input}"))
 }
 
-/// The error of a stage that no live worker of its pool can run: at least one has refused it, and
-/// none lists all of its operations as they are in this program.
-#[derive(Clone, thiserror::Error)]
-#[error(
-    "job {job}: {} of pool `{pool}` can run operation `{operation}`: {}",
-    none_of(*workers), describe_refusals(structure.as_deref(), refusals)
-)]
-#[non_exhaustive]
-pub struct RefusedError {
-    /// The job that failed.
-    pub job: JobId,
-    /// The pool of the stage.
-    pub pool: Pool,
-    /// An operation that was refused.
-    pub operation: String,
-    /// All operations of the stage.
-    pub operations: Vec<String>,
-    /// The version of the operation, and the structure of its state, input and output, in this
-    /// program.
-    pub structure: Option<String>,
-    /// The number of live workers of the pool, at least 1. Only some may have refused a task: the
-    /// others were busy.
-    pub workers: usize,
-    /// The reasons of workers that refused a task, at most 64.
-    pub refusals: Vec<(WorkerId, Refusal)>,
-}
-
-fn none_of(workers: usize) -> String {
-    match workers {
-        1 => "no live worker".to_owned(),
-        workers => format!("none of the {workers} live workers"),
-    }
-}
-
-/// The reasons of up to three workers, beside the structure in this program.
-fn describe_refusals(structure: Option<&str>, refusals: &[(WorkerId, Refusal)]) -> String {
-    const SHOWN: usize = 3;
-    let shown = refusals.iter().take(SHOWN);
-    let mut texts: Vec<String> =
-        shown.map(|(worker, refusal)| format!("worker {worker}: {refusal}")).collect();
-    let differs = refusals.iter().any(|(_, it)| matches!(it, Refusal::Fingerprint { .. }));
-    if let Some(structure) = structure.filter(|_| differs) {
-        texts.insert(0, format!("this program has {structure}"));
-    }
-    if let Some(more) = refusals.len().checked_sub(SHOWN).filter(|more| *more > 0) {
-        texts.push(format!("{} alike", number(more, "other worker refuses", "others refuse")));
-    }
-    texts.push("start workers with the same build as this program".to_owned());
-    texts.join("; ")
-}
-
 crate::__debug_as_report!(Error);
-crate::__debug_as_report!(RefusedError);
-
-/// The bytes of all jobs of a leader, if one of them has only a part.
-fn with_other_jobs(bytes: u64, total: u64) -> String {
-    match total > bytes {
-        true => format!(", {total} with those of the other jobs of the leader"),
-        false => String::new(),
-    }
-}
 
 #[cfg(test)]
 mod tests {

@@ -1,14 +1,26 @@
-//! The state of an exchange: the blocks of the executions that count, until they have been read.
+//! The state of an exchange: what was written to it, and where its blocks are.
 
-use std::{fmt, sync::Arc};
+mod held;
+mod queues;
 
-use bytes::{Bytes, BytesMut};
+use std::{fmt, sync::Arc, time::Duration};
 
+use bytes::Bytes;
+
+use self::held::HeldBlock;
+pub(crate) use self::{
+    held::{InlineBlock, Winner},
+    queues::Queues,
+};
 use super::ListPart;
 use crate::{
     gather::List,
+    id::{ExecutionId, JobId},
     leader::engine::{event::ExchangeProgress, flow::LEAST_CAP},
-    wire::{PartitionBlocks, RowTotal, place_in_list},
+    wire::{
+        AnnouncedBlocks, BlockMessage, GatheredElement, PartitionBlocks, RowTotal, SpreadBlocks,
+        list_position, place_in_list,
+    },
 };
 
 /// The fewest and the most partitions of an exchange whose program sets no number.
@@ -17,10 +29,12 @@ const PARTITIONS: std::ops::RangeInclusive<u32> = 32..=256;
 const UNKNOWN_SLOTS: u32 = 16;
 /// The cap of the blocks of a task, in bytes, is between these.
 const CAPS: [u64; 2] = [LEAST_CAP as u64, 256 << 10];
-/// The most bytes of blocks that a task reads, unless a single partition has more: half of the
+/// The most bytes of blocks that a task carries, unless a single partition has more: half of the
 /// least default limit of RabbitMQ, 16 MiB since 4.0. A lower limit of the broker is known only
 /// once it has refused a task, which is then split between its partitions.
-const MAX_TASK_BYTES: usize = 8 << 20;
+const MAX_INLINE_BYTES: usize = 8 << 20;
+/// The most bytes of blocks that a task reads from queues, unless a single partition has more.
+const MAX_QUEUED_BYTES: usize = 16 << 20;
 
 /// The state of an exchange.
 #[derive(Debug, Clone, Default)]
@@ -32,9 +46,18 @@ pub(crate) struct ExchangeState {
     written: ExchangeProgress,
     /// The tasks that have brought them.
     tasks: u64,
-    /// The bytes of the blocks that are held.
+    /// The executions that have written blocks which count.
+    winners: Vec<ExecutionId>,
+    /// The bytes of the blocks that the leader holds.
     held: usize,
+    /// `None` while the leader holds all blocks; for ever, unless they become too many (rule 28).
+    queues: Option<Queues>,
+    /// The partitions that were settled, if the exchange is spread, until their queues are deleted.
+    settled: Vec<u32>,
     last_list: LastList,
+    /// Elements that failed in the reply that is being handled, by their positions. Only a spread
+    /// exchange has such: the leader cannot gather its lists.
+    told: Vec<(u64, GatheredElement)>,
 }
 
 /// The list that the leader has gathered last, until its partition is settled: its partition, and
@@ -51,23 +74,17 @@ impl fmt::Debug for LastList {
 
 #[derive(Debug, Clone, Default)]
 struct PartitionState {
-    /// In the order of their arrival, or of rule 33 once the exchange is sealed.
-    blocks: Vec<Block>,
-    /// The size of `blocks`.
+    /// The blocks that the leader holds: in the order of their arrival, or of rule 33 once the
+    /// exchange is sealed.
+    held: Vec<HeldBlock>,
+    /// The number of blocks that were written, whether the leader holds them or not.
+    blocks: u32,
+    /// Their size.
     bytes: usize,
     /// The number of the elements in its list, once it is known.
     elements: Option<u64>,
     /// The number of those that are settled.
     settled: u64,
-}
-
-/// A block of an execution that counts.
-#[derive(Debug, Clone)]
-struct Block {
-    /// The feeder, and the first position of its segment there. Blocks of one segment arrive
-    /// together, in order.
-    key: (usize, u64),
-    bytes: Bytes,
 }
 
 impl ExchangeState {
@@ -106,31 +123,59 @@ impl ExchangeState {
         (partition as usize) < self.partitions.len()
     }
 
-    /// A task of this feeder counts, and has brought these blocks: for each its partition, the
-    /// first position of its segment, the number of its rows, and its bytes. They were made from
-    /// `uncombined`.
+    /// A result counts that has these blocks with it. They were made from `uncombined`.
     pub(crate) fn add(
         &mut self,
-        feeder: usize,
+        winner: Winner,
         uncombined: RowTotal,
-        blocks: impl Iterator<Item = (u32, u64, u32, Bytes)>,
+        blocks: impl Iterator<Item = InlineBlock>,
     ) {
+        self.count_task(uncombined);
+        for (number, InlineBlock { partition, first, rows, bytes }) in (0..).zip(blocks) {
+            let (rows, size) = (u64::from(rows), bytes.len());
+            self.count_blocks(&SpreadBlocks { partition, blocks: 1, rows, bytes: size as u64 });
+            if let Some(state) = self.partitions.get_mut(partition as usize) {
+                if number == 0 {
+                    self.winners.push(winner.execution);
+                }
+                self.held += size;
+                state.held.push(HeldBlock { winner, number, first, bytes });
+            }
+        }
+    }
+
+    /// A result counts whose blocks are in the queues.
+    pub(crate) fn announce(
+        &mut self,
+        execution: ExecutionId,
+        uncombined: RowTotal,
+        written: &[SpreadBlocks],
+    ) {
+        self.count_task(uncombined);
+        if !written.is_empty() {
+            self.winners.push(execution);
+        }
+        written.iter().for_each(|blocks| self.count_blocks(blocks));
+    }
+
+    fn count_task(&mut self, uncombined: RowTotal) {
         self.tasks += 1;
         // The numbers of a reply can be made up.
         let written = &mut self.written;
         written.rows_uncombined = written.rows_uncombined.saturating_add(uncombined.rows);
         written.bytes_uncombined = written.bytes_uncombined.saturating_add(uncombined.bytes);
-        for (partition, first, rows, bytes) in blocks {
-            written.blocks += 1;
-            written.rows += u64::from(rows);
-            written.bytes += bytes.len() as u64;
-            if let Some(partition) = self.partitions.get_mut(partition as usize) {
-                partition.bytes += bytes.len();
-                self.held += bytes.len();
-                written.largest = written.largest.max(partition.bytes as u64);
-                partition.blocks.push(Block { key: (feeder, first), bytes });
-            }
-        }
+    }
+
+    fn count_blocks(&mut self, more: &SpreadBlocks) {
+        let Some(state) = self.partitions.get_mut(more.partition as usize) else { return };
+        let bytes = usize::try_from(more.bytes).unwrap_or(usize::MAX);
+        state.blocks = state.blocks.saturating_add(more.blocks);
+        state.bytes = state.bytes.saturating_add(bytes);
+        let written = &mut self.written;
+        written.blocks = written.blocks.saturating_add(u64::from(more.blocks));
+        written.rows = written.rows.saturating_add(more.rows);
+        written.bytes = written.bytes.saturating_add(more.bytes);
+        written.largest = written.largest.max(state.bytes as u64);
     }
 
     /// What was written to it.
@@ -138,7 +183,12 @@ impl ExchangeState {
         self.written
     }
 
-    /// The bytes of the blocks that it holds.
+    /// The number of executions that have brought blocks or could have.
+    pub(crate) fn tasks(&self) -> u64 {
+        self.tasks
+    }
+
+    /// The bytes of the blocks that the leader holds.
     pub(crate) fn held(&self) -> usize {
         self.held
     }
@@ -147,15 +197,24 @@ impl ExchangeState {
         self.written.sealed
     }
 
+    /// Whether all blocks that were written can be read: the leader holds them, or the queues have
+    /// them.
+    pub(crate) fn is_complete(&self) -> bool {
+        self.queues.as_ref().is_none_or(Queues::is_complete)
+    }
+
     /// Seals the exchange: nothing is added any more. Returns the partitions that have blocks.
     pub(crate) fn seal(&mut self) -> Vec<ListPart> {
         self.written.sealed = true;
         let mut lists = Vec::new();
         for (number, partition) in (0..).zip(&mut self.partitions) {
-            partition.blocks.sort_by_key(|block| block.key);
-            match partition.blocks.is_empty() {
-                true => partition.elements = Some(0),
-                false => lists.push(ListPart::whole(number, partition.bytes)),
+            partition.held.sort_by_key(HeldBlock::place);
+            match partition.blocks {
+                0 => {
+                    partition.elements = Some(0);
+                    self.settled.push(number);
+                }
+                _ => lists.push(ListPart::whole(number, partition.bytes)),
             }
         }
         lists
@@ -164,7 +223,7 @@ impl ExchangeState {
     /// The most bytes of blocks that one task reads: so little that each slot gets some tasks.
     pub(crate) fn task_bytes(&self, slots: u32) -> usize {
         let share = self.written.bytes as usize / (4 * slots.max(1) as usize);
-        share.min(MAX_TASK_BYTES)
+        share.min(if self.queues.is_some() { MAX_QUEUED_BYTES } else { MAX_INLINE_BYTES })
     }
 
     /// The blocks of partitions in the order in which they are read, and their bytes.
@@ -174,27 +233,13 @@ impl ExchangeState {
         partitions: &[u32],
         first_side: usize,
     ) -> (Vec<PartitionBlocks>, Bytes) {
-        let mut listed = Vec::with_capacity(partitions.len());
-        let mut all = Vec::new();
-        for &partition in partitions {
+        let held = |partition: u32| {
             let state = self.partitions.get(partition as usize);
-            let blocks = state.map_or(&[][..], |state| &state.blocks);
-            // They are sorted by feeder.
-            let (first, second) =
-                blocks.split_at(blocks.partition_point(|block| block.key.0 < first_side));
-            let lengths = |blocks: &[Block]| -> Vec<u32> {
-                blocks.iter().map(|block| block.bytes.len() as u32).collect()
-            };
-            let second = lengths(second);
-            listed.push(PartitionBlocks { partition, blocks: lengths(first), second });
-            all.extend(blocks.iter().map(|block| &block.bytes));
-        }
-        if let [only] = &all[..] {
-            return (listed, Bytes::clone(only));
-        }
-        let mut payload = BytesMut::with_capacity(all.iter().map(|bytes| bytes.len()).sum());
-        all.into_iter().for_each(|bytes| payload.extend_from_slice(bytes));
-        (listed, payload.freeze())
+            state.map_or(&[][..], |state| &state.held)
+        };
+        let listed = |it: &u32| held::listed(*it, held(*it), first_side);
+        let all: Vec<&HeldBlock> = partitions.iter().flat_map(|it| held(*it)).collect();
+        (partitions.iter().map(listed).collect(), held::joined(&all))
     }
 
     /// The blocks of one partition, as [`read`](Self::read) returns them, if they are still held
@@ -206,11 +251,93 @@ impl ExchangeState {
         first_side: usize,
     ) -> Option<(PartitionBlocks, Bytes)> {
         let state = self.partitions.get(partition as usize)?;
-        if state.blocks.is_empty() || state.bytes > most {
+        if state.held.is_empty() || state.bytes > most {
             return None;
         }
         let (mut listed, payload) = self.read(&[partition], first_side);
         Some((listed.pop()?, payload))
+    }
+
+    /// What was announced for partitions whose blocks are in queues.
+    pub(crate) fn announced(&self, partitions: &[u32]) -> Vec<AnnouncedBlocks> {
+        let of = |&partition: &u32| {
+            let state = self.partitions.get(partition as usize)?;
+            Some(AnnouncedBlocks { partition, blocks: state.blocks, bytes: state.bytes as u64 })
+        };
+        partitions.iter().filter_map(of).collect()
+    }
+
+    /// The executions whose blocks count.
+    pub(crate) fn winners(&self) -> &[ExecutionId] {
+        &self.winners
+    }
+
+    /// Its queues, if it is spread.
+    pub(crate) fn queues(&self) -> Option<&Queues> {
+        self.queues.as_ref()
+    }
+
+    pub(crate) fn queues_mut(&mut self) -> Option<&mut Queues> {
+        self.queues.as_mut()
+    }
+
+    /// Spreads the exchange, which has its partitions and is not sealed: from now on blocks go
+    /// through queues. Returns the partitions whose queues are to be declared.
+    pub(crate) fn spread(&mut self, now: Duration) -> Vec<u32> {
+        let queues = self.queues.insert(Queues::declaring(self.partitions.len() as u32, now));
+        self.written.queues = self.partitions.len() as u32;
+        queues.live().collect()
+    }
+
+    /// Takes the blocks that the leader holds, if the queues can take them. They count as held
+    /// until they are [published](Self::published).
+    pub(crate) fn take_held(&mut self, job: JobId, exchange: u32) -> Vec<BlockMessage> {
+        let mut taken = Vec::new();
+        let Some(queues) = self.queues.as_mut().filter(|queues| queues.is_open()) else {
+            return taken;
+        };
+        for (partition, state) in (0..).zip(&mut self.partitions) {
+            let held = std::mem::take(&mut state.held).into_iter();
+            taken.extend(held.map(|block| block.into_message(job, exchange, partition)));
+        }
+        queues.publish(taken.len());
+        taken
+    }
+
+    /// The queue has a block of the leader of this size.
+    pub(crate) fn published(&mut self, bytes: usize) {
+        if let Some(queues) = &mut self.queues {
+            self.held = self.held.saturating_sub(bytes);
+            queues.published();
+        }
+    }
+
+    /// Takes the partitions that are settled, and whose queues are to be deleted.
+    pub(crate) fn take_settled(&mut self) -> Vec<u32> {
+        let mut settled = std::mem::take(&mut self.settled);
+        settled.retain(|partition| self.queues.as_mut().is_some_and(|it| it.delete(*partition)));
+        settled
+    }
+
+    /// Keeps what the reply that is being handled says about elements that failed, each with its
+    /// position; nothing to forget it.
+    pub(crate) fn tell(&mut self, told: Vec<(u64, GatheredElement)>) {
+        self.told = told;
+    }
+
+    /// What that reply says about an element.
+    pub(crate) fn told(&self, partition: u32, number: u64) -> Option<&GatheredElement> {
+        let position = list_position(partition, number);
+        let of = |(at, element): &'_ &(u64, GatheredElement)| {
+            *at == position && element.list.partition == partition
+        };
+        self.told.iter().find(of).map(|(_, element)| element)
+    }
+
+    /// The length of the list of a partition, if that reply says it.
+    pub(crate) fn told_length(&self, partition: u32) -> Option<u64> {
+        let lists = self.told.iter().map(|(_, element)| element.list);
+        lists.filter(|list| list.partition == partition).map(|list| list.elements).next()
     }
 
     /// The number of the elements in the list of a partition, once it is known.
@@ -241,6 +368,7 @@ impl ExchangeState {
             return;
         }
         self.held -= state.forget();
+        self.settled.push(partition);
         if self.last_list(partition).is_some() {
             self.last_list = LastList::default();
         }
@@ -264,7 +392,7 @@ impl ExchangeState {
     /// Exchanges the blocks of the first two partitions.
     pub(crate) fn swap_partitions(&mut self) {
         if let [one, other, ..] = &mut self.partitions[..] {
-            std::mem::swap(&mut one.blocks, &mut other.blocks);
+            std::mem::swap(&mut one.held, &mut other.held);
         }
     }
 }
@@ -275,32 +403,39 @@ impl PartitionState {
         self.elements.is_some_and(|elements| self.settled >= elements)
     }
 
-    /// Lets go of the blocks; returns their size.
+    /// Lets go of the blocks that are held; returns their size.
     fn forget(&mut self) -> usize {
-        self.blocks = Vec::new();
-        std::mem::take(&mut self.bytes)
+        std::mem::take(&mut self.held).iter().map(|block| block.bytes.len()).sum()
     }
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::id::TaskNumber;
 
-    fn block(partition: u32, first: u64, text: &'static str) -> (u32, u64, u32, Bytes) {
-        (partition, first, 1, Bytes::from_static(text.as_bytes()))
+    fn block(partition: u32, first: u64, text: &'static str) -> InlineBlock {
+        let bytes = Bytes::from_static(text.as_bytes());
+        InlineBlock { partition, first, rows: 1, bytes }
+    }
+
+    fn add(
+        exchange: &mut ExchangeState,
+        feeder: usize,
+        blocks: impl IntoIterator<Item = InlineBlock>,
+    ) {
+        let execution = ExecutionId::new();
+        let winner = Winner { feeder, task: TaskNumber(1), execution };
+        exchange.add(winner, RowTotal::default(), blocks.into_iter());
     }
 
     #[test]
     fn blocks_are_read_in_the_order_of_feeders_and_positions_whenever_they_came() {
         let mut exchange = ExchangeState::default();
         assert_eq!(exchange.partitions(Some(3), 9), 3);
-        exchange.add(1, RowTotal::default(), [block(0, 0, "e")].into_iter());
-        exchange.add(
-            0,
-            RowTotal::default(),
-            [block(0, 7, "c"), block(0, 7, "d"), block(2, 7, "x")].into_iter(),
-        );
-        exchange.add(0, RowTotal::default(), [block(0, 3, "ab")].into_iter());
+        add(&mut exchange, 1, [block(0, 0, "e")]);
+        add(&mut exchange, 0, [block(0, 7, "c"), block(0, 7, "d"), block(2, 7, "x")]);
+        add(&mut exchange, 0, [block(0, 3, "ab")]);
         let lists = exchange.seal();
         assert_eq!((exchange.written().largest, lists.len()), (5, 2), "partition 1 is empty");
         let (listed, payload) = exchange.read(&[0, 2], 2);
@@ -311,7 +446,7 @@ mod tests {
     fn blocks_are_held_until_the_elements_of_their_partition_are_settled() {
         let mut exchange = ExchangeState::default();
         exchange.partitions(Some(1), 0);
-        exchange.add(0, RowTotal::default(), [block(0, 0, "abc")].into_iter());
+        add(&mut exchange, 0, [block(0, 0, "abc")]);
         exchange.seal();
         exchange.close(0, 2);
         exchange.settle(0, 1);
@@ -336,9 +471,10 @@ mod tests {
         let mut exchange = ExchangeState::default();
         exchange.partitions(Some(1), 0);
         assert_eq!(exchange.cap(), 256 << 10);
-        exchange.add(0, RowTotal::default(), [(0, 0, 1, Bytes::from(vec![0; 5_000]))].into_iter());
+        let bytes = Bytes::from(vec![0; 5_000]);
+        add(&mut exchange, 0, [InlineBlock { partition: 0, first: 0, rows: 1, bytes }]);
         assert_eq!(exchange.cap(), 20_000);
-        (0..100).for_each(|_| exchange.add(0, RowTotal::default(), std::iter::empty()));
+        (0..100).for_each(|_| add(&mut exchange, 0, []));
         assert_eq!(exchange.cap(), 1 << 10);
     }
 }

@@ -1,0 +1,130 @@
+//! The errors of exchanges whose blocks travel through the broker.
+
+use std::time::Duration;
+
+use crate::{
+    broker::{BrokerError, PublishError},
+    id::JobId,
+    report::number,
+};
+
+/// The error of an exchange whose blocks could not be carried through the broker.
+///
+/// Displayed, it is one line that names the job, the directive, what happened and what to do.
+///
+/// ```
+/// use phalanx::{error::{ShuffleError, ShuffleFailure}, id::JobId};
+///
+/// # fn lost(job: JobId) -> ShuffleError {
+/// #     ShuffleError::new(job, "group_by_key", ShuffleFailure::BlocksLost { partition: 3, want: 300, have: 299 })
+/// # }
+/// let error: ShuffleError = lost(JobId::new());
+/// if let ShuffleFailure::BlocksLost { partition, want, have } = &error.failure {
+///     println!("run {} again: partition {partition} has {have} of {want} blocks", error.job);
+/// }
+/// # assert!(error.to_string().contains("partition 3"), "{error}");
+/// ```
+#[derive(Clone, thiserror::Error)]
+#[error("job {job}: `{directive}` failed: {failure}")]
+#[non_exhaustive]
+pub struct ShuffleError {
+    /// The job that failed.
+    pub job: JobId,
+    /// The directive of the exchange.
+    pub directive: &'static str,
+    /// What happened.
+    #[source]
+    pub failure: ShuffleFailure,
+}
+
+impl ShuffleError {
+    /// The error of the exchange that was made for `directive`.
+    pub fn new(job: JobId, directive: &'static str, failure: ShuffleFailure) -> Self {
+        Self { job, directive, failure }
+    }
+}
+
+/// What happened to an exchange whose blocks travel through the broker, in
+/// [`ShuffleError::failure`].
+#[derive(Clone, thiserror::Error)]
+#[non_exhaustive]
+pub enum ShuffleFailure {
+    /// A queue cannot be declared, renewed or bound.
+    #[error(
+        "its blocks are more than fit into messages, and their queues cannot be used: {source}; the \
+         user of this program needs the permissions to configure, write and read \
+         `phalanx.shuffle.*`"
+    )]
+    Queue {
+        /// The error of the broker.
+        #[source]
+        source: BrokerError,
+    },
+    /// A block cannot be published.
+    #[error("a block cannot be published: {source}")]
+    Publish {
+        /// The error of the broker.
+        #[source]
+        source: PublishError,
+    },
+    /// The broker has lost blocks. The result is not known, so the job must be run again.
+    #[error(
+        "the broker has {have} of {} of partition {partition}: its queue was deleted or has \
+         expired, a policy limits its length, or the disk of its node is lost; run the program \
+         again",
+        number(*want, "block", "blocks")
+    )]
+    BlocksLost {
+        /// The partition.
+        partition: u32,
+        /// The number of blocks that were written, as far as it is known.
+        want: u64,
+        /// The number of blocks that were found.
+        have: u64,
+    },
+    /// The broker takes blocks back before a worker has read a whole partition.
+    #[error(
+        "a worker has read {bytes} bytes of partition {partition} in {elapsed:?}, and the broker \
+         then took them back: {reason}; raise its `consumer_timeout`, or use more partitions \
+         (`.partitions(n)`)"
+    )]
+    AckTimeout {
+        /// The partition.
+        partition: u32,
+        /// The bytes that had arrived.
+        bytes: u64,
+        /// The time that they took.
+        elapsed: Duration,
+        /// The message of the broker, with the timeout.
+        reason: String,
+    },
+    /// The job shuffles more than the
+    /// [`shuffle_limit`](crate::leader::RuntimeBuilder::shuffle_limit) of its runtime.
+    #[error(
+        "it has written {bytes} bytes of blocks, and the limit of a job is {limit} bytes; combine \
+         the values before (`reduce_by_key`, `count_by_key`), move less, or raise `shuffle_limit` \
+         if the disk of the broker has the room"
+    )]
+    LimitExceeded {
+        /// The bytes of the blocks of all exchanges of the job.
+        bytes: u64,
+        /// The most bytes.
+        limit: u64,
+    },
+    /// The broker has accepted no messages for 60 s, and of all jobs of the leader this one had the
+    /// most bytes in its queues. Their deletion frees the broker.
+    #[error(
+        "the broker has accepted no messages for {blocked:?} ({reason}), and the queues of this job \
+         have {bytes} bytes; give the broker more memory or disk, or move less"
+    )]
+    BrokerFull {
+        /// The bytes of the blocks of the job.
+        bytes: u64,
+        /// How long the broker has accepted no messages.
+        blocked: Duration,
+        /// The reason of the broker, in its words.
+        reason: String,
+    },
+}
+
+crate::__debug_as_report!(ShuffleError, ShuffleFailure);

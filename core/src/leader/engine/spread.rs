@@ -1,0 +1,271 @@
+//! Spreads exchanges over queues: when, what becomes of the blocks that the leader holds, and what
+//! becomes of the queues (rules 28, 29, 36 and 41).
+
+use std::{num::NonZeroU32, time::Duration};
+
+use super::{
+    event::JobEvent,
+    flow::Room,
+    gone,
+    job::{JobState, Jobs},
+    protocol::Action,
+    shared::Shared,
+    table::TaskCopy,
+};
+use crate::{
+    broker::{BrokerError, PublishError, QueueAction, ShuffleQueue},
+    error::{ShuffleError, ShuffleFailure},
+    id::{CopyId, JobId},
+};
+
+/// How often queues are renewed: often enough that none expires, which takes 30 minutes.
+const RENEWED_EVERY: Duration = Duration::from_secs(10 * 60);
+/// How often queues are renewed while their job makes no progress, because one of them may be gone
+/// or unbound.
+const CHECKED_EVERY: Duration = Duration::from_secs(5);
+/// How long the broker may accept no messages while queues have blocks.
+const LONGEST_BLOCKED: Duration = Duration::from_secs(60);
+/// A task may be returned this often for missing blocks.
+const MISSING_TIMES: u32 = 3;
+/// And for this long, in quiet time.
+const MISSING_FOR: Duration = Duration::from_secs(60);
+
+/// Whether a task of this stage may go out as far as blocks are concerned. If there is no room for
+/// them, the exchange that the stage feeds is spread.
+pub(super) fn has_room(shared: &mut Shared, job: &mut JobState, stage: usize, slots: u32) -> bool {
+    let Some(exchange) = job.fed_by(stage) else { return true };
+    let Some((id, wanted)) = job.block_cap(stage) else {
+        // All queues exist before the first task goes out that writes to them (rule 29).
+        return job.exchanges[exchange].queues().is_none_or(|queues| queues.is_open());
+    };
+    match shared.blocks.room(id, wanted, slots) {
+        Room::Cap(_) => true,
+        Room::Later => false,
+        Room::Full => {
+            spread(shared, job, exchange);
+            false
+        }
+    }
+}
+
+/// Spreads an exchange: its queues are declared, and then its blocks go there.
+fn spread(shared: &mut Shared, job: &mut JobState, exchange: usize) {
+    let now = shared.clocks.healthy;
+    let plan = &job.plan.exchanges[exchange];
+    let slots = plan.feeders.first().map_or(0, |stage| shared.sizing(job, *stage).slots);
+    let fixed = plan.partitions.map(NonZeroU32::get);
+    // Unless a task has been sent that feeds it.
+    job.exchanges[exchange].partitions(fixed, slots);
+    let partitions = job.exchanges[exchange].spread(now);
+    let queues = job.queue_names(exchange, partitions);
+    shared.actions.push(Action::Manage { action: QueueAction::Declare, queues });
+    let exchange = job.exchanges[exchange].written();
+    shared.emit(job.id, JobEvent::ExchangeSpread { exchange });
+}
+
+/// After a change: spreads the exchanges that hold too much, publishes the blocks that the leader
+/// still holds of those that are spread, and deletes the queues that are read.
+pub(super) fn advance(shared: &mut Shared, job: &mut JobState) {
+    for exchange in 0..job.exchanges.len() {
+        let id = (job.id, exchange);
+        shared.blocks.record(id, job.exchanges[exchange].held());
+        let state = &job.exchanges[exchange];
+        if state.queues().is_none() && !state.is_sealed() && shared.blocks.is_exceeded(id) {
+            spread(shared, job, exchange);
+        }
+        let blocks = job.exchanges[exchange].take_held(job.id, exchange as u32);
+        if !blocks.is_empty() {
+            shared.actions.push(Action::PublishBlocks { blocks });
+        }
+        let settled = job.exchanges[exchange].take_settled();
+        if !settled.is_empty() {
+            let queues = job.queue_names(exchange, settled);
+            shared.actions.push(Action::Manage { action: QueueAction::Delete, queues });
+        }
+    }
+    let (bytes, limit) = (job.queued_bytes(), shared.settings.shuffle_limit);
+    if bytes > limit
+        && let Some(exchange) = job.exchanges.iter().rposition(|it| it.queues().is_some())
+    {
+        fail(job, exchange, ShuffleFailure::LimitExceeded { bytes, limit });
+    }
+}
+
+/// The end of a job deletes all its queues (rule 41).
+pub(super) fn end(shared: &mut Shared, job: &mut JobState) {
+    shared.blocks.forget(job.id);
+    for exchange in 0..job.exchanges.len() {
+        let live = job.exchanges[exchange].queues_mut().map(|queues| queues.take_live());
+        let queues = job.queue_names(exchange, live.unwrap_or_default());
+        if !queues.is_empty() {
+            shared.actions.push(Action::Manage { action: QueueAction::Delete, queues });
+        }
+    }
+}
+
+/// Queues of a job were declared, renewed or deleted.
+pub(super) fn managed(
+    shared: &mut Shared,
+    job: &mut JobState,
+    action: QueueAction,
+    outcomes: Vec<(ShuffleQueue, Result<u64, BrokerError>)>,
+) {
+    let mut opened = None;
+    let mut is_down = false;
+    for (queue, outcome) in outcomes {
+        let ShuffleQueue::Partition { exchange, partition, .. } = queue else { continue };
+        let exchange = exchange as usize;
+        let Some(queues) = job.exchanges.get_mut(exchange).and_then(|it| it.queues_mut()) else {
+            continue;
+        };
+        // It was read, and deleted meanwhile.
+        if !queues.is_live(partition) {
+            continue;
+        }
+        opened = Some(exchange);
+        match outcome {
+            Ok(_) => queues.down.take_if(|(down, _)| *down == partition),
+            Err(BrokerError::Absent { .. }) => return lost(job, exchange, partition, 0),
+            Err(BrokerError::NodeDown { reason, .. } | BrokerError::Lost { reason }) => {
+                is_down = true;
+                queues.down.replace((partition, reason))
+            }
+            // The driver ends all jobs.
+            Err(BrokerError::Closed) => return,
+            Err(source) => return fail(job, exchange, ShuffleFailure::Queue { source }),
+        };
+    }
+    if action == QueueAction::Declare
+        && !is_down
+        && let Some(queues) = opened.and_then(|it| job.exchanges[it].queues_mut())
+    {
+        queues.open();
+        shared.progressed(job);
+    }
+}
+
+/// A block of the leader has arrived in its queue, or never will.
+pub(super) fn published(
+    job: &mut JobState,
+    exchange: usize,
+    bytes: usize,
+    result: Result<(), PublishError>,
+) {
+    match result {
+        Ok(()) => {
+            if let Some(state) = job.exchanges.get_mut(exchange) {
+                state.published(bytes);
+            }
+        }
+        // The driver ends all jobs.
+        Err(PublishError::Closed) => {}
+        Err(source) if exchange < job.exchanges.len() => {
+            fail(job, exchange, ShuffleFailure::Publish { source });
+        }
+        Err(_) => {}
+    }
+}
+
+/// A worker returned a copy because blocks are missing (rule 36). A queue that is gone is found out
+/// at once; otherwise the task is tried some times.
+pub(super) fn blocks_missing(
+    shared: &mut Shared,
+    job: &mut JobState,
+    copy: CopyId,
+    (partition, have): (u32, u32),
+) {
+    let now = shared.clocks.quiet;
+    let Some(task) = shared.tasks.get_mut(copy.task) else { return };
+    let stage = task.stage;
+    let Some(exchange) = job.read_by(stage).filter(|it| job.exchanges[*it].queues().is_some())
+    else {
+        return gone::reissue(shared, job, copy);
+    };
+    // Another copy that is being run has the queue, and its result may come.
+    let others = |other: &&TaskCopy| other.attempt != copy.attempt;
+    if !task.copies().iter().filter(others).any(|other| other.holder().is_some()) {
+        let (times, since) = task.missing.get_or_insert((0, now));
+        *times += 1;
+        if *times >= MISSING_TIMES || now.saturating_sub(*since) >= MISSING_FOR {
+            return lost(job, exchange, partition, u64::from(have));
+        }
+    }
+    if job.exchanges[exchange].queues().is_some_and(|queues| queues.is_live(partition)) {
+        let queues = job.queue_names(exchange, [partition]);
+        shared.actions.push(Action::Manage { action: QueueAction::Renew, queues });
+    }
+    gone::reissue_after_setback(shared, job, copy);
+}
+
+/// A worker returned a copy because the broker took blocks back twice before a whole partition had
+/// arrived (rule 34).
+pub(super) fn ack_timeout(
+    shared: &mut Shared,
+    job: &mut JobState,
+    copy: CopyId,
+    failure: ShuffleFailure,
+) {
+    let stage = shared.tasks.get(copy.task).map(|task| task.stage);
+    match stage.and_then(|stage| job.read_by(stage)) {
+        Some(exchange) => fail(job, exchange, failure),
+        None => gone::reissue(shared, job, copy),
+    }
+}
+
+/// Renews queues, so that they do not expire; more often while nothing happens. Ends a job if the
+/// broker is full. Returns the job that fails.
+pub(super) fn look_at_queues(shared: &mut Shared, jobs: &mut Jobs) -> Option<JobId> {
+    if shared.clocks.blocked >= LONGEST_BLOCKED {
+        return broker_full(shared, jobs);
+    }
+    if !shared.health.is_well() {
+        return None;
+    }
+    let now = shared.clocks.healthy;
+    for job in jobs.iter_mut() {
+        let quiet = shared.clocks.wall.saturating_sub(job.last_progress) >= CHECKED_EVERY;
+        let interval = if quiet { CHECKED_EVERY } else { RENEWED_EVERY };
+        for exchange in 0..job.exchanges.len() {
+            let Some(queues) = job.exchanges[exchange].queues_mut() else { continue };
+            if now.saturating_sub(queues.renewed()) < interval {
+                continue;
+            }
+            queues.renew(now);
+            // What could not be declared, and is not known to exist, is declared again.
+            let action = match (queues.is_open(), &queues.down) {
+                (true, _) => QueueAction::Renew,
+                (false, Some(_)) => QueueAction::Declare,
+                (false, None) => continue,
+            };
+            let live: Vec<u32> = queues.live().collect();
+            if !live.is_empty() {
+                let queues = job.queue_names(exchange, live);
+                shared.actions.push(Action::Manage { action, queues });
+            }
+        }
+    }
+    None
+}
+
+/// Fails the job with the most bytes in queues: nothing else could free the broker.
+fn broker_full(shared: &mut Shared, jobs: &mut Jobs) -> Option<JobId> {
+    let blocked = std::mem::take(&mut shared.clocks.blocked);
+    let full = jobs.iter_mut().filter(|job| job.queued_bytes() > 0);
+    let job = full.max_by_key(|job| job.queued_bytes())?;
+    let exchange = job.exchanges.iter().rposition(|exchange| exchange.queues().is_some())?;
+    let reason = shared.health.blocked.clone().unwrap_or_default();
+    let bytes = job.queued_bytes();
+    fail(job, exchange, ShuffleFailure::BrokerFull { bytes, blocked, reason });
+    Some(job.id)
+}
+
+fn lost(job: &mut JobState, exchange: usize, partition: u32, have: u64) {
+    let announced = job.exchanges[exchange].announced(&[partition]);
+    let want = announced.first().map_or(0, |announced| u64::from(announced.blocks));
+    fail(job, exchange, ShuffleFailure::BlocksLost { partition, want, have });
+}
+
+fn fail(job: &mut JobState, exchange: usize, failure: ShuffleFailure) {
+    let directive = job.plan.exchanges[exchange].kind.name();
+    job.fail(Box::new(ShuffleError::new(job.id, directive, failure)));
+}
