@@ -62,7 +62,8 @@ async fn an_exchange_of_more_than_its_leader_may_hold_goes_through_queues() {
     };
     for (count, is_spread) in [(10, false), (800, true)] {
         let (job, results) = large(count).start(&runtime).unwrap();
-        let mut keys = soon("the keys", results.collect()).await.unwrap();
+        let keys = soon("the keys", results.collect()).await.unwrap();
+        let mut keys: Vec<u64> = keys.into_iter().map(|(_, key)| key).collect();
         keys.sort_unstable();
         assert_eq!(keys, (0..count).collect::<Vec<_>>());
         let exchange = job.progress().borrow().exchanges[0];
