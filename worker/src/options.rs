@@ -51,6 +51,10 @@ pub struct WorkerOptions {
     /// leader before it accepts tasks, so that it can discard tasks of dead jobs. At most a year.
     /// Default: 1 s.
     pub leader_wait: Duration,
+    /// The most memory for what tasks gather from queues before they run, in bytes: for each up to
+    /// twice the size of its blocks until it begins, and once until it ends. A task that needs more
+    /// than all of it gathers alone. 1 MiB or more. Default: 256 MiB.
+    pub gather_memory: u64,
     /// Whether isolated tasks run in child processes. A leader isolates a task that may have killed
     /// a worker; in a child process it cannot do so again, and the element at fault is identified.
     /// The program must call [`isolated`](crate::isolated) first in its `main`, as
@@ -75,6 +79,7 @@ impl Default for WorkerOptions {
             hold: HOLD,
             grace: Duration::from_secs(30),
             leader_wait: Duration::from_secs(1),
+            gather_memory: 256 << 20,
             isolate: false,
             quiet: false,
             name: format!("{}/{}", host_name(), std::process::id()),

@@ -12,10 +12,10 @@ use super::{
     whole::WholeRows,
 };
 use crate::{
-    codec,
-    operation::{ErrorKind, OperationError},
+    codec::{self, Layout, push_frame},
+    operation::{ErrorKind, KeyPrefix, OperationError},
     registry::Refusal,
-    wire::{Grouping, PartitionBlocks},
+    wire::{GatheredElement, Grouping, ListEnd, MAX_GATHERED_ELEMENT, PartitionBlocks},
 };
 
 /// The list of the elements of one partition: for each key a group, in the order of their first
@@ -142,6 +142,49 @@ impl List {
         let number = usize::try_from(number).ok().filter(|number| *number < keys.count())?;
         let listed = listed.get_or_init(|| Listed::of(keys.count(), rows));
         Some(listed.group(number).iter().map(|(from, to)| &payload[*from..*to]))
+    }
+}
+
+impl List {
+    /// The element with this number as it is kept in a dead letter: in the layout in which its
+    /// first step reads it, with its length; or the values of its key that this step combines, each
+    /// in a pair with the key. `None` if the list is shorter, or it is too large.
+    pub(crate) fn encodings(&self, number: u64, layout: Layout) -> Option<(Bytes, Vec<u32>)> {
+        let (key, mut payload) = (self.key(number)?, Vec::new());
+        let Some(values) = self.values(number) else {
+            let element = self.element(number).ok()?;
+            let mut value = Vec::new();
+            element.write_value(&mut value);
+            match layout {
+                Layout::Plain => {}
+                Layout::Pairs => push_frame(&mut payload, element.key.len(), value.len()),
+                Layout::Whole => push_frame(&mut payload, element.key.len() + value.len(), 0),
+            }
+            payload.extend_from_slice(element.key);
+            payload.append(&mut value);
+            let length = u32::try_from(payload.len()).ok()?;
+            return Some((Bytes::from(payload), vec![length]));
+        };
+        let mut lengths = Vec::new();
+        for value in values {
+            let before = payload.len();
+            push_frame(&mut payload, key.len(), value.len());
+            payload.extend_from_slice(key);
+            payload.extend_from_slice(value);
+            lengths.push((payload.len() - before) as u32);
+        }
+        Some((Bytes::from(payload), lengths))
+    }
+
+    /// What a leader is told about the element with this number, in the list of this partition;
+    /// `None` if the list is shorter.
+    pub fn told(&self, partition: u32, number: u64, layout: Layout) -> Option<GatheredElement> {
+        let key = KeyPrefix::of(self.key(number)?);
+        let encodings = self.encodings(number, layout);
+        let encodings = encodings.filter(|(bytes, _)| bytes.len() <= MAX_GATHERED_ELEMENT);
+        let (encodings, lengths) = encodings.unzip();
+        let list = ListEnd { partition, elements: self.elements() };
+        Some(GatheredElement { list, key, encodings, lengths: lengths.unwrap_or_default() })
     }
 }
 

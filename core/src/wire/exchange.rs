@@ -143,6 +143,8 @@ pub struct QueuedGather {
     pub partitions: Vec<AnnouncedBlocks>,
     /// The executions whose blocks count, in no order.
     pub winners: Vec<ExecutionId>,
+    /// The layout of an element that failed, in a [`GatheredElement`].
+    pub layout: Layout,
 }
 
 /// The blocks of a partition that count, as those that have written them have announced them.

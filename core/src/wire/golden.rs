@@ -118,6 +118,7 @@ fn task_of_queues() -> TaskMessage {
             first_side: 2,
             partitions: vec![AnnouncedBlocks { partition: 3, blocks: 300, bytes: 70_000 }],
             winners: vec![ExecutionId(uuid(0xcc))],
+            layout: Layout::Pairs,
         }),
         outlet: TaskOutlet::Exchange(Scatter {
             partitions: 64,

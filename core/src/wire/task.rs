@@ -6,8 +6,8 @@ use bytes::Bytes;
 use serde::{Deserialize, Serialize};
 
 use super::{
-    MAX_PARTITIONS, PartitionBlocks, TaskInlet, TaskOutlet, WireError, envelope, list_position,
-    place_in_list,
+    ListEnd, MAX_PARTITIONS, PartitionBlocks, TaskInlet, TaskOutlet, WireError, envelope,
+    list_position, place_in_list,
 };
 use crate::{
     id::{CopyId, JobId, LeaderId},
@@ -80,6 +80,26 @@ impl TaskHeader {
             count = count.checked_add(range.to.checked_sub(range.from)?)?;
         }
         u32::try_from(count).ok()
+    }
+
+    /// The position of the element at this batch offset. `lists` has the lengths of the lists that
+    /// were read to their ends. `None` if there is no such element.
+    pub fn position(&self, offset: u32, lists: &[ListEnd]) -> Option<u64> {
+        let mut left = u64::from(offset);
+        for range in &self.ranges {
+            let (partition, _) = place_in_list(range.from);
+            let list = lists.iter().find(|list| list.partition == partition);
+            let end = match list.filter(|_| self.inlet.reads_partitions()) {
+                Some(list) => range.to.min(list_position(partition, list.elements)),
+                None => range.to,
+            };
+            let length = end.saturating_sub(range.from);
+            if left < length {
+                return Some(range.from + left);
+            }
+            left -= length;
+        }
+        None
     }
 
     fn check(&self, payload: usize) -> Result<(), &'static str> {

@@ -193,8 +193,12 @@ async fn finish(
         // If the thread is lost, all outputs are sent.
         run_on_slot(running, slots, move || outlet::trim(&on_slot, order, most)).await;
     }
+    let permit = match &blocks {
+        Some(blocks) => running.enter_window(blocks.bytes.len()).await,
+        None => None,
+    };
     let mut progress = running.progress();
-    progress.blocks = blocks;
+    (progress.blocks, progress.permit) = (blocks, permit);
     finish_fold(running, &mut progress.ledger, suspended, to);
     if let Some(reason) = reason {
         progress.ledger.not_run(running.count(), reason);

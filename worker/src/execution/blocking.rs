@@ -6,6 +6,7 @@ use std::{
     time::{Duration, Instant},
 };
 
+use futures::executor::block_on;
 use phalanx_core::{
     operation::{ErrorKind, OperationError, panic_message},
     wire::NotRunReason,
@@ -16,11 +17,12 @@ use super::{
     inlet::Inlet,
     keyed::{Prepared, complete, prepare},
     ledger::Ledger,
-    outlet::{self, Folding, Scattering},
+    outlet::{self, Blocks, Folding, Scattering},
     pipeline::StepFailure,
     rows::Rows,
     values::Values,
 };
+use crate::reply::WindowPermit;
 
 /// Runs all steps on the calling thread, and replies.
 pub(crate) fn run_blocking(running: &Running) {
@@ -144,11 +146,12 @@ fn drive(running: &Running) {
 /// without `scattering`, because what combines the outputs has perhaps seen some of the chunk.
 fn discard_chunk(running: &Running, scattering: Option<Scattering>) {
     let blocks = scattering.and_then(|scattering| scattering.finish(&running.pipeline).ok());
+    let permit = enter_window(running, blocks.as_ref());
     let mut progress = running.progress();
     if progress.is_replied() {
         return;
     }
-    progress.blocks = blocks;
+    (progress.blocks, progress.permit) = (blocks, permit);
     let (blamed, reason) = (running.timed_out(), running.not_run_reason());
     running.mark_rest_not_run(&mut progress, blamed, reason);
     running.reply(progress);
@@ -168,6 +171,7 @@ fn finish(
         Ok(blocks) => blocks,
         Err(broken) => return running.reply_broken(broken, to),
     };
+    let permit = enter_window(running, blocks.as_ref());
     if let Some((order, most)) = outlet::order(running) {
         outlet::trim(running, order, most);
     }
@@ -175,12 +179,18 @@ fn finish(
     if progress.is_replied() {
         return;
     }
-    progress.blocks = blocks;
+    (progress.blocks, progress.permit) = (blocks, permit);
     finish_fold(&mut progress.ledger, &mut folding, to);
     if let Some(reason) = reason {
         progress.ledger.not_run(running.count(), reason);
     }
     running.reply(progress);
+}
+
+/// Waits for room for blocks that go through queues. The slot waits with its task: nothing else
+/// bounds what a worker holds while the broker is slow.
+fn enter_window(running: &Running, blocks: Option<&Blocks>) -> Option<WindowPermit> {
+    blocks.and_then(|blocks| block_on(running.enter_window(blocks.bytes.len())))
 }
 
 /// Where the segment of the fold begins, and the gaps among the elements at the offsets

@@ -8,13 +8,16 @@ use std::{
 use phalanx_core::{
     operation::OperationError,
     registry::Refusal,
-    wire::{NotRunReason, ResultHeader, ResultMessage, TaskOutlet},
+    wire::{
+        BlockRoute, NotRunReason, Outcome, ResultHeader, ResultMessage, ReturnReason, Scatter,
+        Segment, TaskHeader, TaskOutlet,
+    },
 };
 
 use super::{ProgressMark, Running, outlet::Broken, running::Progress};
 use crate::{
     lock::lock,
-    reply::{PendingReply, Reply},
+    reply::{PendingReply, Reply, SpreadReply, WindowPermit},
 };
 
 impl Running {
@@ -104,6 +107,7 @@ impl Running {
         let Some(pending) = progress.pending.take() else { return };
         let (segments, mut payload) = std::mem::take(&mut progress.ledger).into_parts();
         let blocks = progress.blocks.take().unwrap_or_default();
+        let permit = progress.permit.take();
         let lists = std::mem::take(&mut progress.lists);
         let (busy, waited) = (progress.busy, progress.started - self.arrived.into_std());
         drop(progress);
@@ -127,7 +131,68 @@ impl Running {
             payload.extend_from_slice(&blocks.bytes);
         }
         let message = ResultMessage { header, payload: payload.into() };
-        pending.reply(Reply::Result { message, last_step: self.pipeline.last() as u32 });
+        self.reply_result(pending, message, self.pipeline.last() as u32, permit);
+    }
+
+    /// Replies with a result, which was made here or in a child process. In a child its blocks stay
+    /// in it.
+    fn reply_result(
+        &self,
+        pending: PendingReply,
+        message: ResultMessage,
+        last_step: u32,
+        permit: Option<WindowPermit>,
+    ) {
+        let failed = |segment: &Segment| matches!(segment.outcome, Outcome::Failed { .. });
+        if let Some(names) = self.names()
+            && message.header.segments.iter().any(failed)
+        {
+            let (names, task, mut message) = (names.clone(), self.task.header.clone(), message);
+            let spreads = self.window.is_some();
+            return off_async_threads(move || {
+                names.tell(&mut message.header);
+                send_result(&task, spreads, pending, message, last_step, permit);
+            });
+        }
+        send_result(&self.task.header, self.window.is_some(), pending, message, last_step, permit);
+    }
+
+    /// Returns the task because of the element at this offset, if it is known which, unless another
+    /// part has replied.
+    pub(crate) fn return_failed(&self, reason: ReturnReason, offset: Option<u32>) {
+        let names = self.names().cloned();
+        self.reply_with(|pending| match names.zip(offset) {
+            None => pending.return_unrun(reason, offset),
+            Some((names, at)) => off_async_threads(move || {
+                pending.return_failed(reason, offset, names.element(at));
+            }),
+        });
+    }
+
+    /// Replies with the result of a child process, unless another part has replied.
+    pub(crate) async fn relay_result(&self, message: ResultMessage) {
+        let size = message.header.blocks.iter().map(|block| block.bytes as usize).sum();
+        let permit = self.enter_window(size).await;
+        let last_step = self.task.header.steps.len().saturating_sub(1) as u32;
+        self.reply_with(|pending| self.reply_result(pending, message, last_step, permit));
+    }
+
+    /// Waits until the window has room for this many bytes of blocks, if they go through queues, or
+    /// until the task is to stop: then they are in memory in any case.
+    ///
+    /// Cancel-safe.
+    pub(super) async fn enter_window(&self, bytes: usize) -> Option<WindowPermit> {
+        let goes_through_queues = matches!(
+            &self.task.header.outlet,
+            TaskOutlet::Exchange(Scatter { route: BlockRoute::Spread { .. }, .. })
+        );
+        let window = self.window.as_ref().filter(|_| goes_through_queues && bytes > 0)?;
+        tokio::select! {
+            biased;
+            () = self.replied.cancelled() => None,
+            () = self.context.execution().cancelled.cancelled() => None,
+            permit = window.enter(bytes) => permit,
+        }
     }
 
     /// Refuses the task, unless another part has replied.
@@ -163,4 +228,35 @@ impl Running {
 
 fn micros(duration: Duration) -> u64 {
     u64::try_from(duration.as_micros()).unwrap_or(u64::MAX)
+}
+
+/// Replies with a result, whose blocks go through queues first if the task and this process send
+/// them there.
+fn send_result(
+    task: &TaskHeader,
+    spreads: bool,
+    pending: PendingReply,
+    message: ResultMessage,
+    last_step: u32,
+    permit: Option<WindowPermit>,
+) {
+    let split = match spreads {
+        true => SpreadReply::split(task, message, permit),
+        false => Some((message, None)),
+    };
+    match split {
+        Some((message, spread)) => pending.reply(Reply::Result { message, last_step, spread }),
+        None => {
+            let reason = "a result contradicts its task".to_owned();
+            pending.refuse(Refusal::Message { reason });
+        }
+    }
+}
+
+/// Runs work that takes long on this thread, or on another one if this belongs to Tokio.
+fn off_async_threads(work: impl FnOnce() + Send + 'static) {
+    match tokio::runtime::Handle::try_current() {
+        Ok(tokio) => drop(tokio.spawn_blocking(work)),
+        Err(_) => work(),
+    }
 }

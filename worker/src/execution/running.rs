@@ -9,6 +9,7 @@ use std::{
     time::{Duration, Instant},
 };
 
+use bytes::Bytes;
 use phalanx_core::{
     codec::Layout,
     id::{ExecutionId, WorkerId},
@@ -33,12 +34,16 @@ use super::{
     values::Values,
 };
 use crate::{
+    gathering::{GatherPermit, Names},
     lock::lock,
     process_kind::ChunkReporter,
-    reply::{PendingReply, SharedDelivery},
+    reply::{BlockWindow, PendingReply, SharedDelivery, WindowPermit},
     slots::{SlotKind, SlotThread},
 };
 
+/// After this many bytes of blocks a task that writes them to queues stops at the next chunk: as
+/// many as fit into the window, and so few that each slot can hold them.
+const SPREAD_CAP: u64 = 16 << 20;
 /// A task that reads an exchange runs for at least this multiple of the time that gathering takes.
 const GATHERINGS: u32 = 4;
 
@@ -61,6 +66,9 @@ pub(crate) struct ExecutionConfig {
     /// Receives the first element of each chunk before it begins: in a child process, and for
     /// isolated tasks of a worker that cannot start one.
     pub(crate) reporter: Option<ChunkReporter>,
+    /// Bounds the blocks on their way to queues; `None` in a child process, whose parent publishes
+    /// them.
+    pub(crate) window: Option<Arc<BlockWindow>>,
 }
 
 /// One execution: a driver runs it, and other parts watch, stop or abandon it meanwhile.
@@ -70,6 +78,7 @@ pub(crate) struct Running {
     pub(crate) context: TaskContext,
     pub(crate) kind: SlotKind,
     reporter: Option<ChunkReporter>,
+    pub(super) window: Option<Arc<BlockWindow>>,
     pub(super) execution: ExecutionId,
     pub(super) count: u32,
     pub(super) arrived: tokio::time::Instant,
@@ -86,6 +95,10 @@ pub(crate) struct Running {
     /// The thread that runs a step of this execution. Abandoned only under this lock, so that a
     /// thread that has left is never abandoned for an execution that is over.
     pub(super) slot: Mutex<Option<Arc<SlotThread>>>,
+    /// What was gathered from queues, in place of the inlet and the payload of the task.
+    gathered: OnceLock<(TaskInlet, Names, GatherPermit)>,
+    /// Fires when it begins.
+    has_started: CancellationToken,
     /// Fires when a part other than the driver has replied.
     pub(crate) replied: CancellationToken,
 }
@@ -95,10 +108,14 @@ pub(super) struct Progress {
     pub(super) ledger: Ledger,
     /// What the task has written to an exchange, once its driver has finished it.
     pub(super) blocks: Option<Blocks>,
+    /// Their part of the window, if they go through queues.
+    pub(super) permit: Option<WindowPermit>,
     /// The lists that were read to their ends.
     pub(super) lists: Vec<ListEnd>,
     pub(super) pending: Option<PendingReply>,
     pub(super) begun: bool,
+    /// Whether it gathers its blocks, or has gathered them: then it is leased as if it ran.
+    pub(super) gathers: bool,
     pub(super) started: Instant,
     pub(super) busy: Duration,
 }
@@ -111,7 +128,7 @@ impl Running {
         config: ExecutionConfig,
         pending: PendingReply,
     ) -> Arc<Self> {
-        let ExecutionConfig { worker, kind, reporter } = config;
+        let ExecutionConfig { worker, kind, reporter, window } = config;
         let header = &task.header;
         let execution = Execution {
             job: header.job,
@@ -126,9 +143,11 @@ impl Running {
         let progress = Progress {
             ledger: Ledger::new(pipeline.is_one_to_one(), &header.outlet),
             blocks: None,
+            permit: None,
             lists: Vec::new(),
             pending: Some(pending),
             begun: false,
+            gathers: false,
             started: Instant::now(),
             busy: Duration::ZERO,
         };
@@ -136,6 +155,7 @@ impl Running {
             context: TaskContext::new(Arc::new(execution), 0),
             kind,
             reporter,
+            window,
             execution: ExecutionId::new(),
             count,
             arrived: tokio::time::Instant::now(),
@@ -145,6 +165,8 @@ impl Running {
             timed_out: OnceLock::new(),
             progress: Mutex::new(progress),
             slot: Mutex::new(None),
+            gathered: OnceLock::new(),
+            has_started: CancellationToken::new(),
             replied: CancellationToken::new(),
             task,
             pipeline,
@@ -184,12 +206,39 @@ impl Running {
         self.pipeline.steps().is_empty() && plain && !self.scatters()
     }
 
+    /// Where its elements come from, and the payload that has them.
+    pub(crate) fn inlet(&self) -> (&TaskInlet, &Bytes) {
+        match self.gathered.get() {
+            Some((inlet, names, _)) => (inlet, names.payload()),
+            None => (&self.task.header.inlet, &self.task.payload),
+        }
+    }
+
+    /// What a leader is told about its elements; `None` if it has their rows itself.
+    pub(crate) fn names(&self) -> Option<&Names> {
+        self.gathered.get().map(|(_, names, _)| names)
+    }
+
+    /// It begins to gather its blocks; `false` if it was returned already.
+    pub(crate) fn begin_gathering(&self) -> bool {
+        let mut progress = self.progress();
+        progress.gathers = progress.pending.is_some();
+        progress.gathers
+    }
+
+    /// It has gathered its blocks.
+    pub(crate) fn set_gathered(&self, names: Names, permit: GatherPermit) {
+        let inlet = TaskInlet::Partitions(names.gather().clone());
+        // Each task gathers once.
+        let _ = self.gathered.set((inlet, names, permit));
+    }
+
     /// The steps between the one that combines the values of partitions, if there is such, and the
     /// one that folds or combines outputs.
     pub(super) fn mapping(&self) -> Range<usize> {
         let header = &self.task.header;
         let gathers = matches!(
-            &header.inlet,
+            self.inlet().0,
             TaskInlet::Partitions(Gather { grouping: Grouping::Combine, .. })
         );
         let combines =
@@ -261,11 +310,20 @@ impl Running {
         self.width.store(width, Ordering::Relaxed);
     }
 
+    /// Resolves when the execution has begun, or was returned. Cancel-safe.
+    pub(crate) async fn until_begun(&self) {
+        tokio::select! {
+            () = self.has_started.cancelled() => {}
+            () = self.replied.cancelled() => {}
+        }
+    }
+
     /// Begins the execution, after which it is no longer returned; `false` if it was returned
     /// already.
     pub(crate) fn try_begin(&self) -> bool {
         let mut progress = self.progress();
         progress.begun = progress.pending.is_some();
+        self.has_started.cancel();
         progress.begun
     }
 
@@ -277,7 +335,9 @@ impl Running {
         let progress = self.progress();
         match &progress.pending {
             None => RunState::Replied,
-            Some(pending) if progress.begun => RunState::Running(pending.delivery()),
+            Some(pending) if progress.begun || progress.gathers => {
+                RunState::Running(pending.delivery())
+            }
             Some(_) => RunState::Waiting,
         }
     }
@@ -409,8 +469,7 @@ impl Running {
         let slice = (elapsed.saturating_sub(gathering) >= slice).then_some(NotRunReason::TimeSlice);
         let cap = match &header.outlet {
             TaskOutlet::Exchange(Scatter { route: BlockRoute::Inline { cap }, .. }) => *cap,
-            // They leave the process while the task runs.
-            TaskOutlet::Exchange(_) => u64::MAX,
+            TaskOutlet::Exchange(_) => SPREAD_CAP,
             _ => header.output_cap,
         };
         slice.or((output_bytes as u64 >= cap).then_some(NotRunReason::OutputCap))

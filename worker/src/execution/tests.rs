@@ -92,7 +92,7 @@ impl TestExecution {
         let reports = Arc::clone(&reported);
         let reporter: ChunkReporter = Arc::new(move |first| lock(&reports).push(first));
         let (worker, kind) = (WorkerId::new(), pipeline.kind());
-        let config = ExecutionConfig { worker, kind, reporter: Some(reporter) };
+        let config = ExecutionConfig { worker, kind, reporter: Some(reporter), window: None };
         let running = Running::new(task, Arc::new(pipeline), config, pending);
         Self { running, operations, reported, replies }
     }
@@ -101,8 +101,8 @@ impl TestExecution {
     pub(super) fn result(&mut self) -> ResultMessage {
         let outgoing = self.replies.try_recv().expect("replied");
         assert!(self.replies.try_recv().is_err(), "replied once");
-        assert_eq!(outgoing.kind, MessageKind::Result);
-        let result = ResultMessage::decode(&outgoing.body).unwrap();
+        assert_eq!(outgoing.content.kind, MessageKind::Result);
+        let result = ResultMessage::decode(&outgoing.content.body).unwrap();
         let end = result.header.segments.last().map_or(0, |segment| segment.to);
         if !self.running.reads_partitions() {
             assert_eq!(end, self.running.count(), "the segments tile the batch");
@@ -112,8 +112,8 @@ impl TestExecution {
 
     fn returned(&mut self) -> Return {
         let outgoing = self.replies.try_recv().expect("replied");
-        assert_eq!(outgoing.kind, MessageKind::Return);
-        Return::decode(&outgoing.body).unwrap()
+        assert_eq!(outgoing.content.kind, MessageKind::Return);
+        Return::decode(&outgoing.content.body).unwrap()
     }
 }
 

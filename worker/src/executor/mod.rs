@@ -1,6 +1,7 @@
 //! Runs tasks on slots, and tracks those that this worker holds.
 
 mod executions;
+mod gather;
 mod run;
 
 pub(crate) use executions::Executions;

@@ -15,17 +15,18 @@ use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 use super::Executions;
 use crate::{
     execution::{ExecutionConfig, Pipeline, Running, Stop, run_async, run_blocking},
+    gathering::GatherMemory,
     isolation::{ChildPool, run_isolated, run_isolated_async},
     leaders::Leaders,
     process_kind::ChunkReporter,
-    reply::PendingReply,
+    reply::{BlockWindow, PendingReply},
     shared::Shared,
     slots::{LeasedSlots, SlotKind, SlotTask, SlotThread, Slots},
 };
 
 /// Runs tasks on the slots of one worker, and owns all tasks that the worker holds.
 pub(crate) struct Executor {
-    shared: Arc<Shared>,
+    pub(super) shared: Arc<Shared>,
     leaders: Arc<Leaders>,
     slots: Slots,
     async_slots: Arc<Semaphore>,
@@ -34,8 +35,12 @@ pub(crate) struct Executor {
     in_process: Arc<Semaphore>,
     /// Executions that run on Tokio. Relaxed: only the prefetch controller reads it.
     running_async: AtomicUsize,
-    executions: Executions,
+    pub(super) executions: Executions,
     leased: LeasedSlots,
+    /// Bounds the blocks on their way to queues.
+    window: Arc<BlockWindow>,
+    /// Bounds what is gathered from queues.
+    pub(super) memory: GatherMemory,
     /// The child processes for isolated tasks; `None` if those run like all others.
     children: Option<Arc<ChildPool>>,
 }
@@ -58,6 +63,8 @@ impl Executor {
             in_process: Arc::new(Semaphore::new(1)),
             running_async: AtomicUsize::new(0),
             executions: Executions::default(),
+            window: Arc::new(BlockWindow::new()),
+            memory: GatherMemory::new(options.gather_memory, options.slots),
             leased: LeasedSlots::new(options.slots, options.async_slots),
             children: isolates
                 .then(|| Arc::new(ChildPool::new(shared.worker(), options.slots, options.stack))),
@@ -103,7 +110,7 @@ impl Executor {
     ) {
         let config = self.config(pipeline.kind(), self.shared.reporter(&task.header));
         let Some(running) = self.admit(task, pipeline, config, pending) else { return };
-        self.start_running(running, None);
+        self.gather_then(running, |executor, running| executor.start_running(running, None));
     }
 
     /// Runs an isolated task in this process, after all others of this kind. `name` is told each
@@ -117,21 +124,25 @@ impl Executor {
     ) {
         let config = self.config(pipeline.kind(), Some(name));
         let Some(running) = self.admit(task, pipeline, config, pending) else { return };
-        let executor = Arc::clone(self);
-        tokio::spawn(async move {
-            // Cancel-safe: a permit that is not taken stays in the semaphore.
-            let turn = tokio::select! {
-                biased;
-                // Returned meanwhile.
-                () = running.replied.cancelled() => None,
-                () = executor.shared.shutdown().draining() => None,
-                turn = Arc::clone(&executor.in_process).acquire_owned() => turn.ok(),
-            };
-            match turn {
-                Some(turn) => executor.start_running(running, Some(turn)),
-                None => executor.return_unrun(&running, ReturnReason::Draining),
-            }
+        self.gather_then(running, |executor, running| {
+            tokio::spawn(executor.take_turn(running));
         });
+    }
+
+    /// Starts an isolated task that runs in this process when no other one does.
+    async fn take_turn(self: Arc<Self>, running: Arc<Running>) {
+        // Cancel-safe: a permit that is not taken stays in the semaphore.
+        let turn = tokio::select! {
+            biased;
+            // Returned meanwhile.
+            () = running.replied.cancelled() => None,
+            () = self.shared.shutdown().draining() => None,
+            turn = Arc::clone(&self.in_process).acquire_owned() => turn.ok(),
+        };
+        match turn {
+            Some(turn) => self.start_running(running, Some(turn)),
+            None => self.return_unrun(&running, ReturnReason::Draining),
+        }
     }
 
     /// Runs an admitted task, which holds `turn` until it ends.
@@ -165,18 +176,19 @@ impl Executor {
         let config = self.config(kind, None);
         let Some(running) = self.admit(task, pipeline, config, pending) else { return };
         let children = Arc::clone(children);
-        match kind {
+        self.gather_then(running, move |executor, running| match kind {
             SlotKind::Blocking => {
-                self.queue(&running, move |running| run_isolated(running, &children));
+                executor.queue(&running, move |running| run_isolated(running, &children));
             }
             SlotKind::Asynchronous => {
-                tokio::spawn(Arc::clone(self).run_async(running, Some(children)));
+                tokio::spawn(executor.run_async(running, Some(children)));
             }
-        }
+        });
     }
 
     fn config(&self, kind: SlotKind, reporter: Option<ChunkReporter>) -> ExecutionConfig {
-        ExecutionConfig { worker: self.shared.worker(), kind, reporter }
+        let window = (!self.shared.is_child()).then(|| Arc::clone(&self.window));
+        ExecutionConfig { worker: self.shared.worker(), kind, reporter, window }
     }
 
     /// Adds a task to those that the worker holds, or returns it if all slots of its kind are

@@ -3,15 +3,17 @@
 use bytes::Bytes;
 use phalanx_core::{
     registry::Refusal,
-    wire::{ResultMessage, Return, ReturnReason},
+    wire::{ResultMessage, Return, ReturnReason, TaskMessage},
 };
 
 use super::frame::Frame;
-use crate::{execution::Running, reply::Reply};
+use crate::execution::Running;
 
 /// The task as a child gets it; `None` if the worker has replied, because it cannot be encoded.
 pub(super) fn task_for_child(running: &Running, one_by_one: bool) -> Option<Bytes> {
-    let mut task = running.task.clone();
+    let (inlet, payload) = running.inlet();
+    let mut task = TaskMessage { header: running.task.header.clone(), payload: payload.clone() };
+    task.header.inlet = inlet.clone();
     // In a child, the flag asks for chunks of one element.
     task.header.isolated = one_by_one;
     let encoded = task.encode();
@@ -23,12 +25,15 @@ pub(super) fn task_for_child(running: &Running, one_by_one: bool) -> Option<Byte
 }
 
 /// Replies as the child did; `false` if it did not.
-pub(super) fn relay(running: &Running, reply: Option<Frame>) -> bool {
+pub(super) async fn relay(running: &Running, reply: Option<Frame>) -> bool {
     let decoded = match reply {
-        Some(Frame::Result(_, body)) => ResultMessage::decode(&body).map(|message| {
-            let last_step = running.task.header.steps.len().saturating_sub(1) as u32;
-            running.reply_with(|pending| pending.reply(Reply::Result { message, last_step }));
-        }),
+        Some(Frame::Result(_, body)) => match ResultMessage::decode(&body) {
+            Ok(message) => {
+                running.relay_result(message).await;
+                Ok(())
+            }
+            Err(error) => Err(error),
+        },
         Some(Frame::Return(_, body)) => Return::decode(&body).map(|returned| {
             running.reply_with(|pending| match returned.reason {
                 ReturnReason::Refused(refusal) => pending.refuse(refusal),
@@ -48,7 +53,7 @@ pub(super) fn relay(running: &Running, reply: Option<Frame>) -> bool {
 pub(super) fn return_crashed(running: &Running, status: String, offset: Option<u32>) {
     let job = running.task.header.job;
     tracing::error!(%job, offset, status, "a child process ended while it ran a task");
-    running.reply_with(|pending| pending.return_unrun(ReturnReason::Crashed { status }, offset));
+    running.return_failed(ReturnReason::Crashed { status }, offset);
 }
 
 /// Returns a task because no child can be started, which is no fault of the task: the worker

@@ -2,6 +2,8 @@
 
 use std::time::{Duration, Instant};
 
+use futures::executor::block_on;
+
 use super::{
     ChildPool,
     child_process::ChildProcess,
@@ -84,14 +86,14 @@ fn run_in(
             Ok(Some(frame @ (Frame::Result(..) | Frame::Return(..)))) => reply = Some(frame),
             Ok(Some(Frame::Settled(_))) => {
                 children.put_idle(child);
-                return match relay(running, reply) {
+                return match block_on(relay(running, reply)) {
                     true => ChildRun::Replied,
                     false => ChildRun::Discarded,
                 };
             }
             // The child is gone, or has sent an invalid frame.
             Ok(Some(_)) | Err(_) => {
-                if relay(running, reply) {
+                if block_on(relay(running, reply)) {
                     return ChildRun::Replied;
                 }
                 let status = child.into_status();

@@ -91,13 +91,13 @@ async fn run_in(running: &Running, mut run: SharedRun, one_by_one: bool) -> Shar
                 running.context.set_offset(first);
             }
             Ok(Frame::Settled(_)) => {
-                if !relay(running, reply) {
+                if !relay(running, reply).await {
                     running.reply_with(PendingReply::discard);
                 }
                 return SharedOutcome::Replied;
             }
             Ok(frame) => reply = Some(frame),
-            Err(_) if relay(running, reply.take()) => return SharedOutcome::Replied,
+            Err(_) if relay(running, reply.take()).await => return SharedOutcome::Replied,
             Err(status) => return SharedOutcome::Ended { status, offset },
         }
     }

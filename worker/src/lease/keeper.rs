@@ -230,7 +230,8 @@ impl LeaseKeeper<'_> {
             return;
         }
         for running in self.executor.executions().all() {
-            if is_exhausted(running.kind) {
+            let waits = matches!(running.state(), RunState::Waiting);
+            if waits && is_exhausted(running.kind) {
                 self.executor.return_unrun(&running, ReturnReason::NotStarted);
             }
         }

@@ -6,9 +6,13 @@ mod kept;
 mod pending;
 mod publish;
 mod refusal_backoff;
+mod spread;
+mod window;
 
 pub(crate) use address::ReplyAddress;
 pub(crate) use delivery::SharedDelivery;
 pub(crate) use pending::{OutgoingReply, PendingReply, Reply, ReplySender};
 pub(crate) use publish::publish_replies;
 pub(crate) use refusal_backoff::RefusalBackoff;
+pub(crate) use spread::SpreadReply;
+pub(crate) use window::{BlockWindow, WindowPermit};

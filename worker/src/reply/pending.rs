@@ -7,12 +7,15 @@ use phalanx_core::{
     broker::{Delivery, MessageKind, Settle},
     id::WorkerId,
     registry::Refusal,
-    wire::{Outcome, ProbeReply, ResultHeader, ResultMessage, Return, ReturnReason, WireError},
+    wire::{
+        GatheredElement, Outcome, ProbeReply, ResultHeader, ResultMessage, Return, ReturnReason,
+        WireError,
+    },
 };
 use tokio::sync::mpsc;
 use tokio_util::task::{TaskTracker, task_tracker::TaskTrackerToken};
 
-use super::{RefusalBackoff, ReplyAddress, SharedDelivery};
+use super::{RefusalBackoff, ReplyAddress, SharedDelivery, SpreadReply};
 
 /// A delivery that still owes its leader a reply. If it is dropped, the broker requeues the
 /// delivery.
@@ -43,17 +46,26 @@ pub(crate) enum Reply {
         message: ResultMessage,
         /// The step that is blamed if the only element's output is too large for the broker.
         last_step: u32,
+        /// Its blocks, which are published before it.
+        spread: Option<SpreadReply>,
     },
     Probe(ProbeReply),
 }
 
 /// A reply on its way to the broker.
 pub(crate) struct OutgoingReply {
+    pub(crate) content: OutgoingBody,
+    pub(super) pending: PendingReply,
+}
+
+/// What is published for a reply.
+pub(crate) struct OutgoingBody {
     pub(crate) kind: MessageKind,
     pub(crate) body: Bytes,
     /// The header of a result and its last step, to make a smaller reply if the body is too large.
     pub(super) result: Option<(ResultHeader, u32)>,
-    pub(super) pending: PendingReply,
+    /// The blocks that are published before.
+    pub(super) spread: Option<SpreadReply>,
 }
 
 impl ReplySender {
@@ -104,19 +116,19 @@ impl PendingReply {
 
     /// Replies to a task that was run, or to a probe.
     pub(crate) fn reply(self, reply: Reply) {
-        let (kind, encoded, result) = match reply {
-            Reply::Probe(reply) => (MessageKind::ProbeReply, reply.encode(), None),
-            Reply::Result { message, last_step } => {
+        let (kind, encoded, result, spread) = match reply {
+            Reply::Probe(reply) => (MessageKind::ProbeReply, reply.encode(), None, None),
+            Reply::Result { message, last_step, spread } => {
                 let done = |outcome: &Outcome| matches!(outcome, Outcome::Done { .. });
                 if message.header.segments.iter().any(|segment| done(&segment.outcome)) {
                     self.backoff.succeeded();
                 }
                 let encoded = message.encode();
-                (MessageKind::Result, encoded, Some((message.header, last_step)))
+                (MessageKind::Result, encoded, Some((message.header, last_step)), spread)
             }
         };
         match encoded {
-            Ok(body) => self.send(kind, body, result),
+            Ok(body) => self.send(OutgoingBody { kind, body, result, spread }),
             Err(error) => self.refuse(Refusal::Message { reason: error.to_string() }),
         }
     }
@@ -144,8 +156,21 @@ impl PendingReply {
 
     /// Returns a task that was not run; `offset` is the element at fault, if one is.
     pub(crate) fn return_unrun(self, reason: ReturnReason, offset: Option<u32>) {
-        match self.encode_return(reason, offset) {
-            Ok(body) => self.send(MessageKind::Return, body, None),
+        self.return_failed(reason, offset, None);
+    }
+
+    /// The same, with what is known about that element.
+    pub(crate) fn return_failed(
+        self,
+        reason: ReturnReason,
+        offset: Option<u32>,
+        element: Option<GatheredElement>,
+    ) {
+        match self.encode_return(reason, offset, element) {
+            Ok(body) => {
+                let kind = MessageKind::Return;
+                self.send(OutgoingBody { kind, body, result: None, spread: None });
+            }
             // Every return encodes. If one did not, the broker would redeliver the task to another
             // worker.
             Err(error) => {
@@ -160,13 +185,20 @@ impl PendingReply {
         self.delivery.settle(Settle::Ack);
     }
 
+    /// The intake backs off: the broker refuses what this worker writes, and not what others do.
+    pub(super) fn back_off(&self) {
+        self.backoff.refused();
+    }
+
     pub(super) fn encode_return(
         &self,
         reason: ReturnReason,
         offset: Option<u32>,
+        element: Option<GatheredElement>,
     ) -> Result<Bytes, WireError> {
+        let element = element.map(Box::new);
         let copy = self.address.copy;
-        Return { copy, worker: self.sender.worker, reason, offset, element: None }.encode()
+        Return { copy, worker: self.sender.worker, reason, offset, element }.encode()
     }
 
     /// Settles the delivery, once the broker has its reply or will never get one.
@@ -178,9 +210,9 @@ impl PendingReply {
         drop(unpublished);
     }
 
-    fn send(self, kind: MessageKind, body: Bytes, result: Option<(ResultHeader, u32)>) {
+    fn send(self, content: OutgoingBody) {
         let sender = Arc::clone(&self.sender);
         // After a stop nothing is published, and dropping the pending reply requeues the delivery.
-        let _ = sender.queue.send(OutgoingReply { kind, body, result, pending: self });
+        let _ = sender.queue.send(OutgoingReply { content, pending: self });
     }
 }

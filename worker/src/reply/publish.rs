@@ -10,6 +10,7 @@ use phalanx_core::{
     },
     id::LeaderId,
     operation::{ErrorKind, OperationError},
+    registry::Refusal,
     wire::{Outcome, ResultHeader, ResultMessage, ReturnReason, WIRE_VERSION, WireError},
 };
 use tokio::{
@@ -17,7 +18,10 @@ use tokio::{
     time::{Instant, sleep_until},
 };
 
-use super::{OutgoingReply, PendingReply, ReplyAddress, kept::KeptReplies};
+use super::{
+    OutgoingReply, PendingReply, ReplyAddress, kept::KeptReplies, pending::OutgoingBody,
+    spread::SpreadError,
+};
 use crate::leaders::Leaders;
 
 /// Replies that may wait for their confirms at once.
@@ -60,7 +64,7 @@ pub(crate) async fn publish_replies(
             biased;
             reply = replies.recv(), if first_tries.len() < UNCONFIRMED_REPLIES => match reply {
                 Some(reply) => {
-                    first_tries.push(publish(&*broker, reply, &rejected));
+                    first_tries.push(publish(&*broker, &leaders, reply, &rejected));
                     continue;
                 }
                 None => break,
@@ -98,11 +102,33 @@ pub(crate) async fn publish_replies(
 /// Publishes a reply until the broker confirms it, then acks its delivery (rule 11).
 async fn publish(
     broker: &dyn Broker,
+    leaders: &Leaders,
     reply: OutgoingReply,
     rejected: &impl Fn(BrokerError),
 ) -> Published {
-    let OutgoingReply { kind, body, mut result, pending } = reply;
+    let OutgoingReply { content, pending } = reply;
+    let OutgoingBody { mut kind, mut body, mut result, spread } = content;
     let ReplyAddress { leader, copy } = pending.address();
+    if let Some(spread) = spread {
+        match spread.publish(broker, leaders).await {
+            Ok(()) => {}
+            Err(SpreadError::Dead) => {
+                pending.settle(Settle::Ack);
+                return Published::Done;
+            }
+            Err(SpreadError::Refused(PublishError::Closed)) => {
+                pending.settle(Settle::Requeue);
+                return Published::Done;
+            }
+            Err(SpreadError::Refused(error)) => {
+                let Ok(returned) = returned_for(&pending, error) else {
+                    pending.settle(Settle::Requeue);
+                    return Published::Done;
+                };
+                (kind, body, result) = (MessageKind::Return, returned, None);
+            }
+        }
+    }
     let properties = Properties {
         kind: Some(kind),
         wire_version: WIRE_VERSION,
@@ -139,6 +165,20 @@ async fn publish(
     };
     pending.settle(settle);
     published
+}
+
+/// The return of a task whose blocks the broker does not take.
+fn returned_for(pending: &PendingReply, error: PublishError) -> Result<Bytes, WireError> {
+    let reason = match error {
+        PublishError::TooLarge { size, limit } => ReturnReason::TooLarge { size, limit },
+        other => {
+            pending.back_off();
+            let reason = format!("it cannot write to `phalanx.shuffle`: {other}");
+            ReturnReason::Refused(Refusal::Permission { reason })
+        }
+    };
+    tracing::warn!(?reason, "could not publish a block; returning its task");
+    pending.encode_return(reason, None, None)
 }
 
 /// Publishes a reply that was unroutable once more. If the broker refuses it, it is dropped.
@@ -208,7 +248,7 @@ fn shrink(
         let message = ResultMessage { header, payload: Bytes::new() };
         return (MessageKind::Result, message.encode());
     }
-    (MessageKind::Return, pending.encode_return(ReturnReason::TooLarge { size, limit }, None))
+    (MessageKind::Return, pending.encode_return(ReturnReason::TooLarge { size, limit }, None, None))
 }
 
 #[cfg(test)]

@@ -11,7 +11,6 @@ use super::{
     table::{Task, Work},
 };
 use crate::{
-    codec::{Layout, push_frame},
     gather::List,
     operation::{Group, KeyPrefix},
     plan::Inlet,
@@ -130,34 +129,8 @@ pub(super) fn encoding(
     if let Some(told) = job.exchanges[job.read_by(stage)?].told(partition, element) {
         return Some((told.encodings.clone()?, told.lengths.clone()));
     }
-    let layout = job.plan.layout(stage);
-    let list = last_list(job, stage, partition)?;
-    let mut payload = Vec::new();
-    let Some(values) = list.values(element) else {
-        // Any client that may publish replies can name an element behind the end.
-        list.key(element)?;
-        let element = list.element(element).ok()?;
-        let mut value = Vec::new();
-        element.write_value(&mut value);
-        match layout {
-            Layout::Plain => {}
-            Layout::Pairs => push_frame(&mut payload, element.key.len(), value.len()),
-            Layout::Whole => push_frame(&mut payload, element.key.len() + value.len(), 0),
-        }
-        payload.extend_from_slice(element.key);
-        payload.append(&mut value);
-        let length = u32::try_from(payload.len()).ok()?;
-        return Some((Bytes::from(payload), vec![length]));
-    };
-    let (key, mut lengths) = (list.key(element)?, Vec::new());
-    for value in values {
-        let before = payload.len();
-        push_frame(&mut payload, key.len(), value.len());
-        payload.extend_from_slice(key);
-        payload.extend_from_slice(value);
-        lengths.push((payload.len() - before) as u32);
-    }
-    Some((Bytes::from(payload), lengths))
+    // Any client that may publish replies can name an element behind the end.
+    last_list(job, stage, partition)?.encodings(element, job.plan.layout(stage))
 }
 
 /// The list of a partition, if it can be gathered. The exchange keeps the one that was gathered

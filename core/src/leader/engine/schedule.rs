@@ -162,7 +162,7 @@ fn message(
                 }
                 Batch::Partitions(read) => {
                     let Inlet::Exchange(exchange) = job.plan.inlet(stage) else { return None };
-                    let (listed, payload) = gather(job, exchange, &read.partitions());
+                    let (listed, payload) = gather(job, stage, exchange, &read.partitions());
                     inlet = listed;
                     payload
                 }
@@ -209,7 +209,7 @@ fn message(
 }
 
 /// How a task gathers these partitions of an exchange, and the blocks that it carries for that.
-fn gather(job: &JobState, exchange: usize, partitions: &[u32]) -> (TaskInlet, Bytes) {
+fn gather(job: &JobState, stage: usize, exchange: usize, partitions: &[u32]) -> (TaskInlet, Bytes) {
     let (plan, state) = (&job.plan.exchanges[exchange], &job.exchanges[exchange]);
     let grouping = plan.kind.grouping();
     if state.queues().is_none() {
@@ -222,6 +222,7 @@ fn gather(job: &JobState, exchange: usize, partitions: &[u32]) -> (TaskInlet, By
         first_side: plan.first_side as u32,
         partitions: state.announced(partitions),
         winners: state.winners().to_vec(),
+        layout: job.plan.layout(stage),
     };
     (TaskInlet::Queues(gather), Bytes::new())
 }

@@ -33,11 +33,12 @@ pub(super) struct InletChunk {
 
 impl Inlet {
     pub(super) fn of(running: &Running) -> Self {
-        let task = &running.task;
-        let payload = task.payload.clone();
-        match &task.header.inlet {
+        let (inlet, payload) = running.inlet();
+        let payload = payload.clone();
+        match inlet {
             TaskInlet::Partitions(gather) => {
-                Self::Partitions(Box::new(Partitions::new(gather, &task.header.ranges, payload)))
+                let ranges = &running.task.header.ranges;
+                Self::Partitions(Box::new(Partitions::new(gather, ranges, payload)))
             }
             TaskInlet::Elements(Layout::Pairs | Layout::Whole) => {
                 Self::Framed(Framed::new(payload, running.count()))

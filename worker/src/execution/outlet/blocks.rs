@@ -5,6 +5,9 @@ use phalanx_core::{
     wire::{BlockHeader, BlockWriter, RowTotal},
 };
 
+/// The largest block, in bytes, unless a single row is larger: any broker takes it.
+const MAX_BLOCK: usize = 1 << 20;
+
 /// Finished blocks.
 #[derive(Debug, Default)]
 pub(in crate::execution) struct Blocks {
@@ -22,20 +25,33 @@ pub(super) struct Partitioned {
     writers: Vec<BlockWriter>,
     /// The size of the rows in `writers`, in bytes.
     size: usize,
+    /// The batch offset at which the segment of these rows begins.
+    first: u32,
 }
 
 impl Partitioned {
     pub(super) fn new(partitions: u32) -> Self {
         let writers = (0..partitions).map(|_| BlockWriter::default()).collect();
-        Self { finished: Blocks::default(), writers, size: 0 }
+        Self { finished: Blocks::default(), writers, size: 0, first: 0 }
     }
 
     /// Adds a row whose key has this hash.
     #[inline]
     pub(super) fn push(&mut self, hash: u64, key: &[u8], value: &[u8]) {
         let partition = partition_of(hash, self.writers.len() as u32);
+        let writer = &mut self.writers[partition as usize];
+        if writer.size() + key.len() + value.len() > MAX_BLOCK && !writer.is_empty() {
+            let before = self.finished.bytes.len();
+            finish(&mut self.finished, writer, partition, self.first);
+            self.size = self.size.saturating_sub(self.finished.bytes.len() - before);
+        }
         self.size += key.len() + value.len() + 4;
-        self.writers[partition as usize].push(key, value);
+        writer.push(key, value);
+    }
+
+    /// Begins a segment at this batch offset, after a [`flush`](Self::flush).
+    pub(super) fn begin_segment(&mut self, first: u32) {
+        self.first = first;
     }
 
     /// The size of all rows, in bytes.
@@ -43,18 +59,12 @@ impl Partitioned {
         self.finished.bytes.len() + self.size
     }
 
-    /// Makes blocks of the rows, which were made from a segment that begins at the batch offset
-    /// `first`.
-    pub(super) fn flush(&mut self, first: u32) {
+    /// Makes blocks of the rows.
+    pub(super) fn flush(&mut self) {
         for (partition, writer) in (0..).zip(&mut self.writers) {
-            let rows = writer.rows();
-            if rows == 0 {
-                continue;
+            if !writer.is_empty() {
+                finish(&mut self.finished, writer, partition, self.first);
             }
-            let before = self.finished.bytes.len();
-            writer.finish(&mut self.finished.bytes);
-            let bytes = (self.finished.bytes.len() - before) as u32;
-            self.finished.headers.push(BlockHeader { partition, first, rows, bytes });
         }
         self.size = 0;
     }
@@ -63,4 +73,12 @@ impl Partitioned {
     pub(super) fn finish(self, uncombined: RowTotal) -> Blocks {
         Blocks { uncombined, ..self.finished }
     }
+}
+
+/// Makes a block of the rows in `writer`.
+fn finish(finished: &mut Blocks, writer: &mut BlockWriter, partition: u32, first: u32) {
+    let (rows, before) = (writer.rows(), finished.bytes.len());
+    writer.finish(&mut finished.bytes);
+    let bytes = (finished.bytes.len() - before) as u32;
+    finished.headers.push(BlockHeader { partition, first, rows, bytes });
 }

@@ -112,20 +112,20 @@ impl Scattering {
         for StepFailure { offset, step, error } in failures {
             while let Some(gap) = gaps.next_if(|gap| *gap <= offset) {
                 row = self.end_segment(running, &rows, row, gap)?;
-                self.first = gap;
+                self.begin_segment(gap);
                 push_written(&mut entries, &mut next, gap);
             }
             push_written(&mut entries, &mut next, offset);
             if running.may_run_again(step as usize, &error) {
                 row = self.end_segment(running, &rows, row, offset)?;
-                self.first = offset + 1;
+                self.begin_segment(offset + 1);
             }
             entries.push(LedgerEntry::Failed { step, error });
             next = offset + 1;
         }
         for gap in gaps {
             row = self.end_segment(running, &rows, row, gap)?;
-            self.first = gap;
+            self.begin_segment(gap);
             push_written(&mut entries, &mut next, gap);
         }
         push_written(&mut entries, &mut next, to);
@@ -146,6 +146,11 @@ impl Scattering {
         self.add(running, rows, row..end)?;
         self.flush(&running.pipeline)?;
         Ok(end)
+    }
+
+    fn begin_segment(&mut self, first: u32) {
+        self.first = first;
+        self.partitioned.begin_segment(first);
     }
 
     /// The blocks of all that was absorbed.
@@ -193,7 +198,7 @@ impl Scattering {
         if let Some(table) = &mut self.table {
             table.flush(pipeline, self.first, &mut self.partitioned)?;
         }
-        self.partitioned.flush(self.first);
+        self.partitioned.flush();
         Ok(())
     }
 }

@@ -82,6 +82,9 @@ impl BlockCredit {
     /// A task that feeds this exchange goes out with this cap.
     pub(crate) fn expect(&mut self, task: TaskNumber, exchange: ExchangeId, cap: usize) {
         self.stop_expecting(task);
+        if self.limit.is_none() {
+            return;
+        }
         self.caps.insert(task, (exchange, cap));
         self.exchanges.entry(exchange).or_default().expected += cap;
         self.total.expected += cap;
@@ -120,8 +123,7 @@ impl BlockCredit {
 
     /// The cap of a task that is out; `None` in memory.
     pub(crate) fn cap_of(&self, task: TaskNumber) -> Option<usize> {
-        let (_, cap) = self.caps.get(&task)?;
-        self.limit.and(Some(*cap))
+        self.caps.get(&task).map(|(_, cap)| *cap)
     }
 
     /// Whether an exchange holds more than it may: results can be larger than their caps.

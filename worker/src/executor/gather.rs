@@ -1,0 +1,71 @@
+//! Lets tasks that read queues gather their blocks before they take a slot.
+
+use std::{sync::Arc, time::Duration};
+
+use phalanx_core::wire::ReturnReason;
+
+use super::Executor;
+use crate::{execution::Running, gathering};
+
+/// How long a task that has gathered its blocks waits for a slot (rule 38).
+const LONGEST_WAIT: Duration = Duration::from_secs(30);
+
+impl Executor {
+    /// Starts an admitted task, after it has gathered its blocks if it reads queues.
+    pub(super) fn gather_then(
+        self: &Arc<Self>,
+        running: Arc<Running>,
+        run: impl FnOnce(Arc<Self>, Arc<Running>) + Send + 'static,
+    ) {
+        let executor = Arc::clone(self);
+        match gathering::queued(&running.task.header) {
+            None => run(executor, running),
+            Some(_) => drop(tokio::spawn(executor.gather(running, run))),
+        }
+    }
+
+    /// Gathers the blocks of a task, and starts it; or returns it.
+    async fn gather(
+        self: Arc<Self>,
+        running: Arc<Running>,
+        run: impl FnOnce(Arc<Self>, Arc<Running>),
+    ) {
+        let Some(queued) = gathering::queued(&running.task.header) else { return };
+        let header = &running.task.header;
+        let gather = async {
+            let (mut permit, turn) = self.memory.enter(queued).await?;
+            if !running.begin_gathering() {
+                return None;
+            }
+            let gathered = gathering::gather(&**self.shared.broker(), header, queued).await;
+            permit.gathered();
+            Some(gathered.map(|names| (names, permit, turn)))
+        };
+        // Cancel-safe: what was read goes back into the queues.
+        let gathered = tokio::select! {
+            biased;
+            // Returned meanwhile, or its job is dead.
+            () = running.replied.cancelled() => None,
+            () = self.shared.shutdown().draining() => Some(Err(ReturnReason::Draining)),
+            gathered = gather => gathered,
+        };
+        match gathered {
+            None => self.executions.remove(&running),
+            Some(Err(ReturnReason::Refused(refusal))) => {
+                running.refuse(refusal);
+                self.executions.remove(&running);
+            }
+            Some(Err(reason)) => self.return_unrun(&running, reason),
+            Some(Ok((names, permit, turn))) => {
+                running.set_gathered(names, permit);
+                run(Arc::clone(&self), Arc::clone(&running));
+                // The next task gathers when this one runs.
+                let waited = tokio::time::timeout(LONGEST_WAIT, running.until_begun()).await;
+                drop(turn);
+                if waited.is_err() {
+                    self.return_unrun(&running, ReturnReason::NotStarted);
+                }
+            }
+        }
+    }
+}

@@ -1,0 +1,160 @@
+//! Reads one partition from its queue.
+
+use std::{sync::Mutex, time::Duration};
+
+use phalanx_core::{
+    broker::{
+        Broker, BrokerError, ConsumeOptions, Consumer, Consumption, QueueSpec, Settle, ShuffleQueue,
+    },
+    registry::Refusal,
+    wire::ReturnReason,
+};
+use tokio::time::Instant;
+
+use super::collection::{Collection, Read};
+use crate::lock::lock;
+
+/// How long a queue that another reader has is tried again (rule 35).
+const LONGEST_IN_USE: Duration = Duration::from_secs(25);
+/// After this long without a block, no more is expected (rule 36).
+const LONGEST_SILENCE: Duration = Duration::from_secs(30);
+/// A gather that gets nothing for this long is given up (rule 38).
+const LONGEST_STANDSTILL: Duration = Duration::from_secs(60);
+/// The pauses before a queue is tried again: each is twice as long as the one before.
+const PAUSES: [Duration; 2] = [Duration::from_millis(100), Duration::from_secs(1)];
+/// More deliveries than announced, for blocks that do not count.
+const SPARE_PREFETCH: u32 = 64;
+/// The acknowledgement timeouts without more blocks than before, after which reading is given up.
+const ACK_TIMEOUTS: u32 = 2;
+
+/// When a task last got a block, or began to wait for one, from any of its queues.
+pub(super) struct LastBlock(Mutex<Instant>);
+
+impl LastBlock {
+    pub(super) fn now() -> Self {
+        Self(Mutex::new(Instant::now()))
+    }
+
+    fn update(&self) {
+        *lock(&self.0) = Instant::now();
+    }
+
+    fn age(&self) -> Duration {
+        lock(&self.0).elapsed()
+    }
+}
+
+/// Reads all blocks of a partition that count. They stay in the queue: the consumer gives them back
+/// when it is dropped, at the end at the latest.
+///
+/// # Errors
+/// Why the task is to be returned.
+pub(super) async fn read<'w>(
+    broker: &dyn Broker,
+    queue: ShuffleQueue,
+    mut collection: Collection<'w>,
+    last: &LastBlock,
+) -> Result<Collection<'w>, ReturnReason> {
+    let prefetch = collection.want().saturating_add(SPARE_PREFETCH);
+    let prefetch = u16::try_from(prefetch).unwrap_or(u16::MAX);
+    let options = ConsumeOptions::new(prefetch).exclusive().passive();
+    let (mut pause, mut in_use) = (PAUSES[0], None);
+    let (mut timeouts, mut most, begun) = (0, 0, Instant::now());
+    loop {
+        let error = match broker.consume(&QueueSpec::Shuffle(queue), options).await {
+            Ok(mut consumer) => {
+                in_use = None;
+                match receive(&mut *consumer, &mut collection, last).await {
+                    Received::All => return Ok(collection),
+                    Received::Silence => return Err(missing(&collection)),
+                    Received::Ended => consumer.error(),
+                }
+            }
+            Err(error) => Some(error),
+        };
+        match error {
+            Some(BrokerError::Absent { .. }) => {
+                collection.clear();
+                return Err(missing(&collection));
+            }
+            Some(error @ BrokerError::Denied { .. }) => {
+                let reason = error.to_string();
+                return Err(ReturnReason::Refused(Refusal::Permission { reason }));
+            }
+            Some(BrokerError::InUse { .. }) => {
+                let since = *in_use.get_or_insert_with(Instant::now);
+                if since.elapsed() >= LONGEST_IN_USE {
+                    return Err(ReturnReason::NotStarted);
+                }
+                // Another reader makes progress, so that this one will.
+                last.update();
+            }
+            Some(BrokerError::AckTimeout { reason, .. }) => {
+                timeouts = if collection.have() > most { 1 } else { timeouts + 1 };
+                most = most.max(collection.have());
+                if timeouts >= ACK_TIMEOUTS {
+                    let (partition, bytes) = (collection.partition(), collection.bytes());
+                    let elapsed_ms = begun.elapsed().as_millis() as u64;
+                    return Err(ReturnReason::AckTimeout { partition, bytes, elapsed_ms, reason });
+                }
+            }
+            Some(BrokerError::Closed) => return Err(ReturnReason::NotStarted),
+            other => {
+                tracing::debug!(%queue, error = ?other, "could not read a queue; trying again")
+            }
+        }
+        if last.age() >= LONGEST_STANDSTILL {
+            return Err(ReturnReason::NotStarted);
+        }
+        // The queue has all blocks back.
+        collection.clear();
+        tokio::time::sleep(pause).await;
+        pause = (2 * pause).min(PAUSES[1]);
+        let wait = async {
+            // Fails if the broker object is gone; then consuming fails too.
+            let _ = broker.health().wait_for(|health| health.connected).await;
+        };
+        let left = LONGEST_STANDSTILL.saturating_sub(last.age());
+        if tokio::time::timeout(left, wait).await.is_err() {
+            return Err(ReturnReason::NotStarted);
+        }
+    }
+}
+
+enum Received {
+    All,
+    /// Fewer, and nothing more comes.
+    Silence,
+    /// The consumer has ended.
+    Ended,
+}
+
+async fn receive(
+    consumer: &mut dyn Consumer,
+    collection: &mut Collection<'_>,
+    last: &LastBlock,
+) -> Received {
+    while !collection.is_complete() {
+        match tokio::time::timeout(LONGEST_SILENCE, consumer.next()).await {
+            Err(_) => return Received::Silence,
+            Ok(None) => return Received::Ended,
+            Ok(Some(Consumption::Resumed { .. })) => {}
+            Ok(Some(Consumption::Delivery(delivery))) => {
+                last.update();
+                match collection.read(&delivery.message.body) {
+                    Read::Counts => drop(delivery.leave()),
+                    Read::Never => delivery.settle(Settle::Ack),
+                }
+            }
+        }
+    }
+    Received::All
+}
+
+fn missing(collection: &Collection<'_>) -> ReturnReason {
+    ReturnReason::Blocks {
+        partition: collection.partition(),
+        want: collection.want(),
+        have: collection.have(),
+    }
+}
