@@ -140,7 +140,9 @@ impl ConsumerChannel {
             return Ok(());
         }
         let share = u16::try_from(share).unwrap_or(u16::MAX);
-        declare::set_prefetch(&self.channel, share).await?;
+        // AMQP's 0 is no limit: a reader may need more deliveries at once than 16 bits count.
+        let limit = if self.exclusive && share == u16::MAX { 0 } else { share };
+        declare::set_prefetch(&self.channel, limit).await?;
         let (queue, arguments) = (self.queue.as_str().into(), FieldTable::default());
         // An empty tag makes the broker generate one, so no two consumers share a tag.
         let options = BasicConsumeOptions { exclusive: self.exclusive, ..Default::default() };

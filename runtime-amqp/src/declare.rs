@@ -235,10 +235,9 @@ pub(crate) async fn unbind(connection: &Connection, shape: &QueueShape) -> Resul
     Ok(())
 }
 
-/// Sets the prefetch of consumers that start on this channel from now on; 0 counts as 1, because
-/// AMQP's 0 means unlimited.
+/// Sets the prefetch of consumers that start on this channel from now on; 0 means unlimited.
 pub(crate) async fn set_prefetch(channel: &Channel, prefetch: u16) -> Result<(), lapin::Error> {
-    channel.basic_qos(prefetch.max(1), BasicQosOptions::default()).await
+    channel.basic_qos(prefetch, BasicQosOptions::default()).await
 }
 
 /// Deletes the queue; it is not an error if the queue does not exist.

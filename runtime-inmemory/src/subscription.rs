@@ -63,7 +63,7 @@ impl Subscription {
         let state = State {
             queue,
             unsettled: Unsettled::default(),
-            prefetch: usize::from(prefetch.max(1)),
+            prefetch: if prefetch == u16::MAX { usize::MAX } else { usize::from(prefetch.max(1)) },
             phase: Phase::Live,
         };
         Self { topology, changed: Notify::new(), state: Mutex::new(state) }

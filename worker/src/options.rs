@@ -7,6 +7,8 @@ use phalanx_core::{broker::Pool, wire::timing::HOLD};
 /// The range of the stack of a slot thread, in bytes.
 pub(crate) const SMALLEST_STACK: usize = 64 << 10;
 pub(crate) const LARGEST_STACK: usize = 1 << 30;
+/// The least gather memory, in bytes.
+pub(crate) const SMALLEST_GATHER_MEMORY: u64 = 1 << 20;
 
 /// The settings of a [`Worker`](crate::Worker). Values outside of their range are clamped.
 ///

@@ -11,7 +11,8 @@
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct ConsumeOptions {
-    /// The most unsettled deliveries at once; 0 counts as 1.
+    /// The most unsettled deliveries at once; 0 counts as 1. [`u16::MAX`] is no limit for an
+    /// exclusive consumer.
     pub prefetch: u16,
     /// Whether the queue may have no other consumer. The prefetch of such a consumer is fixed.
     /// Default: `false`.

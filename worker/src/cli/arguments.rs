@@ -60,6 +60,16 @@ pub(super) struct Arguments {
     )]
     stack: usize,
 
+    /// Memory for what tasks gather from queues before they run; 1MiB or more
+    #[arg(
+        long,
+        env = "PHALANX_GATHER_MEMORY",
+        value_name = "SIZE",
+        default_value = "256MiB",
+        value_parser = size::parse_memory
+    )]
+    gather_memory: u64,
+
     /// Longest time that a delivery stays unacknowledged, 100ms to 30s; longer tasks continue under
     /// a lease
     #[arg(long, env = "PHALANX_HOLD", default_value = "30s", value_parser = duration::parse_hold)]
@@ -124,6 +134,7 @@ impl Arguments {
         }
         options.async_slots = self.async_slots.into();
         options.stack = self.stack;
+        options.gather_memory = self.gather_memory;
         options.hold = self.hold;
         options.grace = self.grace;
         options.isolate = true;
@@ -180,6 +191,13 @@ mod tests {
     }
 
     #[test]
+    fn the_gather_memory_has_a_unit() {
+        assert_eq!(parse(&["w"]).unwrap().options().gather_memory, 256 << 20);
+        let given = parse(&["w", "--gather-memory", "2GiB"]).unwrap();
+        assert_eq!(given.options().gather_memory, 2 << 30);
+    }
+
+    #[test]
     fn invalid_values_are_refused_with_a_reason() {
         for line in [
             &["w", "--slots", "0"][..],
@@ -187,6 +205,7 @@ mod tests {
             &["w", "--hold", "31s"],
             &["w", "--health", "x"],
             &["w", "--stack", "1KiB"],
+            &["w", "--gather-memory", "1KiB"],
         ] {
             assert!(parse(line).unwrap_err().use_stderr(), "{line:?}");
         }

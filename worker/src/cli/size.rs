@@ -1,6 +1,6 @@
 //! Sizes on the command line.
 
-use crate::options::{LARGEST_STACK, SMALLEST_STACK};
+use crate::options::{LARGEST_STACK, SMALLEST_GATHER_MEMORY, SMALLEST_STACK};
 
 /// Parses the stack of a thread: `512KiB`, `8MiB` or `1GiB` (or `512K`, `8M`, `1G`); a number without
 /// a unit is in bytes.
@@ -11,6 +11,16 @@ pub(super) fn parse_stack(text: &str) -> Result<usize, String> {
         return Err(format!("`{text}` is not between 64KiB and 1GiB"));
     }
     Ok(stack)
+}
+
+/// Parses an amount of memory, written alike; at least 1 MiB.
+pub(super) fn parse_memory(text: &str) -> Result<u64, String> {
+    let bytes = parse(text)
+        .ok_or_else(|| format!("`{text}` is not a size; write it like 512MiB or 1GiB"))?;
+    match bytes as u64 {
+        bytes if bytes < SMALLEST_GATHER_MEMORY => Err(format!("`{text}` is less than 1MiB")),
+        bytes => Ok(bytes),
+    }
 }
 
 fn parse(text: &str) -> Option<usize> {

@@ -4,6 +4,8 @@ mod collection;
 mod memory;
 mod names;
 mod partition;
+#[cfg(test)]
+mod tests;
 
 use std::collections::HashSet;
 

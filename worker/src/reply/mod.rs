@@ -7,6 +7,8 @@ mod pending;
 mod publish;
 mod refusal_backoff;
 mod spread;
+#[cfg(test)]
+mod spread_tests;
 mod window;
 
 pub(crate) use address::ReplyAddress;

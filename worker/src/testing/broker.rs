@@ -17,6 +17,8 @@ use phalanx_core::broker::{
 };
 use tokio::sync::{Notify, watch};
 
+use super::TestQueues;
+
 /// A broker double. By default it confirms every message and delivers every task once; the test
 /// scripts everything else.
 #[derive(Debug, Clone)]
@@ -31,6 +33,7 @@ struct Inner {
     state: Mutex<State>,
     changed: Notify,
     next_tag: AtomicU64,
+    queues: TestQueues,
 }
 
 #[derive(Debug, Default)]
@@ -43,6 +46,10 @@ struct State {
     settled: Vec<(u64, Settle)>,
     /// The errors of the next publishes on the reply exchange; later ones are confirmed.
     refusals: VecDeque<PublishError>,
+    /// The errors of the next publishes of blocks.
+    block_refusals: VecDeque<PublishError>,
+    /// Whether publishes of blocks wait for their confirms.
+    holds_blocks: bool,
     /// Whether publishes on the reply exchange wait for their confirms.
     holds_confirms: bool,
     /// Whether mandatory messages are unroutable, and how many were.
@@ -72,8 +79,14 @@ impl TestBroker {
                 state: Mutex::default(),
                 changed: Notify::new(),
                 next_tag: AtomicU64::new(1),
+                queues: TestQueues::default(),
             }),
         }
+    }
+
+    /// The queues of blocks.
+    pub(crate) fn queues(&self) -> &TestQueues {
+        &self.inner.queues
     }
 
     /// Puts a task into the queue; one that is `redelivered` is flagged so.
@@ -88,6 +101,16 @@ impl TestBroker {
     /// Makes the next publish on the reply exchange fail.
     pub(crate) fn refuse_next(&self, error: PublishError) {
         self.change(|state| state.refusals.push_back(error));
+    }
+
+    /// Makes the next publish of a block fail.
+    pub(crate) fn refuse_block(&self, error: PublishError) {
+        self.change(|state| state.block_refusals.push_back(error));
+    }
+
+    /// Holds the confirms of blocks, or releases them.
+    pub(crate) fn hold_blocks(&self, hold: bool) {
+        self.change(|state| state.holds_blocks = hold);
     }
 
     /// Holds the confirms of the reply exchange, or releases them.
@@ -230,6 +253,12 @@ impl Broker for TestBroker {
 
     async fn publish(&self, address: &Address, message: Message) -> Result<(), PublishError> {
         let is_reply = address.exchange == Exchange::Reply;
+        if address.exchange == Exchange::Shuffle {
+            self.when(|state| (!state.holds_blocks).then_some(())).await;
+            if let Some(error) = self.change(|state| state.block_refusals.pop_front()) {
+                return Err(error);
+            }
+        }
         self.change(|state| state.waiting += usize::from(is_reply));
         self.when(|state| (!is_reply || !state.holds_confirms).then_some(())).await;
         self.change(|state| {
@@ -264,6 +293,10 @@ impl Broker for TestBroker {
         queue: &QueueSpec,
         options: ConsumeOptions,
     ) -> Result<Box<dyn Consumer>, BrokerError> {
+        if let QueueSpec::Shuffle(queue) = queue {
+            assert!(options.exclusive && options.passive, "{options:?}");
+            return self.inner.queues.read(*queue);
+        }
         let is_task = matches!(queue, QueueSpec::Task { .. });
         self.change(|state| {
             if is_task {

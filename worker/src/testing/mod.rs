@@ -2,8 +2,10 @@
 
 mod broker;
 mod operations;
+mod queues;
 mod rig;
 
 pub(crate) use broker::{TestBroker, at_once, eventually, pass};
 pub(crate) use operations::{TestOp, TestOperations};
+pub(crate) use queues::TestQueues;
 pub(crate) use rig::{SentReply, TestRig};

@@ -66,6 +66,7 @@ macro_rules! conformance {
             shuffling: what_is_read_and_left_is_read_again_in_order,
             shuffling: a_reader_removes_only_what_it_acks,
             shuffling: the_prefetch_of_an_exclusive_consumer_is_fixed,
+            shuffling: an_exclusive_consumer_can_hold_any_number,
             shuffling: a_passive_consumer_ends_when_its_queue_is_deleted,
             shuffling: blocks_outlive_the_connection_of_their_writer,
             shuffling: each_of_many_blocks_is_routed_or_returned,

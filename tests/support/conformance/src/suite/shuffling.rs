@@ -232,6 +232,20 @@ pub async fn the_prefetch_of_an_exclusive_consumer_is_fixed(broker: &impl Broker
     second.settle(Settle::Ack);
 }
 
+/// A partition can have more blocks than 16 bits count.
+pub async fn an_exclusive_consumer_can_hold_any_number(broker: &impl BrokerUnderTest) {
+    const MANY: usize = 66_000;
+    let connection = broker.connect().await;
+    let queues = declared(&connection, 1).await;
+    let address = Address::blocks(&queues[0]);
+    let published = (0..MANY).map(|_| connection.publish_mandatory(&address, message(vec![7])));
+    assert!(join_all(published).await.into_iter().all(|routed| routed.unwrap()));
+    let mut consumer = read(&connection, queues[0], u16::MAX).await;
+    for _ in 0..MANY {
+        receive(&mut consumer).await.leave();
+    }
+}
+
 /// Its blocks are lost: waiting for them would take forever.
 pub async fn a_passive_consumer_ends_when_its_queue_is_deleted(broker: &impl BrokerUnderTest) {
     let (leader, reader) = (broker.connect().await, broker.connect().await);
