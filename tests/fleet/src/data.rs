@@ -91,6 +91,23 @@ pub fn keep_skipping(#[state] skipping: &Skipping, n: u64) -> u64 {
     skipping.number + n
 }
 
+/// Pairs a number with 100 KiB of data.
+#[operation]
+pub fn heavy(n: u64) -> (u64, Vec<u8>) {
+    (n, vec![n as u8; 100 << 10])
+}
+
+/// The key of a group that has one value of [`heavy`], undamaged.
+#[operation]
+pub fn weigh_all((key, values): (u64, Vec<Vec<u8>>)) -> Result<u64> {
+    let right =
+        |value: &Vec<u8>| value.len() == 100 << 10 && value.iter().all(|it| *it == key as u8);
+    match &values[..] {
+        [value] if right(value) => Ok(key),
+        _ => Err(OperationError::fatal("the group is damaged")),
+    }
+}
+
 /// Returns the length of a text.
 #[operation]
 pub fn measure(text: String) -> u64 {

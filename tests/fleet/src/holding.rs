@@ -42,6 +42,26 @@ pub async fn hold_later(#[state] directory: &str, n: u64, cx: &TaskContext) -> R
     Ok(3 * n)
 }
 
+/// As [`hold`], of one element alone; returns the others at once.
+#[operation]
+pub fn hold_at(
+    #[state] directory: &str,
+    #[state] at: u64,
+    n: u64,
+    cx: &TaskContext,
+) -> Result<u64> {
+    if n == at {
+        note(Path::new(directory), "started", n)?;
+        while !Path::new(directory).join("released").exists() {
+            if cx.is_cancelled() {
+                return Err(OperationError::fatal("cancelled"));
+            }
+            std::thread::sleep(POLL);
+        }
+    }
+    Ok(n)
+}
+
 /// Never returns, even when it is cancelled.
 #[operation(timeout = "300ms", retries = 0)]
 pub fn hang(#[state] unwanted: u64, n: u64) -> u64 {

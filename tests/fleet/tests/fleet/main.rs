@@ -18,6 +18,7 @@ mod notices;
 mod permissions;
 mod results;
 mod serialization;
+mod shuffle;
 mod stalls;
 mod support;
 mod workers;

@@ -1,0 +1,225 @@
+//! Exchanges whose blocks go through the queues of RabbitMQ: faults, and what is left behind.
+
+use lapin::options::{ExchangeDeleteOptions, QueueDeclareOptions};
+use phalanx::{Error, Job, Results, Runtime, error::ShuffleFailure, prelude::*};
+use phalanx_fleet_tests::*;
+use phalanx_test_node::NodeOptions;
+use phalanx_test_support::soon;
+use rustix::process::Signal;
+
+use crate::support::{Fleet, Rendezvous, start_node, with_node};
+
+const PARTITIONS: u32 = 4;
+/// Their blocks have 40 MB: far more than a leader holds of one exchange.
+const NUMBERS: u64 = 400;
+/// The element that is held: its task is the last one.
+const HELD: u64 = NUMBERS - 1;
+/// No element.
+const NONE: u64 = u64::MAX;
+
+/// Groups heavy values by their numbers, and holds two elements: one that feeds the exchange, and
+/// a key that is read from it.
+fn start(runtime: &Runtime, held: &Rendezvous, feeding: u64, reading: u64) -> (Job, Results<u64>) {
+    let hold = |at| HoldAt { directory: held.directory(), at };
+    let groups = IndexedStream::from(0..NUMBERS).map(hold(feeding)).map(Heavy).group_by_key();
+    groups.partitions(PARTITIONS).map(WeighAll).map(hold(reading)).start(runtime).unwrap()
+}
+
+/// Waits until the blocks of a job go through queues.
+async fn spread(job: &Job) {
+    let mut progress = job.progress();
+    let is_spread = async {
+        progress.wait_for(|progress| progress.exchanges.iter().any(|it| it.queues > 0)).await
+    };
+    soon("an exchange to be spread", is_spread).await.unwrap();
+}
+
+/// Waits for the keys: all of them, once each.
+async fn assert_all(results: Results<u64>) {
+    let keys = soon("the keys", results.collect()).await.unwrap();
+    let mut keys: Vec<u64> = keys.into_iter().map(|(_, key)| key).collect();
+    keys.sort_unstable();
+    assert_eq!(keys, (0..NUMBERS).collect::<Vec<_>>());
+}
+
+fn queue(fleet: &Fleet, job: &Job, partition: u32) -> String {
+    format!("{}.shuffle.{}.0.{partition}", fleet.namespace, job.id())
+}
+
+/// The partitions of a job whose queues exist.
+async fn queues(fleet: &Fleet, job: &Job) -> Vec<u32> {
+    let (mut left, connection) = (Vec::new(), fleet.raw().await);
+    for partition in 0..PARTITIONS {
+        let channel = connection.create_channel().await.unwrap();
+        let passive = QueueDeclareOptions { passive: true, ..Default::default() };
+        let name = queue(fleet, job, partition);
+        if channel.queue_declare(name.as_str().into(), passive, Default::default()).await.is_ok() {
+            left.push(partition);
+        }
+    }
+    left
+}
+
+fn failure(result: Result<Vec<(u64, u64)>, Error>) -> ShuffleFailure {
+    match result {
+        Err(Error::Shuffle(error)) => error.failure.clone(),
+        other => panic!("{other:?}"),
+    }
+}
+
+#[tokio::test]
+async fn no_queue_is_left_when_a_job_is_over() {
+    let (fleet, workers) = Fleet::with_workers(2).await;
+    let runtime = fleet.lead().await;
+    let held = Rendezvous::new();
+    for (feeding, reading) in [(HELD, NONE), (NONE, HELD)] {
+        let (job, results) = start(&runtime, &held, feeding, reading);
+        spread(&job).await;
+        held.started(1).await;
+        assert!(!queues(&fleet, &job).await.is_empty());
+        job.cancel();
+        let cancelled = soon("the end", results.collect()).await;
+        assert!(matches!(cancelled, Err(Error::Cancelled { .. })), "{cancelled:?}");
+        assert!(queues(&fleet, &job).await.is_empty(), "after a cancel");
+    }
+    held.release();
+    let (job, results) = start(&runtime, &held, NONE, NONE);
+    assert_all(results).await;
+    assert!(queues(&fleet, &job).await.is_empty(), "after success");
+    assert!(job.progress().borrow().exchanges[0].queues == PARTITIONS);
+    let groups = IndexedStream::from(0..NUMBERS).map(Heavy).group_by_key().partitions(PARTITIONS);
+    let (job, results) = groups.map(WeighAll).take(1).start(&runtime).unwrap();
+    assert_eq!(soon("one key", results.collect()).await.unwrap().len(), 1);
+    assert!(queues(&fleet, &job).await.is_empty(), "after `take`");
+    runtime.close().await;
+    fleet.end(workers).await;
+}
+
+#[tokio::test]
+async fn workers_that_die_while_they_write_and_read_queues_cost_no_row() {
+    for (feeding, reading) in [(HELD, NONE), (NONE, HELD)] {
+        let (fleet, mut workers) = Fleet::with_workers(2).await;
+        let runtime = fleet.lead().await;
+        let held = Rendezvous::new();
+        let (job, results) = start(&runtime, &held, feeding, reading);
+        spread(&job).await;
+        held.started(1).await;
+        for worker in &mut workers {
+            worker.signal(Signal::KILL);
+            worker.ended().await;
+            *worker = fleet.worker(&[]);
+            worker.started().await;
+        }
+        held.release();
+        assert_all(results).await;
+        assert!(queues(&fleet, &job).await.is_empty());
+        runtime.close().await;
+        fleet.end(workers).await;
+    }
+}
+
+#[tokio::test]
+async fn a_queue_that_is_deleted_ends_its_job_and_never_gives_a_wrong_result() {
+    for (feeding, reading) in [(HELD, NONE), (NONE, HELD)] {
+        let (fleet, workers) = Fleet::with_workers(2).await;
+        let runtime = fleet.lead().await;
+        let held = Rendezvous::new();
+        let (job, results) = start(&runtime, &held, feeding, reading);
+        spread(&job).await;
+        held.started(1).await;
+        let partition = queues(&fleet, &job).await[0];
+        fleet.delete_queue(&queue(&fleet, &job, partition)).await;
+        let failure = failure(soon("the end", results.collect()).await);
+        assert!(
+            matches!(failure, ShuffleFailure::BlocksLost { partition: lost, .. } if lost == partition),
+            "{failure:?}"
+        );
+        assert!(queues(&fleet, &job).await.is_empty());
+        held.release();
+        runtime.close().await;
+        fleet.end(workers).await;
+    }
+}
+
+#[tokio::test]
+async fn the_exchange_of_blocks_may_be_deleted_while_they_are_written() {
+    let (fleet, workers) = Fleet::with_workers(2).await;
+    let runtime = fleet.lead().await;
+    let held = Rendezvous::new();
+    let (job, results) = start(&runtime, &held, HELD, NONE);
+    spread(&job).await;
+    held.started(1).await;
+    let channel = fleet.raw().await.create_channel().await.unwrap();
+    let exchange = format!("{}.shuffle", fleet.namespace);
+    channel.exchange_delete(exchange.into(), ExchangeDeleteOptions::default()).await.unwrap();
+    held.release();
+    assert_all(results).await;
+    runtime.close().await;
+    fleet.end(workers).await;
+}
+
+#[tokio::test]
+async fn a_job_that_shuffles_more_than_the_limit_ends_with_the_sizes() {
+    let (fleet, workers) = Fleet::with_workers(2).await;
+    let runtime =
+        soon("a leader", fleet.builder().shuffle_limit(20 << 20).connect()).await.unwrap();
+    let (job, results) = start(&runtime, &Rendezvous::new(), NONE, NONE);
+    let failure = failure(soon("the end", results.collect()).await);
+    let ShuffleFailure::LimitExceeded { bytes, limit } = failure else { panic!("{failure:?}") };
+    assert!(limit == 20 << 20 && bytes > limit, "{bytes}");
+    assert!(queues(&fleet, &job).await.is_empty());
+    runtime.close().await;
+    fleet.end(workers).await;
+}
+
+#[tokio::test]
+async fn a_broker_that_restarts_between_any_two_blocks_costs_no_row() {
+    let node = start_node(NodeOptions::new()).await;
+    let fleet = Fleet::at(node.url());
+    let mut workers = vec![fleet.worker(&[]), fleet.worker(&[])];
+    for worker in &mut workers {
+        worker.started().await;
+    }
+    let runtime = fleet.lead().await;
+    let held = Rendezvous::new();
+    let (job, results) = start(&runtime, &held, HELD, HELD);
+    spread(&job).await;
+    let (node, ()) = with_node(node, |node| node.restart().unwrap()).await;
+    held.started(1).await;
+    let (_node, ()) = with_node(node, |node| node.restart().unwrap()).await;
+    held.release();
+    assert_all(results).await;
+    runtime.close().await;
+    fleet.end(workers).await;
+}
+
+#[tokio::test]
+async fn a_broker_that_stays_full_is_freed_by_the_end_of_the_job() {
+    let node = start_node(NodeOptions::new()).await;
+    let fleet = Fleet::at(node.url());
+    let mut worker = fleet.worker(&[]);
+    worker.started().await;
+    let runtime = fleet.lead().await;
+    let held = Rendezvous::new();
+    let (job, results) = start(&runtime, &held, HELD, NONE);
+    spread(&job).await;
+    held.started(1).await;
+    let tiny = |node: &mut _| {
+        phalanx_test_node::PrivateNode::control(
+            node,
+            &["set_vm_memory_high_watermark", "absolute", "1MB"],
+        )
+        .unwrap();
+    };
+    let (node, ()) = with_node(node, tiny).await;
+    let failure = failure(soon("the end", results.collect()).await);
+    assert!(matches!(failure, ShuffleFailure::BrokerFull { .. }), "{failure:?}");
+    let (_node, ()) = with_node(node, |node| {
+        node.control(&["set_vm_memory_high_watermark", "0.4"]).unwrap();
+    })
+    .await;
+    assert!(queues(&fleet, &job).await.is_empty());
+    held.release();
+    runtime.close().await;
+    fleet.end(vec![worker]).await;
+}
