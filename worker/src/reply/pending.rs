@@ -40,6 +40,7 @@ pub(crate) struct ReplySender {
 }
 
 /// A reply to a delivery that was not returned.
+#[expect(clippy::large_enum_variant, reason = "nearly all replies are results, and none is kept")]
 pub(crate) enum Reply {
     /// The outcome of each element of the batch.
     Result {
