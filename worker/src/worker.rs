@@ -13,7 +13,7 @@ use tokio::sync::watch;
 use crate::{
     Exit, WorkerOptions,
     lifecycle::{Parts, serve},
-    options::{LARGEST_STACK, SMALLEST_STACK},
+    options::{LARGEST_STACK, SMALLEST_GATHER_MEMORY, SMALLEST_STACK},
     process_kind::ProcessKind,
 };
 
@@ -77,6 +77,7 @@ impl Worker {
         options.hold = options.hold.clamp(SHORTEST_HOLD, HOLD);
         options.slots = options.slots.clamp(1, usize::from(u16::MAX));
         options.stack = options.stack.clamp(SMALLEST_STACK, LARGEST_STACK);
+        options.gather_memory = options.gather_memory.max(SMALLEST_GATHER_MEMORY);
         options.async_slots = options.async_slots.clamp(1, usize::from(u16::MAX));
         match Parts::new(broker, options, registry, process) {
             Ok((parts, outgoing)) => {

@@ -8,7 +8,7 @@ use super::{
     probe::Probing,
     table::{CopyState, TaskCopy, Work},
 };
-use crate::id::{CopyId, TaskNumber};
+use crate::id::{CopyId, ExecutionId, TaskNumber};
 
 impl Engine {
     /// Checks rule 1: each open position is owned exactly once.
@@ -73,7 +73,7 @@ impl Engine {
                     .map(|stage| (stage.pending(), stage.pending_lists(), stage.open()))
                     .collect();
                 let ended: Vec<_> = job.sources.iter().map(|source| source.ended).collect();
-                let exchanges = &job.exchanges;
+                let exchanges: Vec<_> = job.exchanges.iter().map(|it| it.canonical()).collect();
                 format!("{held:?} {pending:?} {:?} {ended:?} {exchanges:?}", job.reorder)
             })
             .collect();
@@ -81,6 +81,12 @@ impl Engine {
         let probing: Vec<String> =
             self.shared.probes.iter().map(|probing| probing.canonical(now, hold)).collect();
         format!("{tasks:?} {jobs:?} {probing:?}")
+    }
+
+    /// The executions whose blocks count, of all exchanges.
+    pub(crate) fn winners(&self) -> Vec<ExecutionId> {
+        let exchanges = self.jobs.iter().flat_map(|job| &job.exchanges);
+        exchanges.flat_map(|exchange| exchange.winners().to_vec()).collect()
     }
 
     /// As [`canonical`](Self::canonical), for a probe: the copies of which it can prove a loss.
@@ -132,6 +138,7 @@ impl Engine {
         copies.sort_unstable();
         let (newest, known) = (task.attempt() == id.attempt, task.copy(id.attempt).is_some());
         let (isolated, redelivered) = (task.isolated, task.redelivered);
-        format!("{batch} {copies:?} {isolated} {redelivered} {newest} {known}")
+        let missing = task.missing.map(|(times, _)| times);
+        format!("{batch} {copies:?} {isolated} {redelivered} {missing:?} {newest} {known}")
     }
 }

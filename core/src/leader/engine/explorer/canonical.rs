@@ -6,7 +6,10 @@ use super::{
     parts::{Copy, Queued, Reply, WORKERS, WorkerState},
     world::World,
 };
-use crate::id::CopyId;
+use crate::{
+    id::CopyId,
+    wire::{TaskInlet, TaskOutlet},
+};
 
 impl World {
     /// A hash that is equal for worlds that behave alike: it leaves out clocks, measurements, the
@@ -18,16 +21,23 @@ impl World {
         };
         let of_copy = |copy: CopyId| self.engine.canonical_copy(copy);
         let copy = |copy: &Copy| {
-            let isolated = copy.message.header.isolated;
-            format!("{} {} {isolated}", of_copy(copy.id()), copy.redelivered)
+            let header = &copy.message.header;
+            let reads = matches!(header.inlet, TaskInlet::Queues(_));
+            let route = match &header.outlet {
+                TaskOutlet::Exchange(scatter) => format!("{:?}", scatter.route),
+                _ => String::new(),
+            };
+            let isolated = header.isolated;
+            format!("{} {} {isolated} {reads} {route}", of_copy(copy.id()), copy.redelivered)
         };
         let nonce = |nonce: u64| self.engine.canonical_probe(nonce);
         let reply = |reply: &Reply| match reply {
             Reply::Result(result) => {
                 let of = of_copy(result.header.copy);
                 let header = &result.header;
-                let exchanged = (&header.blocks, &header.lists, &result.payload);
-                match header.blocks.is_empty() && header.lists.is_empty() {
+                let exchanged = (&header.blocks, &header.spread, &header.lists, &result.payload);
+                let writes = header.blocks.is_empty() && header.spread.is_empty();
+                match writes && header.lists.is_empty() {
                     true => format!("{of} {:?}", header.segments),
                     false => format!("{of} {:?} {exchanged:?}", header.segments),
                 }
@@ -76,6 +86,7 @@ impl World {
         (&self.source, outputs, &self.value).hash(&mut hasher);
         (self.faults, &self.ended, self.deaths, self.cancellable).hash(&mut hasher);
         (self.reissue_causes - self.reissues, self.loss_causes - self.losses).hash(&mut hasher);
+        (self.canonical_queues(reply), self.moments).hash(&mut hasher);
         hasher.finish()
     }
 }

@@ -39,11 +39,17 @@ pub(super) enum Fault {
     /// The reply queue has lost its binding when a worker replies: the worker keeps the reply, and
     /// publishes it again later.
     Unroutable,
+    /// A block is published twice.
+    BlockTwice,
+    /// The broker loses a block.
+    BlockLost,
+    /// Somebody deletes the queue of a partition.
+    QueueDeleted,
     /// Not a fault: an operation outlasts the hold, so its worker leases the task.
     Lease,
 }
 
-pub(super) const KINDS: usize = 17;
+pub(super) const KINDS: usize = 20;
 
 /// How often each kind of fault may still happen.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Hash, PartialOrd, Ord)]

@@ -21,6 +21,7 @@ impl World {
             moves.worker(worker);
         }
         moves.kept();
+        moves.queues();
         moves.replies();
         moves.user();
         let has_events = !moves.next.is_empty();
@@ -43,6 +44,7 @@ impl Moves<'_> {
         let mut world = self.world.clone();
         world.steps += 1;
         change(&mut world);
+        world.free_readers();
         world.check();
         self.next.push(world);
     }
@@ -178,6 +180,17 @@ impl Moves<'_> {
     /// replies that have arrived are read, unless the leader is cut off.
     fn time(&mut self) {
         let world = self.world;
+        if world.moments > 0 {
+            self.branch(|world| {
+                world.moments -= 1;
+                let elapsed = std::time::Duration::from_secs(2);
+                world.input(Input::Tick { elapsed, unread: false });
+            });
+        }
+        let on_their_way = &world.queues;
+        if !on_their_way.managing.is_empty() || !on_their_way.published.is_empty() {
+            return;
+        }
         let holds = |state: &WorkerState| matches!(state, WorkerState::Holds { .. });
         let unsettled = world.workers.iter().any(holds) && world.rule_off != Some(Rule::Hold);
         let mut queue = world.queue.iter();

@@ -55,6 +55,17 @@ pub(super) enum Rule {
     Seal,
     /// 33: all readers of a partition see the same list.
     FixedList,
+    /// 29: all queues exist before the first task that writes to them, and what has no queue is
+    /// published again.
+    DeclareFirst,
+    /// 30: a result follows its blocks.
+    BlocksFirst,
+    /// 34: reading does not consume.
+    ReadOnly,
+    /// 35: a queue has one reader at a time.
+    OneReader,
+    /// 36: a reader knows when it has all.
+    Announced,
     /// 37: no task runs again for the sake of its blocks.
     Blocks,
 }

@@ -137,6 +137,9 @@ impl Moves<'_> {
 
     /// The ends that the run of a task can have.
     fn runs(&mut self, number: usize, copy: &Copy, alone: bool) {
+        if self.gathers(number, copy) {
+            return;
+        }
         let message = &copy.message;
         assert!(!self.world.is_dead(), "a task of a dead job runs: {:#?}", self.world);
         let (count, all) = (count(message), elements(message));
@@ -158,17 +161,20 @@ impl Moves<'_> {
         }
         let failing = at(self.world.always_fails);
         let whole = Run { count, failing, choice: 0 };
-        self.reply(number, run(message, number, whole));
+        self.reply_after_blocks(number, copy, &run(message, number, whole));
         if matches!(message.header.outlet, TaskOutlet::Exchange(_)) {
             // An operation may choose another partition whenever it runs.
-            self.reply(number, run(message, number, Run { choice: 1, ..whole }));
+            let other = run(message, number, Run { choice: 1, ..whole });
+            self.reply_after_blocks(number, copy, &other);
         }
         if failing.is_some() {
             return;
         }
         if count > 1 {
             self.fault(Fault::Cut, |world| {
-                world.send(number, run(message, number, Run { count: 1, ..whole }));
+                let cut = run(message, number, Run { count: 1, ..whole });
+                let cut = world.publish_blocks(message, &cut);
+                world.send(number, cut);
             });
         }
         if matches!(message.header.kind, TaskKind::Run) {

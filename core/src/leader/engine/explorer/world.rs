@@ -7,6 +7,7 @@ use bytes::Bytes;
 use super::{
     faults::Faults,
     parts::{Copy, HOLD, Kept, Queued, Reply, WORKERS, WorkerState, presence},
+    queues::Queues,
     rules::Rule,
 };
 use crate::{
@@ -71,6 +72,10 @@ pub(super) struct World {
     pub(super) losses: i32,
     pub(super) loss_causes: i32,
     pub(super) steps: u32,
+    /// The queues of partitions.
+    pub(super) queues: Queues,
+    /// How often two seconds may pass although a worker holds a delivery.
+    pub(super) moments: u32,
 }
 
 /// A plan over bytes: `map` multiplies by ten, the fold concatenates.
@@ -130,8 +135,13 @@ impl World {
     }
 
     /// A world whose leader holds at most this many bytes of blocks.
-    pub(super) fn with_blocks(most: usize, plan: Plan, elements: u8, faults: Faults) -> Self {
-        Self::of(None, plan, elements, faults, most)
+    pub(super) fn with_blocks(
+        rule: Option<Rule>,
+        most: usize,
+        elements: u8,
+        faults: Faults,
+    ) -> Self {
+        Self::of(rule, exchange_plan(stream()), elements, faults, most)
     }
 
     fn of(rule: Option<Rule>, plan: Plan, elements: u8, faults: Faults, max_blocks: usize) -> Self {
@@ -172,6 +182,8 @@ impl World {
             losses: 0,
             loss_causes: 0,
             steps: 0,
+            queues: Queues::default(),
+            moments: 0,
         };
         let health = Health { connected: true, ..Health::default() };
         world.input(Input::Health(health));
@@ -226,9 +238,9 @@ impl World {
                 self.ended = Some(result.map_err(|error: Error| error.to_string()));
             }
             Action::Emit { event, .. } => self.record(event),
+            Action::Manage { action, queues } => self.manage(action, &queues),
+            Action::PublishBlocks { blocks } => self.queues.published.extend(blocks),
             Action::Declare { .. }
-            | Action::Manage { .. }
-            | Action::PublishBlocks { .. }
             | Action::Cancel { .. }
             | Action::Greet { .. }
             | Action::DeadLetter { .. } => {}
@@ -291,7 +303,9 @@ impl World {
     pub(super) fn is_quiescent(&self) -> bool {
         let idle = |state: &WorkerState| matches!(state, WorkerState::Idle);
         let queues = self.queue.is_empty() && self.replies.is_empty() && self.kept.is_empty();
-        queues && self.unconfirmed.is_empty() && self.workers.iter().all(idle)
+        let Queues { managing, published, late, .. } = &self.queues;
+        let arrived = managing.is_empty() && published.is_empty() && late.is_empty();
+        queues && arrived && self.unconfirmed.is_empty() && self.workers.iter().all(idle)
     }
 
     /// Whether the leader has announced that its job is dead.

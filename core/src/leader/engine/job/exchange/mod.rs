@@ -389,6 +389,23 @@ impl ExchangeState {
 
 #[cfg(test)]
 impl ExchangeState {
+    /// A text that is equal for exchanges that behave alike: it leaves out which tasks and
+    /// executions have written the blocks, and clocks.
+    pub(crate) fn canonical(&self) -> String {
+        let partition = |it: &PartitionState| {
+            let mut held: Vec<_> = it
+                .held
+                .iter()
+                .map(|it| (it.winner.feeder, it.first, it.number, &it.bytes))
+                .collect();
+            held.sort_unstable();
+            format!("{held:?} {} {} {:?} {}", it.blocks, it.bytes, it.elements, it.settled)
+        };
+        let partitions: Vec<String> = self.partitions.iter().map(partition).collect();
+        let queues = self.queues.as_ref().map(Queues::canonical);
+        format!("{partitions:?} {:?} {} {queues:?}", self.written, self.held)
+    }
+
     /// Exchanges the blocks of the first two partitions.
     pub(crate) fn swap_partitions(&mut self) {
         if let [one, other, ..] = &mut self.partitions[..] {

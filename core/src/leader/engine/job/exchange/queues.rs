@@ -104,3 +104,12 @@ impl Queues {
         self.renewed = now;
     }
 }
+
+#[cfg(test)]
+impl Queues {
+    /// All but the clock.
+    pub(super) fn canonical(&self) -> String {
+        let Self { is_open, live, publishing, readers, .. } = self;
+        format!("{is_open} {live:?} {publishing} {readers:?}")
+    }
+}
