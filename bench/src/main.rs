@@ -55,6 +55,8 @@ enum Row {
     Join,
     /// `reduce_by_key` of ten elements over RabbitMQ, vs a `map` of them
     ReduceByKey,
+    /// Grouping 2 GB over RabbitMQ, vs blocks with plain lapin
+    Shuffle,
     /// Peak memory with 10^7 elements, vs 10^5
     Memory,
     /// Building 200 operations, vs the same plain functions
@@ -63,7 +65,10 @@ enum Row {
 
 impl Row {
     fn needs_rabbitmq(self) -> bool {
-        matches!(self, Self::MapOverRabbitmq | Self::OneElementTasks | Self::ReduceByKey)
+        matches!(
+            self,
+            Self::MapOverRabbitmq | Self::OneElementTasks | Self::ReduceByKey | Self::Shuffle
+        )
     }
 }
 
@@ -109,7 +114,13 @@ async fn measure(arguments: &Arguments) -> Result<()> {
             (Row::ReduceByKey, Some(rabbitmq)) => {
                 table.add(rows::keyed::round_trip(effort, rabbitmq.url()).await?);
             }
-            (Row::MapOverRabbitmq | Row::OneElementTasks | Row::ReduceByKey, None) => {
+            (Row::Shuffle, Some(rabbitmq)) => {
+                table.add(rows::shuffle::row(effort, rabbitmq.url()).await?);
+            }
+            (
+                Row::MapOverRabbitmq | Row::OneElementTasks | Row::ReduceByKey | Row::Shuffle,
+                None,
+            ) => {
                 bail!("no RabbitMQ")
             }
             (Row::WordCount, _) => table.add(rows::keyed::word_count(effort).await?),

@@ -107,6 +107,28 @@ pub(crate) async fn reduce_ten(runtime: &Runtime) -> Result<()> {
     Ok(())
 }
 
+/// The bytes of a row of [`group`]: its value; and its key, which needs few.
+pub(crate) const ROW_BYTES: u64 = 4_000;
+const GROUPS: u64 = 100_000;
+
+#[operation]
+fn row(n: u64) -> (u64, Vec<u8>) {
+    (key_of(n, GROUPS), vec![n as u8; ROW_BYTES as usize])
+}
+
+#[operation]
+fn size((_, values): (u64, Vec<Vec<u8>>)) -> u64 {
+    values.iter().map(|value| value.len() as u64).sum()
+}
+
+/// Groups so many rows by key, and sums up the sizes of all groups.
+pub(crate) async fn group(runtime: &Runtime, rows: u64) -> Result<()> {
+    let groups = IndexedStream::from(0..rows).map(Row).group_by_key();
+    let bytes = groups.map(Size).fold(Sum).run(runtime).await?;
+    ensure!(bytes == rows * ROW_BYTES, "the groups are wrong");
+    Ok(())
+}
+
 /// Doubles ten numbers.
 pub(crate) async fn map_ten(runtime: &Runtime) -> Result<()> {
     let doubled = IndexedStream::from(0..10u64).map(Double).collect(runtime).await?;

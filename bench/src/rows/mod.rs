@@ -6,3 +6,4 @@ pub(crate) mod large_word_count;
 pub(crate) mod map;
 pub(crate) mod memory;
 pub(crate) mod one_element;
+pub(crate) mod shuffle;

@@ -96,11 +96,21 @@ pub(crate) struct Running {
     /// thread that has left is never abandoned for an execution that is over.
     pub(super) slot: Mutex<Option<Arc<SlotThread>>>,
     /// What was gathered from queues, in place of the inlet and the payload of the task.
-    gathered: OnceLock<(TaskInlet, Names, GatherPermit)>,
+    gathered: OnceLock<FromQueues>,
     /// Fires when it begins.
     has_started: CancellationToken,
     /// Fires when a part other than the driver has replied.
     pub(crate) replied: CancellationToken,
+}
+
+/// What was gathered from queues.
+struct FromQueues {
+    inlet: TaskInlet,
+    names: Names,
+    /// How long it took.
+    took: Duration,
+    /// The memory that it takes up.
+    _permit: GatherPermit,
 }
 
 /// The outcomes that the driver has recorded so far.
@@ -209,14 +219,14 @@ impl Running {
     /// Where its elements come from, and the payload that has them.
     pub(crate) fn inlet(&self) -> (&TaskInlet, &Bytes) {
         match self.gathered.get() {
-            Some((inlet, names, _)) => (inlet, names.payload()),
+            Some(FromQueues { inlet, names, .. }) => (inlet, names.payload()),
             None => (&self.task.header.inlet, &self.task.payload),
         }
     }
 
     /// What a leader is told about its elements; `None` if it has their rows itself.
     pub(crate) fn names(&self) -> Option<&Names> {
-        self.gathered.get().map(|(_, names, _)| names)
+        self.gathered.get().map(|gathered| &gathered.names)
     }
 
     /// It begins to gather its blocks; `false` if it was returned already.
@@ -226,11 +236,11 @@ impl Running {
         progress.gathers
     }
 
-    /// It has gathered its blocks.
-    pub(crate) fn set_gathered(&self, names: Names, permit: GatherPermit) {
+    /// It has gathered its blocks, which took this long.
+    pub(crate) fn set_gathered(&self, names: Names, permit: GatherPermit, took: Duration) {
         let inlet = TaskInlet::Partitions(names.gather().clone());
         // Each task gathers once.
-        let _ = self.gathered.set((inlet, names, permit));
+        let _ = self.gathered.set(FromQueues { inlet, names, took, _permit: permit });
     }
 
     /// The steps between the one that combines the values of partitions, if there is such, and the
@@ -465,7 +475,9 @@ impl Running {
         if first == 0 {
             return None;
         }
-        let slice = header.time_slice.max(GATHERINGS * gathering);
+        // Whoever goes on with the rest reads all of it again.
+        let reading = self.gathered.get().map_or(Duration::ZERO, |gathered| gathered.took);
+        let slice = header.time_slice.max(GATHERINGS * (reading + gathering));
         let slice = (elapsed.saturating_sub(gathering) >= slice).then_some(NotRunReason::TimeSlice);
         let cap = match &header.outlet {
             TaskOutlet::Exchange(Scatter { route: BlockRoute::Inline { cap }, .. }) => *cap,

@@ -3,6 +3,7 @@
 use std::{sync::Arc, time::Duration};
 
 use phalanx_core::wire::ReturnReason;
+use tokio::time::Instant;
 
 use super::Executor;
 use crate::{execution::Running, gathering};
@@ -37,9 +38,10 @@ impl Executor {
             if !running.begin_gathering() {
                 return None;
             }
+            let begun = Instant::now();
             let gathered = gathering::gather(&**self.shared.broker(), header, queued).await;
             permit.gathered();
-            Some(gathered.map(|names| (names, permit, turn)))
+            Some(gathered.map(|names| (names, permit, turn, begun.elapsed())))
         };
         // Cancel-safe: what was read goes back into the queues.
         let gathered = tokio::select! {
@@ -56,8 +58,8 @@ impl Executor {
                 self.executions.remove(&running);
             }
             Some(Err(reason)) => self.return_unrun(&running, reason),
-            Some(Ok((names, permit, turn))) => {
-                running.set_gathered(names, permit);
+            Some(Ok((names, permit, turn, took))) => {
+                running.set_gathered(names, permit, took);
                 run(Arc::clone(&self), Arc::clone(&running));
                 // The next task gathers when this one runs.
                 let waited = tokio::time::timeout(LONGEST_WAIT, running.until_begun()).await;

@@ -135,6 +135,10 @@ impl Sizing {
     /// The time after which a worker replies with the elements that are done, and returns the rest.
     pub(crate) fn time_slice(&self) -> Duration {
         let target = self.target();
+        if self.feeding.is_some_and(|feeding| feeding.spread_tasks.is_some()) {
+            // What is left is in tasks already, and each cut makes a block for each partition.
+            return target.mul_f64(1.5);
+        }
         let fair = match (self.remaining, self.cost) {
             (Some(remaining), Some(cost)) => {
                 let share =
@@ -217,6 +221,8 @@ mod tests {
         let elements = [0, 4_095, 4_096, 8_192, u64::MAX].map(|tasks| sizing(tasks).elements());
         assert_eq!(elements, [1_000, 1_000, 2_000, 4_000, 64_000]);
         assert_eq!(sizing(0).bytes(), FEEDING_CREDIT / 10);
+        let end = Sizing { remaining: Some(0), ..sizing(0) };
+        assert_eq!(end.time_slice(), Duration::from_millis(1_500));
     }
 
     #[test]

@@ -52,8 +52,8 @@ pub(crate) struct ExchangeState {
     held: usize,
     /// `None` while the leader holds all blocks; for ever, unless they become too many (rule 28).
     queues: Option<Queues>,
-    /// The partitions that were settled, if the exchange is spread, until their queues are deleted.
-    settled: Vec<u32>,
+    /// The number of partitions that are settled.
+    settled: usize,
     last_list: LastList,
     /// Elements that failed in the reply that is being handled, by their positions. Only a spread
     /// exchange has such: the leader cannot gather its lists.
@@ -85,6 +85,8 @@ struct PartitionState {
     elements: Option<u64>,
     /// The number of those that are settled.
     settled: u64,
+    /// Whether all of it is settled, and counted so.
+    is_over: bool,
 }
 
 impl ExchangeState {
@@ -211,8 +213,8 @@ impl ExchangeState {
             partition.held.sort_by_key(HeldBlock::place);
             match partition.blocks {
                 0 => {
-                    partition.elements = Some(0);
-                    self.settled.push(number);
+                    (partition.elements, partition.is_over) = (Some(0), true);
+                    self.settled += 1;
                 }
                 _ => lists.push(ListPart::whole(number, partition.bytes)),
             }
@@ -312,11 +314,12 @@ impl ExchangeState {
         }
     }
 
-    /// Takes the partitions that are settled, and whose queues are to be deleted.
+    /// Takes the partitions whose queues are to be deleted: all, once all are settled. A broker
+    /// that loses one queue after the other rewrites the files that have blocks of many.
     pub(crate) fn take_settled(&mut self) -> Vec<u32> {
-        let mut settled = std::mem::take(&mut self.settled);
-        settled.retain(|partition| self.queues.as_mut().is_some_and(|it| it.delete(*partition)));
-        settled
+        let is_settled = self.settled == self.partitions.len();
+        let queues = self.queues.as_mut().filter(|_| self.written.sealed && is_settled);
+        queues.map(Queues::take_live).unwrap_or_default()
     }
 
     /// Keeps what the reply that is being handled says about elements that failed, each with its
@@ -368,7 +371,7 @@ impl ExchangeState {
             return;
         }
         self.held -= state.forget();
-        self.settled.push(partition);
+        self.settled += usize::from(!std::mem::replace(&mut state.is_over, true));
         if self.last_list(partition).is_some() {
             self.last_list = LastList::default();
         }

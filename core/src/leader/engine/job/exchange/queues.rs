@@ -43,14 +43,9 @@ impl Queues {
         self.live.iter().copied()
     }
 
-    /// The queues that are to be deleted with the job.
+    /// The queues that are to be deleted.
     pub(crate) fn take_live(&mut self) -> Vec<u32> {
         std::mem::take(&mut self.live).into_iter().collect()
-    }
-
-    /// The queue of a partition is to be deleted; `false` if it is already.
-    pub(super) fn delete(&mut self, partition: u32) -> bool {
-        self.live.remove(&partition)
     }
 
     /// Whether the queue of a partition is not deleted.
