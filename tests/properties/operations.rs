@@ -172,3 +172,34 @@ pub(crate) fn digest_affine((key, value): (u64, Affine)) -> u64 {
 pub(crate) fn digest_group((key, values): (u64, Vec<u64>)) -> u64 {
     values.into_iter().fold(key, |digest_so_far, value| digest((digest_so_far, value)))
 }
+
+/// A number for a row of a join.
+#[operation]
+pub(crate) fn digest_row((key, (one, other)): (u64, (u64, u64))) -> u64 {
+    digest((digest((key, one)), other))
+}
+
+/// As [`digest_row`], where a side may lack the key.
+#[operation]
+pub(crate) fn digest_left((key, (one, other)): (u64, (u64, Option<u64>))) -> u64 {
+    digest_row((key, (one, present(other))))
+}
+
+#[operation]
+pub(crate) fn digest_full((key, (one, other)): (u64, (Option<u64>, Option<u64>))) -> u64 {
+    digest_row((key, (present(one), present(other))))
+}
+
+/// A number for the values of both sides, in whatever order.
+#[operation]
+pub(crate) fn digest_sides((key, (ones, others)): (u64, (Vec<u64>, Vec<u64>))) -> u64 {
+    digest_row((key, (total(&ones), total(&others))))
+}
+
+fn present(value: Option<u64>) -> u64 {
+    value.map_or(7, |n| mix(n ^ 3))
+}
+
+fn total(values: &[u64]) -> u64 {
+    values.iter().fold(values.len() as u64, |sum, n| sum.wrapping_add(mix(*n)))
+}

@@ -7,10 +7,11 @@ use phalanx_core::registry::Sample;
 use proptest::{collection::vec, prelude::*};
 
 use crate::operations::{
-    Add, AddLater, Affine, AffineMap, Compose, Concatenate, Digest, DigestAffine, DigestGroup,
-    Keep, Keyed, KeyedAffine, Leftmost, Narrow, Refuse, Settle, Spread, Stumble, Sum, Word, add,
-    affine, digest, digest_affine, digest_group, keep, mix, narrow, refused, settled, spread, sum,
-    word,
+    Add, AddLater, Affine, AffineMap, Compose, Concatenate, Digest, DigestAffine, DigestFull,
+    DigestGroup, DigestLeft, DigestRow, DigestSides, Keep, Keyed, KeyedAffine, Leftmost, Narrow,
+    Refuse, Settle, Spread, Stumble, Sum, Word, add, affine, digest, digest_affine, digest_full,
+    digest_group, digest_left, digest_row, digest_sides, keep, mix, narrow, refused, settled,
+    spread, sum, word,
 };
 
 /// The number of different keys of a [`End::TopByKey`], at most: few, so that many are equal.
@@ -25,7 +26,8 @@ pub(crate) struct Program {
     /// At least one.
     branches: Vec<Branch>,
     chain: Vec<Link>,
-    exchange: Option<Exchange>,
+    /// At most two, one behind the other.
+    exchanges: Vec<Exchange>,
     batch: Option<u32>,
     end: End,
 }
@@ -50,6 +52,14 @@ enum By {
     Distinct,
     Intersection,
     Subtract,
+    /// Of values that were changed before.
+    Sum,
+    Join,
+    LeftJoin,
+    FullJoin,
+    SemiJoin,
+    AntiJoin,
+    Cogroup,
 }
 
 /// A source, and the chain of directives before the union.
@@ -167,27 +177,48 @@ pub(crate) fn programs(longest: u64) -> impl Strategy<Value = Program> {
         1 => vec(branches(longest, 2), 2..4),
     ];
     let batch = prop_oneof![2 => Just(None), 3 => (1..60u32).prop_map(Some)];
-    let exchange = prop_oneof![1 => Just(None), 1 => exchanges().prop_map(Some)];
-    (branches, vec(links_of_sources(), 0..5), exchange, batch, ends()).prop_map(
-        |(branches, mut chain, exchange, batch, end)| {
+    let exchanges = prop_oneof![
+        2 => Just(Vec::new()),
+        2 => vec(exchanges(), 1),
+        1 => (exchanges(), exchanges_of_any_order()).prop_map(|(one, other)| vec![one, other]),
+    ];
+    (branches, vec(links_of_sources(), 0..5), exchanges, batch, ends()).prop_map(
+        |(branches, mut chain, exchanges, batch, end)| {
             // The elements of several branches have no common order.
             chain.retain(|link| branches.len() == 1 || !matches!(link, Link::Enumerate));
-            Program { branches, chain, exchange, batch, end }
+            Program { branches, chain, exchanges, batch, end }
         },
     )
 }
 
 fn exchanges() -> impl Strategy<Value = Exchange> {
-    let by = prop_oneof![
-        Just(By::Group),
-        Just(By::Compose),
-        Just(By::Leftmost),
+    let ordered = prop_oneof![Just(By::Group), Just(By::Compose), Just(By::Leftmost)];
+    exchanges_by(prop_oneof![1 => ordered, 4 => of_any_order()])
+}
+
+/// Exchanges whose outputs do not depend on the order of their input.
+fn exchanges_of_any_order() -> impl Strategy<Value = Exchange> {
+    exchanges_by(of_any_order())
+}
+
+fn of_any_order() -> impl Strategy<Value = By> {
+    prop_oneof![
         Just(By::Count),
         Just(By::CountByValue),
         Just(By::Distinct),
         Just(By::Intersection),
         Just(By::Subtract),
-    ];
+        Just(By::Sum),
+        Just(By::Join),
+        Just(By::LeftJoin),
+        Just(By::FullJoin),
+        Just(By::SemiJoin),
+        Just(By::AntiJoin),
+        Just(By::Cogroup),
+    ]
+}
+
+fn exchanges_by(by: impl Strategy<Value = By>) -> impl Strategy<Value = Exchange> {
     let keys = prop_oneof![1 => Just(1), 3 => 2..50u64, 2 => Just(u64::MAX)];
     let partitions = prop_oneof![2 => Just(None), 3 => (1..300u32).prop_map(Some)];
     (by, keys, partitions, vec(links(), 0..3)).prop_map(|(by, keys, partitions, chain)| Exchange {
@@ -216,6 +247,18 @@ impl Exchange {
             By::Distinct => self.sized(stream.map(Narrow { most }).distinct()),
             By::Intersection => self.sized(stream.map(Narrow { most }).intersection(others())),
             By::Subtract => self.sized(stream.map(Narrow { most }).subtract(others())),
+            By::Sum => {
+                let pairs = pairs(stream).map_values(Add { amount: 1 });
+                let pairs = pairs.filter_values(Keep { one_in: 5 });
+                let sums = pairs.flat_map_values(Spread { most: 2 }).reduce_by_key(Sum);
+                self.sized(sums).map(Digest)
+            }
+            By::Join => self.sized(pairs(stream).join(other_pairs())).map(DigestRow),
+            By::LeftJoin => self.sized(pairs(stream).left_join(other_pairs())).map(DigestLeft),
+            By::FullJoin => self.sized(pairs(stream).full_join(other_pairs())).map(DigestFull),
+            By::SemiJoin => self.sized(pairs(stream).semi_join(others())).map(Digest),
+            By::AntiJoin => self.sized(pairs(stream).anti_join(others())).map(Digest),
+            By::Cogroup => self.sized(pairs(stream).cogroup(other_pairs())).map(DigestSides),
         };
         extended(stream, &self.chain)
     }
@@ -233,6 +276,12 @@ impl Exchange {
         for n in input {
             groups.entry(narrow(self.keys, n)).or_default().push(n);
         }
+        if matches!(self.by, By::FullJoin | By::Cogroup) {
+            // The other side alone has some of these.
+            for key in 0..OTHERS {
+                groups.entry(key).or_default();
+            }
+        }
         let outputs = groups.into_iter().flat_map(|(key, values)| match self.by {
             By::Group => vec![digest_group((key, values))],
             By::Compose => {
@@ -245,6 +294,31 @@ impl Exchange {
             By::Intersection => vec![key; usize::from(key < OTHERS)],
             By::Subtract if key < OTHERS => vec![],
             By::Subtract => vec![key; values.len()],
+            By::Sum => {
+                let values = values.into_iter().map(|n| add(1, n)).filter(|n| keep(5, n));
+                let sum = values.flat_map(|n| spread(2, n)).reduce(sum);
+                sum.map(|sum| digest((key, sum))).into_iter().collect()
+            }
+            By::Join => {
+                let row = |n| others_of(key).map(move |other| digest_row((key, (n, other))));
+                values.into_iter().flat_map(row).collect()
+            }
+            By::LeftJoin => {
+                let row =
+                    |n| sides(others_of(key)).map(move |other| digest_left((key, (n, other))));
+                values.into_iter().flat_map(row).collect()
+            }
+            By::FullJoin => {
+                let row =
+                    |n| sides(others_of(key)).map(move |other| digest_full((key, (n, other))));
+                sides(values.into_iter()).flat_map(row).collect()
+            }
+            By::SemiJoin | By::AntiJoin => {
+                let stays = (key < OTHERS) == matches!(self.by, By::SemiJoin);
+                let values = values.into_iter().filter(|_| stays);
+                values.map(|n| digest((key, n))).collect()
+            }
+            By::Cogroup => vec![digest_sides((key, (values, others_of(key).collect())))],
         });
         let outputs: Vec<(u64, u64)> = (0..).zip(outputs).collect();
         let outputs = through(stages_of(self.chain.iter()), outputs);
@@ -255,6 +329,25 @@ impl Exchange {
 /// Elements to compare with, in tasks of a few.
 fn others() -> IndexedStream<u64> {
     IndexedStream::from((0..OTHERS).chain(0..5)).batch(4)
+}
+
+/// Pairs to join with: two for each of the smallest keys.
+fn other_pairs() -> IndexedStream<(u64, u64)> {
+    let keys = (0..OTHERS).chain(0..5);
+    IndexedStream::from(keys.enumerate().map(|(at, key)| (key, mix(at as u64)))).batch(4)
+}
+
+/// The values of a key there.
+fn others_of(key: u64) -> impl Iterator<Item = u64> {
+    let keys = (0..OTHERS).chain(0..5).enumerate();
+    keys.filter(move |(_, it)| *it == key).map(|(at, _)| mix(at as u64))
+}
+
+/// The values of a side, or `None` if it lacks the key.
+fn sides(values: impl Iterator<Item = u64>) -> impl Iterator<Item = Option<u64>> {
+    let mut values = values.peekable();
+    let none = values.peek().is_none().then_some(None);
+    values.map(Some).chain(none)
 }
 
 /// A chain, cut into stages. Elements pass through the leader between two stages, so each output of
@@ -395,16 +488,23 @@ impl Program {
         self.branches.len() > 1
     }
 
+    fn is_exchanged(&self) -> bool {
+        !self.exchanges.is_empty()
+    }
+
     /// The expected results, each with its source index, or its number if there are several
     /// sources.
     fn expected(&self) -> Vec<(u64, u64)> {
         let branches = (0..).zip(&self.branches);
         let branches = branches.flat_map(|(number, branch)| branch.expected(number, &self.chain));
         let numbered = |outputs: Vec<u64>| (0..).zip(outputs).collect();
-        match &self.exchange {
-            Some(exchange) => numbered(exchange.plainly(branches.map(|(_, n)| n).collect())),
-            None if self.is_union() => numbered(branches.map(|(_, n)| n).collect()),
-            None => branches.collect(),
+        if !self.exchanges.is_empty() {
+            let input = branches.map(|(_, n)| n).collect();
+            return numbered(self.exchanges.iter().fold(input, |n, it| it.plainly(n)));
+        }
+        match self.is_union() {
+            true => numbered(branches.map(|(_, n)| n).collect()),
+            false => branches.collect(),
         }
     }
 
@@ -419,15 +519,12 @@ impl Program {
             Some(elements) => stream.batch(elements),
             None => stream,
         };
-        match &self.exchange {
-            Some(exchange) => exchange.stream(stream),
-            None => stream,
-        }
+        self.exchanges.iter().fold(stream, |stream, exchange| exchange.stream(stream))
     }
 
     /// Whether results have the numbers in which they were handed out.
     fn numbers_results(&self) -> bool {
-        self.is_union() || self.exchange.is_some()
+        self.is_union() || self.is_exchanged()
     }
 
     /// Runs the program.
@@ -445,7 +542,7 @@ impl Program {
             ),
             End::Count => Outcome::Count(stream.count().run(runtime).await?),
             // The order of the outputs is not defined.
-            End::Compose { .. } | End::Concatenate if self.exchange.is_some() => {
+            End::Compose { .. } | End::Concatenate if self.is_exchanged() => {
                 Outcome::Perhaps(stream.reduce(Sum).run(runtime).await?)
             }
             End::Compose { deterministic } => {
@@ -466,7 +563,7 @@ impl Program {
     /// The outputs of one element are in order if a single stage yields them.
     fn check_order(&self, actual: &[(u64, u64)], expected: &[(u64, u64)]) -> Result<(), String> {
         match &self.branches[..] {
-            [only] if only.stages(0, &self.chain).len() < 2 && self.exchange.is_none() => {
+            [only] if only.stages(0, &self.chain).len() < 2 && !self.is_exchanged() => {
                 in_order_of_each_element(actual, expected)
             }
             _ => Ok(()),
@@ -491,15 +588,15 @@ impl Program {
             None => same(expected.len(), 0),
         };
         match (self.end, actual) {
-            (End::Collect, Outcome::Ordered(actual)) if self.exchange.is_some() => {
+            (End::Collect, Outcome::Ordered(actual)) if self.is_exchanged() => {
                 same(sorted_values(actual), sorted_values(values().collect()))
             }
-            (End::TakeOrdered(count), Outcome::Ordered(actual)) if self.exchange.is_some() => {
+            (End::TakeOrdered(count), Outcome::Ordered(actual)) if self.is_exchanged() => {
                 same(actual.len() as u64, count.min(expected.len() as u64))?;
                 let actual = sorted_values(actual).into_iter().map(|n| (0, n)).collect();
                 included(actual, self.unordered(expected.clone()))
             }
-            (End::First | End::Leftmost, Outcome::Perhaps(actual)) if self.exchange.is_some() => {
+            (End::First | End::Leftmost, Outcome::Perhaps(actual)) if self.is_exchanged() => {
                 any(actual)
             }
             (End::Compose { .. } | End::Concatenate, Outcome::Perhaps(actual)) => {

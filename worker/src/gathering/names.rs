@@ -13,6 +13,8 @@ use phalanx_core::{
 
 /// The most elements of one result about which the leader is told.
 const MAX_TOLD: usize = 64;
+/// The most bytes of their encodings: the result must fit into a message.
+const MAX_TOLD_BYTES: usize = 1 << 20;
 
 /// The lists of a task that was gathered, of which one at a time is in memory.
 #[derive(Debug, Clone)]
@@ -40,8 +42,17 @@ impl Names {
             Outcome::Failed { element, .. } => Some((segment.from, element)),
             _ => None,
         });
+        let mut room = MAX_TOLD_BYTES;
         for (offset, element) in failed.take(MAX_TOLD) {
-            *element = self.find(offset, &mut last).map(Box::new);
+            let mut told = self.find(offset, &mut last);
+            if let Some(told) = &mut told {
+                let size = told.encodings.as_ref().map_or(0, |encodings| encodings.len());
+                match room.checked_sub(size) {
+                    Some(left) => room = left,
+                    None => (told.encodings, told.lengths) = (None, Vec::new()),
+                }
+            }
+            *element = told.map(Box::new);
         }
     }
 

@@ -25,10 +25,10 @@ pub(super) fn advance(shared: &mut Shared, job: &mut JobState) -> Option<Result<
         let input = (job.sources.len() > 1).then_some(failed);
         return Some(Err(Error::Input { job: job.id, input, index, source }));
     }
-    for exchange in 0..job.exchanges.len() {
-        if let Some(exchange) = job.seal(exchange) {
-            shared.emit(job.id, JobEvent::ExchangeSealed { exchange });
-        }
+    // The seal of an exchange without rows may settle all that feeds another one, whatever their
+    // numbers are.
+    while let Some(exchange) = (0..job.exchanges.len()).find_map(|it| job.seal(it)) {
+        shared.emit(job.id, JobEvent::ExchangeSealed { exchange });
     }
     job.close_branches();
     output::release_joined(shared, job);

@@ -83,6 +83,36 @@ pub(super) fn read(
     leader.input(Input::Result(ResultMessage { header, payload }));
 }
 
+#[test]
+fn an_exchange_without_rows_seals_the_one_behind_it_whatever_their_numbers_are() {
+    for last_is_first in [false, true] {
+        let mut builder = PlanBuilder::default();
+        let mut exchange = || {
+            builder.exchange(Exchange {
+                kind: ExchangeKind::GroupByKey,
+                partitions: NonZeroU32::new(2),
+                feeders: Vec::new(),
+                first_side: 1,
+                reader: 0,
+            })
+        };
+        let (mut first, mut last) = (exchange(), exchange());
+        if last_is_first {
+            std::mem::swap(&mut first, &mut last);
+        }
+        let stages = || plan(vec![step(Verb::Map)], stream()).stages;
+        let outlet = |exchange| Outlet::Exchange { exchange, feeder: 0 };
+        builder.chain(&Origin::Source, stages(), outlet(first));
+        builder.chain(&Origin::Exchange(first), stages(), outlet(last));
+        builder.chain(&Origin::Exchange(last), stages(), Outlet::End(0));
+        let mut leader = TestLeader::new();
+        leader.start(1, builder.finish(stream()), 1, 1);
+        let task = leader.take();
+        write(&mut leader, &task, &[]);
+        assert!(matches!(leader.ended[..], [(_, Ok(()))]), "{:?}", leader.ended);
+    }
+}
+
 const FRUIT: &[(&str, &str)] = &[("apple", "1"), ("pear", "2"), ("fig", "3"), ("pear", "4")];
 
 /// A leader with a task that reads a partition with three keys.

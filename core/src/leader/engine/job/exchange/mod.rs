@@ -18,8 +18,8 @@ use crate::{
     id::{ExecutionId, JobId},
     leader::engine::{event::ExchangeProgress, flow::LEAST_CAP},
     wire::{
-        AnnouncedBlocks, BlockMessage, GatheredElement, PartitionBlocks, RowTotal, SpreadBlocks,
-        list_position, place_in_list,
+        AnnouncedBlocks, BlockMessage, GatheredElement, ListEnd, MAX_LISTED_ELEMENTS,
+        PartitionBlocks, RowTotal, SpreadBlocks, list_position, place_in_list,
     },
 };
 
@@ -340,7 +340,9 @@ impl ExchangeState {
     /// The length of the list of a partition, if that reply says it.
     pub(crate) fn told_length(&self, partition: u32) -> Option<u64> {
         let lists = self.told.iter().map(|(_, element)| element.list);
-        lists.filter(|list| list.partition == partition).map(|list| list.elements).next()
+        let of =
+            |list: &ListEnd| list.partition == partition && list.elements <= MAX_LISTED_ELEMENTS;
+        lists.filter(of).map(|list| list.elements).next()
     }
 
     /// The number of the elements in the list of a partition, once it is known.
