@@ -228,8 +228,13 @@ async fn an_alarm_of_the_broker_is_reported_and_publishing_resumes_after_it() {
     let publish = {
         let broker = broker.clone();
         tokio::spawn(async move {
-            while let Err(error) = broker.publish(&to_tasks(), message("x")).await {
-                assert!(matches!(error, PublishError::Lost), "{error:?}");
+            loop {
+                match broker.publish_mandatory(&to_tasks(), message("x")).await {
+                    Ok(true) => break,
+                    // The consumer has not declared its queue again yet.
+                    Ok(false) => tokio::time::sleep(Duration::from_millis(10)).await,
+                    Err(error) => assert!(matches!(error, PublishError::Lost), "{error:?}"),
+                }
             }
         })
     };
