@@ -277,6 +277,14 @@ pub struct GatheredElement {
     pub lengths: Vec<u32>,
 }
 
+impl GatheredElement {
+    /// Leaves out the encodings, as if they were too large.
+    pub fn leave_out_encodings(&mut self) {
+        self.encodings = None;
+        self.lengths = Vec::new();
+    }
+}
+
 /// The largest encodings of a [`GatheredElement`], in bytes.
 pub const MAX_GATHERED_ELEMENT: usize = 256 << 10;
 

@@ -150,7 +150,7 @@ impl Running {
             let (names, task, mut message) = (names.clone(), self.task.header.clone(), message);
             let spreads = self.window.is_some();
             return off_async_threads(move || {
-                names.tell(&mut message.header);
+                names.tell(&mut message.header.segments);
                 send_result(&task, spreads, pending, message, last_step, permit);
             });
         }

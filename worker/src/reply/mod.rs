@@ -2,6 +2,7 @@
 
 mod address;
 mod delivery;
+mod encodings;
 mod kept;
 mod pending;
 mod publish;

@@ -19,8 +19,8 @@ use tokio::{
 };
 
 use super::{
-    OutgoingReply, PendingReply, ReplyAddress, kept::KeptReplies, pending::OutgoingBody,
-    spread::SpreadError,
+    OutgoingReply, PendingReply, ReplyAddress, encodings::without_encodings, kept::KeptReplies,
+    pending::OutgoingBody, spread::SpreadError,
 };
 use crate::leaders::Leaders;
 
@@ -144,6 +144,10 @@ async fn publish(
             Ok(false) if kind == MessageKind::ProbeReply => break (Settle::Ack, Published::Done),
             Ok(false) => break (Settle::Ack, Published::Unroutable(leader, message)),
             Err(PublishError::TooLarge { size, limit }) => {
+                if let Some(smaller) = without_encodings(kind, &message.body) {
+                    message.body = smaller;
+                    continue;
+                }
                 let Some((header, last_step)) = result.take() else {
                     let reason =
                         format!("a return has {size} bytes, but the limit is {limit}; raise it");
