@@ -215,8 +215,11 @@ impl Executor {
         running: &Arc<Running>,
         run: impl FnOnce(&Running) + Send + 'static,
     ) {
-        let (executor, queued) = (Arc::clone(self), Arc::clone(running));
+        // Weak: one that is returned while it waits must let go of what it has gathered, and its
+        // turn may be hours away.
+        let (executor, queued) = (Arc::clone(self), Arc::downgrade(running));
         let task: SlotTask = Box::new(move |slot: &Arc<SlotThread>| {
+            let Some(queued) = queued.upgrade() else { return };
             if executor.begin(&queued) {
                 let started = Instant::now();
                 queued.enter(slot);

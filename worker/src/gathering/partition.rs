@@ -1,6 +1,6 @@
 //! Reads one partition from its queue.
 
-use std::{sync::Mutex, time::Duration};
+use std::{pin::pin, sync::Mutex, time::Duration};
 
 use phalanx_core::{
     broker::{
@@ -42,6 +42,22 @@ impl LastBlock {
     fn age(&self) -> Duration {
         lock(&self.0).elapsed()
     }
+
+    /// Runs `work` to its end; `None` if the task gets no block from any queue for too long.
+    ///
+    /// As cancel-safe as `work`.
+    async fn unless_standstill<T>(&self, work: impl Future<Output = T>) -> Option<T> {
+        let mut work = pin!(work);
+        loop {
+            let left = LONGEST_STANDSTILL.saturating_sub(self.age());
+            if let Ok(output) = tokio::time::timeout(left, &mut work).await {
+                return Some(output);
+            }
+            if self.age() >= LONGEST_STANDSTILL {
+                return None;
+            }
+        }
+    }
 }
 
 /// Reads all blocks of a partition that count. They stay in the queue: the consumer gives them back
@@ -58,10 +74,16 @@ pub(super) async fn read<'w>(
     let prefetch = collection.want().saturating_add(SPARE_PREFETCH);
     let prefetch = u16::try_from(prefetch).unwrap_or(u16::MAX);
     let options = ConsumeOptions::new(prefetch).exclusive().passive();
+    let spec = QueueSpec::Shuffle(queue);
     let (mut pause, mut in_use) = (PAUSES[0], None);
     let (mut timeouts, mut most, begun) = (0, 0, Instant::now());
     loop {
-        let error = match broker.consume(&QueueSpec::Shuffle(queue), options).await {
+        // While there is no connection, it waits for one.
+        let consuming = broker.consume(&spec, options);
+        let Some(consuming) = last.unless_standstill(consuming).await else {
+            return Err(ReturnReason::NotStarted);
+        };
+        let error = match consuming {
             Ok(mut consumer) => {
                 in_use = None;
                 match receive(&mut *consumer, &mut collection, last).await {
@@ -114,8 +136,7 @@ pub(super) async fn read<'w>(
             // Fails if the broker object is gone; then consuming fails too.
             let _ = broker.health().wait_for(|health| health.connected).await;
         };
-        let left = LONGEST_STANDSTILL.saturating_sub(last.age());
-        if tokio::time::timeout(left, wait).await.is_err() {
+        if last.unless_standstill(wait).await.is_none() {
             return Err(ReturnReason::NotStarted);
         }
     }

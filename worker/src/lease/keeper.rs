@@ -76,11 +76,18 @@ struct Leased {
     settle_at: Instant,
     /// Whether the broker has confirmed a lease of the task, and the delivery is settled.
     is_settled: bool,
+    /// Whether the slots of the task count as leased. While it gathers, it has none.
+    occupies: bool,
 }
 
 impl Leased {
     fn awaits_settling(&self, now: Instant) -> bool {
         !self.is_settled && self.settle_at <= now
+    }
+
+    /// Whether the slots of the task are to be counted as leased from now on.
+    fn begins_to_occupy(&self) -> bool {
+        self.is_settled && !self.occupies && self.running.has_begun()
     }
 }
 
@@ -119,6 +126,7 @@ impl LeaseKeeper<'_> {
             leases.tasks.retain(|_, task| task.delivery.strong_count() > 0);
             leases.is_publishing || !leases.tasks.is_empty()
         });
+        self.occupy_slots();
         let due: Vec<LeaderId> = self
             .leaders
             .iter()
@@ -147,7 +155,7 @@ impl LeaseKeeper<'_> {
         });
         let leased = leases.tasks.entry(running.id()).or_insert_with(|| {
             leases.next = now;
-            Leased { running, delivery, settle_at, is_settled: false }
+            Leased { running, delivery, settle_at, is_settled: false, occupies: false }
         });
         if leased.awaits_settling(now) {
             leases.next = now;
@@ -212,13 +220,26 @@ impl LeaseKeeper<'_> {
             let Some(leased) = leased else { continue };
             leased.is_settled = true;
             if let Some(delivery) = leased.delivery.upgrade() {
-                let (kind, width) = (leased.running.kind, leased.running.width());
-                delivery.lease(self.executor.leased().lease(kind, width));
+                delivery.lease();
             }
         }
         // A task that became due meanwhile is not part of this heartbeat.
         if leases.tasks.values().any(|leased| leased.awaits_settling(now)) {
             leases.next = now;
+        }
+        self.occupy_slots();
+    }
+
+    /// Counts the slots of leased tasks that have begun. If none is left, returns the tasks that
+    /// wait for one.
+    fn occupy_slots(&mut self) {
+        let tasks = self.leaders.values_mut().flat_map(|leases| leases.tasks.values_mut());
+        for leased in tasks.filter(|leased| leased.begins_to_occupy()) {
+            leased.occupies = true;
+            if let Some(delivery) = leased.delivery.upgrade() {
+                let (kind, width) = (leased.running.kind, leased.running.width());
+                delivery.occupy(self.executor.leased().lease(kind, width));
+            }
         }
         self.return_waiting_if_exhausted();
     }

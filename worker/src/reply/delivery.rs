@@ -13,7 +13,7 @@ use crate::{lock::lock, slots::SlotGuard};
 #[derive(Debug)]
 pub(crate) struct SharedDelivery {
     delivery: Mutex<Option<Delivery>>,
-    /// Set when a lease has settled the delivery.
+    /// Set when a lease has settled the delivery, and the task has begun.
     leased: OnceLock<SlotGuard>,
 }
 
@@ -30,10 +30,14 @@ impl SharedDelivery {
         }
     }
 
-    /// Acks a delivery whose lease the broker has confirmed. The slots of `guard` count as leased
-    /// until the broker has the reply.
-    pub(crate) fn lease(&self, guard: SlotGuard) {
+    /// Acks a delivery whose lease the broker has confirmed.
+    pub(crate) fn lease(&self) {
         self.settle(Settle::Ack);
+    }
+
+    /// Counts the slots of `guard` as leased until the broker has the reply.
+    pub(crate) fn occupy(&self, guard: SlotGuard) {
+        // A task occupies its slots once.
         let _ = self.leased.set(guard);
     }
 }
