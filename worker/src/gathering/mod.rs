@@ -1,9 +1,13 @@
 //! Gathers the partitions of a task from their queues, before it takes a slot (rules 34 to 38).
 
 mod collection;
+#[cfg(test)]
+mod interruption_tests;
 mod memory;
 mod names;
 mod partition;
+#[cfg(test)]
+mod slot_tests;
 #[cfg(test)]
 mod tests;
 

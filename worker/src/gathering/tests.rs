@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use bytes::Bytes;
 use phalanx_core::{
-    broker::{BrokerError, Settle, ShuffleQueue},
+    broker::{BrokerError, PublishError, Settle, ShuffleQueue},
     codec::{self, Layout},
     id::{ExecutionId, TaskNumber},
     operation::ElementRange,
@@ -17,14 +17,20 @@ use phalanx_core::{
 
 use crate::testing::{SentReply, TestOp, TestRig, at_once, eventually, pass};
 
-const PARTITION: u32 = 3;
+pub(super) const PARTITION: u32 = 3;
 
-fn queue_of(rig: &TestRig, partition: u32) -> ShuffleQueue {
+pub(super) fn queue_of(rig: &TestRig, partition: u32) -> ShuffleQueue {
     ShuffleQueue::Partition { job: rig.job, exchange: 0, partition }
 }
 
 /// Puts a block with these rows into the queue of a partition.
-fn put(rig: &TestRig, partition: u32, execution: ExecutionId, number: u32, rows: &[&str]) -> Bytes {
+pub(super) fn put(
+    rig: &TestRig,
+    partition: u32,
+    execution: ExecutionId,
+    number: u32,
+    rows: &[&str],
+) -> Bytes {
     let (mut writer, mut block) = (BlockWriter::default(), Vec::new());
     rows.iter().for_each(|row| writer.push(&codec::encode(&(*row).to_owned()).unwrap(), &[]));
     writer.finish(&mut block);
@@ -44,7 +50,11 @@ fn put(rig: &TestRig, partition: u32, execution: ExecutionId, number: u32, rows:
 }
 
 /// Changes a task to one that reads this many blocks of a partition.
-fn reads(partition: u32, winner: ExecutionId, blocks: u32) -> impl FnOnce(&mut TaskHeader) {
+pub(super) fn reads(
+    partition: u32,
+    winner: ExecutionId,
+    blocks: u32,
+) -> impl FnOnce(&mut TaskHeader) {
     move |header| {
         let announced = AnnouncedBlocks { partition, blocks, bytes: 300 << 10 };
         header.inlet = TaskInlet::Queues(QueuedGather {
@@ -60,12 +70,12 @@ fn reads(partition: u32, winner: ExecutionId, blocks: u32) -> impl FnOnce(&mut T
     }
 }
 
-fn send(rig: &TestRig, op: TestOp, winner: ExecutionId, blocks: u32) -> TaskNumber {
+pub(super) fn send(rig: &TestRig, op: TestOp, winner: ExecutionId, blocks: u32) -> TaskNumber {
     rig.send_task(vec![rig.step(&op)], &[], reads(PARTITION, winner, blocks))
 }
 
 /// Lets time pass on a paused clock, in which the leader is heard from.
-async fn pass_beside_leader(rig: &TestRig, time: Duration) {
+pub(super) async fn pass_beside_leader(rig: &TestRig, time: Duration) {
     let mut left = time;
     while !left.is_zero() {
         let step = left.min(Duration::from_secs(4));
@@ -82,7 +92,7 @@ async fn pass_beside_leader(rig: &TestRig, time: Duration) {
 }
 
 /// The outputs of the first result.
-fn outputs(rig: &TestRig) -> Vec<String> {
+pub(super) fn outputs(rig: &TestRig) -> Vec<String> {
     let result = rig.replies().into_iter().find_map(|reply| match reply {
         SentReply::Result(result) => Some(result),
         _ => None,
@@ -112,6 +122,19 @@ async fn the_blocks_of_winners_are_read_in_order_and_stay_in_their_queue() {
     assert_eq!(rig.broker.queues().left(queue), [later, first], "the others can never count");
     assert!(!rig.broker.queues().has_reader(queue));
     rig.assert_settled_once();
+}
+
+#[tokio::test]
+async fn blocks_that_do_not_count_make_room_for_others() {
+    let rig = TestRig::start(|_| {});
+    let (winner, loser) = (ExecutionId::new(), ExecutionId::new());
+    for number in 0..200 {
+        put(&rig, PARTITION, loser, number, &["lost"]);
+    }
+    put(&rig, PARTITION, winner, 0, &["a"]);
+    let task = send(&rig, TestOp::Append('x'), winner, 1);
+    rig.result(task).await;
+    assert_eq!(rig.broker.queues().left(queue_of(&rig, PARTITION)).len(), 1);
 }
 
 #[tokio::test]
@@ -304,4 +327,20 @@ async fn the_leader_is_told_about_an_element_that_fails() {
     let framed = element.encodings.as_ref().expect("its encoding");
     assert!(framed.ends_with(&encoded), "{framed:?}");
     assert_eq!(element.lengths, [framed.len() as u32]);
+}
+
+#[tokio::test]
+async fn encodings_are_left_out_of_a_result_that_is_too_large() {
+    let rig = TestRig::start(|_| {});
+    let winner = ExecutionId::new();
+    put(&rig, PARTITION, winner, 0, &["a", "bad", "c"]);
+    rig.broker.refuse_next(PublishError::TooLarge { size: 20, limit: 10 });
+    let task = send(&rig, TestOp::FailOn('b'), winner, 1);
+    let segments = rig.result(task).await;
+    let Outcome::Failed { element: Some(element), .. } = &segments[1].outcome else {
+        panic!("{segments:?}")
+    };
+    assert_eq!((element.list.elements, &element.encodings), (3, &None));
+    assert_eq!(outputs(&rig), ["a", "c"]);
+    rig.assert_settled_once();
 }

@@ -295,7 +295,9 @@ impl Broker for TestBroker {
     ) -> Result<Box<dyn Consumer>, BrokerError> {
         if let QueueSpec::Shuffle(queue) = queue {
             assert!(options.exclusive && options.passive, "{options:?}");
-            return self.inner.queues.read(*queue);
+            // Nobody reads while there is no connection, and nothing is refused either.
+            let _ = self.health().wait_for(|health| health.connected).await;
+            return self.inner.queues.read(*queue, options.prefetch);
         }
         let is_task = matches!(queue, QueueSpec::Task { .. });
         self.change(|state| {

@@ -2,7 +2,10 @@
 
 use std::{
     collections::{BTreeMap, VecDeque},
-    sync::{Arc, Mutex},
+    sync::{
+        Arc, Mutex,
+        atomic::{AtomicUsize, Ordering},
+    },
 };
 
 use async_trait::async_trait;
@@ -33,6 +36,8 @@ struct TestQueue {
     has_reader: bool,
     /// The errors of the next attempts to read it.
     refusals: VecDeque<BrokerError>,
+    /// Why its reader is interrupted.
+    interruption: Option<BrokerError>,
 }
 
 impl TestQueues {
@@ -48,6 +53,11 @@ impl TestQueues {
         self.change(queue, |queue| queue.refusals.push_back(error));
     }
 
+    /// Ends the reader of the queue with this error.
+    pub(crate) fn interrupt(&self, queue: ShuffleQueue, error: BrokerError) {
+        self.change(queue, |queue| queue.interruption = Some(error));
+    }
+
     pub(crate) fn delete(&self, queue: ShuffleQueue) {
         lock(&self.0.queues).remove(&queue);
         self.0.changed.notify_waiters();
@@ -56,6 +66,11 @@ impl TestQueues {
     /// Whether somebody reads the queue.
     pub(crate) fn has_reader(&self, queue: ShuffleQueue) -> bool {
         lock(&self.0.queues).get(&queue).is_some_and(|queue| queue.has_reader)
+    }
+
+    /// The number of queues that are being read.
+    pub(crate) fn readers(&self) -> usize {
+        lock(&self.0.queues).values().filter(|queue| queue.has_reader).count()
     }
 
     /// Another reader has the queue, or lets go of it.
@@ -69,7 +84,11 @@ impl TestQueues {
         queues.get(&queue).map(|it| it.messages.values().cloned().collect()).unwrap_or_default()
     }
 
-    pub(super) fn read(&self, queue: ShuffleQueue) -> Result<Box<dyn Consumer>, BrokerError> {
+    pub(super) fn read(
+        &self,
+        queue: ShuffleQueue,
+        prefetch: u16,
+    ) -> Result<Box<dyn Consumer>, BrokerError> {
         let mut queues = lock(&self.0.queues);
         let Some(state) = queues.get_mut(&queue) else {
             let (what, reason) = (queue.to_string(), "no queue".to_owned());
@@ -82,7 +101,8 @@ impl TestQueues {
             let (what, reason) = (queue.to_string(), "in exclusive use".to_owned());
             return Err(BrokerError::InUse { what, reason });
         }
-        Ok(Box::new(TestReader { queues: self.clone(), queue, next: 0 }))
+        let (queues, prefetch, unacked) = (self.clone(), prefetch.into(), Arc::default());
+        Ok(Box::new(TestReader { queues, queue, prefetch, unacked, next: 0, error: None }))
     }
 
     fn change(&self, queue: ShuffleQueue, change: impl FnOnce(&mut TestQueue)) {
@@ -95,18 +115,36 @@ impl TestQueues {
 struct TestReader {
     queues: TestQueues,
     queue: ShuffleQueue,
+    prefetch: usize,
+    /// The deliveries that were not acked.
+    unacked: Arc<AtomicUsize>,
     next: u64,
+    error: Option<BrokerError>,
 }
 
 impl TestReader {
-    /// `None` if there is no message, and nothing if there is no queue.
+    /// `None` if there is no message, and nothing if there is no queue or the reader is
+    /// interrupted.
     fn take(&mut self) -> Option<Option<Consumption>> {
-        let queues = lock(&self.queues.0.queues);
-        let Some(queue) = queues.get(&self.queue) else { return Some(None) };
+        let mut queues = lock(&self.queues.0.queues);
+        let Some(queue) = queues.get_mut(&self.queue) else {
+            let (what, reason) = (self.queue.to_string(), "deleted".to_owned());
+            self.error = Some(BrokerError::Absent { what, reason });
+            return Some(None);
+        };
+        if let Some(interruption) = queue.interruption.take() {
+            self.error = Some(interruption);
+            return Some(None);
+        }
+        if self.unacked.load(Ordering::SeqCst) >= self.prefetch {
+            return None;
+        }
         let (tag, body) = queue.messages.range(self.next..).next()?;
         self.next = tag + 1;
+        self.unacked.fetch_add(1, Ordering::SeqCst);
         let message = Message { properties: Properties::default(), body: body.clone() };
-        let settler = AckBlocks { queues: self.queues.clone(), queue: self.queue };
+        let (queues, unacked) = (self.queues.clone(), Arc::clone(&self.unacked));
+        let settler = AckBlocks { queues, queue: self.queue, unacked };
         let delivery = Delivery::new(message, false, *tag, Arc::new(settler));
         Some(Some(Consumption::Delivery(delivery)))
     }
@@ -136,9 +174,7 @@ impl Consumer for TestReader {
     async fn cancel(&mut self) {}
 
     fn error(&self) -> Option<BrokerError> {
-        let (what, reason) = (self.queue.to_string(), "deleted".to_owned());
-        let exists = lock(&self.queues.0.queues).contains_key(&self.queue);
-        (!exists).then_some(BrokerError::Absent { what, reason })
+        self.error.clone()
     }
 }
 
@@ -153,11 +189,13 @@ impl Drop for TestReader {
 struct AckBlocks {
     queues: TestQueues,
     queue: ShuffleQueue,
+    unacked: Arc<AtomicUsize>,
 }
 
 impl Settler for AckBlocks {
     fn settle(&self, tag: u64, settle: Settle) {
         assert_eq!(settle, Settle::Ack, "a reader requeues nothing");
+        self.unacked.fetch_sub(1, Ordering::SeqCst);
         self.queues.change(self.queue, |queue| drop(queue.messages.remove(&tag)));
     }
 }
