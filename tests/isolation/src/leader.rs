@@ -6,15 +6,16 @@ use phalanx::{inmemory::InMemoryBroker, registry::Registry};
 use phalanx_core::{
     broker::{
         Address, Broker, ConsumeOptions, Consumer, Consumption, Exchange, Message, MessageKind,
-        Pool, Properties, QueueSpec, Settle,
+        Pool, Properties, QueueAction, QueueSpec, Settle, ShuffleQueue,
     },
-    codec,
-    id::{CopyId, JobId, LeaderId, TaskNumber},
+    codec::{self, Layout},
+    id::{CopyId, ExecutionId, JobId, LeaderId, TaskNumber},
     operation::ElementRange,
     registry::{StepReference, Verb},
     wire::{
-        Control, Lease, Outcome, ResultMessage, Return, TaskHeader, TaskInlet, TaskKind,
-        TaskMessage, TaskOutlet, WIRE_VERSION,
+        AnnouncedBlocks, BlockMessage, BlockName, BlockWriter, Control, Grouping, Lease, Outcome,
+        QueuedGather, ResultMessage, Return, TaskHeader, TaskInlet, TaskKind, TaskMessage,
+        TaskOutlet, WIRE_VERSION, list_position,
     },
 };
 
@@ -35,8 +36,11 @@ impl Leader {
         Self { broker, id, job: JobId::new(), sent: 0, replies }
     }
 
-    /// Sends a task, written as `operation:input,input`.
+    /// Sends a task, written as `operation:input,input`; after the word `queued`, one whose inputs
+    /// are in a queue.
     pub(crate) async fn send(&mut self, task: &str) {
+        let (task, is_queued) =
+            task.strip_prefix("queued ").map_or((task, false), |task| (task, true));
         let (name, inputs) = task.split_once(':').expect("an operation and its inputs");
         let inputs: Vec<&str> = inputs.split(',').collect();
         let registry = Registry::global().expect("names are unique");
@@ -52,7 +56,7 @@ impl Leader {
             state: Default::default(),
         };
         self.sent += 1;
-        let header = TaskHeader {
+        let mut header = TaskHeader {
             leader: self.id,
             job: self.job,
             stage: 0,
@@ -68,8 +72,12 @@ impl Leader {
             outlet: TaskOutlet::Reply,
         };
         let mut payload = Vec::new();
-        for input in inputs {
-            codec::encode_into(input, &mut payload).expect("a string");
+        if is_queued {
+            self.fill_queue(&mut header, &inputs).await;
+        } else {
+            for input in inputs {
+                codec::encode_into(input, &mut payload).expect("a string");
+            }
         }
         let properties = Properties {
             kind: Some(MessageKind::Task),
@@ -81,6 +89,38 @@ impl Leader {
         let body = TaskMessage { header, payload: payload.into() }.encode().expect("a task");
         let to = Address::new(Exchange::Task, Pool::DEFAULT);
         self.broker.publish(&to, Message { properties, body }).await.expect("memory takes it");
+    }
+
+    /// Puts the inputs, all different, into the queue of a partition, which the task then reads.
+    async fn fill_queue(&self, header: &mut TaskHeader, inputs: &[&str]) {
+        let (job, exchange, partition) = (self.job, 0, 3);
+        let queue = ShuffleQueue::Partition { job, exchange, partition };
+        for declared in self.broker.manage(QueueAction::Declare, &[queue]).await {
+            declared.expect("memory declares it");
+        }
+        let (mut writer, mut block) = (BlockWriter::default(), Vec::new());
+        for input in inputs {
+            writer.push(&codec::encode(input).expect("a string"), &[]);
+        }
+        writer.finish(&mut block);
+        let (execution, task) = (ExecutionId::new(), TaskNumber(0));
+        let bytes = block.len() as u64;
+        let name =
+            BlockName { job, exchange, feeder: 0, partition, task, execution, number: 0, first: 0 };
+        let body = BlockMessage { name, block: block.into() }.encode().expect("plain data");
+        let message = Message { properties: Properties::default(), body };
+        let published = self.broker.publish_mandatory(&Address::blocks(&queue), message).await;
+        assert!(published.expect("memory takes it"), "the queue exists");
+        header.inlet = TaskInlet::Queues(QueuedGather {
+            grouping: Grouping::Distinct,
+            exchange,
+            first_side: 1,
+            partitions: vec![AnnouncedBlocks { partition, blocks: 1, bytes }],
+            winners: vec![execution],
+            layout: Layout::Whole,
+        });
+        let (from, to) = (list_position(partition, 0), list_position(partition, u64::MAX));
+        header.ranges = vec![ElementRange { from, to, tries: 1 }];
     }
 
     /// Cancels the job. Later tasks belong to another one.
@@ -103,7 +143,12 @@ impl Leader {
                 Some(MessageKind::Result) => describe(&ResultMessage::decode(&body).expect("one")),
                 Some(MessageKind::Return) => {
                     let returned = Return::decode(&body).expect("one");
-                    format!("returned {:?} at {:?}", returned.reason, returned.offset)
+                    let mut text =
+                        format!("returned {:?} at {:?}", returned.reason, returned.offset);
+                    if let Some(element) = returned.element {
+                        let _ = write!(text, " of {} in a queue", element.list.elements);
+                    }
+                    text
                 }
                 Some(MessageKind::Lease) => {
                     let lease = Lease::decode(&body).expect("one");
@@ -137,8 +182,11 @@ fn describe(result: &ResultMessage) -> String {
                     let _ = write!(text, " {value}");
                 }
             }
-            Outcome::Failed { error, .. } => {
+            Outcome::Failed { error, element, .. } => {
                 let _ = write!(text, " failed:{:?}", error.kind());
+                if let Some(element) = element {
+                    let _ = write!(text, " of {} in a queue", element.list.elements);
+                }
             }
             Outcome::NotRun { reason } => {
                 let _ = write!(text, " {}x{reason:?}", segment.to - segment.from);

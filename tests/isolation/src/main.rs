@@ -1,7 +1,7 @@
 //! An in-memory worker that isolates tasks, and their leader, which prints the replies.
 //!
 //! Each argument is a task: the name of an operation, a colon, and the inputs with commas between
-//! them. The next task is sent after the reply or, if the argument ends with `&`, after the first
+//! them; after the word `queued`, the task reads them from a queue. The next task is sent after the reply or, if the argument ends with `&`, after the first
 //! message about the task. `cancel` cancels the job, `drain` drains the worker, `pause` waits for a
 //! line on the standard input, and `stay` waits forever.
 

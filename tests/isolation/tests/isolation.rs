@@ -97,6 +97,29 @@ fn an_operation_that_ends_its_process_is_reported_and_the_worker_continues() {
     worker.assert_drained();
 }
 
+/// The worker gathers what its child runs, and describes the elements that fail.
+#[test]
+fn a_task_that_reads_a_queue_is_isolated_as_others_are() {
+    let mut worker = IsolatedWorker::start(&[
+        "queued Act:a",
+        "queued Act:a,b,panic",
+        "queued Act:a,b,abort,c",
+        "queued ActAsync:a,abort",
+        "queued ActAsync:a",
+    ]);
+    worker.task_process();
+    let failed = worker.line();
+    assert!(failed.starts_with("result "), "{failed}");
+    assert!(failed.ends_with(" failed:Panic of 3 in a queue"), "{failed}");
+    for end in ["at Some(2) of 4 in a queue", "at Some(1) of 2 in a queue"] {
+        let line = worker.line();
+        assert!(line.starts_with("returned Crashed { status: \"killed by SIGABRT"), "{line}");
+        assert!(line.ends_with(end), "{line}");
+    }
+    worker.task_process();
+    worker.assert_drained();
+}
+
 #[test]
 fn harmless_tasks_share_a_child() {
     let mut worker =
