@@ -116,7 +116,7 @@ impl LeaseKeeper<'_> {
                     self.executor.return_unrun(&running, ReturnReason::NotStarted);
                 }
                 // The leader expects heartbeats from the first lease on, which named an element.
-                RunState::Running(delivery) if is_due || running.names_elements() => {
+                RunState::Running(delivery) if is_due || names_one(&running) => {
                     self.lease(running, delivery, settle_at, now);
                 }
                 _ => {}
@@ -169,7 +169,7 @@ impl LeaseKeeper<'_> {
         let tasks = leases.tasks.values().map(|leased| LeasedTask {
             copy: leased.running.task.header.copy,
             offset: leased.running.offset(),
-            in_process: leased.running.names_elements(),
+            in_process: names_one(&leased.running),
         });
         let worker = self.shared.worker();
         let heartbeat = self.shared.next_heartbeat();
@@ -257,4 +257,10 @@ impl LeaseKeeper<'_> {
             }
         }
     }
+}
+
+/// Whether the element that a task runs is named, so that it is to blame if this process dies: not
+/// while the task only gathers its blocks.
+fn names_one(running: &Running) -> bool {
+    running.names_elements() && running.has_begun()
 }

@@ -248,6 +248,8 @@ fn shrink(
         let error = OperationError::new(ErrorKind::TooLarge, message);
         segment.outcome = Outcome::Failed { step: last_step, error, element: None };
         header.blocks.clear();
+        // Those that were published do not count.
+        header.spread.clear();
         header.uncombined = Default::default();
         let message = ResultMessage { header, payload: Bytes::new() };
         return (MessageKind::Result, message.encode());

@@ -83,7 +83,7 @@ pub(super) fn advance(shared: &mut Shared, job: &mut JobState) {
             shared.actions.push(Action::Manage { action: QueueAction::Delete, queues });
         }
     }
-    let (bytes, limit) = (job.queued_bytes(), shared.settings.shuffle_limit);
+    let (bytes, limit) = (job.shuffled_bytes(), shared.settings.shuffle_limit);
     if bytes > limit
         && let Some(exchange) = job.exchanges.iter().rposition(|it| it.queues().is_some())
     {

@@ -105,9 +105,9 @@ impl ShuffleQueues {
                     return Some(ShuffleEvent::Input(input));
                 }
                 Done::Overdue(job) => {
-                    let end = self.jobs.remove(&job).and_then(|queues| queues.end);
-                    if let Some(end) = end {
-                        tracing::warn!(%job, "could not delete its queues; leaving them to expire");
+                    // The deletions go on without anybody who waits for them.
+                    if let Some(end) = self.jobs.get_mut(&job).and_then(|it| it.end.take()) {
+                        tracing::warn!(%job, "the deletion of its queues takes long");
                         return Some(ShuffleEvent::End(end));
                     }
                 }
@@ -118,7 +118,10 @@ impl ShuffleQueues {
     /// Declares, renews or deletes queues of one job, after what was begun before.
     pub(super) fn manage(&mut self, action: QueueAction, queues: Vec<ShuffleQueue>) {
         let Some(job) = queues.first().map(ShuffleQueue::job) else { return };
-        self.jobs.entry(job).or_default().waiting.push_back((action, queues));
+        let state = self.jobs.entry(job).or_default();
+        // One that waits is as good as two: a broker can take longer for it than it is repeated.
+        state.waiting.retain(|(waiting, _)| *waiting != action || action != QueueAction::Renew);
+        state.waiting.push_back((action, queues));
         self.manage_next(job);
     }
 
@@ -153,7 +156,7 @@ impl ShuffleQueues {
     /// Takes the end of a job that has nothing under way.
     fn take_end(&mut self, job: JobId) -> Option<JobEnd> {
         let queues = self.jobs.get(&job)?;
-        if queues.is_managing || queues.end.is_none() {
+        if queues.is_managing || !queues.over.is_cancelled() {
             return None;
         }
         self.jobs.remove(&job)?.end
@@ -172,9 +175,15 @@ impl ShuffleQueues {
         }));
     }
 
-    /// Stops publishing blocks, and waits for the deletions that were begun.
-    pub(super) async fn close(&mut self) {
-        self.jobs.values().for_each(|queues| queues.over.cancel());
+    /// Stops publishing blocks, waits for the deletions that were begun, and adds the ends of the
+    /// jobs that waited for theirs to `ends`.
+    ///
+    /// Cancel-safe.
+    pub(super) async fn close(&mut self, ends: &mut Vec<JobEnd>) {
+        for queues in self.jobs.values_mut() {
+            queues.over.cancel();
+            ends.extend(queues.end.take());
+        }
         while self.jobs.values().any(|queues| queues.is_managing) && self.next().await.is_some() {}
     }
 }

@@ -246,9 +246,18 @@ impl JobState {
         })
     }
 
+    /// The bytes of all blocks that the job has written to queues.
+    pub(crate) fn shuffled_bytes(&self) -> u64 {
+        let spread = self.exchanges.iter().filter(|exchange| exchange.queues().is_some());
+        spread.map(|exchange| exchange.written().bytes).fold(0, u64::saturating_add)
+    }
+
     /// The bytes of the blocks that the queues of the job have.
     pub(crate) fn queued_bytes(&self) -> u64 {
-        let spread = self.exchanges.iter().filter(|exchange| exchange.queues().is_some());
+        let has_any = |exchange: &&ExchangeState| {
+            exchange.queues().is_some_and(|queues| queues.live().next().is_some())
+        };
+        let spread = self.exchanges.iter().filter(has_any);
         spread.map(|exchange| exchange.written().bytes).fold(0, u64::saturating_add)
     }
 

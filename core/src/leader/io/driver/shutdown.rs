@@ -34,7 +34,7 @@ impl Driver {
         }
         // The state of the engine means nothing after a panic. What follows needs none of it, and
         // only spares the workers and the broker some work.
-        let _ = caught_async(self.disconnect()).await;
+        let _ = caught_async(self.disconnect(&mut Vec::new())).await;
         ending
     }
 
@@ -49,19 +49,20 @@ impl Driver {
                 action => self.act(action),
             }
         }
-        self.disconnect().await;
+        self.disconnect(&mut ends).await;
         // Last, because the process may end as soon as a reader sees the end of its job.
         ends.into_iter().for_each(|end| self.end(end));
     }
 
-    /// Announces that all jobs are dead, deletes the reply queue, and disconnects.
-    async fn disconnect(&mut self) {
+    /// Announces that all jobs are dead, deletes the reply queue, and disconnects. Adds the ends of
+    /// jobs that waited for the deletion of their queues to `ends`.
+    async fn disconnect(&mut self, ends: &mut Vec<JobEnd>) {
         // Tasks in flight are no longer needed; the announcement that their jobs are dead is.
         self.publisher.clear();
         self.publish_end();
         let close = async {
             while self.publisher.next().await.is_some() {}
-            self.shuffle.close().await;
+            self.shuffle.close(ends).await;
             self.dead_letters.flush().await;
             // First: a consumer whose queue is deleted under it declares the queue again.
             self.replies.cancel().await;
