@@ -119,9 +119,11 @@ impl ShuffleQueues {
     pub(super) fn manage(&mut self, action: QueueAction, queues: Vec<ShuffleQueue>) {
         let Some(job) = queues.first().map(ShuffleQueue::job) else { return };
         let state = self.jobs.entry(job).or_default();
-        // One that waits is as good as two: a broker can take longer for it than it is repeated.
-        state.waiting.retain(|(waiting, _)| *waiting != action || action != QueueAction::Renew);
-        state.waiting.push_back((action, queues));
+        // A slow broker can take longer than the interval between two renewals, so one of the same
+        // queues that waits is replaced.
+        let renewal = (action, queues);
+        state.waiting.retain(|it| action != QueueAction::Renew || *it != renewal);
+        state.waiting.push_back(renewal);
         self.manage_next(job);
     }
 
