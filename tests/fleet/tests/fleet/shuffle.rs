@@ -71,8 +71,8 @@ fn failure(result: Result<Vec<(u64, u64)>, Error>) -> ShuffleFailure {
 async fn no_queue_is_left_when_a_job_is_over() {
     let (fleet, workers) = Fleet::with_workers(2).await;
     let runtime = fleet.lead().await;
-    let held = Rendezvous::new();
     for (feeding, reading) in [(HELD, NONE), (NONE, HELD)] {
+        let held = Rendezvous::new();
         let (job, results) = start(&runtime, &held, feeding, reading);
         spread(&job).await;
         held.started(1).await;
@@ -81,9 +81,9 @@ async fn no_queue_is_left_when_a_job_is_over() {
         let cancelled = soon("the end", results.collect()).await;
         assert!(matches!(cancelled, Err(Error::Cancelled { .. })), "{cancelled:?}");
         assert!(queues(&fleet, &job).await.is_empty(), "after a cancel");
+        held.release();
     }
-    held.release();
-    let (job, results) = start(&runtime, &held, NONE, NONE);
+    let (job, results) = start(&runtime, &Rendezvous::new(), NONE, NONE);
     assert_all(results).await;
     assert!(queues(&fleet, &job).await.is_empty(), "after success");
     assert!(job.progress().borrow().exchanges[0].queues == PARTITIONS);
