@@ -19,7 +19,7 @@ pub struct Target {
 }
 
 /// All decoders of untrusted bytes.
-pub const TARGETS: [Target; 14] = [
+pub const TARGETS: [Target; 15] = [
     Target { name: "task", decode: task },
     Target { name: "probe", decode: probe },
     Target { name: "result", decode: result },
@@ -31,6 +31,7 @@ pub const TARGETS: [Target; 14] = [
     Target { name: "dead_letter", decode: dead_letter },
     Target { name: "elements", decode: elements },
     Target { name: "block", decode: block },
+    Target { name: "block_message", decode: block_message },
     Target { name: "list", decode: list },
     Target { name: "framed", decode: framed },
     Target { name: "state", decode: state },

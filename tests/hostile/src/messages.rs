@@ -6,8 +6,8 @@ use bytes::Bytes;
 use phalanx_core::{
     gather::List,
     wire::{
-        Control, DeadLetter, Event, Grouping, JoinKind, Lease, PartitionBlocks, Probe, ProbeReply,
-        ResultMessage, Return, TaskMessage,
+        BlockMessage, Control, DeadLetter, Event, Grouping, JoinKind, Lease, PartitionBlocks,
+        Probe, ProbeReply, ResultMessage, Return, TaskMessage,
     },
 };
 
@@ -35,6 +35,8 @@ decoders! {
     probe_reply: ProbeReply,
     /// A control message, which workers read from their control queue.
     control: Control,
+    /// A block, which workers read from the queue of a partition.
+    block_message: BlockMessage,
     /// An event, which leaders read from their event queue.
     event: Event,
 }
