@@ -143,6 +143,9 @@ impl Running {
         last_step: u32,
         permit: Option<WindowPermit>,
     ) {
+        if self.window.is_some() && self.spreads() && !message.header.blocks.is_empty() {
+            self.progress().publishing = pending.delivery();
+        }
         let failed = |segment: &Segment| matches!(segment.outcome, Outcome::Failed { .. });
         if let Some(names) = self.names()
             && message.header.segments.iter().any(failed)
@@ -182,17 +185,21 @@ impl Running {
     ///
     /// Cancel-safe.
     pub(super) async fn enter_window(&self, bytes: usize) -> Option<WindowPermit> {
-        let goes_through_queues = matches!(
-            &self.task.header.outlet,
-            TaskOutlet::Exchange(Scatter { route: BlockRoute::Spread { .. }, .. })
-        );
-        let window = self.window.as_ref().filter(|_| goes_through_queues && bytes > 0)?;
+        let window = self.window.as_ref().filter(|_| self.spreads() && bytes > 0)?;
         tokio::select! {
             biased;
             () = self.replied.cancelled() => None,
             () = self.context.execution().cancelled.cancelled() => None,
             permit = window.enter(bytes) => permit,
         }
+    }
+
+    /// Whether its blocks go through queues.
+    fn spreads(&self) -> bool {
+        matches!(
+            &self.task.header.outlet,
+            TaskOutlet::Exchange(Scatter { route: BlockRoute::Spread { .. }, .. })
+        )
     }
 
     /// Refuses the task, unless another part has replied.

@@ -123,6 +123,8 @@ pub(super) struct Progress {
     /// The lists that were read to their ends.
     pub(super) lists: Vec<ListEnd>,
     pub(super) pending: Option<PendingReply>,
+    /// The delivery, once the reply waits for blocks that go through queues.
+    pub(super) publishing: Weak<SharedDelivery>,
     pub(super) begun: bool,
     /// Whether it gathers its blocks, or has gathered them: then it is leased as if it ran.
     pub(super) gathers: bool,
@@ -156,6 +158,7 @@ impl Running {
             permit: None,
             lists: Vec::new(),
             pending: Some(pending),
+            publishing: Weak::new(),
             begun: false,
             gathers: false,
             started: Instant::now(),
@@ -350,6 +353,12 @@ impl Running {
             }
             Some(_) => RunState::Waiting,
         }
+    }
+
+    /// The delivery, if the reply waits for blocks that go through queues.
+    pub(crate) fn publishing(&self) -> Option<Weak<SharedDelivery>> {
+        let delivery = &self.progress().publishing;
+        (delivery.strong_count() > 0).then(|| Weak::clone(delivery))
     }
 
     /// The batch offset of the element that runs.

@@ -2,16 +2,17 @@
 
 use std::{
     collections::HashMap,
-    sync::{Arc, Mutex, MutexGuard},
+    sync::{Arc, Mutex, MutexGuard, Weak},
     time::Duration,
 };
 
-use phalanx_core::id::{ExecutionId, JobId, LeaderId};
-use tokio::sync::Notify;
+use phalanx_core::id::{CopyId, ExecutionId, JobId, LeaderId};
+use tokio::{sync::Notify, time::Instant};
 
 use crate::{
     execution::{Running, Stop},
     lock::lock,
+    reply::SharedDelivery,
 };
 
 /// The executions that this worker holds, waiting or running. The prefetch and the leased slots
@@ -19,10 +20,24 @@ use crate::{
 #[derive(Default)]
 pub(crate) struct Executions {
     held: Mutex<HashMap<ExecutionId, Arc<Running>>>,
+    /// Executions that have ended, but whose replies wait for their blocks. The window of blocks
+    /// bounds their number.
+    publishing: Mutex<Vec<Publishing>>,
     /// Decayed mean of the run times of blocking executions.
     mean_run_time: Mutex<Option<Duration>>,
     /// Notified when an execution with a timeout for the watchdog begins.
     timed_begun: Notify,
+}
+
+/// An execution that has ended, but whose reply waits for its blocks.
+#[derive(Clone)]
+pub(crate) struct Publishing {
+    pub(crate) leader: LeaderId,
+    pub(crate) copy: CopyId,
+    pub(crate) execution: ExecutionId,
+    pub(crate) arrived: Instant,
+    /// Dropped once the broker has the reply.
+    pub(crate) delivery: Weak<SharedDelivery>,
 }
 
 impl Executions {
@@ -41,8 +56,26 @@ impl Executions {
         }
     }
 
+    /// The execution has ended.
     pub(super) fn remove(&self, running: &Running) {
         self.held().remove(&running.id());
+        if let Some(delivery) = running.publishing() {
+            let header = &running.task.header;
+            lock(&self.publishing).push(Publishing {
+                leader: header.leader,
+                copy: header.copy,
+                execution: running.id(),
+                arrived: running.arrived(),
+                delivery,
+            });
+        }
+    }
+
+    /// The executions that have ended, but whose replies wait for their blocks.
+    pub(crate) fn publishing(&self) -> Vec<Publishing> {
+        let mut publishing = lock(&self.publishing);
+        publishing.retain(|it| it.delivery.strong_count() > 0);
+        publishing.clone()
     }
 
     /// Adds a run time to the mean.

@@ -4,5 +4,5 @@ mod executions;
 mod gather;
 mod run;
 
-pub(crate) use executions::Executions;
+pub(crate) use executions::{Executions, Publishing};
 pub(crate) use run::Executor;

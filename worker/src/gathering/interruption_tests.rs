@@ -8,7 +8,7 @@ use phalanx_core::{
     wire::ReturnReason,
 };
 
-use super::tests::{PARTITION, outputs, pass_beside_leader, put, queue_of, send};
+use super::tests::{PARTITION, outputs, put, queue_of, send};
 use crate::testing::{TestOp, TestRig, at_once, pass};
 
 fn node_down(queue: ShuffleQueue) -> BrokerError {
@@ -55,9 +55,9 @@ async fn a_gather_that_gets_nothing_for_a_minute_is_returned() {
         let task = send(&rig, TestOp::Append('x'), winner, 1);
         at_once("it is delivered", || rig.broker.delivered() == 1).await;
         rig.broker.set_connected(is_connected);
-        pass_beside_leader(&rig, Duration::from_secs(58)).await;
+        rig.pass_beside_leader(Duration::from_secs(58)).await;
         assert_eq!(rig.returned(task), None);
-        pass_beside_leader(&rig, Duration::from_secs(4)).await;
+        rig.pass_beside_leader(Duration::from_secs(4)).await;
         assert_eq!(rig.returned(task), Some(ReturnReason::NotStarted), "{is_connected}");
     }
 }
@@ -70,15 +70,15 @@ async fn the_minute_begins_again_with_each_block() {
     let task = send(&rig, TestOp::Append('x'), winner, 2);
     at_once("it is read", || rig.broker.queues().has_reader(queue)).await;
     for _ in 0..2 {
-        pass_beside_leader(&rig, Duration::from_secs(1)).await;
+        rig.pass_beside_leader(Duration::from_secs(1)).await;
         rig.broker.set_connected(false);
         rig.broker.queues().interrupt(queue, node_down(queue));
-        pass_beside_leader(&rig, Duration::from_secs(50)).await;
+        rig.pass_beside_leader(Duration::from_secs(50)).await;
         assert!(!rig.broker.queues().has_reader(queue));
         rig.broker.set_connected(true);
     }
     put(&rig, PARTITION, winner, 1, &["b"]);
-    pass_beside_leader(&rig, Duration::from_secs(2)).await;
+    rig.pass_beside_leader(Duration::from_secs(2)).await;
     at_once("a result", || rig.result_of(task).is_some()).await;
 }
 

@@ -4,7 +4,8 @@ use std::{pin::pin, sync::Mutex, time::Duration};
 
 use phalanx_core::{
     broker::{
-        Broker, BrokerError, ConsumeOptions, Consumer, Consumption, QueueSpec, Settle, ShuffleQueue,
+        Broker, BrokerError, ConsumeOptions, Consumer, Consumption, QueueAction, QueueSpec, Settle,
+        ShuffleQueue,
     },
     registry::Refusal,
     wire::ReturnReason,
@@ -16,7 +17,7 @@ use crate::lock::lock;
 
 /// How long a queue that another reader has is tried again (rule 35).
 const LONGEST_IN_USE: Duration = Duration::from_secs(25);
-/// After this long without a block, no more is expected (rule 36).
+/// After this long without a block, none is expected from an empty queue (rule 36).
 const LONGEST_SILENCE: Duration = Duration::from_secs(30);
 /// A gather that gets nothing for this long is given up (rule 38).
 const LONGEST_STANDSTILL: Duration = Duration::from_secs(60);
@@ -86,10 +87,10 @@ pub(super) async fn read<'w>(
         let error = match consuming {
             Ok(mut consumer) => {
                 in_use = None;
-                match receive(&mut *consumer, &mut collection, last).await {
+                match receive(broker, queue, &mut *consumer, &mut collection, last).await {
                     Received::All => return Ok(collection),
-                    Received::Silence => return Err(missing(&collection)),
-                    Received::Ended => consumer.error(),
+                    Received::Missing => return Err(missing(&collection)),
+                    Received::Ended(error) => error,
                 }
             }
             Err(error) => Some(error),
@@ -144,21 +145,32 @@ pub(super) async fn read<'w>(
 
 enum Received {
     All,
-    /// Fewer, and nothing more comes.
-    Silence,
-    /// The consumer has ended.
-    Ended,
+    /// Fewer, and the queue is empty.
+    Missing,
+    /// The consumer has ended, or gets nothing of what is in the queue.
+    Ended(Option<BrokerError>),
 }
 
 async fn receive(
+    broker: &dyn Broker,
+    queue: ShuffleQueue,
     consumer: &mut dyn Consumer,
     collection: &mut Collection<'_>,
     last: &LastBlock,
 ) -> Received {
     while !collection.is_complete() {
         match tokio::time::timeout(LONGEST_SILENCE, consumer.next()).await {
-            Err(_) => return Received::Silence,
-            Ok(None) => return Received::Ended,
+            Err(_) => {
+                let check = broker.manage(QueueAction::Check, std::slice::from_ref(&queue));
+                match last.unless_standstill(check).await.as_deref() {
+                    Some([Ok(0)]) => return Received::Missing,
+                    Some([Err(error)]) => return Received::Ended(Some(error.clone())),
+                    // It is slow.
+                    _ if last.age() < LONGEST_STANDSTILL => {}
+                    _ => return Received::Ended(None),
+                }
+            }
+            Ok(None) => return Received::Ended(consumer.error()),
             Ok(Some(Consumption::Resumed { .. })) => {}
             Ok(Some(Consumption::Delivery(delivery))) => {
                 last.update();

@@ -9,7 +9,7 @@ use phalanx_core::{
     wire::{AnnouncedBlocks, Control, ReturnReason, TaskInlet, list_position},
 };
 
-use super::tests::{PARTITION, pass_beside_leader, put, queue_of, reads, send};
+use super::tests::{PARTITION, put, queue_of, reads, send};
 use crate::testing::{TestOp, TestRig, at_once, eventually, pass};
 
 fn is_read(rig: &TestRig, partition: u32) -> bool {
@@ -58,16 +58,16 @@ async fn a_gathered_task_without_a_slot_is_returned_after_thirty_seconds_and_let
     at_once("both slots are taken", || rig.operations.ran().len() == 2).await;
     let waits = read_much(&rig, TestOp::Append('x'), 1, 1);
     let other = read_much(&rig, TestOp::AppendAsync('x'), 2, 2);
-    pass_beside_leader(&rig, Duration::from_secs(20)).await;
+    rig.pass_beside_leader(Duration::from_secs(20)).await;
     assert!(rig.broker.delivered() == 4 && rig.replies().is_empty() && !is_read(&rig, 2));
-    pass_beside_leader(&rig, Duration::from_secs(9)).await;
+    rig.pass_beside_leader(Duration::from_secs(9)).await;
     assert_eq!(rig.returned(waits), None);
     assert_eq!(rig.returned(other), Some(ReturnReason::NotStarted), "it waits for its turn");
     read_much(&rig, TestOp::AppendAsync('x'), 2, 2);
-    pass_beside_leader(&rig, Duration::from_secs(2)).await;
+    rig.pass_beside_leader(Duration::from_secs(2)).await;
     assert_eq!(rig.returned(waits), Some(ReturnReason::NotStarted));
     // The next heartbeat no longer has it.
-    pass_beside_leader(&rig, Duration::from_secs(5)).await;
+    rig.pass_beside_leader(Duration::from_secs(5)).await;
     at_once("another gathers", || is_read(&rig, 2)).await;
     rig.assert_settled_once();
     rig.operations.open_gate();

@@ -74,23 +74,6 @@ pub(super) fn send(rig: &TestRig, op: TestOp, winner: ExecutionId, blocks: u32) 
     rig.send_task(vec![rig.step(&op)], &[], reads(PARTITION, winner, blocks))
 }
 
-/// Lets time pass on a paused clock, in which the leader is heard from.
-pub(super) async fn pass_beside_leader(rig: &TestRig, time: Duration) {
-    let mut left = time;
-    while !left.is_zero() {
-        let step = left.min(Duration::from_secs(4));
-        rig.send_control(&Control::Alive {
-            leader: rig.leader,
-            heartbeat: 1,
-            up_to: None,
-            live: vec![],
-            asks_for_operations: false,
-        });
-        pass(step).await;
-        left -= step;
-    }
-}
-
 /// The outputs of the first result.
 pub(super) fn outputs(rig: &TestRig) -> Vec<String> {
     let result = rig.replies().into_iter().find_map(|reply| match reply {
@@ -165,11 +148,32 @@ async fn blocks_that_do_not_come_are_reported_after_thirty_seconds() {
     let winner = ExecutionId::new();
     put(&rig, PARTITION, winner, 0, &["a"]);
     let task = send(&rig, TestOp::Append('x'), winner, 2);
-    pass_beside_leader(&rig, Duration::from_secs(29)).await;
+    rig.pass_beside_leader(Duration::from_secs(29)).await;
     assert_eq!(rig.returned(task), None);
-    pass_beside_leader(&rig, Duration::from_secs(2)).await;
+    rig.pass_beside_leader(Duration::from_secs(2)).await;
     let expected = ReturnReason::Blocks { partition: PARTITION, want: 2, have: 1 };
     assert_eq!(rig.returned(task), Some(expected));
+}
+
+/// The blocks are in the queue, so that none is missing.
+#[tokio::test(start_paused = true)]
+async fn blocks_that_the_broker_does_not_deliver_are_waited_for_and_then_the_task_is_returned() {
+    for is_delivered in [true, false] {
+        let rig = TestRig::start(|_| {});
+        let (winner, queue) = (ExecutionId::new(), queue_of(&rig, PARTITION));
+        put(&rig, PARTITION, winner, 0, &["a"]);
+        rig.broker.queues().hold(queue, true);
+        let task = send(&rig, TestOp::Append('x'), winner, 1);
+        rig.pass_beside_leader(Duration::from_secs(50)).await;
+        assert!(rig.returned(task).is_none() && rig.result_of(task).is_none());
+        if is_delivered {
+            rig.broker.queues().hold(queue, false);
+            at_once("a result", || rig.result_of(task).is_some()).await;
+        } else {
+            rig.pass_beside_leader(Duration::from_secs(12)).await;
+            assert_eq!(rig.returned(task), Some(ReturnReason::NotStarted));
+        }
+    }
 }
 
 #[tokio::test(start_paused = true)]
@@ -180,14 +184,14 @@ async fn a_queue_that_another_reader_has_is_waited_for() {
         put(&rig, PARTITION, winner, 0, &["a"]);
         rig.broker.queues().set_reader(queue, true);
         let task = send(&rig, TestOp::Append('x'), winner, 1);
-        pass_beside_leader(&rig, Duration::from_secs(20)).await;
+        rig.pass_beside_leader(Duration::from_secs(20)).await;
         assert!(rig.returned(task).is_none() && rig.result_of(task).is_none());
         if is_released {
             rig.broker.queues().set_reader(queue, false);
-            pass_beside_leader(&rig, Duration::from_secs(2)).await;
+            rig.pass_beside_leader(Duration::from_secs(2)).await;
             at_once("a result", || rig.result_of(task).is_some()).await;
         } else {
-            pass_beside_leader(&rig, Duration::from_secs(7)).await;
+            rig.pass_beside_leader(Duration::from_secs(7)).await;
             assert_eq!(rig.returned(task), Some(ReturnReason::NotStarted));
         }
     }

@@ -1,4 +1,5 @@
-//! Settles each delivery within the hold: returns tasks that wait, and leases those that run.
+//! Settles each delivery within the hold: returns tasks that wait, and leases those that run or
+//! whose replies wait for their blocks.
 
 use std::{
     collections::HashMap,
@@ -9,7 +10,7 @@ use std::{
 use futures::{StreamExt, future::BoxFuture, stream::FuturesUnordered};
 use phalanx_core::{
     broker::{Address, Message, MessageKind, Properties, PublishError},
-    id::{ExecutionId, LeaderId},
+    id::{CopyId, ExecutionId, LeaderId},
     wire::{Lease, LeasedTask, ReturnReason, WIRE_VERSION, timing::lease_interval},
 };
 use tokio::time::Instant;
@@ -17,7 +18,7 @@ use tokio::time::Instant;
 use super::RETRY_PAUSE;
 use crate::{
     execution::{RunState, Running},
-    executor::Executor,
+    executor::{Executor, Publishing},
     reply::SharedDelivery,
     shared::Shared,
     slots::SlotKind,
@@ -69,7 +70,11 @@ struct LeaderLeases {
 }
 
 struct Leased {
-    running: Arc<Running>,
+    copy: CopyId,
+    /// Gone once the task has ended; then only its reply is awaited.
+    running: Weak<Running>,
+    /// The offset of the element that the last heartbeat named.
+    offset: u32,
     /// Dropped once the broker has the reply.
     delivery: Weak<SharedDelivery>,
     /// When the delivery is to be settled, by the ack that a confirmed lease allows.
@@ -85,9 +90,20 @@ impl Leased {
         !self.is_settled && self.settle_at <= now
     }
 
-    /// Whether the slots of the task are to be counted as leased from now on.
-    fn begins_to_occupy(&self) -> bool {
-        self.is_settled && !self.occupies && self.running.has_begun()
+    /// The task, if its slots are to be counted as leased from now on.
+    fn begins_to_occupy(&self) -> Option<Arc<Running>> {
+        let running = self.running.upgrade()?;
+        (self.is_settled && !self.occupies && running.has_begun()).then_some(running)
+    }
+
+    /// What a heartbeat says about the task.
+    fn task(&mut self) -> LeasedTask {
+        let running = self.running.upgrade();
+        if let Some(running) = &running {
+            self.offset = running.offset();
+        }
+        let in_process = running.is_some_and(|running| names_one(&running));
+        LeasedTask { copy: self.copy, offset: self.offset, in_process }
     }
 }
 
@@ -117,10 +133,34 @@ impl LeaseKeeper<'_> {
                 }
                 // The leader expects heartbeats from the first lease on, which named an element.
                 RunState::Running(delivery) if is_due || names_one(&running) => {
-                    self.lease(running, delivery, settle_at, now);
+                    let header = &running.task.header;
+                    let leased = Leased {
+                        copy: header.copy,
+                        running: Arc::downgrade(&running),
+                        offset: 0,
+                        delivery,
+                        settle_at,
+                        is_settled: false,
+                        occupies: false,
+                    };
+                    self.lease(header.leader, running.id(), leased, now);
                 }
                 _ => {}
             }
+        }
+        for Publishing { leader, copy, execution, arrived, delivery } in
+            self.executor.executions().publishing()
+        {
+            let settle_at = arrived + self.settle_after;
+            if settle_at > now {
+                next = next.min(settle_at);
+                continue;
+            }
+            let (running, offset) = (Weak::new(), 0);
+            let (is_settled, occupies) = (false, false);
+            let leased =
+                Leased { copy, running, offset, delivery, settle_at, is_settled, occupies };
+            self.lease(leader, execution, leased, now);
         }
         self.leaders.retain(|_, leases| {
             leases.tasks.retain(|_, task| task.delivery.strong_count() > 0);
@@ -140,22 +180,15 @@ impl LeaseKeeper<'_> {
         waiting.map(|leases| leases.next).fold(next, Instant::min)
     }
 
-    fn lease(
-        &mut self,
-        running: Arc<Running>,
-        delivery: Weak<SharedDelivery>,
-        settle_at: Instant,
-        now: Instant,
-    ) {
-        let leader = running.task.header.leader;
+    fn lease(&mut self, leader: LeaderId, execution: ExecutionId, leased: Leased, now: Instant) {
         let leases = self.leaders.entry(leader).or_insert_with(|| LeaderLeases {
             tasks: HashMap::new(),
             next: now,
             is_publishing: false,
         });
-        let leased = leases.tasks.entry(running.id()).or_insert_with(|| {
+        let leased = leases.tasks.entry(execution).or_insert_with(|| {
             leases.next = now;
-            Leased { running, delivery, settle_at, is_settled: false, occupies: false }
+            leased
         });
         if leased.awaits_settling(now) {
             leases.next = now;
@@ -166,14 +199,10 @@ impl LeaseKeeper<'_> {
     fn publish(&mut self, leader: LeaderId) {
         let Some(leases) = self.leaders.get_mut(&leader) else { return };
         leases.is_publishing = true;
-        let tasks = leases.tasks.values().map(|leased| LeasedTask {
-            copy: leased.running.task.header.copy,
-            offset: leased.running.offset(),
-            in_process: names_one(&leased.running),
-        });
+        let leased = leases.tasks.values_mut().map(Leased::task).collect();
         let worker = self.shared.worker();
         let heartbeat = self.shared.next_heartbeat();
-        let lease = Lease { worker, heartbeat, tasks: tasks.collect() }.encode();
+        let lease = Lease { worker, heartbeat, tasks: leased }.encode();
         let properties = Properties {
             kind: Some(MessageKind::Lease),
             wire_version: WIRE_VERSION,
@@ -234,11 +263,11 @@ impl LeaseKeeper<'_> {
     /// wait for one.
     fn occupy_slots(&mut self) {
         let tasks = self.leaders.values_mut().flat_map(|leases| leases.tasks.values_mut());
-        for leased in tasks.filter(|leased| leased.begins_to_occupy()) {
+        for leased in tasks {
+            let Some(running) = leased.begins_to_occupy() else { continue };
             leased.occupies = true;
             if let Some(delivery) = leased.delivery.upgrade() {
-                let (kind, width) = (leased.running.kind, leased.running.width());
-                delivery.occupy(self.executor.leased().lease(kind, width));
+                delivery.occupy(self.executor.leased().lease(running.kind, running.width()));
             }
         }
         self.return_waiting_if_exhausted();

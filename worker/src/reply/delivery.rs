@@ -1,6 +1,6 @@
 //! A delivery that a reply or a lease settles.
 
-use std::sync::{Mutex, OnceLock};
+use std::sync::Mutex;
 
 use phalanx_core::broker::{Delivery, Settle};
 
@@ -13,13 +13,24 @@ use crate::{lock::lock, slots::SlotGuard};
 #[derive(Debug)]
 pub(crate) struct SharedDelivery {
     delivery: Mutex<Option<Delivery>>,
-    /// Set when a lease has settled the delivery, and the task has begun.
-    leased: OnceLock<SlotGuard>,
+    leased: Mutex<LeasedSlot>,
+}
+
+/// The slots of the task, as far as they count as leased.
+#[derive(Debug)]
+enum LeasedSlot {
+    /// The delivery is not leased, or the task has not begun.
+    None,
+    Occupied {
+        _guard: SlotGuard,
+    },
+    /// The task has ended, although its reply is not on its way.
+    Vacated,
 }
 
 impl SharedDelivery {
     pub(super) fn new(delivery: Delivery) -> Self {
-        Self { delivery: Mutex::new(Some(delivery)), leased: OnceLock::new() }
+        Self { delivery: Mutex::new(Some(delivery)), leased: Mutex::new(LeasedSlot::None) }
     }
 
     /// Settles the delivery, unless it is settled already.
@@ -35,9 +46,17 @@ impl SharedDelivery {
         self.settle(Settle::Ack);
     }
 
-    /// Counts the slots of `guard` as leased until the broker has the reply.
+    /// Counts the slots of `guard` as leased until the broker has the reply, unless they are free
+    /// already.
     pub(crate) fn occupy(&self, guard: SlotGuard) {
-        // A task occupies its slots once.
-        let _ = self.leased.set(guard);
+        let mut leased = lock(&self.leased);
+        if matches!(*leased, LeasedSlot::None) {
+            *leased = LeasedSlot::Occupied { _guard: guard };
+        }
+    }
+
+    /// The slots of the task are free: only its blocks are awaited.
+    pub(super) fn vacate(&self) {
+        *lock(&self.leased) = LeasedSlot::Vacated;
     }
 }

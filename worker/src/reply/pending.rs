@@ -202,6 +202,11 @@ impl PendingReply {
         Return { copy, worker: self.sender.worker, reason, offset, element }.encode()
     }
 
+    /// The slots of the task are free, although its reply is not on its way.
+    pub(super) fn vacate(&self) {
+        self.delivery.vacate();
+    }
+
     /// Settles the delivery, once the broker has its reply or will never get one.
     pub(super) fn settle(self, settle: Settle) {
         let Self { delivery, unpublished, .. } = self;

@@ -19,12 +19,16 @@ use tokio::{
 };
 
 use super::{
-    OutgoingReply, PendingReply, ReplyAddress, encodings::without_encodings, kept::KeptReplies,
-    pending::OutgoingBody, spread::SpreadError,
+    OutgoingReply, PendingReply, ReplyAddress,
+    encodings::without_encodings,
+    kept::KeptReplies,
+    pending::OutgoingBody,
+    spread::{SpreadError, SpreadReply},
 };
 use crate::leaders::Leaders;
 
-/// Replies that may wait for their confirms at once.
+/// Replies that may wait for their confirms at once. Those whose blocks go first are not among them
+/// before their blocks are confirmed: the window of blocks bounds their number.
 const UNCONFIRMED_REPLIES: usize = 256;
 
 /// The first pause before a reply is published again. Each further pause is twice as long.
@@ -55,6 +59,7 @@ pub(crate) async fn publish_replies(
     rejected: impl Fn(BrokerError),
 ) {
     let mut kept = KeptReplies::default();
+    let mut spreading = FuturesUnordered::new();
     let mut first_tries = FuturesUnordered::new();
     let mut next_tries = FuturesUnordered::new();
     loop {
@@ -63,12 +68,23 @@ pub(crate) async fn publish_replies(
         let (published, is_first) = tokio::select! {
             biased;
             reply = replies.recv(), if first_tries.len() < UNCONFIRMED_REPLIES => match reply {
-                Some(reply) => {
-                    first_tries.push(publish(&*broker, &leaders, reply, &rejected));
+                Some(OutgoingReply { mut content, pending }) => {
+                    match content.spread.take() {
+                        Some(spread) => {
+                            spreading.push(publish_blocks(&*broker, &leaders, spread, content, pending));
+                        }
+                        None => first_tries.push(publish(&*broker, content, pending, &rejected)),
+                    }
                     continue;
                 }
                 None => break,
             },
+            Some(spread) = spreading.next() => {
+                if let Some((content, pending)) = spread {
+                    first_tries.push(publish(&*broker, content, pending, &rejected));
+                }
+                continue;
+            }
             Some(published) = first_tries.next() => (published, true),
             Some(published) = next_tries.next() => (published, false),
             () = sleep_until(next_try.unwrap_or_else(Instant::now)), if next_try.is_some() => {
@@ -96,39 +112,54 @@ pub(crate) async fn publish_replies(
             }
         }
     }
+    // Blocks that are published hold a sender, so that there are none.
     while first_tries.next().await.is_some() {}
+}
+
+/// Publishes the blocks of a result, and resolves with what is then to be published (rule 30);
+/// `None` if the task is returned, or its delivery settled.
+async fn publish_blocks(
+    broker: &dyn Broker,
+    leaders: &Leaders,
+    spread: SpreadReply,
+    content: OutgoingBody,
+    pending: PendingReply,
+) -> Option<(OutgoingBody, PendingReply)> {
+    pending.vacate();
+    let reason = match spread.publish(broker, leaders).await {
+        Ok(()) => return Some((content, pending)),
+        Err(SpreadError::Dead) => {
+            pending.settle(Settle::Ack);
+            return None;
+        }
+        Err(SpreadError::Unroutable) => ReturnReason::NotStarted,
+        Err(SpreadError::Refused(PublishError::Closed)) => {
+            pending.settle(Settle::Requeue);
+            return None;
+        }
+        Err(SpreadError::Refused(PublishError::TooLarge { size, limit })) => {
+            ReturnReason::TooLarge { size, limit }
+        }
+        Err(SpreadError::Refused(error)) => {
+            pending.back_off();
+            let reason = format!("it cannot write to `phalanx.shuffle`: {error}");
+            ReturnReason::Refused(Refusal::Permission { reason })
+        }
+    };
+    tracing::warn!(?reason, "could not publish the blocks of a task; returning it");
+    pending.return_unrun(reason, None);
+    None
 }
 
 /// Publishes a reply until the broker confirms it, then acks its delivery (rule 11).
 async fn publish(
     broker: &dyn Broker,
-    leaders: &Leaders,
-    reply: OutgoingReply,
+    content: OutgoingBody,
+    pending: PendingReply,
     rejected: &impl Fn(BrokerError),
 ) -> Published {
-    let OutgoingReply { content, pending } = reply;
-    let OutgoingBody { mut kind, mut body, mut result, spread } = content;
+    let OutgoingBody { kind, body, mut result, .. } = content;
     let ReplyAddress { leader, copy } = pending.address();
-    if let Some(spread) = spread {
-        match spread.publish(broker, leaders).await {
-            Ok(()) => {}
-            Err(SpreadError::Dead) => {
-                pending.settle(Settle::Ack);
-                return Published::Done;
-            }
-            Err(SpreadError::Refused(PublishError::Closed)) => {
-                pending.settle(Settle::Requeue);
-                return Published::Done;
-            }
-            Err(SpreadError::Refused(error)) => {
-                let Ok(returned) = returned_for(&pending, error) else {
-                    pending.settle(Settle::Requeue);
-                    return Published::Done;
-                };
-                (kind, body, result) = (MessageKind::Return, returned, None);
-            }
-        }
-    }
     let properties = Properties {
         kind: Some(kind),
         wire_version: WIRE_VERSION,
@@ -169,20 +200,6 @@ async fn publish(
     };
     pending.settle(settle);
     published
-}
-
-/// The return of a task whose blocks the broker does not take.
-fn returned_for(pending: &PendingReply, error: PublishError) -> Result<Bytes, WireError> {
-    let reason = match error {
-        PublishError::TooLarge { size, limit } => ReturnReason::TooLarge { size, limit },
-        other => {
-            pending.back_off();
-            let reason = format!("it cannot write to `phalanx.shuffle`: {other}");
-            ReturnReason::Refused(Refusal::Permission { reason })
-        }
-    };
-    tracing::warn!(?reason, "could not publish a block; returning its task");
-    pending.encode_return(reason, None, None)
 }
 
 /// Publishes a reply that was unroutable once more. If the broker refuses it, it is dropped.

@@ -12,6 +12,8 @@ use phalanx_core::{
     },
 };
 
+use tokio::time::Instant;
+
 use super::window::WindowPermit;
 use crate::leaders::Leaders;
 
@@ -30,10 +32,16 @@ pub(crate) struct SpreadReply {
     _permit: Option<WindowPermit>,
 }
 
+/// For how long a block may have no queue: a queue that was unbound is bound again long before, and
+/// one that is gone ends its job, if that has not ended.
+const LONGEST_UNROUTABLE: Duration = Duration::from_secs(60);
+
 /// Why the blocks of a result are not in their queues.
 pub(super) enum SpreadError {
     /// Nobody waits for them any more.
     Dead,
+    /// One has no queue.
+    Unroutable,
     /// The broker does not take them.
     Refused(PublishError),
 }
@@ -82,7 +90,8 @@ impl SpreadReply {
     }
 
     /// Publishes all blocks, and resolves when their queues have them. Each is published again
-    /// under its number, however often, until its job is dead.
+    /// under its number, however often, until its job is dead or it has had no queue for too long:
+    /// those of a late copy whose exchange has been read never get one.
     pub(super) async fn publish(
         self,
         broker: &dyn Broker,
@@ -114,12 +123,20 @@ async fn publish_block(
         ..Properties::default()
     };
     let (address, mut pause) = (Address::blocks(&queue), FIRST_PAUSE);
+    let mut unroutable = None;
     loop {
         let message = Message { properties: properties.clone(), body: body.clone() };
         match broker.publish_mandatory(&address, message).await {
             Ok(true) => return Ok(()),
-            Ok(false) => tracing::debug!(%queue, "a block has no queue; trying again"),
+            Ok(false) => {
+                let since = *unroutable.get_or_insert_with(Instant::now);
+                if since.elapsed() >= LONGEST_UNROUTABLE {
+                    return Err(SpreadError::Unroutable);
+                }
+                tracing::debug!(%queue, "a block has no queue; trying again");
+            }
             Err(error @ (PublishError::Lost | PublishError::Nacked { .. })) => {
+                unroutable = None;
                 tracing::debug!(%queue, %error, "could not publish a block; trying again");
             }
             Err(error) => return Err(SpreadError::Refused(error)),

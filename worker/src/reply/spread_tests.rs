@@ -8,13 +8,13 @@ use phalanx_core::{
     id::{JobId, TaskNumber},
     registry::Refusal,
     wire::{
-        BlockMessage, BlockRoute, Combine, Control, Outcome, ResultMessage, ReturnReason, Scatter,
-        TaskHeader, TaskOutlet,
+        BlockMessage, BlockRoute, Combine, Control, Lease, Outcome, ResultMessage, ReturnReason,
+        Scatter, TaskHeader, TaskOutlet,
     },
 };
 
 use super::BlockWindow;
-use crate::testing::{SentReply, TestOp, TestRig, eventually};
+use crate::testing::{SentReply, TestOp, TestRig, at_once, eventually};
 
 const PARTITIONS: u32 = 4;
 
@@ -119,6 +119,61 @@ async fn nobody_publishes_blocks_of_a_dead_job() {
     rig.after_settled(1).await;
     assert_eq!(rig.broker.settled(), [(1, Settle::Ack)]);
     assert!(rig.replies().is_empty());
+}
+
+/// A late copy whose exchange has been read: nothing but the return tells it apart from one that is
+/// awaited.
+#[tokio::test(start_paused = true)]
+async fn a_task_whose_blocks_have_no_queue_for_a_minute_is_returned_and_holds_nothing() {
+    let rig = TestRig::start(|_| {});
+    rig.broker.hold_blocks(true);
+    let late = send(&rig, TestOp::Append('x'), &["a"]);
+    rig.pass_beside_leader(Duration::from_secs(90)).await;
+    assert_eq!(rig.returned(late), None, "the broker does not confirm");
+    rig.broker.set_blocks_routable(false);
+    rig.broker.hold_blocks(false);
+    rig.pass_beside_leader(Duration::from_secs(58)).await;
+    assert_eq!(rig.returned(late), None);
+    rig.pass_beside_leader(Duration::from_secs(6)).await;
+    assert_eq!(rig.returned(late), Some(ReturnReason::NotStarted));
+    rig.assert_settled_once();
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_task_whose_blocks_are_not_confirmed_is_leased_and_its_slot_is_free() {
+    let hold = Duration::from_secs(6);
+    let rig = TestRig::start(|options| options.hold = hold);
+    rig.broker.hold_blocks(true);
+    let task = send(&rig, TestOp::Append('x'), &["a"]);
+    rig.pass_beside_leader(hold).await;
+    let leased = |lease: &Lease| lease.tasks.iter().any(|leased| leased.copy.task == task);
+    assert!(rig.leases().iter().any(leased));
+    assert_eq!(rig.broker.settled(), [(1, Settle::Ack)]);
+    let beside = rig.send(&[TestOp::Append('x')], &["b"]);
+    at_once("another runs", || rig.result_of(beside).is_some()).await;
+    let leases = rig.leases().len();
+    rig.pass_beside_leader(2 * hold).await;
+    assert!(rig.leases()[leases..].iter().any(leased), "its heartbeats go on");
+    rig.broker.hold_blocks(false);
+    at_once("a result", || rig.result_of(task).is_some()).await;
+    rig.assert_settled_once();
+}
+
+/// More of them than replies may wait for their confirms.
+#[tokio::test]
+async fn replies_do_not_wait_for_the_blocks_of_others() {
+    let rig = TestRig::start(|options| options.slots = 160);
+    rig.broker.hold_blocks(true);
+    let tasks = 300;
+    for _ in 0..tasks {
+        send(&rig, TestOp::Append('x'), &["a"]);
+    }
+    eventually("all ran", || rig.operations.ran().len() == tasks).await;
+    let plain = rig.send(&[TestOp::Append('x')], &["b"]);
+    rig.result(plain).await;
+    rig.broker.hold_blocks(false);
+    rig.after_settled(tasks + 1).await;
+    rig.assert_settled_once();
 }
 
 #[tokio::test]

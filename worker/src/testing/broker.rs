@@ -54,6 +54,7 @@ struct State {
     holds_confirms: bool,
     /// Whether mandatory messages are unroutable, and how many were.
     unroutable: bool,
+    unroutable_blocks: bool,
     dropped: usize,
     /// Publishes on the reply exchange that wait.
     waiting: usize,
@@ -121,6 +122,11 @@ impl TestBroker {
     /// Makes mandatory messages unroutable, or routable again.
     pub(crate) fn set_routable(&self, routable: bool) {
         self.change(|state| state.unroutable = !routable);
+    }
+
+    /// Makes blocks unroutable, or routable again.
+    pub(crate) fn set_blocks_routable(&self, routable: bool) {
+        self.change(|state| state.unroutable_blocks = !routable);
     }
 
     /// How many messages were unroutable.
@@ -253,11 +259,10 @@ impl Broker for TestBroker {
 
     async fn publish(&self, address: &Address, message: Message) -> Result<(), PublishError> {
         let is_reply = address.exchange == Exchange::Reply;
-        if address.exchange == Exchange::Shuffle {
-            self.when(|state| (!state.holds_blocks).then_some(())).await;
-            if let Some(error) = self.change(|state| state.block_refusals.pop_front()) {
-                return Err(error);
-            }
+        if address.exchange == Exchange::Shuffle
+            && let Some(error) = self.change(|state| state.block_refusals.pop_front())
+        {
+            return Err(error);
         }
         self.change(|state| state.waiting += usize::from(is_reply));
         self.when(|state| (!is_reply || !state.holds_confirms).then_some(())).await;
@@ -280,8 +285,9 @@ impl Broker for TestBroker {
         address: &Address,
         message: Message,
     ) -> Result<bool, PublishError> {
-        let is_unroutable = self.inspect(|state| state.unroutable);
-        if is_unroutable {
+        let is_block = address.exchange == Exchange::Shuffle;
+        self.when(|state| (!is_block || !state.holds_blocks).then_some(())).await;
+        if self.inspect(|state| state.unroutable || (state.unroutable_blocks && is_block)) {
             self.change(|state| state.dropped += 1);
             return Ok(false);
         }
@@ -321,10 +327,11 @@ impl Broker for TestBroker {
 
     async fn manage(
         &self,
-        _action: QueueAction,
+        action: QueueAction,
         queues: &[ShuffleQueue],
     ) -> Vec<Result<u64, BrokerError>> {
-        queues.iter().map(|_| Ok(0)).collect()
+        assert_eq!(action, QueueAction::Check, "workers do nothing else with queues");
+        queues.iter().map(|queue| self.inner.queues.check(*queue)).collect()
     }
 
     async fn delete(&self, _: &QueueSpec) -> Result<(), BrokerError> {

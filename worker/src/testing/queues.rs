@@ -33,9 +33,13 @@ struct TestQueue {
     /// The messages by their tags.
     messages: BTreeMap<u64, Bytes>,
     next_tag: u64,
+    /// The tag of the first message that was not delivered.
+    next: u64,
     has_reader: bool,
     /// The errors of the next attempts to read it.
     refusals: VecDeque<BrokerError>,
+    /// Whether its reader gets no messages.
+    is_held: bool,
     /// Why its reader is interrupted.
     interruption: Option<BrokerError>,
 }
@@ -51,6 +55,11 @@ impl TestQueues {
     /// Makes the next attempt to read the queue fail.
     pub(crate) fn refuse_next(&self, queue: ShuffleQueue, error: BrokerError) {
         self.change(queue, |queue| queue.refusals.push_back(error));
+    }
+
+    /// Keeps the messages of the queue from its reader.
+    pub(crate) fn hold(&self, queue: ShuffleQueue, is_held: bool) {
+        self.change(queue, |queue| queue.is_held = is_held);
     }
 
     /// Ends the reader of the queue with this error.
@@ -84,6 +93,18 @@ impl TestQueues {
         queues.get(&queue).map(|it| it.messages.values().cloned().collect()).unwrap_or_default()
     }
 
+    /// The number of messages that were not delivered.
+    pub(super) fn check(&self, queue: ShuffleQueue) -> Result<u64, BrokerError> {
+        let queues = lock(&self.0.queues);
+        match queues.get(&queue) {
+            Some(queue) => Ok(queue.messages.range(queue.next..).count() as u64),
+            None => {
+                let (what, reason) = (queue.to_string(), "no queue".to_owned());
+                Err(BrokerError::Absent { what, reason })
+            }
+        }
+    }
+
     pub(super) fn read(
         &self,
         queue: ShuffleQueue,
@@ -102,7 +123,7 @@ impl TestQueues {
             return Err(BrokerError::InUse { what, reason });
         }
         let (queues, prefetch, unacked) = (self.clone(), prefetch.into(), Arc::default());
-        Ok(Box::new(TestReader { queues, queue, prefetch, unacked, next: 0, error: None }))
+        Ok(Box::new(TestReader { queues, queue, prefetch, unacked, error: None }))
     }
 
     fn change(&self, queue: ShuffleQueue, change: impl FnOnce(&mut TestQueue)) {
@@ -118,7 +139,6 @@ struct TestReader {
     prefetch: usize,
     /// The deliveries that were not acked.
     unacked: Arc<AtomicUsize>,
-    next: u64,
     error: Option<BrokerError>,
 }
 
@@ -136,11 +156,11 @@ impl TestReader {
             self.error = Some(interruption);
             return Some(None);
         }
-        if self.unacked.load(Ordering::SeqCst) >= self.prefetch {
+        if self.unacked.load(Ordering::SeqCst) >= self.prefetch || queue.is_held {
             return None;
         }
-        let (tag, body) = queue.messages.range(self.next..).next()?;
-        self.next = tag + 1;
+        let (tag, body) = queue.messages.range(queue.next..).next()?;
+        queue.next = tag + 1;
         self.unacked.fetch_add(1, Ordering::SeqCst);
         let message = Message { properties: Properties::default(), body: body.clone() };
         let (queues, unacked) = (self.queues.clone(), Arc::clone(&self.unacked));
@@ -182,6 +202,7 @@ impl Drop for TestReader {
     fn drop(&mut self) {
         if let Some(queue) = lock(&self.queues.0.queues).get_mut(&self.queue) {
             queue.has_reader = false;
+            queue.next = 0;
         }
     }
 }

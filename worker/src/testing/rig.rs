@@ -127,6 +127,23 @@ impl TestRig {
         self.broker.send_control(Message { properties, body: control.encode().unwrap() });
     }
 
+    /// Lets time pass on a paused clock, in which the leader is heard from.
+    pub(crate) async fn pass_beside_leader(&self, time: Duration) {
+        let mut left = time;
+        while !left.is_zero() {
+            let step = left.min(Duration::from_secs(4));
+            self.send_control(&Control::Alive {
+                leader: self.leader,
+                heartbeat: 1,
+                up_to: None,
+                live: vec![],
+                asks_for_operations: false,
+            });
+            super::pass(step).await;
+            left -= step;
+        }
+    }
+
     /// The replies so far.
     pub(crate) fn replies(&self) -> Vec<SentReply> {
         let decode = |message: Message| match message.properties.kind {
