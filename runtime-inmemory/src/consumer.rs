@@ -34,7 +34,11 @@ impl InMemoryConsumer {
             false => topology.declare(&spec, connection.id)?,
             true => topology.find(&spec, connection.id)?,
         };
-        let subscription = Arc::new(Subscription::new(topology, queue.clone(), options.prefetch));
+        let prefetch = match options.prefetch {
+            u16::MAX if options.exclusive => usize::MAX,
+            prefetch => usize::from(prefetch.max(1)),
+        };
+        let subscription = Arc::new(Subscription::new(topology, queue.clone(), prefetch));
         match queue.attach(&subscription, options.exclusive) {
             Attached::Consuming => {}
             Attached::InUse => return Err(in_use(&spec)),

@@ -58,14 +58,10 @@ pub(crate) enum Taken {
 }
 
 impl Subscription {
-    /// Consumes from `queue` once it is attached there with [`Queue::attach`].
-    pub(crate) fn new(topology: Arc<Topology>, queue: Arc<Queue>, prefetch: u16) -> Self {
-        let state = State {
-            queue,
-            unsettled: Unsettled::default(),
-            prefetch: if prefetch == u16::MAX { usize::MAX } else { usize::from(prefetch.max(1)) },
-            phase: Phase::Live,
-        };
+    /// Consumes from `queue` once it is attached there with [`Queue::attach`], with at most this
+    /// many unsettled deliveries at once.
+    pub(crate) fn new(topology: Arc<Topology>, queue: Arc<Queue>, prefetch: usize) -> Self {
+        let state = State { queue, unsettled: Unsettled::default(), prefetch, phase: Phase::Live };
         Self { topology, changed: Notify::new(), state: Mutex::new(state) }
     }
 

@@ -1,8 +1,8 @@
 //! Blocks that are written to queues and then read with plain lapin: an upper bound for any shuffle
 //! through RabbitMQ.
 //!
-//! Persistent messages to durable classic queues, with publisher confirms; two connections write and
-//! two read, each half of the queues. Nothing makes or looks at what is in the blocks.
+//! Persistent messages to durable classic queues, with publisher confirms; two connections write
+//! and two read, each half of the queues. Nothing makes or looks at what is in the blocks.
 
 use anyhow::{Context as _, Result, bail};
 use futures::{StreamExt, future::try_join_all, stream::FuturesUnordered};

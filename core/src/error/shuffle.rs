@@ -13,14 +13,15 @@ use crate::{
 /// Displayed, it is one line that names the job, the directive, what happened and what to do.
 ///
 /// ```
-/// use phalanx::{error::{ShuffleError, ShuffleFailure}, id::JobId};
+/// use phalanx::{error::{ShuffleError, ShuffleFailure::BlocksLost}, id::JobId};
 ///
 /// # fn lost(job: JobId) -> ShuffleError {
-/// #     ShuffleError::new(job, "group_by_key", ShuffleFailure::BlocksLost { partition: 3, want: 300, have: 299 })
+/// #     let failure = BlocksLost { partition: 3, announced: 300, found: 299 };
+/// #     ShuffleError::new(job, "group_by_key", failure)
 /// # }
 /// let error: ShuffleError = lost(JobId::new());
-/// if let ShuffleFailure::BlocksLost { partition, want, have } = &error.failure {
-///     println!("run {} again: partition {partition} has {have} of {want} blocks", error.job);
+/// if let BlocksLost { partition, announced, found } = &error.failure {
+///     println!("run it again: partition {partition} has {found} of {announced} blocks");
 /// }
 /// # assert!(error.to_string().contains("partition 3"), "{error}");
 /// ```
@@ -51,9 +52,8 @@ impl ShuffleError {
 pub enum ShuffleFailure {
     /// A queue cannot be declared, renewed or bound.
     #[error(
-        "its blocks are more than fit into messages, and their queues cannot be used: {source}; the \
-         user of this program needs the permissions to configure, write and read \
-         `phalanx.shuffle.*`"
+        "its blocks are more than fit into messages, and their queues cannot be used: {source}{}",
+        permissions(source)
     )]
     Queue {
         /// The error of the broker.
@@ -68,19 +68,15 @@ pub enum ShuffleFailure {
         source: PublishError,
     },
     /// The broker has lost blocks. The result is not known, so the job must be run again.
-    #[error(
-        "the broker has {have} of {} of partition {partition}: its queue was deleted or has \
-         expired, a policy limits its length, or the disk of its node is lost; run the program \
-         again",
-        number(*want, "block", "blocks")
-    )]
+    #[error("{}; run the program again", lost(*partition, *announced, *found))]
     BlocksLost {
         /// The partition.
         partition: u32,
-        /// The number of blocks that were written, as far as it is known.
-        want: u64,
+        /// The number of blocks that were written, as far as it is known; 0 if the queue was lost
+        /// before the leader knew of any.
+        announced: u64,
         /// The number of blocks that were found.
-        have: u64,
+        found: u64,
     },
     /// The broker takes blocks back before a worker has read a whole partition.
     #[error(
@@ -91,7 +87,7 @@ pub enum ShuffleFailure {
     AckTimeout {
         /// The partition.
         partition: u32,
-        /// The bytes that had arrived.
+        /// The bytes that had arrived the last time.
         bytes: u64,
         /// The time that they took.
         elapsed: Duration,
@@ -114,8 +110,8 @@ pub enum ShuffleFailure {
     /// The broker has accepted no messages for 60 s, and of all jobs of the leader this one had the
     /// most bytes in its queues. Their deletion frees the broker.
     #[error(
-        "the broker has accepted no messages for {blocked:?} ({reason}), and the queues of this job \
-         have {bytes} bytes; give the broker more memory or disk, or move less"
+        "the broker has accepted no messages for {blocked:?} ({reason}), and the queues of this \
+         job have {bytes} bytes; give the broker more memory or disk, or move less"
     )]
     BrokerFull {
         /// The bytes of the blocks of the job.
@@ -125,6 +121,32 @@ pub enum ShuffleFailure {
         /// The reason of the broker, in its words.
         reason: String,
     },
+}
+
+/// The remedy, if a permission is missing.
+fn permissions(source: &BrokerError) -> &'static str {
+    match source {
+        BrokerError::Denied { .. } => {
+            "; the user of this program needs the permissions to configure, write and read \
+             `phalanx.shuffle.*`"
+        }
+        _ => "",
+    }
+}
+
+/// Which blocks are lost, and what may have become of them.
+fn lost(partition: u32, announced: u64, found: u64) -> String {
+    let causes = "was deleted or has expired";
+    match announced {
+        0 => {
+            format!("the queue of partition {partition} {causes}, or the disk of its node is lost")
+        }
+        _ => format!(
+            "the broker has {found} of {} of partition {partition}: its queue {causes}, a policy \
+             limits its length, or the disk of its node is lost",
+            number(announced, "block", "blocks")
+        ),
+    }
 }
 
 crate::__debug_as_report!(ShuffleError, ShuffleFailure);

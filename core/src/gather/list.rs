@@ -176,9 +176,9 @@ impl List {
         Some((Bytes::from(payload), lengths))
     }
 
-    /// What a leader is told about the element with this number, in the list of this partition;
+    /// What is reported to a leader about the element with this number, in the list of this partition;
     /// `None` if the list is shorter.
-    pub fn told(&self, partition: u32, number: u64, layout: Layout) -> Option<GatheredElement> {
+    pub fn report(&self, partition: u32, number: u64, layout: Layout) -> Option<GatheredElement> {
         let key = KeyPrefix::of(self.key(number)?);
         let encodings = self.encodings(number, layout);
         let encodings = encodings.filter(|(bytes, _)| bytes.len() <= MAX_GATHERED_ELEMENT);

@@ -216,8 +216,8 @@ pub enum Refusal {
         /// The version that the worker supports.
         supported: u8,
     },
-    /// The worker may not read the queues of the blocks, or write to their exchange.
-    #[error("the worker lacks a permission: {reason}")]
+    /// The broker does not let the worker read the queues of blocks, or write to their exchange.
+    #[error("the broker does not let it use the blocks of an exchange: {reason}")]
     Permission {
         /// The message of the broker.
         reason: String,

@@ -230,7 +230,7 @@ fn returned(copy: Option<CopyId>, reason: ReturnReason) -> Return {
 /// Every kind of message, by name.
 fn messages() -> Vec<(&'static str, Bytes)> {
     let refusal = Refusal::WireVersion { found: 9, supported: 1 };
-    let missing = ReturnReason::Blocks { partition: 3, want: 300, have: 299 };
+    let missing = ReturnReason::BlocksMissing { partition: 3, announced: 300, found: 299 };
     let leased = LeasedTask { copy: COPY, offset: 1, in_process: true };
     let leader = LeaderId(uuid(0xaa));
     let (job, worker) = (JobId(uuid(0xbb)), WorkerId(uuid(0xdd)));

@@ -145,13 +145,13 @@ pub enum ReturnReason {
         status: String,
     },
     /// Blocks are missing in the queue of a partition, although nothing more comes (rule 36).
-    Blocks {
+    BlocksMissing {
         /// The partition.
         partition: u32,
         /// The number of blocks that were announced.
-        want: u32,
+        announced: u32,
         /// The number of those that were found.
-        have: u32,
+        found: u32,
     },
     /// The broker takes deliveries of blocks back before all of a partition has arrived (rule 34).
     AckTimeout {

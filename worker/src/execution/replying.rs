@@ -147,13 +147,14 @@ impl Running {
             self.progress().publishing = pending.delivery();
         }
         let failed = |segment: &Segment| matches!(segment.outcome, Outcome::Failed { .. });
-        if let Some(names) = self.names()
+        if let Some(gathered) = self.gathered()
             && message.header.segments.iter().any(failed)
         {
-            let (names, task, mut message) = (names.clone(), self.task.header.clone(), message);
+            let (gathered, task, mut message) =
+                (gathered.clone(), self.task.header.clone(), message);
             let spreads = self.window.is_some();
             return off_async_threads(move || {
-                names.tell(&mut message.header.segments);
+                gathered.report(&mut message.header.segments);
                 send_result(&task, spreads, pending, message, last_step, permit);
             });
         }
@@ -163,11 +164,11 @@ impl Running {
     /// Returns the task because of the element at this offset, if it is known which, unless another
     /// part has replied.
     pub(crate) fn return_failed(&self, reason: ReturnReason, offset: Option<u32>) {
-        let names = self.names().cloned();
-        self.reply_with(|pending| match names.zip(offset) {
+        let gathered = self.gathered().cloned();
+        self.reply_with(|pending| match gathered.zip(offset) {
             None => pending.return_unrun(reason, offset),
-            Some((names, at)) => off_async_threads(move || {
-                pending.return_failed(reason, offset, names.element(at));
+            Some((gathered, at)) => off_async_threads(move || {
+                pending.return_failed(reason, offset, gathered.element(at));
             }),
         });
     }

@@ -34,7 +34,7 @@ use super::{
     values::Values,
 };
 use crate::{
-    gathering::{GatherPermit, Names},
+    gathering::{GatherPermit, GatheredTask},
     lock::lock,
     process_kind::ChunkReporter,
     reply::{BlockWindow, PendingReply, SharedDelivery, WindowPermit},
@@ -98,7 +98,7 @@ pub(crate) struct Running {
     /// What was gathered from queues, in place of the inlet and the payload of the task.
     gathered: OnceLock<FromQueues>,
     /// Fires when it begins.
-    has_started: CancellationToken,
+    started_running: CancellationToken,
     /// Fires when a part other than the driver has replied.
     pub(crate) replied: CancellationToken,
 }
@@ -106,7 +106,7 @@ pub(crate) struct Running {
 /// What was gathered from queues.
 struct FromQueues {
     inlet: TaskInlet,
-    names: Names,
+    task: GatheredTask,
     /// How long it took.
     took: Duration,
     /// The memory that it takes up.
@@ -179,7 +179,7 @@ impl Running {
             progress: Mutex::new(progress),
             slot: Mutex::new(None),
             gathered: OnceLock::new(),
-            has_started: CancellationToken::new(),
+            started_running: CancellationToken::new(),
             replied: CancellationToken::new(),
             task,
             pipeline,
@@ -222,14 +222,14 @@ impl Running {
     /// Where its elements come from, and the payload that has them.
     pub(crate) fn inlet(&self) -> (&TaskInlet, &Bytes) {
         match self.gathered.get() {
-            Some(FromQueues { inlet, names, .. }) => (inlet, names.payload()),
+            Some(FromQueues { inlet, task, .. }) => (inlet, task.payload()),
             None => (&self.task.header.inlet, &self.task.payload),
         }
     }
 
-    /// What a leader is told about its elements; `None` if it has their rows itself.
-    pub(crate) fn names(&self) -> Option<&Names> {
-        self.gathered.get().map(|gathered| &gathered.names)
+    /// What it has gathered from queues; `None` if its leader has the rows itself.
+    pub(crate) fn gathered(&self) -> Option<&GatheredTask> {
+        self.gathered.get().map(|gathered| &gathered.task)
     }
 
     /// It begins to gather its blocks; `false` if it was returned already.
@@ -240,10 +240,10 @@ impl Running {
     }
 
     /// It has gathered its blocks, which took this long.
-    pub(crate) fn set_gathered(&self, names: Names, permit: GatherPermit, took: Duration) {
-        let inlet = TaskInlet::Partitions(names.gather().clone());
+    pub(crate) fn set_gathered(&self, task: GatheredTask, permit: GatherPermit, took: Duration) {
+        let inlet = TaskInlet::Partitions(task.gather().clone());
         // Each task gathers once.
-        let _ = self.gathered.set(FromQueues { inlet, names, took, _permit: permit });
+        let _ = self.gathered.set(FromQueues { inlet, task, took, _permit: permit });
     }
 
     /// The steps between the one that combines the values of partitions, if there is such, and the
@@ -326,7 +326,7 @@ impl Running {
     /// Resolves when the execution has begun, or was returned. Cancel-safe.
     pub(crate) async fn until_begun(&self) {
         tokio::select! {
-            () = self.has_started.cancelled() => {}
+            () = self.started_running.cancelled() => {}
             () = self.replied.cancelled() => {}
         }
     }
@@ -336,7 +336,7 @@ impl Running {
     pub(crate) fn try_begin(&self) -> bool {
         let mut progress = self.progress();
         progress.begun = progress.pending.is_some();
-        self.has_started.cancel();
+        self.started_running.cancel();
         progress.begun
     }
 

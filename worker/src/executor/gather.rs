@@ -41,7 +41,7 @@ impl Executor {
             let begun = Instant::now();
             let gathered = gathering::gather(&**self.shared.broker(), header, queued).await;
             permit.gathered();
-            Some(gathered.map(|names| (names, permit, turn, begun.elapsed())))
+            Some(gathered.map(|task| (task, permit, turn, begun.elapsed())))
         };
         // Cancel-safe: what was read goes back into the queues.
         let gathered = tokio::select! {
@@ -58,8 +58,8 @@ impl Executor {
                 self.executions.remove(&running);
             }
             Some(Err(reason)) => self.return_unrun(&running, reason),
-            Some(Ok((names, permit, turn, took))) => {
-                running.set_gathered(names, permit, took);
+            Some(Ok((task, permit, turn, took))) => {
+                running.set_gathered(task, permit, took);
                 run(Arc::clone(&self), Arc::clone(&running));
                 // The next task gathers when this one runs.
                 let waited = tokio::time::timeout(LONGEST_WAIT, running.until_begun()).await;

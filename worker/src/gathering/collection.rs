@@ -45,12 +45,12 @@ impl<'w> Collection<'w> {
     }
 
     /// The number of blocks that were announced.
-    pub(super) fn want(&self) -> u32 {
+    pub(super) fn announced(&self) -> u32 {
         self.announced.blocks
     }
 
     /// The number of those that were read.
-    pub(super) fn have(&self) -> u32 {
+    pub(super) fn found(&self) -> u32 {
         self.blocks.len() as u32
     }
 
@@ -60,7 +60,7 @@ impl<'w> Collection<'w> {
     }
 
     pub(super) fn is_complete(&self) -> bool {
-        self.have() >= self.want()
+        self.found() >= self.announced()
     }
 
     /// Begins again: the queue has all blocks back.

@@ -1,10 +1,10 @@
 //! Gathers the partitions of a task from their queues, before it takes a slot (rules 34 to 38).
 
 mod collection;
+mod gathered_task;
 #[cfg(test)]
 mod interruption_tests;
 mod memory;
-mod names;
 mod partition;
 #[cfg(test)]
 mod slot_tests;
@@ -22,8 +22,8 @@ use phalanx_core::{
 
 use self::{collection::Collection, partition::LastBlock};
 pub(crate) use self::{
+    gathered_task::GatheredTask,
     memory::{GatherMemory, GatherPermit},
-    names::Names,
 };
 
 /// The queues of one task that are read at once.
@@ -39,7 +39,7 @@ pub(crate) async fn gather(
     broker: &dyn Broker,
     task: &TaskHeader,
     queued: &QueuedGather,
-) -> Result<Names, ReturnReason> {
+) -> Result<GatheredTask, ReturnReason> {
     let QueuedGather { grouping, exchange, first_side, layout, .. } = *queued;
     let (job, winners) = (task.job, HashSet::from_iter(queued.winners.iter().copied()));
     let last = LastBlock::now();
@@ -54,7 +54,7 @@ pub(crate) async fn gather(
     let mut payload =
         BytesMut::with_capacity(all.iter().map(|collection| collection.bytes() as usize).sum());
     let partitions = all.into_iter().map(|it| it.finish(first_side, &mut payload)).collect();
-    Ok(Names {
+    Ok(GatheredTask {
         gather: Gather { grouping, partitions },
         payload: payload.freeze(),
         layout,

@@ -16,11 +16,11 @@ use super::collection::{Collection, Read};
 use crate::lock::lock;
 
 /// How long a queue that another reader has is tried again (rule 35).
-const LONGEST_IN_USE: Duration = Duration::from_secs(25);
-/// After this long without a block, none is expected from an empty queue (rule 36).
-const LONGEST_SILENCE: Duration = Duration::from_secs(30);
+const IN_USE_TIMEOUT: Duration = Duration::from_secs(25);
+/// After this long without a block, a queue that is empty gets none any more (rule 36).
+const BLOCK_TIMEOUT: Duration = Duration::from_secs(30);
 /// A gather that gets nothing for this long is given up (rule 38).
-const LONGEST_STANDSTILL: Duration = Duration::from_secs(60);
+const GATHER_TIMEOUT: Duration = Duration::from_secs(60);
 /// The pauses before a queue is tried again: each is twice as long as the one before.
 const PAUSES: [Duration; 2] = [Duration::from_millis(100), Duration::from_secs(1)];
 /// More deliveries than announced, for blocks that do not count.
@@ -47,14 +47,14 @@ impl LastBlock {
     /// Runs `work` to its end; `None` if the task gets no block from any queue for too long.
     ///
     /// As cancel-safe as `work`.
-    async fn unless_standstill<T>(&self, work: impl Future<Output = T>) -> Option<T> {
+    async fn unless_timed_out<T>(&self, work: impl Future<Output = T>) -> Option<T> {
         let mut work = pin!(work);
         loop {
-            let left = LONGEST_STANDSTILL.saturating_sub(self.age());
+            let left = GATHER_TIMEOUT.saturating_sub(self.age());
             if let Ok(output) = tokio::time::timeout(left, &mut work).await {
                 return Some(output);
             }
-            if self.age() >= LONGEST_STANDSTILL {
+            if self.age() >= GATHER_TIMEOUT {
                 return None;
             }
         }
@@ -72,18 +72,19 @@ pub(super) async fn read<'w>(
     mut collection: Collection<'w>,
     last: &LastBlock,
 ) -> Result<Collection<'w>, ReturnReason> {
-    let prefetch = collection.want().saturating_add(SPARE_PREFETCH);
+    let prefetch = collection.announced().saturating_add(SPARE_PREFETCH);
     let prefetch = u16::try_from(prefetch).unwrap_or(u16::MAX);
     let options = ConsumeOptions::new(prefetch).exclusive().passive();
     let spec = QueueSpec::Shuffle(queue);
     let (mut pause, mut in_use) = (PAUSES[0], None);
-    let (mut timeouts, mut most, begun) = (0, 0, Instant::now());
+    let (mut timeouts, mut most) = (0, 0);
     loop {
         // While there is no connection, it waits for one.
         let consuming = broker.consume(&spec, options);
-        let Some(consuming) = last.unless_standstill(consuming).await else {
+        let Some(consuming) = last.unless_timed_out(consuming).await else {
             return Err(ReturnReason::NotStarted);
         };
+        let begun = Instant::now();
         let error = match consuming {
             Ok(mut consumer) => {
                 in_use = None;
@@ -106,15 +107,15 @@ pub(super) async fn read<'w>(
             }
             Some(BrokerError::InUse { .. }) => {
                 let since = *in_use.get_or_insert_with(Instant::now);
-                if since.elapsed() >= LONGEST_IN_USE {
+                if since.elapsed() >= IN_USE_TIMEOUT {
                     return Err(ReturnReason::NotStarted);
                 }
                 // Another reader makes progress, so that this one will.
                 last.update();
             }
             Some(BrokerError::AckTimeout { reason, .. }) => {
-                timeouts = if collection.have() > most { 1 } else { timeouts + 1 };
-                most = most.max(collection.have());
+                timeouts = if collection.found() > most { 1 } else { timeouts + 1 };
+                most = most.max(collection.found());
                 if timeouts >= ACK_TIMEOUTS {
                     let (partition, bytes) = (collection.partition(), collection.bytes());
                     let elapsed_ms = begun.elapsed().as_millis() as u64;
@@ -126,7 +127,7 @@ pub(super) async fn read<'w>(
                 tracing::debug!(%queue, error = ?other, "could not read a queue; trying again")
             }
         }
-        if last.age() >= LONGEST_STANDSTILL {
+        if last.age() >= GATHER_TIMEOUT {
             return Err(ReturnReason::NotStarted);
         }
         // The queue has all blocks back.
@@ -137,7 +138,7 @@ pub(super) async fn read<'w>(
             // Fails if the broker object is gone; then consuming fails too.
             let _ = broker.health().wait_for(|health| health.connected).await;
         };
-        if last.unless_standstill(wait).await.is_none() {
+        if last.unless_timed_out(wait).await.is_none() {
             return Err(ReturnReason::NotStarted);
         }
     }
@@ -159,14 +160,14 @@ async fn receive(
     last: &LastBlock,
 ) -> Received {
     while !collection.is_complete() {
-        match tokio::time::timeout(LONGEST_SILENCE, consumer.next()).await {
+        match tokio::time::timeout(BLOCK_TIMEOUT, consumer.next()).await {
             Err(_) => {
                 let check = broker.manage(QueueAction::Check, std::slice::from_ref(&queue));
-                match last.unless_standstill(check).await.as_deref() {
+                match last.unless_timed_out(check).await.as_deref() {
                     Some([Ok(0)]) => return Received::Missing,
                     Some([Err(error)]) => return Received::Ended(Some(error.clone())),
                     // It is slow.
-                    _ if last.age() < LONGEST_STANDSTILL => {}
+                    _ if last.age() < GATHER_TIMEOUT => {}
                     _ => return Received::Ended(None),
                 }
             }
@@ -185,9 +186,9 @@ async fn receive(
 }
 
 fn missing(collection: &Collection<'_>) -> ReturnReason {
-    ReturnReason::Blocks {
+    ReturnReason::BlocksMissing {
         partition: collection.partition(),
-        want: collection.want(),
-        have: collection.have(),
+        announced: collection.announced(),
+        found: collection.found(),
     }
 }

@@ -125,7 +125,7 @@ async fn a_queue_that_does_not_exist_is_reported_at_once() {
     let rig = TestRig::start(|_| {});
     let task = send(&rig, TestOp::Append('x'), ExecutionId::new(), 2);
     rig.after_settled(1).await;
-    let expected = ReturnReason::Blocks { partition: PARTITION, want: 2, have: 0 };
+    let expected = ReturnReason::BlocksMissing { partition: PARTITION, announced: 2, found: 0 };
     assert_eq!(rig.return_reason(task), expected);
 }
 
@@ -138,7 +138,7 @@ async fn a_queue_that_is_deleted_under_its_reader_is_reported_at_once() {
     eventually("it is read", || rig.broker.queues().has_reader(queue)).await;
     rig.broker.queues().delete(queue);
     rig.after_settled(1).await;
-    let expected = ReturnReason::Blocks { partition: PARTITION, want: 2, have: 0 };
+    let expected = ReturnReason::BlocksMissing { partition: PARTITION, announced: 2, found: 0 };
     assert_eq!(rig.return_reason(task), expected);
 }
 
@@ -151,7 +151,7 @@ async fn blocks_that_do_not_come_are_reported_after_thirty_seconds() {
     rig.pass_beside_leader(Duration::from_secs(29)).await;
     assert_eq!(rig.returned(task), None);
     rig.pass_beside_leader(Duration::from_secs(2)).await;
-    let expected = ReturnReason::Blocks { partition: PARTITION, want: 2, have: 1 };
+    let expected = ReturnReason::BlocksMissing { partition: PARTITION, announced: 2, found: 1 };
     assert_eq!(rig.returned(task), Some(expected));
 }
 

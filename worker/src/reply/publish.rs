@@ -142,7 +142,7 @@ async fn publish_blocks(
         }
         Err(SpreadError::Refused(error)) => {
             pending.back_off();
-            let reason = format!("it cannot write to `phalanx.shuffle`: {error}");
+            let reason = format!("it cannot publish blocks: {error}");
             ReturnReason::Refused(Refusal::Permission { reason })
         }
     };

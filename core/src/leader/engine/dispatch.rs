@@ -83,7 +83,7 @@ fn send_one(shared: &mut Shared, job: &mut JobState) -> bool {
                 .is_none_or(|flow| flow.has_credit(&sizing, shared.clocks.healthy));
         if !credit
             || (due.is_none() && !has_next(shared, job, stage, &sizing))
-            || !spread::has_room(shared, job, stage, sizing.slots)
+            || !spread::make_room(shared, job, stage, sizing.slots)
         {
             continue;
         }

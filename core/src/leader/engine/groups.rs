@@ -29,36 +29,36 @@ pub(super) struct ElementName {
 
 /// What a reply says about elements of its batch that failed, each with its batch offset. The leader
 /// sees no rows of a spread exchange.
-pub(super) fn tell<'a>(
+pub(super) fn keep_reported<'a>(
     job: &mut JobState,
     stage: usize,
     batch: &Batch,
-    told: impl Iterator<Item = (u32, &'a GatheredElement)>,
+    reported: impl Iterator<Item = (u32, &'a GatheredElement)>,
 ) {
     if let Some(exchange) = job.read_by(stage) {
         let place = |(offset, element): (u32, &GatheredElement)| {
             (batch.position(offset as usize), element.clone())
         };
-        job.exchanges[exchange].tell(told.map(place).collect());
+        job.exchanges[exchange].keep_reported(reported.map(place).collect());
     }
 }
 
-/// As [`tell`], about the element at this batch offset of a task that was not run to its end.
-pub(super) fn tell_about_task(
+/// As [`keep_reported`], about the element at this batch offset of a task that was not run to its end.
+pub(super) fn keep_reported_of_task(
     job: &mut JobState,
     task: &Task,
     offset: u32,
     element: &GatheredElement,
 ) {
     if let Work::Run { batch, .. } = &task.work {
-        tell(job, task.stage, batch, std::iter::once((offset, element)));
+        keep_reported(job, task.stage, batch, std::iter::once((offset, element)));
     }
 }
 
 /// The reply is handled.
-pub(super) fn forget_told(job: &mut JobState, stage: usize) {
+pub(super) fn forget_reported(job: &mut JobState, stage: usize) {
     if let Some(exchange) = job.read_by(stage) {
-        job.exchanges[exchange].tell(Vec::new());
+        job.exchanges[exchange].keep_reported(Vec::new());
     }
 }
 
@@ -70,8 +70,8 @@ pub(super) fn name(job: &mut JobState, stage: usize, batch: &Batch, offset: usiz
         && let Some(exchange) = job.read_by(stage)
     {
         let key = |list: &List| list.key(group.element).map(KeyPrefix::of);
-        group.key = match job.exchanges[exchange].told(group.partition, group.element) {
-            Some(told) => Some(told.key.clone()),
+        group.key = match job.exchanges[exchange].reported(group.partition, group.element) {
+            Some(reported) => Some(reported.key.clone()),
             None => last_list(job, stage, group.partition).and_then(|list| key(&list)),
         };
     }
@@ -108,7 +108,7 @@ fn group_at(position: u64) -> Group {
 pub(super) fn end_of_list(job: &mut JobState, stage: usize, read: &Partitions) -> Option<ListEnd> {
     let [partition] = read.partitions()[..] else { return None };
     if let Some(exchange) = job.read_by(stage)
-        && let Some(elements) = job.exchanges[exchange].told_length(partition)
+        && let Some(elements) = job.exchanges[exchange].reported_length(partition)
     {
         return read.is_open().then_some(ListEnd { partition, elements });
     }
@@ -126,8 +126,8 @@ pub(super) fn encoding(
     offset: usize,
 ) -> Option<(Bytes, Vec<u32>)> {
     let (partition, element) = place_in_list(batch.position(offset));
-    if let Some(told) = job.exchanges[job.read_by(stage)?].told(partition, element) {
-        return Some((told.encodings.clone()?, told.lengths.clone()));
+    if let Some(reported) = job.exchanges[job.read_by(stage)?].reported(partition, element) {
+        return Some((reported.encodings.clone()?, reported.lengths.clone()));
     }
     // Any client that may publish replies can name an element behind the end.
     last_list(job, stage, partition)?.encodings(element, job.plan.layout(stage))

@@ -166,7 +166,10 @@ impl Engine {
                     spread::published(job, exchange as usize, bytes, result);
                 });
             }
-            Input::Interrupted => loss::interrupted(shared),
+            Input::Interrupted => {
+                loss::interrupted(shared);
+                spread::interrupted(&mut self.jobs);
+            }
             Input::Health(health) => shared.health = health,
             Input::Tick { elapsed, unread } => self.tick(elapsed, unread),
         }

@@ -75,9 +75,9 @@ pub(super) fn result(shared: &mut Shared, job: &mut JobState, result: ResultMess
                 schedule::enqueue(shared, run.task.with(work), Duration::ZERO);
             }
             let payload = feed_exchange(job, run.task.stage, batch, &header, payload);
-            groups::tell(job, run.task.stage, batch, told(&header.segments));
+            groups::keep_reported(job, run.task.stage, batch, reported(&header.segments));
             batch_result(shared, job, &run, batch, *first_step, &header.segments, payload);
-            groups::forget_told(job, run.task.stage);
+            groups::forget_reported(job, run.task.stage);
         }
         Work::Combine { partials } => {
             combine_result(shared, job, &run, partials.clone(), &header.segments, payload);
@@ -124,7 +124,7 @@ fn has_blocks(job: &JobState, task: &Task, header: &ResultHeader) -> bool {
 }
 
 /// What a result says about elements that failed: each with its batch offset.
-fn told(segments: &[Segment]) -> impl Iterator<Item = (u32, &GatheredElement)> {
+fn reported(segments: &[Segment]) -> impl Iterator<Item = (u32, &GatheredElement)> {
     segments.iter().filter_map(|segment| match &segment.outcome {
         Outcome::Failed { element: Some(element), .. } => Some((segment.from, &**element)),
         _ => None,
@@ -317,7 +317,7 @@ pub(super) fn returned(shared: &mut Shared, job: &mut JobState, copy: CopyId, re
         task.isolated = true;
     }
     if let Some(element) = &returned.element {
-        groups::tell_about_task(job, task, returned.offset.unwrap_or(0), element);
+        groups::keep_reported_of_task(job, task, returned.offset.unwrap_or(0), element);
     }
     let event =
         JobEvent::TaskReturned { copy, worker: returned.worker, reason: returned.reason.clone() };
@@ -354,8 +354,8 @@ pub(super) fn returned(shared: &mut Shared, job: &mut JobState, copy: CopyId, re
         // exchanging tasks at full speed.
         ReturnReason::LeaderTimeout => gone::reissue_after_setback(shared, job, copy),
         ReturnReason::NotStarted | ReturnReason::Draining => gone::reissue(shared, job, copy),
-        ReturnReason::Blocks { partition, have, .. } => {
-            spread::blocks_missing(shared, job, copy, (partition, have));
+        ReturnReason::BlocksMissing { partition, found, .. } => {
+            spread::blocks_missing(shared, job, copy, (partition, found));
         }
         ReturnReason::AckTimeout { partition, bytes, elapsed_ms, reason } => {
             let elapsed = Duration::from_millis(elapsed_ms);
@@ -363,5 +363,5 @@ pub(super) fn returned(shared: &mut Shared, job: &mut JobState, copy: CopyId, re
             spread::ack_timeout(shared, job, copy, failure);
         }
     }
-    groups::forget_told(job, stage);
+    groups::forget_reported(job, stage);
 }

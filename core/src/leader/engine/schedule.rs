@@ -80,8 +80,12 @@ pub(super) fn send(shared: &mut Shared, job: &mut JobState, number: TaskNumber) 
 pub(super) fn charge_of(job: &JobState, task: &Task) -> Charge {
     let output = job.stages[task.stage].cost.expected_output(task.size());
     match job.queues_read_by(task) {
-        // Only workers hold its blocks, and it stops at a limit.
-        Some(_) => Charge { input: 0, output: output.min(MAX_OUTPUT_OF_PARTITIONS as usize) },
+        // Only workers hold its blocks, and it stops at a limit. It lists all winners, which are
+        // final.
+        Some((exchange, _)) => Charge {
+            input: size_of_val(job.exchanges[exchange].winners()),
+            output: output.min(MAX_OUTPUT_OF_PARTITIONS as usize),
+        },
         None => Charge { input: task.size(), output },
     }
 }

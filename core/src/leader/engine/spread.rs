@@ -7,7 +7,7 @@ use super::{
     event::JobEvent,
     flow::Room,
     gone,
-    job::{JobState, Jobs},
+    job::{JobState, Jobs, Queues},
     protocol::Action,
     shared::Shared,
     table::TaskCopy,
@@ -32,7 +32,7 @@ const MISSING_FOR: Duration = Duration::from_secs(60);
 
 /// Whether a task of this stage may go out as far as blocks are concerned. If there is no room for
 /// them, the exchange that the stage feeds is spread.
-pub(super) fn has_room(shared: &mut Shared, job: &mut JobState, stage: usize, slots: u32) -> bool {
+pub(super) fn make_room(shared: &mut Shared, job: &mut JobState, stage: usize, slots: u32) -> bool {
     let Some(exchange) = job.fed_by(stage) else { return true };
     let Some((id, wanted)) = job.block_cap(stage) else {
         // All queues exist before the first task goes out that writes to them (rule 29).
@@ -103,41 +103,49 @@ pub(super) fn end(shared: &mut Shared, job: &mut JobState) {
     }
 }
 
-/// Queues of a job were declared, renewed or deleted.
+/// Queues of an exchange were declared, renewed or deleted.
 pub(super) fn managed(
     shared: &mut Shared,
     job: &mut JobState,
     action: QueueAction,
     outcomes: Vec<(ShuffleQueue, Result<u64, BrokerError>)>,
 ) {
-    let mut opened = None;
-    let mut is_down = false;
+    let Some((ShuffleQueue::Partition { exchange, .. }, _)) = outcomes.first() else { return };
+    let exchange = *exchange as usize;
+    let Some(queues) = job.exchanges.get_mut(exchange).and_then(|it| it.queues_mut()) else {
+        return;
+    };
+    if action != QueueAction::Delete {
+        queues.end_renewal(shared.clocks.healthy);
+    }
+    let mut is_whole = true;
     for (queue, outcome) in outcomes {
-        let ShuffleQueue::Partition { exchange, partition, .. } = queue else { continue };
-        let exchange = exchange as usize;
-        let Some(queues) = job.exchanges.get_mut(exchange).and_then(|it| it.queues_mut()) else {
-            continue;
-        };
-        // It was read, and deleted meanwhile.
-        if !queues.is_live(partition) {
-            continue;
-        }
-        opened = Some(exchange);
+        let ShuffleQueue::Partition { partition, .. } = queue else { continue };
+        let is_over = job.exchanges[exchange].is_over(partition);
+        let queues = job.exchanges[exchange].queues_mut();
+        // Or it was read, and deleted meanwhile.
+        let Some(queues) = queues.filter(|it| it.is_live(partition)) else { continue };
         match outcome {
-            Ok(_) => queues.down.take_if(|(down, _)| *down == partition),
+            Ok(_) => drop(queues.down.take_if(|(down, _)| *down == partition)),
+            Err(BrokerError::Absent { .. }) if is_over => {}
             Err(BrokerError::Absent { .. }) => return lost(job, exchange, partition, 0),
-            Err(BrokerError::NodeDown { reason, .. } | BrokerError::Lost { reason }) => {
-                is_down = true;
-                queues.down.replace((partition, reason))
+            Err(BrokerError::NodeDown { reason, .. }) => {
+                is_whole = false;
+                queues.down = Some((partition, reason));
+            }
+            // Once the connection is back, they are declared or renewed again.
+            Err(BrokerError::Lost { .. }) => {
+                is_whole = false;
+                queues.make_due();
             }
             // The driver ends all jobs.
             Err(BrokerError::Closed) => return,
             Err(source) => return fail(job, exchange, ShuffleFailure::Queue { source }),
-        };
+        }
     }
     if action == QueueAction::Declare
-        && !is_down
-        && let Some(queues) = opened.and_then(|it| job.exchanges[it].queues_mut())
+        && is_whole
+        && let Some(queues) = job.exchanges[exchange].queues_mut()
     {
         queues.open();
         shared.progressed(job);
@@ -172,7 +180,7 @@ pub(super) fn blocks_missing(
     shared: &mut Shared,
     job: &mut JobState,
     copy: CopyId,
-    (partition, have): (u32, u32),
+    (partition, found): (u32, u32),
 ) {
     let now = shared.clocks.quiet;
     let Some(task) = shared.tasks.get_mut(copy.task) else { return };
@@ -187,13 +195,10 @@ pub(super) fn blocks_missing(
         let (times, since) = task.missing.get_or_insert((0, now));
         *times += 1;
         if *times >= MISSING_TIMES || now.saturating_sub(*since) >= MISSING_FOR {
-            return lost(job, exchange, partition, u64::from(have));
+            return lost(job, exchange, partition, u64::from(found));
         }
     }
-    if job.exchanges[exchange].queues().is_some_and(|queues| queues.is_live(partition)) {
-        let queues = job.queue_names(exchange, [partition]);
-        shared.actions.push(Action::Manage { action: QueueAction::Renew, queues });
-    }
+    renew(shared, job, exchange);
     gone::reissue_after_setback(shared, job, copy);
 }
 
@@ -226,25 +231,36 @@ pub(super) fn look_at_queues(shared: &mut Shared, jobs: &mut Jobs) -> Option<Job
         let quiet = shared.clocks.wall.saturating_sub(job.last_progress) >= CHECKED_EVERY;
         let interval = if quiet { CHECKED_EVERY } else { RENEWED_EVERY };
         for exchange in 0..job.exchanges.len() {
-            let Some(queues) = job.exchanges[exchange].queues_mut() else { continue };
-            if now.saturating_sub(queues.renewed()) < interval {
-                continue;
-            }
-            queues.renew(now);
-            // What could not be declared, and is not known to exist, is declared again.
-            let action = match (queues.is_open(), &queues.down) {
-                (true, _) => QueueAction::Renew,
-                (false, Some(_)) => QueueAction::Declare,
-                (false, None) => continue,
-            };
-            let live: Vec<u32> = queues.live().collect();
-            if !live.is_empty() {
-                let queues = job.queue_names(exchange, live);
-                shared.actions.push(Action::Manage { action, queues });
+            let queues = job.exchanges[exchange].queues();
+            if queues.is_some_and(|queues| queues.are_due(now, interval)) {
+                renew(shared, job, exchange);
             }
         }
     }
     None
+}
+
+/// Renews the queues of an exchange; at once, or if that is under way, again after it. What could
+/// not be declared is declared again.
+fn renew(shared: &mut Shared, job: &mut JobState, exchange: usize) {
+    let Some(queues) = job.exchanges[exchange].queues_mut() else { return };
+    let live: Vec<u32> = queues.live().collect();
+    if live.is_empty() {
+        return;
+    }
+    if !queues.begin_renewal(shared.clocks.healthy) {
+        return queues.make_due();
+    }
+    let action = if queues.is_open() { QueueAction::Renew } else { QueueAction::Declare };
+    let queues = job.queue_names(exchange, live);
+    shared.actions.push(Action::Manage { action, queues });
+}
+
+/// The connection was interrupted: queues may have been lost with it.
+pub(super) fn interrupted(jobs: &mut Jobs) {
+    for job in jobs.iter_mut() {
+        job.exchanges.iter_mut().filter_map(|it| it.queues_mut()).for_each(Queues::make_due);
+    }
 }
 
 /// Fails the job with the most bytes in queues: nothing else could free the broker.
@@ -259,10 +275,10 @@ fn broker_full(shared: &mut Shared, jobs: &mut Jobs) -> Option<JobId> {
     Some(job.id)
 }
 
-fn lost(job: &mut JobState, exchange: usize, partition: u32, have: u64) {
-    let announced = job.exchanges[exchange].announced(&[partition]);
-    let want = announced.first().map_or(0, |announced| u64::from(announced.blocks));
-    fail(job, exchange, ShuffleFailure::BlocksLost { partition, want, have });
+fn lost(job: &mut JobState, exchange: usize, partition: u32, found: u64) {
+    let blocks = job.exchanges[exchange].announced(&[partition]);
+    let announced = blocks.first().map_or(0, |it| u64::from(it.blocks));
+    fail(job, exchange, ShuffleFailure::BlocksLost { partition, announced, found });
 }
 
 fn fail(job: &mut JobState, exchange: usize, failure: ShuffleFailure) {

@@ -119,11 +119,7 @@ impl ShuffleQueues {
     pub(super) fn manage(&mut self, action: QueueAction, queues: Vec<ShuffleQueue>) {
         let Some(job) = queues.first().map(ShuffleQueue::job) else { return };
         let state = self.jobs.entry(job).or_default();
-        // A slow broker can take longer than the interval between two renewals, so one of the same
-        // queues that waits is replaced.
-        let renewal = (action, queues);
-        state.waiting.retain(|it| action != QueueAction::Renew || *it != renewal);
-        state.waiting.push_back(renewal);
+        state.waiting.push_back((action, queues));
         self.manage_next(job);
     }
 

@@ -173,7 +173,7 @@ async fn a_job_that_shuffles_more_than_the_limit_ends_with_the_sizes() {
 }
 
 #[tokio::test]
-async fn a_broker_that_restarts_between_any_two_blocks_costs_no_row() {
+async fn a_broker_that_restarts_while_blocks_are_written_and_while_they_are_read_costs_no_row() {
     let node = start_node(NodeOptions::new()).await;
     let fleet = Fleet::at(node.url());
     let mut workers = vec![fleet.worker(&[]), fleet.worker(&[])];

@@ -197,9 +197,9 @@ impl World {
             }
             blocks.sort_by_key(|it| (it.name.first, it.name.execution, it.name.number));
             blocks.dedup_by_key(|it| (it.name.execution, it.name.number));
-            let (want, have) = (announced.blocks, blocks.len() as u32);
-            if have < want && self.rule_off != Some(Rule::Announced) {
-                return Err(ReturnReason::Blocks { partition, want, have });
+            let (announced, found) = (announced.blocks, blocks.len() as u32);
+            if found < announced && self.rule_off != Some(Rule::Announced) {
+                return Err(ReturnReason::BlocksMissing { partition, announced, found });
             }
             let lengths = blocks.iter().map(|it| it.block.len() as u32).collect();
             partitions.push(PartitionBlocks { partition, blocks: lengths, second: Vec::new() });

@@ -8,8 +8,8 @@ use crate::id::{JobId, TaskNumber};
 /// out. A single exchange may have a quarter of them.
 pub(crate) const MAX_BLOCKS: usize = 32 << 20;
 
-/// The part of [`MAX_BLOCKS`] that one exchange may have.
-const SHARE: usize = 4;
+/// One exchange may have the limit divided by this.
+const EXCHANGE_DIVISOR: usize = 4;
 
 /// The least cap of a task that feeds an exchange, in bytes.
 pub(crate) const LEAST_CAP: usize = 1 << 10;
@@ -22,9 +22,9 @@ pub(crate) type ExchangeId = (JobId, usize);
 pub(crate) struct BlockCredit {
     /// The most bytes; `None` in memory, where blocks take the memory of the data itself.
     limit: Option<usize>,
-    exchanges: BTreeMap<ExchangeId, Share>,
+    exchanges: BTreeMap<ExchangeId, Usage>,
     /// The sums of all exchanges.
-    total: Share,
+    total: Usage,
     /// The caps of the tasks that are out and feed an exchange.
     caps: BTreeMap<TaskNumber, (ExchangeId, usize)>,
 }
@@ -41,14 +41,14 @@ pub(crate) enum Room {
 }
 
 #[derive(Debug, Clone, Copy, Default)]
-struct Share {
+struct Usage {
     /// The bytes that are held.
     held: usize,
     /// The caps of the tasks that are out.
     expected: usize,
 }
 
-impl Share {
+impl Usage {
     fn sum(self) -> usize {
         self.held.saturating_add(self.expected)
     }
@@ -61,18 +61,18 @@ impl BlockCredit {
 
     /// An exchange holds this many bytes of blocks now.
     pub(crate) fn record(&mut self, exchange: ExchangeId, bytes: usize) {
-        let share = self.exchanges.entry(exchange).or_default();
-        self.total.held = self.total.held - share.held + bytes;
-        share.held = bytes;
+        let usage = self.exchanges.entry(exchange).or_default();
+        self.total.held = self.total.held - usage.held + bytes;
+        usage.held = bytes;
     }
 
     /// A job is over.
     pub(crate) fn forget(&mut self, job: JobId) {
-        self.exchanges.retain(|(of, _), share| {
+        self.exchanges.retain(|(of, _), usage| {
             let stays = *of != job;
             if !stays {
-                self.total.held -= share.held;
-                self.total.expected -= share.expected;
+                self.total.held -= usage.held;
+                self.total.expected -= usage.expected;
             }
             stays
         });
@@ -93,9 +93,9 @@ impl BlockCredit {
     /// A task is no longer out.
     pub(crate) fn stop_expecting(&mut self, task: TaskNumber) {
         if let Some((exchange, cap)) = self.caps.remove(&task)
-            && let Some(share) = self.exchanges.get_mut(&exchange)
+            && let Some(usage) = self.exchanges.get_mut(&exchange)
         {
-            share.expected -= cap;
+            usage.expected -= cap;
             self.total.expected -= cap;
         }
     }
@@ -104,19 +104,19 @@ impl BlockCredit {
     /// gets more than its part of what the exchange may have, so that each of the `slots` has two.
     pub(crate) fn room(&self, exchange: ExchangeId, wanted: usize, slots: u32) -> Room {
         let Some(limit) = self.limit else { return Room::Cap(usize::MAX) };
-        let most = limit / SHARE;
+        let most = limit / EXCHANGE_DIVISOR;
         let part = most / (2 * slots.max(1) as usize);
         let cap = wanted.min(part.max(LEAST_CAP));
-        let share = self.exchanges.get(&exchange).copied().unwrap_or_default();
+        let usage = self.exchanges.get(&exchange).copied().unwrap_or_default();
         let fits = |used: usize, limit: usize| used.saturating_add(cap) <= limit;
         if !fits(self.total.sum(), limit) {
             return Room::Full;
         }
-        match fits(share.sum(), most) {
+        match fits(usage.sum(), most) {
             true => Room::Cap(cap),
             // Most tasks write less than their caps. The caps that are out are more than half of
             // what the exchange may have, so at least a task for each slot is out.
-            false if share.held < most / 2 && share.expected > 0 => Room::Later,
+            false if usage.held < most / 2 && usage.expected > 0 => Room::Later,
             false => Room::Full,
         }
     }
@@ -129,8 +129,8 @@ impl BlockCredit {
     /// Whether an exchange holds more than it may: results can be larger than their caps.
     pub(crate) fn is_exceeded(&self, exchange: ExchangeId) -> bool {
         let Some(limit) = self.limit else { return false };
-        let share = self.exchanges.get(&exchange).copied().unwrap_or_default();
-        share.held > limit / SHARE || (share.held > 0 && self.total.held > limit)
+        let usage = self.exchanges.get(&exchange).copied().unwrap_or_default();
+        usage.held > limit / EXCHANGE_DIVISOR || (usage.held > 0 && self.total.held > limit)
     }
 
     /// Checks that nothing is held or expected; for a leader without jobs.

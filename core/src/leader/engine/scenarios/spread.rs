@@ -297,10 +297,10 @@ fn only_one_task_at_a_time_reads_a_queue() {
 fn a_queue_that_is_gone_ends_the_job_at_once() {
     let (mut leader, task) = reading(1);
     leader.managed.clear();
-    leader.returned(&task, 1, ReturnReason::Blocks { partition: 0, want: 3, have: 0 });
+    leader.returned(&task, 1, ReturnReason::BlocksMissing { partition: 0, announced: 3, found: 0 });
     assert_eq!(leader.answer(absent), [(QueueAction::Renew, queues(0..1))]);
     let failure = failure(&leader);
-    let ShuffleFailure::BlocksLost { partition: 0, want: 3, have: 0 } = failure else {
+    let ShuffleFailure::BlocksLost { partition: 0, announced: 3, found: 0 } = failure else {
         panic!("{failure:?}")
     };
     leader.engine.check_credit();
@@ -310,7 +310,11 @@ fn a_queue_that_is_gone_ends_the_job_at_once() {
 fn missing_twice() -> (TestLeader, TaskMessage) {
     let (mut leader, mut task) = reading(1);
     for _ in 0..2 {
-        leader.returned(&task, 1, ReturnReason::Blocks { partition: 0, want: 3, have: 2 });
+        leader.returned(
+            &task,
+            1,
+            ReturnReason::BlocksMissing { partition: 0, announced: 3, found: 2 },
+        );
         leader.answer(exists);
         leader.wait(3 * SECOND);
         task = leader.take();
@@ -322,8 +326,8 @@ fn missing_twice() -> (TestLeader, TaskMessage) {
 #[test]
 fn blocks_that_are_missing_three_times_end_the_job() {
     let (mut leader, task) = missing_twice();
-    leader.returned(&task, 1, ReturnReason::Blocks { partition: 0, want: 3, have: 2 });
-    let ShuffleFailure::BlocksLost { have: 2, .. } = failure(&leader) else { panic!() };
+    leader.returned(&task, 1, ReturnReason::BlocksMissing { partition: 0, announced: 3, found: 2 });
+    let ShuffleFailure::BlocksLost { found: 2, .. } = failure(&leader) else { panic!() };
 }
 
 #[test]
@@ -333,7 +337,7 @@ fn a_result_in_between_shows_that_no_block_is_missing() {
     let not_run = Outcome::NotRun { reason: NotRunReason::OutputCap };
     read(&mut leader, &task, &[list], &[(1, done(1)), (1, not_run)]);
     let rest = leader.take();
-    leader.returned(&rest, 1, ReturnReason::Blocks { partition: 0, want: 3, have: 2 });
+    leader.returned(&rest, 1, ReturnReason::BlocksMissing { partition: 0, announced: 3, found: 2 });
     assert!(leader.ended.is_empty());
 }
 
@@ -346,7 +350,11 @@ fn missing_blocks_are_not_counted_while_another_copy_is_leased() {
     let second = leader.take();
     leader.lease(2, &task, 0);
     for _ in 0..9 {
-        leader.returned(&second, 1, ReturnReason::Blocks { partition: 0, want: 3, have: 0 });
+        leader.returned(
+            &second,
+            1,
+            ReturnReason::BlocksMissing { partition: 0, announced: 3, found: 0 },
+        );
     }
     assert!(leader.ended.is_empty(), "{:?}", leader.ended);
 }
@@ -360,6 +368,57 @@ fn queues_are_renewed_before_they_expire_and_sooner_while_nothing_happens() {
     leader.wait(5 * SECOND);
     leader.answer(absent);
     let ShuffleFailure::BlocksLost { .. } = failure(&leader) else { panic!() };
+}
+
+#[test]
+fn one_renewal_is_under_way_at_a_time_and_an_interruption_brings_the_next_forward() {
+    let (mut leader, _tasks) = spread();
+    leader.managed.clear();
+    leader.wait(20 * SECOND);
+    assert_eq!(leader.managed.len(), 1, "the broker has not answered: {:?}", leader.managed);
+    let lost = |_: &ShuffleQueue| Err(BrokerError::Lost { reason: "reset".to_owned() });
+    leader.answer(lost);
+    leader.input(Input::Interrupted);
+    leader.wait(SECOND);
+    assert_eq!(leader.answer(exists)[..], [(QueueAction::Renew, queues(0..2))]);
+    let is_down =
+        |event: &JobEvent| matches!(event, JobEvent::Stalled(Stall::PartitionDown { .. }));
+    assert!(!leader.events.iter().any(is_down), "the connection was lost, and no node");
+    leader.wait(SECOND);
+    leader.input(Input::Interrupted);
+    leader.wait(SECOND);
+    assert_eq!(leader.answer(exists)[..], [(QueueAction::Renew, queues(0..2))]);
+}
+
+#[test]
+fn a_declaration_that_is_interrupted_is_repeated() {
+    let mut leader = small_leader();
+    leader.start(1, grouping(2), 1, 3);
+    let task = leader.take();
+    write_inline(&mut leader, &task, 0, 130 * KIB);
+    leader.answer(|_| Err(BrokerError::Lost { reason: "reset".to_owned() }));
+    leader.wait(SECOND);
+    assert_eq!(leader.answer(exists)[..], [(QueueAction::Declare, queues(0..2))]);
+    leader.wait(7 * SECOND);
+    assert_eq!(leader.answer(exists)[..], [(QueueAction::Renew, queues(0..2))]);
+}
+
+#[test]
+fn a_queue_that_is_gone_after_it_was_read_ends_no_job() {
+    let (mut leader, tasks) = spread();
+    for task in tasks {
+        write_queues(&mut leader, &task, &[(0, 1, 1_000), (1, 1, 1_000)]);
+    }
+    let task = leader.take();
+    let list = ListEnd { partition: 0, elements: 2 };
+    read(&mut leader, &task, &[list], &[(2, done(2))]);
+    leader.managed.clear();
+    leader.wait(7 * SECOND);
+    leader.answer(|queue| match queue {
+        ShuffleQueue::Partition { partition: 0, .. } => absent(queue),
+        _ => exists(queue),
+    });
+    assert!(leader.ended.is_empty(), "{:?}", leader.ended);
 }
 
 #[test]
@@ -415,7 +474,7 @@ fn a_block_that_the_broker_never_takes_ends_the_job() {
 }
 
 #[test]
-fn a_job_writes_at_most_as_many_bytes_as_the_limit() {
+fn a_job_that_writes_more_bytes_than_the_limit_ends() {
     let mut leader = TestLeader::with_shuffle_limit(512 * KIB, 1 << 20);
     start_spread(&mut leader, 1, grouping(2));
     let tasks = std::mem::take(&mut leader.published);

@@ -57,7 +57,7 @@ pub(crate) struct ExchangeState {
     last_list: LastList,
     /// Elements that failed in the reply that is being handled, by their positions. Only a spread
     /// exchange has such: the leader cannot gather its lists.
-    told: Vec<(u64, GatheredElement)>,
+    reported: Vec<(u64, GatheredElement)>,
 }
 
 /// The list that the leader has gathered last, until its partition is settled: its partition, and
@@ -324,22 +324,22 @@ impl ExchangeState {
 
     /// Keeps what the reply that is being handled says about elements that failed, each with its
     /// position; nothing to forget it.
-    pub(crate) fn tell(&mut self, told: Vec<(u64, GatheredElement)>) {
-        self.told = told;
+    pub(crate) fn keep_reported(&mut self, reported: Vec<(u64, GatheredElement)>) {
+        self.reported = reported;
     }
 
     /// What that reply says about an element.
-    pub(crate) fn told(&self, partition: u32, number: u64) -> Option<&GatheredElement> {
+    pub(crate) fn reported(&self, partition: u32, number: u64) -> Option<&GatheredElement> {
         let position = list_position(partition, number);
         let of = |(at, element): &'_ &(u64, GatheredElement)| {
             *at == position && element.list.partition == partition
         };
-        self.told.iter().find(of).map(|(_, element)| element)
+        self.reported.iter().find(of).map(|(_, element)| element)
     }
 
     /// The length of the list of a partition, if that reply says it.
-    pub(crate) fn told_length(&self, partition: u32) -> Option<u64> {
-        let lists = self.told.iter().map(|(_, element)| element.list);
+    pub(crate) fn reported_length(&self, partition: u32) -> Option<u64> {
+        let lists = self.reported.iter().map(|(_, element)| element.list);
         let of =
             |list: &ListEnd| list.partition == partition && list.elements <= MAX_LISTED_ELEMENTS;
         lists.filter(of).map(|list| list.elements).next()
@@ -356,6 +356,11 @@ impl ExchangeState {
             state.elements = Some(elements);
             self.forget_if_settled(partition);
         }
+    }
+
+    /// Whether nobody reads the blocks of a partition any more.
+    pub(crate) fn is_over(&self, partition: u32) -> bool {
+        self.partitions.get(partition as usize).is_some_and(|state| state.is_over)
     }
 
     /// Elements of the list at this position were settled.

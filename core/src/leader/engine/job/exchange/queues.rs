@@ -18,8 +18,11 @@ pub(crate) struct Queues {
     /// The partitions that tasks read which are out, with the number of these tasks. It is more
     /// than one only after a copy was given up too early.
     readers: BTreeMap<u32, u32>,
-    /// When they were declared or renewed, or that was begun, in healthy time.
-    renewed: Duration,
+    /// When they were declared or renewed, in healthy time; `None` once they are to be renewed soon.
+    renewed: Option<Duration>,
+    /// Whether a declaration or renewal is under way. There is one at a time: a broker that is slow
+    /// takes longer for one than the interval between two.
+    is_renewing: bool,
     /// A queue that is inaccessible, and why.
     pub(crate) down: Option<(u32, String)>,
 }
@@ -27,7 +30,12 @@ pub(crate) struct Queues {
 impl Queues {
     /// The queues of this many partitions, whose declaration begins.
     pub(super) fn declaring(partitions: u32, now: Duration) -> Self {
-        Self { live: (0..partitions).collect(), renewed: now, ..Self::default() }
+        Self {
+            live: (0..partitions).collect(),
+            renewed: Some(now),
+            is_renewing: true,
+            ..Self::default()
+        }
     }
 
     pub(crate) fn open(&mut self) {
@@ -90,13 +98,30 @@ impl Queues {
         }
     }
 
-    /// When they were renewed last, in healthy time.
-    pub(crate) fn renewed(&self) -> Duration {
-        self.renewed
+    /// Whether they are to be renewed, after this long since the last time.
+    pub(crate) fn are_due(&self, now: Duration, interval: Duration) -> bool {
+        let is_old = |renewed| now.saturating_sub(renewed) >= interval;
+        !self.is_renewing && self.renewed.is_none_or(is_old)
     }
 
-    pub(crate) fn renew(&mut self, now: Duration) {
-        self.renewed = now;
+    /// They are to be renewed as soon as no renewal is under way: one of them may be gone.
+    pub(crate) fn make_due(&mut self) {
+        self.renewed = None;
+    }
+
+    /// A renewal begins, unless one is under way.
+    pub(crate) fn begin_renewal(&mut self, now: Duration) -> bool {
+        let begins = !std::mem::replace(&mut self.is_renewing, true);
+        if begins {
+            self.renewed = Some(now);
+        }
+        begins
+    }
+
+    /// The declaration or renewal is over.
+    pub(crate) fn end_renewal(&mut self, now: Duration) {
+        self.is_renewing = false;
+        self.renewed = self.renewed.and(Some(now));
     }
 }
 

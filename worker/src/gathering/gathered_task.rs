@@ -1,4 +1,5 @@
-//! What a leader is told about elements that fail: it never sees the rows of a spread exchange.
+//! What a task has gathered, and what is reported to its leader about elements that fail: it never
+//! sees the rows of a spread exchange.
 
 use std::collections::HashMap;
 
@@ -10,23 +11,23 @@ use phalanx_core::{
     wire::{Gather, GatheredElement, Outcome, Segment, list_position, place_in_list},
 };
 
-/// The most elements of one result about which the leader is told.
-const MAX_TOLD: usize = 64;
+/// The most elements of one result that are reported.
+const MAX_REPORTED: usize = 64;
 
 /// The most bytes of encodings in one result: with as many outputs as a result may have, they still
 /// fit into a message.
-const MAX_TOLD_BYTES: usize = 4 << 20;
+const MAX_REPORTED_BYTES: usize = 4 << 20;
 
 /// What the lists of a task are made of that was gathered.
 #[derive(Debug, Clone)]
-pub(crate) struct Names {
+pub(crate) struct GatheredTask {
     pub(super) gather: Gather,
     pub(super) payload: Bytes,
     pub(super) layout: Layout,
     pub(super) ranges: Vec<ElementRange>,
 }
 
-impl Names {
+impl GatheredTask {
     pub(crate) fn gather(&self) -> &Gather {
         &self.gather
     }
@@ -36,24 +37,24 @@ impl Names {
         &self.payload
     }
 
-    /// Adds what the leader is told to the elements that failed in a result.
-    pub(crate) fn tell(&self, segments: &mut [Segment]) {
+    /// Adds to the elements that failed in a result what the leader cannot see itself.
+    pub(crate) fn report(&self, segments: &mut [Segment]) {
         let (mut lists, mut bytes) = (self.lists(), 0);
         let failed = segments.iter_mut().filter_map(|segment| match &mut segment.outcome {
             Outcome::Failed { element, .. } => Some((segment.from, element)),
             _ => None,
         });
-        for (offset, element) in failed.take(MAX_TOLD) {
-            let mut told = self.find(offset, &mut lists);
-            if let Some(told) = &mut told {
-                let size = told.encodings.as_ref().map_or(0, Bytes::len);
-                if bytes + size > MAX_TOLD_BYTES {
-                    told.leave_out_encodings();
+        for (offset, element) in failed.take(MAX_REPORTED) {
+            let mut reported = self.find(offset, &mut lists);
+            if let Some(reported) = &mut reported {
+                let size = reported.encodings.as_ref().map_or(0, Bytes::len);
+                if bytes + size > MAX_REPORTED_BYTES {
+                    reported.leave_out_encodings();
                 } else {
                     bytes += size;
                 }
             }
-            *element = told.map(Box::new);
+            *element = reported.map(Box::new);
         }
     }
 
@@ -82,7 +83,7 @@ impl Names {
             };
             let length = to.saturating_sub(from);
             if left < length {
-                return lists.get(partition)?.told(partition, from + left, self.layout);
+                return lists.get(partition)?.report(partition, from + left, self.layout);
             }
             left -= length;
         }
@@ -148,7 +149,7 @@ mod tests {
     use super::*;
 
     /// A task that reads partitions as a whole, each with these rows, all of them different.
-    fn names(partitions: &[(u32, &[&str])]) -> Names {
+    fn gathered_task(partitions: &[(u32, &[&str])]) -> GatheredTask {
         let (mut payload, mut listed, mut ranges) = (Vec::new(), Vec::new(), Vec::new());
         for (partition, rows) in partitions {
             let (mut writer, before) = (BlockWriter::default(), payload.len());
@@ -162,7 +163,7 @@ mod tests {
             ranges.push(ElementRange { from, to, tries: 1 });
         }
         let gather = Gather { grouping: Grouping::Distinct, partitions: listed };
-        Names { gather, payload: payload.into(), layout: Layout::Whole, ranges }
+        GatheredTask { gather, payload: payload.into(), layout: Layout::Whole, ranges }
     }
 
     fn place(element: &GatheredElement) -> (u32, u64, String) {
@@ -174,30 +175,30 @@ mod tests {
 
     #[test]
     fn elements_of_several_lists_are_found_and_each_list_is_gathered_once() {
-        let names = names(&[(3, &["a", "b"]), (4, &["c", "d", "e"])]);
-        let gathered = RefCell::new(Vec::new());
+        let gathered = gathered_task(&[(3, &["a", "b"]), (4, &["c", "d", "e"])]);
+        let lists_gathered = RefCell::new(Vec::new());
         let mut lists = Lists::new(|partition| {
-            gathered.borrow_mut().push(partition);
-            names.gather_list(partition)
+            lists_gathered.borrow_mut().push(partition);
+            gathered.gather_list(partition)
         });
-        let found: Vec<_> = (0..6).map(|offset| names.find(offset, &mut lists)).collect();
+        let found: Vec<_> = (0..6).map(|offset| gathered.find(offset, &mut lists)).collect();
         let places: Vec<_> = found.iter().flatten().map(place).collect();
         let expected = [(3, 2, "a"), (3, 2, "b"), (4, 3, "c"), (4, 3, "d"), (4, 3, "e")];
         assert_eq!(places, expected.map(|(list, length, row)| (list, length, row.to_owned())));
         assert!(found[5].is_none(), "behind the end");
-        assert_eq!(*gathered.borrow(), [3, 4]);
+        assert_eq!(*lists_gathered.borrow(), [3, 4]);
     }
 
     #[test]
     fn an_element_is_found_by_the_ranges_of_its_task() {
-        let mut names = names(&[(3, &["a", "b", "c", "d"])]);
+        let mut gathered = gathered_task(&[(3, &["a", "b", "c", "d"])]);
         let range = |from, to| ElementRange {
             from: list_position(3, from),
             to: list_position(3, to),
             tries: 1,
         };
-        names.ranges = vec![range(1, 2), range(3, u64::MAX)];
-        let found: Vec<_> = (0..3).filter_map(|offset| names.element(offset)).collect();
+        gathered.ranges = vec![range(1, 2), range(3, u64::MAX)];
+        let found: Vec<_> = (0..3).filter_map(|offset| gathered.element(offset)).collect();
         let places: Vec<_> = found.iter().map(place).collect();
         assert_eq!(places, [(3, 4, "b".to_owned()), (3, 4, "d".to_owned())]);
     }
@@ -206,25 +207,25 @@ mod tests {
     fn encodings_are_left_out_beyond_a_number_of_bytes_and_elements_beyond_a_number() {
         let rows: Vec<String> = (0..80).map(|row| format!("{row:02}").repeat(50_000)).collect();
         let rows: Vec<&str> = rows.iter().map(String::as_str).collect();
-        let names = names(&[(3, &rows)]);
+        let gathered = gathered_task(&[(3, &rows)]);
         let segment = |from| {
             let error = OperationError::new(ErrorKind::Fatal, "failed");
             let outcome = Outcome::Failed { step: 0, error, element: None };
             Segment { from, to: from + 1, outcome }
         };
         let mut segments: Vec<Segment> = (0..80).map(segment).collect();
-        names.tell(&mut segments);
-        let told = segments.iter().filter_map(|segment| match &segment.outcome {
+        gathered.report(&mut segments);
+        let reported = segments.iter().filter_map(|segment| match &segment.outcome {
             Outcome::Failed { element, .. } => element.as_deref(),
             _ => None,
         });
-        let told: Vec<&GatheredElement> = told.collect();
-        assert_eq!(told.len(), MAX_TOLD);
-        let encodings = told.iter().map_while(|element| element.encodings.as_ref());
+        let reported: Vec<&GatheredElement> = reported.collect();
+        assert_eq!(reported.len(), MAX_REPORTED);
+        let encodings = reported.iter().map_while(|element| element.encodings.as_ref());
         let (count, bytes) = encodings.fold((0, 0), |(n, sum), one| (n + 1, sum + one.len()));
-        assert_eq!(count, MAX_TOLD_BYTES / 100_000);
-        assert!(bytes <= MAX_TOLD_BYTES);
-        assert!(told[count..].iter().all(|it| it.encodings.is_none() && it.lengths.is_empty()));
-        assert!(told.iter().all(|element| element.list.elements == 80));
+        assert_eq!(count, MAX_REPORTED_BYTES / 100_000);
+        assert!(bytes <= MAX_REPORTED_BYTES);
+        assert!(reported[count..].iter().all(|it| it.encodings.is_none() && it.lengths.is_empty()));
+        assert!(reported.iter().all(|element| element.list.elements == 80));
     }
 }
