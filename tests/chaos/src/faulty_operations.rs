@@ -68,8 +68,9 @@ pub fn panic_with_a_panicking_value(#[state] at: u64, n: u64) -> u64 {
 
 /// Never returns, even when it is cancelled.
 #[operation(timeout = "400ms", retries = 0)]
-pub fn never_return(#[state] at: u64, n: u64) -> u64 {
+pub fn never_return(#[state] at: u64, #[state] victims: &Victims, n: u64) -> u64 {
     if n == at {
+        victims.record();
         loop {
             std::thread::park();
         }
@@ -128,7 +129,8 @@ pub fn take_in(input: DecodableOnSome) -> u64 {
     input.0
 }
 
-/// A file in which processes record that they are about to run an element that kills them.
+/// A file in which processes record that they are about to run an element that kills them, or never
+/// returns.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Victims(PathBuf);
 
