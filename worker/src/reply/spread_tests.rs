@@ -128,6 +128,7 @@ async fn a_task_whose_blocks_have_no_queue_for_a_minute_is_returned_and_holds_no
     let rig = TestRig::start(|_| {});
     rig.broker.hold_blocks(true);
     let late = send(&rig, TestOp::Append('x'), &["a"]);
+    at_once("it ran", || rig.operations.ran().len() == 1).await;
     rig.pass_beside_leader(Duration::from_secs(90)).await;
     assert_eq!(rig.returned(late), None, "the broker does not confirm");
     rig.broker.set_blocks_routable(false);
@@ -145,6 +146,7 @@ async fn a_task_whose_blocks_are_not_confirmed_is_leased_and_its_slot_is_free() 
     let rig = TestRig::start(|options| options.hold = hold);
     rig.broker.hold_blocks(true);
     let task = send(&rig, TestOp::Append('x'), &["a"]);
+    at_once("it ran", || rig.operations.ran().len() == 1).await;
     rig.pass_beside_leader(hold).await;
     let leased = |lease: &Lease| lease.tasks.iter().any(|leased| leased.copy.task == task);
     assert!(rig.leases().iter().any(leased));
