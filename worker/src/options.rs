@@ -1,6 +1,6 @@
 //! The settings of a worker.
 
-use std::time::Duration;
+use std::{path::PathBuf, time::Duration};
 
 use phalanx_core::{broker::Pool, wire::timing::HOLD};
 
@@ -53,10 +53,16 @@ pub struct WorkerOptions {
     /// leader before it accepts tasks, so that it can discard tasks of dead jobs. At most a year.
     /// Default: 1 s.
     pub leader_wait: Duration,
-    /// The most memory for what tasks gather from queues before they run, in bytes: for each up to
-    /// twice the size of its blocks until it begins, and once until it ends. A task that needs more
-    /// than all of it gathers alone. 1 MiB or more. Default: 256 MiB.
+    /// The most memory for what tasks gather from queues, in bytes: for each up to twice the size
+    /// of its blocks while it gathers, and once until it ends. A task that needs more than all of
+    /// it gathers in files of [`spill_dir`](Self::spill_dir), and has memory for twice
+    /// a part of it, which has 16 MiB on average. The rows of a single key must fit into half of
+    /// the memory. 1 MiB or more. Default: 256 MiB.
     pub gather_memory: u64,
+    /// Where tasks gather that need more memory than there is. Each takes up to twice the size of
+    /// its blocks. The files have no names, and are gone when the process ends. A directory that is
+    /// kept in memory (`tmpfs`) is no help. Default: that of the system for temporary files.
+    pub spill_dir: PathBuf,
     /// Whether isolated tasks run in child processes. A leader isolates a task that may have killed
     /// a worker; in a child process it cannot do so again, and the element at fault is identified.
     /// The program must call [`isolated`](crate::isolated) first in its `main`, as
@@ -82,6 +88,7 @@ impl Default for WorkerOptions {
             grace: Duration::from_secs(30),
             leader_wait: Duration::from_secs(1),
             gather_memory: 256 << 20,
+            spill_dir: std::env::temp_dir(),
             isolate: false,
             quiet: false,
             name: format!("{}/{}", host_name(), std::process::id()),

@@ -4,6 +4,8 @@ use std::{fmt, sync::Arc};
 
 use phalanx_core::{id::WorkerId, wire::TaskHeader};
 
+use crate::gathering::GatheredTask;
+
 /// Receives the offset of the first element of each chunk that begins.
 pub(crate) type ChunkReporter = Arc<dyn Fn(u32) + Send + Sync>;
 
@@ -19,6 +21,8 @@ pub(crate) enum ProcessKind {
         /// Makes what reports the progress of a task to the parent, so that the element that ends
         /// this process is known.
         reporters: Arc<dyn Fn(&TaskHeader) -> ChunkReporter + Send + Sync>,
+        /// Takes what a task has gathered: the parent reads its queues.
+        gathered: Arc<dyn Fn(&TaskHeader) -> Option<GatheredTask> + Send + Sync>,
     },
 }
 

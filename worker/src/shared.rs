@@ -9,6 +9,7 @@ use phalanx_core::{broker::Broker, id::WorkerId, registry::Registry, wire::TaskH
 
 use crate::{
     WorkerOptions,
+    gathering::GatheredTask,
     process_kind::{ChunkReporter, ProcessKind},
     shutdown::Shutdown,
 };
@@ -71,6 +72,14 @@ impl Shared {
         match &self.process {
             ProcessKind::Worker => None,
             ProcessKind::Child { reporters, .. } => Some(reporters(task)),
+        }
+    }
+
+    /// Takes what the parent has gathered for a task; `None` outside of child processes.
+    pub(crate) fn take_gathered(&self, task: &TaskHeader) -> Option<GatheredTask> {
+        match &self.process {
+            ProcessKind::Worker => None,
+            ProcessKind::Child { gathered, .. } => gathered(task),
         }
     }
 

@@ -54,7 +54,12 @@ fn describe_refusals(structure: Option<&str>, refusals: &[(WorkerId, Refusal)]) 
     if let Some(more) = refusals.len().checked_sub(SHOWN).filter(|more| *more > 0) {
         texts.push(format!("{} alike", number(more, "other worker refuses", "others refuse")));
     }
-    texts.push("start workers with the same build as this program".to_owned());
+    let is_of_build = |(_, refusal): &(_, Refusal)| {
+        !matches!(refusal, Refusal::Permission { .. } | Refusal::Spill { .. })
+    };
+    if refusals.iter().any(is_of_build) {
+        texts.push("start workers with the same build as this program".to_owned());
+    }
     texts.join("; ")
 }
 

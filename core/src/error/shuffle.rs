@@ -5,6 +5,7 @@ use std::time::Duration;
 use crate::{
     broker::{BrokerError, PublishError},
     id::JobId,
+    operation::KeyPrefix,
     report::number,
 };
 
@@ -93,6 +94,24 @@ pub enum ShuffleFailure {
         elapsed: Duration,
         /// The message of the broker, with the timeout.
         reason: String,
+    },
+    /// Rows that must be in memory together need more of it than a worker has for them.
+    #[error(
+        "{bytes} bytes of partition {partition} must be in memory at once, and a worker has \
+         {limit} bytes for them: key {key} alone has {key_bytes} bytes; combine its values before \
+         (`reduce_by_key`), or give workers more memory (`--gather-memory`)"
+    )]
+    PartTooLarge {
+        /// The partition.
+        partition: u32,
+        /// The bytes of the rows.
+        bytes: u64,
+        /// The most bytes of rows that the worker has in memory at once.
+        limit: u64,
+        /// The key with the most bytes.
+        key: KeyPrefix,
+        /// The bytes of its rows.
+        key_bytes: u64,
     },
     /// The job shuffles more than the
     /// [`shuffle_limit`](crate::leader::RuntimeBuilder::shuffle_limit) of its runtime.

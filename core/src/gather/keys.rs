@@ -19,6 +19,13 @@ pub fn partition_of(hash: u64, count: u32) -> u32 {
     ((u128::from(hash) * u128::from(count)) >> u64::BITS) as u32
 }
 
+/// The part of the key with this hash, of the `parts` of its partition, which is one of
+/// `partitions`: chosen by the bits behind those that choose the partition (rule 33).
+#[inline]
+pub fn part_of(hash: u64, partitions: u32, parts: u32) -> u32 {
+    partition_of(hash.wrapping_mul(u64::from(partitions)), parts)
+}
+
 /// Different keys, numbered in the order in which they were met.
 ///
 /// A table with linear probing. It is written for many keys that are met again and again: a look-up

@@ -51,11 +51,11 @@ impl List {
         payload: &Bytes,
         partition: &PartitionBlocks,
     ) -> Result<Self, Refusal> {
+        if grouping.is_whole() {
+            let rows = WholeRows::new(grouping, payload, partition)?;
+            return Ok(Self(Gathered::Whole(rows)));
+        }
         match grouping {
-            Grouping::Distinct | Grouping::Intersection | Grouping::Subtract => {
-                let rows = WholeRows::new(grouping, payload, partition)?;
-                return Ok(Self(Gathered::Whole(rows)));
-            }
             Grouping::Count | Grouping::Group | Grouping::Combine => {}
             _ => return Ok(Self(Gathered::Joined(Joined::new(grouping, payload, partition)?))),
         }
@@ -176,14 +176,13 @@ impl List {
         Some((Bytes::from(payload), lengths))
     }
 
-    /// What is reported to a leader about the element with this number, in the list of this partition;
-    /// `None` if the list is shorter.
-    pub fn report(&self, partition: u32, number: u64, layout: Layout) -> Option<GatheredElement> {
+    /// What is reported to a leader about the element with this number, which is in this list or
+    /// a part of it; `None` if there is none.
+    pub fn report(&self, list: ListEnd, number: u64, layout: Layout) -> Option<GatheredElement> {
         let key = KeyPrefix::of(self.key(number)?);
         let encodings = self.encodings(number, layout);
         let encodings = encodings.filter(|(bytes, _)| bytes.len() <= MAX_GATHERED_ELEMENT);
         let (encodings, lengths) = encodings.unzip();
-        let list = ListEnd { partition, elements: self.elements() };
         Some(GatheredElement { list, key, encodings, lengths: lengths.unwrap_or_default() })
     }
 }

@@ -11,6 +11,6 @@ mod listed;
 mod whole;
 
 pub use element::Element;
-pub use keys::{Keys, hash, partition_of};
+pub use keys::{Keys, hash, part_of, partition_of};
 pub use list::List;
 pub use listed::{Numbered, Place, malformed};

@@ -90,7 +90,7 @@ impl KeyPrefix {
     const MAX: usize = 32;
 
     /// The prefix of a key with this encoding.
-    pub(crate) fn of(encoding: &[u8]) -> Self {
+    pub fn of(encoding: &[u8]) -> Self {
         let bytes = encoding[..encoding.len().min(Self::MAX)].to_vec();
         Self { bytes, length: encoding.len() as u64 }
     }

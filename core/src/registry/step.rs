@@ -222,6 +222,12 @@ pub enum Refusal {
         /// The message of the broker.
         reason: String,
     },
+    /// The worker cannot write what it gathers to its disk, or read it again.
+    #[error("{reason}")]
+    Spill {
+        /// The directory, the message of the operating system, and what to do.
+        reason: String,
+    },
     /// The message does not decode.
     #[error("the task does not decode: {reason}")]
     Message {
@@ -239,7 +245,10 @@ impl Refusal {
             | Self::State { name, .. }
             | Self::Verb { name, .. }
             | Self::Undecodable { name, .. } => Some(name),
-            Self::WireVersion { .. } | Self::Permission { .. } | Self::Message { .. } => None,
+            Self::WireVersion { .. }
+            | Self::Permission { .. }
+            | Self::Spill { .. }
+            | Self::Message { .. } => None,
         }
     }
 }

@@ -8,6 +8,9 @@ use crate::{codec::Layout, id::ExecutionId, operation::KeyPrefix};
 /// The most partitions of an exchange.
 pub const MAX_PARTITIONS: u32 = 4_096;
 
+/// The most parts of a partition.
+pub const MAX_PARTS: u32 = 1_024;
+
 /// The bits of a position that number the elements of one partition (rule 33).
 const LIST_BITS: u32 = 40;
 
@@ -46,7 +49,16 @@ impl Default for TaskInlet {
 impl TaskInlet {
     /// Whether the elements are made from blocks of partitions.
     pub fn reads_partitions(&self) -> bool {
-        matches!(self, Self::Partitions(_) | Self::Queues(_))
+        self.grouping().is_some()
+    }
+
+    /// What an element is, if the elements are made from blocks of partitions.
+    pub fn grouping(&self) -> Option<Grouping> {
+        match self {
+            Self::Elements(_) => None,
+            Self::Partitions(gather) => Some(gather.grouping),
+            Self::Queues(queued) => Some(queued.grouping),
+        }
     }
 }
 
@@ -139,7 +151,9 @@ pub struct QueuedGather {
     pub exchange: u32,
     /// The feeders from this number on belong to the second side.
     pub first_side: u32,
-    /// The partitions, in the order of the elements.
+    /// The number of partitions of the exchange.
+    pub of: u32,
+    /// The partitions that the task reads, in the order of the elements.
     pub partitions: Vec<AnnouncedBlocks>,
     /// The executions whose blocks count, in no order.
     pub winners: Vec<ExecutionId>,
@@ -156,6 +170,9 @@ pub struct AnnouncedBlocks {
     pub blocks: u32,
     /// The size of all of them, in bytes.
     pub bytes: u64,
+    /// The number of parts of its list, at least 1: the elements are in the order of their parts
+    /// (rule 33), so that a worker needs memory for only one part at a time.
+    pub parts: u32,
 }
 
 /// What becomes an element of a partition.
@@ -185,6 +202,13 @@ pub enum Grouping {
     Subtract,
     /// A value of the first side, with the value of the second that has the same key.
     Zip,
+}
+
+impl Grouping {
+    /// Whether rows are told apart as a whole, rather than by their keys.
+    pub fn is_whole(self) -> bool {
+        matches!(self, Self::Distinct | Self::Intersection | Self::Subtract)
+    }
 }
 
 /// What a join makes of keys that one side lacks.

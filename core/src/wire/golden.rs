@@ -75,6 +75,7 @@ fn result() -> ResultMessage {
         spread: Vec::new(),
         uncombined: RowTotal::default(),
         lists: Vec::new(),
+        spilled: 0,
     };
     ResultMessage { header, payload: Bytes::from_static(b"xy") }
 }
@@ -116,7 +117,13 @@ fn task_of_queues() -> TaskMessage {
             grouping: Grouping::Group,
             exchange: 1,
             first_side: 2,
-            partitions: vec![AnnouncedBlocks { partition: 3, blocks: 300, bytes: 70_000 }],
+            of: 64,
+            partitions: vec![AnnouncedBlocks {
+                partition: 3,
+                blocks: 300,
+                bytes: 70_000,
+                parts: 2,
+            }],
             winners: vec![ExecutionId(uuid(0xcc))],
             layout: Layout::Pairs,
         }),
@@ -180,6 +187,7 @@ fn result_of_exchanges() -> ResultMessage {
         spread: Vec::new(),
         uncombined: RowTotal { rows: 300, bytes: 1_000 },
         lists: vec![ListEnd { partition: 3, elements: 7 }],
+        spilled: 70_000,
         ..result().header
     };
     ResultMessage { header, payload: Bytes::from_static(b"xy") }
@@ -231,6 +239,9 @@ fn returned(copy: Option<CopyId>, reason: ReturnReason) -> Return {
 fn messages() -> Vec<(&'static str, Bytes)> {
     let refusal = Refusal::WireVersion { found: 9, supported: 1 };
     let missing = ReturnReason::BlocksMissing { partition: 3, announced: 300, found: 299 };
+    let key = KeyPrefix::of(b"\x04pear");
+    let (bytes, limit, key_bytes) = (70_000, 60_000, 50_000);
+    let large = ReturnReason::PartTooLarge { partition: 3, bytes, limit, key, key_bytes };
     let leased = LeasedTask { copy: COPY, offset: 1, in_process: true };
     let leader = LeaderId(uuid(0xaa));
     let (job, worker) = (JobId(uuid(0xbb)), WorkerId(uuid(0xdd)));
@@ -253,6 +264,7 @@ fn messages() -> Vec<(&'static str, Bytes)> {
         ("return redelivered", returned(Some(COPY), ReturnReason::Redelivered).encode().unwrap()),
         ("return refused", returned(Some(COPY), ReturnReason::Refused(refusal)).encode().unwrap()),
         ("return of missing blocks", returned(Some(COPY), missing).encode().unwrap()),
+        ("return of a large part", returned(Some(COPY), large).encode().unwrap()),
         ("lease", Lease { worker, heartbeat: 3, tasks: vec![leased] }.encode().unwrap()),
         ("return of a probe", returned(None, ReturnReason::Redelivered).encode().unwrap()),
         ("probe", Probe { leader, pool: Pool::default(), nonce: 7 }.encode().unwrap()),

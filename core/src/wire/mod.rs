@@ -20,7 +20,7 @@ pub use envelope::{MAX_MESSAGE_BYTES, WIRE_VERSION, WireError};
 pub use event::{Event, MAX_LISTED, Presence};
 pub use exchange::{
     AnnouncedBlocks, BlockHeader, BlockRoute, Combine, Gather, GatheredElement, Grouping, JoinKind,
-    ListEnd, MAX_GATHERED_ELEMENT, MAX_LISTED_ELEMENTS, MAX_PARTITIONS, PartitionBlocks,
+    ListEnd, MAX_GATHERED_ELEMENT, MAX_LISTED_ELEMENTS, MAX_PARTITIONS, MAX_PARTS, PartitionBlocks,
     QueuedGather, RowTotal, Scatter, SpreadBlocks, TaskInlet, TaskOutlet, list_position,
     place_in_list,
 };

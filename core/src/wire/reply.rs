@@ -9,7 +9,7 @@ use super::{
 };
 use crate::{
     id::{CopyId, ExecutionId, LeaderId, WorkerId},
-    operation::OperationError,
+    operation::{KeyPrefix, OperationError},
     registry::Refusal,
 };
 
@@ -47,6 +47,9 @@ pub struct ResultHeader {
     pub uncombined: RowTotal,
     /// The partitions that were read to the ends of their lists.
     pub lists: Vec<ListEnd>,
+    /// The bytes of blocks that were gathered on disk, because they need more memory than the
+    /// worker has for them.
+    pub spilled: u64,
 }
 
 /// A gap-free part of a batch with one outcome: the offsets `from..to`.
@@ -163,6 +166,20 @@ pub enum ReturnReason {
         elapsed_ms: u64,
         /// The message of the broker.
         reason: String,
+    },
+    /// Rows that must be in memory together are larger than the worker has memory for them (rule
+    /// 38).
+    PartTooLarge {
+        /// The partition.
+        partition: u32,
+        /// The size of the rows in bytes.
+        bytes: u64,
+        /// The most bytes of rows that the worker has in memory.
+        limit: u64,
+        /// The key with the most bytes among them.
+        key: KeyPrefix,
+        /// The bytes of the rows of this key.
+        key_bytes: u64,
     },
     /// The reply, or a block, is larger than the broker accepts.
     TooLarge {

@@ -6,8 +6,8 @@ use bytes::Bytes;
 use serde::{Deserialize, Serialize};
 
 use super::{
-    ListEnd, MAX_PARTITIONS, PartitionBlocks, TaskInlet, TaskOutlet, WireError, envelope,
-    list_position, place_in_list,
+    AnnouncedBlocks, ListEnd, MAX_PARTITIONS, MAX_PARTS, PartitionBlocks, TaskInlet, TaskOutlet,
+    WireError, envelope, list_position, place_in_list,
 };
 use crate::{
     id::{CopyId, JobId, LeaderId},
@@ -113,7 +113,13 @@ impl TaskHeader {
             TaskInlet::Partitions(gather) => {
                 Some(gather.partitions.iter().map(PartitionBlocks::size).sum())
             }
-            TaskInlet::Queues(_) => Some(0),
+            TaskInlet::Queues(queued) => {
+                let parts = |it: &AnnouncedBlocks| (1..=MAX_PARTS).contains(&it.parts);
+                if !queued.partitions.iter().all(parts) {
+                    return Err("impossible number of parts");
+                }
+                Some(0)
+            }
         };
         if let Some(size) = blocks {
             if size != payload as u64 {

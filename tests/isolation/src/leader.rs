@@ -37,10 +37,13 @@ impl Leader {
     }
 
     /// Sends a task, written as `operation:input,input`; after the word `queued`, one whose inputs
-    /// are in a queue.
+    /// are in a queue; after the word `spilled`, one that gathers them on disk, in parts.
     pub(crate) async fn send(&mut self, task: &str) {
-        let (task, is_queued) =
-            task.strip_prefix("queued ").map_or((task, false), |task| (task, true));
+        let (task, announced) = match task.split_once(' ') {
+            Some(("queued", task)) => (task, Some((100, 1))),
+            Some(("spilled", task)) => (task, Some((1 << 30, 3))),
+            _ => (task, None),
+        };
         let (name, inputs) = task.split_once(':').expect("an operation and its inputs");
         let inputs: Vec<&str> = inputs.split(',').collect();
         let registry = Registry::global().expect("names are unique");
@@ -72,8 +75,8 @@ impl Leader {
             outlet: TaskOutlet::Reply,
         };
         let mut payload = Vec::new();
-        if is_queued {
-            self.fill_queue(&mut header, &inputs).await;
+        if let Some(announced) = announced {
+            self.fill_queue(&mut header, &inputs, announced).await;
         } else {
             for input in inputs {
                 codec::encode_into(input, &mut payload).expect("a string");
@@ -91,8 +94,14 @@ impl Leader {
         self.broker.publish(&to, Message { properties, body }).await.expect("memory takes it");
     }
 
-    /// Puts the inputs, all different, into the queue of a partition, which the task then reads.
-    async fn fill_queue(&self, header: &mut TaskHeader, inputs: &[&str]) {
+    /// Puts the inputs, all different, into the queue of a partition, which the task then reads. It
+    /// is announced with this many bytes and parts.
+    async fn fill_queue(
+        &self,
+        header: &mut TaskHeader,
+        inputs: &[&str],
+        (bytes, parts): (u64, u32),
+    ) {
         let (job, exchange, partition) = (self.job, 0, 3);
         let queue = ShuffleQueue::Partition { job, exchange, partition };
         for declared in self.broker.manage(QueueAction::Declare, &[queue]).await {
@@ -104,7 +113,6 @@ impl Leader {
         }
         writer.finish(&mut block);
         let (execution, task) = (ExecutionId::new(), TaskNumber(0));
-        let bytes = block.len() as u64;
         let name =
             BlockName { job, exchange, feeder: 0, partition, task, execution, number: 0, first: 0 };
         let body = BlockMessage { name, block: block.into() }.encode().expect("plain data");
@@ -115,7 +123,8 @@ impl Leader {
             grouping: Grouping::Distinct,
             exchange,
             first_side: 1,
-            partitions: vec![AnnouncedBlocks { partition, blocks: 1, bytes }],
+            of: partition + 1,
+            partitions: vec![AnnouncedBlocks { partition, blocks: 1, bytes, parts }],
             winners: vec![execution],
             layout: Layout::Whole,
         });

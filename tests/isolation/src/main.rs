@@ -1,9 +1,11 @@
 //! An in-memory worker that isolates tasks, and their leader, which prints the replies.
 //!
 //! Each argument is a task: the name of an operation, a colon, and the inputs with commas between
-//! them; after the word `queued`, the task reads them from a queue. The next task is sent after the reply or, if the argument ends with `&`, after the first
-//! message about the task. `cancel` cancels the job, `drain` drains the worker, `pause` waits for a
-//! line on the standard input, and `stay` waits forever.
+//! them; after the word `queued`, the task reads them from a queue; after the word `spilled`, it
+//! gathers them on disk. The next task is sent after the reply or, if the argument ends with `&`,
+//! after the first message about the task. `reply` waits for one more reply, `cancel` cancels the
+//! job, `drain` drains the worker, `pause` waits for a line on the standard input, and `stay` waits
+//! forever.
 
 mod leader;
 mod operations;
@@ -36,6 +38,7 @@ async fn main() -> ExitCode {
         match task.as_str() {
             "stay" => std::future::pending().await,
             "cancel" => leader.cancel().await,
+            "reply" => {}
             "drain" => worker.drain(),
             "pause" => {
                 let line = tokio::task::spawn_blocking(|| std::io::stdin().lines().next());

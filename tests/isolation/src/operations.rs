@@ -1,6 +1,6 @@
 //! Operations that fail on demand.
 
-use std::{hint::black_box, process, thread, time::Duration};
+use std::{fs::File, hint::black_box, process, thread, time::Duration};
 
 use phalanx::prelude::*;
 
@@ -37,14 +37,21 @@ fn act(action: String, cx: &TaskContext) -> u64 {
     u64::from(process::id())
 }
 
-/// Aborts or waits for its cancellation on demand, asynchronously.
+/// Aborts, waits for its cancellation, or waits in the first of its runs, which creates a file, on
+/// demand and asynchronously.
 #[operation]
 async fn act_async(action: String, cx: &TaskContext) -> u64 {
     tokio::task::yield_now().await;
     match action.as_str() {
         "abort" => process::abort(),
         "wait" => cx.cancelled().await,
-        _ => {}
+        other => {
+            if let Some(path) = other.strip_prefix("first ")
+                && File::create_new(path).is_ok()
+            {
+                cx.cancelled().await;
+            }
+        }
     }
     u64::from(process::id())
 }

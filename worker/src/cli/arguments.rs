@@ -1,6 +1,6 @@
 //! The command line and its environment variables.
 
-use std::{ffi::OsString, fmt, net::SocketAddr, time::Duration};
+use std::{ffi::OsString, fmt, net::SocketAddr, path::PathBuf, time::Duration};
 
 use clap::{Arg, CommandFactory, FromArgMatches, Parser, Subcommand, builder::Resettable};
 use phalanx_core::broker::{BrokerUrl, Pool};
@@ -60,7 +60,7 @@ pub(super) struct Arguments {
     )]
     stack: usize,
 
-    /// Memory for what tasks gather from queues before they run; 1MiB or more
+    /// Memory for what tasks gather from queues; 1MiB or more
     #[arg(
         long,
         env = "PHALANX_GATHER_MEMORY",
@@ -69,6 +69,11 @@ pub(super) struct Arguments {
         value_parser = size::parse_memory
     )]
     gather_memory: u64,
+
+    /// Where tasks gather that need more memory than that [default: that of the system for
+    /// temporary files]
+    #[arg(long, env = "PHALANX_SPILL_DIR", value_name = "DIRECTORY")]
+    spill_dir: Option<PathBuf>,
 
     /// Longest time that a delivery stays unacknowledged, 100ms to 30s; longer tasks continue under
     /// a lease
@@ -135,6 +140,9 @@ impl Arguments {
         options.async_slots = self.async_slots.into();
         options.stack = self.stack;
         options.gather_memory = self.gather_memory;
+        if let Some(directory) = &self.spill_dir {
+            options.spill_dir.clone_from(directory);
+        }
         options.hold = self.hold;
         options.grace = self.grace;
         options.isolate = true;
@@ -195,6 +203,13 @@ mod tests {
         assert_eq!(parse(&["w"]).unwrap().options().gather_memory, 256 << 20);
         let given = parse(&["w", "--gather-memory", "2GiB"]).unwrap();
         assert_eq!(given.options().gather_memory, 2 << 30);
+    }
+
+    #[test]
+    fn the_spill_directory_is_that_for_temporary_files_unless_it_is_given() {
+        assert_eq!(parse(&["w"]).unwrap().options().spill_dir, std::env::temp_dir());
+        let given = parse(&["w", "--spill-dir", "/scratch"]).unwrap();
+        assert_eq!(given.options().spill_dir, PathBuf::from("/scratch"));
     }
 
     #[test]

@@ -16,6 +16,7 @@ use phalanx_core::{
 
 use super::{ProgressMark, Running, outlet::Broken, running::Progress};
 use crate::{
+    gathering::GatheredTask,
     lock::lock,
     reply::{PendingReply, Reply, SpreadReply, WindowPermit},
 };
@@ -124,6 +125,7 @@ impl Running {
             spread: Vec::new(),
             uncombined: blocks.uncombined,
             lists,
+            spilled: self.gathered().map_or(0, GatheredTask::spilled),
         };
         if payload.is_empty() {
             payload = blocks.bytes;
@@ -147,7 +149,8 @@ impl Running {
             self.progress().publishing = pending.delivery();
         }
         let failed = |segment: &Segment| matches!(segment.outcome, Outcome::Failed { .. });
-        if let Some(gathered) = self.gathered()
+        // The parent of a child process reports.
+        if let Some(gathered) = self.gathered().filter(|_| self.window.is_some())
             && message.header.segments.iter().any(failed)
         {
             let (gathered, task, mut message) =

@@ -9,15 +9,14 @@ use std::{
     time::{Duration, Instant},
 };
 
-use bytes::Bytes;
 use phalanx_core::{
     codec::Layout,
     id::{ExecutionId, WorkerId},
     operation::{ErrorKind, Execution, OperationError, TaskContext},
     registry::{Column, Verb},
     wire::{
-        BlockRoute, Combine, Gather, Grouping, ListEnd, NotRunReason, Scatter, TaskInlet,
-        TaskMessage, TaskOutlet,
+        BlockRoute, Combine, Grouping, ListEnd, NotRunReason, Scatter, TaskInlet, TaskMessage,
+        TaskOutlet,
     },
 };
 use tokio_util::sync::CancellationToken;
@@ -105,12 +104,11 @@ pub(crate) struct Running {
 
 /// What was gathered from queues.
 struct FromQueues {
-    inlet: TaskInlet,
     task: GatheredTask,
     /// How long it took.
     took: Duration,
-    /// The memory that it takes up.
-    _permit: GatherPermit,
+    /// The memory that it takes up; `None` in a child process, whose parent has it.
+    _permit: Option<GatherPermit>,
 }
 
 /// The outcomes that the driver has recorded so far.
@@ -219,14 +217,6 @@ impl Running {
         self.pipeline.steps().is_empty() && plain && !self.scatters()
     }
 
-    /// Where its elements come from, and the payload that has them.
-    pub(crate) fn inlet(&self) -> (&TaskInlet, &Bytes) {
-        match self.gathered.get() {
-            Some(FromQueues { inlet, task, .. }) => (inlet, task.payload()),
-            None => (&self.task.header.inlet, &self.task.payload),
-        }
-    }
-
     /// What it has gathered from queues; `None` if its leader has the rows itself.
     pub(crate) fn gathered(&self) -> Option<&GatheredTask> {
         self.gathered.get().map(|gathered| &gathered.task)
@@ -240,20 +230,21 @@ impl Running {
     }
 
     /// It has gathered its blocks, which took this long.
-    pub(crate) fn set_gathered(&self, task: GatheredTask, permit: GatherPermit, took: Duration) {
-        let inlet = TaskInlet::Partitions(task.gather().clone());
+    pub(crate) fn set_gathered(
+        &self,
+        task: GatheredTask,
+        permit: Option<GatherPermit>,
+        took: Duration,
+    ) {
         // Each task gathers once.
-        let _ = self.gathered.set(FromQueues { inlet, task, took, _permit: permit });
+        let _ = self.gathered.set(FromQueues { task, took, _permit: permit });
     }
 
     /// The steps between the one that combines the values of partitions, if there is such, and the
     /// one that folds or combines outputs.
     pub(super) fn mapping(&self) -> Range<usize> {
         let header = &self.task.header;
-        let gathers = matches!(
-            self.inlet().0,
-            TaskInlet::Partitions(Gather { grouping: Grouping::Combine, .. })
-        );
+        let gathers = header.inlet.grouping() == Some(Grouping::Combine);
         let combines =
             matches!(&header.outlet, TaskOutlet::Exchange(Scatter { combine: Combine::Step, .. }));
         let from = usize::from(gathers).min(self.pipeline.steps().len());

@@ -19,7 +19,13 @@ impl Executor {
         run: impl FnOnce(Arc<Self>, Arc<Running>) + Send + 'static,
     ) {
         let executor = Arc::clone(self);
-        match gathering::queued(&running.task.header) {
+        let header = &running.task.header;
+        if let Some(gathered) = self.shared.take_gathered(header) {
+            // The parent of this process has the memory for it, and counts the time.
+            running.set_gathered(gathered, None, Duration::ZERO);
+            return run(executor, running);
+        }
+        match gathering::queued(header) {
             None => run(executor, running),
             Some(_) => drop(tokio::spawn(executor.gather(running, run))),
         }
@@ -34,14 +40,14 @@ impl Executor {
         let Some(queued) = gathering::queued(&running.task.header) else { return };
         let header = &running.task.header;
         let gather = async {
-            let (mut permit, turn) = self.memory.enter(queued).await?;
+            let (permit, turn) = self.memory.enter(queued).await?;
             if !running.begin_gathering() {
                 return None;
             }
             let begun = Instant::now();
-            let gathered = gathering::gather(&**self.shared.broker(), header, queued).await;
-            permit.gathered();
-            Some(gathered.map(|task| (task, permit, turn, begun.elapsed())))
+            let broker = &**self.shared.broker();
+            let gathered = gathering::gather(broker, &self.memory, permit, header, queued).await;
+            Some(gathered.map(|(task, permit)| (task, permit, turn, begun.elapsed())))
         };
         // Cancel-safe: what was read goes back into the queues.
         let gathered = tokio::select! {
@@ -59,7 +65,7 @@ impl Executor {
             }
             Some(Err(reason)) => self.return_unrun(&running, reason),
             Some(Ok((task, permit, turn, took))) => {
-                running.set_gathered(task, permit, took);
+                running.set_gathered(task, Some(permit), took);
                 run(Arc::clone(&self), Arc::clone(&running));
                 // The next task gathers when this one runs.
                 let waited = tokio::time::timeout(LONGEST_WAIT, running.until_begun()).await;

@@ -64,10 +64,13 @@ impl Executor {
             running_async: AtomicUsize::new(0),
             executions: Executions::default(),
             window: Arc::new(BlockWindow::new()),
-            memory: GatherMemory::new(options.gather_memory, options.slots),
+            memory: GatherMemory::new(
+                options.gather_memory,
+                options.slots,
+                options.spill_dir.clone(),
+            ),
             leased: LeasedSlots::new(options.slots, options.async_slots),
-            children: isolates
-                .then(|| Arc::new(ChildPool::new(shared.worker(), options.slots, options.stack))),
+            children: isolates.then(|| Arc::new(ChildPool::new(shared.worker(), options))),
             shared: Arc::clone(shared),
             leaders: Arc::clone(leaders),
         }))

@@ -1,11 +1,20 @@
 //! The blocks of a partition that have been read from its queue.
 
-use std::collections::{HashMap, HashSet};
+use std::{
+    collections::{HashMap, HashSet, hash_map::Entry},
+    io,
+    sync::Arc,
+};
 
-use bytes::{Bytes, BytesMut};
+use bytes::Bytes;
 use phalanx_core::{
     id::{ExecutionId, JobId},
-    wire::{AnnouncedBlocks, BlockMessage, BlockName, PartitionBlocks},
+    wire::{AnnouncedBlocks, BlockMessage, BlockName},
+};
+
+use super::{
+    arrange::{OrderedBlocks, ReadBlock},
+    spool::Spool,
 };
 
 /// The place of a block among those of its partition: its feeder, the first position of its
@@ -18,7 +27,14 @@ pub(super) struct Collection<'w> {
     exchange: u32,
     announced: AnnouncedBlocks,
     winners: &'w HashSet<ExecutionId>,
-    blocks: HashMap<(ExecutionId, u32), (Place, Bytes)>,
+    blocks: HashMap<(ExecutionId, u32), (Place, ReadBlock)>,
+    /// The bytes of those that were read.
+    bytes: u64,
+    /// Where they go if they need more memory than there is.
+    spool: Option<Arc<Spool>>,
+    /// Those that are in memory and are to go there.
+    unspilled: Vec<(ExecutionId, u32)>,
+    unspilled_bytes: usize,
 }
 
 /// What becomes of a block.
@@ -36,8 +52,19 @@ impl<'w> Collection<'w> {
         exchange: u32,
         announced: AnnouncedBlocks,
         winners: &'w HashSet<ExecutionId>,
+        spool: Option<Arc<Spool>>,
     ) -> Self {
-        Self { job, exchange, announced, winners, blocks: HashMap::new() }
+        Self {
+            job,
+            exchange,
+            announced,
+            winners,
+            blocks: HashMap::new(),
+            bytes: 0,
+            spool,
+            unspilled: Vec::new(),
+            unspilled_bytes: 0,
+        }
     }
 
     pub(super) fn partition(&self) -> u32 {
@@ -56,7 +83,7 @@ impl<'w> Collection<'w> {
 
     /// The size of those that were read, in bytes.
     pub(super) fn bytes(&self) -> u64 {
-        self.blocks.values().map(|(_, block)| block.len() as u64).sum()
+        self.bytes
     }
 
     pub(super) fn is_complete(&self) -> bool {
@@ -66,6 +93,35 @@ impl<'w> Collection<'w> {
     /// Begins again: the queue has all blocks back.
     pub(super) fn clear(&mut self) {
         self.blocks.clear();
+        self.unspilled.clear();
+        (self.bytes, self.unspilled_bytes) = (0, 0);
+    }
+
+    /// Writes blocks to the file of the task, if there is one, and there are enough of them or no
+    /// more.
+    ///
+    /// Not cancel-safe: the collection is then of no use.
+    ///
+    /// # Errors
+    /// If the file cannot be written.
+    pub(super) async fn spill(&mut self) -> io::Result<()> {
+        let Some(spool) = &self.spool else { return Ok(()) };
+        if self.unspilled_bytes < spool.chunk() && !self.is_complete() {
+            return Ok(());
+        }
+        let memory = |it: &(ExecutionId, u32)| match self.blocks.get(it) {
+            Some((_, ReadBlock::Memory(block))) => block.clone(),
+            _ => Bytes::new(),
+        };
+        let blocks = self.unspilled.iter().map(memory).collect();
+        let pieces = Arc::clone(spool).write(blocks).await?;
+        for (block, piece) in self.unspilled.drain(..).zip(pieces) {
+            if let Some((_, read)) = self.blocks.get_mut(&block) {
+                *read = ReadBlock::Spilled(piece);
+            }
+        }
+        self.unspilled_bytes = 0;
+        Ok(())
     }
 
     /// Adds a message from the queue; says what becomes of it there.
@@ -84,25 +140,27 @@ impl<'w> Collection<'w> {
         if !fits || !self.winners.contains(&execution) {
             return Read::Never;
         }
-        match self.blocks.insert((execution, number), ((feeder, first, number), block)) {
-            None => Read::Counts,
-            Some(_) => Read::Never,
+        let Entry::Vacant(entry) = self.blocks.entry((execution, number)) else {
+            return Read::Never;
+        };
+        self.bytes += block.len() as u64;
+        if self.spool.is_some() {
+            self.unspilled.push((execution, number));
+            self.unspilled_bytes += block.len();
         }
+        entry.insert(((feeder, first, number), ReadBlock::Memory(block)));
+        Read::Counts
     }
 
-    /// All blocks in the order in which they are read, listed and appended to `payload`. The
-    /// feeders from number `first_side` on belong to the second side.
-    pub(super) fn finish(self, first_side: u32, payload: &mut BytesMut) -> PartitionBlocks {
-        let mut blocks: Vec<(Place, Bytes)> = self.blocks.into_values().collect();
+    /// All blocks in the order in which they are read. The feeders from number `first_side` on
+    /// belong to the second side.
+    pub(super) fn finish(self, first_side: u32) -> OrderedBlocks {
+        let AnnouncedBlocks { partition, parts, .. } = self.announced;
+        let mut blocks: Vec<(Place, ReadBlock)> = self.blocks.into_values().collect();
         blocks.sort_unstable_by_key(|(place, _)| *place);
         let second = blocks.partition_point(|((feeder, ..), _)| *feeder < first_side);
-        let mut lengths = Vec::with_capacity(blocks.len());
-        for (_, block) in blocks {
-            lengths.push(block.len() as u32);
-            payload.extend_from_slice(&block);
-        }
-        let second = lengths.split_off(second);
-        PartitionBlocks { partition: self.announced.partition, blocks: lengths, second }
+        let blocks = blocks.into_iter().map(|(_, block)| block).collect();
+        OrderedBlocks { partition, parts, blocks, second }
     }
 }
 
@@ -136,8 +194,8 @@ mod tests {
     }
 
     fn collection(winners: &HashSet<ExecutionId>, blocks: u32) -> Collection<'_> {
-        let announced = AnnouncedBlocks { partition: PARTITION, blocks, bytes: 0 };
-        Collection::new(JobId(uuid::Uuid::nil()), 1, announced, winners)
+        let announced = AnnouncedBlocks { partition: PARTITION, blocks, bytes: 0, parts: 1 };
+        Collection::new(JobId(uuid::Uuid::nil()), 1, announced, winners, None)
     }
 
     #[test]
@@ -178,9 +236,12 @@ mod tests {
         ] {
             collection.read(&message(execution, feeder, first, number, block));
         }
-        let mut payload = BytesMut::new();
-        let listed = collection.finish(1, &mut payload);
-        assert_eq!((&payload[..], &listed.blocks[..]), (&b"abcdef"[..], &[2, 1, 1][..]));
-        assert_eq!(listed.second, [1, 1]);
+        let ordered = collection.finish(1);
+        let bytes = ordered.blocks.iter().map(|block| match block {
+            ReadBlock::Memory(bytes) => &bytes[..],
+            ReadBlock::Spilled(_) => panic!("no file was given"),
+        });
+        assert_eq!(bytes.collect::<Vec<_>>(), [&b"ab"[..], b"c", b"d", b"e", b"f"]);
+        assert_eq!(ordered.second, 3);
     }
 }

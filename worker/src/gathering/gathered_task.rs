@@ -8,7 +8,15 @@ use phalanx_core::{
     codec::Layout,
     gather::List,
     operation::ElementRange,
-    wire::{Gather, GatheredElement, Outcome, Segment, list_position, place_in_list},
+    wire::{
+        GatheredElement, Grouping, ListEnd, Outcome, QueuedGather, Segment, TaskHeader,
+        list_position, place_in_list,
+    },
+};
+
+use super::{
+    part::{GatheredPartition, Part},
+    store::{Piece, Store},
 };
 
 /// The most elements of one result that are reported.
@@ -18,23 +26,59 @@ const MAX_REPORTED: usize = 64;
 /// fit into a message.
 const MAX_REPORTED_BYTES: usize = 4 << 20;
 
-/// What the lists of a task are made of that was gathered.
+/// What a task has gathered.
 #[derive(Debug, Clone)]
 pub(crate) struct GatheredTask {
-    pub(super) gather: Gather,
-    pub(super) payload: Bytes,
+    pub(super) grouping: Grouping,
+    /// The partitions, in the order of the elements.
+    pub(super) partitions: Vec<GatheredPartition>,
+    /// Where their blocks are.
+    pub(super) store: Store,
     pub(super) layout: Layout,
     pub(super) ranges: Vec<ElementRange>,
 }
 
 impl GatheredTask {
-    pub(crate) fn gather(&self) -> &Gather {
-        &self.gather
+    /// What a task has gathered that reads `queued`, from what it has gathered elsewhere.
+    pub(crate) fn new(
+        task: &TaskHeader,
+        queued: &QueuedGather,
+        partitions: Vec<GatheredPartition>,
+        store: Store,
+    ) -> Self {
+        let QueuedGather { grouping, layout, .. } = *queued;
+        Self { grouping, partitions, store, layout, ranges: task.ranges.clone() }
     }
 
-    /// The blocks of the partitions.
-    pub(crate) fn payload(&self) -> &Bytes {
-        &self.payload
+    pub(crate) fn partitions(&self) -> &[GatheredPartition] {
+        &self.partitions
+    }
+
+    pub(crate) fn store(&self) -> &Store {
+        &self.store
+    }
+
+    /// The bytes of blocks that are on disk.
+    pub(crate) fn spilled(&self) -> u64 {
+        let sizes = self.partitions.iter().map(GatheredPartition::size);
+        if self.store.is_spilled() { sizes.sum() } else { 0 }
+    }
+
+    /// The partitions as they are once all pieces have been written to another store, one after the
+    /// other, and these pieces.
+    pub(crate) fn repack(&self) -> (Vec<GatheredPartition>, Vec<Piece>) {
+        let (mut pieces, mut from) = (Vec::new(), 0);
+        let mut repack = |part: &Part| {
+            pieces.extend_from_slice(part.pieces());
+            let repacked = part.repacked(from);
+            from += part.size();
+            repacked
+        };
+        let partitions = self.partitions.iter().map(|it| GatheredPartition {
+            partition: it.partition,
+            parts: it.parts.iter().map(&mut repack).collect(),
+        });
+        (partitions.collect(), pieces)
     }
 
     /// Adds to the elements that failed in a result what the leader cannot see itself.
@@ -63,15 +107,15 @@ impl GatheredTask {
         self.find(offset, &mut self.lists())
     }
 
-    fn lists(&self) -> Lists<impl FnMut(u32) -> Option<List>> {
-        Lists::new(|partition| self.gather_list(partition))
+    fn lists(&self) -> Lists<'_, impl FnMut(u32, usize) -> Option<List>> {
+        Lists::new(&self.partitions, |partition, part| self.load(partition, part))
     }
 
     /// The element at this batch offset.
     fn find(
         &self,
         offset: u32,
-        lists: &mut Lists<impl FnMut(u32) -> Option<List>>,
+        lists: &mut Lists<'_, impl FnMut(u32, usize) -> Option<List>>,
     ) -> Option<GatheredElement> {
         let mut left = u64::from(offset);
         for range in &self.ranges {
@@ -83,56 +127,67 @@ impl GatheredTask {
             };
             let length = to.saturating_sub(from);
             if left < length {
-                return lists.get(partition)?.report(partition, from + left, self.layout);
+                return lists.report(partition, from + left, self.layout);
             }
             left -= length;
         }
         None
     }
 
-    fn gather_list(&self, partition: u32) -> Option<List> {
-        let mut from = 0;
-        let mut partitions = self.gather.partitions.iter();
-        let blocks = partitions.find(|blocks| {
-            let found = blocks.partition == partition;
-            from += if found { 0 } else { blocks.size() as usize };
-            found
-        })?;
-        let to = from + blocks.size() as usize;
-        let payload = (to <= self.payload.len()).then(|| self.payload.slice(from..to))?;
-        List::gather(self.gather.grouping, &payload, blocks).ok()
+    fn load(&self, partition: u32, part: usize) -> Option<List> {
+        let partition = self.partitions.iter().find(|it| it.partition == partition)?;
+        let part = partition.parts.get(part)?;
+        partition.load(part, self.grouping, &self.store).ok().map(|(list, _)| list)
     }
 }
 
-/// The lists that were gathered for one reply: the lengths of all, and the last one as a whole. So
+/// The lists that were gathered for one reply: the lengths of all, and the last part as a whole. So
 /// only one is in memory, and for offsets that ascend each is gathered once.
-struct Lists<G> {
-    gather: G,
+struct Lists<'t, L> {
+    partitions: &'t [GatheredPartition],
+    load: L,
+    /// The lengths of the lists that were not known.
     lengths: HashMap<u32, u64>,
-    last: Option<(u32, List)>,
+    last: Option<(u32, usize, List)>,
 }
 
-impl<G: FnMut(u32) -> Option<List>> Lists<G> {
-    fn new(gather: G) -> Self {
-        Self { gather, lengths: HashMap::new(), last: None }
+impl<'t, L: FnMut(u32, usize) -> Option<List>> Lists<'t, L> {
+    fn new(partitions: &'t [GatheredPartition], load: L) -> Self {
+        Self { partitions, load, lengths: HashMap::new(), last: None }
     }
 
+    /// The length of the list of a partition.
     fn length(&mut self, partition: u32) -> Option<u64> {
-        match self.lengths.get(&partition) {
-            Some(length) => Some(*length),
-            None => self.get(partition).map(List::elements),
+        let known = self.partitions.iter().find(|it| it.partition == partition)?.elements();
+        if let Some(length) = known.or_else(|| self.lengths.get(&partition).copied()) {
+            return Some(length);
         }
+        let length = self.get(partition, 0)?.elements();
+        self.lengths.insert(partition, length);
+        Some(length)
     }
 
-    fn get(&mut self, partition: u32) -> Option<&List> {
-        if self.last.as_ref().is_none_or(|(last, _)| *last != partition) {
+    /// What is reported about an element of a list.
+    fn report(&mut self, partition: u32, number: u64, layout: Layout) -> Option<GatheredElement> {
+        let list = ListEnd { partition, elements: self.length(partition)? };
+        let parts = &self.partitions.iter().find(|it| it.partition == partition)?.parts;
+        let (mut part, mut left) = (0, number);
+        while let Some(elements) = parts.get(part)?.elements
+            && left >= elements
+        {
+            (part, left) = (part + 1, left - elements);
+        }
+        self.get(partition, part)?.report(list, left, layout)
+    }
+
+    fn get(&mut self, partition: u32, part: usize) -> Option<&List> {
+        if self.last.as_ref().is_none_or(|last| (last.0, last.1) != (partition, part)) {
             // Let go of first, because it may be as large as the next.
             self.last = None;
-            let list = (self.gather)(partition)?;
-            self.lengths.insert(partition, list.elements());
-            self.last = Some((partition, list));
+            let list = (self.load)(partition, part)?;
+            self.last = Some((partition, part, list));
         }
-        self.last.as_ref().map(|(_, list)| list)
+        self.last.as_ref().map(|(_, _, list)| list)
     }
 }
 
@@ -143,7 +198,7 @@ mod tests {
     use phalanx_core::{
         codec,
         operation::{ErrorKind, OperationError},
-        wire::{BlockWriter, Grouping, PartitionBlocks},
+        wire::{BlockWriter, PartitionBlocks},
     };
 
     use super::*;
@@ -151,6 +206,7 @@ mod tests {
     /// A task that reads partitions as a whole, each with these rows, all of them different.
     fn gathered_task(partitions: &[(u32, &[&str])]) -> GatheredTask {
         let (mut payload, mut listed, mut ranges) = (Vec::new(), Vec::new(), Vec::new());
+        let grouping = Grouping::Distinct;
         for (partition, rows) in partitions {
             let (mut writer, before) = (BlockWriter::default(), payload.len());
             for row in *rows {
@@ -158,12 +214,13 @@ mod tests {
             }
             writer.finish(&mut payload);
             let blocks = vec![(payload.len() - before) as u32];
-            listed.push(PartitionBlocks { partition: *partition, blocks, second: Vec::new() });
+            let blocks = PartitionBlocks { partition: *partition, blocks, second: Vec::new() };
+            listed.push(GatheredPartition::inline(&blocks, before as u64));
             let (from, to) = (list_position(*partition, 0), list_position(*partition, u64::MAX));
             ranges.push(ElementRange { from, to, tries: 1 });
         }
-        let gather = Gather { grouping: Grouping::Distinct, partitions: listed };
-        GatheredTask { gather, payload: payload.into(), layout: Layout::Whole, ranges }
+        let (store, layout) = (Store::Memory(payload.into()), Layout::Whole);
+        GatheredTask { grouping, partitions: listed, store, layout, ranges }
     }
 
     fn place(element: &GatheredElement) -> (u32, u64, String) {
@@ -177,9 +234,9 @@ mod tests {
     fn elements_of_several_lists_are_found_and_each_list_is_gathered_once() {
         let gathered = gathered_task(&[(3, &["a", "b"]), (4, &["c", "d", "e"])]);
         let lists_gathered = RefCell::new(Vec::new());
-        let mut lists = Lists::new(|partition| {
+        let mut lists = Lists::new(&gathered.partitions, |partition, part| {
             lists_gathered.borrow_mut().push(partition);
-            gathered.gather_list(partition)
+            gathered.load(partition, part)
         });
         let found: Vec<_> = (0..6).map(|offset| gathered.find(offset, &mut lists)).collect();
         let places: Vec<_> = found.iter().flatten().map(place).collect();

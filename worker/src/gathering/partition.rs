@@ -1,6 +1,6 @@
 //! Reads one partition from its queue.
 
-use std::{pin::pin, sync::Mutex, time::Duration};
+use std::{io, pin::pin, sync::Mutex, time::Duration};
 
 use phalanx_core::{
     broker::{
@@ -12,7 +12,10 @@ use phalanx_core::{
 };
 use tokio::time::Instant;
 
-use super::collection::{Collection, Read};
+use super::{
+    collection::{Collection, Read},
+    part::unspillable,
+};
 use crate::lock::lock;
 
 /// How long a queue that another reader has is tried again (rule 35).
@@ -91,6 +94,7 @@ pub(super) async fn read<'w>(
                 match receive(broker, queue, &mut *consumer, &mut collection, last).await {
                     Received::All => return Ok(collection),
                     Received::Missing => return Err(missing(&collection)),
+                    Received::Unspillable(error) => return Err(unspillable(error)),
                     Received::Ended(error) => error,
                 }
             }
@@ -148,6 +152,8 @@ enum Received {
     All,
     /// Fewer, and the queue is empty.
     Missing,
+    /// They need more memory than there is, and cannot be written to disk.
+    Unspillable(io::Error),
     /// The consumer has ended, or gets nothing of what is in the queue.
     Ended(Option<BrokerError>),
 }
@@ -178,6 +184,9 @@ async fn receive(
                 match collection.read(&delivery.message.body) {
                     Read::Counts => drop(delivery.leave()),
                     Read::Never => delivery.settle(Settle::Ack),
+                }
+                if let Err(error) = collection.spill().await {
+                    return Received::Unspillable(error);
                 }
             }
         }

@@ -80,7 +80,7 @@ fn read_much(rig: &TestRig, op: TestOp, partition: u32, blocks: u32) -> TaskNumb
     rig.send_task(vec![rig.step(&op)], &[], |header| {
         reads(partition, winner, blocks)(header);
         if let TaskInlet::Queues(queued) = &mut header.inlet {
-            queued.partitions[0].bytes = 1 << 20;
+            queued.partitions[0].bytes = 512 << 10;
         }
     })
 }
@@ -106,7 +106,7 @@ async fn four_queues_of_a_task_are_read_at_once() {
         put(&rig, partition, winner, 0, &["a"]);
     }
     let task = rig.send_task(vec![rig.step(&TestOp::Append('x'))], &[], |header| {
-        let announced = |partition| AnnouncedBlocks { partition, blocks: 2, bytes: 100 };
+        let announced = |partition| AnnouncedBlocks { partition, blocks: 2, bytes: 100, parts: 1 };
         reads(0, winner, 2)(header);
         if let TaskInlet::Queues(queued) = &mut header.inlet {
             queued.partitions = (0..6).map(announced).collect();

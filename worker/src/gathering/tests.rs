@@ -56,11 +56,12 @@ pub(super) fn reads(
     blocks: u32,
 ) -> impl FnOnce(&mut TaskHeader) {
     move |header| {
-        let announced = AnnouncedBlocks { partition, blocks, bytes: 300 << 10 };
+        let announced = AnnouncedBlocks { partition, blocks, bytes: 300 << 10, parts: 1 };
         header.inlet = TaskInlet::Queues(QueuedGather {
             grouping: Grouping::Distinct,
             exchange: 0,
             first_side: 1,
+            of: 64,
             partitions: vec![announced],
             winners: vec![winner],
             layout: Layout::Whole,

@@ -3,6 +3,7 @@
 use std::{
     env, fs, io,
     net::{SocketAddr, TcpStream},
+    path::PathBuf,
     process::{self, ExitCode},
     sync::Arc,
     thread,
@@ -13,7 +14,7 @@ use phalanx_core::{id::WorkerId, wire::TaskHeader};
 use uuid::Uuid;
 
 use super::{
-    PARENT_VARIABLE,
+    PARENT_VARIABLE, SPILL_VARIABLE,
     child_runs::ChildRuns,
     frame::{Frame, Frames},
     parent_broker::ParentBroker,
@@ -65,7 +66,9 @@ async fn serve(parent: &str) -> io::Result<()> {
     let link = Arc::new(ParentLink::new(stream.try_clone()?));
     link.send(&Frame::Token(token.as_bytes().to_vec().into()))?;
     let runs = Arc::new(ChildRuns::default());
-    let (broker, mut inbox) = ParentBroker::new(Arc::clone(&link), Arc::clone(&runs));
+    let spills = env::var_os(SPILL_VARIABLE).map_or_else(env::temp_dir, PathBuf::from);
+    let (broker, mut inbox) =
+        ParentBroker::new(Arc::clone(&link), Arc::clone(&runs), worker, spills);
     thread::Builder::new().name("phalanx-parent".to_owned()).spawn(move || {
         let mut frames = Frames::new(stream);
         while let Ok(frame) = frames.next() {
@@ -76,6 +79,9 @@ async fn serve(parent: &str) -> io::Result<()> {
         // The parent is gone, so no result of this process can be used.
         process::exit(0);
     })?;
+    let arrived = Arc::clone(&runs);
+    let gathered =
+        Arc::new(move |header: &TaskHeader| arrived.take_gathered(header.leader, header.copy));
     let reporters = Arc::new(move |header: &TaskHeader| {
         let (link, run) = (Arc::clone(&link), runs.number(header.leader, header.copy));
         let report: ChunkReporter = Arc::new(move |offset| {
@@ -86,7 +92,7 @@ async fn serve(parent: &str) -> io::Result<()> {
         });
         report
     });
-    let process = ProcessKind::Child { parent: worker, reporters };
+    let process = ProcessKind::Child { parent: worker, reporters, gathered };
     let worker = Worker::start_in(Arc::new(broker), options, process);
     match worker.finished().await {
         Exit::Registry(error) => Err(io::Error::other(error)),

@@ -2,6 +2,7 @@
 
 use std::{
     io,
+    path::PathBuf,
     sync::{Arc, Mutex, MutexGuard},
     time::{Duration, Instant},
 };
@@ -10,7 +11,7 @@ use phalanx_core::id::WorkerId;
 use tokio::sync::{Mutex as AsyncMutex, Semaphore, SemaphorePermit};
 
 use super::{child_process::ChildProcess, shared_child::SharedChild};
-use crate::lock::lock;
+use crate::{WorkerOptions, lock::lock};
 
 /// A child that has been idle for longer is ended.
 const IDLE_TIMEOUT: Duration = Duration::from_secs(60);
@@ -39,6 +40,8 @@ pub(crate) struct ChildPool {
     slots: usize,
     /// The stack of a slot thread, in bytes.
     stack: usize,
+    /// Where children write what does not fit into memory.
+    spills: PathBuf,
     idle: Mutex<Idle>,
     /// The child in which asynchronous tasks run side by side, if there is one. Locked while it is
     /// started, so that there is only one.
@@ -57,11 +60,13 @@ struct Idle {
 }
 
 impl ChildPool {
-    pub(crate) fn new(worker: WorkerId, slots: usize, stack: usize) -> Self {
+    pub(crate) fn new(worker: WorkerId, options: &WorkerOptions) -> Self {
+        let WorkerOptions { slots, stack, .. } = *options;
         Self {
             worker,
             slots,
             stack,
+            spills: options.spill_dir.clone(),
             idle: Mutex::default(),
             shared: AsyncMutex::default(),
             alone: Semaphore::new(slots),
@@ -91,7 +96,7 @@ impl ChildPool {
 
     /// A new child; `None` if none can be started.
     pub(super) fn start_child(&self) -> Option<ChildProcess> {
-        let child = ChildProcess::start(self.worker, 1, self.stack);
+        let child = ChildProcess::start(self.worker, 1, self.stack, &self.spills);
         child.inspect_err(|error| self.set_unable(error)).ok()
     }
 
@@ -108,7 +113,7 @@ impl ChildPool {
     pub(super) async fn start_shared(self: &Arc<Self>) -> Option<Arc<SharedChild>> {
         let pool = Arc::clone(self);
         let start = move || {
-            let child = ChildProcess::start(pool.worker, pool.slots, pool.stack);
+            let child = ChildProcess::start(pool.worker, pool.slots, pool.stack, &pool.spills);
             child.and_then(SharedChild::new).inspect_err(|error| pool.set_unable(error)).ok()
         };
         // Fails only when the runtime shuts down.

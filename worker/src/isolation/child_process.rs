@@ -3,6 +3,7 @@
 use std::{
     env, io,
     net::{Ipv4Addr, TcpListener, TcpStream},
+    path::Path,
     process::{Child, Command},
     thread,
     time::{Duration, Instant},
@@ -12,7 +13,7 @@ use phalanx_core::id::WorkerId;
 use uuid::Uuid;
 
 use super::{
-    PARENT_VARIABLE,
+    PARENT_VARIABLE, SPILL_VARIABLE,
     frame::{Frame, Frames},
     status::describe,
 };
@@ -44,17 +45,23 @@ pub(super) struct ChildProcess {
 }
 
 impl ChildProcess {
-    /// Starts this executable again as a child of `worker`, with slot threads of `stack` bytes, and
-    /// waits until it has connected.
+    /// Starts this executable again as a child of `worker`, with slot threads of `stack` bytes and
+    /// this spill directory, and waits until it has connected.
     ///
     /// # Errors
     /// If the operating system starts no process, or the process does not connect.
-    pub(super) fn start(worker: WorkerId, slots: usize, stack: usize) -> io::Result<Self> {
+    pub(super) fn start(
+        worker: WorkerId,
+        slots: usize,
+        stack: usize,
+        spills: &Path,
+    ) -> io::Result<Self> {
         let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, 0))?;
         listener.set_nonblocking(true)?;
         let token = Uuid::new_v4().to_string();
         let parent = format!("{}/{token}/{worker}/{slots}/{stack}", listener.local_addr()?);
-        let mut child = command()?.env(PARENT_VARIABLE, parent).spawn()?;
+        let mut command = command()?;
+        let mut child = command.env(PARENT_VARIABLE, parent).env(SPILL_VARIABLE, spills).spawn()?;
         match accept(&listener, &token, &mut child) {
             Ok((stream, frames)) => Ok(Self { child, stream, frames }),
             Err(error) => {

@@ -8,7 +8,7 @@ use phalanx_core::{
 };
 
 use super::frame::RunNumber;
-use crate::lock::lock;
+use crate::{gathering::GatheredTask, lock::lock};
 
 /// The tasks that a child process holds: as many as its parent has sent and it has not settled.
 #[derive(Debug, Default)]
@@ -18,11 +18,20 @@ pub(super) struct ChildRuns(Mutex<Runs>);
 struct Runs {
     numbers: HashMap<(LeaderId, CopyId), RunNumber>,
     tasks: HashMap<RunNumber, (LeaderId, CopyId, JobId)>,
+    /// What those have gathered that have not begun.
+    gathered: HashMap<RunNumber, GatheredTask>,
 }
 
 impl ChildRuns {
-    pub(super) fn begin(&self, run: RunNumber, header: &TaskHeader) {
+    /// A task has arrived, with what it has gathered.
+    pub(super) fn begin(
+        &self,
+        run: RunNumber,
+        header: &TaskHeader,
+        gathered: Option<GatheredTask>,
+    ) {
         let mut runs = lock(&self.0);
+        runs.gathered.extend(gathered.map(|gathered| (run, gathered)));
         runs.numbers.insert((header.leader, header.copy), run);
         runs.tasks.insert(run, (header.leader, header.copy, header.job));
     }
@@ -32,6 +41,14 @@ impl ChildRuns {
         if let Some((leader, copy, _)) = runs.tasks.remove(&run) {
             runs.numbers.remove(&(leader, copy));
         }
+        runs.gathered.remove(&run);
+    }
+
+    /// Takes what a task has gathered.
+    pub(super) fn take_gathered(&self, leader: LeaderId, copy: CopyId) -> Option<GatheredTask> {
+        let mut runs = lock(&self.0);
+        let run = *runs.numbers.get(&(leader, copy))?;
+        runs.gathered.remove(&run)
     }
 
     pub(super) fn number(&self, leader: LeaderId, copy: CopyId) -> Option<RunNumber> {

@@ -19,6 +19,10 @@ pub(super) enum Frame {
     Token(Bytes),
     /// To the child: a task, to be run element by element if its header has `isolated` set.
     Task(RunNumber, Bytes),
+    /// To the child, before a task that has gathered blocks: how they are divided.
+    Gathered(RunNumber, Bytes),
+    /// To the child, after that: the next bytes of these blocks.
+    Blocks(RunNumber, Bytes),
     /// To the child: the job of this task is dead.
     Cancel(RunNumber),
     /// From the child: it begins the chunk whose first element is at this offset.
@@ -55,6 +59,8 @@ impl Frame {
         match self {
             Self::Token(_) => 0,
             Self::Task(run, _)
+            | Self::Gathered(run, _)
+            | Self::Blocks(run, _)
             | Self::Cancel(run)
             | Self::ChunkBegins(run, _)
             | Self::Result(run, _)
@@ -80,6 +86,8 @@ impl Frame {
             Self::Result(run, body) => (4, *run, body),
             Self::Return(run, body) => (5, *run, body),
             Self::Settled(run) => (6, *run, &[]),
+            Self::Gathered(run, divided) => (7, *run, divided),
+            Self::Blocks(run, blocks) => (8, *run, blocks),
         };
         let length = u32::try_from(HEAD_BYTES + body.len())
             .ok()
@@ -111,6 +119,8 @@ impl Frame {
             (4, _) => Ok(Self::Result(run, frame)),
             (5, _) => Ok(Self::Return(run, frame)),
             (6, 0) => Ok(Self::Settled(run)),
+            (7, _) => Ok(Self::Gathered(run, frame)),
+            (8, _) => Ok(Self::Blocks(run, frame)),
             _ => Err(ErrorKind::InvalidData.into()),
         }
     }
@@ -186,6 +196,8 @@ mod tests {
         let large = Bytes::from(vec![7; 3 * READ_BYTES]);
         let sent = [
             Frame::Token(Bytes::from_static(b"x")),
+            Frame::Gathered(7, Bytes::from_static(b"divided")),
+            Frame::Blocks(7, Bytes::from_static(b"blocks")),
             Frame::Task(7, large),
             Frame::ChunkBegins(u32::MAX, u32::MAX),
             Frame::Cancel(1),

@@ -12,6 +12,7 @@ mod child_pool;
 mod child_process;
 mod child_runs;
 mod frame;
+mod gathered;
 mod parent_broker;
 mod parent_link;
 mod reply;
@@ -29,3 +30,6 @@ pub(crate) use run_shared::run_isolated_async;
 /// present there, the identity of the parent, and the stack of a slot thread in bytes, with slashes
 /// between them.
 const PARENT_VARIABLE: &str = "PHALANX_ISOLATED";
+
+/// The environment variable that tells a child the spill directory of its parent.
+const SPILL_VARIABLE: &str = "PHALANX_ISOLATED_SPILL_DIR";

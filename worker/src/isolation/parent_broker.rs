@@ -1,6 +1,6 @@
 //! The parent process as the broker of its child.
 
-use std::sync::Arc;
+use std::{io, path::PathBuf, sync::Arc};
 
 use async_trait::async_trait;
 use phalanx_core::{
@@ -9,13 +9,18 @@ use phalanx_core::{
         DeclaredQueue, Delivery, Exchange, Health, Message, MessageKind, Properties, PublishError,
         QueueAction, QueueSpec, Settle, Settler, ShuffleQueue,
     },
-    wire::{Control, MAX_MESSAGE_BYTES, TaskMessage, WIRE_VERSION},
+    id::WorkerId,
+    registry::Refusal,
+    wire::{
+        Control, MAX_MESSAGE_BYTES, Return, ReturnReason, TaskHeader, TaskMessage, WIRE_VERSION,
+    },
 };
 use tokio::sync::{Mutex, mpsc, watch};
 
 use super::{
     child_runs::ChildRuns,
     frame::{Frame, RunNumber},
+    gathered::Arrivals,
     parent_link::ParentLink,
 };
 
@@ -36,6 +41,10 @@ pub(super) struct ParentBroker {
 pub(super) struct Inbox {
     link: Arc<ParentLink>,
     runs: Arc<ChildRuns>,
+    /// The parent.
+    worker: WorkerId,
+    /// What tasks have gathered that have not arrived yet.
+    arrivals: Arrivals,
     tasks: mpsc::UnboundedSender<Consumption>,
     control: mpsc::UnboundedSender<Consumption>,
 }
@@ -44,13 +53,25 @@ pub(super) struct Inbox {
 type Queue = Arc<Mutex<mpsc::UnboundedReceiver<Consumption>>>;
 
 impl ParentBroker {
-    pub(super) fn new(link: Arc<ParentLink>, runs: Arc<ChildRuns>) -> (Self, Inbox) {
+    pub(super) fn new(
+        link: Arc<ParentLink>,
+        runs: Arc<ChildRuns>,
+        worker: WorkerId,
+        spills: PathBuf,
+    ) -> (Self, Inbox) {
         let mut health = Health::default();
         health.generation = 1;
         health.connected = true;
         let (tasks, task_queue) = mpsc::unbounded_channel();
         let (control, control_queue) = mpsc::unbounded_channel();
-        let inbox = Inbox { link: Arc::clone(&link), runs: Arc::clone(&runs), tasks, control };
+        let inbox = Inbox {
+            link: Arc::clone(&link),
+            runs: Arc::clone(&runs),
+            worker,
+            arrivals: Arrivals::new(spills),
+            tasks,
+            control,
+        };
         let parent = Self {
             url: BrokerUrl::memory(),
             health: watch::channel(health).0,
@@ -67,14 +88,22 @@ impl Inbox {
     /// Delivers a frame to the worker. If the worker has ended, the frame is dropped.
     pub(super) fn receive(&mut self, frame: Frame) {
         match frame {
+            Frame::Gathered(run, divided) => self.arrivals.begin(run, &divided),
+            Frame::Blocks(run, blocks) => self.arrivals.append(run, &blocks),
             Frame::Task(run, body) => {
                 let settler = SendSettled(Arc::clone(&self.link), Arc::clone(&self.runs));
-                let Ok(task) = TaskMessage::decode(&body) else {
+                let Ok(TaskMessage { header, .. }) = TaskMessage::decode(&body) else {
                     // Does not happen: the parent has encoded the task itself.
                     return settler.settle(run.into(), Settle::Reject);
                 };
-                let header = task.header;
-                self.runs.begin(run, &header);
+                let gathered = match self.arrivals.finish(run, &header) {
+                    Ok(gathered) => gathered,
+                    Err(error) => {
+                        self.refuse(run, &header, &error);
+                        return settler.settle(run.into(), Settle::Ack);
+                    }
+                };
+                self.runs.begin(run, &header, gathered);
                 let properties = Properties {
                     kind: Some(MessageKind::Task),
                     wire_version: WIRE_VERSION,
@@ -87,6 +116,7 @@ impl Inbox {
                 let _ = self.tasks.send(Consumption::Delivery(delivery));
             }
             Frame::Cancel(run) => {
+                self.arrivals.forget(run);
                 let cancel =
                     self.runs.job(run).map(|(leader, job)| Control::Cancel { leader, job });
                 if let Some(body) = cancel.and_then(|cancel| cancel.encode().ok()) {
@@ -97,6 +127,24 @@ impl Inbox {
                 }
             }
             _ => tracing::warn!("the parent sent a frame that only children send; ignoring it"),
+        }
+    }
+}
+
+impl Inbox {
+    /// Refuses a task whose blocks could not be kept.
+    fn refuse(&self, run: RunNumber, task: &TaskHeader, error: &io::Error) {
+        let refusal = Refusal::Spill { reason: error.to_string() };
+        let returned = Return {
+            copy: Some(task.copy),
+            worker: self.worker,
+            reason: ReturnReason::Refused(refusal),
+            offset: None,
+            element: None,
+        };
+        if let Ok(body) = returned.encode() {
+            // Fails only if the parent is gone, which ends this process.
+            let _ = self.link.send(&Frame::Return(run, body));
         }
     }
 }

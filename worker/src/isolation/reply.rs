@@ -1,27 +1,40 @@
 //! What isolated runs have in common: the task that is sent to a child, and the replies.
 
-use bytes::Bytes;
+use std::io;
+
 use phalanx_core::{
     registry::Refusal,
-    wire::{ResultMessage, Return, ReturnReason, TaskMessage},
+    wire::{ResultMessage, Return, ReturnReason},
 };
 
-use super::frame::Frame;
+use super::{
+    frame::{Frame, RunNumber},
+    gathered,
+};
 use crate::execution::Running;
 
-/// The task as a child gets it; `None` if the worker has replied, because it cannot be encoded.
-pub(super) fn task_for_child(running: &Running, one_by_one: bool) -> Option<Bytes> {
-    let (inlet, payload) = running.inlet();
-    let mut task = TaskMessage { header: running.task.header.clone(), payload: payload.clone() };
-    task.header.inlet = inlet.clone();
+/// The frames that give a task to a child as this run: what it has gathered, and the task. `None` if
+/// the worker has replied, because the task cannot be encoded. Reading them blocks on a disk.
+pub(super) fn task_for_child(
+    running: &Running,
+    run: RunNumber,
+    one_by_one: bool,
+) -> Option<impl Iterator<Item = io::Result<Frame>> + Send + 'static> {
+    let mut task = running.task.clone();
     // In a child, the flag asks for chunks of one element.
     task.header.isolated = one_by_one;
-    let encoded = task.encode();
-    if encoded.is_err() {
+    let Ok(encoded) = task.encode() else {
         let reason = "could not encode the task for a child process".to_owned();
         running.refuse(Refusal::Message { reason });
-    }
-    encoded.ok()
+        return None;
+    };
+    let gathered = running.gathered().cloned().map(|gathered| gathered::frames(run, gathered));
+    Some(gathered.into_iter().flatten().chain(std::iter::once(Ok(Frame::Task(run, encoded)))))
+}
+
+/// Refuses a task because what it has gathered cannot be read again.
+pub(super) fn refuse_unreadable(running: &Running, error: &io::Error) {
+    running.refuse(Refusal::Spill { reason: error.to_string() });
 }
 
 /// Replies as the child did; `false` if it did not.

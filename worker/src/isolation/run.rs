@@ -8,7 +8,7 @@ use super::{
     ChildPool,
     child_process::ChildProcess,
     frame::{Frame, RunNumber},
-    reply::{relay, return_crashed, return_unable, task_for_child},
+    reply::{refuse_unreadable, relay, return_crashed, return_unable, task_for_child},
 };
 use crate::{
     execution::{Running, Stop},
@@ -71,11 +71,25 @@ fn run_in(
     mut child: ChildProcess,
     one_by_one: bool,
 ) -> ChildRun {
-    let Some(task) = task_for_child(running, one_by_one) else { return ChildRun::Replied };
+    let Some(task) = task_for_child(running, ONLY_RUN, one_by_one) else {
+        return ChildRun::Replied;
+    };
     let mut offset = None;
     let mut reply = None;
     let mut cancelled: Option<Instant> = None;
-    let mut next = child.send(&Frame::Task(ONLY_RUN, task)).map(|()| None);
+    let mut next = Ok(None);
+    for frame in task {
+        match frame {
+            Ok(frame) => next = child.send(&frame).map(|()| None),
+            Err(error) => {
+                refuse_unreadable(running, &error);
+                return ChildRun::Replied;
+            }
+        }
+        if next.is_err() {
+            break;
+        }
+    }
     loop {
         match next {
             Ok(None) => {}

@@ -7,7 +7,7 @@ use tokio::time::Instant;
 use super::{
     ChildPool,
     frame::Frame,
-    reply::{relay, return_crashed, return_unable, task_for_child},
+    reply::{refuse_unreadable, relay, return_crashed, return_unable, task_for_child},
     shared_child::SharedRun,
 };
 use crate::{
@@ -59,8 +59,14 @@ pub(crate) async fn run_isolated_async(running: &Arc<Running>, children: &Arc<Ch
 }
 
 async fn run_in(running: &Running, mut run: SharedRun, one_by_one: bool) -> SharedOutcome {
-    let Some(task) = task_for_child(running, one_by_one) else { return SharedOutcome::Replied };
-    run.send(Frame::Task(run.number(), task)).await;
+    let Some(task) = task_for_child(running, run.number(), one_by_one) else {
+        return SharedOutcome::Replied;
+    };
+    if let Err(error) = run.send_all(task).await {
+        refuse_unreadable(running, &error);
+        run.send(Frame::Cancel(run.number())).await;
+        return SharedOutcome::Replied;
+    }
     let cancelled = &running.context.execution().cancelled;
     let (mut reply, mut offset) = (None, None);
     let mut give_up: Option<Instant> = None;

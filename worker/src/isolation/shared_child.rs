@@ -81,9 +81,28 @@ impl SharedRun {
 
     /// Sends a frame. If the child is gone, [`next`](Self::next) says so.
     pub(super) async fn send(&self, frame: Frame) {
+        // This one is made already.
+        let _ = self.send_all(std::iter::once(Ok(frame))).await;
+    }
+
+    /// As [`send`](Self::send), frames one after the other.
+    ///
+    /// # Errors
+    /// If a frame cannot be made.
+    pub(super) async fn send_all(
+        &self,
+        mut frames: impl Iterator<Item = io::Result<Frame>> + Send + 'static,
+    ) -> io::Result<()> {
         let writer = Arc::clone(&self.child.writer);
+        let send = move || {
+            frames.try_for_each(|frame| {
+                let frame = frame?;
+                let _ = lock(&writer).send(&frame);
+                Ok(())
+            })
+        };
         // Fails only when the runtime shuts down.
-        let _ = tokio::task::spawn_blocking(move || lock(&writer).send(&frame)).await;
+        tokio::task::spawn_blocking(send).await.unwrap_or(Ok(()))
     }
 
     /// The next frame of this run, or how the child ended.

@@ -70,6 +70,9 @@ pub(super) fn result(shared: &mut Shared, job: &mut JobState, result: ResultMess
             for list in &header.lists {
                 job.close_list(run.task.stage, list);
             }
+            if let Some(exchange) = job.read_by(run.task.stage) {
+                job.exchanges[exchange].spilled(header.spilled);
+            }
             if let Some(rest) = batch.partitions().and_then(|partitions| partitions.rest(covered)) {
                 let work = Work::Run { batch: Batch::Partitions(rest), first_step: *first_step };
                 schedule::enqueue(shared, run.task.with(work), Duration::ZERO);
@@ -360,7 +363,11 @@ pub(super) fn returned(shared: &mut Shared, job: &mut JobState, copy: CopyId, re
         ReturnReason::AckTimeout { partition, bytes, elapsed_ms, reason } => {
             let elapsed = Duration::from_millis(elapsed_ms);
             let failure = ShuffleFailure::AckTimeout { partition, bytes, elapsed, reason };
-            spread::ack_timeout(shared, job, copy, failure);
+            spread::unreadable(shared, job, copy, failure);
+        }
+        ReturnReason::PartTooLarge { partition, bytes, limit, key, key_bytes } => {
+            let failure = ShuffleFailure::PartTooLarge { partition, bytes, limit, key, key_bytes };
+            spread::unreadable(shared, job, copy, failure);
         }
     }
     groups::forget_reported(job, stage);

@@ -224,6 +224,7 @@ fn gather(job: &JobState, stage: usize, exchange: usize, partitions: &[u32]) -> 
         grouping,
         exchange: exchange as u32,
         first_side: plan.first_side as u32,
+        of: state.count(),
         partitions: state.announced(partitions),
         winners: state.winners().to_vec(),
         layout: job.plan.layout(stage),

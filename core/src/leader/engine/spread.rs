@@ -202,9 +202,9 @@ pub(super) fn blocks_missing(
     gone::reissue_after_setback(shared, job, copy);
 }
 
-/// A worker returned a copy because the broker took blocks back twice before a whole partition had
-/// arrived (rule 34).
-pub(super) fn ack_timeout(
+/// A worker returned a copy because no worker like it can read a partition: the broker took blocks
+/// back twice before all had arrived (rule 34), or a part is larger than its memory (rule 38).
+pub(super) fn unreadable(
     shared: &mut Shared,
     job: &mut JobState,
     copy: CopyId,

@@ -19,6 +19,7 @@ mod permissions;
 mod results;
 mod serialization;
 mod shuffle;
+mod spill;
 mod stalls;
 mod support;
 mod workers;

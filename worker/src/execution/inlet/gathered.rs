@@ -1,13 +1,8 @@
-//! The elements of one partition, as a worker makes them: with the values of each key combined, if
+//! The elements of a part of a partition, as a worker makes them: with the values of each key combined, if
 //! the task begins with that.
 
 use bytes::Bytes;
-use phalanx_core::{
-    gather::List,
-    operation::OperationError,
-    registry::Refusal,
-    wire::{Grouping, PartitionBlocks},
-};
+use phalanx_core::{gather::List, operation::OperationError, registry::Refusal};
 
 use super::{
     super::{Running, rows::Rows},
@@ -15,7 +10,7 @@ use super::{
     wanted::Wanted,
 };
 
-/// The elements of one partition.
+/// The elements of one part of a partition.
 pub(super) struct Gathered {
     list: List,
     /// What became of each group, if the first step combines their values.
@@ -23,20 +18,17 @@ pub(super) struct Gathered {
 }
 
 impl Gathered {
-    /// Brings the rows of a partition together, and calls `listed` with the number of elements
-    /// before any code of the user runs; it returns which of them the task asks for.
+    /// The elements of a list that is made from the blocks in the payload. Combines the values of
+    /// those that the task asks for.
     pub(super) fn new(
         running: &Running,
-        grouping: Grouping,
+        list: List,
         payload: &Bytes,
-        partition: &PartitionBlocks,
-        listed: impl FnOnce(u64) -> Wanted,
+        wanted: &Wanted,
     ) -> Result<Self, Refusal> {
-        let list = List::gather(grouping, payload, partition)?;
-        let wanted = listed(list.elements());
         let combined = match list.uncombined() {
             Some((keys, rows)) => {
-                Some(CombinedGroups::combine(running, payload, keys, rows, &wanted)?)
+                Some(CombinedGroups::combine(running, payload, keys, rows, wanted)?)
             }
             None => None,
         };

@@ -33,12 +33,10 @@ pub(super) struct InletChunk {
 
 impl Inlet {
     pub(super) fn of(running: &Running) -> Self {
-        let (inlet, payload) = running.inlet();
-        let payload = payload.clone();
-        match inlet {
-            TaskInlet::Partitions(gather) => {
-                let ranges = &running.task.header.ranges;
-                Self::Partitions(Box::new(Partitions::new(gather, ranges, payload)))
+        let payload = running.task.payload.clone();
+        match &running.task.header.inlet {
+            inlet if inlet.reads_partitions() => {
+                Self::Partitions(Box::new(Partitions::of(running)))
             }
             TaskInlet::Elements(Layout::Pairs | Layout::Whole) => {
                 Self::Framed(Framed::new(payload, running.count()))

@@ -2,42 +2,62 @@
 
 use std::ops::Range;
 
-use bytes::Bytes;
 use phalanx_core::{
+    gather::malformed,
     operation::ElementRange,
     registry::Refusal,
-    wire::{
-        Gather, Grouping, ListEnd, MAX_LISTED_ELEMENTS, PartitionBlocks, list_position,
-        place_in_list,
-    },
+    wire::{Grouping, ListEnd, MAX_LISTED_ELEMENTS, TaskInlet, list_position, place_in_list},
 };
 
 use super::super::{Running, chunk, pipeline::StepFailure, rows::Rows, values::Values};
 use super::{InletChunk, gathered::Gathered, wanted::Wanted};
+use crate::gathering::{GatheredPartition, Store};
 
-/// The elements of partitions that have not begun yet. One partition is gathered at a time.
+/// The elements of partitions that have not begun yet. One part of one partition is in memory at a
+/// time.
 pub(in crate::execution) struct Partitions {
     grouping: Grouping,
-    /// The partitions that have not been gathered, in order.
-    waiting: std::vec::IntoIter<PartitionBlocks>,
-    /// The ranges that the task asks for; up to the list that was gathered last, as they are.
+    /// The blocks of the partitions.
+    store: Store,
+    /// The partitions that have not begun, in order.
+    waiting: std::vec::IntoIter<GatheredPartition>,
+    /// The ranges that the task asks for; up to the list that has begun last, as they are.
     ranges: Vec<ElementRange>,
-    /// The blocks of the partitions that have not been gathered.
-    payload: Bytes,
+    /// The partition that has begun, and its parts that have not, with what the task asks for.
+    partition: Option<GatheredPartition>,
+    parts: std::vec::IntoIter<(usize, Wanted)>,
     gathered: Option<Gathered>,
-    /// What the task asks for of the gathered partition, and has not begun.
+    /// What the task asks for of the part that has begun, and has not begun.
     left: std::vec::IntoIter<Range<u64>>,
     next: Range<u64>,
     next_offset: u32,
 }
 
 impl Partitions {
-    pub(super) fn new(gather: &Gather, ranges: &[ElementRange], payload: Bytes) -> Self {
+    /// The elements of a task that reads partitions: from what it has gathered, or its payload.
+    pub(super) fn of(running: &Running) -> Self {
+        let header = &running.task.header;
+        let (partitions, store) = match (running.gathered(), &header.inlet) {
+            (Some(task), _) => (task.partitions().to_vec(), task.store().clone()),
+            (None, TaskInlet::Partitions(gather)) => {
+                let mut from = 0;
+                let inline = gather.partitions.iter().map(|blocks| {
+                    let partition = GatheredPartition::inline(blocks, from);
+                    from += blocks.size();
+                    partition
+                });
+                (inline.collect(), Store::Memory(running.task.payload.clone()))
+            }
+            // It runs only after it has gathered.
+            _ => (Vec::new(), Store::default()),
+        };
         Self {
-            grouping: gather.grouping,
-            waiting: gather.partitions.clone().into_iter(),
-            ranges: ranges.to_vec(),
-            payload,
+            grouping: header.inlet.grouping().unwrap_or(Grouping::Group),
+            store,
+            waiting: partitions.into_iter(),
+            ranges: header.ranges.clone(),
+            partition: None,
+            parts: Vec::new().into_iter(),
             gathered: None,
             left: Vec::new().into_iter(),
             next: 0..0,
@@ -48,7 +68,12 @@ impl Partitions {
     pub(super) fn is_empty(&self) -> bool {
         // A longer batch goes on in another task.
         let is_full = self.next_offset == u32::MAX;
-        is_full || (self.next.is_empty() && self.left.len() == 0 && self.waiting.len() == 0)
+        is_full || (self.ends_list() && self.waiting.len() == 0)
+    }
+
+    /// Whether all that the task asks for of the partition that has begun has begun.
+    fn ends_list(&self) -> bool {
+        self.next.is_empty() && self.left.len() == 0 && self.parts.len() == 0
     }
 
     pub(super) fn next_offset(&self) -> u32 {
@@ -65,7 +90,7 @@ impl Partitions {
         if self.next.is_empty() {
             self.next = match self.left.next() {
                 Some(next) => next,
-                None => self.gather(running)?,
+                None => self.begin(running)?,
             };
         }
         let (mut rows, mut failures) = (Rows::default(), Vec::new());
@@ -83,31 +108,67 @@ impl Partitions {
                 self.next_offset += 1;
             }
         }
-        let ends_list = self.next.is_empty() && self.left.len() == 0;
-        if ends_list {
+        if self.next.is_empty() && self.left.len() == 0 {
             self.gathered = None;
         }
+        let ends_list = self.ends_list();
         Ok(InletChunk { values: Values::Encoded(rows), failures, ends_list })
     }
 
-    /// Gathers the next partition; returns the first range that the task asks for.
-    fn gather(&mut self, running: &Running) -> Result<Range<u64>, Refusal> {
-        let Some(blocks) = self.waiting.next() else { return Ok(0..0) };
-        let (partition, size) = (blocks.partition, blocks.size() as usize);
-        let payload = self.payload.split_to(size.min(self.payload.len()));
-        let (ranges, first) = (&mut self.ranges, self.next_offset);
-        let mut left = Vec::new();
-        let listed = |elements: u64| {
-            let wanted = clip(ranges, partition, elements, first);
-            left.extend(wanted.ranges.iter().map(|(range, _)| range.clone()));
-            running.context.execution().set_ranges(ranges.clone());
-            running.listed(ListEnd { partition, elements }, wanted.gaps());
-            wanted
+    /// Begins the next part, or the next partition; returns the first range that the task asks for.
+    fn begin(&mut self, running: &Running) -> Result<Range<u64>, Refusal> {
+        if let Some((number, wanted)) = self.parts.next() {
+            return self.begin_part(running, number, wanted);
+        }
+        let Some(partition) = self.waiting.next() else { return Ok(0..0) };
+        let number = partition.partition;
+        if let Some(elements) = partition.elements() {
+            let wanted = self.list(running, number, elements);
+            let elements = partition.parts.iter().filter_map(|part| part.elements());
+            self.parts = wanted.split(elements).into_iter();
+            self.partition = Some(partition);
+            return match self.parts.next() {
+                Some((number, wanted)) => self.begin_part(running, number, wanted),
+                None => Ok(0..0),
+            };
+        }
+        let [part] = &partition.parts[..] else {
+            return Err(malformed("a partition does not say how long its parts are".to_owned()));
         };
-        let gathered = Gathered::new(running, self.grouping, &payload, &blocks, listed)?;
+        let (list, payload) = partition.load(part, self.grouping, &self.store)?;
+        let wanted = self.list(running, number, list.elements());
+        let gathered = Gathered::new(running, list, &payload, &wanted)?;
+        Ok(self.start(gathered, &wanted))
+    }
+
+    /// Loads a part.
+    fn begin_part(
+        &mut self,
+        running: &Running,
+        number: usize,
+        wanted: Wanted,
+    ) -> Result<Range<u64>, Refusal> {
+        let Some(partition) = &self.partition else { return Ok(0..0) };
+        let (list, payload) =
+            partition.load(&partition.parts[number], self.grouping, &self.store)?;
+        let gathered = Gathered::new(running, list, &payload, &wanted)?;
+        Ok(self.start(gathered, &wanted))
+    }
+
+    fn start(&mut self, gathered: Gathered, wanted: &Wanted) -> Range<u64> {
         self.gathered = Some(gathered);
+        let left: Vec<Range<u64>> = wanted.ranges.iter().map(|(range, _)| range.clone()).collect();
         self.left = left.into_iter();
-        Ok(self.left.next().unwrap_or(0..0))
+        self.left.next().unwrap_or(0..0)
+    }
+
+    /// The list of a partition has this many elements: says so before any code of the user runs,
+    /// and returns which of them the task asks for.
+    fn list(&mut self, running: &Running, partition: u32, elements: u64) -> Wanted {
+        let wanted = clip(&mut self.ranges, partition, elements, self.next_offset);
+        running.context.execution().set_ranges(self.ranges.clone());
+        running.listed(ListEnd { partition, elements }, wanted.gaps());
+        wanted
     }
 }
 

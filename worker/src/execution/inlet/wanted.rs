@@ -18,6 +18,26 @@ impl Wanted {
         Some(first + (number - range.start) as u32)
     }
 
+    /// What is asked for of each part of the list, with the number of the part, by the numbers of
+    /// its own elements. Parts of which nothing is asked for are left out.
+    pub(super) fn split(&self, parts: impl Iterator<Item = u64>) -> Vec<(usize, Self)> {
+        let (mut split, mut from) = (Vec::new(), 0);
+        for (number, elements) in parts.enumerate() {
+            let to = from + elements;
+            let of_part = |(range, offset): &(Range<u64>, u32)| {
+                let (first, end) = (range.start.max(from), range.end.min(to));
+                let offset = offset + first.saturating_sub(range.start) as u32;
+                (first < end).then(|| (first - from..end - from, offset))
+            };
+            let ranges: Vec<_> = self.ranges.iter().filter_map(of_part).collect();
+            if !ranges.is_empty() {
+                split.push((number, Self { ranges }));
+            }
+            from = to;
+        }
+        split
+    }
+
     /// The batch offsets of the elements that are no neighbours of those before them.
     pub(super) fn gaps(&self) -> impl Iterator<Item = u32> {
         let pairs = self.ranges.windows(2).filter(|pair| pair[0].0.end < pair[1].0.start);
@@ -33,6 +53,14 @@ impl Wanted {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn what_is_asked_for_of_a_list_is_split_between_its_parts() {
+        let wanted = Wanted { ranges: vec![(2..4, 20), (7..12, 22)] };
+        let split = wanted.split([3, 0, 3, 1, 20].into_iter());
+        let split: Vec<_> = split.into_iter().map(|(part, it)| (part, it.ranges)).collect();
+        assert_eq!(split, [(0, vec![(2..3, 20)]), (2, vec![(0..1, 21)]), (4, vec![(0..5, 22)]),]);
+    }
 
     #[test]
     fn an_element_is_found_in_its_range_and_none_in_a_gap() {

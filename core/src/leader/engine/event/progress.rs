@@ -107,6 +107,9 @@ pub struct ExchangeProgress {
     /// The number of queues through which the blocks travel; 0 while they are few enough to travel
     /// in messages, and always in memory.
     pub queues: u32,
+    /// The bytes of blocks that workers have gathered on their disks, because a partition needs
+    /// more memory than a worker has for it. A task that is run again counts again.
+    pub spilled: u64,
     /// Whether all has been written, and the exchange is read.
     pub sealed: bool,
 }
@@ -116,11 +119,15 @@ impl fmt::Display for ExchangeProgress {
         let Self { directive, partitions, largest, blocks, rows, bytes, .. } = self;
         let Self { rows_uncombined, bytes_uncombined, .. } = self;
         let spread = if self.queues > 0 { ", spread over queues" } else { "" };
+        let spilled = match self.spilled {
+            0 => String::new(),
+            bytes => format!(", {bytes} bytes of them gathered on disk"),
+        };
         write!(
             f,
             "`{directive}`: {rows} rows in {blocks} blocks of {bytes} bytes, made from \
              {rows_uncombined} rows of {bytes_uncombined} bytes, in {partitions} partitions of at \
-             most {largest} bytes{spread}"
+             most {largest} bytes{spread}{spilled}"
         )
     }
 }

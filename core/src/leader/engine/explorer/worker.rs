@@ -135,6 +135,7 @@ pub(super) fn run(message: &TaskMessage, by: usize, how: Run) -> Reply {
         uncombined: RowTotal { rows: blocks.len() as u64, bytes: blocks.len() as u64 },
         blocks,
         lists,
+        spilled: 0,
     };
     Reply::Result(Rc::new(ResultMessage { header, payload: payload.into() }))
 }

@@ -331,6 +331,41 @@ fn blocks_that_are_missing_three_times_end_the_job() {
 }
 
 #[test]
+fn a_part_that_fits_into_no_worker_ends_the_job_with_its_key() {
+    let (mut leader, task) = reading(1);
+    let (bytes, limit, key) = (50 << 20, 32 << 20, KeyPrefix::of(b"\x04pear"));
+    let reason =
+        ReturnReason::PartTooLarge { partition: 0, bytes, limit, key, key_bytes: 40 << 20 };
+    leader.returned(&task, 1, reason);
+    let text = failure(&leader).to_string();
+    assert!(text.contains("key \"pear\" alone has 41943040 bytes"), "{text}");
+    leader.engine.check_credit();
+}
+
+#[test]
+fn a_large_partition_has_a_part_for_each_16_mib_and_what_was_gathered_on_disk_is_counted() {
+    let (mut leader, tasks) = spread();
+    for task in tasks {
+        write_queues(&mut leader, &task, &[(0, 1, 20 << 20), (1, 1, 1_000)]);
+    }
+    let task = leader.take();
+    let parts = |task: &TaskMessage| {
+        gather(task).partitions.iter().map(|it| (it.partition, it.parts)).collect::<Vec<_>>()
+    };
+    assert_eq!((parts(&task), gather(&task).of), (vec![(0, 3)], 2));
+    let mut header = TestLeader::result_header(&task, &[(2, done(2))]);
+    header.lists = vec![ListEnd { partition: 0, elements: 2 }];
+    header.spilled = 40 << 20;
+    leader.input(Input::Result(ResultMessage {
+        header,
+        payload: bytes::Bytes::from_static(&[0; 2]),
+    }));
+    let exchange = leader.engine.take_progress()[0].1.exchanges[0];
+    assert_eq!(exchange.spilled, 40 << 20);
+    assert!(exchange.to_string().ends_with(", 41943040 bytes of them gathered on disk"));
+}
+
+#[test]
 fn a_result_in_between_shows_that_no_block_is_missing() {
     let (mut leader, task) = missing_twice();
     let list = ListEnd { partition: 0, elements: 2 };

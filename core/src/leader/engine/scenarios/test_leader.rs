@@ -259,6 +259,7 @@ impl TestLeader {
             spread: Vec::new(),
             uncombined: RowTotal::default(),
             lists: Vec::new(),
+            spilled: 0,
         }
     }
 

@@ -18,7 +18,7 @@ use crate::{
     id::{ExecutionId, JobId},
     leader::engine::{event::ExchangeProgress, flow::LEAST_CAP},
     wire::{
-        AnnouncedBlocks, BlockMessage, GatheredElement, ListEnd, MAX_LISTED_ELEMENTS,
+        AnnouncedBlocks, BlockMessage, GatheredElement, ListEnd, MAX_LISTED_ELEMENTS, MAX_PARTS,
         PartitionBlocks, RowTotal, SpreadBlocks, list_position, place_in_list,
     },
 };
@@ -35,6 +35,10 @@ const CAPS: [u64; 2] = [LEAST_CAP as u64, 256 << 10];
 const MAX_INLINE_BYTES: usize = 8 << 20;
 /// The most bytes of blocks that a task reads from queues, unless a single partition has more.
 const MAX_QUEUED_BYTES: usize = 16 << 20;
+
+/// The bytes of blocks in a part of a partition, on average: workers need memory for one part of a
+/// task at a time. All workers must see the same list, so it does not depend on their memory.
+const PART_BYTES: u64 = 16 << 20;
 
 /// The state of an exchange.
 #[derive(Debug, Clone, Default)]
@@ -180,6 +184,12 @@ impl ExchangeState {
         written.largest = written.largest.max(state.bytes as u64);
     }
 
+    /// A task has gathered this many bytes of its blocks on disk.
+    pub(crate) fn spilled(&mut self, bytes: u64) {
+        // The number can be made up.
+        self.written.spilled = self.written.spilled.saturating_add(bytes);
+    }
+
     /// What was written to it.
     pub(crate) fn written(&self) -> ExchangeProgress {
         self.written
@@ -264,7 +274,9 @@ impl ExchangeState {
     pub(crate) fn announced(&self, partitions: &[u32]) -> Vec<AnnouncedBlocks> {
         let of = |&partition: &u32| {
             let state = self.partitions.get(partition as usize)?;
-            Some(AnnouncedBlocks { partition, blocks: state.blocks, bytes: state.bytes as u64 })
+            let (blocks, bytes) = (state.blocks, state.bytes as u64);
+            let parts = bytes.div_ceil(PART_BYTES).clamp(1, MAX_PARTS.into()) as u32;
+            Some(AnnouncedBlocks { partition, blocks, bytes, parts })
         };
         partitions.iter().filter_map(of).collect()
     }
