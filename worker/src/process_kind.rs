@@ -9,6 +9,9 @@ use crate::gathering::GatheredTask;
 /// Receives the offset of the first element of each chunk that begins.
 pub(crate) type ChunkReporter = Arc<dyn Fn(u32) + Send + Sync>;
 
+/// What a parent has gathered for its tasks: each can be taken once.
+pub(crate) type GatheredTasks = Arc<dyn Fn(&TaskHeader) -> Option<GatheredTask> + Send + Sync>;
+
 /// What kind of process a worker runs in.
 #[derive(Clone)]
 pub(crate) enum ProcessKind {
@@ -22,7 +25,7 @@ pub(crate) enum ProcessKind {
         /// this process is known.
         reporters: Arc<dyn Fn(&TaskHeader) -> ChunkReporter + Send + Sync>,
         /// Takes what a task has gathered: the parent reads its queues.
-        gathered: Arc<dyn Fn(&TaskHeader) -> Option<GatheredTask> + Send + Sync>,
+        gathered: GatheredTasks,
     },
 }
 
