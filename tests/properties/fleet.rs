@@ -24,6 +24,23 @@ pub(crate) struct Fleet {
     /// After each of these times the oldest worker dies and a new one starts.
     deaths: Vec<Duration>,
     faults: Faults,
+    blocks: BlockMemories,
+}
+
+/// The memory for blocks of exchanges, in bytes.
+#[derive(Debug, Clone, Copy)]
+struct BlockMemories {
+    /// What the leader holds; the rest goes through queues. `None` if nothing does.
+    held: Option<usize>,
+    /// What each worker gathers; the rest goes through files.
+    gathered: u64,
+}
+
+fn blocks() -> impl Strategy<Value = BlockMemories> {
+    let few = (1..=65_536_usize).prop_map(Some);
+    let held = prop_oneof![3 => Just(None), 2 => Just(Some(0)), 2 => few];
+    let gathered = prop_oneof![Just(0), Just(256 << 20)];
+    (held, gathered).prop_map(|(held, gathered)| BlockMemories { held, gathered })
 }
 
 fn slots() -> impl Strategy<Value = Vec<usize>> {
@@ -32,7 +49,10 @@ fn slots() -> impl Strategy<Value = Vec<usize>> {
 
 /// Fleets whose broker delivers every message once and in order.
 pub(crate) fn healthy() -> impl Strategy<Value = Fleet> {
-    slots().prop_map(|slots| Fleet { slots, deaths: Vec::new(), faults: Faults::none(0) })
+    (slots(), blocks()).prop_map(|(slots, blocks)| {
+        let faults = Faults::none(0);
+        Fleet { slots, deaths: Vec::new(), faults, blocks }
+    })
 }
 
 /// Fleets whose workers die.
@@ -45,14 +65,14 @@ pub(crate) fn dying() -> impl Strategy<Value = Fleet> {
 pub(crate) fn faulty() -> impl Strategy<Value = Fleet> {
     // An element fails its job after ten lost connections in a row, so they are rare.
     let rates = (0.0..0.3f64, 0.0..0.9f64, 0.0..0.5f64, 0.0..0.005f64);
-    (slots(), any::<u64>(), rates).prop_map(|(slots, seed, rates)| {
+    (slots(), any::<u64>(), rates, blocks()).prop_map(|(slots, seed, rates, blocks)| {
         let (duplicate, reorder, delay, disconnect) = rates;
         let faults = Faults::none(seed)
             .duplicate(duplicate)
             .reorder(reorder)
             .delay(delay, Duration::from_millis(3))
             .disconnect(disconnect);
-        Fleet { slots, deaths: Vec::new(), faults }
+        Fleet { slots, deaths: Vec::new(), faults, blocks }
     })
 }
 
@@ -69,16 +89,20 @@ impl Fleet {
 
     async fn run_within(&self, program: &Program) -> Result<Outcome, Error> {
         let broker = InMemoryBroker::with_faults(self.faults.clone());
-        let mut workers: VecDeque<AuditedWorker> =
-            self.slots.iter().map(|slots| AuditedWorker::start(&broker, *slots)).collect();
-        let runtime = Runtime::builder().lead(Arc::new(broker.connect())).await?;
+        let start = |slots| AuditedWorker::start(&broker, slots, self.blocks.gathered);
+        let mut workers: VecDeque<AuditedWorker> = self.slots.iter().copied().map(start).collect();
+        let builder = match self.blocks.held {
+            Some(bytes) => Runtime::builder().block_memory(bytes),
+            None => Runtime::builder(),
+        };
+        let runtime = builder.lead(Arc::new(broker.connect())).await?;
         let mut dead = Vec::new();
         let deaths = async {
             for after in &self.deaths {
                 tokio::time::sleep(*after).await;
                 let Some(oldest) = workers.pop_front() else { break };
                 oldest.audit.close().await;
-                workers.push_back(AuditedWorker::start(&broker, oldest.slots));
+                workers.push_back(start(oldest.slots));
                 dead.push(oldest);
             }
             std::future::pending().await
@@ -110,12 +134,13 @@ struct AuditedWorker {
 }
 
 impl AuditedWorker {
-    fn start(broker: &InMemoryBroker, slots: usize) -> Self {
+    fn start(broker: &InMemoryBroker, slots: usize, gather_memory: u64) -> Self {
         // A program that needs no more results ends its job; workers ack its tasks without a reply.
         let audit = Arc::new(DeliveryAudit::with_dead_jobs(Arc::new(broker.connect())));
         let mut options = WorkerOptions::default();
         options.pools.push(Pool::new("elsewhere").expect("a name"));
         options.slots = slots;
+        options.gather_memory = gather_memory;
         options.async_slots = 8;
         options.leader_wait = Duration::ZERO;
         let broker: Arc<dyn Broker> = audit.clone();

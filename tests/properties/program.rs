@@ -60,6 +60,8 @@ enum By {
     SemiJoin,
     AntiJoin,
     Cogroup,
+    /// With the same elements, each changed.
+    Zip,
 }
 
 /// A source, and the chain of directives before the union.
@@ -183,17 +185,21 @@ pub(crate) fn programs(longest: u64) -> impl Strategy<Value = Program> {
         1 => (exchanges(), exchanges_of_any_order()).prop_map(|(one, other)| vec![one, other]),
     ];
     (branches, vec(links_of_sources(), 0..5), exchanges, batch, ends()).prop_map(
-        |(branches, mut chain, exchanges, batch, end)| {
+        |(branches, mut chain, mut exchanges, batch, end)| {
             // The elements of several branches have no common order.
             chain.retain(|link| branches.len() == 1 || !matches!(link, Link::Enumerate));
+            let is_ordered =
+                |exchange: &Exchange| branches.len() == 1 || !matches!(exchange.by, By::Zip);
+            exchanges.retain(is_ordered);
             Program { branches, chain, exchanges, batch, end }
         },
     )
 }
 
 fn exchanges() -> impl Strategy<Value = Exchange> {
-    let ordered = prop_oneof![Just(By::Group), Just(By::Compose), Just(By::Leftmost)];
-    exchanges_by(prop_oneof![1 => ordered, 4 => of_any_order()])
+    let ordered =
+        prop_oneof![Just(By::Group), Just(By::Compose), Just(By::Leftmost), Just(By::Zip)];
+    exchanges_by(prop_oneof![1 => ordered, 3 => of_any_order()])
 }
 
 /// Exchanges whose outputs do not depend on the order of their input.
@@ -230,7 +236,12 @@ fn exchanges_by(by: impl Strategy<Value = By>) -> impl Strategy<Value = Exchange
 }
 
 impl Exchange {
-    fn stream(&self, stream: IndexedStream<u64>) -> IndexedStream<u64> {
+    /// `again` makes the same stream once more.
+    fn stream(
+        &self,
+        stream: IndexedStream<u64>,
+        again: impl Fn() -> IndexedStream<u64>,
+    ) -> IndexedStream<u64> {
         let most = self.keys;
         let pairs = |stream: IndexedStream<u64>| stream.map(Keyed { most });
         let stream = match self.by {
@@ -259,6 +270,7 @@ impl Exchange {
             By::SemiJoin => self.sized(pairs(stream).semi_join(others())).map(Digest),
             By::AntiJoin => self.sized(pairs(stream).anti_join(others())).map(Digest),
             By::Cogroup => self.sized(pairs(stream).cogroup(other_pairs())).map(DigestSides),
+            By::Zip => self.sized(stream.zip(again().map(Add { amount: 1 }))).map(Digest),
         };
         extended(stream, &self.chain)
     }
@@ -319,6 +331,7 @@ impl Exchange {
                 values.map(|n| digest((key, n))).collect()
             }
             By::Cogroup => vec![digest_sides((key, (values, others_of(key).collect())))],
+            By::Zip => values.into_iter().map(|n| digest((n, add(1, n)))).collect(),
         });
         let outputs: Vec<(u64, u64)> = (0..).zip(outputs).collect();
         let outputs = through(stages_of(self.chain.iter()), outputs);
@@ -509,17 +522,25 @@ impl Program {
     }
 
     fn stream(&self) -> IndexedStream<u64> {
+        let mut stream = self.before_exchanges();
+        for exchange in &self.exchanges {
+            // Only the first has an input whose order is defined.
+            stream = exchange.stream(stream, || self.before_exchanges());
+        }
+        stream
+    }
+
+    fn before_exchanges(&self) -> IndexedStream<u64> {
         let branches = self.branches.iter().map(Branch::stream);
         let union = branches.reduce(IndexedStream::union).expect("at least one branch");
         let stream = extended(union, &self.chain);
-        let stream = match self.batch {
+        match self.batch {
             // There is no step to set it for.
             Some(_) if self.is_union() && self.chain.is_empty() => stream,
             Some(_) if matches!(self.chain.last(), Some(Link::Sample(_))) => stream,
             Some(elements) => stream.batch(elements),
             None => stream,
-        };
-        self.exchanges.iter().fold(stream, |stream, exchange| exchange.stream(stream))
+        }
     }
 
     /// Whether results have the numbers in which they were handed out.

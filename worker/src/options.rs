@@ -8,7 +8,7 @@ use phalanx_core::{broker::Pool, wire::timing::HOLD};
 pub(crate) const SMALLEST_STACK: usize = 64 << 10;
 pub(crate) const LARGEST_STACK: usize = 1 << 30;
 /// The least gather memory, in bytes.
-pub(crate) const SMALLEST_GATHER_MEMORY: u64 = 1 << 20;
+pub(crate) const SMALLEST_GATHER_MEMORY: u64 = 64 << 10;
 
 /// The settings of a [`Worker`](crate::Worker). Values outside of their range are clamped.
 ///
@@ -57,7 +57,7 @@ pub struct WorkerOptions {
     /// of its blocks while it gathers, and once until it ends. A task that needs more than all of
     /// it gathers in files of [`spill_dir`](Self::spill_dir), and has memory for twice
     /// a part of it, which has 16 MiB on average. The rows of a single key must fit into half of
-    /// the memory. 1 MiB or more. Default: 256 MiB.
+    /// the memory, or into 32 MiB if that is more. 64 KiB or more. Default: 256 MiB.
     pub gather_memory: u64,
     /// Where tasks gather that need more memory than there is. Each takes up to twice the size of
     /// its blocks. The files have no names, and are gone when the process ends. A directory that is

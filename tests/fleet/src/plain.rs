@@ -45,6 +45,12 @@ pub fn keyed(n: u64) -> (u64, u64) {
     (n % 13, n)
 }
 
+/// One number for a small key and its count.
+#[operation]
+pub fn packed((key, count): (u64, u64)) -> u64 {
+    100 * count + key
+}
+
 /// A word for each number.
 #[operation]
 pub fn word(n: u64) -> String {

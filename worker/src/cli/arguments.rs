@@ -60,7 +60,7 @@ pub(super) struct Arguments {
     )]
     stack: usize,
 
-    /// Memory for what tasks gather from queues; 1MiB or more
+    /// Memory for what tasks gather from queues; 64KiB or more
     #[arg(
         long,
         env = "PHALANX_GATHER_MEMORY",

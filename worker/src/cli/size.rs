@@ -13,12 +13,12 @@ pub(super) fn parse_stack(text: &str) -> Result<usize, String> {
     Ok(stack)
 }
 
-/// Parses an amount of memory, written alike; at least 1 MiB.
+/// Parses an amount of memory, written alike; at least 64 KiB.
 pub(super) fn parse_memory(text: &str) -> Result<u64, String> {
     let bytes = parse(text)
         .ok_or_else(|| format!("`{text}` is not a size; write it like 512MiB or 1GiB"))?;
     match bytes as u64 {
-        bytes if bytes < SMALLEST_GATHER_MEMORY => Err(format!("`{text}` is less than 1MiB")),
+        bytes if bytes < SMALLEST_GATHER_MEMORY => Err(format!("`{text}` is less than 64KiB")),
         bytes => Ok(bytes),
     }
 }

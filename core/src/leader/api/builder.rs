@@ -133,6 +133,7 @@ impl Default for RuntimeBuilder {
                 hold: HOLD,
                 stall_after: Duration::from_secs(25),
                 patience: None,
+                block_memory: None,
                 shuffle_limit: SHUFFLE_LIMIT,
                 quiet: false,
             },
@@ -324,6 +325,26 @@ impl RuntimeBuilder {
     #[must_use]
     pub fn patience(mut self, patience: Duration) -> Self {
         self.leader.patience = Some(patience.max(SHORTEST_PATIENCE));
+        self
+    }
+
+    /// The most bytes of blocks of exchanges that the leader holds, of all its jobs; each exchange
+    /// may have a quarter. The blocks of an exchange that has more go through queues of the broker,
+    /// all of them: with 0 at once. Default: 32 MiB on a fleet; in memory no limit, because there
+    /// blocks are handed on without a copy.
+    ///
+    /// ```
+    /// # use phalanx::prelude::*;
+    /// # #[tokio::main(flavor = "current_thread")]
+    /// # async fn main() -> Result<(), phalanx::Error> {
+    /// let runtime = Runtime::builder().block_memory(256 << 20).connect().await?;
+    /// # drop(runtime);
+    /// # Ok(())
+    /// # }
+    /// ```
+    #[must_use]
+    pub fn block_memory(mut self, bytes: usize) -> Self {
+        self.leader.block_memory = Some(bytes);
         self
     }
 

@@ -43,6 +43,7 @@ pub(super) struct LeaderOptions {
     pub(super) hold: Duration,
     pub(super) stall_after: Duration,
     pub(super) patience: Option<Duration>,
+    pub(super) block_memory: Option<usize>,
     pub(super) shuffle_limit: u64,
     pub(super) quiet: bool,
 }
@@ -257,7 +258,7 @@ impl Runtime {
             hold: options.hold,
             stall_after: options.stall_after,
             patience: options.patience,
-            max_blocks: (!local).then_some(MAX_BLOCKS),
+            max_blocks: options.block_memory.or((!local).then_some(MAX_BLOCKS)),
             shuffle_limit: options.shuffle_limit,
         };
         let url = broker.url().clone();

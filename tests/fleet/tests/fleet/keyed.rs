@@ -6,8 +6,9 @@ use phalanx::{JobEvent, Runtime, operation::ErrorKind, prelude::*};
 use phalanx_fleet_tests::*;
 use phalanx_test_node::NodeOptions;
 use phalanx_test_support::soon;
+use rustix::process::Signal;
 
-use crate::support::{Fleet, on_every_runtime, start_node, with_node};
+use crate::support::{Fleet, Rendezvous, on_every_runtime, start_node, with_node};
 
 #[tokio::test]
 async fn directives_by_key_have_the_same_results_everywhere() {
@@ -126,6 +127,68 @@ async fn a_broker_that_restarts_between_the_seal_of_an_exchange_and_its_reading_
     assert_eq!(BTreeMap::from_iter(totals), expected);
     runtime.close().await;
     fleet.end(vec![writer, reader]).await;
+}
+
+/// In the middle of a task that feeds an exchange, its worker has a table of combined values and no
+/// block; in the middle of one that reads it, a list whose length nobody knows.
+#[tokio::test]
+async fn workers_that_die_in_the_middle_of_feeding_and_of_reading_tasks_cost_no_row() {
+    const NUMBERS: u64 = 1_000;
+    const NONE: u64 = u64::MAX;
+    for (feeding, reading) in [(NUMBERS / 2 + 50, NONE), (NONE, packed((6, 77)))] {
+        let (fleet, mut workers) = Fleet::with_workers(2).await;
+        let runtime = fleet.lead().await;
+        let held = Rendezvous::new();
+        let hold = |at| HoldAt { directory: held.directory(), at };
+        let numbers = IndexedStream::from(0..NUMBERS).batch(NUMBERS as u32 / 4).map(hold(feeding));
+        let counts = numbers.map(Keyed).count_by_key().partitions(4);
+        let (_job, results) = counts.map(Packed).map(hold(reading)).start(&runtime).unwrap();
+        held.started(1).await;
+        for worker in &mut workers {
+            worker.signal(Signal::KILL);
+            worker.ended().await;
+            *worker = fleet.worker(&[]);
+            worker.started().await;
+        }
+        held.release();
+        let counts = soon("the counts", results.collect()).await.unwrap();
+        let mut counts: Vec<u64> = counts.into_iter().map(|(_, count)| count).collect();
+        counts.sort_unstable();
+        let mut expected = BTreeMap::<u64, u64>::new();
+        (0..NUMBERS).for_each(|n| *expected.entry(n % 13).or_default() += 1);
+        let mut expected: Vec<u64> = expected.into_iter().map(packed).collect();
+        expected.sort_unstable();
+        assert_eq!(counts, expected);
+        runtime.close().await;
+        fleet.end(workers).await;
+    }
+}
+
+/// First a worker dies of it, then the children of other workers.
+#[tokio::test]
+async fn an_element_that_crashes_its_process_before_an_exchange_is_left_out_alone() {
+    let (fleet, mut workers) = Fleet::with_workers(3).await;
+    let runtime = fleet.lead().await;
+    let perish = Perish { how: "abort".to_owned(), unwanted: 600 };
+    let numbers = IndexedStream::from(0..1_000u64).batch(250).map(perish);
+    let sums = numbers.on_failure(OnFailure::Skip).map(Keyed).reduce_by_key(Add);
+    let sums = soon("the sums", sums.collect(&runtime)).await.unwrap();
+    let mut expected = BTreeMap::<u64, u64>::new();
+    let others = (0..1_000u64).filter(|n| *n != 600);
+    others.for_each(|n| *expected.entry(n % 13).or_default() += n);
+    assert_eq!(sums.len(), expected.len());
+    assert_eq!(BTreeMap::from_iter(sums), expected);
+    let mut ended = 0;
+    for worker in &mut workers {
+        if worker.has_ended() {
+            ended += 1;
+            *worker = fleet.worker(&[]);
+            worker.started().await;
+        }
+    }
+    assert!(ended <= 1, "it ended {ended} workers");
+    runtime.close().await;
+    fleet.end(workers).await;
 }
 
 #[tokio::test]

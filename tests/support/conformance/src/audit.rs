@@ -12,8 +12,8 @@ use std::{
 use async_trait::async_trait;
 use phalanx_core::broker::{
     Address, Broker, BrokerError, BrokerUrl, ConsumeOptions, Consumer, Consumption, DeclaredQueue,
-    Delivery, Exchange, Health, Message, Properties, PublishError, QueueAction, QueueSpec, Settle,
-    Settler, ShuffleQueue,
+    Delivery, Exchange, Health, Message, MessageKind, Properties, PublishError, QueueAction,
+    QueueSpec, Settle, Settler, ShuffleQueue,
 };
 use phalanx_core::id::CopyId;
 use tokio::sync::watch;
@@ -140,6 +140,10 @@ impl Ledger {
 
     /// Keeps the delivery, and returns another one whose settling is checked.
     fn audited(self: &Arc<Self>, delivery: Delivery) -> Delivery {
+        // Reading does not consume them.
+        if delivery.message.properties.kind == Some(MessageKind::Block) {
+            return delivery;
+        }
         let (message, redelivered) = (delivery.message.clone(), delivery.redelivered);
         let mut entries = self.entries();
         entries.report.deliveries += 1;
