@@ -11,7 +11,7 @@ use lapin::{
     types::FieldTable,
 };
 use phalanx::{
-    Runtime,
+    Error, Job, Results, Runtime,
     broker::Pool,
     dead_letters::{DeadLetterEntry, DeadLetterError},
     error::BrokerError,
@@ -80,6 +80,13 @@ async fn the_documented_permissions_suffice_for_a_job_and_allow_nothing_else() {
     let kept = skipping.on_failure(OnFailure::Skip).count().run(&runtime);
     assert_eq!(soon("the others", kept).await.unwrap(), 4);
 
+    let spreading = fleet(&node, "leader").builder().block_memory(0);
+    let spreading = soon("the connection", spreading.connect()).await.unwrap();
+    let (job, keys) = spread(&spreading);
+    assert_eq!(soon("the keys", keys.collect()).await.unwrap().len(), 13);
+    assert!(job.progress().borrow().exchanges[0].queues > 0);
+    spreading.close().await;
+
     assert_dead_letters(&node, &runtime).await;
     assert_worker_is_confined(&node, &runtime).await;
     assert_leader_is_confined(&node).await;
@@ -89,6 +96,58 @@ async fn the_documented_permissions_suffice_for_a_job_and_allow_nothing_else() {
     for mut worker in workers {
         worker.signal(Signal::TERM);
         worker.exited_cleanly().await;
+    }
+}
+
+/// A job whose blocks go through queues, if its leader holds none. It has 13 results.
+fn spread(runtime: &Runtime) -> (Job, Results<u64>) {
+    let numbers = IndexedStream::from(0..100u64).map(Keyed);
+    numbers.group_by_key().partitions(4).keys().start(runtime).unwrap()
+}
+
+#[tokio::test]
+async fn a_worker_without_rights_on_blocks_is_spared_and_a_fleet_without_any_ends_the_job() {
+    let worker = permissions("worker");
+    let without = |rights: &str| &*rights.replace("shuffle", "nothing").leak();
+    let users = [
+        ("writer", Permissions { read: without(worker.read), ..worker }),
+        ("reader", Permissions { write: without(worker.write), ..worker }),
+        ("worker", worker),
+        ("leader", permissions("leader")),
+    ];
+    let options = NodeOptions::new().user("provisioner", SECRET);
+    let options = options.allow("provisioner", "/", &Permissions::ALL);
+    let node = users.into_iter().fold(options, |options, (user, permissions)| {
+        options.user(user, SECRET).allow(user, "/", &permissions)
+    });
+    let node = start_node(node).await;
+    let mut provisioning = fleet(&node, "provisioner").worker(&[]);
+    provisioning.started().await;
+    provisioning.signal(Signal::TERM);
+    provisioning.exited_cleanly().await;
+
+    for user in ["writer", "reader"] {
+        let mut confined = fleet(&node, user).worker(&[]);
+        confined.started().await;
+        let builder = fleet(&node, "leader").builder().block_memory(0);
+        let runtime = soon("the connection", builder.connect()).await.unwrap();
+        let (_job, keys) = spread(&runtime);
+        let Err(Error::Refused(error)) = soon("the end", keys.collect()).await else {
+            panic!("{user} cannot run it")
+        };
+        let text = error.to_string();
+        assert!(text.contains("does not let it use the blocks"), "{text}");
+        assert!(text.contains("phalanx.shuffle") && !text.contains("same build"), "{text}");
+
+        let mut able = fleet(&node, "worker").worker(&[]);
+        able.started().await;
+        let (_job, keys) = spread(&runtime);
+        assert_eq!(soon("the keys", keys.collect()).await.unwrap().len(), 13);
+        runtime.close().await;
+        for mut worker in [confined, able] {
+            worker.signal(Signal::TERM);
+            worker.exited_cleanly().await;
+        }
     }
 }
 

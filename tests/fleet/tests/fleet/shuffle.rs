@@ -1,7 +1,9 @@
 //! Exchanges whose blocks go through the queues of RabbitMQ: faults, and what is left behind.
 
+use std::time::Duration;
+
 use lapin::options::{ExchangeDeleteOptions, QueueDeclareOptions};
-use phalanx::{Error, Job, Results, Runtime, error::ShuffleFailure, prelude::*};
+use phalanx::{Error, Job, Progress, Results, Runtime, error::ShuffleFailure, prelude::*};
 use phalanx_fleet_tests::*;
 use phalanx_test_node::NodeOptions;
 use phalanx_test_support::soon;
@@ -195,6 +197,50 @@ async fn a_broker_that_restarts_while_blocks_are_written_and_while_they_are_read
     assert_all(results).await;
     runtime.close().await;
     fleet.end(workers).await;
+}
+
+/// Policies that an operator should keep away from the queues: their blocks are gone without a word.
+#[tokio::test]
+async fn a_policy_that_lets_queues_expire_ends_a_job_with_what_is_lost() {
+    let failure = under_policy(r#"{"expires":1000}"#).await;
+    assert!(matches!(failure, ShuffleFailure::BlocksLost { found: 0, .. }), "{failure:?}");
+}
+
+#[tokio::test]
+#[ignore = "waits for blocks for longer than a minute"]
+async fn a_policy_that_drops_blocks_for_longer_than_every_timeout_ends_a_job_with_what_is_lost() {
+    let failure = under_policy(r#"{"max-length":1}"#).await;
+    let ShuffleFailure::BlocksLost { announced, found, .. } = failure else {
+        panic!("{failure:?}")
+    };
+    assert!(found < announced, "{found} of {announced}");
+}
+
+/// What has failed after a policy was set for the queues of a job while they were written.
+async fn under_policy(definition: &'static str) -> ShuffleFailure {
+    let node = start_node(NodeOptions::new()).await;
+    let fleet = Fleet::at(node.url());
+    let mut workers = vec![fleet.worker(&[]), fleet.worker(&[])];
+    for worker in &mut workers {
+        worker.started().await;
+    }
+    let runtime = fleet.lead().await;
+    let held = Rendezvous::new();
+    let (job, results) = start(&runtime, &held, HELD, NONE);
+    spread(&job).await;
+    held.started(1).await;
+    let mut progress = job.progress();
+    let has_many = |progress: &Progress| progress.exchanges[0].rows >= NUMBERS / 2;
+    soon("blocks", progress.wait_for(has_many)).await.unwrap();
+    let policy = ["set_policy", "--apply-to", "queues", "blocks", r".*\.shuffle\..*", definition];
+    let (_node, ()) = with_node(node, move |node| node.control(&policy).unwrap()).await;
+    held.release();
+    let end = tokio::time::timeout(Duration::from_secs(300), results.collect()).await;
+    let failure = failure(end.expect("the job hangs"));
+    assert!(queues(&fleet, &job).await.is_empty());
+    runtime.close().await;
+    fleet.end(workers).await;
+    failure
 }
 
 #[tokio::test]
