@@ -22,10 +22,7 @@ const QUEUE_IS_SAFE: Duration = Duration::from_secs(5);
 async fn a_job_survives_a_kill_and_a_restart_of_the_broker() {
     let mut node = start_node(NodeOptions::new()).await;
     let fleet = Fleet::at(node.url());
-    let mut workers = vec![fleet.worker(&[]), fleet.worker(&[])];
-    for worker in &mut workers {
-        worker.started().await;
-    }
+    let workers = fleet.workers(2).await;
     let runtime = fleet.lead().await;
     assert_usable(&runtime).await;
     let safe = Instant::now() + QUEUE_IS_SAFE;
@@ -69,10 +66,7 @@ async fn cut_connections_cost_no_element() {
     let mut fleet = Fleet::new();
     let proxy = Proxy::to(&fleet.url).await.unwrap();
     fleet.url = proxy.url();
-    let mut workers = vec![fleet.worker(&[]), fleet.worker(&[])];
-    for worker in &mut workers {
-        worker.started().await;
-    }
+    let workers = fleet.workers(2).await;
     let runtime = fleet.lead().await;
     let words = IndexedStream::from(0..COUNT).map(Dawdle { micros: 300 }).map(Word);
     let (job, folded) = words.fold(Concatenate).start(&runtime).unwrap();

@@ -6,7 +6,6 @@ use phalanx::{JobEvent, Runtime, operation::ErrorKind, prelude::*};
 use phalanx_fleet_tests::*;
 use phalanx_test_node::NodeOptions;
 use phalanx_test_support::soon;
-use rustix::process::Signal;
 
 use crate::support::{Fleet, Rendezvous, on_every_runtime, start_node, with_node};
 
@@ -144,12 +143,7 @@ async fn workers_that_die_in_the_middle_of_feeding_and_of_reading_tasks_cost_no_
         let counts = numbers.map(Keyed).count_by_key().partitions(4);
         let (_job, results) = counts.map(Packed).map(hold(reading)).start(&runtime).unwrap();
         held.started(1).await;
-        for worker in &mut workers {
-            worker.signal(Signal::KILL);
-            worker.ended().await;
-            *worker = fleet.worker(&[]);
-            worker.started().await;
-        }
+        fleet.kill_and_replace(&mut workers).await;
         held.release();
         let counts = soon("the counts", results.collect()).await.unwrap();
         let mut counts: Vec<u64> = counts.into_iter().map(|(_, count)| count).collect();
@@ -178,14 +172,7 @@ async fn an_element_that_crashes_its_process_before_an_exchange_is_left_out_alon
     others.for_each(|n| *expected.entry(n % 13).or_default() += n);
     assert_eq!(sums.len(), expected.len());
     assert_eq!(BTreeMap::from_iter(sums), expected);
-    let mut ended = 0;
-    for worker in &mut workers {
-        if worker.has_ended() {
-            ended += 1;
-            *worker = fleet.worker(&[]);
-            worker.started().await;
-        }
-    }
+    let ended = fleet.replace_ended(&mut workers).await;
     assert!(ended <= 1, "it ended {ended} workers");
     runtime.close().await;
     fleet.end(workers).await;
@@ -208,14 +195,7 @@ async fn a_group_that_crashes_its_process_costs_one_worker_and_is_named_by_its_k
         }
     }
     assert_eq!(skipped, [(vec![60], ErrorKind::Crash)]);
-    let mut ended = 0;
-    for worker in &mut workers {
-        if worker.has_ended() {
-            ended += 1;
-            *worker = fleet.worker(&[]);
-            worker.started().await;
-        }
-    }
+    let ended = fleet.replace_ended(&mut workers).await;
     assert!(ended <= 1, "it ended {ended} workers");
     runtime.close().await;
     fleet.end(workers).await;

@@ -7,7 +7,6 @@ use phalanx::{Error, Job, Progress, Results, Runtime, error::ShuffleFailure, pre
 use phalanx_fleet_tests::*;
 use phalanx_test_node::NodeOptions;
 use phalanx_test_support::soon;
-use rustix::process::Signal;
 
 use crate::support::{Fleet, Rendezvous, start_node, with_node};
 
@@ -106,12 +105,7 @@ async fn workers_that_die_while_they_write_and_read_queues_cost_no_row() {
         let (job, results) = start(&runtime, &held, feeding, reading);
         spread(&job).await;
         held.started(1).await;
-        for worker in &mut workers {
-            worker.signal(Signal::KILL);
-            worker.ended().await;
-            *worker = fleet.worker(&[]);
-            worker.started().await;
-        }
+        fleet.kill_and_replace(&mut workers).await;
         held.release();
         assert_all(results).await;
         assert!(queues(&fleet, &job).await.is_empty());
@@ -182,10 +176,7 @@ async fn a_job_that_shuffles_more_than_the_limit_ends_with_the_sizes() {
 async fn a_broker_that_restarts_while_blocks_are_written_and_while_they_are_read_costs_no_row() {
     let node = start_node(NodeOptions::new()).await;
     let fleet = Fleet::at(node.url());
-    let mut workers = vec![fleet.worker(&[]), fleet.worker(&[])];
-    for worker in &mut workers {
-        worker.started().await;
-    }
+    let workers = fleet.workers(2).await;
     let runtime = fleet.lead().await;
     let held = Rendezvous::new();
     let (job, results) = start(&runtime, &held, HELD, HELD);
@@ -220,10 +211,7 @@ async fn a_policy_that_drops_blocks_for_longer_than_every_timeout_ends_a_job_wit
 async fn under_policy(definition: &'static str) -> ShuffleFailure {
     let node = start_node(NodeOptions::new()).await;
     let fleet = Fleet::at(node.url());
-    let mut workers = vec![fleet.worker(&[]), fleet.worker(&[])];
-    for worker in &mut workers {
-        worker.started().await;
-    }
+    let workers = fleet.workers(2).await;
     let runtime = fleet.lead().await;
     let held = Rendezvous::new();
     let (job, results) = start(&runtime, &held, HELD, NONE);

@@ -217,14 +217,7 @@ async fn a_combination_that_crashes_its_process_harms_no_leader_and_one_worker_a
     let Error::Execute(failure) = &error else { panic!("{error:?}") };
     assert_eq!(failure.error.kind(), ErrorKind::Crash, "{failure}");
     assert!(failure.operation.ends_with("PerishCombining"), "{failure}");
-    let mut ended = 0;
-    for worker in &mut workers {
-        if worker.has_ended() {
-            ended += 1;
-            *worker = fleet.worker(&[]);
-            worker.started().await;
-        }
-    }
+    let ended = fleet.replace_ended(&mut workers).await;
     assert!(ended <= 1, "{ended} workers have ended");
     assert_usable(&runtime).await;
     runtime.close().await;

@@ -40,11 +40,40 @@ impl Fleet {
     /// A fleet whose `count` workers, of two slots each, consume tasks.
     pub(crate) async fn with_workers(count: usize) -> (Self, Vec<Process>) {
         let fleet = Self::new();
-        let mut workers: Vec<_> = (0..count).map(|_| fleet.worker(&[])).collect();
+        let workers = fleet.workers(count).await;
+        (fleet, workers)
+    }
+
+    /// Starts `count` workers of two slots, and waits until they consume tasks.
+    pub(crate) async fn workers(&self, count: usize) -> Vec<Process> {
+        let mut workers: Vec<_> = (0..count).map(|_| self.worker(&[])).collect();
         for worker in &mut workers {
             worker.started().await;
         }
-        (fleet, workers)
+        workers
+    }
+
+    /// Kills workers one after the other, and starts another one in place of each.
+    pub(crate) async fn kill_and_replace(&self, workers: &mut [Process]) {
+        for worker in workers {
+            worker.signal(Signal::KILL);
+            worker.ended().await;
+            *worker = self.worker(&[]);
+            worker.started().await;
+        }
+    }
+
+    /// Starts another worker in place of each that has ended by itself; returns how many have.
+    pub(crate) async fn replace_ended(&self, workers: &mut [Process]) -> usize {
+        let mut ended = 0;
+        for worker in workers {
+            if worker.has_ended() {
+                ended += 1;
+                *worker = self.worker(&[]);
+                worker.started().await;
+            }
+        }
+        ended
     }
 
     /// Starts a worker of two slots.
