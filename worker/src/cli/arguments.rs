@@ -72,7 +72,12 @@ pub(super) struct Arguments {
 
     /// Where tasks gather that need more memory than that [default: that of the system for
     /// temporary files]
-    #[arg(long, env = "PHALANX_SPILL_DIR", value_name = "DIRECTORY")]
+    #[arg(
+        long,
+        env = "PHALANX_SPILL_DIR",
+        value_name = "DIRECTORY",
+        value_parser = parse_directory
+    )]
     spill_dir: Option<PathBuf>,
 
     /// Longest time that a delivery stays unacknowledged, 100ms to 30s; longer tasks continue under
@@ -150,6 +155,15 @@ impl Arguments {
     }
 }
 
+/// A directory that exists: a mistake is found now rather than when the first task needs it.
+fn parse_directory(path: &str) -> Result<PathBuf, String> {
+    match std::fs::metadata(path) {
+        Ok(metadata) if metadata.is_dir() => Ok(PathBuf::from(path)),
+        Ok(_) => Err("it is not a directory".to_owned()),
+        Err(error) => Err(error.to_string()),
+    }
+}
+
 /// An environment variable that is empty counts as not set: a composed `${VARIABLE:-}` is meant so.
 fn ignore_empty_variable(argument: Arg) -> Arg {
     let value = argument.get_env().and_then(std::env::var_os);
@@ -208,8 +222,8 @@ mod tests {
     #[test]
     fn the_spill_directory_is_that_for_temporary_files_unless_it_is_given() {
         assert_eq!(parse(&["w"]).unwrap().options().spill_dir, std::env::temp_dir());
-        let given = parse(&["w", "--spill-dir", "/scratch"]).unwrap();
-        assert_eq!(given.options().spill_dir, PathBuf::from("/scratch"));
+        let given = parse(&["w", "--spill-dir", "/"]).unwrap();
+        assert_eq!(given.options().spill_dir, PathBuf::from("/"));
     }
 
     #[test]
@@ -217,6 +231,8 @@ mod tests {
         for line in [
             &["w", "--slots", "0"][..],
             &["w", "--grace", "soon"],
+            &["w", "--spill-dir", "/nowhere"],
+            &["w", "--spill-dir", "/dev/null"],
             &["w", "--hold", "31s"],
             &["w", "--health", "x"],
             &["w", "--stack", "1KiB"],

@@ -61,8 +61,10 @@ async fn workers_that_die_while_they_gather_on_disk_cost_no_row_and_leave_no_fil
 async fn a_worker_without_a_spill_directory_is_spared_and_a_fleet_without_any_ends_the_job() {
     let fleet = Fleet::new();
     let directory = tempfile::tempdir().unwrap();
-    let missing = directory.path().join("missing");
-    let mut workers = vec![worker(&fleet, missing.to_str().unwrap()).await];
+    let missing = tempfile::tempdir().unwrap();
+    let name = path(&missing).to_owned();
+    let mut workers = vec![worker(&fleet, &name).await];
+    missing.close().unwrap();
     let runtime = fleet.lead().await;
     let held = Rendezvous::new();
     held.release();
@@ -71,7 +73,7 @@ async fn a_worker_without_a_spill_directory_is_spared_and_a_fleet_without_any_en
         panic!("the worker cannot run it")
     };
     let text = error.to_string();
-    assert!(text.contains("missing") && text.contains("--spill-dir"), "{text}");
+    assert!(text.contains(&name) && text.contains("--spill-dir"), "{text}");
     assert!(!text.contains("same build"), "{text}");
 
     workers.push(worker(&fleet, path(&directory)).await);
