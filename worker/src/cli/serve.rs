@@ -98,7 +98,10 @@ pub(super) async fn serve(arguments: Arguments, log: impl Fn(&str)) -> Code {
                 if is_serving {
                     log(&first_line);
                 } else if Instant::now() >= deadline {
-                    log(&format!("error: {}", with_causes(&never_served(&*broker))));
+                    let error = never_served(&*broker);
+                    // Its attempts to reconnect are logged, and the error is to be the last line.
+                    let _ = tokio::time::timeout(CLOSE_TIMEOUT, broker.close()).await;
+                    log(&format!("error: {}", with_causes(&error)));
                     return Code::Broker;
                 }
             }

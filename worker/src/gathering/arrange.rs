@@ -9,6 +9,7 @@ use phalanx_core::{
     registry::Refusal,
     wire::{Block, BlockWriter, Grouping, ReturnReason},
 };
+use tokio_util::sync::CancellationToken;
 
 use super::{
     part::{GatheredPartition, Part, unreadable, unspillable},
@@ -39,11 +40,14 @@ pub(super) struct OrderedBlocks {
 }
 
 /// How the blocks of a task are brought into order.
-#[derive(Debug, Clone, Copy)]
+#[derive(Debug, Clone)]
 pub(super) struct Arranging {
     pub(super) grouping: Grouping,
     /// The number of partitions of the exchange.
     pub(super) of: u32,
+    /// Cancelled when nobody waits for the task any more: gigabytes take long, and their memory and
+    /// disk are wanted by others.
+    pub(super) cancelled: CancellationToken,
 }
 
 impl Arranging {
@@ -53,7 +57,7 @@ impl Arranging {
     /// # Errors
     /// Why the task is to be returned.
     pub(super) fn arrange(
-        self,
+        &self,
         all: Vec<OrderedBlocks>,
         read: &Store,
         spills: Option<&Path>,
@@ -66,45 +70,47 @@ impl Arranging {
         let mut writer = StoreWriter::new(spills, size).map_err(unspillable)?;
         let mut partitions = Vec::with_capacity(all.len());
         for ordered in all {
-            partitions.push(self.split(ordered, read, &mut writer).map_err(ReturnReason::Refused)?);
+            partitions.push(self.split(ordered, read, &mut writer)?);
         }
         Ok((partitions, writer.finish()))
     }
 
     /// Writes the rows of a partition in the order of its parts.
     fn split(
-        self,
+        &self,
         ordered: OrderedBlocks,
         read: &Store,
         writer: &mut StoreWriter,
-    ) -> Result<GatheredPartition, Refusal> {
+    ) -> Result<GatheredPartition, ReturnReason> {
         let OrderedBlocks { partition, parts, blocks, second } = ordered;
         let ends_with_second = second < blocks.len();
         let (mut split, mut whole) = (Split::new(parts as usize), Vec::new());
         for (number, block) in blocks.into_iter().enumerate() {
             let bytes = match block {
                 ReadBlock::Memory(bytes) => bytes,
-                ReadBlock::Spilled(piece) => read.read(&[piece]).map_err(unreadable)?,
+                ReadBlock::Spilled(piece) => read.read(&[piece]).map_err(unspillable)?,
             };
+            self.unless_cancelled()?;
             let is_second = number >= second;
             if parts == 1 {
-                let piece = writer.append(&bytes).map_err(unreadable)?;
+                let piece = writer.append(&bytes).map_err(unspillable)?;
                 split.parts[0].push(piece, is_second);
                 continue;
             }
             if number == second {
-                split.flush_all(writer, false).map_err(unreadable)?;
+                split.flush_all(writer, false).map_err(unspillable)?;
             }
-            for (key, value) in block_of(&bytes)?.iter() {
+            let block = block_of(&bytes).map_err(ReturnReason::Refused)?;
+            for (key, value) in block.iter() {
                 let hash = match self.grouping.is_whole() {
                     true => hash(joined(&mut whole, key, value)),
                     false => hash(key),
                 };
                 let part = part_of(hash, self.of, parts) as usize;
-                split.push(part, (key, value), writer, is_second).map_err(unreadable)?;
+                split.push(part, (key, value), writer, is_second).map_err(unspillable)?;
             }
         }
-        split.flush_all(writer, ends_with_second).map_err(unreadable)?;
+        split.flush_all(writer, ends_with_second).map_err(unspillable)?;
         Ok(GatheredPartition { partition, parts: split.parts })
     }
 
@@ -114,12 +120,13 @@ impl Arranging {
     /// # Errors
     /// Why the task is to be returned.
     pub(super) fn count(
-        self,
+        &self,
         partitions: &mut [GatheredPartition],
         store: &Store,
     ) -> Result<(), ReturnReason> {
         for partition in partitions.iter_mut().filter(|partition| partition.parts.len() > 1) {
             for number in 0..partition.parts.len() {
+                self.unless_cancelled()?;
                 let loaded = partition.load(&partition.parts[number], self.grouping, store);
                 let (list, _) = loaded.map_err(ReturnReason::Refused)?;
                 partition.parts[number].elements = Some(list.elements());
@@ -128,10 +135,16 @@ impl Arranging {
         Ok(())
     }
 
+    /// # Errors
+    /// If nobody waits for the task; the reason is of no use to anyone.
+    fn unless_cancelled(&self) -> Result<(), ReturnReason> {
+        if self.cancelled.is_cancelled() { Err(ReturnReason::NotStarted) } else { Ok(()) }
+    }
+
     /// Why a task is returned one of whose parts is larger than `limit`: it names the key that has
     /// the most bytes.
     pub(super) fn too_large(
-        self,
+        &self,
         (partition, part): (u32, &Part),
         store: &Store,
         limit: u64,
@@ -147,7 +160,7 @@ impl Arranging {
 
     /// The key with the most bytes of a part, as far as the keys of the part fit into `limit`.
     fn largest_key(
-        self,
+        &self,
         part: &Part,
         store: &Store,
         limit: u64,
@@ -251,19 +264,27 @@ mod tests {
     const PARTITION: u32 = 3;
     const OF: u32 = 5;
 
-    const GROUPINGS: [Grouping; 9] = [
+    const GROUPINGS: [Grouping; 13] = [
+        Grouping::Combine,
         Grouping::Count,
         Grouping::Group,
         Grouping::Distinct,
         Grouping::Join(JoinKind::Inner),
+        Grouping::Join(JoinKind::Left),
         Grouping::Join(JoinKind::Full),
         Grouping::Cogroup,
         Grouping::Filter { present: false },
+        Grouping::Filter { present: true },
+        Grouping::Zip,
         Grouping::Intersection,
         Grouping::Subtract,
     ];
 
     type Rows = Vec<(u8, u64)>;
+
+    fn arranging(grouping: Grouping) -> Arranging {
+        Arranging { grouping, of: OF, cancelled: CancellationToken::new() }
+    }
 
     fn block(rows: &Rows) -> Vec<u8> {
         let (mut writer, mut block) = (BlockWriter::default(), Vec::new());
@@ -285,8 +306,11 @@ mod tests {
             for part in &partition.parts {
                 let (list, _) = partition.load(part, grouping, store).unwrap();
                 for number in 0..list.elements() {
-                    let (mut value, element) = (Vec::new(), list.element(number).unwrap());
-                    element.write_value(&mut value);
+                    let mut value = Vec::new();
+                    match list.values(number) {
+                        Some(uncombined) => value.extend(uncombined.flatten()),
+                        None => list.element(number).unwrap().write_value(&mut value),
+                    }
                     elements.push((list.key(number).unwrap().to_vec(), value));
                 }
             }
@@ -313,7 +337,7 @@ mod tests {
         }
         let partition = PARTITION;
         let ordered = OrderedBlocks { partition, parts, blocks, second: first.len() };
-        let (arranging, read) = (Arranging { grouping, of: OF }, read.finish());
+        let (arranging, read) = (arranging(grouping), read.finish());
         let (mut partitions, store) = arranging.arrange(vec![ordered], &read, directory).unwrap();
         arranging.count(&mut partitions, &store).unwrap();
         assert_eq!(store.is_spilled(), directory.is_some());
@@ -335,7 +359,7 @@ mod tests {
         ) {
             let has_second = !matches!(
                 grouping,
-                Grouping::Count | Grouping::Group | Grouping::Distinct
+                Grouping::Combine | Grouping::Count | Grouping::Group | Grouping::Distinct
             );
             let second = if has_second { second } else { Vec::new() };
             let sides = (&first[..], &second[..]);
@@ -348,12 +372,25 @@ mod tests {
     }
 
     #[test]
+    fn work_for_which_nobody_waits_is_given_up() {
+        let blocks = vec![ReadBlock::Memory(block(&vec![(1, 1)]).into())];
+        let ordered =
+            || OrderedBlocks { partition: PARTITION, parts: 2, blocks: blocks.clone(), second: 1 };
+        let arranging = arranging(Grouping::Group);
+        let arrange = || arranging.arrange(vec![ordered()], &Store::default(), None);
+        let (mut partitions, store) = arrange().unwrap();
+        arranging.cancelled.cancel();
+        assert_eq!(arrange().unwrap_err(), ReturnReason::NotStarted);
+        assert_eq!(arranging.count(&mut partitions, &store), Err(ReturnReason::NotStarted));
+    }
+
+    #[test]
     fn the_key_with_the_most_bytes_is_named() {
         let rows: Rows = (0..100).map(|n| (if n % 3 == 0 { n } else { 7 }, 0)).collect();
         for parts in [1, 2] {
             let blocks = vec![ReadBlock::Memory(block(&rows).into()); 2];
             let ordered = OrderedBlocks { partition: PARTITION, parts, blocks, second: 2 };
-            let arranging = Arranging { grouping: Grouping::Group, of: OF };
+            let arranging = arranging(Grouping::Group);
             let (partitions, store) =
                 arranging.arrange(vec![ordered], &Store::default(), None).unwrap();
             let largest = partitions[0].parts.iter().max_by_key(|part| part.size()).unwrap();

@@ -24,6 +24,7 @@ use phalanx_core::{
     broker::{Broker, ShuffleQueue},
     wire::{QueuedGather, ReturnReason, TaskHeader, TaskInlet},
 };
+use tokio_util::sync::CancellationToken;
 
 use self::{
     arrange::{Arranging, OrderedBlocks},
@@ -78,8 +79,10 @@ pub(crate) async fn gather(
     let all: Vec<Collection<'_>> = all.buffered(QUEUES_AT_ONCE).try_collect().await?;
     let bytes = all.iter().map(Collection::bytes).sum();
     let all = all.into_iter().map(|collection| collection.finish(first_side)).collect();
-    let arranging = Arranging { grouping, of };
-    let (mut partitions, store) = arrange(arranging, all, bytes, spool, memory).await?;
+    let cancelled = CancellationToken::new();
+    let _dropped = cancelled.clone().drop_guard();
+    let arranging = Arranging { grouping, of, cancelled };
+    let (mut partitions, store) = arrange(&arranging, all, bytes, spool, memory).await?;
     if permit.spills() {
         let largest = largest_part(&partitions).map_or(0, |(_, part)| part.size());
         if largest > memory.limit() {
@@ -100,7 +103,7 @@ pub(crate) async fn gather(
 
 /// Brings the blocks of a task, which have this many bytes, into order.
 async fn arrange(
-    arranging: Arranging,
+    arranging: &Arranging,
     all: Vec<OrderedBlocks>,
     bytes: u64,
     spool: Option<Arc<Spool>>,
@@ -111,6 +114,7 @@ async fn arrange(
     }
     let directory = spool.is_some().then(|| memory.directory().to_owned());
     let read = spool.and_then(|spool| spool.finish()).unwrap_or_default();
+    let arranging = arranging.clone();
     let work = move || Ok(arranging.arrange(all, &read, directory.as_deref()));
     off_async_threads(work).await.map_err(unspillable)?
 }

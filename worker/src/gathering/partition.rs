@@ -64,8 +64,8 @@ impl LastBlock {
     }
 }
 
-/// Reads all blocks of a partition that count. They stay in the queue: the consumer gives them back
-/// when it is dropped, at the end at the latest.
+/// Reads all blocks of a partition that count. They stay in the queue: dropping the consumer, at the
+/// end at the latest, requeues them.
 ///
 /// # Errors
 /// Why the task is to be returned.

@@ -86,6 +86,10 @@ fn run_in(
                 return ChildRun::Replied;
             }
         }
+        // Gigabytes of blocks take long.
+        if running.replied.is_cancelled() {
+            return ChildRun::Replied;
+        }
         if next.is_err() {
             break;
         }

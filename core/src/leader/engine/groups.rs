@@ -27,8 +27,8 @@ pub(super) struct ElementName {
     pub(super) group: Option<Group>,
 }
 
-/// What a reply says about elements of its batch that failed, each with its batch offset. The leader
-/// sees no rows of a spread exchange.
+/// Keeps what a reply says about elements of its batch that failed, each with its batch offset: the
+/// leader sees no rows of a spread exchange.
 pub(super) fn keep_reported<'a>(
     job: &mut JobState,
     stage: usize,
@@ -43,7 +43,8 @@ pub(super) fn keep_reported<'a>(
     }
 }
 
-/// As [`keep_reported`], about the element at this batch offset of a task that was not run to its end.
+/// As [`keep_reported`], about the element at this batch offset of a task that was not run to its
+/// end.
 pub(super) fn keep_reported_of_task(
     job: &mut JobState,
     task: &Task,

@@ -229,10 +229,11 @@ pub(super) fn look_at_queues(shared: &mut Shared, jobs: &mut Jobs) -> Option<Job
     let now = shared.clocks.healthy;
     for job in jobs.iter_mut() {
         let quiet = shared.clocks.wall.saturating_sub(job.last_progress) >= CHECKED_EVERY;
-        let interval = if quiet { CHECKED_EVERY } else { RENEWED_EVERY };
         for exchange in 0..job.exchanges.len() {
-            let queues = job.exchanges[exchange].queues();
-            if queues.is_some_and(|queues| queues.are_due(now, interval)) {
+            let Some(queues) = job.exchanges[exchange].queues() else { continue };
+            // Tasks wait for queues that could not be declared, whatever else makes progress.
+            let often = quiet || !queues.is_open();
+            if queues.are_due(now, if often { CHECKED_EVERY } else { RENEWED_EVERY }) {
                 renew(shared, job, exchange);
             }
         }

@@ -70,7 +70,7 @@ pub(super) enum ShuffleEvent {
 enum Done {
     Managed { job: JobId, action: QueueAction, outcomes: Vec<(ShuffleQueue, Outcome)> },
     Published { job: JobId, exchange: u32, bytes: usize, result: Result<(), PublishError> },
-    Overdue(JobId),
+    TimedOut(JobId),
 }
 
 type Outcome = Result<u64, BrokerError>;
@@ -104,7 +104,7 @@ impl ShuffleQueues {
                     let input = Input::BlockPublished { job, exchange, bytes, result };
                     return Some(ShuffleEvent::Input(input));
                 }
-                Done::Overdue(job) => {
+                Done::TimedOut(job) => {
                     // The deletions go on without anybody who waits for them.
                     if let Some(end) = self.jobs.get_mut(&job).and_then(|it| it.end.take()) {
                         tracing::warn!(%job, "the deletion of its queues takes long");
@@ -145,8 +145,8 @@ impl ShuffleQueues {
         queues.end = Some(end);
         let ended = self.take_end(job);
         if ended.is_none() {
-            let overdue = tokio::time::sleep(LONGEST_DELETION).map(move |()| Done::Overdue(job));
-            self.in_flight.push(overdue.boxed());
+            let timeout = tokio::time::sleep(LONGEST_DELETION).map(move |()| Done::TimedOut(job));
+            self.in_flight.push(timeout.boxed());
         }
         ended
     }

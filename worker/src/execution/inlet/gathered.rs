@@ -1,5 +1,5 @@
-//! The elements of a part of a partition, as a worker makes them: with the values of each key combined, if
-//! the task begins with that.
+//! The elements of a part of a partition, as a worker makes them: with the values of each key
+//! combined, if the task begins with that.
 
 use bytes::Bytes;
 use phalanx_core::{gather::List, operation::OperationError, registry::Refusal};

@@ -105,7 +105,8 @@ pub struct ExchangeProgress {
     /// The bytes of their keys and values.
     pub bytes_uncombined: u64,
     /// The number of queues through which the blocks travel; 0 while they are few enough to travel
-    /// in messages, and always in memory.
+    /// in messages, and in memory unless
+    /// [`block_memory`](crate::leader::RuntimeBuilder::block_memory) is set.
     pub queues: u32,
     /// The bytes of blocks that workers have gathered on their disks, because a partition needs
     /// more memory than a worker has for it. A task that is run again counts again.

@@ -439,6 +439,22 @@ fn a_declaration_that_is_interrupted_is_repeated() {
 }
 
 #[test]
+fn queues_that_could_not_be_declared_are_tried_again_soon_although_the_job_makes_progress() {
+    let mut leader = small_leader();
+    leader.start(1, grouping(2), 1, 3);
+    let (first, second) = (leader.take(), leader.take());
+    write_inline(&mut leader, &first, 0, 130 * KIB);
+    leader.answer(|queue| {
+        let (what, reason) = (queue.to_string(), "its node is down".to_owned());
+        Err(BrokerError::NodeDown { what, reason })
+    });
+    leader.wait(3 * SECOND);
+    write_inline(&mut leader, &second, 1, 1);
+    leader.wait(3 * SECOND);
+    assert_eq!(leader.answer(exists)[..], [(QueueAction::Declare, queues(0..2))]);
+}
+
+#[test]
 fn a_queue_that_is_gone_after_it_was_read_ends_no_job() {
     let (mut leader, tasks) = spread();
     for task in tasks {

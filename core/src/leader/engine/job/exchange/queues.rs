@@ -18,7 +18,7 @@ pub(crate) struct Queues {
     /// The partitions that tasks read which are out, with the number of these tasks. It is more
     /// than one only after a copy was given up too early.
     readers: BTreeMap<u32, u32>,
-    /// When they were declared or renewed, in healthy time; `None` once they are to be renewed soon.
+    /// When they were declared or renewed, in healthy time; `None` if they are to be renewed soon.
     renewed: Option<Duration>,
     /// Whether a declaration or renewal is under way. There is one at a time: a broker that is slow
     /// takes longer for one than the interval between two.
