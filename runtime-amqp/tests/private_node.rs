@@ -12,7 +12,7 @@ use phalanx_core::{
         Address, Broker, BrokerError, BrokerUrl, ConnectError, ConsumeOptions, Pool, PublishError,
         QueueAction, QueueSpec, QueueType, Role, Settle, ShuffleQueue, Topic,
     },
-    id::{JobId, LeaderId, WorkerId},
+    id::{JobId, LeaderId, TaskNumber, WorkerId},
 };
 use phalanx_test_node::{NodeOptions, Permissions, PrivateNode};
 use phalanx_test_support::{PATIENCE, full_text, start_node, with_node};
@@ -190,7 +190,7 @@ async fn users_with_least_privilege_use_provisioned_queues() {
 async fn assert_shuffle_is_confined(leader: &AmqpBroker, worker: &AmqpBroker) {
     let (job, exchange, partition) = (JobId::new(), 0, 7);
     let input = ShuffleQueue::Partition { job, exchange, partition };
-    let output = ShuffleQueue::Output { job, exchange, partition };
+    let output = ShuffleQueue::Output { job, task: TaskNumber(7) };
     let all = [input, output];
     for action in [QueueAction::Declare, QueueAction::Renew, QueueAction::Check] {
         for outcome in leader.manage(action, &all).await {
@@ -313,7 +313,7 @@ mod tls {
         assert_eq!(delivery.message.body.len(), 300_000);
         delivery.settle(Settle::Ack);
         // Asks for the version of the broker, over another connection with TLS.
-        let queue = ShuffleQueue::Output { job: JobId::new(), exchange: 0, partition: 0 };
+        let queue = ShuffleQueue::Output { job: JobId::new(), task: TaskNumber(7) };
         assert_eq!(broker.manage(QueueAction::Declare, &[queue]).await.remove(0).unwrap(), 0);
         broker.close().await;
 

@@ -95,6 +95,8 @@ impl Fleet {
             Some(bytes) => Runtime::builder().block_memory(bytes),
             None => Runtime::builder(),
         };
+        // Their brokers lose connections all the time.
+        let builder = builder.quiet();
         let runtime = builder.lead(Arc::new(broker.connect())).await?;
         let mut dead = Vec::new();
         let deaths = async {

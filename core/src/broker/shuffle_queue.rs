@@ -2,18 +2,21 @@
 
 use std::{fmt, time::Duration};
 
-use crate::id::JobId;
+use crate::id::{JobId, TaskNumber};
 
 /// A queue of blocks; displayed, it is the routing key.
 ///
 /// ```
-/// use phalanx::{broker::ShuffleQueue, id::JobId};
+/// use phalanx::{
+///     broker::ShuffleQueue,
+///     id::{JobId, TaskNumber},
+/// };
 ///
 /// let job = JobId::new();
 /// let partition = ShuffleQueue::Partition { job, exchange: 1, partition: 63 };
 /// assert_eq!(partition.to_string(), format!("{job}.1.63"));
-/// let output = ShuffleQueue::Output { job, exchange: 1, partition: 63 };
-/// assert_eq!(output.to_string(), format!("{job}.1.63.output"));
+/// let output = ShuffleQueue::Output { job, task: TaskNumber(7) };
+/// assert_eq!(output.to_string(), format!("{job}.7.output"));
 /// ```
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
 #[non_exhaustive]
@@ -27,14 +30,12 @@ pub enum ShuffleQueue {
         /// The partition.
         partition: u32,
     },
-    /// What the tasks that read one partition of an exchange return, for the leader.
+    /// The outputs of one task, for the leader.
     Output {
         /// The job.
         job: JobId,
-        /// The number of the exchange in the job.
-        exchange: u32,
-        /// The partition.
-        partition: u32,
+        /// The task.
+        task: TaskNumber,
     },
 }
 
@@ -56,9 +57,7 @@ impl fmt::Display for ShuffleQueue {
             Self::Partition { job, exchange, partition } => {
                 write!(f, "{job}.{exchange}.{partition}")
             }
-            Self::Output { job, exchange, partition } => {
-                write!(f, "{job}.{exchange}.{partition}.output")
-            }
+            Self::Output { job, task } => write!(f, "{job}.{}.output", task.0),
         }
     }
 }

@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use crate::{
     broker::{BrokerError, PublishError},
-    id::JobId,
+    id::{JobId, TaskNumber},
     operation::KeyPrefix,
     report::number,
 };
@@ -78,6 +78,29 @@ pub enum ShuffleFailure {
         announced: u64,
         /// The number of blocks that were found.
         found: u64,
+    },
+    /// The broker has lost outputs that were too many for a result and went through a queue. They
+    /// were made, and cannot be made again: the job must be run again.
+    #[error(
+        "the broker has {found} of {} of the outputs of task {task}: their queue was deleted or \
+         has expired, a policy limits its length, or the disk of its node is lost; run the program \
+         again",
+        number(u64::from(*announced), "block", "blocks")
+    )]
+    OutputsLost {
+        /// The task.
+        task: TaskNumber,
+        /// The number of blocks that were written, as far as it is known.
+        announced: u32,
+        /// The number of those that were read.
+        found: u32,
+    },
+    /// The outputs that a worker has written to a queue are not those of its result: a bug of
+    /// Phalanx, or somebody else writes to the queue.
+    #[error("the outputs of task {task} in its queue do not fit its result; run the program again")]
+    OutputsMalformed {
+        /// The task.
+        task: TaskNumber,
     },
     /// The broker takes blocks back before a worker has read a whole partition.
     #[error(

@@ -74,6 +74,11 @@ pub enum TaskOutlet {
     Stage(Layout),
     /// Into blocks of an exchange.
     Exchange(Scatter),
+    /// Through the queue of the task, unless they fit into the reply, for the reader of the job.
+    Queue {
+        /// The bytes of outputs that are published at once.
+        block: u32,
+    },
     /// Into the reply, for a reader that needs the largest alone: a worker that can compare them
     /// may leave out the others.
     Top {

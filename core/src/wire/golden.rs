@@ -71,6 +71,7 @@ fn result() -> ResultMessage {
                 outcome: Outcome::NotRun { reason: NotRunReason::TimeSlice },
             },
         ],
+        queued: 0,
         blocks: Vec::new(),
         spread: Vec::new(),
         uncombined: RowTotal::default(),
@@ -193,6 +194,31 @@ fn result_of_exchanges() -> ResultMessage {
     ResultMessage { header, payload: Bytes::from_static(b"xy") }
 }
 
+/// A task that reads a spread exchange, and has a queue for its outputs.
+fn task_with_a_queue() -> TaskMessage {
+    let TaskMessage { header, payload } = task_of_queues();
+    let header = TaskHeader { outlet: TaskOutlet::Queue { block: 1 << 20 }, ..header };
+    TaskMessage { header, payload }
+}
+
+/// The result of such a task.
+fn result_of_outputs() -> ResultMessage {
+    let outcome = Outcome::Done { bytes: 70_000, outputs: 300, counts: None, lengths: None };
+    let header = ResultHeader {
+        segments: vec![Segment { from: 0, to: 1, outcome }],
+        queued: 2,
+        lists: vec![ListEnd { partition: 3, elements: 1 }],
+        ..result().header
+    };
+    ResultMessage { header, payload: Bytes::new() }
+}
+
+fn outputs() -> OutputMessage {
+    let (job, execution) = (JobId(uuid(0xbb)), ExecutionId(uuid(0xcc)));
+    let header = OutputHeader { job, task: COPY.task, execution, number: 1, outputs: 2 };
+    OutputMessage { header, values: Bytes::from_static(b"abc") }
+}
+
 fn dead_letter() -> DeadLetter {
     let error = ExecuteError {
         job: JobId(uuid(0xbb)),
@@ -260,7 +286,10 @@ fn messages() -> Vec<(&'static str, Bytes)> {
         ("result", result().encode().unwrap()),
         ("result of exchanges", result_of_exchanges().encode().unwrap()),
         ("result of queues", result_of_queues().encode().unwrap()),
+        ("result of outputs in a queue", result_of_outputs().encode().unwrap()),
+        ("task with a queue", task_with_a_queue().encode().unwrap()),
         ("block", block().encode().unwrap()),
+        ("outputs", outputs().encode().unwrap()),
         ("return redelivered", returned(Some(COPY), ReturnReason::Redelivered).encode().unwrap()),
         ("return refused", returned(Some(COPY), ReturnReason::Refused(refusal)).encode().unwrap()),
         ("return of missing blocks", returned(Some(COPY), missing).encode().unwrap()),
@@ -292,6 +321,9 @@ fn an_encoded_message_decodes_to_itself() {
     assert_eq!(DeadLetter::decode(&dead_letter().encode().unwrap()).unwrap(), dead_letter());
     assert_eq!(TaskMessage::decode(&task_of_queues().encode().unwrap()).unwrap(), task_of_queues());
     assert_eq!(BlockMessage::decode(&block().encode().unwrap()).unwrap(), block());
+    assert_eq!(OutputMessage::decode(&outputs().encode().unwrap()).unwrap(), outputs());
+    let queued = result_of_outputs();
+    assert_eq!(ResultMessage::decode(&queued.encode().unwrap()).unwrap(), queued);
     let event = Event::Presence(presence());
     assert_eq!(Event::decode(&event.encode().unwrap()).unwrap(), event);
 }
@@ -315,7 +347,8 @@ fn another_version_is_named_and_a_truncated_message_is_rejected() {
 
 #[test]
 fn a_result_that_contradicts_itself_is_rejected() {
-    let broken: [fn(&mut ResultMessage); 5] = [
+    let broken: [fn(&mut ResultMessage); 6] = [
+        |result| result.header.queued = 1,
         |result| result.header.segments[1].from = 2,
         |result| result.header.segments[0].to = 0,
         |result| result.payload = Bytes::from_static(b"x"),
@@ -384,6 +417,7 @@ fn decode_all(bytes: &Bytes) {
     let _ = Event::decode(bytes);
     let _ = DeadLetter::decode(bytes);
     let _ = BlockMessage::decode(bytes);
+    let _ = OutputMessage::decode(bytes);
 }
 
 proptest! {

@@ -8,6 +8,7 @@ mod event;
 mod exchange;
 #[cfg(test)]
 mod golden;
+mod output;
 mod probe;
 mod reply;
 mod task;
@@ -24,6 +25,7 @@ pub use exchange::{
     QueuedGather, RowTotal, Scatter, SpreadBlocks, TaskInlet, TaskOutlet, list_position,
     place_in_list,
 };
+pub use output::{MAX_BLOCKS_AHEAD, OutputHeader, OutputMessage};
 pub use probe::{Probe, ProbeReply};
 pub use reply::{
     Lease, LeasedTask, NotRunReason, Outcome, ResultHeader, ResultMessage, Return, ReturnReason,

@@ -18,7 +18,8 @@ use crate::{
 pub struct ResultMessage {
     /// Everything but the outputs.
     pub header: ResultHeader,
-    /// The outputs of the `Done` segments, one after the other, then the blocks.
+    /// The outputs of the `Done` segments, one after the other, unless they went through the queue
+    /// of the task; then the blocks.
     pub payload: Bytes,
 }
 
@@ -39,6 +40,9 @@ pub struct ResultHeader {
     pub waited_us: u64,
     /// The parts of the batch: gap-free, in order, without overlap.
     pub segments: Vec<Segment>,
+    /// The number of the messages with outputs that were published to the queue of the task before
+    /// this result; 0 if the payload has the outputs.
+    pub queued: u32,
     /// The blocks behind the outputs, if the outputs go to an exchange.
     pub blocks: Vec<BlockHeader>,
     /// The blocks that were published before this result, if the exchange is spread.
@@ -69,7 +73,7 @@ pub struct Segment {
 pub enum Outcome {
     /// The elements went through all steps.
     Done {
-        /// Bytes of the payload that are outputs of this segment.
+        /// Bytes of the outputs of this segment.
         bytes: u64,
         /// Number of outputs.
         outputs: u32,
@@ -233,13 +237,18 @@ impl ResultMessage {
         let outputs = (payload.len() as u64).checked_sub(blocks);
         outputs
             .ok_or("the blocks are longer than the payload")
-            .and_then(|outputs| check_segments(&header.segments, outputs))
+            .and_then(|outputs| match header.queued {
+                0 => check_segments(&header.segments, Some(outputs)),
+                _ if payload.is_empty() => check_segments(&header.segments, None),
+                _ => Err("outputs in a queue and in the payload"),
+            })
             .map_err(|reason| WireError::Malformed { reason: reason.to_owned() })?;
         Ok(Self { header, payload })
     }
 }
 
-fn check_segments(segments: &[Segment], payload: u64) -> Result<(), &'static str> {
+/// `payload` is the length of the outputs, if it is known.
+fn check_segments(segments: &[Segment], payload: Option<u64>) -> Result<(), &'static str> {
     let (mut offset, mut spent) = (0, 0u64);
     for segment in segments {
         if segment.from != offset || segment.to <= segment.from {
@@ -266,7 +275,10 @@ fn check_segments(segments: &[Segment], payload: u64) -> Result<(), &'static str
             Outcome::Failed { .. } | Outcome::NotRun { .. } => {}
         }
     }
-    if spent == payload { Ok(()) } else { Err("payload and segments differ in length") }
+    match payload {
+        Some(payload) if payload != spent => Err("payload and segments differ in length"),
+        _ => Ok(()),
+    }
 }
 
 headed_only!(Return, Lease);

@@ -108,6 +108,18 @@ pub fn weigh_all((key, values): (u64, Vec<Vec<u8>>)) -> Result<u64> {
     }
 }
 
+/// Pairs a number with a kilobyte of data.
+#[operation]
+pub fn weighty(n: u64) -> (u64, Vec<u8>) {
+    (n, vec![n as u8; 1_000])
+}
+
+/// The key of a group.
+#[operation]
+pub fn key_of((key, _): (u64, Vec<Vec<u8>>)) -> u64 {
+    key
+}
+
 /// Returns the length of a text.
 #[operation]
 pub fn measure(text: String) -> u64 {

@@ -19,7 +19,7 @@ pub struct Target {
 }
 
 /// All decoders of untrusted bytes.
-pub const TARGETS: [Target; 15] = [
+pub const TARGETS: [Target; 16] = [
     Target { name: "task", decode: task },
     Target { name: "probe", decode: probe },
     Target { name: "result", decode: result },
@@ -32,6 +32,7 @@ pub const TARGETS: [Target; 15] = [
     Target { name: "elements", decode: elements },
     Target { name: "block", decode: block },
     Target { name: "block_message", decode: block_message },
+    Target { name: "outputs", decode: outputs },
     Target { name: "list", decode: list },
     Target { name: "framed", decode: framed },
     Target { name: "state", decode: state },

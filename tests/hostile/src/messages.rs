@@ -6,8 +6,8 @@ use bytes::Bytes;
 use phalanx_core::{
     gather::List,
     wire::{
-        BlockMessage, Control, DeadLetter, Event, Grouping, JoinKind, Lease, PartitionBlocks,
-        Probe, ProbeReply, ResultMessage, Return, TaskMessage,
+        BlockMessage, Control, DeadLetter, Event, Grouping, JoinKind, Lease, OutputMessage,
+        PartitionBlocks, Probe, ProbeReply, ResultMessage, Return, TaskMessage,
     },
 };
 
@@ -37,6 +37,8 @@ decoders! {
     control: Control,
     /// A block, which workers read from the queue of a partition.
     block_message: BlockMessage,
+    /// Outputs, which leaders read from the queue of a task.
+    outputs: OutputMessage,
     /// An event, which leaders read from their event queue.
     event: Event,
 }

@@ -128,23 +128,9 @@ async fn drive(running: &Arc<Running>, slots: &Slots, concurrency: usize) {
             let Some(outcome) = outcome.filter(|_| !running.must_discard_chunk(failed)) else {
                 return discard(running, suspended, first);
             };
-            let mut progress = running.progress();
-            match outcome {
-                ChunkOutcome::Mapped(Values::Typed(column), failures) => {
-                    progress.ledger.chunk(to, &running.pipeline, &column, failures);
-                }
-                ChunkOutcome::Mapped(Values::Encoded(rows), failures) => {
-                    progress.ledger.rows(to, &rows, running.output_layout(), failures);
-                }
-                ChunkOutcome::Folded(entries, accumulator) => {
-                    progress.ledger.record(entries);
-                    suspended = accumulator;
-                    if ends_list {
-                        finish_fold(running, &mut progress.ledger, suspended.take(), to);
-                    }
-                }
-            }
-            output_bytes = progress.ledger.output_bytes();
+            record(running, to, outcome, &mut suspended, ends_list);
+            running.queue_outputs().await;
+            output_bytes = running.progress().ledger.output_bytes();
         }
         let mut progress = running.progress();
         if ends_list {
@@ -156,6 +142,32 @@ async fn drive(running: &Arc<Running>, slots: &Slots, concurrency: usize) {
         size.adjust(now - before);
     }
     finish(running, slots, suspended, scattering, inlet.next_offset(), None).await;
+}
+
+/// Records the outcome of the chunk that ends at `to`. `suspended` is the fold that goes on.
+fn record(
+    running: &Running,
+    to: u32,
+    outcome: ChunkOutcome,
+    suspended: &mut Option<Bytes>,
+    ends_list: bool,
+) {
+    let mut progress = running.progress();
+    match outcome {
+        ChunkOutcome::Mapped(Values::Typed(column), failures) => {
+            progress.ledger.chunk(to, &running.pipeline, &column, failures);
+        }
+        ChunkOutcome::Mapped(Values::Encoded(rows), failures) => {
+            progress.ledger.rows(to, &rows, running.output_layout(), failures);
+        }
+        ChunkOutcome::Folded(entries, accumulator) => {
+            progress.ledger.record(entries);
+            *suspended = accumulator;
+            if ends_list {
+                finish_fold(running, &mut progress.ledger, suspended.take(), to);
+            }
+        }
+    }
 }
 
 /// Replies that the chunk that begins at `first`, and what is behind it, does not count.

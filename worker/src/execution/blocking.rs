@@ -125,7 +125,9 @@ fn drive(running: &Running) {
             if chunk.ends_list {
                 finish_fold(&mut progress.ledger, &mut folding, to);
             }
-            output_bytes = progress.ledger.output_bytes();
+            drop(progress);
+            block_on(running.queue_outputs());
+            output_bytes = running.progress().ledger.output_bytes();
         }
         let mut progress = running.progress();
         if progress.is_replied() {

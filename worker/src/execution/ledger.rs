@@ -2,6 +2,7 @@
 
 use std::ops::Range;
 
+use bytes::Bytes;
 use phalanx_core::{
     codec::Layout,
     operation::OperationError,
@@ -19,12 +20,14 @@ pub(crate) struct Ledger {
     payload: Vec<u8>,
     /// The first offset without an outcome.
     next_offset: u32,
-    /// Whether each `Done` element has exactly one output.
-    one_to_one: bool,
+    /// Whether the number of outputs of each `Done` element is recorded.
+    counted: bool,
     /// Whether the length of each output is recorded.
     measured: bool,
     /// Whether these lengths are part of the result.
     sends_lengths: bool,
+    /// The length of each output in `payload`, if outputs may leave it for the queue of the task.
+    unpublished: Option<Vec<u32>>,
     /// Whether the next segment does not extend the last one.
     cut: bool,
     /// Ascending offsets of elements that are no neighbours of those before them: no segment goes
@@ -40,10 +43,13 @@ impl Ledger {
     pub(super) fn new(one_to_one: bool, outlet: &TaskOutlet) -> Self {
         let sends_lengths = matches!(outlet, TaskOutlet::Stage(_));
         let may_be_trimmed = matches!(outlet, TaskOutlet::Top { .. });
+        // Nobody asks which element an output behind an exchange was made from.
+        let queued = matches!(outlet, TaskOutlet::Queue { .. });
         Self {
-            one_to_one: one_to_one && !may_be_trimmed,
-            measured: sends_lengths || may_be_trimmed,
+            counted: (!one_to_one || may_be_trimmed) && !queued,
+            measured: sends_lengths || may_be_trimmed || queued,
             sends_lengths,
+            unpublished: queued.then(Vec::new),
             ..Self::default()
         }
     }
@@ -53,6 +59,7 @@ impl Ledger {
         self.segments.clear();
         self.payload.clear();
         (self.next_offset, self.error_bytes) = (0, 0);
+        self.unpublished.iter_mut().for_each(Vec::clear);
     }
 
     /// The elements at these offsets, which ascend, are no neighbours of those before them.
@@ -127,6 +134,37 @@ impl Ledger {
     /// The first offset without an outcome.
     pub(super) fn next_offset(&self) -> u32 {
         self.next_offset
+    }
+
+    /// The size of the outputs that have not been taken.
+    pub(super) fn payload_bytes(&self) -> usize {
+        self.payload.len()
+    }
+
+    /// Takes outputs in blocks of at least this many bytes, each with the number of its outputs.
+    /// What fills no block stays.
+    pub(super) fn take_blocks(&mut self, least: usize) -> Vec<(Bytes, u32)> {
+        let lengths = self.unpublished.as_deref().unwrap_or_default();
+        let (mut blocks, mut from, mut end, mut count) = (Vec::new(), 0, 0, 0);
+        let mut taken = 0;
+        for length in lengths {
+            end += *length as usize;
+            count += 1;
+            if end - from >= least {
+                blocks.push((Bytes::copy_from_slice(&self.payload[from..end]), count));
+                taken += count as usize;
+                (from, count) = (end, 0);
+            }
+        }
+        self.payload.drain(..from);
+        self.unpublished.iter_mut().for_each(|lengths| drop(lengths.drain(..taken)));
+        blocks
+    }
+
+    /// Takes the outputs that are left, with their number.
+    pub(super) fn take_rest(&mut self) -> Option<(Bytes, u32)> {
+        let count = std::mem::take(self.unpublished.as_mut()?).len() as u32;
+        (count > 0).then(|| (std::mem::take(&mut self.payload).into(), count))
     }
 
     /// The size of the outputs and errors so far.
@@ -256,17 +294,22 @@ impl Ledger {
         if to == self.next_offset {
             return;
         }
-        let counts = (!self.one_to_one).then(|| {
+        let counts = self.counted.then(|| {
             let mut counts = vec![0; (to - self.next_offset) as usize];
             for offset in offsets {
                 counts[(offset - self.next_offset) as usize] += 1;
             }
             counts
         });
-        let lengths = self.measured.then(|| {
-            let starts = std::iter::once(before as u32).chain(ends.iter().copied());
-            ends.iter().zip(starts).map(|(end, start)| end - start).collect()
-        });
+        let starts = std::iter::once(before as u32).chain(ends.iter().copied());
+        let lengths = ends.iter().zip(starts).map(|(end, start)| end - start);
+        let lengths = match &mut self.unpublished {
+            Some(unpublished) => {
+                unpublished.extend(lengths);
+                None
+            }
+            None => self.measured.then(|| lengths.collect()),
+        };
         let bytes = (self.payload.len() - before) as u64;
         self.push_done(to, bytes, offsets.len() as u32, counts, lengths);
     }
@@ -284,10 +327,11 @@ impl Ledger {
             && !self.cut
             && self.gaps.binary_search(&self.next_offset).is_err()
             && let Outcome::Done { bytes, outputs, counts, lengths, .. } = outcome
+            && let Some(sum) = outputs.checked_add(more_outputs)
         {
             *end = to;
             *bytes += more_bytes;
-            *outputs += more_outputs;
+            *outputs = sum;
             if let (Some(counts), Some(more)) = (counts, more_counts) {
                 counts.extend(more);
             }

@@ -18,7 +18,7 @@ use super::{ProgressMark, Running, outlet::Broken, running::Progress};
 use crate::{
     gathering::GatheredTask,
     lock::lock,
-    reply::{PendingReply, Reply, SpreadReply, WindowPermit},
+    reply::{OutputStream, PendingReply, Preceding, Reply, SpreadReply, WindowPermit},
 };
 
 impl Running {
@@ -106,8 +106,10 @@ impl Running {
     /// Replies with the outcomes in the ledger, unless another part has replied.
     pub(super) fn reply(&self, mut progress: MutexGuard<'_, Progress>) {
         let Some(pending) = progress.pending.take() else { return };
+        progress.queue_rest();
         let (segments, mut payload) = std::mem::take(&mut progress.ledger).into_parts();
         let blocks = progress.blocks.take().unwrap_or_default();
+        let outputs = progress.outputs.take();
         let permit = progress.permit.take();
         let lists = std::mem::take(&mut progress.lists);
         let (busy, waited) = (progress.busy, progress.started - self.arrived.into_std());
@@ -121,6 +123,7 @@ impl Running {
             busy_us: micros(busy),
             waited_us: micros(waited),
             segments,
+            queued: outputs.as_ref().map_or(0, OutputStream::blocks),
             blocks: blocks.headers,
             spread: Vec::new(),
             uncombined: blocks.uncombined,
@@ -133,7 +136,8 @@ impl Running {
             payload.extend_from_slice(&blocks.bytes);
         }
         let message = ResultMessage { header, payload: payload.into() };
-        self.reply_result(pending, message, self.pipeline.last() as u32, permit);
+        let preceding = (outputs, permit);
+        self.reply_result(pending, message, self.pipeline.last() as u32, preceding);
     }
 
     /// Replies with a result, which was made here or in a child process. In a child its blocks stay
@@ -143,25 +147,27 @@ impl Running {
         pending: PendingReply,
         message: ResultMessage,
         last_step: u32,
-        permit: Option<WindowPermit>,
+        (outputs, permit): (Option<OutputStream>, Option<WindowPermit>),
     ) {
-        if self.window.is_some() && self.spreads() && !message.header.blocks.is_empty() {
+        let publishes = self.publisher.is_some();
+        let writes_blocks = publishes && self.spreads() && !message.header.blocks.is_empty();
+        if writes_blocks || outputs.is_some() {
             self.progress().publishing = pending.delivery();
         }
         let failed = |segment: &Segment| matches!(segment.outcome, Outcome::Failed { .. });
         // The parent of a child process reports.
-        if let Some(gathered) = self.gathered().filter(|_| self.window.is_some())
+        if let Some(gathered) = self.gathered().filter(|_| publishes)
             && message.header.segments.iter().any(failed)
         {
             let (gathered, task, mut message) =
                 (gathered.clone(), self.task.header.clone(), message);
-            let spreads = self.window.is_some();
             return off_async_threads(move || {
                 gathered.report(&mut message.header.segments);
-                send_result(&task, spreads, pending, message, last_step, permit);
+                send_result(&task, publishes, pending, message, last_step, (outputs, permit));
             });
         }
-        send_result(&self.task.header, self.window.is_some(), pending, message, last_step, permit);
+        let preceding = (outputs, permit);
+        send_result(&self.task.header, publishes, pending, message, last_step, preceding);
     }
 
     /// Returns the task because of the element at this offset, if it is known which, unless another
@@ -181,7 +187,7 @@ impl Running {
         let size = message.header.blocks.iter().map(|block| block.bytes as usize).sum();
         let permit = self.enter_window(size).await;
         let last_step = self.task.header.steps.len().saturating_sub(1) as u32;
-        self.reply_with(|pending| self.reply_result(pending, message, last_step, permit));
+        self.reply_with(|pending| self.reply_result(pending, message, last_step, (None, permit)));
     }
 
     /// Waits until the window has room for this many bytes of blocks, if they go through queues, or
@@ -189,20 +195,21 @@ impl Running {
     ///
     /// Cancel-safe.
     pub(super) async fn enter_window(&self, bytes: usize) -> Option<WindowPermit> {
-        let window = self.window.as_ref().filter(|_| self.spreads() && bytes > 0)?;
+        let publisher = self.publisher.as_ref().filter(|_| self.spreads() && bytes > 0)?;
         tokio::select! {
             biased;
             () = self.replied.cancelled() => None,
             () = self.context.execution().cancelled.cancelled() => None,
-            permit = window.enter(bytes) => permit,
+            permit = publisher.enter(bytes) => permit,
         }
     }
 
-    /// Whether its blocks go through queues.
+    /// Whether what it writes goes through queues.
     fn spreads(&self) -> bool {
         matches!(
             &self.task.header.outlet,
             TaskOutlet::Exchange(Scatter { route: BlockRoute::Spread { .. }, .. })
+                | TaskOutlet::Queue { .. }
         )
     }
 
@@ -241,22 +248,26 @@ fn micros(duration: Duration) -> u64 {
     u64::try_from(duration.as_micros()).unwrap_or(u64::MAX)
 }
 
-/// Replies with a result, whose blocks go through queues first if the task and this process send
-/// them there.
+/// Replies with a result, whose blocks go through queues first if the task sends them there and this
+/// process `publishes` them.
 fn send_result(
     task: &TaskHeader,
-    spreads: bool,
+    publishes: bool,
     pending: PendingReply,
     message: ResultMessage,
     last_step: u32,
-    permit: Option<WindowPermit>,
+    (outputs, permit): (Option<OutputStream>, Option<WindowPermit>),
 ) {
-    let split = match spreads {
-        true => SpreadReply::split(task, message, permit),
-        false => Some((message, None)),
+    let split = match (outputs, publishes) {
+        (Some(outputs), _) => Some((message, Some(Preceding::Outputs(outputs)))),
+        (None, true) => SpreadReply::split(task, message, permit)
+            .map(|(message, blocks)| (message, blocks.map(Preceding::Blocks))),
+        (None, false) => Some((message, None)),
     };
     match split {
-        Some((message, spread)) => pending.reply(Reply::Result { message, last_step, spread }),
+        Some((message, preceding)) => {
+            pending.reply(Reply::Result { message, last_step, preceding });
+        }
         None => {
             let reason = "a result contradicts its task".to_owned();
             pending.refuse(Refusal::Message { reason });

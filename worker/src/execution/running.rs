@@ -36,7 +36,7 @@ use crate::{
     gathering::{GatherPermit, GatheredTask},
     lock::lock,
     process_kind::ChunkReporter,
-    reply::{BlockWindow, PendingReply, SharedDelivery, WindowPermit},
+    reply::{BlockPublisher, OutputStream, PendingReply, SharedDelivery, WindowPermit},
     slots::{SlotKind, SlotThread},
 };
 
@@ -65,9 +65,8 @@ pub(crate) struct ExecutionConfig {
     /// Receives the first element of each chunk before it begins: in a child process, and for
     /// isolated tasks of a worker that cannot start one.
     pub(crate) reporter: Option<ChunkReporter>,
-    /// Bounds the blocks on their way to queues; `None` in a child process, whose parent publishes
-    /// them.
-    pub(crate) window: Option<Arc<BlockWindow>>,
+    /// Publishes what goes through queues; `None` in a child process, whose parent does that.
+    pub(crate) publisher: Option<Arc<BlockPublisher>>,
 }
 
 /// One execution: a driver runs it, and other parts watch, stop or abandon it meanwhile.
@@ -77,7 +76,7 @@ pub(crate) struct Running {
     pub(crate) context: TaskContext,
     pub(crate) kind: SlotKind,
     reporter: Option<ChunkReporter>,
-    pub(super) window: Option<Arc<BlockWindow>>,
+    pub(super) publisher: Option<Arc<BlockPublisher>>,
     pub(super) execution: ExecutionId,
     pub(super) count: u32,
     pub(super) arrived: tokio::time::Instant,
@@ -118,6 +117,8 @@ pub(super) struct Progress {
     pub(super) blocks: Option<Blocks>,
     /// Their part of the window, if they go through queues.
     pub(super) permit: Option<WindowPermit>,
+    /// The outputs that have left the ledger for the queue of the task.
+    pub(super) outputs: Option<OutputStream>,
     /// The lists that were read to their ends.
     pub(super) lists: Vec<ListEnd>,
     pub(super) pending: Option<PendingReply>,
@@ -138,7 +139,7 @@ impl Running {
         config: ExecutionConfig,
         pending: PendingReply,
     ) -> Arc<Self> {
-        let ExecutionConfig { worker, kind, reporter, window } = config;
+        let ExecutionConfig { worker, kind, reporter, publisher } = config;
         let header = &task.header;
         let execution = Execution {
             job: header.job,
@@ -154,6 +155,7 @@ impl Running {
             ledger: Ledger::new(pipeline.is_one_to_one(), &header.outlet),
             blocks: None,
             permit: None,
+            outputs: None,
             lists: Vec::new(),
             pending: Some(pending),
             publishing: Weak::new(),
@@ -166,7 +168,7 @@ impl Running {
             context: TaskContext::new(Arc::new(execution), 0),
             kind,
             reporter,
-            window,
+            publisher,
             execution: ExecutionId::new(),
             count,
             arrived: tokio::time::Instant::now(),

@@ -92,7 +92,7 @@ impl TestExecution {
         let reports = Arc::clone(&reported);
         let reporter: ChunkReporter = Arc::new(move |first| lock(&reports).push(first));
         let (worker, kind) = (WorkerId::new(), pipeline.kind());
-        let config = ExecutionConfig { worker, kind, reporter: Some(reporter), window: None };
+        let config = ExecutionConfig { worker, kind, reporter: Some(reporter), publisher: None };
         let running = Running::new(task, Arc::new(pipeline), config, pending);
         Self { running, operations, reported, replies }
     }

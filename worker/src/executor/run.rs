@@ -19,7 +19,7 @@ use crate::{
     isolation::{ChildPool, run_isolated, run_isolated_async},
     leaders::Leaders,
     process_kind::ChunkReporter,
-    reply::{BlockWindow, PendingReply},
+    reply::{BlockPublisher, PendingReply},
     shared::Shared,
     slots::{LeasedSlots, SlotKind, SlotTask, SlotThread, Slots},
 };
@@ -37,8 +37,8 @@ pub(crate) struct Executor {
     running_async: AtomicUsize,
     pub(super) executions: Executions,
     leased: LeasedSlots,
-    /// Bounds the blocks on their way to queues.
-    window: Arc<BlockWindow>,
+    /// Publishes what goes through queues; `None` in a child process, whose parent does that.
+    publisher: Option<Arc<BlockPublisher>>,
     /// Bounds what is gathered from queues.
     pub(super) memory: GatherMemory,
     /// The child processes for isolated tasks; `None` if those run like all others.
@@ -57,13 +57,15 @@ impl Executor {
     ) -> io::Result<Arc<Self>> {
         let options = shared.options();
         let isolates = options.isolate && !shared.is_child();
+        let publisher = (!shared.is_child())
+            .then(|| Arc::new(BlockPublisher::new(shared.broker().clone(), Arc::clone(leaders))));
         Ok(Arc::new(Self {
+            publisher,
             slots: Slots::start(options.slots, options.stack, max_queued)?,
             async_slots: Arc::new(Semaphore::new(options.async_slots)),
             in_process: Arc::new(Semaphore::new(1)),
             running_async: AtomicUsize::new(0),
             executions: Executions::default(),
-            window: Arc::new(BlockWindow::new()),
             memory: GatherMemory::new(
                 options.gather_memory,
                 options.slots,
@@ -190,8 +192,8 @@ impl Executor {
     }
 
     fn config(&self, kind: SlotKind, reporter: Option<ChunkReporter>) -> ExecutionConfig {
-        let window = (!self.shared.is_child()).then(|| Arc::clone(&self.window));
-        ExecutionConfig { worker: self.shared.worker(), kind, reporter, window }
+        let publisher = self.publisher.clone();
+        ExecutionConfig { worker: self.shared.worker(), kind, reporter, publisher }
     }
 
     /// Adds a task to those that the worker holds, or returns it if all slots of its kind are

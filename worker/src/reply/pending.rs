@@ -15,7 +15,7 @@ use phalanx_core::{
 use tokio::sync::mpsc;
 use tokio_util::task::{TaskTracker, task_tracker::TaskTrackerToken};
 
-use super::{RefusalBackoff, ReplyAddress, SharedDelivery, SpreadReply};
+use super::{OutputStream, RefusalBackoff, ReplyAddress, SharedDelivery, SpreadReply};
 
 /// A delivery that still owes its leader a reply. If it is dropped, the broker requeues the
 /// delivery.
@@ -47,10 +47,18 @@ pub(crate) enum Reply {
         message: ResultMessage,
         /// The step that is blamed if the only element's output is too large for the broker.
         last_step: u32,
-        /// Its blocks, which are published before it.
-        spread: Option<SpreadReply>,
+        /// What is published before it.
+        preceding: Option<Preceding>,
     },
     Probe(ProbeReply),
+}
+
+/// What queues must have before a result is published (rules 30 and 39).
+pub(crate) enum Preceding {
+    /// The blocks of an exchange.
+    Blocks(SpreadReply),
+    /// Outputs, most of which have been published while the task ran.
+    Outputs(OutputStream),
 }
 
 /// A reply on its way to the broker.
@@ -65,8 +73,8 @@ pub(crate) struct OutgoingBody {
     pub(crate) body: Bytes,
     /// The header of a result and its last step, to make a smaller reply if the body is too large.
     pub(super) result: Option<(ResultHeader, u32)>,
-    /// The blocks that are published before.
-    pub(super) spread: Option<SpreadReply>,
+    /// What is published before.
+    pub(super) preceding: Option<Preceding>,
 }
 
 impl ReplySender {
@@ -117,19 +125,19 @@ impl PendingReply {
 
     /// Replies to a task that was run, or to a probe.
     pub(crate) fn reply(self, reply: Reply) {
-        let (kind, encoded, result, spread) = match reply {
+        let (kind, encoded, result, preceding) = match reply {
             Reply::Probe(reply) => (MessageKind::ProbeReply, reply.encode(), None, None),
-            Reply::Result { message, last_step, spread } => {
+            Reply::Result { message, last_step, preceding } => {
                 let done = |outcome: &Outcome| matches!(outcome, Outcome::Done { .. });
                 if message.header.segments.iter().any(|segment| done(&segment.outcome)) {
                     self.backoff.succeeded();
                 }
                 let encoded = message.encode();
-                (MessageKind::Result, encoded, Some((message.header, last_step)), spread)
+                (MessageKind::Result, encoded, Some((message.header, last_step)), preceding)
             }
         };
         match encoded {
-            Ok(body) => self.send(OutgoingBody { kind, body, result, spread }),
+            Ok(body) => self.send(OutgoingBody { kind, body, result, preceding }),
             Err(error) => self.refuse(Refusal::Message { reason: error.to_string() }),
         }
     }
@@ -170,7 +178,7 @@ impl PendingReply {
         match self.encode_return(reason, offset, element) {
             Ok(body) => {
                 let kind = MessageKind::Return;
-                self.send(OutgoingBody { kind, body, result: None, spread: None });
+                self.send(OutgoingBody { kind, body, result: None, preceding: None });
             }
             // Every return encodes. If one did not, the broker would redeliver the task to another
             // worker.

@@ -22,8 +22,8 @@ use super::{
     OutgoingReply, PendingReply, ReplyAddress,
     encodings::without_encodings,
     kept::KeptReplies,
-    pending::OutgoingBody,
-    spread::{SpreadError, SpreadReply},
+    pending::{OutgoingBody, Preceding},
+    spread::SpreadError,
 };
 use crate::leaders::Leaders;
 
@@ -69,9 +69,9 @@ pub(crate) async fn publish_replies(
             biased;
             reply = replies.recv(), if first_tries.len() < UNCONFIRMED_REPLIES => match reply {
                 Some(OutgoingReply { mut content, pending }) => {
-                    match content.spread.take() {
-                        Some(spread) => {
-                            spreading.push(publish_blocks(&*broker, &leaders, spread, content, pending));
+                    match content.preceding.take() {
+                        Some(blocks) => {
+                            spreading.push(publish_blocks(&*broker, &leaders, blocks, content, pending));
                         }
                         None => first_tries.push(publish(&*broker, content, pending, &rejected)),
                     }
@@ -116,17 +116,21 @@ pub(crate) async fn publish_replies(
     while first_tries.next().await.is_some() {}
 }
 
-/// Publishes the blocks of a result, and resolves with what is then to be published (rule 30);
+/// Publishes what precedes a result, and resolves with what is then to be published (rule 30);
 /// `None` if the task is returned, or its delivery settled.
 async fn publish_blocks(
     broker: &dyn Broker,
     leaders: &Leaders,
-    spread: SpreadReply,
+    preceding: Preceding,
     content: OutgoingBody,
     pending: PendingReply,
 ) -> Option<(OutgoingBody, PendingReply)> {
     pending.vacate();
-    let reason = match spread.publish(broker, leaders).await {
+    let published = match preceding {
+        Preceding::Blocks(blocks) => blocks.publish(broker, leaders).await,
+        Preceding::Outputs(outputs) => outputs.finish().await,
+    };
+    let reason = match published {
         Ok(()) => return Some((content, pending)),
         Err(SpreadError::Dead) => {
             pending.settle(Settle::Ack);

@@ -2,16 +2,16 @@
 
 use std::{collections::BTreeMap, time::Duration};
 
+use bytes::Bytes;
 use futures::{StreamExt, TryStreamExt, stream};
 use phalanx_core::{
     broker::{Address, Broker, Message, MessageKind, Properties, PublishError, ShuffleQueue},
     id::{JobId, LeaderId},
     wire::{
         BlockMessage, BlockName, BlockRoute, ResultMessage, Scatter, SpreadBlocks, TaskHeader,
-        TaskOutlet, WIRE_VERSION,
+        TaskOutlet, WIRE_VERSION, WireError,
     },
 };
-
 use tokio::time::Instant;
 
 use super::window::WindowPermit;
@@ -98,23 +98,34 @@ impl SpreadReply {
         leaders: &Leaders,
     ) -> Result<(), SpreadError> {
         let is_dead = || leaders.is_dead(self.leader, self.job) || leaders.is_silent(self.leader);
-        let publish = |block| publish_block(broker, self.leader, block, &is_dead);
+        let publish = |block: BlockMessage| {
+            let BlockName { job, exchange, partition, .. } = block.name;
+            let queue = ShuffleQueue::Partition { job, exchange, partition };
+            let (leader, is_dead) = (self.leader, &is_dead);
+            async move {
+                let body = block.encode().map_err(unencodable)?;
+                drop(block);
+                publish_block(broker, leader, queue, body, is_dead).await
+            }
+        };
         let all = stream::iter(self.blocks.into_iter().map(publish));
         all.buffer_unordered(BLOCKS_AT_ONCE).try_collect().await
     }
 }
 
-async fn publish_block(
+/// Why a block that is too large to be encoded is not published.
+pub(super) fn unencodable(error: WireError) -> SpreadError {
+    SpreadError::Refused(PublishError::Refused { reason: error.to_string() })
+}
+
+/// Publishes a block until its queue has it.
+pub(super) async fn publish_block(
     broker: &dyn Broker,
     leader: LeaderId,
-    block: BlockMessage,
+    queue: ShuffleQueue,
+    body: Bytes,
     is_dead: impl Fn() -> bool,
 ) -> Result<(), SpreadError> {
-    let BlockName { job, exchange, partition, .. } = block.name;
-    let queue = ShuffleQueue::Partition { job, exchange, partition };
-    let refused = |reason: String| SpreadError::Refused(PublishError::Refused { reason });
-    let body = block.encode().map_err(|error| refused(error.to_string()))?;
-    drop(block);
     let properties = Properties {
         kind: Some(MessageKind::Block),
         wire_version: WIRE_VERSION,

@@ -13,7 +13,7 @@ use phalanx_core::{
     },
 };
 
-use super::BlockWindow;
+use super::window::BlockWindow;
 use crate::testing::{SentReply, TestOp, TestRig, at_once, eventually};
 
 const PARTITIONS: u32 = 4;

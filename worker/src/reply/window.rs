@@ -11,7 +11,7 @@ const UNIT: usize = 1 << 10;
 
 /// Bounds the blocks that a worker holds: a task that finds the window full keeps its slot.
 #[derive(Debug)]
-pub(crate) struct BlockWindow(Arc<Semaphore>);
+pub(super) struct BlockWindow(Arc<Semaphore>);
 
 /// The part of the window that the blocks of a task take up, until it is dropped.
 #[derive(Debug)]
@@ -20,14 +20,14 @@ pub(crate) struct WindowPermit {
 }
 
 impl BlockWindow {
-    pub(crate) fn new() -> Self {
+    pub(super) fn new() -> Self {
         Self(Arc::new(Semaphore::new(WINDOW / UNIT)))
     }
 
     /// Waits until the window has room for this many bytes; a task that has more takes all of it.
     ///
     /// Cancel-safe, but the place in the queue is lost.
-    pub(crate) async fn enter(&self, bytes: usize) -> Option<WindowPermit> {
+    pub(super) async fn enter(&self, bytes: usize) -> Option<WindowPermit> {
         let units = bytes.div_ceil(UNIT).clamp(1, WINDOW / UNIT) as u32;
         // The semaphore is never closed.
         let permit = Arc::clone(&self.0).acquire_many_owned(units).await.ok()?;

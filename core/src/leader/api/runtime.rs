@@ -20,7 +20,10 @@ use crate::{
     error::Error,
     id::{JobId, LeaderId},
     leader::{
-        engine::{DeadLettering, Ending, Engine, LatencyTarget, MAX_BLOCKS, Progress, Settings},
+        engine::{
+            DeadLettering, Ending, Engine, LatencyTarget, MAX_BLOCKS, Progress, Settings,
+            output_cap,
+        },
         io::{Command, Driver, reply_queue},
     },
     notice::Notices,
@@ -259,6 +262,7 @@ impl Runtime {
             stall_after: options.stall_after,
             patience: options.patience,
             max_blocks: options.block_memory.or((!local).then_some(MAX_BLOCKS)),
+            output_cap: output_cap(options.block_memory),
             shuffle_limit: options.shuffle_limit,
         };
         let url = broker.url().clone();

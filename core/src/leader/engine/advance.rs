@@ -6,7 +6,7 @@ use super::{
     combine,
     event::JobEvent,
     job::{Indexes, JobState, OutputBlock},
-    output,
+    output, output_queues,
     shared::Shared,
 };
 use crate::{codec, error::Error, plan::End};
@@ -32,6 +32,7 @@ pub(super) fn advance(shared: &mut Shared, job: &mut JobState) -> Option<Result<
     }
     job.close_branches();
     output::release_joined(shared, job);
+    output_queues::delete_read(shared, job);
     while let Some(partials) = job.next_combination() {
         combine::combine(shared, job, partials);
     }

@@ -74,7 +74,8 @@ impl Engine {
                     .collect();
                 let ended: Vec<_> = job.sources.iter().map(|source| source.ended).collect();
                 let exchanges: Vec<_> = job.exchanges.iter().map(|it| it.canonical()).collect();
-                format!("{held:?} {pending:?} {:?} {ended:?} {exchanges:?}", job.reorder)
+                let (reorder, queued) = (&job.reorder, job.queued.canonical());
+                format!("{held:?} {pending:?} {reorder:?} {ended:?} {exchanges:?} {queued}")
             })
             .collect();
         let (now, hold) = (self.shared.clocks.quiet, self.shared.settings.hold);
@@ -87,6 +88,11 @@ impl Engine {
     pub(crate) fn winners(&self) -> Vec<ExecutionId> {
         let exchanges = self.jobs.iter().flat_map(|job| &job.exchanges);
         exchanges.flat_map(|exchange| exchange.winners().to_vec()).collect()
+    }
+
+    /// The executions whose outputs count that are in the queues of tasks.
+    pub(crate) fn queued_executions(&self) -> Vec<ExecutionId> {
+        self.jobs.iter().flat_map(|job| job.queued.executions()).collect()
     }
 
     /// As [`canonical`](Self::canonical), for a probe: the copies of which it can prove a loss.

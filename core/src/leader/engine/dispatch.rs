@@ -5,6 +5,7 @@ use std::{collections::BTreeSet, sync::Arc, time::Duration};
 use super::{
     flow::{Lane, PoolFlow, Sizing},
     job::{Batch, JobState, Jobs},
+    output_queues,
     protocol::Action,
     schedule,
     shared::Shared,
@@ -99,11 +100,14 @@ fn send_one(shared: &mut Shared, job: &mut JobState) -> bool {
     false
 }
 
-/// The oldest task of a stage that waits for credit, of those whose queues no other task reads.
+/// The oldest task of a stage that waits for credit, of those whose queues no other task reads, and
+/// which have the queues that they write to.
 fn first_due(shared: &Shared, job: &JobState, stage: usize) -> Option<TaskNumber> {
-    let may_read =
-        |number: &TaskNumber| shared.tasks.get(*number).is_some_and(|task| job.may_read(task));
-    shared.tasks.due(job.id, stage).find(may_read)
+    let may_go = |number: &TaskNumber| {
+        let task = shared.tasks.get(*number);
+        task.is_some_and(|task| job.may_read(task) && output_queues::may_write(job, *number, task))
+    };
+    shared.tasks.due(job.id, stage).find(may_go)
 }
 
 /// Whether a task can be cut from the pending elements of a stage.

@@ -94,7 +94,8 @@ pub(super) fn fail_permanently(
         if is_output {
             let lengths = [replaced.bytes().len() as u32];
             let values = replaced.bytes().clone();
-            let outputs = Outputs { values, count: 1, counts: None, lengths: Some(&lengths) };
+            let lengths = Some(&lengths[..]);
+            let outputs = Outputs { values, count: 1, counts: None, lengths, queued: None };
             output::done(shared, job, stage, &Batch::Elements(replaced), outputs);
         } else {
             let work = Work::Run { batch: Batch::Elements(replaced), first_step: step + 1 };
@@ -114,8 +115,8 @@ pub(super) fn fail_permanently(
             error: error.error.clone(),
         };
         shared.emit(job.id, event);
-        let nothing =
-            Outputs { values: Bytes::new(), count: 0, counts: Some(&[0]), lengths: Some(&[]) };
+        let (values, counts, lengths) = (Bytes::new(), Some(&[0][..]), Some(&[][..]));
+        let nothing = Outputs { values, count: 0, counts, lengths, queued: None };
         output::done(shared, job, stage, element, nothing);
     } else {
         fail_job(shared, job, stage, element, error);

@@ -11,7 +11,8 @@ pub(super) fn renewed(
     leased: &LeasedTask,
 ) {
     let (copy, now) = (leased.copy, shared.clocks.quiet);
-    let charge_of = |task: &_| schedule::charge_of(job, task);
+    let settings = &shared.settings;
+    let charge_of = |task: &_| schedule::charge_of(settings, job, task);
     let Some(change) = shared.tasks.lease(leased, worker, now, charge_of) else {
         return;
     };

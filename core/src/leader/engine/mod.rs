@@ -12,6 +12,7 @@
 //! ```text
 //! reply, publish, lease, loss, liveness    inputs, and the passage of time
 //! spread                                   exchanges whose blocks go through queues
+//! output_queues                            outputs that go through queues
 //! gone                                     a copy that will bring no reply
 //! combine                                  partial results of folds
 //! element                                  elements that failed
@@ -44,6 +45,7 @@ mod lease;
 mod liveness;
 mod loss;
 mod output;
+mod output_queues;
 mod probe;
 mod protocol;
 mod publish;
@@ -64,11 +66,11 @@ use std::{sync::Arc, time::Duration};
 
 pub(super) use ending::Ending;
 pub use event::{ExchangeProgress, JobEvent, Progress, StageProgress, Stall};
-pub(super) use flow::{LatencyTarget, MAX_BLOCKS};
+pub(super) use flow::{LatencyTarget, MAX_BLOCKS, output_cap};
 #[cfg(test)]
 pub(super) use job::Indexes;
 pub(super) use job::OutputBlock;
-pub(super) use protocol::{Action, DeadLettering, Input, Pull};
+pub(super) use protocol::{Action, DeadLettering, Input, OutputsError, Pull};
 pub(super) use shared::Settings;
 
 use job::{Elements, JobState, Jobs};
@@ -166,6 +168,9 @@ impl Engine {
                     spread::published(job, exchange as usize, bytes, result);
                 });
             }
+            Input::OutputsRead { job, task, block } => {
+                self.on_job(job, |shared, job| output_queues::read(shared, job, task, block));
+            }
             Input::Interrupted => {
                 loss::interrupted(shared);
                 spread::interrupted(&mut self.jobs);
@@ -258,6 +263,10 @@ impl Engine {
         if let Some(job) = self.jobs.get_mut(id) {
             job.account.taken(bytes);
             self.shared.progressed(job);
+            if job.queued.is_waiting() {
+                // There may be room for the next block.
+                self.advance(id);
+            }
         }
     }
 

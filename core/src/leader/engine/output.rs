@@ -5,12 +5,15 @@ use bytes::Bytes;
 use super::{
     flow::MAX_BATCH_BYTES,
     fold::Partial,
-    job::{Batch, Elements, Indexes, JobOutput, JobState, Onward, OutputBlock, StageOutput},
+    job::{
+        Batch, Elements, Indexes, JobOutput, JobState, NextOutputs, Onward, OutputBlock,
+        QueuedOutputs, StageOutput,
+    },
     protocol::Action,
     shared::Shared,
 };
 use crate::{
-    error::ExecuteError,
+    error::{ExecuteError, ShuffleFailure},
     plan::{End, Outlet},
 };
 
@@ -24,6 +27,8 @@ pub(super) struct Outputs<'a> {
     pub(super) counts: Option<&'a [u32]>,
     /// The length of each output in bytes; `None` in the last stage.
     pub(super) lengths: Option<&'a [u32]>,
+    /// The outputs, if they are in the queue of their task rather than in `values`.
+    pub(super) queued: Option<QueuedOutputs>,
 }
 
 /// Settles elements that have passed a stage, and passes their outputs on.
@@ -53,6 +58,17 @@ pub(super) fn done(
             release_to_next_stage(shared, job, stage);
         } else {
             feed_next(shared, job, stage, output);
+        }
+        return;
+    }
+    if let Some(queued) = outputs.queued {
+        if let End::Stream { ordered: true, .. } = job.plan.end {
+            job.account.buffer(0);
+            job.reorder.insert(from, to, JobOutput::Queued(queued));
+            release_to_reader(shared, job);
+        } else {
+            job.queued.push(queued);
+            release_to_reader(shared, job);
         }
         return;
     }
@@ -92,7 +108,8 @@ pub(super) fn pass_through(shared: &mut Shared, job: &mut JobState, stage: usize
     while let Some(elements) = job.cut(stage, u64::MAX, MAX_BATCH_BYTES) {
         let (values, count) = (elements.bytes().clone(), elements.len() as u32);
         let lengths = elements.lengths();
-        let outputs = Outputs { values, count, counts: None, lengths: Some(&lengths) };
+        let lengths = Some(&lengths[..]);
+        let outputs = Outputs { values, count, counts: None, lengths, queued: None };
         done(shared, job, stage, &Batch::Elements(elements), outputs);
     }
 }
@@ -137,14 +154,55 @@ pub(super) fn has_taken_all(job: &JobState) -> bool {
 
 /// Delivers the outputs that are next in the order of their elements.
 fn release_to_reader(shared: &mut Shared, job: &mut JobState) {
-    while let Some(release) = job.reorder.release() {
+    // What waits in a queue comes before all that is in the reorder buffer.
+    while release_queued(shared, job)
+        && let Some(release) = job.reorder.release()
+    {
         match release {
             JobOutput::Outputs(outputs) => deliver(shared, job, outputs),
+            JobOutput::Queued(queued) => {
+                job.account.unbuffer(0);
+                job.queued.push(queued);
+            }
             JobOutput::Failure(error) => {
                 job.account.unbuffer(0);
                 if !has_taken_all(job) {
                     job.fail(error);
                 }
+            }
+        }
+    }
+}
+
+/// Delivers the outputs that are next in queues, as far as they have been read. Returns whether none
+/// are left.
+fn release_queued(shared: &mut Shared, job: &mut JobState) -> bool {
+    loop {
+        match job.queued.next() {
+            NextOutputs::Nothing => return true,
+            NextOutputs::Outputs { values, count } => {
+                let charged = job.account.output(values.len());
+                let indexes = Indexes::default();
+                deliver(shared, job, OutputBlock { values, count, indexes, charged });
+            }
+            NextOutputs::Block { task, execution, blocks } => {
+                if job.account.may_read_ahead() && !job.has_failed() {
+                    job.queued.ask(task);
+                    shared.actions.push(Action::ReadOutputs {
+                        job: job.id,
+                        task,
+                        execution,
+                        blocks,
+                    });
+                }
+                return false;
+            }
+            NextOutputs::Asked => return false,
+            NextOutputs::Malformed { task } => {
+                if let Some(exchange) = job.queued.exchange_of(task) {
+                    job.fail_shuffle(exchange, ShuffleFailure::OutputsMalformed { task });
+                }
+                return false;
             }
         }
     }

@@ -2,6 +2,8 @@
 
 use std::{sync::Arc, time::Duration};
 
+use bytes::Bytes;
+
 use super::{
     ending::Ending,
     event::{JobEvent, Progress},
@@ -11,7 +13,7 @@ use crate::{
     broker::{BrokerError, Health, Pool, PublishError, QueueAction, ShuffleQueue},
     dead_letters::DeadElement,
     error::Error,
-    id::{CopyId, JobId, WorkerId},
+    id::{CopyId, ExecutionId, JobId, TaskNumber, WorkerId},
     plan::{Block, Plan},
     wire::{BlockMessage, Lease, Presence, ProbeReply, ResultMessage, Return, TaskMessage},
 };
@@ -47,6 +49,9 @@ pub(crate) enum Input {
     },
     /// A block of this size is in the queue of its partition, or the broker will never take it.
     BlockPublished { job: JobId, exchange: u32, bytes: usize, result: Result<(), PublishError> },
+    /// The block of a task that was to be read from its queue: the number of its outputs, and their
+    /// encodings.
+    OutputsRead { job: JobId, task: TaskNumber, block: Result<(u32, Bytes), OutputsError> },
     /// The connection was interrupted: messages in queues, and replies, may be lost.
     Interrupted,
     /// The reply to a copy does not decode.
@@ -77,6 +82,15 @@ pub(crate) enum DeadLettering {
     Off,
 }
 
+/// Why a block of outputs cannot be read.
+#[derive(Debug, Clone)]
+pub(crate) enum OutputsError {
+    /// The queue has lost it.
+    Lost,
+    /// The broker refuses.
+    Refused(BrokerError),
+}
+
 /// The state of a pull.
 #[derive(Debug)]
 pub(crate) enum Pull {
@@ -105,6 +119,9 @@ pub(crate) enum Action {
     /// Publish blocks of one exchange until their queues have them or the job is over; leads to a
     /// `BlockPublished` for each.
     PublishBlocks { blocks: Vec<BlockMessage> },
+    /// Read the next of the blocks that an execution has written into the queue of its task; leads
+    /// to `OutputsRead`.
+    ReadOutputs { job: JobId, task: TaskNumber, execution: ExecutionId, blocks: u32 },
     /// Pull up to this many elements and bytes from a source of a job; leads to `Pulled`.
     Pull { job: JobId, source: usize, elements: u64, bytes: usize },
     /// Hand outputs to the reader of a job.

@@ -10,9 +10,9 @@ use super::{
     event::JobEvent,
     fold::Partial,
     gone, groups,
-    job::{Batch, Elements, InlineBlock, JobState, Queues, Winner},
+    job::{Batch, Elements, InlineBlock, JobState, QueuedOutputs, Queues, Winner},
     output::{self, Outputs},
-    refusals,
+    output_queues, refusals,
     retried::Retried,
     retry, schedule,
     shared::Shared,
@@ -21,7 +21,7 @@ use super::{
 };
 use crate::{
     error::ShuffleFailure,
-    id::CopyId,
+    id::{CopyId, TaskNumber},
     plan::Outlet,
     registry::Refusal,
     wire::{
@@ -61,7 +61,8 @@ pub(super) fn result(shared: &mut Shared, job: &mut JobState, result: ResultMess
     shared.workers.worked(header.worker);
     // A worker that can run the stage took it.
     job.stages[task.stage].refused = None;
-    measure(shared, job, &task, &header, payload.len());
+    let outputs = payload.len().max(output_bytes(&header.segments) as usize);
+    measure(shared, job, &task, &header, outputs);
     let (attempt, worker) = (header.copy.attempt, Some(header.worker));
     let run = TaskRun { number, task: &task, attempt, worker };
     match &task.work {
@@ -75,8 +76,9 @@ pub(super) fn result(shared: &mut Shared, job: &mut JobState, result: ResultMess
             }
             if let Some(rest) = batch.partitions().and_then(|partitions| partitions.rest(covered)) {
                 let work = Work::Run { batch: Batch::Partitions(rest), first_step: *first_step };
-                schedule::enqueue(shared, run.task.with(work), Duration::ZERO);
+                go_on(shared, job, run.task.with(work), &task, payload.len());
             }
+            accept_queued(job, number, &header);
             let payload = feed_exchange(job, run.task.stage, batch, &header, payload);
             groups::keep_reported(job, run.task.stage, batch, reported(&header.segments));
             batch_result(shared, job, &run, batch, *first_step, &header.segments, payload);
@@ -86,6 +88,43 @@ pub(super) fn result(shared: &mut Shared, job: &mut JobState, result: ResultMess
             combine_result(shared, job, &run, partials.clone(), &header.segments, payload);
         }
     }
+}
+
+/// Enqueues the task that goes on with the rest of a list. If the one before it has stopped because
+/// of its outputs, this many bytes, or has a queue for them, the next one gets a queue (rule 39).
+fn go_on(shared: &mut Shared, job: &mut JobState, mut rest: Task, before: &Task, outputs: usize) {
+    let exchange = job.read_by(rest.stage).filter(|_| job.may_queue_outputs(rest.stage));
+    let is_full = outputs as u64 >= shared.settings.output_cap;
+    rest.queues_outputs = exchange.is_some() && (before.queues_outputs || is_full);
+    let queues_outputs = rest.queues_outputs;
+    let number = schedule::enqueue(shared, rest, Duration::ZERO);
+    if let Some(exchange) = exchange.filter(|_| queues_outputs) {
+        output_queues::declare(shared, job, number, exchange);
+    }
+}
+
+/// The outputs of a result are in the queue of its task.
+fn accept_queued(job: &mut JobState, task: TaskNumber, header: &ResultHeader) {
+    if header.queued > 0 {
+        let done = |it: &&Segment| matches!(it.outcome, Outcome::Done { .. });
+        let done = header.segments.iter().filter(done).count();
+        job.queued.accept(task, header.execution, header.queued, done);
+        let bytes = output_bytes(&header.segments);
+        job.queued.count(bytes);
+        if let Some(exchange) = job.queued.exchange_of(task) {
+            job.exchanges[exchange].queued_outputs(bytes);
+        }
+    }
+}
+
+/// The bytes of all outputs of a result.
+fn output_bytes(segments: &[Segment]) -> u64 {
+    let bytes = |segment: &Segment| match segment.outcome {
+        Outcome::Done { bytes, .. } => bytes,
+        Outcome::Failed { .. } | Outcome::NotRun { .. } => 0,
+    };
+    // Those of a hostile worker may be anything.
+    segments.iter().map(bytes).fold(0, u64::saturating_add)
 }
 
 /// The task, with the lists known that a result has read to their ends. `None` if they contradict
@@ -214,9 +253,12 @@ fn batch_result(
         let part = batch.slice(offsets.clone());
         match &segment.outcome {
             Outcome::Done { bytes, outputs, counts, lengths } => {
-                let values = payload.split_to((*bytes as usize).min(payload.len()));
+                let (task, outputs, bytes) = (run.number, *outputs, *bytes);
+                let queued = job.queued.has_outputs_of(task);
+                let queued = queued.then_some(QueuedOutputs { task, bytes, outputs });
+                let values = payload.split_to((bytes as usize).min(payload.len()));
                 let (counts, lengths) = (counts.as_deref(), lengths.as_deref());
-                let outputs = Outputs { values, count: *outputs, counts, lengths };
+                let outputs = Outputs { values, count: outputs, counts, lengths, queued };
                 output::done(shared, job, run.task.stage, &part, outputs);
             }
             Outcome::Failed { step, error, .. } => {

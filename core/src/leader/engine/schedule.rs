@@ -8,7 +8,7 @@ use super::{
     flow::{LEAST_CAP, Lane, Room},
     job::{Batch, JobState},
     protocol::Action,
-    shared::Shared,
+    shared::{Settings, Shared},
     table::{Charge, Task, Work},
 };
 use crate::{
@@ -24,8 +24,8 @@ use crate::{
 
 /// The largest output that a task may ask for, in bytes (rule 19). A single element may exceed it.
 const MAX_OUTPUT: u64 = 1 << 20;
-/// The output that a task may ask for that reads partitions.
-const MAX_OUTPUT_OF_PARTITIONS: u64 = 8 << 20;
+/// The outputs that a task publishes at once that has a queue for them.
+const MAX_OUTPUT_BLOCK: u64 = 1 << 20;
 /// The output that every task may produce, in bytes, however little is expected of it.
 const MIN_OUTPUT: u64 = 64 << 10;
 /// The time slice of a task that must run as a whole.
@@ -65,7 +65,7 @@ pub(super) fn retire(shared: &mut Shared, job: &mut JobState, number: TaskNumber
 /// Publishes a new copy of a task.
 pub(super) fn send(shared: &mut Shared, job: &mut JobState, number: TaskNumber) {
     let Some(task) = shared.tasks.get(number) else { return };
-    let credit = charge_of(job, task);
+    let credit = charge_of(&shared.settings, job, task);
     if !shared.tasks.add_copy(number, credit) {
         return;
     }
@@ -77,14 +77,14 @@ pub(super) fn send(shared: &mut Shared, job: &mut JobState, number: TaskNumber) 
 }
 
 /// The credit that a task takes up while it is out.
-pub(super) fn charge_of(job: &JobState, task: &Task) -> Charge {
+pub(super) fn charge_of(settings: &Settings, job: &JobState, task: &Task) -> Charge {
     let output = job.stages[task.stage].cost.expected_output(task.size());
     match job.queues_read_by(task) {
         // Only workers hold its blocks, and it stops at a limit. It lists all winners, which are
         // final.
         Some((exchange, _)) => Charge {
             input: size_of_val(job.exchanges[exchange].winners()),
-            output: output.min(MAX_OUTPUT_OF_PARTITIONS as usize),
+            output: if task.queues_outputs { 0 } else { output.min(settings.output_cap as usize) },
         },
         None => Charge { input: task.size(), output },
     }
@@ -153,7 +153,12 @@ fn message(
     let stage = task.stage;
     let sizing = shared.sizing(job, stage);
     let cap = shared.blocks.cap_of(number);
-    let outlet = outlet(job, stage, cap, sizing.slots);
+    let outlet = match task.queues_outputs {
+        true => {
+            TaskOutlet::Queue { block: MAX_OUTPUT_BLOCK.min(shared.settings.output_cap) as u32 }
+        }
+        false => outlet(job, stage, cap, sizing.slots),
+    };
     let plan = &job.plan.stages[stage];
     let mut inlet = TaskInlet::Elements(Layout::Plain);
     let (kind, ranges, indexes, first_step, payload, uncut) = match &task.work {
@@ -202,7 +207,7 @@ fn message(
         } else {
             match &inlet {
                 // A task that goes on with the rest of these elements reads all blocks again.
-                TaskInlet::Partitions(_) | TaskInlet::Queues(_) => MAX_OUTPUT_OF_PARTITIONS,
+                TaskInlet::Partitions(_) | TaskInlet::Queues(_) => shared.settings.output_cap,
                 TaskInlet::Elements(_) => (4 * charge.output as u64).clamp(MIN_OUTPUT, MAX_OUTPUT),
             }
         },

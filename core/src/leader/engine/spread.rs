@@ -8,13 +8,14 @@ use super::{
     flow::Room,
     gone,
     job::{JobState, Jobs, Queues},
+    output_queues,
     protocol::Action,
     shared::Shared,
     table::TaskCopy,
 };
 use crate::{
     broker::{BrokerError, PublishError, QueueAction, ShuffleQueue},
-    error::{ShuffleError, ShuffleFailure},
+    error::ShuffleFailure,
     id::{CopyId, JobId},
 };
 
@@ -87,7 +88,7 @@ pub(super) fn advance(shared: &mut Shared, job: &mut JobState) {
     if bytes > limit
         && let Some(exchange) = job.exchanges.iter().rposition(|it| it.queues().is_some())
     {
-        fail(job, exchange, ShuffleFailure::LimitExceeded { bytes, limit });
+        job.fail_shuffle(exchange, ShuffleFailure::LimitExceeded { bytes, limit });
     }
 }
 
@@ -101,6 +102,7 @@ pub(super) fn end(shared: &mut Shared, job: &mut JobState) {
             shared.actions.push(Action::Manage { action: QueueAction::Delete, queues });
         }
     }
+    output_queues::end(shared, job);
 }
 
 /// Queues of an exchange were declared, renewed or deleted.
@@ -110,7 +112,9 @@ pub(super) fn managed(
     action: QueueAction,
     outcomes: Vec<(ShuffleQueue, Result<u64, BrokerError>)>,
 ) {
-    let Some((ShuffleQueue::Partition { exchange, .. }, _)) = outcomes.first() else { return };
+    let Some((ShuffleQueue::Partition { exchange, .. }, _)) = outcomes.first() else {
+        return output_queues::managed(shared, job, action, outcomes);
+    };
     let exchange = *exchange as usize;
     let Some(queues) = job.exchanges.get_mut(exchange).and_then(|it| it.queues_mut()) else {
         return;
@@ -140,7 +144,7 @@ pub(super) fn managed(
             }
             // The driver ends all jobs.
             Err(BrokerError::Closed) => return,
-            Err(source) => return fail(job, exchange, ShuffleFailure::Queue { source }),
+            Err(source) => return job.fail_shuffle(exchange, ShuffleFailure::Queue { source }),
         }
     }
     if action == QueueAction::Declare
@@ -168,7 +172,7 @@ pub(super) fn published(
         // The driver ends all jobs.
         Err(PublishError::Closed) => {}
         Err(source) if exchange < job.exchanges.len() => {
-            fail(job, exchange, ShuffleFailure::Publish { source });
+            job.fail_shuffle(exchange, ShuffleFailure::Publish { source });
         }
         Err(_) => {}
     }
@@ -212,7 +216,7 @@ pub(super) fn unreadable(
 ) {
     let stage = shared.tasks.get(copy.task).map(|task| task.stage);
     match stage.and_then(|stage| job.read_by(stage)) {
-        Some(exchange) => fail(job, exchange, failure),
+        Some(exchange) => job.fail_shuffle(exchange, failure),
         None => gone::reissue(shared, job, copy),
     }
 }
@@ -236,6 +240,10 @@ pub(super) fn look_at_queues(shared: &mut Shared, jobs: &mut Jobs) -> Option<Job
             if queues.are_due(now, if often { CHECKED_EVERY } else { RENEWED_EVERY }) {
                 renew(shared, job, exchange);
             }
+        }
+        let often = quiet || job.queued.live().any(|(_, is_open)| !is_open);
+        if job.queued.are_due(now, if often { CHECKED_EVERY } else { RENEWED_EVERY }) {
+            output_queues::renew(shared, job);
         }
     }
     None
@@ -261,6 +269,7 @@ fn renew(shared: &mut Shared, job: &mut JobState, exchange: usize) {
 pub(super) fn interrupted(jobs: &mut Jobs) {
     for job in jobs.iter_mut() {
         job.exchanges.iter_mut().filter_map(|it| it.queues_mut()).for_each(Queues::make_due);
+        job.queued.make_due();
     }
 }
 
@@ -272,17 +281,12 @@ fn broker_full(shared: &mut Shared, jobs: &mut Jobs) -> Option<JobId> {
     let exchange = job.exchanges.iter().rposition(|exchange| exchange.queues().is_some())?;
     let reason = shared.health.blocked.clone().unwrap_or_default();
     let bytes = job.queued_bytes();
-    fail(job, exchange, ShuffleFailure::BrokerFull { bytes, blocked, reason });
+    job.fail_shuffle(exchange, ShuffleFailure::BrokerFull { bytes, blocked, reason });
     Some(job.id)
 }
 
 fn lost(job: &mut JobState, exchange: usize, partition: u32, found: u64) {
     let blocks = job.exchanges[exchange].announced(&[partition]);
     let announced = blocks.first().map_or(0, |it| u64::from(it.blocks));
-    fail(job, exchange, ShuffleFailure::BlocksLost { partition, announced, found });
-}
-
-fn fail(job: &mut JobState, exchange: usize, failure: ShuffleFailure) {
-    let directive = job.plan.exchanges[exchange].kind.name();
-    job.fail(Box::new(ShuffleError::new(job.id, directive, failure)));
+    job.fail_shuffle(exchange, ShuffleFailure::BlocksLost { partition, announced, found });
 }

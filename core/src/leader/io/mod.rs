@@ -9,6 +9,8 @@ mod driver;
 mod job_channels;
 mod notices;
 mod output;
+mod output_blocks;
+mod output_readers;
 mod publisher;
 mod pull;
 mod shuffle;

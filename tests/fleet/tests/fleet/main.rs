@@ -15,6 +15,7 @@ mod keyed;
 mod leases;
 mod messages;
 mod notices;
+mod outputs;
 mod permissions;
 mod results;
 mod serialization;

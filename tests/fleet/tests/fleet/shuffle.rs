@@ -195,22 +195,31 @@ async fn a_broker_that_restarts_while_blocks_are_written_and_while_they_are_read
 /// Policies that an operator should keep away from the queues: their blocks are gone without a word.
 #[tokio::test]
 async fn a_policy_that_lets_queues_expire_ends_a_job_with_what_is_lost() {
-    let failure = under_policy(r#"{"expires":1000}"#).await;
+    let failure = under_policy(r#"{"expires":1000}"#, HeldUntil::End).await;
     assert!(matches!(failure, ShuffleFailure::BlocksLost { found: 0, .. }), "{failure:?}");
 }
 
 #[tokio::test]
 #[ignore = "waits for blocks for longer than a minute"]
 async fn a_policy_that_drops_blocks_for_longer_than_every_timeout_ends_a_job_with_what_is_lost() {
-    let failure = under_policy(r#"{"max-length":1}"#).await;
+    let failure = under_policy(r#"{"max-length":1}"#, HeldUntil::Policy).await;
     let ShuffleFailure::BlocksLost { announced, found, .. } = failure else {
         panic!("{failure:?}")
     };
     assert!(found < announced, "{found} of {announced}");
 }
 
+/// How long an element is held that feeds an exchange, so that the exchange is not read before.
+#[derive(PartialEq)]
+enum HeldUntil {
+    /// Until a policy is set.
+    Policy,
+    /// Until the job has ended.
+    End,
+}
+
 /// What has failed after a policy was set for the queues of a job while they were written.
-async fn under_policy(definition: &'static str) -> ShuffleFailure {
+async fn under_policy(definition: &'static str, until: HeldUntil) -> ShuffleFailure {
     let node = start_node(NodeOptions::new()).await;
     let fleet = Fleet::at(node.url());
     let workers = fleet.workers(2).await;
@@ -224,9 +233,12 @@ async fn under_policy(definition: &'static str) -> ShuffleFailure {
     soon("blocks", progress.wait_for(has_many)).await.unwrap();
     let policy = ["set_policy", "--apply-to", "queues", "blocks", r".*\.shuffle\..*", definition];
     let (_node, ()) = with_node(node, move |node| node.control(&policy).unwrap()).await;
-    held.release();
+    if until == HeldUntil::Policy {
+        held.release();
+    }
     let end = tokio::time::timeout(Duration::from_secs(300), results.collect()).await;
     let failure = failure(end.expect("the job hangs"));
+    held.release();
     assert!(queues(&fleet, &job).await.is_empty());
     runtime.close().await;
     fleet.end(workers).await;

@@ -1,8 +1,9 @@
-//! Where the outputs of a task go: into the reply, perhaps the largest alone, into a fold, or into
-//! blocks of an exchange.
+//! Where the outputs of a task go: into the reply, perhaps the largest alone, into the queue of the
+//! task, into a fold, or into blocks of an exchange.
 
 mod blocks;
 mod folding;
+mod queueing;
 mod scattering;
 mod trimming;
 

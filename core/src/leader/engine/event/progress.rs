@@ -111,6 +111,9 @@ pub struct ExchangeProgress {
     /// The bytes of blocks that workers have gathered on their disks, because a partition needs
     /// more memory than a worker has for it. A task that is run again counts again.
     pub spilled: u64,
+    /// The bytes of outputs behind the exchange that went through queues, because they were more
+    /// than fit into results.
+    pub queued_outputs: u64,
     /// Whether all has been written, and the exchange is read.
     pub sealed: bool,
 }
@@ -124,11 +127,15 @@ impl fmt::Display for ExchangeProgress {
             0 => String::new(),
             bytes => format!(", {bytes} bytes of them gathered on disk"),
         };
+        let queued = match self.queued_outputs {
+            0 => String::new(),
+            bytes => format!("; {bytes} bytes of outputs behind it went through queues"),
+        };
         write!(
             f,
             "`{directive}`: {rows} rows in {blocks} blocks of {bytes} bytes, made from \
              {rows_uncombined} rows of {bytes_uncombined} bytes, in {partitions} partitions of at \
-             most {largest} bytes{spread}{spilled}"
+             most {largest} bytes{spread}{spilled}{queued}"
         )
     }
 }

@@ -35,7 +35,8 @@ impl World {
             Reply::Result(result) => {
                 let of = of_copy(result.header.copy);
                 let header = &result.header;
-                let exchanged = (&header.blocks, &header.spread, &header.lists, &result.payload);
+                let blocks = (&header.blocks, &header.spread, header.queued);
+                let exchanged = (blocks, &header.lists, &result.payload);
                 let writes = header.blocks.is_empty() && header.spread.is_empty();
                 match writes && header.lists.is_empty() {
                     true => format!("{of} {:?}", header.segments),

@@ -11,6 +11,8 @@ mod effects;
 mod faults;
 mod moves;
 mod needed;
+mod output_queues;
+mod outputs;
 mod parts;
 mod queue_moves;
 mod queues;

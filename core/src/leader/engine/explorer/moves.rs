@@ -22,6 +22,7 @@ impl World {
         }
         moves.kept();
         moves.queues();
+        moves.output_queues();
         moves.replies();
         moves.user();
         let has_events = !moves.next.is_empty();

@@ -5,7 +5,9 @@ use std::panic::{AssertUnwindSafe, catch_unwind};
 use super::{
     always_failing, but_one, cancellable, counted_once, ended, exchange, exchanged_once, explore,
     faults::{Fault, Faults},
-    map, poisoned,
+    map,
+    outputs::queued,
+    poisoned,
     rules::Rule,
     sharing_a_child,
     spread::{AT_ONCE, spread, spread_once},
@@ -73,6 +75,10 @@ fn without(rule: Rule) -> (World, Check) {
             let faults = Faults::of(&[Fault::BlockLost]);
             (spread(Some(rule), AT_ONCE, faults), Box::new(spread_once(2)))
         }
+        Rule::OutputWinners => {
+            let faults = Faults::of(&[Fault::Crash]);
+            (queued(Some(rule), false, 3, faults), Box::new(spread_once(3)))
+        }
         Rule::Blocks => {
             (exchange(Some(rule), Faults::of(&[Fault::Crash])), Box::new(exchanged_once(2)))
         }
@@ -119,5 +125,6 @@ needed! {
     without_rule_31_the_blocks_of_two_executions_count: Winners,
     without_rule_32_rows_that_come_late_are_lost: Seal,
     without_rule_33_two_readers_of_a_list_count_the_same_row: FixedList,
+    without_rule_39_the_outputs_of_a_dead_worker_are_delivered: OutputWinners,
     without_rule_37_what_runs_again_for_its_blocks_counts_twice_or_never: Blocks,
 }

@@ -74,6 +74,11 @@ impl Moves<'_> {
                 published(world);
                 world.kill(number);
             });
+            self.fault(Fault::Crash, |world| {
+                published(world);
+                world.forget_last_outputs(message);
+                world.kill(number);
+            });
             self.fault(Fault::BlockTwice, |world| {
                 let reply = published(world);
                 let last = world.queues.blocks.values_mut().find(|queue| !queue.is_empty());
@@ -130,7 +135,8 @@ impl World {
     fn publishes(&self, message: &crate::wire::TaskMessage, reply: &Reply) -> bool {
         let mut after = self.clone();
         after.publish_blocks(message, reply);
-        after.queues.blocks != self.queues.blocks
+        let (blocks, outputs) = (&after.queues.blocks, &after.output_queues.blocks);
+        *blocks != self.queues.blocks || *outputs != self.output_queues.blocks
     }
 
     /// A worker has gathered what its task needs.

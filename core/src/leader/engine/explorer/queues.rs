@@ -6,6 +6,7 @@ use std::{
 };
 
 use super::{
+    output_queues::queues_outputs,
     parts::{Copy, Reply, WorkerState},
     rules::Rule,
     world::World,
@@ -25,7 +26,7 @@ pub(super) struct Queues {
     /// The blocks of each queue that exists.
     pub(super) blocks: BTreeMap<u32, Vec<BlockMessage>>,
     /// What the leader has begun: a declaration takes time, and what follows waits for it.
-    pub(super) managing: VecDeque<(QueueAction, Vec<u32>)>,
+    pub(super) managing: VecDeque<(QueueAction, Vec<ShuffleQueue>)>,
     /// Blocks of the leader on their way.
     pub(super) published: VecDeque<BlockMessage>,
     /// Blocks that come after the result of their execution, without rule 30.
@@ -40,41 +41,41 @@ pub(super) struct Queues {
 
 impl World {
     /// The leader declares, renews or deletes queues. A declaration takes time.
-    pub(super) fn manage(&mut self, action: QueueAction, queues: &[ShuffleQueue]) {
-        let partition = |queue: &ShuffleQueue| match queue {
-            ShuffleQueue::Partition { partition, .. } => *partition,
-            other => unreachable!("{other}"),
-        };
-        let partitions: Vec<u32> = queues.iter().map(partition).collect();
+    pub(super) fn manage(&mut self, action: QueueAction, queues: Vec<ShuffleQueue>) {
         if self.rule_off == Some(Rule::DeclareFirst) && action == QueueAction::Declare {
             // The leader does not wait for it.
-            self.managed(action, &partitions, |_| Ok(0));
-            self.queues.managing.push_back((action, partitions));
+            self.managed(action, &queues, |_| Ok(0));
+            self.queues.managing.push_back((action, queues));
         } else if action == QueueAction::Declare || !self.queues.managing.is_empty() {
-            self.queues.managing.push_back((action, partitions));
+            self.queues.managing.push_back((action, queues));
         } else {
-            self.carry_out(action, &partitions);
+            self.carry_out(action, &queues);
         }
     }
 
     /// The broker has carried out what the leader has begun first.
     pub(super) fn carry_out_next(&mut self) {
-        if let Some((action, partitions)) = self.queues.managing.pop_front() {
-            self.carry_out(action, &partitions);
+        if let Some((action, queues)) = self.queues.managing.pop_front() {
+            self.carry_out(action, &queues);
         }
     }
 
-    fn carry_out(&mut self, action: QueueAction, partitions: &[u32]) {
+    fn carry_out(&mut self, action: QueueAction, queues: &[ShuffleQueue]) {
         let mut absent = Vec::new();
-        for partition in partitions {
-            match action {
-                QueueAction::Declare => drop(self.queues.blocks.entry(*partition).or_default()),
-                QueueAction::Delete => drop(self.queues.blocks.remove(partition)),
-                _ if self.queues.blocks.contains_key(partition) => {}
-                _ => absent.push(*partition),
+        for queue in queues {
+            let exists = match *queue {
+                ShuffleQueue::Partition { partition, .. } => {
+                    carry_out(action, &mut self.queues.blocks, partition)
+                }
+                ShuffleQueue::Output { task, .. } => {
+                    carry_out(action, &mut self.output_queues.blocks, task)
+                }
+            };
+            if !exists {
+                absent.push(*queue);
             }
         }
-        self.managed(action, partitions, |partition| match absent.contains(&partition) {
+        self.managed(action, queues, |queue| match absent.contains(&queue) {
             true => Err(BrokerError::Absent { what: String::new(), reason: String::new() }),
             false => Ok(0),
         });
@@ -83,13 +84,11 @@ impl World {
     fn managed(
         &mut self,
         action: QueueAction,
-        partitions: &[u32],
-        outcome: impl Fn(u32) -> Result<u64, BrokerError>,
+        queues: &[ShuffleQueue],
+        outcome: impl Fn(ShuffleQueue) -> Result<u64, BrokerError>,
     ) {
-        let job = self.job;
-        let queue = |partition| ShuffleQueue::Partition { job, exchange: 0, partition };
-        let outcomes = partitions.iter().map(|it| (queue(*it), outcome(*it))).collect();
-        self.input(Input::Managed { job, action, outcomes });
+        let outcomes = queues.iter().map(|queue| (*queue, outcome(*queue))).collect();
+        self.input(Input::Managed { job: self.job, action, outcomes });
     }
 
     /// Whether a queue exists when all that the leader has begun is carried out.
@@ -98,7 +97,7 @@ impl World {
         while !after.queues.managing.is_empty() {
             after.carry_out_next();
         }
-        !after.queues.blocks.is_empty()
+        !after.queues.blocks.is_empty() || !after.output_queues.blocks.is_empty()
     }
 
     /// A block arrives, if it has a queue.
@@ -121,6 +120,9 @@ impl World {
     /// do.
     pub(super) fn has_queues_for(&self, message: &TaskMessage, reply: &Reply) -> bool {
         let Reply::Result(result) = reply else { return true };
+        if queues_outputs(message) {
+            return self.output_queues.blocks.contains_key(&message.header.copy.task);
+        }
         let has = |partition| self.queues.blocks.contains_key(&partition);
         !spreads(message)
             || self.rule_off == Some(Rule::DeclareFirst)
@@ -131,11 +133,14 @@ impl World {
     /// follows them.
     pub(super) fn publish_blocks(&mut self, message: &TaskMessage, reply: &Reply) -> Reply {
         let Reply::Result(result) = reply else { return reply.clone() };
-        if !spreads(message) {
+        if !spreads(message) && !queues_outputs(message) {
             return reply.clone();
         }
         self.queues.runs += 1;
         let execution = ExecutionId(uuid::Uuid::from_u128(self.queues.runs.into()));
+        if queues_outputs(message) {
+            return self.publish_outputs(message, result, execution);
+        }
         let (result, blocks) = split(message, result, execution);
         for block in blocks {
             match self.rule_off {
@@ -255,8 +260,32 @@ impl World {
         let inside = sorted(&mut blocks.values().flatten());
         let published: Vec<_> = published.iter().map(|it| (it.name.partition, &it.block)).collect();
         let late = sorted(&mut late.iter());
-        format!("{exist:?} {inside:?} {managing:?} {published:?} {late:?} {readers:?} {lost}")
+        let managing: Vec<_> =
+            managing.iter().map(|(action, all)| (action, canonical_names(all))).collect();
+        let outputs = self.canonical_output_queues(class);
+        format!(
+            "{exist:?} {inside:?} {managing:?} {published:?} {late:?} {readers:?} {lost} {outputs}"
+        )
     }
+}
+
+/// The partitions of queues; what tells the queues of tasks apart is the order of their tasks.
+fn canonical_names(queues: &[ShuffleQueue]) -> Vec<Option<u32>> {
+    let partition = |queue: &ShuffleQueue| match queue {
+        ShuffleQueue::Partition { partition, .. } => Some(*partition),
+        ShuffleQueue::Output { .. } => None,
+    };
+    queues.iter().map(partition).collect()
+}
+
+/// Declares or deletes a queue, or says whether it exists.
+fn carry_out<Q: Ord, B>(action: QueueAction, queues: &mut BTreeMap<Q, Vec<B>>, queue: Q) -> bool {
+    match action {
+        QueueAction::Declare => drop(queues.entry(queue).or_default()),
+        QueueAction::Delete => drop(queues.remove(&queue)),
+        _ => return queues.contains_key(&queue),
+    }
+    true
 }
 
 /// Whether the blocks of a task go through queues.

@@ -68,6 +68,8 @@ pub(super) enum Rule {
     Announced,
     /// 37: no task runs again for the sake of its blocks.
     Blocks,
+    /// 39: only the outputs of the execution count whose result counts.
+    OutputWinners,
 }
 
 impl Engine {
@@ -205,7 +207,7 @@ impl Engine {
             return;
         }
         let Some(job) = self.jobs.get_mut(task.job) else { return };
-        let charge = schedule::charge_of(job, &task);
+        let charge = schedule::charge_of(&self.shared.settings, job, &task);
         self.shared.tasks.restore(number, task, charge);
         schedule::charge(&mut self.shared, job, number, charge);
     }

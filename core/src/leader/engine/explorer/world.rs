@@ -6,6 +6,7 @@ use bytes::Bytes;
 
 use super::{
     faults::Faults,
+    output_queues::OutputQueues,
     parts::{Copy, HOLD, Kept, Queued, Reply, WORKERS, WorkerState, presence},
     queues::Queues,
     rules::Rule,
@@ -17,6 +18,7 @@ use crate::{
     leader::engine::{
         Engine, LatencyTarget, MAX_BLOCKS, Settings,
         event::JobEvent,
+        output_cap,
         protocol::{Action, DeadLettering, Input, Pull},
     },
     operation::ErrorKind,
@@ -74,6 +76,8 @@ pub(super) struct World {
     pub(super) steps: u32,
     /// The queues of partitions.
     pub(super) queues: Queues,
+    /// The queues of tasks.
+    pub(super) output_queues: OutputQueues,
     /// How often two seconds may pass although a worker holds a delivery.
     pub(super) moments: u32,
 }
@@ -131,7 +135,7 @@ impl World {
 
     /// A world without this rule.
     pub(super) fn without(rule: Option<Rule>, plan: Plan, elements: u8, faults: Faults) -> Self {
-        Self::of(rule, plan, elements, faults, MAX_BLOCKS)
+        Self::of(rule, plan, elements, faults, (MAX_BLOCKS, output_cap(None)))
     }
 
     /// A world whose leader holds at most this many bytes of blocks.
@@ -141,10 +145,26 @@ impl World {
         elements: u8,
         faults: Faults,
     ) -> Self {
-        Self::of(rule, exchange_plan(stream()), elements, faults, most)
+        Self::of(rule, exchange_plan(stream()), elements, faults, (most, output_cap(None)))
     }
 
-    fn of(rule: Option<Rule>, plan: Plan, elements: u8, faults: Faults, max_blocks: usize) -> Self {
+    /// A world whose leader holds no blocks, and in which each output is more than a result holds.
+    pub(super) fn with_output_queues(
+        rule: Option<Rule>,
+        end: End,
+        elements: u8,
+        faults: Faults,
+    ) -> Self {
+        Self::of(rule, exchange_plan(end), elements, faults, (0, 1))
+    }
+
+    fn of(
+        rule: Option<Rule>,
+        plan: Plan,
+        elements: u8,
+        faults: Faults,
+        (max_blocks, output_cap): (usize, u64),
+    ) -> Self {
         let settings = Settings {
             leader: LeaderId(uuid::Uuid::nil()),
             latency_target: LatencyTarget { local: false },
@@ -152,6 +172,7 @@ impl World {
             stall_after: Duration::from_secs(30),
             patience: None,
             max_blocks: Some(max_blocks),
+            output_cap,
             shuffle_limit: u64::MAX,
         };
         let mut world = Self {
@@ -183,6 +204,7 @@ impl World {
             loss_causes: 0,
             steps: 0,
             queues: Queues::default(),
+            output_queues: OutputQueues::default(),
             moments: 0,
         };
         let health = Health { connected: true, ..Health::default() };
@@ -238,7 +260,10 @@ impl World {
                 self.ended = Some(result.map_err(|error: Error| error.to_string()));
             }
             Action::Emit { event, .. } => self.record(event),
-            Action::Manage { action, queues } => self.manage(action, &queues),
+            Action::Manage { action, queues } => self.manage(action, queues),
+            Action::ReadOutputs { task, execution, .. } => {
+                self.output_queues.asked = Some((task, execution));
+            }
             Action::PublishBlocks { blocks } => self.queues.published.extend(blocks),
             Action::Declare { .. }
             | Action::Cancel { .. }
@@ -304,7 +329,8 @@ impl World {
         let idle = |state: &WorkerState| matches!(state, WorkerState::Idle);
         let queues = self.queue.is_empty() && self.replies.is_empty() && self.kept.is_empty();
         let Queues { managing, published, late, .. } = &self.queues;
-        let arrived = managing.is_empty() && published.is_empty() && late.is_empty();
+        let read = self.output_queues.asked.is_none();
+        let arrived = read && managing.is_empty() && published.is_empty() && late.is_empty();
         queues && arrived && self.unconfirmed.is_empty() && self.workers.iter().all(idle)
     }
 

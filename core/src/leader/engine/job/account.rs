@@ -43,6 +43,12 @@ impl JobAccount {
         MAX_JOB_BYTES.saturating_sub(self.held)
     }
 
+    /// Whether a block of outputs may be read from a queue: there is room for it, or the reader has
+    /// nothing else.
+    pub(crate) fn may_read_ahead(&self) -> bool {
+        self.room() > 0 || self.undelivered == 0
+    }
+
     /// Whether the job holds nothing but outputs that wait for the reader.
     pub(crate) fn balances(&self) -> bool {
         self.held == self.undelivered && self.outgoing == self.undelivered

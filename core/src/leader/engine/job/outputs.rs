@@ -2,6 +2,7 @@
 
 use bytes::Bytes;
 
+use super::QueuedOutputs;
 use crate::operation::ExecuteError;
 
 /// Encoded outputs of a last stage, with their indexes.
@@ -47,6 +48,7 @@ impl Indexes {
 #[derive(Debug, Clone)]
 pub(crate) enum JobOutput {
     Outputs(OutputBlock),
+    Queued(QueuedOutputs),
     /// An element failed permanently. The job fails when its outputs reach this position.
     Failure(Box<ExecuteError>),
 }

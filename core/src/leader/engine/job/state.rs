@@ -4,12 +4,12 @@ use std::{error::Error as StdError, num::NonZeroU32, ops::Range, sync::Arc, time
 
 use super::{
     Batch, Elements, ExchangeState, JobAccount, JobOutput, MAX_JOB_BYTES, Onward, OutputBlock,
-    Partitions, Passage, ReorderBuffer, StageOutput, StageState,
+    OutputQueues, Partitions, Passage, ReorderBuffer, StageOutput, StageState,
 };
 use crate::{
     broker::{PublishError, ShuffleQueue},
-    error::Error,
-    id::JobId,
+    error::{Error, ShuffleError, ShuffleFailure},
+    id::{JobId, TaskNumber},
     leader::engine::{
         event::{ExchangeProgress, Progress, Stall},
         flow::{ExchangeId, Sizing},
@@ -54,6 +54,8 @@ pub(crate) struct JobState {
     pub(crate) fold: Option<FoldTree>,
     /// The outputs of the last stages that wait for their predecessors.
     pub(crate) reorder: ReorderBuffer<JobOutput>,
+    /// The outputs that wait in queues.
+    pub(crate) queued: OutputQueues,
     /// The value of a `count` so far.
     pub(crate) counted: u64,
     /// For each source, its elements on their way through the stages.
@@ -130,6 +132,7 @@ impl JobState {
             is_watched: true,
             fold,
             reorder: ReorderBuffer::default(),
+            queued: OutputQueues::default(),
             counted: 0,
             passages: vec![Passage::default(); plan.sources()],
             closed: vec![false; plan.branches()],
@@ -145,6 +148,12 @@ impl JobState {
     /// Decides that the job fails; the first error counts.
     pub(crate) fn fail(&mut self, error: impl Into<Error>) {
         self.verdict.0.get_or_insert_with(|| error.into());
+    }
+
+    /// Decides that the job fails at an exchange.
+    pub(crate) fn fail_shuffle(&mut self, exchange: usize, failure: ShuffleFailure) {
+        let directive = self.plan.exchanges[exchange].kind.name();
+        self.fail(Box::new(ShuffleError::new(self.id, directive, failure)));
     }
 
     pub(crate) fn has_failed(&self) -> bool {
@@ -249,7 +258,9 @@ impl JobState {
     /// The bytes of all blocks that the job has written to queues.
     pub(crate) fn shuffled_bytes(&self) -> u64 {
         let spread = self.exchanges.iter().filter(|exchange| exchange.queues().is_some());
-        spread.map(|exchange| exchange.written().bytes).fold(0, u64::saturating_add)
+        let written = spread.map(ExchangeState::written);
+        let bytes = written.map(|it| it.bytes.saturating_add(it.queued_outputs));
+        bytes.fold(0, u64::saturating_add)
     }
 
     /// The bytes of the blocks that the queues of the job have.
@@ -258,7 +269,8 @@ impl JobState {
             exchange.queues().is_some_and(|queues| queues.live().next().is_some())
         };
         let spread = self.exchanges.iter().filter(has_any);
-        spread.map(|exchange| exchange.written().bytes).fold(0, u64::saturating_add)
+        let bytes = spread.map(|exchange| exchange.written().bytes);
+        bytes.fold(self.queued.unread(), u64::saturating_add)
     }
 
     /// The names of queues of partitions.
@@ -270,6 +282,24 @@ impl JobState {
         let (job, exchange) = (self.id, exchange as u32);
         let name = |partition| ShuffleQueue::Partition { job, exchange, partition };
         partitions.into_iter().map(name).collect()
+    }
+
+    /// The names of the queues of tasks.
+    pub(crate) fn output_queue_names(
+        &self,
+        tasks: impl IntoIterator<Item = TaskNumber>,
+    ) -> Vec<ShuffleQueue> {
+        let job = self.id;
+        tasks.into_iter().map(|task| ShuffleQueue::Output { job, task }).collect()
+    }
+
+    /// Whether the outputs of tasks of this stage may go through queues: they are those of the job,
+    /// and who goes on in another task reads a spread exchange again.
+    pub(crate) fn may_queue_outputs(&self, stage: usize) -> bool {
+        let reads_queues = |exchange: usize| self.exchanges[exchange].queues().is_some();
+        self.is_last(stage)
+            && matches!(self.plan.end, End::Stream { .. })
+            && self.read_by(stage).is_some_and(reads_queues)
     }
 
     /// Whether this stage feeds an exchange.
@@ -317,11 +347,12 @@ impl JobState {
         ended && self.plan.before(stage).all(|feeder| self.stages[feeder].is_settled())
     }
 
-    /// Whether all elements of the sources have passed all stages.
+    /// Whether all elements of the sources have passed all stages, and no outputs wait in queues.
     pub(crate) fn is_settled(&self) -> bool {
         self.sources.iter().all(|source| source.ended)
             && self.exchanges.iter().all(ExchangeState::is_sealed)
             && self.stages.iter().all(StageState::is_settled)
+            && !self.queued.has_outputs()
     }
 
     /// The number of elements of this stage that no task owns yet; `None` if it is not known.

@@ -7,6 +7,7 @@ mod exchanges;
 mod folds;
 mod leases;
 mod losses;
+mod outputs;
 mod results;
 mod retries;
 mod splits;

@@ -32,7 +32,11 @@ fn write_inline(leader: &mut TestLeader, task: &TaskMessage, partition: u32, byt
 }
 
 /// Replies that the elements of a task were written into queues.
-fn write_queues(leader: &mut TestLeader, task: &TaskMessage, spread: &[(u32, u32, u64)]) {
+pub(super) fn write_queues(
+    leader: &mut TestLeader,
+    task: &TaskMessage,
+    spread: &[(u32, u32, u64)],
+) {
     let written = Outcome::Done { bytes: 0, outputs: 0, counts: None, lengths: None };
     let mut header = TestLeader::result_header(task, &[(task.header.count().unwrap(), written)]);
     header.spread = spread
@@ -73,16 +77,16 @@ fn queues(partitions: impl IntoIterator<Item = u32>) -> Vec<ShuffleQueue> {
     partitions.into_iter().map(|partition| queue(1, partition)).collect()
 }
 
-fn exists(_: &ShuffleQueue) -> Result<u64, BrokerError> {
+pub(super) fn exists(_: &ShuffleQueue) -> Result<u64, BrokerError> {
     Ok(0)
 }
 
-fn absent(queue: &ShuffleQueue) -> Result<u64, BrokerError> {
+pub(super) fn absent(queue: &ShuffleQueue) -> Result<u64, BrokerError> {
     Err(BrokerError::Absent { what: queue.to_string(), reason: "no queue".to_owned() })
 }
 
 /// The queues that were declared and not deleted since, by what the leader has asked for.
-fn left(managed: &[(QueueAction, Vec<ShuffleQueue>)]) -> BTreeSet<ShuffleQueue> {
+pub(super) fn left(managed: &[(QueueAction, Vec<ShuffleQueue>)]) -> BTreeSet<ShuffleQueue> {
     let mut left = BTreeSet::new();
     for (action, queues) in managed {
         match action {
@@ -95,7 +99,7 @@ fn left(managed: &[(QueueAction, Vec<ShuffleQueue>)]) -> BTreeSet<ShuffleQueue> 
 }
 
 /// What has failed, in the only job that has.
-fn failure(leader: &TestLeader) -> ShuffleFailure {
+pub(super) fn failure(leader: &TestLeader) -> ShuffleFailure {
     let failed = leader.ended.iter().filter_map(|(id, result)| Some((id, result.as_ref().err()?)));
     match &failed.collect::<Vec<_>>()[..] {
         [(id, Error::Shuffle(error))] => {
@@ -121,7 +125,7 @@ fn spread() -> (TestLeader, Vec<TaskMessage>) {
     (leader, tasks)
 }
 
-fn start_spread(leader: &mut TestLeader, number: u128, plan: Plan) {
+pub(super) fn start_spread(leader: &mut TestLeader, number: u128, plan: Plan) {
     leader.start(number, plan, 1, 3);
     let (first, second) = (leader.take(), leader.take());
     write_inline(leader, &first, 0, 130 * KIB);

@@ -8,10 +8,11 @@ use crate::{
     broker::{BrokerError, Health, Pool, QueueAction, ShuffleQueue},
     dead_letters::DeadElement,
     error::Error,
-    id::{CopyId, ExecutionId, JobId, LeaderId, WorkerId},
+    id::{CopyId, ExecutionId, JobId, LeaderId, TaskNumber, WorkerId},
     leader::engine::{
         Engine, LatencyTarget, MAX_BLOCKS, Settings,
         event::{JobEvent, Progress},
+        output_cap,
         protocol::{Action, DeadLettering, Input, Pull},
     },
     operation::{ErrorKind, OperationError},
@@ -51,6 +52,8 @@ pub(super) struct TestLeader {
     pub(super) managed: Vec<(QueueAction, Vec<ShuffleQueue>)>,
     /// The blocks that the leader publishes itself.
     pub(super) blocks: Vec<BlockMessage>,
+    /// The tasks whose next block of outputs is to be read, and which execution's.
+    pub(super) reads: Vec<(TaskNumber, ExecutionId)>,
 }
 
 fn settings() -> Settings {
@@ -61,6 +64,7 @@ fn settings() -> Settings {
         stall_after: Duration::from_secs(30),
         patience: None,
         max_blocks: Some(MAX_BLOCKS),
+        output_cap: output_cap(None),
         shuffle_limit: u64::MAX,
     }
 }
@@ -115,7 +119,8 @@ impl TestLeader {
 
     /// A leader that holds at most this many bytes of blocks.
     pub(super) fn with_blocks(most: usize) -> Self {
-        Self::with(Settings { max_blocks: Some(most), ..settings() })
+        let (max_blocks, output_cap) = (Some(most), output_cap(Some(most)));
+        Self::with(Settings { max_blocks, output_cap, ..settings() })
     }
 
     /// A leader that holds at most this many bytes of blocks, and whose jobs write at most as many
@@ -140,6 +145,7 @@ impl TestLeader {
             declared: 0,
             managed: Vec::new(),
             blocks: Vec::new(),
+            reads: Vec::new(),
         };
         leader.connected(true);
         leader
@@ -205,6 +211,7 @@ impl TestLeader {
                 }
                 Action::Manage { action, queues } => self.managed.push((action, queues)),
                 Action::PublishBlocks { blocks } => self.blocks.extend(blocks),
+                Action::ReadOutputs { task, execution, .. } => self.reads.push((task, execution)),
                 Action::Cancel { job } => self.cancelled.push(job),
                 Action::Emit { event, .. } => self.events.push(event),
                 Action::DeadLetter { element } => self.dead.push(*element),
@@ -259,6 +266,7 @@ impl TestLeader {
             spread: Vec::new(),
             uncombined: RowTotal::default(),
             lists: Vec::new(),
+            queued: 0,
             spilled: 0,
         }
     }

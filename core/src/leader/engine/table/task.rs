@@ -21,6 +21,9 @@ pub(crate) struct Task {
     /// Whether future copies run in child processes, because the task may have killed a worker
     /// (rule 7).
     pub(crate) isolated: bool,
+    /// Whether its outputs go through a queue of its own, because those before them were more than
+    /// fit into a result (rule 39).
+    pub(crate) queues_outputs: bool,
     /// How often a copy was redelivered although it was isolated, or replied to undecodably. At a
     /// limit the batch is halved.
     pub(crate) redelivered: u32,
@@ -81,6 +84,7 @@ impl Task {
             copies: Vec::new(),
             state: TaskState::Waiting { until: Duration::ZERO },
             isolated: false,
+            queues_outputs: false,
             redelivered: 0,
             setbacks: 0,
             lost: 0,
@@ -155,7 +159,8 @@ impl Task {
                 *outputs <= 1 && counts.is_none()
             }
             Outcome::Done { outputs, counts, lengths, .. } => {
-                (counts.is_some() || *outputs == elements)
+                // Nobody needs the counts of outputs behind an exchange.
+                (counts.is_some() || *outputs == elements || self.queues_outputs)
                     && (counts.is_none() || !shape.one_to_one)
                     && (lengths.is_some() || !shape.measured)
             }
@@ -177,6 +182,7 @@ impl Task {
         };
         let blocks_fit = |block: &BlockHeader| shape.feeds && (block.first as usize) < covered;
         tiles
+            && (header.queued == 0 || self.queues_outputs)
             && header.segments.iter().all(|s| outcome_fits(s.to - s.from, &s.outcome))
             && header.blocks.iter().all(blocks_fit)
     }

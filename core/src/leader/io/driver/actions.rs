@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use super::Driver;
 use crate::{
-    broker::Topic,
+    broker::{QueueAction, ShuffleQueue, Topic},
     id::JobId,
     leader::{
         engine::{Action, OutputBlock},
@@ -26,13 +26,26 @@ impl Driver {
             Action::Publish { pool, message } => self.publisher.publish_task(&pool, &message),
             Action::Probe { pool, nonce } => self.publisher.publish_probe(pool, nonce),
             Action::Declare { pool } => self.publisher.declare(pool),
-            Action::Manage { action, queues } => self.shuffle.manage(action, queues),
+            Action::Manage { action, queues } => {
+                if action == QueueAction::Delete {
+                    for queue in &queues {
+                        if let ShuffleQueue::Output { task, .. } = queue {
+                            self.output_readers.close(*task);
+                        }
+                    }
+                }
+                self.shuffle.manage(action, queues);
+            }
+            Action::ReadOutputs { job, task, execution, blocks } => {
+                self.output_readers.read(job, task, (execution, blocks));
+            }
             Action::PublishBlocks { blocks } => self.shuffle.publish(blocks),
             Action::Pull { job, source, elements, bytes } => {
                 self.pull(job, source, Budget { elements, bytes });
             }
             Action::Output { job, outputs } => self.output(job, outputs),
             Action::End { job, progress, result } => {
+                self.output_readers.end(job);
                 if let Some(end) = self.shuffle.end(JobEnd { job, progress, result }) {
                     self.end(end);
                 }

@@ -16,6 +16,7 @@ use super::{
     job_channels::{JobChannels, SourcePlace},
     notices::LeaderNotices,
     output::ReturnedCredit,
+    output_readers::OutputReaders,
     publisher::Publisher,
     pull::Pulled,
     shuffle::{ShuffleEvent, ShuffleQueues},
@@ -55,6 +56,7 @@ pub(in crate::leader) struct Driver {
     events: Box<dyn Consumer>,
     publisher: Publisher,
     shuffle: ShuffleQueues,
+    output_readers: OutputReaders,
     dead_letters: DeadLetterWriter,
     notices: LeaderNotices,
     pulled: mpsc::Receiver<Pulled>,
@@ -77,6 +79,7 @@ impl Driver {
         Self {
             publisher: Publisher::new(Arc::clone(&broker), leader),
             shuffle: ShuffleQueues::new(Arc::clone(&broker), leader),
+            output_readers: OutputReaders::new(Arc::clone(&broker)),
             dead_letters: DeadLetterWriter::new(Arc::clone(&broker), leader),
             notices: LeaderNotices::new(notices),
             broker,
@@ -126,6 +129,9 @@ impl Driver {
                     ShuffleEvent::Input(input) => self.input(input),
                     ShuffleEvent::End(end) => self.end(end),
                 },
+                Some(input) = self.output_readers.next(), if !self.output_readers.is_empty() => {
+                    self.input(input);
+                }
                 Some(pulled) = self.pulled.recv() => self.pulled(pulled),
                 () = returned_credit.arrived() => self.credit_returned(),
                 event = self.events.next() => match event {

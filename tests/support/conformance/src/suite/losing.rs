@@ -7,7 +7,7 @@ use phalanx_core::{
         Broker, BrokerError, ConsumeOptions, Consumer, PublishError, QueueAction, Settle,
         ShuffleQueue,
     },
-    id::JobId,
+    id::{JobId, TaskNumber},
 };
 
 use crate::tools::{
@@ -131,7 +131,7 @@ pub async fn every_method_of_a_closed_broker_reports_closed(broker: &impl Broker
     assert!(matches!(declared, Err(BrokerError::Closed)), "{declared:?}");
     let consumed = connection.consume(&tasks(), ConsumeOptions::new(1)).await;
     assert!(matches!(consumed, Err(BrokerError::Closed)), "{consumed:?}");
-    let queue = ShuffleQueue::Output { job: JobId::new(), exchange: 0, partition: 0 };
+    let queue = ShuffleQueue::Output { job: JobId::new(), task: TaskNumber(7) };
     let managed = &connection.manage(QueueAction::Declare, &[queue]).await[0];
     assert!(matches!(managed, Err(BrokerError::Closed)), "{managed:?}");
     connection.close().await;

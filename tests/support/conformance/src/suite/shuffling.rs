@@ -8,7 +8,7 @@ use phalanx_core::{
         Address, Broker, BrokerError, ConsumeOptions, Consumer, MessageKind, QueueAction,
         QueueSpec, Settle, ShuffleQueue,
     },
-    id::JobId,
+    id::{JobId, TaskNumber},
 };
 use phalanx_test_support::until;
 
@@ -64,8 +64,7 @@ async fn read(
 pub async fn many_queues_are_declared_renewed_checked_and_deleted(broker: &impl BrokerUnderTest) {
     let leader = broker.connect().await;
     let mut queues = declared(&leader, 20).await;
-    let ShuffleQueue::Partition { job, exchange, partition } = queues[0] else { unreachable!() };
-    let output = ShuffleQueue::Output { job, exchange, partition };
+    let output = ShuffleQueue::Output { job: queues[0].job(), task: TaskNumber(7) };
     assert_eq!(counts(&leader, QueueAction::Declare, &[output]).await, [0]);
     queues.push(output);
     for queue in [output, queues[7], output] {

@@ -190,6 +190,12 @@ impl ExchangeState {
         self.written.spilled = self.written.spilled.saturating_add(bytes);
     }
 
+    /// Outputs behind it went through a queue.
+    pub(crate) fn queued_outputs(&mut self, bytes: u64) {
+        // The number can be made up.
+        self.written.queued_outputs = self.written.queued_outputs.saturating_add(bytes);
+    }
+
     /// What was written to it.
     pub(crate) fn written(&self) -> ExchangeProgress {
         self.written
