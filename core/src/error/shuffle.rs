@@ -81,16 +81,11 @@ pub enum ShuffleFailure {
     },
     /// The broker has lost outputs that were too many for a result and went through a queue. They
     /// were made, and cannot be made again: the job must be run again.
-    #[error(
-        "the broker has {found} of {} of the outputs of task {task}: their queue was deleted or \
-         has expired, a policy limits its length, or the disk of its node is lost; run the program \
-         again",
-        number(u64::from(*announced), "block", "blocks")
-    )]
+    #[error("{}; run the program again", outputs_lost(*task, *announced, *found))]
     OutputsLost {
         /// The task.
         task: TaskNumber,
-        /// The number of blocks that were written, as far as it is known.
+        /// The number of blocks that were written; 0 if the queue was lost before the result.
         announced: u32,
         /// The number of those that were read.
         found: u32,
@@ -144,7 +139,7 @@ pub enum ShuffleFailure {
          if the disk of the broker has the room"
     )]
     LimitExceeded {
-        /// The bytes of the blocks of all exchanges of the job.
+        /// The bytes of the blocks of all exchanges of the job, and of its unread outputs in queues.
         bytes: u64,
         /// The most bytes.
         limit: u64,
@@ -189,6 +184,21 @@ fn lost(partition: u32, announced: u64, found: u64) -> String {
             number(announced, "block", "blocks")
         ),
     }
+}
+
+/// Which outputs are lost, and what may have become of them.
+fn outputs_lost(task: TaskNumber, announced: u32, found: u32) -> String {
+    let which = match announced {
+        0 => format!("the queue for the outputs of task {task} is gone"),
+        _ => {
+            let blocks = number(u64::from(announced), "block", "blocks");
+            format!("only {found} of {blocks} of the outputs of task {task} could be read")
+        }
+    };
+    format!(
+        "{which}: the queue was deleted or has expired, a policy limits its length, or the disk of \
+         its node is lost"
+    )
 }
 
 crate::__debug_as_report!(ShuffleError, ShuffleFailure);

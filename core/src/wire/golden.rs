@@ -71,7 +71,7 @@ fn result() -> ResultMessage {
                 outcome: Outcome::NotRun { reason: NotRunReason::TimeSlice },
             },
         ],
-        queued: 0,
+        output_blocks: 0,
         blocks: Vec::new(),
         spread: Vec::new(),
         uncombined: RowTotal::default(),
@@ -206,7 +206,7 @@ fn result_of_outputs() -> ResultMessage {
     let outcome = Outcome::Done { bytes: 70_000, outputs: 300, counts: None, lengths: None };
     let header = ResultHeader {
         segments: vec![Segment { from: 0, to: 1, outcome }],
-        queued: 2,
+        output_blocks: 2,
         lists: vec![ListEnd { partition: 3, elements: 1 }],
         ..result().header
     };
@@ -348,7 +348,7 @@ fn another_version_is_named_and_a_truncated_message_is_rejected() {
 #[test]
 fn a_result_that_contradicts_itself_is_rejected() {
     let broken: [fn(&mut ResultMessage); 6] = [
-        |result| result.header.queued = 1,
+        |result| result.header.output_blocks = 1,
         |result| result.header.segments[1].from = 2,
         |result| result.header.segments[0].to = 0,
         |result| result.payload = Bytes::from_static(b"x"),

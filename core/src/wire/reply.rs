@@ -42,7 +42,7 @@ pub struct ResultHeader {
     pub segments: Vec<Segment>,
     /// The number of the messages with outputs that were published to the queue of the task before
     /// this result; 0 if the payload has the outputs.
-    pub queued: u32,
+    pub output_blocks: u32,
     /// The blocks behind the outputs, if the outputs go to an exchange.
     pub blocks: Vec<BlockHeader>,
     /// The blocks that were published before this result, if the exchange is spread.
@@ -237,7 +237,7 @@ impl ResultMessage {
         let outputs = (payload.len() as u64).checked_sub(blocks);
         outputs
             .ok_or("the blocks are longer than the payload")
-            .and_then(|outputs| match header.queued {
+            .and_then(|outputs| match header.output_blocks {
                 0 => check_segments(&header.segments, Some(outputs)),
                 _ if payload.is_empty() => check_segments(&header.segments, None),
                 _ => Err("outputs in a queue and in the payload"),

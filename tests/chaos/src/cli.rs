@@ -39,6 +39,9 @@ struct RunArguments {
     /// Number of jobs at a time
     #[arg(long, default_value = "4")]
     jobs: usize,
+    /// Run jobs whose blocks and outputs go through queues of the broker, one after the other
+    #[arg(long, conflicts_with_all = ["soak", "cluster", "jobs"])]
+    heavy: bool,
     /// Heartbeat of all connections, in seconds
     #[arg(long, default_value = "2")]
     heartbeat: u64,
@@ -111,6 +114,7 @@ impl RunArguments {
             broker: if self.cluster { TestBroker::Cluster } else { TestBroker::Node },
             workers: self.workers,
             jobs: self.jobs,
+            heavy: self.heavy,
             heartbeat: self.heartbeat,
             tasks: self.soak.then_some(self.tasks),
             program,

@@ -35,6 +35,9 @@ pub(crate) struct Lead {
     /// End after this number of tasks, and run jobs of many tasks
     #[arg(long)]
     tasks: Option<u64>,
+    /// Run jobs that move more than a leader holds, one after the other
+    #[arg(long)]
+    heavy: bool,
     /// Time limit of a job, in seconds
     #[arg(long, default_value = "180")]
     bound: u64,
@@ -66,6 +69,7 @@ impl Lead {
                 Some(tasks) if REPLY_COUNTS.results() >= tasks => break,
                 Some(_) => world::busy_round(round),
                 None if ending.load(Ordering::Relaxed) => break,
+                None if self.heavy => world::heavy_round(self.slots),
                 None => world::round(self.seed, round, self.jobs, self.slots),
             };
             let jobs = specs.iter().map(|spec| self.job(*spec, &runtime, &counters, &stalls));

@@ -37,6 +37,8 @@ pub struct Run {
     pub workers: usize,
     /// The number of jobs at a time.
     pub jobs: usize,
+    /// Whether the jobs move more than a leader holds, and run one after the other.
+    pub heavy: bool,
     /// The heartbeat of the connections, in seconds.
     pub heartbeat: u64,
     /// The number of tasks after which the run ends. `None`: it ends when the schedule does.
@@ -96,6 +98,7 @@ impl Run {
             format!("--slots={}", 2 * self.workers),
             format!("--bound={}", BOUND.as_secs()),
         ];
+        arguments.extend(self.heavy.then(|| "--heavy".to_owned()));
         arguments.extend(self.tasks.map(|tasks| format!("--tasks={tasks}")));
         arguments
     }

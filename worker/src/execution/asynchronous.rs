@@ -52,7 +52,8 @@ async fn drive(running: &Arc<Running>, slots: &Slots, concurrency: usize) {
     let mut inlet = Inlet::of(running);
     let mut size = running.chunk_sizes(concurrency as u32 * ROUNDS_PER_CHUNK);
     let (mut suspended, mut scattering) = (None, Scattering::of(running));
-    let (mut now, mut gathering, mut output_bytes) = (started, Duration::ZERO, 0);
+    let (mut now, mut gathering, mut waiting) = (started, Duration::ZERO, Duration::ZERO);
+    let mut output_bytes = 0;
     while !inlet.is_empty() {
         let first = inlet.next_offset();
         if let Some(reason) = running.must_end(first, now - started, gathering, output_bytes) {
@@ -84,6 +85,7 @@ async fn drive(running: &Arc<Running>, slots: &Slots, concurrency: usize) {
             gathering += now - before;
         }
         let (to, ends_list) = (inlet.next_offset(), chunk.ends_list);
+        let mut waited = Duration::ZERO;
         let Some((values, mut failures)) =
             run_chunk(running, slots, concurrency, first, chunk).await
         else {
@@ -129,7 +131,7 @@ async fn drive(running: &Arc<Running>, slots: &Slots, concurrency: usize) {
                 return discard(running, suspended, first);
             };
             record(running, to, outcome, &mut suspended, ends_list);
-            running.queue_outputs().await;
+            waited = running.queue_outputs().await;
             output_bytes = running.progress().ledger.output_bytes();
         }
         let mut progress = running.progress();
@@ -137,9 +139,10 @@ async fn drive(running: &Arc<Running>, slots: &Slots, concurrency: usize) {
             progress.ledger.cut();
         }
         let before = std::mem::replace(&mut now, Instant::now());
-        progress.busy = now - started;
+        waiting += waited;
+        progress.busy = (now - started).saturating_sub(waiting);
         drop(progress);
-        size.adjust(now - before);
+        size.adjust((now - before).saturating_sub(waited));
     }
     finish(running, slots, suspended, scattering, inlet.next_offset(), None).await;
 }

@@ -52,7 +52,8 @@ fn drive(running: &Running) {
     let mut folding = Folding::of(pipeline);
     let mut scattering = Scattering::of(running);
     let mut size = running.chunk_sizes(1);
-    let (mut now, mut gathering, mut output_bytes) = (started, Duration::ZERO, 0);
+    let (mut now, mut gathering, mut waiting) = (started, Duration::ZERO, Duration::ZERO);
+    let mut output_bytes = 0;
     while !inlet.is_empty() {
         let first = inlet.next_offset();
         if let Some(reason) = running.must_end(first, now - started, gathering, output_bytes) {
@@ -68,6 +69,7 @@ fn drive(running: &Running) {
             gathering += now - before;
         }
         let (to, mut failures) = (inlet.next_offset(), chunk.failures);
+        let mut waited = Duration::ZERO;
         let mut values = chunk.values;
         for step in running.mapping() {
             if values.is_empty() {
@@ -126,7 +128,7 @@ fn drive(running: &Running) {
                 finish_fold(&mut progress.ledger, &mut folding, to);
             }
             drop(progress);
-            block_on(running.queue_outputs());
+            waited = block_on(running.queue_outputs());
             output_bytes = running.progress().ledger.output_bytes();
         }
         let mut progress = running.progress();
@@ -137,9 +139,10 @@ fn drive(running: &Running) {
             progress.ledger.cut();
         }
         let before = std::mem::replace(&mut now, Instant::now());
-        progress.busy = now - started;
+        waiting += waited;
+        progress.busy = (now - started).saturating_sub(waiting);
         drop(progress);
-        size.adjust(now - before);
+        size.adjust((now - before).saturating_sub(waited));
     }
     finish(running, folding, scattering, inlet.next_offset(), None);
 }

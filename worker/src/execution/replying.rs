@@ -123,7 +123,7 @@ impl Running {
             busy_us: micros(busy),
             waited_us: micros(waited),
             segments,
-            queued: outputs.as_ref().map_or(0, OutputStream::blocks),
+            output_blocks: outputs.as_ref().map_or(0, OutputStream::blocks),
             blocks: blocks.headers,
             spread: Vec::new(),
             uncombined: blocks.uncombined,
@@ -248,8 +248,8 @@ fn micros(duration: Duration) -> u64 {
     u64::try_from(duration.as_micros()).unwrap_or(u64::MAX)
 }
 
-/// Replies with a result, whose blocks go through queues first if the task sends them there and this
-/// process `publishes` them.
+/// Replies with a result, whose blocks or outputs go through queues first if the task sends them
+/// there and this process `publishes` them.
 fn send_result(
     task: &TaskHeader,
     publishes: bool,

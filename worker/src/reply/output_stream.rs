@@ -71,6 +71,11 @@ impl OutputStream {
         self.blocks
     }
 
+    /// Whether a block will never have its queue.
+    pub(crate) fn has_failed(&self) -> bool {
+        self.published.is_finished()
+    }
+
     /// Resolves when the queue has all blocks.
     pub(super) async fn finish(self) -> Result<(), SpreadError> {
         drop(self.sender);

@@ -47,7 +47,7 @@ fn result(rig: &TestRig) -> ResultHeader {
         _ => None,
     });
     let [result] = &results.collect::<Vec<_>>()[..] else { panic!("one result") };
-    assert!(result.header.queued == 0 || result.payload.is_empty());
+    assert!(result.header.output_blocks == 0 || result.payload.is_empty());
     result.header.clone()
 }
 
@@ -81,7 +81,7 @@ async fn few_outputs_come_in_the_result() {
     let rig = TestRig::start(|_| {});
     send(&rig, TestOp::Append('x'), &["a", "b"], 1 << 20);
     rig.after_settled(1).await;
-    assert_eq!(result(&rig).queued, 0);
+    assert_eq!(result(&rig).output_blocks, 0);
     assert!(blocks(&rig).is_empty());
 }
 
@@ -92,7 +92,7 @@ async fn a_block_has_whole_outputs_of_at_least_its_size() {
     send(&rig, TestOp::Chars, &["abcde", "fgh"], 4);
     rig.after_settled(1).await;
     let sizes: Vec<_> = blocks(&rig).iter().map(|block| block.header.outputs).collect();
-    assert_eq!((sizes, result(&rig).queued), (vec![2, 2, 2, 2], 4));
+    assert_eq!((sizes, result(&rig).output_blocks), (vec![2, 2, 2, 2], 4));
     assert_eq!(outputs(&rig).concat(), "abcdefgh");
 }
 
@@ -102,7 +102,7 @@ async fn failed_elements_have_no_outputs_in_a_block() {
     send(&rig, TestOp::FailOn('z'), &["a", "z", "b"], EACH);
     rig.after_settled(1).await;
     assert_eq!(outputs(&rig), ["a", "b"]);
-    assert_eq!((result(&rig).queued, result(&rig).segments.len()), (2, 3));
+    assert_eq!((result(&rig).output_blocks, result(&rig).segments.len()), (2, 3));
 }
 
 #[tokio::test]
@@ -113,7 +113,7 @@ async fn a_thread_that_is_abandoned_leaves_its_outputs_in_order() {
         header.outlet = TaskOutlet::Queue { block: EACH };
     });
     rig.after_settled(1).await;
-    assert_eq!((outputs(&rig), result(&rig).queued), (vec!["a".to_owned()], 1));
+    assert_eq!((outputs(&rig), result(&rig).output_blocks), (vec!["a".to_owned()], 1));
     rig.operations.open_gate();
 }
 

@@ -70,8 +70,8 @@ pub(crate) async fn publish_replies(
             reply = replies.recv(), if first_tries.len() < UNCONFIRMED_REPLIES => match reply {
                 Some(OutgoingReply { mut content, pending }) => {
                     match content.preceding.take() {
-                        Some(blocks) => {
-                            spreading.push(publish_blocks(&*broker, &leaders, blocks, content, pending));
+                        Some(preceding) => {
+                            spreading.push(publish_preceding(&*broker, &leaders, preceding, content, pending));
                         }
                         None => first_tries.push(publish(&*broker, content, pending, &rejected)),
                     }
@@ -116,9 +116,9 @@ pub(crate) async fn publish_replies(
     while first_tries.next().await.is_some() {}
 }
 
-/// Publishes what precedes a result, and resolves with what is then to be published (rule 30);
+/// Publishes what precedes a result, and resolves with what is then to be published (rules 30 and 39);
 /// `None` if the task is returned, or its delivery settled.
-async fn publish_blocks(
+async fn publish_preceding(
     broker: &dyn Broker,
     leaders: &Leaders,
     preceding: Preceding,
@@ -271,6 +271,7 @@ fn shrink(
         header.blocks.clear();
         // Those that were published do not count.
         header.spread.clear();
+        header.output_blocks = 0;
         header.uncombined = Default::default();
         let message = ResultMessage { header, payload: Bytes::new() };
         return (MessageKind::Result, message.encode());

@@ -330,8 +330,10 @@ impl RuntimeBuilder {
 
     /// The most bytes of blocks of exchanges that the leader holds, of all its jobs; each exchange
     /// may have a quarter. The blocks of an exchange that has more go through queues of the broker,
-    /// all of them: with 0 at once. Default: 32 MiB on a fleet; in memory no limit, because there
-    /// blocks are handed on without a copy.
+    /// all of them: with 0 at once. So do further outputs of a job whose last stage reads such an
+    /// exchange, once a task has given a quarter of this in outputs, or 8 MiB.
+    /// Default: 32 MiB on a fleet; in memory no limit, because there blocks are handed on without
+    /// a copy.
     ///
     /// ```
     /// # use phalanx::prelude::*;
@@ -348,8 +350,8 @@ impl RuntimeBuilder {
         self
     }
 
-    /// The most bytes that one job shuffles through the queues of the broker, all its exchanges
-    /// together. Default: 16 GiB. A job that writes more fails with
+    /// The most bytes that one job shuffles through the queues of the broker, all its exchanges and
+    /// its unread outputs together. Default: 16 GiB. A job that writes more fails with
     /// [`ShuffleFailure::LimitExceeded`](crate::error::ShuffleFailure::LimitExceeded): the bytes
     /// lie on the disk of the broker until the job is over.
     ///

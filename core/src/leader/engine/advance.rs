@@ -33,6 +33,9 @@ pub(super) fn advance(shared: &mut Shared, job: &mut JobState) -> Option<Result<
     job.close_branches();
     output::release_joined(shared, job);
     output_queues::delete_read(shared, job);
+    if output::has_taken_all(job) {
+        return Some(Ok(()));
+    }
     while let Some(partials) = job.next_combination() {
         combine::combine(shared, job, partials);
     }

@@ -74,7 +74,7 @@ impl Engine {
                     .collect();
                 let ended: Vec<_> = job.sources.iter().map(|source| source.ended).collect();
                 let exchanges: Vec<_> = job.exchanges.iter().map(|it| it.canonical()).collect();
-                let (reorder, queued) = (&job.reorder, job.queued.canonical());
+                let (reorder, queued) = (&job.reorder, job.output_queues.canonical());
                 format!("{held:?} {pending:?} {reorder:?} {ended:?} {exchanges:?} {queued}")
             })
             .collect();
@@ -92,7 +92,7 @@ impl Engine {
 
     /// The executions whose outputs count that are in the queues of tasks.
     pub(crate) fn queued_executions(&self) -> Vec<ExecutionId> {
-        self.jobs.iter().flat_map(|job| job.queued.executions()).collect()
+        self.jobs.iter().flat_map(|job| job.output_queues.executions()).collect()
     }
 
     /// As [`canonical`](Self::canonical), for a probe: the copies of which it can prove a loss.

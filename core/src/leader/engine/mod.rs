@@ -263,7 +263,7 @@ impl Engine {
         if let Some(job) = self.jobs.get_mut(id) {
             job.account.taken(bytes);
             self.shared.progressed(job);
-            if job.queued.is_waiting() {
+            if job.output_queues.is_waiting() {
                 // There may be room for the next block.
                 self.advance(id);
             }

@@ -67,7 +67,7 @@ pub(super) fn done(
             job.reorder.insert(from, to, JobOutput::Queued(queued));
             release_to_reader(shared, job);
         } else {
-            job.queued.push(queued);
+            job.output_queues.push(queued);
             release_to_reader(shared, job);
         }
         return;
@@ -162,7 +162,7 @@ fn release_to_reader(shared: &mut Shared, job: &mut JobState) {
             JobOutput::Outputs(outputs) => deliver(shared, job, outputs),
             JobOutput::Queued(queued) => {
                 job.account.unbuffer(0);
-                job.queued.push(queued);
+                job.output_queues.push(queued);
             }
             JobOutput::Failure(error) => {
                 job.account.unbuffer(0);
@@ -178,7 +178,7 @@ fn release_to_reader(shared: &mut Shared, job: &mut JobState) {
 /// are left.
 fn release_queued(shared: &mut Shared, job: &mut JobState) -> bool {
     loop {
-        match job.queued.next() {
+        match job.output_queues.next() {
             NextOutputs::Nothing => return true,
             NextOutputs::Outputs { values, count } => {
                 let charged = job.account.output(values.len());
@@ -186,8 +186,8 @@ fn release_queued(shared: &mut Shared, job: &mut JobState) -> bool {
                 deliver(shared, job, OutputBlock { values, count, indexes, charged });
             }
             NextOutputs::Block { task, execution, blocks } => {
-                if job.account.may_read_ahead() && !job.has_failed() {
-                    job.queued.ask(task);
+                if job.account.may_read_ahead() && !job.has_failed() && !has_taken_all(job) {
+                    job.output_queues.ask(task);
                     shared.actions.push(Action::ReadOutputs {
                         job: job.id,
                         task,
@@ -199,7 +199,7 @@ fn release_queued(shared: &mut Shared, job: &mut JobState) -> bool {
             }
             NextOutputs::Asked => return false,
             NextOutputs::Malformed { task } => {
-                if let Some(exchange) = job.queued.exchange_of(task) {
+                if let Some(exchange) = job.output_queues.exchange_of(task) {
                     job.fail_shuffle(exchange, ShuffleFailure::OutputsMalformed { task });
                 }
                 return false;

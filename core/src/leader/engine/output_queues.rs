@@ -16,14 +16,14 @@ use crate::{
 
 /// Declares the queue of a task, which goes out once that exists.
 pub(super) fn declare(shared: &mut Shared, job: &mut JobState, task: TaskNumber, exchange: usize) {
-    job.queued.declare(task, exchange);
+    job.output_queues.declare(task, exchange, shared.clocks.healthy);
     let queues = job.output_queue_names([task]);
     shared.actions.push(Action::Manage { action: QueueAction::Declare, queues });
 }
 
 /// Whether a task may go out as far as the queue for its outputs is concerned.
 pub(super) fn may_write(job: &JobState, number: TaskNumber, task: &Task) -> bool {
-    !task.queues_outputs || job.queued.may_write(number)
+    !task.queues_outputs || job.output_queues.may_write(number)
 }
 
 /// Queues of tasks were declared, renewed or deleted.
@@ -34,22 +34,26 @@ pub(super) fn managed(
     outcomes: Vec<(ShuffleQueue, Result<u64, BrokerError>)>,
 ) {
     if action != QueueAction::Delete {
-        job.queued.end_renewal();
+        job.output_queues.end_renewal();
     }
     for (queue, outcome) in outcomes {
         let ShuffleQueue::Output { task, .. } = queue else { continue };
         // Or it was read, and deleted meanwhile.
-        let Some(exchange) = job.queued.exchange_of(task) else { continue };
+        let Some(exchange) = job.output_queues.exchange_of(task) else { continue };
         match outcome {
             Ok(_) => {
+                job.output_queues.reached(task);
                 if action == QueueAction::Declare {
-                    job.queued.open(task);
+                    job.output_queues.open(task);
                     shared.progressed(job);
                 }
             }
             Err(BrokerError::Absent { .. }) => return lost(job, task),
-            // It is tried again.
-            Err(BrokerError::NodeDown { .. } | BrokerError::Lost { .. }) => job.queued.make_due(),
+            Err(BrokerError::NodeDown { reason, .. }) => {
+                job.output_queues.unreachable(task, reason)
+            }
+            // Once the connection is back, they are declared or renewed again.
+            Err(BrokerError::Lost { .. }) => job.output_queues.make_due(),
             // The driver ends all jobs.
             Err(BrokerError::Closed) => return,
             Err(source) => return job.fail_shuffle(exchange, ShuffleFailure::Queue { source }),
@@ -66,12 +70,12 @@ pub(super) fn read(
 ) {
     match block {
         Ok((outputs, values)) => {
-            job.queued.read(task, values, outputs);
+            job.output_queues.read(task, values, outputs);
             shared.progressed(job);
         }
         Err(OutputsError::Lost) => lost(job, task),
         Err(OutputsError::Refused(source)) => {
-            if let Some(exchange) = job.queued.exchange_of(task) {
+            if let Some(exchange) = job.output_queues.exchange_of(task) {
                 job.fail_shuffle(exchange, ShuffleFailure::Queue { source });
             }
         }
@@ -80,7 +84,8 @@ pub(super) fn read(
 
 /// Renews the queues, and declares again what could not be declared.
 pub(super) fn renew(shared: &mut Shared, job: &mut JobState) {
-    let (open, closed): (Vec<_>, Vec<_>) = job.queued.live().partition(|(_, is_open)| *is_open);
+    let (open, closed): (Vec<_>, Vec<_>) =
+        job.output_queues.live().partition(|(_, is_open)| *is_open);
     let mut begun = 0;
     for (action, tasks) in [(QueueAction::Renew, open), (QueueAction::Declare, closed)] {
         let queues = job.output_queue_names(tasks.into_iter().map(|(task, _)| task));
@@ -89,18 +94,18 @@ pub(super) fn renew(shared: &mut Shared, job: &mut JobState) {
             shared.actions.push(Action::Manage { action, queues });
         }
     }
-    job.queued.begin_renewal(shared.clocks.healthy, begun);
+    job.output_queues.begin_renewal(shared.clocks.healthy, begun);
 }
 
 /// Deletes the queues that nobody writes or reads any more.
 pub(super) fn delete_read(shared: &mut Shared, job: &mut JobState) {
-    let over = job.queued.take_over(|task| shared.tasks.get(task).is_some());
+    let over = job.output_queues.take_unneeded(|task| shared.tasks.get(task).is_some());
     delete(shared, job, over);
 }
 
 /// The job ends.
 pub(super) fn end(shared: &mut Shared, job: &mut JobState) {
-    let live = job.queued.take_live();
+    let live = job.output_queues.take_live();
     delete(shared, job, live);
 }
 
@@ -112,8 +117,8 @@ fn delete(shared: &mut Shared, job: &JobState, tasks: Vec<TaskNumber>) {
 }
 
 fn lost(job: &mut JobState, task: TaskNumber) {
-    let (announced, found) = job.queued.blocks_of(task);
-    if let Some(exchange) = job.queued.exchange_of(task) {
+    let (announced, found) = job.output_queues.blocks_of(task);
+    if let Some(exchange) = job.output_queues.exchange_of(task) {
         job.fail_shuffle(exchange, ShuffleFailure::OutputsLost { task, announced, found });
     }
 }

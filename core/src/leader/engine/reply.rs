@@ -30,6 +30,9 @@ use crate::{
     },
 };
 
+/// The most bytes of outputs that sizes are made from: those of a hostile result may be anything.
+const MOST_MEASURED: u64 = 1 << 40;
+
 /// A worker replied with the result of a live task. It counts whichever copy it is of (rule 2).
 pub(super) fn result(shared: &mut Shared, job: &mut JobState, result: ResultMessage) {
     let ResultMessage { header, payload } = result;
@@ -61,7 +64,8 @@ pub(super) fn result(shared: &mut Shared, job: &mut JobState, result: ResultMess
     shared.workers.worked(header.worker);
     // A worker that can run the stage took it.
     job.stages[task.stage].refused = None;
-    let outputs = payload.len().max(output_bytes(&header.segments) as usize);
+    let outputs = output_bytes(&header.segments).max(payload.len() as u64).min(MOST_MEASURED);
+    let outputs = usize::try_from(outputs).unwrap_or(usize::MAX);
     measure(shared, job, &task, &header, outputs);
     let (attempt, worker) = (header.copy.attempt, Some(header.worker));
     let run = TaskRun { number, task: &task, attempt, worker };
@@ -95,7 +99,9 @@ pub(super) fn result(shared: &mut Shared, job: &mut JobState, result: ResultMess
 fn go_on(shared: &mut Shared, job: &mut JobState, mut rest: Task, before: &Task, outputs: usize) {
     let exchange = job.read_by(rest.stage).filter(|_| job.may_queue_outputs(rest.stage));
     let is_full = outputs as u64 >= shared.settings.output_cap;
-    rest.queues_outputs = exchange.is_some() && (before.queues_outputs || is_full);
+    // Beyond that, the credit of the job slows it down.
+    let has_room = job.shuffled_bytes() <= shared.settings.shuffle_limit / 2;
+    rest.queues_outputs = exchange.is_some() && has_room && (before.queues_outputs || is_full);
     let queues_outputs = rest.queues_outputs;
     let number = schedule::enqueue(shared, rest, Duration::ZERO);
     if let Some(exchange) = exchange.filter(|_| queues_outputs) {
@@ -105,13 +111,13 @@ fn go_on(shared: &mut Shared, job: &mut JobState, mut rest: Task, before: &Task,
 
 /// The outputs of a result are in the queue of its task.
 fn accept_queued(job: &mut JobState, task: TaskNumber, header: &ResultHeader) {
-    if header.queued > 0 {
+    if header.output_blocks > 0 {
         let done = |it: &&Segment| matches!(it.outcome, Outcome::Done { .. });
         let done = header.segments.iter().filter(done).count();
-        job.queued.accept(task, header.execution, header.queued, done);
+        job.output_queues.accept(task, header.execution, header.output_blocks, done);
         let bytes = output_bytes(&header.segments);
-        job.queued.count(bytes);
-        if let Some(exchange) = job.queued.exchange_of(task) {
+        job.output_queues.count(bytes);
+        if let Some(exchange) = job.output_queues.exchange_of(task) {
             job.exchanges[exchange].queued_outputs(bytes);
         }
     }
@@ -254,7 +260,7 @@ fn batch_result(
         match &segment.outcome {
             Outcome::Done { bytes, outputs, counts, lengths } => {
                 let (task, outputs, bytes) = (run.number, *outputs, *bytes);
-                let queued = job.queued.has_outputs_of(task);
+                let queued = job.output_queues.has_outputs_of(task);
                 let queued = queued.then_some(QueuedOutputs { task, bytes, outputs });
                 let values = payload.split_to((bytes as usize).min(payload.len()));
                 let (counts, lengths) = (counts.as_deref(), lengths.as_deref());

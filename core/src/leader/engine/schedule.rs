@@ -5,7 +5,7 @@ use std::{num::NonZeroU32, time::Duration};
 use bytes::Bytes;
 
 use super::{
-    flow::{LEAST_CAP, Lane, Room},
+    flow::{LEAST_CAP, Lane, MAX_OUTPUTS, Room},
     job::{Batch, JobState},
     protocol::Action,
     shared::{Settings, Shared},
@@ -24,7 +24,7 @@ use crate::{
 
 /// The largest output that a task may ask for, in bytes (rule 19). A single element may exceed it.
 const MAX_OUTPUT: u64 = 1 << 20;
-/// The outputs that a task publishes at once that has a queue for them.
+/// The most bytes of outputs that a task with a queue publishes at once, unless one is larger.
 const MAX_OUTPUT_BLOCK: u64 = 1 << 20;
 /// The output that every task may produce, in bytes, however little is expected of it.
 const MIN_OUTPUT: u64 = 64 << 10;
@@ -84,7 +84,7 @@ pub(super) fn charge_of(settings: &Settings, job: &JobState, task: &Task) -> Cha
         // final.
         Some((exchange, _)) => Charge {
             input: size_of_val(job.exchanges[exchange].winners()),
-            output: if task.queues_outputs { 0 } else { output.min(settings.output_cap as usize) },
+            output: output.min(most_in_result(settings, job, task)),
         },
         None => Charge { input: task.size(), output },
     }
@@ -154,9 +154,7 @@ fn message(
     let sizing = shared.sizing(job, stage);
     let cap = shared.blocks.cap_of(number);
     let outlet = match task.queues_outputs {
-        true => {
-            TaskOutlet::Queue { block: MAX_OUTPUT_BLOCK.min(shared.settings.output_cap) as u32 }
-        }
+        true => TaskOutlet::Queue { block: output_block(&shared.settings) },
         false => outlet(job, stage, cap, sizing.slots),
     };
     let plan = &job.plan.stages[stage];
@@ -207,7 +205,9 @@ fn message(
         } else {
             match &inlet {
                 // A task that goes on with the rest of these elements reads all blocks again.
-                TaskInlet::Partitions(_) | TaskInlet::Queues(_) => shared.settings.output_cap,
+                TaskInlet::Partitions(_) | TaskInlet::Queues(_) => {
+                    output_cap(&shared.settings, job, stage)
+                }
                 TaskInlet::Elements(_) => (4 * charge.output as u64).clamp(MIN_OUTPUT, MAX_OUTPUT),
             }
         },
@@ -215,6 +215,26 @@ fn message(
         outlet,
     };
     Some(TaskMessage { header, payload })
+}
+
+/// After how many bytes of outputs a task stops that reads partitions.
+fn output_cap(settings: &Settings, job: &JobState, stage: usize) -> u64 {
+    // Whoever goes on without a queue gathers all blocks once for each result.
+    if job.may_queue_outputs(stage) { settings.output_cap } else { MAX_OUTPUTS as u64 }
+}
+
+/// How many bytes of outputs a task with a queue publishes at once.
+fn output_block(settings: &Settings) -> u32 {
+    MAX_OUTPUT_BLOCK.min(settings.output_cap) as u32
+}
+
+/// The most bytes of outputs that are expected in the result of a task that reads queues.
+fn most_in_result(settings: &Settings, job: &JobState, task: &Task) -> usize {
+    match task.queues_outputs && !task.isolated {
+        // What fills no block comes with the result.
+        true => output_block(settings) as usize,
+        false => output_cap(settings, job, task.stage) as usize,
+    }
 }
 
 /// How a task gathers these partitions of an exchange, and the blocks that it carries for that.

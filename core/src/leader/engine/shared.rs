@@ -29,8 +29,7 @@ pub(crate) struct Settings {
     pub(crate) patience: Option<Duration>,
     /// The most bytes of blocks that the leader holds; `None` in memory.
     pub(crate) max_blocks: Option<usize>,
-    /// After how many bytes of outputs a task stops that reads partitions. Who goes on in another
-    /// task reads all blocks again.
+    /// After how many bytes of outputs a task stops, if the one that goes on gets a queue.
     pub(crate) output_cap: u64,
     /// The most bytes of blocks that a job writes to queues.
     pub(crate) shuffle_limit: u64,

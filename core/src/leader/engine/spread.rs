@@ -241,8 +241,8 @@ pub(super) fn look_at_queues(shared: &mut Shared, jobs: &mut Jobs) -> Option<Job
                 renew(shared, job, exchange);
             }
         }
-        let often = quiet || job.queued.live().any(|(_, is_open)| !is_open);
-        if job.queued.are_due(now, if often { CHECKED_EVERY } else { RENEWED_EVERY }) {
+        let often = quiet || job.output_queues.live().any(|(_, is_open)| !is_open);
+        if job.output_queues.are_due(now, if often { CHECKED_EVERY } else { RENEWED_EVERY }) {
             output_queues::renew(shared, job);
         }
     }
@@ -269,7 +269,7 @@ fn renew(shared: &mut Shared, job: &mut JobState, exchange: usize) {
 pub(super) fn interrupted(jobs: &mut Jobs) {
     for job in jobs.iter_mut() {
         job.exchanges.iter_mut().filter_map(|it| it.queues_mut()).for_each(Queues::make_due);
-        job.queued.make_due();
+        job.output_queues.make_due();
     }
 }
 

@@ -97,6 +97,10 @@ pub(super) fn cause(shared: &Shared, job: &JobState, waited: Duration) -> Stall 
             return Stall::Spreading { directive };
         }
     }
+    if let Some((exchange, reason)) = job.output_queues.down() {
+        let (directive, reason) = (job.plan.exchanges[exchange].kind.name(), reason.to_owned());
+        return Stall::OutputsDown { directive, reason };
+    }
     // Once is no cause: it may have been a lost connection.
     let refused = |task: &Task| task.unaccepted.as_ref().is_some_and(|(times, _)| *times > 1);
     if let Some(oldest) = tasks().find(|task| refused(task)) {

@@ -17,7 +17,7 @@ use crate::{
 };
 
 /// The blocks that a reader has in memory before they are asked for.
-const PREFETCH: u16 = 4;
+const PREFETCH: u16 = 1;
 /// After this long without a block, the broker is asked whether the queue has any.
 const BLOCK_TIMEOUT: Duration = Duration::from_secs(30);
 /// A queue that was empty this often in a row gets no block any more.
@@ -68,7 +68,10 @@ impl OutputReaders {
         loop {
             if let Some((reader, block)) = self.in_flight.next().await? {
                 let (job, task) = (reader.job, reader.task);
-                self.idle.insert(task, reader);
+                // Its job may have ended when it was done already.
+                if self.jobs.contains_key(&job) {
+                    self.idle.insert(task, reader);
+                }
                 return Some(Input::OutputsRead { job, task, block });
             }
         }
@@ -108,68 +111,91 @@ impl OutputReaders {
     }
 }
 
+/// What has come from a queue.
+enum Received {
+    /// A message, which may be the block that is next.
+    Message,
+    /// Nothing for a while, although this many messages wait in the queue.
+    Nothing { waiting: u64 },
+    /// The consumer has ended, or the queue cannot be consumed from.
+    Ended(Option<BrokerError>),
+}
+
 impl OutputReader {
     /// The next block. A lost connection is waited for.
     ///
     /// Not cancel-safe: the reader is then of no use.
     async fn read(&mut self, broker: &dyn Broker) -> Block {
-        let queue = ShuffleQueue::Output { job: self.job, task: self.task };
         let (mut pause, mut empty) = (PAUSES[0], 0);
         loop {
             if let Some(block) = self.blocks.take() {
                 return Ok(block);
             }
-            let error = match &mut self.consumer {
-                None => {
-                    let options = ConsumeOptions::new(PREFETCH).exclusive().passive();
-                    match broker.consume(&QueueSpec::Shuffle(queue), options).await {
-                        Ok(consumer) => {
-                            self.consumer = Some(consumer);
-                            continue;
-                        }
-                        Err(error) => Some(error),
-                    }
+            let error = match self.receive(broker).await {
+                Received::Message if self.blocks.lacks_next() => return Err(OutputsError::Lost),
+                Received::Message => {
+                    (pause, empty) = (PAUSES[0], 0);
+                    continue;
                 }
-                Some(consumer) => {
-                    match tokio::time::timeout(BLOCK_TIMEOUT, consumer.next()).await {
-                        Ok(Some(Consumption::Delivery(delivery))) => {
-                            self.blocks.add(&delivery.message.body);
-                            // What is lost with this leader, nobody waits for. An ack that is lost
-                            // brings a second copy.
-                            delivery.settle(Settle::Ack);
-                            (pause, empty) = (PAUSES[0], 0);
-                            continue;
-                        }
-                        Ok(Some(Consumption::Resumed { .. })) => continue,
-                        Ok(None) => consumer.error(),
-                        Err(_) => match broker.manage(QueueAction::Check, &[queue]).await.pop() {
-                            Some(Ok(0)) if empty + 1 >= EMPTY_TIMES => {
-                                return Err(OutputsError::Lost);
-                            }
-                            Some(Ok(waiting)) => {
-                                empty = if waiting == 0 { empty + 1 } else { 0 };
-                                continue;
-                            }
-                            Some(Err(error)) => Some(error),
-                            None => None,
-                        },
-                    }
+                Received::Nothing { waiting: 0 } if empty + 1 >= EMPTY_TIMES => {
+                    return Err(OutputsError::Lost);
                 }
+                Received::Nothing { waiting } => {
+                    empty = if waiting == 0 { empty + 1 } else { 0 };
+                    continue;
+                }
+                Received::Ended(error) => error,
             };
             self.consumer = None;
             match error {
                 Some(BrokerError::Absent { .. }) => return Err(OutputsError::Lost),
-                Some(error @ BrokerError::Denied { .. }) => {
+                Some(error @ (BrokerError::Denied { .. } | BrokerError::Unusable { .. })) => {
                     return Err(OutputsError::Refused(error));
                 }
                 other => {
-                    tracing::debug!(%queue, error = ?other, "could not read outputs; trying again");
+                    let (job, task) = (self.job, self.task);
+                    tracing::debug!(%job, %task, error = ?other, "could not read outputs; trying again");
                 }
             }
             tokio::time::sleep(pause).await;
             pause = (2 * pause).min(PAUSES[1]);
             // Fails if the broker object is gone; then consuming fails too.
             let _ = broker.health().wait_for(|health| health.connected).await;
+        }
+    }
+
+    /// Takes a message from the queue, if one comes soon.
+    async fn receive(&mut self, broker: &dyn Broker) -> Received {
+        let queue = ShuffleQueue::Output { job: self.job, task: self.task };
+        let consumer = match &mut self.consumer {
+            Some(consumer) => consumer,
+            None => {
+                let options = ConsumeOptions::new(PREFETCH).exclusive().passive();
+                match broker.consume(&QueueSpec::Shuffle(queue), options).await {
+                    Ok(consumer) => self.consumer.insert(consumer),
+                    Err(error) => return Received::Ended(Some(error)),
+                }
+            }
+        };
+        loop {
+            match tokio::time::timeout(BLOCK_TIMEOUT, consumer.next()).await {
+                Ok(Some(Consumption::Delivery(delivery))) => {
+                    self.blocks.add(&delivery.message.body);
+                    // What is lost with this leader, nobody waits for. An ack that is lost brings a
+                    // second copy.
+                    delivery.settle(Settle::Ack);
+                    return Received::Message;
+                }
+                Ok(Some(Consumption::Resumed { .. })) => {}
+                Ok(None) => return Received::Ended(consumer.error()),
+                Err(_) => {
+                    return match broker.manage(QueueAction::Check, &[queue]).await.pop() {
+                        Some(Ok(waiting)) => Received::Nothing { waiting },
+                        Some(Err(error)) => Received::Ended(Some(error)),
+                        None => Received::Ended(None),
+                    };
+                }
+            }
         }
     }
 }

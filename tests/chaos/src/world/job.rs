@@ -7,9 +7,9 @@ use phalanx::{Error, Runtime, prelude::*};
 
 use super::{
     operations::{
-        AddElsewhere, AddUp, Concatenate, Digest, FickleKey, Invert, IsOdd, KeyedNumber, KeyedWord,
-        Multiply, Plus, PlusSquare, Spread, Triple, TripleLater, Turn, Word, digest_of as digest,
-        key, matrix, product, spread_out,
+        AddElsewhere, AddUp, Concatenate, Digest, FickleKey, Invert, IsOdd, KeyedNumber, KeyedText,
+        KeyedWord, Multiply, Plus, PlusSquare, Spread, Texts, Triple, TripleLater, Turn, Word,
+        digest_of as digest, key, matrix, number_of, product, spread_out,
     },
     verdict::Verdict,
 };
@@ -35,9 +35,12 @@ pub(crate) enum JobKind {
     Joined,
     /// Tasks send only the largest of their outputs.
     Top,
+    /// An exchange whose blocks, and the outputs behind it, go through queues of the broker.
+    Heavy,
 }
 
 impl JobKind {
+    /// All but `Heavy`: what a broker loses ends such a job.
     pub(crate) const ALL: [Self; 14] = [
         Self::Map,
         Self::Long,
@@ -94,6 +97,12 @@ impl JobSpec {
         let count = random.u64(most / 4..=most);
         let nap = length * slots as u32 / count as u32;
         Self { kind, count, batch, nap }
+    }
+
+    /// A job that moves far more than a leader holds, and keeps `slots` busy for about `length`.
+    pub(crate) fn heavy(slots: u64, length: Duration) -> Self {
+        let count = 600;
+        Self { kind: JobKind::Heavy, count, batch: Some(7), nap: length * slots as u32 / 600 }
     }
 
     fn numbers(&self) -> IndexedStream<u64> {
@@ -166,6 +175,13 @@ impl JobSpec {
                 expected.sort_unstable_by(|a, b| b.cmp(a));
                 expected.truncate(LARGEST);
                 value(top.start(runtime)?, expected)
+            }
+            JobKind::Heavy => {
+                let groups = numbers.map(KeyedText { nap }).group_by_key().partitions(2);
+                let (job, texts) = groups.flat_map(Texts).start(runtime)?;
+                let found = texts.map_ok(|(_, text)| number_of(&text)).try_collect::<Vec<_>>();
+                let expected = (0..count).collect();
+                Ok((job, found.map_ok(move |all| Verdict::of_values(expected, all)).boxed()))
             }
             JobKind::Fractions => {
                 let fractions = |spec: Self| {

@@ -18,6 +18,11 @@ pub(crate) fn round(seed: u64, round: u64, jobs: usize, slots: u64) -> Vec<JobSp
     (0..jobs).map(|_| JobSpec::random(&mut random, slots, LENGTH)).collect()
 }
 
+/// The jobs of a round that moves more than a leader holds.
+pub(crate) fn heavy_round(slots: u64) -> Vec<JobSpec> {
+    vec![JobSpec::heavy(slots, LENGTH)]
+}
+
 /// The jobs of a round with many tasks, each of one element that takes no time.
 pub(crate) fn busy_round(round: u64) -> Vec<JobSpec> {
     let kinds = [JobKind::Map, JobKind::Words, JobKind::MapLater, JobKind::Matrices];
@@ -49,7 +54,7 @@ mod tests {
     #[tokio::test]
     async fn jobs_of_every_kind_are_correct_without_faults() {
         let runtime = Runtime::builder().url("memory://").slots(2).connect().await.unwrap();
-        for kind in JobKind::ALL {
+        for kind in JobKind::ALL.into_iter().chain([JobKind::Heavy]) {
             for batch in [None, Some(1), Some(100)] {
                 let spec = JobSpec { kind, count: 300, batch, nap: Duration::ZERO };
                 let (_job, outcome) = spec.start(&runtime).unwrap();

@@ -158,6 +158,26 @@ pub(crate) fn keyed_number(#[state] nap: Duration, n: u64) -> (u64, u64) {
     (key(n), n)
 }
 
+/// A long text that repeats its number, with the key of the number.
+#[operation]
+pub(crate) fn keyed_text(#[state] nap: Duration, n: u64) -> (u64, String) {
+    work(nap);
+    (key(n), format!("{n},").repeat(8_000))
+}
+
+/// The texts of a group.
+#[operation]
+pub(crate) fn texts((_, texts): (u64, Vec<String>)) -> Vec<String> {
+    work(Duration::ZERO);
+    texts
+}
+
+/// The number that a text repeats; none that is expected if it is damaged.
+pub(super) fn number_of(text: &str) -> u64 {
+    let number = text.split(',').next().and_then(|number| number.parse().ok());
+    number.filter(|n| *text == format!("{n},").repeat(8_000)).unwrap_or(u64::MAX)
+}
+
 /// One, with another key in each run.
 #[operation]
 pub(crate) fn fickle_key(#[state] nap: Duration, _n: u64) -> (u64, u64) {

@@ -7,6 +7,7 @@ mod faulty_operations;
 mod messages;
 mod network;
 mod processes;
+mod queues;
 
 use std::time::Duration;
 
@@ -40,11 +41,21 @@ fn schedule(seed: u64, kinds: &[FaultKind]) -> Schedule {
 /// Runs the schedule. All jobs must end with the expected results, and no process may end by
 /// itself.
 async fn assert_survived(schedule: Schedule, broker: TestBroker) -> std::sync::Arc<Report> {
+    assert_jobs_survived(schedule, broker, false).await
+}
+
+/// The same, if `heavy` with jobs that move more than a leader holds.
+async fn assert_jobs_survived(
+    schedule: Schedule,
+    broker: TestBroker,
+    heavy: bool,
+) -> std::sync::Arc<Report> {
     let run = Run {
         schedule: schedule.clone(),
         broker,
         workers: WORKERS,
         jobs: 2,
+        heavy,
         heartbeat: HEARTBEAT,
         tasks: None,
         program: env!("CARGO_BIN_EXE_chaos").into(),

@@ -115,7 +115,7 @@ async fn a_virtual_host_that_is_deleted_is_waited_for_by_those_that_run_and_thos
         while !is_cut_off(events.next().await.expect("the job is running")) {}
     };
     soon("a stall", stalled).await;
-    let mut late = fleet.worker(&["--connect-timeout", "60s"]);
+    let mut late = fleet.worker(&["--connect-timeout", "10m"]);
     let line = late.printed("waiting for the broker").await;
     assert!(line.contains("access to the virtual host `temporary`"), "{line}");
     worker.printed("cannot reconnect yet").await;

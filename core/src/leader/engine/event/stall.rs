@@ -102,6 +102,15 @@ pub enum Stall {
         /// The reason of the broker, in its words.
         reason: String,
     },
+    /// The queue for outputs behind an exchange is on a node of the cluster that is down. A job whose
+    /// outputs are lost for good fails with
+    /// [`ShuffleFailure::OutputsLost`](crate::error::ShuffleFailure::OutputsLost).
+    OutputsDown {
+        /// The directive of the exchange.
+        directive: &'static str,
+        /// The reason of the broker, in its words.
+        reason: String,
+    },
     /// The queues for the blocks of an exchange are being declared.
     Spreading {
         /// The directive of the exchange.
@@ -261,6 +270,11 @@ impl fmt::Display for Stall {
                 f,
                 "the queue of partition {partition} of `{directive}` cannot be reached: {reason}; \
                  start the node of the cluster that has it"
+            ),
+            Self::OutputsDown { directive, reason } => write!(
+                f,
+                "a queue of outputs behind `{directive}` cannot be reached: {reason}; start the \
+                 node of the cluster that has it"
             ),
             Self::Spreading { directive } => {
                 write!(f, "the queues for the blocks of `{directive}` are being declared")

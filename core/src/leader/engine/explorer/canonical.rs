@@ -35,7 +35,7 @@ impl World {
             Reply::Result(result) => {
                 let of = of_copy(result.header.copy);
                 let header = &result.header;
-                let blocks = (&header.blocks, &header.spread, header.queued);
+                let blocks = (&header.blocks, &header.spread, header.output_blocks);
                 let exchanged = (blocks, &header.lists, &result.payload);
                 let writes = header.blocks.is_empty() && header.spread.is_empty();
                 match writes && header.lists.is_empty() {

@@ -37,7 +37,7 @@ impl World {
             if let Some(queue) = self.output_queues.blocks.get_mut(&task) {
                 queue.push(block);
             }
-            result.header.queued += 1;
+            result.header.output_blocks += 1;
         }
         result.header.execution = execution;
         Reply::Result(Rc::new(result))

@@ -131,7 +131,7 @@ pub(super) fn run(message: &TaskMessage, by: usize, how: Run) -> Reply {
         busy_us: 1000 * u64::from(count),
         waited_us: 0,
         segments,
-        queued: 0,
+        output_blocks: 0,
         spread: Vec::new(),
         uncombined: RowTotal { rows: blocks.len() as u64, bytes: blocks.len() as u64 },
         blocks,

@@ -8,11 +8,11 @@ use crate::id::{JobId, TaskNumber};
 /// out. A single exchange may have a quarter of them.
 pub(crate) const MAX_BLOCKS: usize = 32 << 20;
 
-/// The most bytes of outputs of one task that reads partitions.
-const MAX_OUTPUTS: usize = 8 << 20;
+/// After how many bytes of outputs a task stops that reads partitions.
+pub(crate) const MAX_OUTPUTS: usize = 8 << 20;
 
-/// After how many bytes of outputs a task stops that reads partitions. A leader that may hold few
-/// blocks reads few outputs at once, too.
+/// The same, if the task that goes on has a queue for its outputs. A leader that may hold few blocks
+/// reads few outputs at once, too.
 pub(crate) fn output_cap(max_blocks: Option<usize>) -> u64 {
     let part = max_blocks.unwrap_or(MAX_BLOCKS) / EXCHANGE_DIVISOR;
     part.clamp(1, MAX_OUTPUTS) as u64

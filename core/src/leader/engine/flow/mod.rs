@@ -9,7 +9,9 @@ mod workers;
 use std::{collections::BTreeMap, time::Duration};
 
 pub(crate) use batch::{Cost, Feeding, LatencyTarget, MAX_BATCH_BYTES, Sizing};
-pub(crate) use blocks::{BlockCredit, ExchangeId, LEAST_CAP, MAX_BLOCKS, Room, output_cap};
+pub(crate) use blocks::{
+    BlockCredit, ExchangeId, LEAST_CAP, MAX_BLOCKS, MAX_OUTPUTS, Room, output_cap,
+};
 pub(crate) use credit::{Lane, PoolFlow};
 pub(crate) use rate::Rate;
 pub(crate) use workers::Workers;

@@ -24,8 +24,10 @@ pub(crate) struct OutputQueues {
     unread: u64,
     /// When they were renewed, in healthy time; `None` if they are to be renewed soon.
     renewed: Option<Duration>,
-    /// The number of declarations and renewals under way. None begins before all are over.
+    /// The number of declarations and renewals under way. No renewal begins before all are over.
     managing: u32,
+    /// A queue that is inaccessible, and why.
+    down: Option<(TaskNumber, String)>,
 }
 
 /// Outputs of neighbouring elements, in the queue of a task.
@@ -83,7 +85,8 @@ pub(crate) enum NextOutputs {
 
 impl OutputQueues {
     /// A task that reads this exchange writes to a queue of its own, whose declaration begins.
-    pub(crate) fn declare(&mut self, task: TaskNumber, exchange: usize) {
+    pub(crate) fn declare(&mut self, task: TaskNumber, exchange: usize, now: Duration) {
+        self.renewed.get_or_insert(now);
         self.queues.insert(task, OutputQueue { exchange, is_open: false, result: None });
         self.managing += 1;
     }
@@ -116,7 +119,10 @@ impl OutputQueues {
     }
 
     /// The queues that are to be deleted, because nobody writes or reads them any more.
-    pub(crate) fn take_over(&mut self, is_live: impl Fn(TaskNumber) -> bool) -> Vec<TaskNumber> {
+    pub(crate) fn take_unneeded(
+        &mut self,
+        is_live: impl Fn(TaskNumber) -> bool,
+    ) -> Vec<TaskNumber> {
         let is_over = |(task, queue): &(&TaskNumber, &OutputQueue)| {
             queue.result.as_ref().is_none_or(|result| result.left == 0) && !is_live(**task)
         };
@@ -248,6 +254,22 @@ impl OutputQueues {
         self.renewed = None;
     }
 
+    /// The queue of a task is inaccessible, because its node is down.
+    pub(crate) fn unreachable(&mut self, task: TaskNumber, reason: String) {
+        self.down = Some((task, reason));
+    }
+
+    /// The queue of a task is accessible.
+    pub(crate) fn reached(&mut self, task: TaskNumber) {
+        self.down.take_if(|(down, _)| *down == task);
+    }
+
+    /// A queue that is inaccessible, with the exchange behind which it is, and why.
+    pub(crate) fn down(&self) -> Option<(usize, &str)> {
+        let (task, reason) = self.down.as_ref()?;
+        Some((self.exchange_of(*task)?, reason))
+    }
+
     /// This many declarations and renewals begin.
     pub(crate) fn begin_renewal(&mut self, now: Duration, count: u32) {
         self.renewed = Some(now);
@@ -311,7 +333,7 @@ mod tests {
 
     fn queues(execution: ExecutionId, blocks: u32, left: usize) -> OutputQueues {
         let mut queues = OutputQueues::default();
-        queues.declare(TASK, 0);
+        queues.declare(TASK, 0, Duration::ZERO);
         assert!(!queues.may_write(TASK) && queues.may_write(TaskNumber(8)));
         queues.open(TASK);
         assert!(queues.may_write(TASK));
@@ -348,11 +370,11 @@ mod tests {
         queues.ask(TASK);
         queues.read(TASK, Bytes::from_static(b"ddee"), 2);
         assert_eq!(queues.next(), outputs("dd", 1));
-        assert!(queues.has_outputs() && queues.take_over(|_| false).is_empty());
+        assert!(queues.has_outputs() && queues.take_unneeded(|_| false).is_empty());
         assert_eq!(queues.next(), outputs("ee", 1));
         assert_eq!(queues.next(), NextOutputs::Nothing);
         assert!(!queues.has_outputs());
-        assert_eq!(queues.take_over(|_| false), [TASK]);
+        assert_eq!(queues.take_unneeded(|_| false), [TASK]);
     }
 
     #[test]
@@ -396,9 +418,9 @@ mod tests {
     #[test]
     fn a_queue_stays_while_its_task_is_live_or_its_outputs_are_not_read() {
         let mut queues = queues(ExecutionId::new(), 1, 1);
-        queues.declare(TaskNumber(8), 0);
-        assert!(queues.take_over(|task| task == TaskNumber(8)).is_empty());
-        assert_eq!(queues.take_over(|_| false), [TaskNumber(8)], "its task was split");
+        queues.declare(TaskNumber(8), 0, Duration::ZERO);
+        assert!(queues.take_unneeded(|task| task == TaskNumber(8)).is_empty());
+        assert_eq!(queues.take_unneeded(|_| false), [TaskNumber(8)], "its task was split");
         assert_eq!(queues.exchange_of(TASK), Some(0));
         assert_eq!(queues.take_live(), [TASK]);
     }

@@ -55,7 +55,7 @@ pub(crate) struct JobState {
     /// The outputs of the last stages that wait for their predecessors.
     pub(crate) reorder: ReorderBuffer<JobOutput>,
     /// The outputs that wait in queues.
-    pub(crate) queued: OutputQueues,
+    pub(crate) output_queues: OutputQueues,
     /// The value of a `count` so far.
     pub(crate) counted: u64,
     /// For each source, its elements on their way through the stages.
@@ -132,7 +132,7 @@ impl JobState {
             is_watched: true,
             fold,
             reorder: ReorderBuffer::default(),
-            queued: OutputQueues::default(),
+            output_queues: OutputQueues::default(),
             counted: 0,
             passages: vec![Passage::default(); plan.sources()],
             closed: vec![false; plan.branches()],
@@ -255,12 +255,12 @@ impl JobState {
         })
     }
 
-    /// The bytes of all blocks that the job has written to queues.
+    /// The bytes of all blocks that the job has written to queues, and of the outputs that are in
+    /// queues.
     pub(crate) fn shuffled_bytes(&self) -> u64 {
         let spread = self.exchanges.iter().filter(|exchange| exchange.queues().is_some());
-        let written = spread.map(ExchangeState::written);
-        let bytes = written.map(|it| it.bytes.saturating_add(it.queued_outputs));
-        bytes.fold(0, u64::saturating_add)
+        let bytes = spread.map(|exchange| exchange.written().bytes);
+        bytes.fold(self.output_queues.unread(), u64::saturating_add)
     }
 
     /// The bytes of the blocks that the queues of the job have.
@@ -270,7 +270,7 @@ impl JobState {
         };
         let spread = self.exchanges.iter().filter(has_any);
         let bytes = spread.map(|exchange| exchange.written().bytes);
-        bytes.fold(self.queued.unread(), u64::saturating_add)
+        bytes.fold(self.output_queues.unread(), u64::saturating_add)
     }
 
     /// The names of queues of partitions.
@@ -352,7 +352,7 @@ impl JobState {
         self.sources.iter().all(|source| source.ended)
             && self.exchanges.iter().all(ExchangeState::is_sealed)
             && self.stages.iter().all(StageState::is_settled)
-            && !self.queued.has_outputs()
+            && !self.output_queues.has_outputs()
     }
 
     /// The number of elements of this stage that no task owns yet; `None` if it is not known.
@@ -524,7 +524,9 @@ impl JobState {
             return false;
         }
         if self.is_last(stage) {
-            let drains = self.account.undelivered() > 0 || self.stages[stage].tasks_out() > 0;
+            let drains = self.account.undelivered() > 0
+                || self.stages[stage].tasks_out() > 0
+                || self.output_queues.is_waiting();
             return self.account.outgoing() >= MAX_JOB_BYTES && drains;
         }
         let drains = self.plan.after(stage).any(|later| {

@@ -13,10 +13,16 @@ use crate::{
     broker::{BrokerError, QueueAction, ShuffleQueue},
     error::ShuffleFailure,
     id::TaskNumber,
-    leader::engine::protocol::{Input, OutputsError},
+    leader::engine::{
+        event::{JobEvent, Stall},
+        protocol::{Input, OutputsError},
+    },
     operation::ErrorKind,
     plan::{End, Plan},
-    wire::{ListEnd, NotRunReason, Outcome, ResultMessage, ReturnReason, TaskMessage, TaskOutlet},
+    wire::{
+        ListEnd, NotRunReason, Outcome, ResultMessage, ReturnReason, TaskMessage, TaskOutlet,
+        place_in_list,
+    },
 };
 
 /// After so many bytes of outputs, a task stops that reads an exchange of this leader.
@@ -84,7 +90,7 @@ fn reply_queued(
     blocks: u32,
 ) {
     let mut header = TestLeader::result_header(task, outcomes);
-    (header.queued, header.lists) = (blocks, list(others));
+    (header.output_blocks, header.lists) = (blocks, list(others));
     leader.input(Input::Result(ResultMessage { header, payload: Bytes::new() }));
 }
 
@@ -155,11 +161,11 @@ fn ordered_outputs_in_queues_wait_for_those_of_an_element_that_runs_again() {
 /// The leader holds no more for a job than its account allows, whatever the queues have.
 #[test]
 fn a_queue_is_read_only_while_the_reader_of_the_job_keeps_up() {
-    let (mut leader, task) = reading(1, identity);
     let outputs = 64;
+    let (mut leader, task) = reading(outputs.into(), identity);
     let bytes = u64::from(outputs) << 20;
     let many = Outcome::Done { bytes, outputs, counts: None, lengths: None };
-    reply_queued(&mut leader, &task, (1, &[(1, many)]), outputs);
+    reply_queued(&mut leader, &task, (outputs.into(), &[(outputs, many)]), outputs);
     let mut read = 0;
     while let Some((task, _)) = leader.reads.pop() {
         read += 1;
@@ -275,4 +281,94 @@ fn elements_that_were_not_run_go_on_without_a_queue() {
     leader.answer(exists);
     // What did not run goes on as any other task.
     assert!(!is_queued(&leader.take()));
+}
+
+#[test]
+fn a_take_ends_its_job_with_the_block_that_has_the_last_output() {
+    let take = |mut plan: Plan| {
+        plan.end = End::Stream { ordered: false, take: Some(3) };
+        plan
+    };
+    let (mut leader, task) = reading(9, take);
+    reply_queued(&mut leader, &task, (9, &[(9, done(9))]), 9);
+    arrives(&mut leader, "a");
+    assert!(leader.ended.is_empty() && leader.reads.len() == 1);
+    arrives(&mut leader, "b");
+    assert!(matches!(leader.ended[..], [(_, Ok(()))]), "{:?}", leader.ended);
+    assert!(leader.reads.is_empty() && left(&leader.managed).is_empty());
+}
+
+#[test]
+fn a_queue_of_outputs_on_a_node_that_is_down_is_a_stall_by_name() {
+    let (mut leader, task) = reading(2, identity);
+    reply_queued(&mut leader, &task, (2, &[(2, done(2))]), 2);
+    let down = |queue: &ShuffleQueue| {
+        let (what, reason) = (queue.to_string(), "the node is down".to_owned());
+        Err(BrokerError::NodeDown { what, reason })
+    };
+    for _ in 0..5 {
+        leader.wait(7 * SECOND);
+        leader.answer(down);
+    }
+    let is_down = |event: &JobEvent| {
+        matches!(event, JobEvent::Stalled(stall @ Stall::OutputsDown { directive: "group_by_key", .. })
+            if stall.to_string().contains("the node is down"))
+    };
+    assert!(leader.events.iter().any(is_down), "{:?}", leader.events);
+    leader.wait(7 * SECOND);
+    leader.answer(exists);
+    arrives(&mut leader, "ab");
+    assert!(matches!(leader.ended[..], [(_, Ok(()))]), "{:?}", leader.ended);
+}
+
+/// What waits in the queue is read whenever the reader has nothing, so it drains, too.
+#[test]
+fn no_more_tasks_are_sent_while_outputs_wait_for_those_in_a_queue() {
+    let (partitions, bytes) = (20, 8 << 20);
+    let mut leader = TestLeader::with_blocks(4 * CAP as usize);
+    start_spread(&mut leader, 1, ordered(grouping(partitions)));
+    let large: Vec<_> = (0..partitions).map(|partition| (partition, 1, 20 << 20)).collect();
+    for task in std::mem::take(&mut leader.published) {
+        write_queues(&mut leader, &task, &large);
+    }
+    let reply = |leader: &mut TestLeader, task: &TaskMessage, elements: u64| {
+        let (partition, _) = place_in_list(task.header.ranges[0].from);
+        let full = Outcome::Done { bytes, outputs: 1, counts: None, lengths: None };
+        let mut header = TestLeader::result_header(task, &[(1, full)]);
+        header.lists = vec![ListEnd { partition, elements }];
+        let payload = Bytes::from(vec![0; bytes as usize]);
+        leader.input(Input::Result(ResultMessage { header, payload }));
+    };
+    let first = leader.take();
+    reply(&mut leader, &first, 2);
+    leader.input(Input::Taken { job: job(1), bytes: bytes as usize + 256 });
+    leader.answer(exists);
+    let mut read = 0;
+    while !leader.published.is_empty() {
+        let task = leader.take();
+        if is_queued(&task) {
+            reply_queued(&mut leader, &task, (1, &[(1, done(1))]), 1);
+        } else {
+            reply(&mut leader, &task, 1);
+            read += 1;
+        }
+    }
+    assert!(read < 10, "{read} results of 8 MiB wait");
+    assert!(leader.ended.is_empty() && leader.reads.len() == 1);
+}
+
+#[test]
+fn a_job_that_has_half_of_its_limit_in_queues_gets_no_more_of_them() {
+    let mut leader = TestLeader::with_shuffle_limit(4 * CAP as usize, 250 << 10);
+    start_spread(&mut leader, 1, grouping(1));
+    for task in std::mem::take(&mut leader.published) {
+        write_queues(&mut leader, &task, &[(0, 1, 1_000)]);
+    }
+    let first = leader.take();
+    let full = Outcome::Done { bytes: CAP.into(), outputs: 1, counts: None, lengths: None };
+    let mut header = TestLeader::result_header(&first, &[(1, full)]);
+    header.lists = list(1);
+    let payload = Bytes::from(vec![7; CAP as usize]);
+    leader.input(Input::Result(ResultMessage { header, payload }));
+    assert_eq!(leader.take().header.outlet, TaskOutlet::Reply);
 }

@@ -126,7 +126,8 @@ impl TestLeader {
     /// A leader that holds at most this many bytes of blocks, and whose jobs write at most as many
     /// as `limit` to queues.
     pub(super) fn with_shuffle_limit(most: usize, limit: u64) -> Self {
-        Self::with(Settings { max_blocks: Some(most), shuffle_limit: limit, ..settings() })
+        let (max_blocks, output_cap) = (Some(most), output_cap(Some(most)));
+        Self::with(Settings { max_blocks, output_cap, shuffle_limit: limit, ..settings() })
     }
 
     fn with(settings: Settings) -> Self {
@@ -266,7 +267,7 @@ impl TestLeader {
             spread: Vec::new(),
             uncombined: RowTotal::default(),
             lists: Vec::new(),
-            queued: 0,
+            output_blocks: 0,
             spilled: 0,
         }
     }

@@ -160,7 +160,8 @@ impl Task {
             }
             Outcome::Done { outputs, counts, lengths, .. } => {
                 // Nobody needs the counts of outputs behind an exchange.
-                (counts.is_some() || *outputs == elements || self.queues_outputs)
+                let counted = counts.is_some() || (self.queues_outputs && !shape.one_to_one);
+                (counted || *outputs == elements)
                     && (counts.is_none() || !shape.one_to_one)
                     && (lengths.is_some() || !shape.measured)
             }
@@ -182,7 +183,7 @@ impl Task {
         };
         let blocks_fit = |block: &BlockHeader| shape.feeds && (block.first as usize) < covered;
         tiles
-            && (header.queued == 0 || self.queues_outputs)
+            && (header.output_blocks == 0 || self.queues_outputs)
             && header.segments.iter().all(|s| outcome_fits(s.to - s.from, &s.outcome))
             && header.blocks.iter().all(blocks_fit)
     }
