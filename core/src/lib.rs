@@ -31,6 +31,9 @@ pub mod notice;
 pub mod wire;
 
 #[doc(hidden)]
+pub mod blocks;
+
+#[doc(hidden)]
 pub mod gather;
 
 pub mod plan;

@@ -5,11 +5,12 @@ use std::{collections::BTreeMap, time::Duration};
 use bytes::Bytes;
 use futures::{StreamExt, TryStreamExt, stream};
 use phalanx_core::{
-    broker::{Address, Broker, Message, MessageKind, Properties, PublishError, ShuffleQueue},
+    blocks,
+    broker::{Broker, PublishError, ShuffleQueue},
     id::{JobId, LeaderId},
     wire::{
         BlockMessage, BlockName, BlockRoute, ResultMessage, Scatter, SpreadBlocks, TaskHeader,
-        TaskOutlet, WIRE_VERSION, WireError,
+        TaskOutlet, WireError,
     },
 };
 use tokio::time::Instant;
@@ -19,9 +20,6 @@ use crate::leaders::Leaders;
 
 /// The blocks of a task that are published at once.
 const BLOCKS_AT_ONCE: usize = 64;
-/// The first pause before a block is published again. Each further pause is twice as long.
-const FIRST_PAUSE: Duration = Duration::from_millis(20);
-const LONGEST_PAUSE: Duration = Duration::from_secs(2);
 
 /// The blocks of a result, which go through queues.
 pub(crate) struct SpreadReply {
@@ -118,7 +116,7 @@ pub(super) fn unencodable(error: WireError) -> SpreadError {
     SpreadError::Refused(PublishError::Refused { reason: error.to_string() })
 }
 
-/// Publishes a block until its queue has it.
+/// Publishes a block until its queue has it, its job is dead, or it has had no queue for too long.
 pub(super) async fn publish_block(
     broker: &dyn Broker,
     leader: LeaderId,
@@ -126,38 +124,21 @@ pub(super) async fn publish_block(
     body: Bytes,
     is_dead: impl Fn() -> bool,
 ) -> Result<(), SpreadError> {
-    let properties = Properties {
-        kind: Some(MessageKind::Block),
-        wire_version: WIRE_VERSION,
-        reply_to: Some(leader),
-        persistent: true,
-        ..Properties::default()
+    let (mut unroutable, mut why) = (None, SpreadError::Dead);
+    let goes_on = |has_no_queue: bool| {
+        let since = has_no_queue.then(|| *unroutable.get_or_insert_with(Instant::now));
+        if since.is_none() {
+            unroutable = None;
+        }
+        if since.is_some_and(|since| since.elapsed() >= LONGEST_UNROUTABLE) {
+            why = SpreadError::Unroutable;
+            return false;
+        }
+        !is_dead()
     };
-    let (address, mut pause) = (Address::blocks(&queue), FIRST_PAUSE);
-    let mut unroutable = None;
-    loop {
-        let message = Message { properties: properties.clone(), body: body.clone() };
-        match broker.publish_mandatory(&address, message).await {
-            Ok(true) => return Ok(()),
-            Ok(false) => {
-                let since = *unroutable.get_or_insert_with(Instant::now);
-                if since.elapsed() >= LONGEST_UNROUTABLE {
-                    return Err(SpreadError::Unroutable);
-                }
-                tracing::debug!(%queue, "a block has no queue; trying again");
-            }
-            Err(error @ (PublishError::Lost | PublishError::Nacked { .. })) => {
-                unroutable = None;
-                tracing::debug!(%queue, %error, "could not publish a block; trying again");
-            }
-            Err(error) => return Err(SpreadError::Refused(error)),
-        }
-        if is_dead() {
-            return Err(SpreadError::Dead);
-        }
-        tokio::time::sleep(pause).await;
-        pause = (2 * pause).min(LONGEST_PAUSE);
-        // Fails if the broker object is gone; then publishing fails too.
-        let _ = broker.health().wait_for(|health| health.is_well()).await;
+    match blocks::publish(broker, leader, &queue, body, goes_on).await {
+        Ok(true) => Ok(()),
+        Ok(false) => Err(why),
+        Err(error) => Err(SpreadError::Refused(error)),
     }
 }

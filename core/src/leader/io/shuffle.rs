@@ -7,27 +7,21 @@ use std::{
     time::Duration,
 };
 
-use bytes::Bytes;
 use futures::{FutureExt, StreamExt, future::BoxFuture, stream::FuturesUnordered};
 use tokio_util::sync::CancellationToken;
 
 use crate::{
-    broker::{
-        Address, Broker, BrokerError, Message, MessageKind, Properties, PublishError, QueueAction,
-        ShuffleQueue,
-    },
+    blocks,
+    broker::{Broker, BrokerError, PublishError, QueueAction, ShuffleQueue},
     error::Error,
     id::{JobId, LeaderId},
     leader::engine::{Input, Progress},
-    wire::{BlockMessage, WIRE_VERSION},
+    wire::BlockMessage,
 };
 
 /// How long the end of a job waits for the deletion of its queues; after that they are left to
 /// expire.
 const LONGEST_DELETION: Duration = Duration::from_secs(5);
-/// The first pause before a block is published again. Each further pause is twice as long.
-const FIRST_PAUSE: Duration = Duration::from_millis(20);
-const LONGEST_PAUSE: Duration = Duration::from_secs(2);
 
 /// The queues of the jobs of a leader.
 ///
@@ -195,35 +189,12 @@ async fn publish(
 ) -> Result<(), PublishError> {
     let name = block.name;
     let (job, exchange, partition) = (name.job, name.exchange, name.partition);
-    let address = Address::blocks(&ShuffleQueue::Partition { job, exchange, partition });
-    let body: Bytes =
+    let queue = ShuffleQueue::Partition { job, exchange, partition };
+    let body =
         block.encode().map_err(|error| PublishError::Refused { reason: error.to_string() })?;
     drop(block);
-    let properties = Properties {
-        kind: Some(MessageKind::Block),
-        wire_version: WIRE_VERSION,
-        reply_to: Some(leader),
-        persistent: true,
-        ..Properties::default()
-    };
-    let mut pause = FIRST_PAUSE;
-    let tries = async {
-        loop {
-            let message = Message { properties: properties.clone(), body: body.clone() };
-            match broker.publish_mandatory(&address, message).await {
-                Ok(true) => return Ok(()),
-                // Its queue is unbound, or its node is down.
-                Ok(false) | Err(PublishError::Nacked { .. } | PublishError::Lost) => {}
-                Err(error) => return Err(error),
-            }
-            tokio::time::sleep(pause).await;
-            pause = (2 * pause).min(LONGEST_PAUSE);
-            // Fails if the broker is gone; then publishing fails too.
-            let _ = broker.health().wait_for(|health| health.is_well()).await;
-        }
-    };
     tokio::select! {
-        result = tries => result,
+        result = blocks::publish(broker, leader, &queue, body, |_| true) => result.map(drop),
         () = over.cancelled() => Err(PublishError::Closed),
     }
 }
