@@ -57,6 +57,8 @@ enum Row {
     ReduceByKey,
     /// Grouping 2 GB over RabbitMQ, vs blocks with plain lapin
     Shuffle,
+    /// Many small blocks over RabbitMQ, vs the same with plain lapin
+    SmallBlocks,
     /// Peak memory with 10^7 elements, vs 10^5
     Memory,
     /// Building 200 operations, vs the same plain functions
@@ -67,7 +69,11 @@ impl Row {
     fn needs_rabbitmq(self) -> bool {
         matches!(
             self,
-            Self::MapOverRabbitmq | Self::OneElementTasks | Self::ReduceByKey | Self::Shuffle
+            Self::MapOverRabbitmq
+                | Self::OneElementTasks
+                | Self::ReduceByKey
+                | Self::Shuffle
+                | Self::SmallBlocks
         )
     }
 }
@@ -117,11 +123,8 @@ async fn measure(arguments: &Arguments) -> Result<()> {
             (Row::Shuffle, Some(rabbitmq)) => {
                 table.add(rows::shuffle::row(effort, rabbitmq.url()).await?);
             }
-            (
-                Row::MapOverRabbitmq | Row::OneElementTasks | Row::ReduceByKey | Row::Shuffle,
-                None,
-            ) => {
-                bail!("no RabbitMQ")
+            (Row::SmallBlocks, Some(rabbitmq)) => {
+                table.add(rows::shuffle::small_blocks(effort, rabbitmq.url()).await?);
             }
             (Row::WordCount, _) => table.add(rows::keyed::word_count(effort).await?),
             (Row::LargeWordCount, _) => {
@@ -140,6 +143,7 @@ async fn measure(arguments: &Arguments) -> Result<()> {
                     table.add(rows::memory::row(effort, program).await?);
                 }
             }
+            (_, None) => bail!("no RabbitMQ"),
         }
     }
     Ok(())

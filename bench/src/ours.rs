@@ -4,6 +4,7 @@ use std::sync::Arc;
 
 use anyhow::{Result, ensure};
 use phalanx::{
+    RuntimeBuilder,
     prelude::{IndexedStream, Monoid, RemoteExecute, Runtime, TaskContext, operation},
     worker::{Worker, WorkerOptions},
 };
@@ -129,6 +130,29 @@ pub(crate) async fn group(runtime: &Runtime, rows: u64) -> Result<()> {
     Ok(())
 }
 
+/// The partitions of [`scatter`], and the keys that each of its tasks writes: so many that nearly
+/// every task writes a block into every partition.
+pub(crate) const SCATTERED: u32 = 1_000;
+const SCATTERED_KEYS: u64 = 5_000;
+
+#[operation]
+fn sprinkle(n: u64) -> Vec<(u64, u64)> {
+    (0..SCATTERED_KEYS).map(|key| (key, n)).collect()
+}
+
+#[operation]
+fn many((_, values): (u64, Vec<u64>)) -> u64 {
+    values.len() as u64
+}
+
+/// Writes a small block into each partition with each of so many tasks, and reads them.
+pub(crate) async fn scatter(runtime: &Runtime, tasks: u64) -> Result<()> {
+    let rows = IndexedStream::from(0..tasks).batch(1).flat_map(Sprinkle).group_by_key();
+    let count = rows.partitions(SCATTERED).map(Many).fold(Sum).run(runtime).await?;
+    ensure!(count == tasks * SCATTERED_KEYS, "the groups are wrong");
+    Ok(())
+}
+
 /// Doubles ten numbers.
 pub(crate) async fn map_ten(runtime: &Runtime) -> Result<()> {
     let doubled = IndexedStream::from(0..10u64).map(Double).collect(runtime).await?;
@@ -182,11 +206,20 @@ pub(crate) struct Fleet {
 
 impl Fleet {
     pub(crate) async fn start(url: &str) -> Result<Self> {
+        Self::lead(url, Runtime::builder()).await
+    }
+
+    /// A fleet whose leader holds no blocks, so that all of them go through queues.
+    pub(crate) async fn without_block_memory(url: &str) -> Result<Self> {
+        Self::lead(url, Runtime::builder().block_memory(0)).await
+    }
+
+    async fn lead(url: &str, builder: RuntimeBuilder) -> Result<Self> {
         let mut options = ConnectOptions::new(Role::Worker);
         options.namespace = NAMESPACE.to_owned();
         let broker = broker::connect(BrokerUrl::parse(url)?, options).await?;
         let worker = Worker::start(Arc::clone(&broker), WorkerOptions::default());
-        let runtime = Runtime::builder().url(url).namespace(NAMESPACE).connect().await?;
+        let runtime = builder.url(url).namespace(NAMESPACE).connect().await?;
         Ok(Self { runtime, worker, broker })
     }
 

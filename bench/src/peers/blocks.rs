@@ -15,41 +15,50 @@ use lapin::{
     types::{AMQPValue, FieldTable},
 };
 
-/// As many bytes as the blocks of a task that writes 16 MiB into as many queues.
-const BLOCK_BYTES: u64 = 256 << 10;
-const QUEUES: usize = 64;
-/// The blocks of one writer that are not confirmed.
-const WINDOW: usize = 32;
+/// What is written.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Shape {
+    /// The size of a block in bytes.
+    pub(crate) block: usize,
+    pub(crate) queues: usize,
+    /// The blocks of one writer that are not confirmed.
+    pub(crate) window: usize,
+}
 
 pub(crate) struct Blocks {
+    shape: Shape,
     writers: Vec<Connection>,
     readers: Vec<Connection>,
 }
 
 impl Blocks {
-    pub(crate) async fn start(url: &str) -> Result<Self> {
+    pub(crate) async fn start(url: &str, shape: Shape) -> Result<Self> {
         let connect = || async { Connection::connect(url, ConnectionProperties::default()).await };
         let writers = vec![connect().await?, connect().await?];
         let readers = vec![connect().await?, connect().await?];
-        Ok(Self { writers, readers })
+        Ok(Self { shape, writers, readers })
     }
 
-    /// Writes this many bytes, and reads them once all are written.
-    pub(crate) async fn write_and_read(&self, bytes: u64) -> Result<()> {
+    /// Writes at least this many blocks, as many into each queue, and reads them once all are
+    /// written.
+    pub(crate) async fn write_and_read(&self, blocks: u64) -> Result<()> {
+        let (shape, queues) = (self.shape, self.shape.queues);
         let channel = self.readers[0].create_channel().await?;
-        for queue in 0..QUEUES {
+        for queue in 0..queues {
             let options = QueueDeclareOptions { durable: true, ..QueueDeclareOptions::default() };
             // As the queues of Phalanx: before 3.12 the broker would keep the blocks in memory.
             let mut arguments = FieldTable::default();
             arguments.insert("x-queue-mode".into(), AMQPValue::LongString("lazy".into()));
             channel.queue_declare(name(queue).as_str().into(), options, arguments).await?;
         }
-        let blocks = (bytes.div_ceil(BLOCK_BYTES) as usize).next_multiple_of(QUEUES);
-        let write = |(number, writer)| write(writer, number, self.writers.len(), blocks);
+        let blocks = (blocks as usize).next_multiple_of(queues);
+        let write = |(number, writer)| write(writer, shape, number, self.writers.len(), blocks);
         try_join_all(self.writers.iter().enumerate().map(write)).await?;
-        let read = |(number, reader)| read(reader, number, self.readers.len(), blocks / QUEUES);
+        let read = |(number, reader)| {
+            read(reader, (number..queues).step_by(self.readers.len()), blocks / queues)
+        };
         try_join_all(self.readers.iter().enumerate().map(read)).await?;
-        for queue in 0..QUEUES {
+        for queue in 0..queues {
             channel
                 .queue_delete(name(queue).as_str().into(), QueueDeleteOptions::default())
                 .await?;
@@ -72,19 +81,20 @@ fn name(queue: usize) -> String {
 
 async fn write(
     connection: &Connection,
+    shape: Shape,
     number: usize,
     writers: usize,
     blocks: usize,
 ) -> Result<()> {
     let channel = connection.create_channel().await?;
     channel.confirm_select(ConfirmSelectOptions::default()).await?;
-    let body = vec![7; BLOCK_BYTES as usize];
+    let body = vec![7; shape.block];
     let mut confirms = FuturesUnordered::new();
     for block in (number..blocks).step_by(writers) {
-        if confirms.len() >= WINDOW {
+        if confirms.len() >= shape.window {
             confirmed(confirms.next().await.context("a confirm")??)?;
         }
-        confirms.push(publish(&channel, block % QUEUES, &body).await?);
+        confirms.push(publish(&channel, block % shape.queues, &body).await?);
     }
     while let Some(confirm) = confirms.next().await {
         confirmed(confirm?)?;
@@ -104,8 +114,12 @@ async fn publish(
 }
 
 /// Reads one queue after the other, without acks.
-async fn read(connection: &Connection, number: usize, readers: usize, blocks: usize) -> Result<()> {
-    for queue in (number..QUEUES).step_by(readers) {
+async fn read(
+    connection: &Connection,
+    queues: impl Iterator<Item = usize>,
+    blocks: usize,
+) -> Result<()> {
+    for queue in queues {
         let channel = connection.create_channel().await?;
         channel.basic_qos(blocks as u16 + 64, BasicQosOptions::default()).await?;
         let options = BasicConsumeOptions { exclusive: true, ..BasicConsumeOptions::default() };
