@@ -99,8 +99,10 @@ pub(super) async fn serve(arguments: Arguments, log: impl Fn(&str)) -> Code {
                     log(&first_line);
                 } else if Instant::now() >= deadline {
                     let error = never_served(&*broker);
-                    // Its attempts to reconnect are logged, and the error is to be the last line.
+                    // Its attempts to reconnect are logged, and that the worker ends because of
+                    // this; the error is to be the last line.
                     let _ = tokio::time::timeout(CLOSE_TIMEOUT, broker.close()).await;
+                    let _ = tokio::time::timeout(CLOSE_TIMEOUT, worker.finished()).await;
                     log(&format!("error: {}", with_causes(&error)));
                     return Code::Broker;
                 }
