@@ -144,6 +144,7 @@ impl AuditedWorker {
         options.slots = slots;
         options.gather_memory = gather_memory;
         options.async_slots = 8;
+        options.quiet = true;
         options.leader_wait = Duration::ZERO;
         let broker: Arc<dyn Broker> = audit.clone();
         Self { slots, worker: Worker::start(broker, options), audit }

@@ -56,7 +56,12 @@ async fn drive(running: &Arc<Running>, slots: &Slots, concurrency: usize) {
     let mut output_bytes = 0;
     while !inlet.is_empty() {
         let first = inlet.next_offset();
-        if let Some(reason) = running.must_end(first, now - started, gathering, output_bytes) {
+        if let Some(reason) = running.must_end(
+            first,
+            (now - started).saturating_sub(waiting),
+            gathering,
+            output_bytes,
+        ) {
             return finish(running, slots, suspended, scattering, first, Some(reason)).await;
         }
         running.report_chunk_async(first).await;

@@ -56,7 +56,12 @@ fn drive(running: &Running) {
     let mut output_bytes = 0;
     while !inlet.is_empty() {
         let first = inlet.next_offset();
-        if let Some(reason) = running.must_end(first, now - started, gathering, output_bytes) {
+        if let Some(reason) = running.must_end(
+            first,
+            (now - started).saturating_sub(waiting),
+            gathering,
+            output_bytes,
+        ) {
             return finish(running, folding, scattering, first, Some(reason));
         }
         running.report_chunk(first);

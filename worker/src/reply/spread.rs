@@ -126,11 +126,9 @@ pub(super) async fn publish_block(
 ) -> Result<(), SpreadError> {
     let (mut unroutable, mut why) = (None, SpreadError::Dead);
     let goes_on = |has_no_queue: bool| {
-        let since = has_no_queue.then(|| *unroutable.get_or_insert_with(Instant::now));
-        if since.is_none() {
+        if !has_no_queue {
             unroutable = None;
-        }
-        if since.is_some_and(|since| since.elapsed() >= LONGEST_UNROUTABLE) {
+        } else if unroutable.get_or_insert_with(Instant::now).elapsed() >= LONGEST_UNROUTABLE {
             why = SpreadError::Unroutable;
             return false;
         }

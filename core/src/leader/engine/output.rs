@@ -65,11 +65,10 @@ pub(super) fn done(
         if let End::Stream { ordered: true, .. } = job.plan.end {
             job.account.buffer(0);
             job.reorder.insert(from, to, JobOutput::Queued(queued));
-            release_to_reader(shared, job);
         } else {
             job.output_queues.push(queued);
-            release_to_reader(shared, job);
         }
+        release_to_reader(shared, job);
         return;
     }
     match job.plan.end {

@@ -116,7 +116,7 @@ fn accept_queued(job: &mut JobState, task: TaskNumber, header: &ResultHeader) {
         let done = header.segments.iter().filter(done).count();
         job.output_queues.accept(task, header.execution, header.output_blocks, done);
         let bytes = output_bytes(&header.segments);
-        job.output_queues.count(bytes);
+        job.output_queues.written(bytes);
         if let Some(exchange) = job.output_queues.exchange_of(task) {
             job.exchanges[exchange].queued_outputs(bytes);
         }

@@ -122,10 +122,17 @@ pub(super) fn cause(shared: &Shared, job: &JobState, waited: Duration) -> Stall 
         let retry_in = next.saturating_sub(shared.clocks.healthy);
         return Stall::BackingOff { tasks, retry_in };
     }
+    let directive = |exchange: usize| job.plan.exchanges[exchange].kind.name();
+    if let Some(exchange) = job.output_queues.opening_behind() {
+        return Stall::Spreading { directive: directive(exchange) };
+    }
+    if let (0, Some(exchange)) = (job.account.undelivered(), job.output_queues.asked_behind()) {
+        return Stall::OutputsSlow { directive: directive(exchange) };
+    }
     match job.account.undelivered() {
         0 => {
             let unsealed = job.exchanges.iter().position(|exchange| !exchange.is_sealed());
-            match unsealed.map(|exchange| job.plan.exchanges[exchange].kind.name()) {
+            match unsealed.map(directive) {
                 None => Stall::InputSlow,
                 Some(directive) => {
                     Stall::InputUnfinished { directive, elements: job.progress().pulled }

@@ -102,7 +102,8 @@ impl JobSpec {
     /// A job that moves far more than a leader holds, and keeps `slots` busy for about `length`.
     pub(crate) fn heavy(slots: u64, length: Duration) -> Self {
         let count = 600;
-        Self { kind: JobKind::Heavy, count, batch: Some(7), nap: length * slots as u32 / 600 }
+        let nap = length * slots as u32 / count as u32;
+        Self { kind: JobKind::Heavy, count, batch: Some(7), nap }
     }
 
     fn numbers(&self) -> IndexedStream<u64> {

@@ -111,7 +111,12 @@ pub enum Stall {
         /// The reason of the broker, in its words.
         reason: String,
     },
-    /// The queues for the blocks of an exchange are being declared.
+    /// The broker has not delivered outputs that wait in a queue.
+    OutputsSlow {
+        /// The directive of the exchange behind which they were made.
+        directive: &'static str,
+    },
+    /// The queues for the blocks of an exchange, or for outputs behind it, are being declared.
     Spreading {
         /// The directive of the exchange.
         directive: &'static str,
@@ -276,8 +281,14 @@ impl fmt::Display for Stall {
                 "a queue of outputs behind `{directive}` cannot be reached: {reason}; start the \
                  node of the cluster that has it"
             ),
+            Self::OutputsSlow { directive } => write!(
+                f,
+                "outputs behind `{directive}` wait in a queue, and the broker does not deliver \
+                 them: look for another consumer of `phalanx.shuffle.*.output`, and at the load of \
+                 the broker"
+            ),
             Self::Spreading { directive } => {
-                write!(f, "the queues for the blocks of `{directive}` are being declared")
+                write!(f, "the queues of `{directive}` are being declared")
             }
             Self::Queued { pool, tasks } => write!(
                 f,

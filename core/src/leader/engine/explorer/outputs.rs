@@ -4,7 +4,7 @@ use super::{
     explore,
     faults::{Fault, Faults},
     rules::Rule,
-    spread::spread_once,
+    spread::{SPREADING, spread_once},
     stream,
     world::World,
 };
@@ -14,35 +14,23 @@ pub(super) fn queued(rule: Option<Rule>, ordered: bool, elements: u8, faults: Fa
     World::with_output_queues(rule, stream(ordered), elements, faults.and(Fault::Cut))
 }
 
-/// The faults of an output queue.
-const QUEUEING: [Fault; 8] = [
-    Fault::Crash,
-    Fault::FalseTimeout,
-    Fault::LostReply,
-    Fault::LostCopy,
-    Fault::BlockTwice,
-    Fault::Requeue,
-    Fault::BlockLost,
-    Fault::QueueDeleted,
-];
-
 #[test]
 fn every_fault_leaves_each_output_of_a_queue_delivered_once() {
-    for fault in QUEUEING {
+    for fault in SPREADING {
         explore(queued(None, false, 2, Faults::of(&[fault])), &spread_once(2));
     }
 }
 
 #[test]
 fn every_fault_keeps_the_outputs_of_a_queue_in_partition_order() {
-    for fault in QUEUEING {
+    for fault in SPREADING {
         explore(queued(None, true, 2, Faults::of(&[fault])), &spread_once(2));
     }
 }
 
 #[test]
 fn no_queue_of_outputs_is_left_after_a_cancel_whatever_else_goes_wrong() {
-    for fault in QUEUEING {
+    for fault in SPREADING {
         let mut world = queued(None, false, 2, Faults::of(&[fault]));
         world.cancellable = true;
         explore(world, &spread_once(2));

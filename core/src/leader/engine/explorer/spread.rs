@@ -32,7 +32,7 @@ pub(super) fn spread_once(elements: u8) -> impl Fn(&World) {
 }
 
 /// The faults of a spread exchange; a cancel is one more.
-const SPREADING: [Fault; 9] = [
+pub(super) const SPREADING: [Fault; 9] = [
     Fault::Crash,
     Fault::FalseTimeout,
     Fault::LostReply,

@@ -154,7 +154,7 @@ impl OutputQueues {
     }
 
     /// Outputs were written.
-    pub(crate) fn count(&mut self, bytes: u64) {
+    pub(crate) fn written(&mut self, bytes: u64) {
         // The number can be made up.
         self.unread = self.unread.saturating_add(bytes);
     }
@@ -183,6 +183,18 @@ impl OutputQueues {
     /// Whether outputs wait for a block.
     pub(crate) fn is_waiting(&self) -> bool {
         !self.waiting.is_empty()
+    }
+
+    /// The exchange behind which a block was asked for.
+    pub(crate) fn asked_behind(&self) -> Option<usize> {
+        let front = self.waiting.front()?;
+        let queue = self.queues.get(&front.task)?;
+        queue.result.as_ref().is_some_and(|result| result.is_asked).then_some(queue.exchange)
+    }
+
+    /// The exchange behind which a queue was not declared yet.
+    pub(crate) fn opening_behind(&self) -> Option<usize> {
+        self.queues.values().find(|queue| !queue.is_open).map(|queue| queue.exchange)
     }
 
     /// Whether outputs that count have not been handed out.

@@ -48,6 +48,7 @@ impl Indexes {
 #[derive(Debug, Clone)]
 pub(crate) enum JobOutput {
     Outputs(OutputBlock),
+    /// Outputs that wait in the queue of their task.
     Queued(QueuedOutputs),
     /// An element failed permanently. The job fails when its outputs reach this position.
     Failure(Box<ExecuteError>),

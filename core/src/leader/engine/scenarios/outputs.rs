@@ -299,6 +299,22 @@ fn a_take_ends_its_job_with_the_block_that_has_the_last_output() {
 }
 
 #[test]
+fn outputs_that_the_broker_does_not_deliver_are_a_stall_by_name() {
+    let (mut leader, task) = reading(2, identity);
+    reply_queued(&mut leader, &task, (2, &[(2, done(2))]), 2);
+    // The reader has taken all that it got before.
+    leader.input(Input::Taken { job: job(1), bytes: CAP as usize + 256 });
+    leader.wait(40 * SECOND);
+    let is_slow = |event: &JobEvent| {
+        let slow = Stall::OutputsSlow { directive: "group_by_key" };
+        matches!(event, JobEvent::Stalled(stall) if *stall == slow)
+    };
+    assert!(leader.events.iter().any(is_slow), "{:?}", leader.events);
+    arrives(&mut leader, "ab");
+    assert!(matches!(leader.ended[..], [(_, Ok(()))]), "{:?}", leader.ended);
+}
+
+#[test]
 fn a_queue_of_outputs_on_a_node_that_is_down_is_a_stall_by_name() {
     let (mut leader, task) = reading(2, identity);
     reply_queued(&mut leader, &task, (2, &[(2, done(2))]), 2);
