@@ -21,13 +21,13 @@ const ADJUST_INTERVAL: Duration = Duration::from_millis(50);
 /// The pause before consuming again after the connection was lost.
 const RETRY_PAUSE: Duration = Duration::from_millis(50);
 
-/// The same pause after the node of the queue was lost: it takes a while to return.
-const NODE_RETRY_PAUSE: Duration = Duration::from_secs(1);
+/// The same pause after the node of the queue was lost, and after a refusal: both last a while.
+const LONG_RETRY_PAUSE: Duration = Duration::from_secs(1);
 
 /// Consumes the tasks of `pool` until the worker drains.
 ///
 /// # Errors
-/// If the queue cannot be used, or the broker was closed.
+/// If the queue cannot be used at first, or the broker was closed.
 pub(crate) async fn consume(intake: Arc<TaskIntake>, pool: Pool) -> Result<(), BrokerError> {
     let shutdown = intake.shared.shutdown();
     let mut consumer = PoolConsumer::new(&intake, pool);
@@ -56,6 +56,9 @@ struct PoolConsumer<'i> {
     adjusted: Instant,
     /// The generation of the last connection on which this worker has waited for leaders.
     generation: u64,
+    /// Whether it has consumed before. A refusal is then likely to pass, as one does that comes
+    /// while the virtual host is deleted and made again.
+    has_consumed: bool,
 }
 
 impl<'i> PoolConsumer<'i> {
@@ -69,6 +72,7 @@ impl<'i> PoolConsumer<'i> {
             prefetch: PrefetchController::new(slots, async_slots, pools),
             adjusted: Instant::now(),
             generation: intake.shared.generation(),
+            has_consumed: false,
         }
     }
 
@@ -78,6 +82,7 @@ impl<'i> PoolConsumer<'i> {
         let Some(mut consumer) = self.subscribe().await? else { return Ok(None) };
         // The connection may have changed since this worker last consumed.
         self.await_leaders_on_new_connection().await;
+        self.has_consumed = true;
         self.intake.consumer_started();
         let ended = self.receive(&mut *consumer).await;
         self.intake.consumer_ended();
@@ -103,27 +108,37 @@ impl<'i> PoolConsumer<'i> {
         // After a refusal, one delivery at a time until a task succeeds: each may be refused again.
         let prefetch = if self.backoff.is_cautious() { 1 } else { self.prefetch.prefetch() };
         let options = ConsumeOptions::new(prefetch);
+        let mut last_logged = None;
         loop {
             let consumer = tokio::select! {
                 () = shared.shutdown().draining() => return Ok(None),
                 consumer = shared.broker().consume(&self.queue, options) => consumer,
             };
-            match consumer {
-                Err(error @ (BrokerError::Lost { .. } | BrokerError::NodeDown { .. })) => {
-                    tracing::debug!(%error, queue = ?self.queue, "could not consume; trying again");
-                    let mut health = shared.broker().health();
-                    let is_node_away = matches!(error, BrokerError::NodeDown { .. });
-                    let pause = if is_node_away { NODE_RETRY_PAUSE } else { RETRY_PAUSE };
-                    tokio::select! {
-                        () = shared.shutdown().draining() => return Ok(None),
-                        () = tokio::time::sleep(pause) => {}
-                    }
-                    tokio::select! {
-                        () = shared.shutdown().draining() => return Ok(None),
-                        _ = health.wait_for(|health| health.connected) => {}
-                    }
-                }
-                other => return other.map(Some),
+            let error = match consumer {
+                Ok(consumer) => return Ok(Some(consumer)),
+                Err(error) => error,
+            };
+            let pause = match error {
+                BrokerError::Lost { .. } => RETRY_PAUSE,
+                BrokerError::Closed => return Err(error),
+                BrokerError::NodeDown { .. } => LONG_RETRY_PAUSE,
+                _ if self.has_consumed => LONG_RETRY_PAUSE,
+                _ => return Err(error),
+            };
+            // It may last for days, and is logged only once.
+            let error = error.to_string();
+            if last_logged.as_ref() != Some(&error) {
+                tracing::warn!(error, queue = ?self.queue, "cannot consume yet; trying again");
+                last_logged = Some(error);
+            }
+            let mut health = shared.broker().health();
+            tokio::select! {
+                () = shared.shutdown().draining() => return Ok(None),
+                () = tokio::time::sleep(pause) => {}
+            }
+            tokio::select! {
+                () = shared.shutdown().draining() => return Ok(None),
+                _ = health.wait_for(|health| health.connected) => {}
             }
         }
     }
@@ -208,7 +223,10 @@ mod tests {
     };
 
     use super::*;
-    use crate::testing::{TestOp, TestRig, at_once, eventually};
+    use crate::{
+        Exit,
+        testing::{TestOp, TestRig, at_once, eventually},
+    };
 
     /// Longer than any work that is due.
     const MOMENT: Duration = Duration::from_millis(20);
@@ -233,6 +251,31 @@ mod tests {
         assert_eq!(rig.broker.consumers(), 1);
         assert_eq!(rig.broker.prefetches(), [2, 1, 1, 1]);
         rig.assert_settled_once();
+    }
+
+    #[tokio::test]
+    async fn a_refused_consumer_ends_a_worker_only_before_it_has_consumed() {
+        let denied = || BrokerError::Denied { what: "a queue".into(), reason: "403".into() };
+        let rig = TestRig::start(|_| {});
+        eventually("it consumes", || rig.broker.consumers() == 1).await;
+        rig.broker.refuse_consumers(Some(denied()));
+        // The refused task makes the worker consume again.
+        rig.send(&[TestOp::Unknown], &["a"]);
+        rig.after_settled(1).await;
+        tokio::time::pause();
+        rig.pass_beside_leader(Duration::from_secs(60)).await;
+        assert_eq!((rig.broker.consumers(), rig.broker.prefetches().len()), (0, 1));
+        rig.broker.refuse_consumers(None);
+        tokio::time::sleep(2 * LONG_RETRY_PAUSE).await;
+        tokio::time::resume();
+        let number = rig.send(&[TestOp::Append('x')], &["a"]);
+        rig.result(number).await;
+        rig.assert_settled_once();
+
+        let never = TestRig::start(|_| {});
+        never.broker.refuse_consumers(Some(denied()));
+        let exit = never.worker.finished().await;
+        assert!(matches!(exit, Exit::Broker(BrokerError::Denied { .. })), "{exit:?}");
     }
 
     #[tokio::test(start_paused = true)]

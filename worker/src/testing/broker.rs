@@ -64,6 +64,8 @@ struct State {
     prefetches: Vec<u16>,
     /// Consumers of task queues.
     consumers: usize,
+    /// Why further consumers of task queues are refused.
+    refuses_consumers: Option<BrokerError>,
     log: Vec<&'static str>,
     closed: bool,
 }
@@ -102,6 +104,11 @@ impl TestBroker {
     /// Makes the next publish on the reply exchange fail.
     pub(crate) fn refuse_next(&self, error: PublishError) {
         self.change(|state| state.refusals.push_back(error));
+    }
+
+    /// Refuses consumers of task queues, or admits them again.
+    pub(crate) fn refuse_consumers(&self, error: Option<BrokerError>) {
+        self.change(|state| state.refuses_consumers = error);
     }
 
     /// Makes the next publish of a block fail.
@@ -308,10 +315,12 @@ impl Broker for TestBroker {
         let is_task = matches!(queue, QueueSpec::Task { .. });
         self.change(|state| {
             if is_task {
+                state.refuses_consumers.clone().map_or(Ok(()), Err)?;
                 state.prefetches.push(options.prefetch);
                 state.consumers += 1;
             }
-        });
+            Ok(())
+        })?;
         let (broker, prefetch) = (self.clone(), usize::from(options.prefetch));
         let generation = self.inner.health.borrow().generation;
         let held = Arc::default();
