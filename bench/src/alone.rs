@@ -30,7 +30,12 @@ pub(crate) enum Program {
     WordsByHand,
     /// The same with Renoir
     WordsRenoir,
+    /// Leads an exchange that so many tasks feed, on the RabbitMQ that the environment names
+    Lead,
 }
+
+/// The environment variable with the URL of the broker of [`Program::Lead`].
+pub(crate) const LEAD_URL: &str = "PHALANX_BENCH_LEAD_URL";
 
 /// What a program has taken.
 #[derive(Debug, Clone, Copy)]
@@ -48,6 +53,14 @@ impl Program {
         if let Self::Count | Self::Fold | Self::Stream = self {
             let begin = Begin::now(0)?;
             self.double(amount).await?;
+            return begin.taken();
+        }
+        if self == Self::Lead {
+            let url = std::env::var(LEAD_URL).context(LEAD_URL)?;
+            let begin = Begin::now(0)?;
+            let runtime = ours::lead(&url, ours::without_block_memory()).await?;
+            ours::feed(&runtime, amount).await?;
+            runtime.close().await;
             return begin.taken();
         }
         let text = Arc::new(Text::of(amount));
@@ -71,9 +84,19 @@ impl Program {
 
     /// Runs the program in a new process.
     pub(crate) async fn run_alone(self, amount: u64) -> Result<Taken> {
+        self.run_alone_with(amount, &[]).await
+    }
+
+    /// The same, with these environment variables.
+    pub(crate) async fn run_alone_with(
+        self,
+        amount: u64,
+        variables: &[(&str, &str)],
+    ) -> Result<Taken> {
         let value = self.to_possible_value().context("programs have names")?;
         let output = Command::new(std::env::current_exe()?)
             .args(["--alone", value.get_name(), &amount.to_string()])
+            .envs(variables.iter().copied())
             .stderr(Stdio::inherit())
             .output()
             .await?;

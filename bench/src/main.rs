@@ -61,6 +61,8 @@ enum Row {
     SmallBlocks,
     /// Peak memory with 10^7 elements, vs 10^5
     Memory,
+    /// Peak memory of a leader over RabbitMQ, with 10,000 tasks that feed an exchange, vs 10
+    LeaderMemory,
     /// Building 200 operations, vs the same plain functions
     BuildTime,
 }
@@ -74,6 +76,7 @@ impl Row {
                 | Self::ReduceByKey
                 | Self::Shuffle
                 | Self::SmallBlocks
+                | Self::LeaderMemory
         )
     }
 }
@@ -125,6 +128,9 @@ async fn measure(arguments: &Arguments) -> Result<()> {
             }
             (Row::SmallBlocks, Some(rabbitmq)) => {
                 table.add(rows::shuffle::small_blocks(effort, rabbitmq.url()).await?);
+            }
+            (Row::LeaderMemory, Some(rabbitmq)) => {
+                table.add(rows::memory::leader(effort, rabbitmq.url()).await?);
             }
             (Row::WordCount, _) => table.add(rows::keyed::word_count(effort).await?),
             (Row::LargeWordCount, _) => {

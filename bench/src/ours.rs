@@ -153,6 +153,23 @@ pub(crate) async fn scatter(runtime: &Runtime, tasks: u64) -> Result<()> {
     Ok(())
 }
 
+/// The partitions of [`feed`], and the keys that each of its tasks writes into nearly all of them.
+pub(crate) const FED: u32 = 16;
+const FED_KEYS: u64 = 64;
+
+#[operation]
+fn drip(n: u64) -> Vec<(u64, u64)> {
+    (0..FED_KEYS).map(|key| (key, n)).collect()
+}
+
+/// Feeds an exchange with so many tasks, which write a small block into each partition.
+pub(crate) async fn feed(runtime: &Runtime, tasks: u64) -> Result<()> {
+    let rows = IndexedStream::from(0..tasks).batch(1).flat_map(Drip).group_by_key();
+    let count = rows.partitions(FED).map(Many).fold(Sum).run(runtime).await?;
+    ensure!(count == tasks * FED_KEYS, "the groups are wrong");
+    Ok(())
+}
+
 /// Doubles ten numbers.
 pub(crate) async fn map_ten(runtime: &Runtime) -> Result<()> {
     let doubled = IndexedStream::from(0..10u64).map(Double).collect(runtime).await?;
@@ -197,6 +214,16 @@ async fn read(program: IndexedStream<u64>, runtime: &Runtime, elements: u64) -> 
     Ok(())
 }
 
+/// A leader on RabbitMQ.
+pub(crate) async fn lead(url: &str, builder: RuntimeBuilder) -> Result<Runtime> {
+    Ok(builder.url(url).namespace(NAMESPACE).connect().await?)
+}
+
+/// A leader that holds no blocks, so that all of them go through queues.
+pub(crate) fn without_block_memory() -> RuntimeBuilder {
+    Runtime::builder().block_memory(0)
+}
+
 /// A leader and a worker on RabbitMQ, each with its own connections.
 pub(crate) struct Fleet {
     pub(crate) runtime: Runtime,
@@ -206,21 +233,20 @@ pub(crate) struct Fleet {
 
 impl Fleet {
     pub(crate) async fn start(url: &str) -> Result<Self> {
-        Self::lead(url, Runtime::builder()).await
+        Self::of(url, Runtime::builder()).await
     }
 
     /// A fleet whose leader holds no blocks, so that all of them go through queues.
     pub(crate) async fn without_block_memory(url: &str) -> Result<Self> {
-        Self::lead(url, Runtime::builder().block_memory(0)).await
+        Self::of(url, without_block_memory()).await
     }
 
-    async fn lead(url: &str, builder: RuntimeBuilder) -> Result<Self> {
+    async fn of(url: &str, builder: RuntimeBuilder) -> Result<Self> {
         let mut options = ConnectOptions::new(Role::Worker);
         options.namespace = NAMESPACE.to_owned();
         let broker = broker::connect(BrokerUrl::parse(url)?, options).await?;
         let worker = Worker::start(Arc::clone(&broker), WorkerOptions::default());
-        let runtime = builder.url(url).namespace(NAMESPACE).connect().await?;
-        Ok(Self { runtime, worker, broker })
+        Ok(Self { runtime: lead(url, builder).await?, worker, broker })
     }
 
     /// Closes everything, and deletes the queues.

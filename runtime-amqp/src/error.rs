@@ -104,6 +104,14 @@ pub(crate) fn refused(what: &str, refusal: Refusal) -> BrokerError {
     }
 }
 
+/// The error for a queue whose node does not reply.
+pub(crate) fn node_down(queue: &str) -> BrokerError {
+    BrokerError::NodeDown {
+        what: format!("queue `{queue}`"),
+        reason: "the broker replies to other requests, but not to those for this queue".to_owned(),
+    }
+}
+
 /// The I/O error that caused `error`, if there is one.
 pub(crate) fn io_error(error: &Error) -> Option<&io::Error> {
     match error.kind() {

@@ -1,6 +1,6 @@
 //! Declares, renews, checks and deletes many queues of blocks on one channel.
 
-use std::sync::Arc;
+use std::{slice, sync::Arc};
 
 use futures::{StreamExt, future, stream};
 use lapin::{
@@ -12,13 +12,16 @@ use phalanx_core::broker::{BrokerError, QueueAction, QueueSpec, ShuffleQueue};
 
 use crate::{
     consumer_channel::CloseOnDrop,
-    error::{Failure, NOT_FOUND, Refusal, refused},
+    error::{Failure, NOT_FOUND, Refusal, node_down, refused},
     session::{Link, Session},
     topology::{Namespace, QueueShape},
 };
 
 /// How many requests are on their way at once. The broker replies to them in order.
 const WINDOW: usize = 64;
+/// How many channels have a request each on its way once a node is down: a request that gets no
+/// reply delays those behind it on its channel.
+const CHANNELS: usize = 16;
 
 /// Does `action` to each queue, on the sessions of `link` as they come. The outcomes are in the
 /// order of the queues: the messages that waited in each.
@@ -30,18 +33,39 @@ pub(crate) async fn manage(
 ) -> Vec<Result<u64, BrokerError>> {
     let mut outcomes = Vec::with_capacity(queues.len());
     while outcomes.len() < queues.len() {
-        let rest: Arc<[ShuffleQueue]> = queues[outcomes.len()..].into();
-        let attempt = |session| on_one_channel(session, namespace, action, Arc::clone(&rest));
-        match link.retry(attempt).await {
-            Ok(some) => outcomes.extend(some),
-            Err(error) => outcomes.resize_with(queues.len(), || Err(error.clone())),
+        let rest = &queues[outcomes.len()..];
+        if matches!(outcomes.last(), Some(Err(BrokerError::NodeDown { .. }))) {
+            let one = |queue| first_outcomes(link, namespace, action, slice::from_ref(queue));
+            let each: Vec<_> = rest.iter().map(one).collect();
+            // Each has one queue, and therefore one outcome.
+            let rest: Vec<_> = stream::iter(each).buffered(CHANNELS).collect().await;
+            outcomes.extend(rest.into_iter().flatten());
+        } else {
+            // Not all at once: they share the time in which the broker must reply.
+            let next = &rest[..rest.len().min(WINDOW)];
+            outcomes.extend(first_outcomes(link, namespace, action, next).await);
         }
     }
     outcomes
 }
 
+/// The outcomes of the first of some queues: of one at least.
+async fn first_outcomes(
+    link: &Link,
+    namespace: &Namespace,
+    action: QueueAction,
+    queues: &[ShuffleQueue],
+) -> Vec<Result<u64, BrokerError>> {
+    let queues: Arc<[ShuffleQueue]> = queues.into();
+    let attempt = |session| on_one_channel(session, namespace, action, Arc::clone(&queues));
+    link.retry(attempt)
+        .await
+        .unwrap_or_else(|error| queues.iter().map(|_| Err(error.clone())).collect())
+}
+
 /// The outcomes of the first queues: at least one, and all up to the first that the broker refuses.
-/// It refuses by closing the channel, so the requests behind that one must be repeated.
+/// It refuses by closing the channel, so the requests behind that one must be repeated; as must
+/// those behind one to which it does not reply because a node is down.
 async fn on_one_channel(
     session: Arc<Session>,
     namespace: &Namespace,
@@ -53,15 +77,19 @@ async fn on_one_channel(
     let _close = CloseOnDrop::new(channel.clone());
     // The first poll of each future queues its requests, and they are polled in this order.
     let requests: Vec<_> =
-        shapes.into_iter().map(|shape| request(channel.clone(), action, shape)).collect();
+        shapes.iter().map(|shape| request(channel.clone(), action, shape)).collect();
     let mut replies = stream::iter(requests).buffered(WINDOW);
     let mut outcomes = Vec::new();
-    while let Some((shape, reply)) = replies.next().await {
+    for shape in &shapes {
+        let Some(reply) = session.unless_node_down(replies.select_next_some()).await else {
+            outcomes.push(Err(node_down(&shape.name)));
+            break;
+        };
         match reply.map_err(|error| (Refusal::on_channel(&error), error)) {
             Ok(messages) => outcomes.push(Ok(messages)),
             // Replies come in order, so the first error is that of the refused request.
             Err((Some(refusal), _)) => {
-                outcomes.push(refusal_of(action, &shape, refusal));
+                outcomes.push(refusal_of(action, shape, refusal));
                 break;
             }
             Err((None, error)) if outcomes.is_empty() => return Err(error.into()),
@@ -92,16 +120,15 @@ async fn shapes(
 async fn request(
     channel: Channel,
     action: QueueAction,
-    shape: QueueShape,
-) -> (QueueShape, Result<u64, lapin::Error>) {
-    let reply = match action {
+    shape: &QueueShape,
+) -> Result<u64, lapin::Error> {
+    match action {
         QueueAction::Delete => {
             let name = shape.name.as_str().into();
             channel.queue_delete(name, QueueDeleteOptions::default()).await.map(u64::from)
         }
-        _ => declare(&channel, action, &shape).await,
-    };
-    (shape, reply)
+        _ => declare(&channel, action, shape).await,
+    }
 }
 
 async fn declare(
@@ -144,7 +171,10 @@ pub(crate) async fn check(session: &Session, shape: QueueShape) -> Option<Broker
     let checked = async {
         let channel = session.connection.create_channel().await.ok()?;
         let _close = CloseOnDrop::new(channel.clone());
-        let (shape, reply) = request(channel, QueueAction::Check, shape).await;
+        let checked = request(channel, QueueAction::Check, &shape);
+        let Some(reply) = session.unless_node_down(checked).await else {
+            return Some(node_down(&shape.name));
+        };
         let refusal = Refusal::on_channel(&reply.err()?)?;
         refusal_of(QueueAction::Check, &shape, refusal).err()
     };

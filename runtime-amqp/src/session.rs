@@ -3,16 +3,24 @@
 
 use std::{pin::pin, sync::Arc, time::Duration};
 
+use futures::FutureExt;
 use lapin::Connection;
 use phalanx_core::broker::{BrokerError, QueueSpec};
 use tokio::{sync::watch, time::timeout};
 use tokio_util::sync::CancellationToken;
 
-use crate::{error::Failure, greeting::Greeting, socket::SocketHandle, version::ServerVersion};
+use crate::{
+    consumer_channel::CloseOnDrop, error::Failure, greeting::Greeting, socket::SocketHandle,
+    version::ServerVersion,
+};
 
 /// How long a request may go without a reply. RabbitMQ itself takes up to a minute to find the node
 /// of a queue before it refuses.
 const RPC_TIMEOUT: Duration = Duration::from_secs(90);
+/// How long a request about a queue may go without a reply, while the broker replies to others,
+/// before the node of the queue counts as down. RabbitMQ 4.3 refuses such a request after 86 s, and
+/// an older one at once.
+const NODE_TIMEOUT: Duration = Duration::from_secs(5);
 /// The delay before a request is repeated on the same connection.
 const RETRY_DELAY: Duration = Duration::from_millis(100);
 
@@ -67,6 +75,24 @@ impl Session {
                     "the broker does not reply to a request; dropping the connection"
                 );
                 self.lost.cancel();
+            }
+        }
+    }
+
+    /// The output of a request about one queue; `None` if its node seems to be down, because the
+    /// broker replies to other requests for [`NODE_TIMEOUT`], and not to this one.
+    ///
+    /// A caller that gets `None` must close the channel of the request, which may still be served.
+    pub(crate) async fn unless_node_down<T>(&self, request: impl Future<Output = T>) -> Option<T> {
+        let mut request = pin!(request);
+        loop {
+            if let Ok(reply) = timeout(NODE_TIMEOUT, &mut request).await {
+                return Some(reply);
+            }
+            // A connection that is blocked, or whose own node hangs, gets no reply to this either.
+            if let Ok(another) = self.connection.create_channel().await {
+                drop(CloseOnDrop::new(another));
+                return request.now_or_never();
             }
         }
     }

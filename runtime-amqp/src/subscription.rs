@@ -24,7 +24,7 @@ use crate::{
     consumer::{AmqpConsumer, ChannelGeneration, Command, Item},
     consumer_channel::{Cancel, CloseOnDrop, ConsumerChannel},
     declare,
-    error::{Failure, Refusal, refused},
+    error::{Failure, Refusal, node_down, refused},
     manage,
     session::{Link, Session},
 };
@@ -229,9 +229,18 @@ impl Subscription {
         let prefetch = self.prefetch.clone();
         let settler = ChannelSettler::spawn(channel.clone(), self.policy, prefetch);
         let exclusive = self.options.exclusive;
-        let mut channel = ConsumerChannel::new(session, shape.name, channel, exclusive, settler);
-        let consuming =
-            channel.start(usize::from(self.prefetch.load(Ordering::Relaxed)).max(1)).await;
+        let mut channel =
+            ConsumerChannel::new(Arc::clone(&session), shape.name, channel, exclusive, settler);
+        let prefetch = usize::from(self.prefetch.load(Ordering::Relaxed)).max(1);
+        let consuming = channel.start(prefetch);
+        // Others declare the queue first, and wait for an elected leader of a quorum queue.
+        let consuming = match self.options.passive {
+            false => Some(consuming.await),
+            true => session.unless_node_down(consuming).await,
+        };
+        let Some(consuming) = consuming else {
+            return Err(Failure::NodeDown(node_down(&channel.queue)));
+        };
         consuming.map_err(|error| match Refusal::on_channel(&error) {
             Some(refusal) => {
                 Failure::Refused(refused(&format!("queue `{}`", channel.queue), refusal))

@@ -30,9 +30,9 @@ struct RunArguments {
     /// out delete-queue, which costs two minutes each time]
     #[arg(long, value_delimiter = ',', value_name = "FAULT")]
     faults: Vec<FaultKind>,
-    /// Number of workers that die at a point of the protocol
+    /// Number of times that a process is killed, suspended or cut off at a point of the protocol
     #[arg(long, default_value = "40")]
-    deaths: usize,
+    incidents: usize,
     /// Number of workers at a time
     #[arg(long, default_value = "3")]
     workers: usize,
@@ -97,7 +97,8 @@ impl RunArguments {
             length: Duration::from_secs_f64(60.0 * self.minutes),
             kinds,
             pause: Duration::from_secs(4),
-            deaths: self.deaths,
+            incidents: self.incidents,
+            heavy: self.heavy,
             workers: self.workers,
             heartbeat: Duration::from_secs(self.heartbeat),
         };

@@ -6,8 +6,8 @@ use clap::ValueEnum;
 use phalanx_test_node::Cluster;
 use phalanx_test_proxy::Traffic;
 
-/// The kinds of faults that a schedule injects at a point in time. Deaths at a point of the
-/// protocol are not among them: see [`Death`](crate::Death).
+/// The kinds of faults that a schedule injects at a point in time. What happens at a point of the
+/// protocol is an [`Incident`](crate::Incident).
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, ValueEnum)]
 pub enum FaultKind {
     /// Kill a worker with SIGKILL; a new one replaces it

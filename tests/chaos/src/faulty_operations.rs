@@ -10,7 +10,7 @@ use std::{
 
 use phalanx::prelude::*;
 
-use crate::{broker, death, fleet};
+use crate::{broker, fleet, incident};
 
 /// Returns a permanent error.
 #[operation]
@@ -214,7 +214,7 @@ pub fn take_all_memory(
             // Memory is only counted once it has been written to.
             taken.push(black_box(vec![1u8; PIECE]));
         }
-        death::die();
+        incident::die();
     }
     n
 }

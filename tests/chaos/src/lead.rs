@@ -124,6 +124,11 @@ impl Lead {
             }
         };
         add(counters, "jobs ended", 1);
+        let queued = |job: &Job| {
+            let progress = job.progress().borrow().clone();
+            progress.exchanges.iter().map(|exchange| exchange.queued_outputs).sum()
+        };
+        add(counters, "bytes of outputs in queues", queued(&job));
         self.judge(verdict, counters)?;
         Ok(started.elapsed())
     }

@@ -5,16 +5,16 @@
 //! that of the sequential program. Meanwhile the faults of a [`Schedule`] are injected. A schedule
 //! is data that a seed determines, and a failed run prints it, so that the run can be repeated.
 //!
-//! Workers also kill themselves at a [`Point`] of the protocol: their URL has the scheme `chaos`,
-//! whose broker is RabbitMQ with [`ProcessFaults`].
+//! Processes also have an [`Incident`] at a [`Point`] of the protocol: their URL has the scheme
+//! `chaos`, whose broker is RabbitMQ with [`ProcessFaults`].
 #![allow(clippy::print_stdout, reason = "this is a command line program")]
 
 mod broker;
 mod cli;
-mod death;
 mod fault;
 pub mod faulty_operations;
 mod fleet;
+mod incident;
 mod inject;
 mod lead;
 mod process_faults;
@@ -24,9 +24,9 @@ mod schedule;
 mod world;
 
 pub use cli::main;
-pub use death::{Death, Point};
 pub use fault::{Fault, FaultKind, FaultTarget};
 pub use fleet::{MemoryLimit, Workers};
+pub use incident::{Effect, Incident, Point};
 pub use process_faults::ProcessFaults;
 pub use report::Report;
 pub use run::{Run, TestBroker};

@@ -2,16 +2,16 @@
 
 use std::{fmt, str::FromStr, time::Duration};
 
-use crate::Death;
+use crate::Incident;
 
 /// The environment variable that sets the [`ProcessFaults`] of a process.
 pub(crate) const VARIABLE: &str = "PHALANX_CHAOS";
 
 /// The faults of a single process of a fleet. The default is none.
-#[derive(Debug, Clone, Copy, PartialEq, Default)]
+#[derive(Debug, Clone, PartialEq, Default)]
 pub struct ProcessFaults {
-    /// The point at which the process kills itself.
-    pub death: Option<Death>,
+    /// What befalls the process, one after the other.
+    pub incidents: Vec<Incident>,
     /// The share of its messages, from 0 to 1, that it publishes twice, the second time up to three
     /// seconds later.
     pub duplicate: f64,
@@ -32,7 +32,7 @@ impl ProcessFaults {
 impl fmt::Display for ProcessFaults {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "duplicate={} delay={} seed={}", self.duplicate, self.delay, self.seed)?;
-        self.death.map_or(Ok(()), |death| write!(f, " die={death}"))
+        self.incidents.iter().try_for_each(|incident| write!(f, " at={incident}"))
     }
 }
 
@@ -51,7 +51,7 @@ impl FromStr for ProcessFaults {
                 "seed" => {
                     faults.seed = value.parse().map_err(|error| format!("`{word}`: {error}"))?
                 }
-                "die" => faults.death = Some(value.parse()?),
+                "at" => faults.incidents.push(value.parse()?),
                 _ => return Err(format!("unknown fault `{name}`")),
             }
         }
@@ -62,12 +62,14 @@ impl FromStr for ProcessFaults {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::Point;
+    use crate::{Effect, Point};
 
     #[test]
     fn process_faults_parse_from_what_they_display() {
-        let death = Some(Death { point: Point::Acked, nth: 3 });
-        let all = ProcessFaults { death, duplicate: 0.25, delay: 0.5, seed: 7 };
+        let incident = |point, effect| Incident { point, nth: 3, effect };
+        let incidents =
+            vec![incident(Point::Acked, Effect::Cut), incident(Point::Running, Effect::Kill)];
+        let all = ProcessFaults { incidents, duplicate: 0.25, delay: 0.5, seed: 7 };
         for faults in [ProcessFaults::default(), all] {
             assert_eq!(faults.to_string().parse(), Ok(faults));
         }

@@ -19,7 +19,7 @@ pub struct Report {
 
 #[derive(Debug, Default)]
 struct Entries {
-    /// How often each fault was injected, and workers died at each point.
+    /// How often each fault was injected, and each incident happened.
     faults: BTreeMap<String, u64>,
     /// The counters of the leader.
     counters: BTreeMap<String, u64>,
@@ -38,7 +38,7 @@ impl Report {
         self.entries().problems.clone()
     }
 
-    /// How often a fault was injected, or a worker died at a point (`died: POINT`).
+    /// How often a fault was injected, or an incident happened (`EFFECT at POINT`).
     pub fn faults(&self, name: &str) -> u64 {
         self.entries().faults.get(name).copied().unwrap_or_default()
     }

@@ -8,9 +8,11 @@ use std::{
 };
 
 use futures::{StreamExt as _, stream::FuturesUnordered};
+use rustix::process::Signal;
+use tokio::sync::mpsc;
 
 use crate::{
-    ProcessFaults, Report, Schedule,
+    Effect, Fault, FaultKind, FaultTarget, Incident, ProcessFaults, Report, Schedule,
     fleet::{Fleet, OwnBroker, Shared},
     inject::inject,
 };
@@ -49,8 +51,8 @@ pub struct Run {
 
 /// The time limit of a job, and of the last round of jobs.
 const BOUND: Duration = Duration::from_secs(300);
-/// How long a run waits for the remaining deaths after its last fault.
-const LAST_DEATHS: Duration = Duration::from_secs(60);
+/// How long a run waits for the next incident after its last fault.
+const LAST_INCIDENT: Duration = Duration::from_secs(60);
 
 impl Run {
     /// Executes the run, and returns its outcome.
@@ -74,20 +76,79 @@ impl Run {
                 (broker.url(), Some(broker))
             }
         };
-        let Schedule { seed, deaths, duplicate, delay, .. } = &self.schedule;
-        let faults =
-            ProcessFaults { death: None, duplicate: *duplicate, delay: *delay, seed: *seed };
-        let shared =
-            Shared::new(self.program.clone(), self.heartbeat, faults, deaths, Arc::clone(report));
+        let Schedule { seed, workers, leader, duplicate, delay, .. } = &self.schedule;
+        let incidents = Vec::new();
+        let faults = ProcessFaults { incidents, duplicate: *duplicate, delay: *delay, seed: *seed };
+        let (shared, begun) = Shared::new(
+            self.program.clone(),
+            self.heartbeat,
+            faults,
+            [workers, leader],
+            Arc::clone(report),
+        );
         let shared = Arc::new(shared);
         let fleet = Fleet::start(&shared, url, broker, self.workers, self.lead_arguments()).await?;
-        self.inject_all(&fleet, &shared).await;
-        fleet.leader.finish();
-        let bound = if self.tasks.is_some() { Duration::MAX } else { 2 * BOUND };
-        if tokio::time::timeout(bound, fleet.leader.ended()).await.is_err() {
-            report.problem("the leader did not end in time".to_owned());
+        let all = async {
+            self.inject_all(&fleet, &shared).await;
+            fleet.leader.finish();
+            let bound = if self.tasks.is_some() { Duration::MAX } else { 2 * BOUND };
+            if tokio::time::timeout(bound, fleet.leader.ended()).await.is_err() {
+                report.problem("the leader did not end in time".to_owned());
+            }
+            fleet.end().await;
+        };
+        // A process that is suspended when the jobs are over must be resumed before it can end.
+        tokio::select! {
+            () = all => {}
+            () = self.complete(&fleet, begun, report) => {}
         }
-        fleet.end().await;
+        Ok(())
+    }
+
+    /// Does what the incidents of processes leave to the run. Never ends.
+    async fn complete(
+        &self,
+        fleet: &Fleet,
+        mut begun: mpsc::UnboundedReceiver<(FaultTarget, Incident)>,
+        report: &Report,
+    ) {
+        let mut running = FuturesUnordered::new();
+        loop {
+            // Cancel-safe: faults stay in their set, and `recv` loses nothing.
+            tokio::select! {
+                Some((target, incident)) = begun.recv() => {
+                    report.print(&format!("{target}: {}", incident.name()));
+                    running.push(async move {
+                        if let Err(error) = self.complete_one(fleet, target, incident).await {
+                            report.problem(format!("{target}: {incident}: {error}"));
+                        }
+                    });
+                }
+                Some(()) = running.next() => {}
+            }
+        }
+    }
+
+    /// Resumes a process that has suspended itself, cuts its connections, or kills the broker.
+    async fn complete_one(
+        &self,
+        fleet: &Fleet,
+        target: FaultTarget,
+        incident: Incident,
+    ) -> Result<(), Box<dyn Error + Send + Sync>> {
+        match incident.effect {
+            Effect::Kill => {}
+            Effect::Suspend => {
+                // The broker closes a connection after two missed heartbeats.
+                tokio::time::sleep(Duration::from_secs(4 * self.heartbeat)).await;
+                fleet.signal(target, Signal::CONT);
+            }
+            Effect::Cut => fleet.proxy(target).cut(),
+            Effect::KillBroker => {
+                let (kind, length) = (FaultKind::KillBroker, Duration::from_secs(1));
+                inject(fleet, Fault { kind, target, length }).await?;
+            }
+        }
         Ok(())
     }
 
@@ -137,10 +198,14 @@ impl Run {
         }
         // Every fault is repaired, even if the leader has ended.
         while let Some(()) = running.next().await {}
-        // Some deaths need another one first, so the last of them may never happen.
-        let deadline = Instant::now() + LAST_DEATHS;
-        while shared.deaths_left() > 0 && !fleet.leader.has_ended() && Instant::now() < deadline {
+        // Some incidents need another one first, so the last of them may never happen.
+        let mut last = (shared.pending(), Instant::now());
+        while shared.pending() > 0 && !fleet.leader.has_ended() && last.1.elapsed() < LAST_INCIDENT
+        {
             tokio::time::sleep(Duration::from_millis(50)).await;
+            if shared.pending() != last.0 {
+                last = (shared.pending(), Instant::now());
+            }
         }
     }
 }

@@ -2,15 +2,17 @@
 
 use std::{fmt, time::Duration};
 
-use crate::{Death, Fault, FaultKind, Point};
+use crate::{Effect, Fault, FaultKind, Incident, Point};
 
 /// The faults of a run, and when they are injected.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Schedule {
     /// The seed that determines the rest.
     pub seed: u64,
-    /// The deaths of workers: each worker that starts takes the next one, while there are any.
-    pub deaths: Vec<Death>,
+    /// What befalls workers: each worker that starts takes all up to the next that kills it.
+    pub workers: Vec<Incident>,
+    /// What befalls the leader, which nothing kills: its jobs would end with it.
+    pub leader: Vec<Incident>,
     /// The faults, each with its time since the start of the fleet.
     pub faults: Vec<(Duration, Fault)>,
     /// The share of messages that are published twice, from 0 to 1.
@@ -28,8 +30,10 @@ pub struct Bounds {
     pub kinds: Vec<FaultKind>,
     /// The average time between two faults: each pause is half to one and a half times as long.
     pub pause: Duration,
-    /// The number of workers that die at a point of the protocol.
-    pub deaths: usize,
+    /// The number of incidents at points of the protocol.
+    pub incidents: usize,
+    /// Whether jobs have blocks and outputs in queues.
+    pub heavy: bool,
     /// The number of workers at a time.
     pub workers: usize,
     /// The heartbeat of the connections.
@@ -46,12 +50,22 @@ impl Schedule {
     /// The schedule that a seed determines.
     pub fn new(seed: u64, bounds: &Bounds) -> Self {
         let mut random = fastrand::Rng::with_seed(seed);
-        let deaths = (0..bounds.deaths).map(|_| {
-            // A third of the deaths are at points that are reached only after another loss.
-            let points = if random.u8(..3) > 0 { &Point::COMMON[..] } else { &Point::RARE };
-            Death { point: points[random.usize(..points.len())], nth: random.u32(1..=20) }
-        });
-        let deaths = deaths.collect();
+        let (mut workers, mut leader) = (Vec::new(), Vec::new());
+        for _ in 0..bounds.incidents {
+            // A third of them are at points that are reached only after another loss.
+            let (points, most) = match random.u8(..if bounds.heavy { 6 } else { 3 }) {
+                0 | 1 => (&Point::COMMON[..], 20),
+                2 => (&Point::RARE[..], 20),
+                3 => (&Point::LEADER[..], 3),
+                _ => (&Point::QUEUES[..], 20),
+            };
+            let (point, nth) = (points[random.usize(..points.len())], random.u32(1..=most));
+            let harmless = [Effect::Suspend, Effect::Cut][random.usize(..2)];
+            let is_leader = Point::LEADER.contains(&point);
+            let effect = if is_leader || random.u8(..3) == 0 { harmless } else { Effect::Kill };
+            let incidents = if is_leader { &mut leader } else { &mut workers };
+            incidents.push(Incident { point, nth, effect });
+        }
         let mut faults = Vec::new();
         let kills = bounds.kinds.contains(&FaultKind::KillBroker);
         let mut at = if kills { QUEUE_IS_SAFE } else { START };
@@ -68,7 +82,7 @@ impl Schedule {
             }
             at += bounds.pause.mul_f64(0.5 + random.f64());
         }
-        Self { seed, deaths, faults, duplicate: 0.01, delay: 0.02 }
+        Self { seed, workers, leader, faults, duplicate: 0.01, delay: 0.02 }
     }
 }
 
@@ -79,8 +93,10 @@ impl fmt::Display for Schedule {
             "seed {}; {} of all messages duplicated, {} delayed",
             self.seed, self.duplicate, self.delay
         )?;
-        let deaths: Vec<String> = self.deaths.iter().map(Death::to_string).collect();
-        writeln!(f, "deaths: {}", deaths.join(" "))?;
+        for (process, incidents) in [("workers", &self.workers), ("leader", &self.leader)] {
+            let incidents: Vec<String> = incidents.iter().map(Incident::to_string).collect();
+            writeln!(f, "{process}: {}", incidents.join(" "))?;
+        }
         self.faults.iter().try_for_each(|(at, fault)| writeln!(f, "{at:>7.1?}  {fault}"))
     }
 }
@@ -96,7 +112,8 @@ mod tests {
             length: Duration::from_secs(120),
             kinds: FaultKind::value_variants().to_vec(),
             pause: Duration::from_secs(3),
-            deaths: 20,
+            incidents: 20,
+            heavy: true,
             workers: 3,
             heartbeat: Duration::from_secs(2),
         }
@@ -117,6 +134,6 @@ mod tests {
             assert_eq!(first.iter().filter(|(_, fault)| fault.kind == *kind).count(), 1);
         }
         assert!(schedule.faults.len() > kinds.len());
-        assert_eq!(schedule.deaths.len(), 20);
+        assert_eq!(schedule.workers.len() + schedule.leader.len(), 20);
     }
 }

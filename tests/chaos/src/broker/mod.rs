@@ -13,20 +13,25 @@ use std::{
 };
 
 use async_trait::async_trait;
-use phalanx_core::broker::{
-    Address, Broker, BrokerError, BrokerUrl, ConsumeOptions, Consumer, DeclaredQueue, Health,
-    Message, MessageKind, PublishError, QueueAction, QueueSpec, ShuffleQueue,
+use phalanx_core::{
+    broker::{
+        Address, Broker, BrokerError, BrokerUrl, ConsumeOptions, Consumer, DeclaredQueue, Health,
+        Message, MessageKind, PublishError, QueueAction, QueueSpec, ShuffleQueue,
+    },
+    wire::{TaskInlet, TaskMessage},
 };
 use tokio::sync::watch;
 
-use consumer::ChaosConsumer;
+use consumer::{ChaosConsumer, Source};
 pub(crate) use entry::is_connected;
 pub(crate) use reply_counts::REPLY_COUNTS;
 
-use crate::{Point, ProcessFaults, death};
+use crate::{Point, ProcessFaults, incident};
 
-/// The time for a message to reach the network before its publisher dies.
+/// The time for a message to reach the network before something befalls its publisher.
 const WRITE_TIME: Duration = Duration::from_millis(2);
+/// The longest time from an incident to the loss of the connection that it causes.
+const LOSS_TIME: Duration = Duration::from_secs(5);
 
 /// A broker whose process has faults.
 #[derive(Debug)]
@@ -38,10 +43,9 @@ pub(crate) struct ChaosBroker {
 
 impl ChaosBroker {
     pub(crate) fn new(inner: Arc<dyn Broker>, faults: ProcessFaults) -> Self {
-        if let Some(death) = faults.death {
-            death::arm(death);
-        }
-        Self { inner, faults, random: Mutex::new(fastrand::Rng::with_seed(faults.seed)) }
+        incident::arm(&faults.incidents);
+        let random = Mutex::new(fastrand::Rng::with_seed(faults.seed));
+        Self { inner, faults, random }
     }
 
     /// A random part of `longest` with the probability `rate`, else `None`.
@@ -68,8 +72,11 @@ impl ChaosBroker {
     /// The faults before a message is published.
     async fn before(&self, address: &Address, message: &Message) {
         let kind = message.properties.kind;
-        if let Some(point) = Point::before(kind) {
-            death::reach(point);
+        if let Some(point) = Point::before(kind, address) {
+            self.reach(point).await;
+        }
+        if incident::is_next(Point::Sealed) && reads_queues(message) {
+            self.reach(Point::Sealed).await;
         }
         if is_about_a_task(kind) {
             self.duplicate(address, message);
@@ -80,30 +87,67 @@ impl ChaosBroker {
         }
     }
 
-    /// Publishes a message, and dies before or after its confirm if that is due.
+    /// Publishes a message, and lets happen what is due before or after its confirm.
     async fn published<T>(
         &self,
         kind: Option<MessageKind>,
+        address: &Address,
         publish: impl Future<Output = Result<T, PublishError>>,
     ) -> Result<T, PublishError> {
         let mut publish = pin!(publish);
-        if kind == Some(MessageKind::Result) && death::is_due(Point::Published) {
-            // Polled once, which hands the message to the connection. The confirm is never read.
-            poll_fn(|context| Poll::Ready(publish.as_mut().poll(context).is_ready())).await;
+        let mut outcome = None;
+        if let Some(incident) = Point::amid(kind, address).and_then(incident::take) {
+            // Polled once, which hands the message to the connection.
+            outcome = poll_fn(|context| {
+                Poll::Ready(match publish.as_mut().poll(context) {
+                    Poll::Ready(outcome) => Some(outcome),
+                    Poll::Pending => None,
+                })
+            })
+            .await;
             tokio::time::sleep(WRITE_TIME).await;
-            death::die();
+            if incident::happen(incident) {
+                self.lost().await;
+            }
         }
-        let outcome = publish.await;
-        if let (Ok(_), Some(point)) = (&outcome, Point::after(kind)) {
-            death::reach(point);
+        let outcome = match outcome {
+            Some(outcome) => outcome,
+            None => publish.await,
+        };
+        if let (Ok(_), Some(point)) = (&outcome, Point::after(kind, address)) {
+            self.reach(point).await;
         }
         outcome
     }
+
+    /// Counts a visit to a point, and lets happen what is due.
+    async fn reach(&self, point: Point) {
+        if incident::reach(point) {
+            self.lost().await;
+        }
+    }
+
+    /// Waits until the connections are lost, which somebody is about to cut.
+    async fn lost(&self) {
+        let mut health = self.inner.health();
+        let generation = health.borrow().generation;
+        let is_lost = health.wait_for(|it| !it.connected || it.generation != generation);
+        // They may have been lost before.
+        let _ = tokio::time::timeout(LOSS_TIME, is_lost).await;
+    }
 }
 
-/// Whether a message may be duplicated and delayed: tasks, results and returns.
+/// Whether a message may be duplicated and delayed: tasks, results, returns and blocks.
 fn is_about_a_task(kind: Option<MessageKind>) -> bool {
-    matches!(kind, Some(MessageKind::Task | MessageKind::Result | MessageKind::Return))
+    use MessageKind::{Block, Result, Return, Task};
+    matches!(kind, Some(Task | Result | Return | Block))
+}
+
+/// Whether a message is a task that reads queues of blocks.
+fn reads_queues(message: &Message) -> bool {
+    message.properties.kind == Some(MessageKind::Task)
+        && TaskMessage::decode(&message.body)
+            .is_ok_and(|task| matches!(task.header.inlet, TaskInlet::Queues(_)))
 }
 
 #[async_trait]
@@ -119,7 +163,7 @@ impl Broker for ChaosBroker {
     async fn publish(&self, address: &Address, message: Message) -> Result<(), PublishError> {
         let kind = message.properties.kind;
         self.before(address, &message).await;
-        self.published(kind, self.inner.publish(address, message)).await
+        self.published(kind, address, self.inner.publish(address, message)).await
     }
 
     async fn publish_mandatory(
@@ -129,7 +173,7 @@ impl Broker for ChaosBroker {
     ) -> Result<bool, PublishError> {
         let kind = message.properties.kind;
         self.before(address, &message).await;
-        self.published(kind, self.inner.publish_mandatory(address, message)).await
+        self.published(kind, address, self.inner.publish_mandatory(address, message)).await
     }
 
     async fn consume(
@@ -137,7 +181,12 @@ impl Broker for ChaosBroker {
         queue: &QueueSpec,
         options: ConsumeOptions,
     ) -> Result<Box<dyn Consumer>, BrokerError> {
-        Ok(Box::new(ChaosConsumer::new(self.inner.consume(queue, options).await?)))
+        let consumer = self.inner.consume(queue, options).await?;
+        let source = Source::of(queue);
+        if source == Source::Partition {
+            self.reach(Point::Opened).await;
+        }
+        Ok(Box::new(ChaosConsumer::new(consumer, source)))
     }
 
     async fn manage(
@@ -145,7 +194,16 @@ impl Broker for ChaosBroker {
         action: QueueAction,
         queues: &[ShuffleQueue],
     ) -> Vec<Result<u64, BrokerError>> {
-        self.inner.manage(action, queues).await
+        match action {
+            QueueAction::Declare => self.reach(Point::Declaring).await,
+            QueueAction::Delete => self.reach(Point::Deleting).await,
+            _ => {}
+        }
+        let outcomes = self.inner.manage(action, queues).await;
+        if action == QueueAction::Declare {
+            self.reach(Point::Declared).await;
+        }
+        outcomes
     }
 
     async fn delete(&self, queue: &QueueSpec) -> Result<(), BrokerError> {

@@ -14,6 +14,7 @@ use tokio::{
 };
 
 use super::{Shared, process};
+use crate::{FaultTarget, ProcessFaults};
 
 /// The leader of a fleet, as a process.
 #[derive(Debug)]
@@ -31,23 +32,27 @@ impl Leader {
         proxy: Proxy,
         arguments: Vec<String>,
     ) -> std::io::Result<Self> {
-        let mut command = process::command(shared, &proxy.url(), &shared.faults);
+        let incidents = shared.leader_incidents.clone();
+        let faults = ProcessFaults { incidents, ..shared.faults.clone() };
+        let mut command = process::command(shared, &proxy.url(), &faults);
         let (stderr, file) = process::Stderr::new()?;
         command.arg("lead").args(arguments).stdout(Stdio::piped()).stderr(file);
         let mut child = command.spawn()?;
         let (id, stdin) = (process::id(&child), Mutex::new(child.stdin.take()));
         let lines = child.stdout.take().map(|output| BufReader::new(output).lines());
         let (end, ended) = watch::channel(None);
-        let report = Arc::clone(&shared.report);
+        let shared = Arc::clone(shared);
         tokio::spawn(async move {
             if let Some(mut lines) = lines {
                 while let Ok(Some(line)) = lines.next_line().await {
-                    report.read(&line);
+                    if !shared.read_incident(FaultTarget::Leader, &line) {
+                        shared.report.read(&line);
+                    }
                 }
             }
             let status = child.wait().await.unwrap_or_default();
             if !status.success() {
-                report.problem(format!("the leader ended: {status}\n{}", stderr.tail()));
+                shared.report.problem(format!("the leader ended: {status}\n{}", stderr.tail()));
             }
             end.send_replace(Some(status));
         });

@@ -12,21 +12,27 @@ use std::{
     collections::VecDeque,
     error::Error,
     path::PathBuf,
-    sync::{Arc, Mutex, PoisonError, atomic::AtomicBool},
+    sync::{
+        Arc, Mutex, PoisonError,
+        atomic::{AtomicBool, AtomicUsize, Ordering},
+    },
 };
 
 use phalanx_test_node::{Cluster, NodeError, PrivateNode};
 use phalanx_test_proxy::Proxy;
+use rustix::process::Signal;
+use tokio::sync::mpsc;
 
 pub(crate) use broker::OwnBroker;
 pub(crate) use leader::Leader;
 pub use memory::MemoryLimit;
 pub(crate) use memory::offer;
 pub(crate) use process::ENDS_WITH_STDIN;
+pub(crate) use supervised_worker::GATHER_MEMORY;
 use supervised_worker::SupervisedWorker;
 pub use workers::Workers;
 
-use crate::{Death, FaultTarget, ProcessFaults, Report};
+use crate::{Effect, FaultTarget, Incident, ProcessFaults, Report};
 
 /// A leader, its workers, and the broker if it belongs to the run.
 #[derive(Debug)]
@@ -48,7 +54,14 @@ pub(crate) struct Shared {
     /// The heartbeat of all connections, in seconds.
     pub(crate) heartbeat: u64,
     pub(crate) faults: ProcessFaults,
-    deaths: Mutex<VecDeque<Death>>,
+    /// What befalls the workers that start from now on.
+    incidents: Mutex<VecDeque<Incident>>,
+    /// What befalls the leader.
+    leader_incidents: Vec<Incident>,
+    /// How many incidents may still happen.
+    pending: AtomicUsize,
+    /// The incidents that have begun, for the run to do its part.
+    begun: mpsc::UnboundedSender<(FaultTarget, Incident)>,
     /// The memory limit of all workers together, if there is one.
     pub(crate) memory: Option<MemoryLimit>,
     /// Whether workers that end are no longer replaced.
@@ -61,28 +74,58 @@ impl Shared {
         program: PathBuf,
         heartbeat: u64,
         faults: ProcessFaults,
-        deaths: &[Death],
+        [workers, leader]: [&[Incident]; 2],
         report: Arc<Report>,
-    ) -> Self {
-        Self {
+    ) -> (Self, mpsc::UnboundedReceiver<(FaultTarget, Incident)>) {
+        let (begun, received) = mpsc::unbounded_channel();
+        let shared = Self {
             program,
             namespace: format!("chaos-{}", uuid::Uuid::new_v4()),
             heartbeat,
             faults,
-            deaths: Mutex::new(deaths.iter().copied().collect()),
+            incidents: Mutex::new(workers.iter().copied().collect()),
+            leader_incidents: leader.to_vec(),
+            pending: AtomicUsize::new(workers.len() + leader.len()),
+            begun,
             memory: None,
             ending: AtomicBool::new(false),
             report,
-        }
+        };
+        (shared, received)
     }
 
-    /// The death of the next worker that starts.
-    fn next_death(&self) -> Option<Death> {
-        self.deaths.lock().unwrap_or_else(PoisonError::into_inner).pop_front()
+    /// What befalls the next worker that starts, until it dies.
+    fn next_incidents(&self) -> Vec<Incident> {
+        let mut incidents = self.incidents.lock().unwrap_or_else(PoisonError::into_inner);
+        let deadly = incidents.iter().position(|incident| incident.effect == Effect::Kill);
+        let count = deadly.map_or(incidents.len(), |deadly| deadly + 1);
+        incidents.drain(..count).collect()
     }
 
-    pub(crate) fn deaths_left(&self) -> usize {
-        self.deaths.lock().unwrap_or_else(PoisonError::into_inner).len()
+    /// Reads a line that a process printed; returns whether it was about an incident.
+    fn read_incident(&self, process: FaultTarget, line: &str) -> bool {
+        let Some(Ok(incident)) = line.strip_prefix("incident: ").map(str::parse::<Incident>) else {
+            return false;
+        };
+        self.happened(incident);
+        // The run may be over.
+        let _ = self.begun.send((process, incident));
+        true
+    }
+
+    fn happened(&self, incident: Incident) {
+        self.report.count(&incident.name());
+        self.give_up(1);
+    }
+
+    /// Some incidents will not happen: their process has ended before. Or they have.
+    fn give_up(&self, incidents: usize) {
+        self.pending.fetch_sub(incidents, Ordering::SeqCst);
+    }
+
+    /// How many incidents may still happen.
+    pub(crate) fn pending(&self) -> usize {
+        self.pending.load(Ordering::SeqCst)
     }
 }
 
@@ -105,6 +148,14 @@ impl Fleet {
         match target {
             FaultTarget::Leader | FaultTarget::Node(_) => &self.leader.proxy,
             FaultTarget::Worker(worker) => &self.workers.all[worker].proxy,
+        }
+    }
+
+    /// Sends a signal to the leader or a worker.
+    pub(crate) fn signal(&self, target: FaultTarget, signal: Signal) {
+        match target {
+            FaultTarget::Leader | FaultTarget::Node(_) => self.leader.signal(signal),
+            FaultTarget::Worker(worker) => self.workers.all[worker].signal(signal),
         }
     }
 
@@ -137,7 +188,7 @@ impl Fleet {
 
     /// Drains the workers, which must exit with code 0, and removes the namespace from a shared
     /// broker.
-    pub(crate) async fn end(self) {
+    pub(crate) async fn end(&self) {
         self.workers.end().await;
         if self.broker.is_none() {
             // Queues that are not removed expire.

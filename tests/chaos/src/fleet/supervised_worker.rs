@@ -2,22 +2,27 @@
 
 use std::{
     os::unix::process::ExitStatusExt,
-    process::ExitStatus,
+    process::{ExitStatus, Stdio},
     sync::{Arc, Mutex, MutexGuard, PoisonError, atomic::Ordering},
 };
 
 use phalanx_test_proxy::Proxy;
 use rustix::process::{Pid, Signal};
-use tokio::sync::watch;
+use tokio::{
+    io::{AsyncBufReadExt as _, BufReader},
+    sync::watch,
+};
 
 use super::{
     Shared,
     process::{self, Stderr},
 };
-use crate::{Death, ProcessFaults, faulty_operations::NUMBER};
+use crate::{Effect, FaultTarget, Incident, ProcessFaults, faulty_operations::NUMBER};
 
 /// How long the workers hold a delivery before they lease its task: short, so that leases occur.
 const HOLD: &str = "2s";
+/// Less than a partition of a heavy job has, in bytes.
+pub(crate) const GATHER_MEMORY: u64 = 4 << 20;
 
 /// A worker that is replaced whenever its process ends.
 #[derive(Debug)]
@@ -80,14 +85,17 @@ impl SupervisedWorker {
 
     /// Runs one process from its start to its end.
     async fn run(&self, serial: u64) -> std::io::Result<()> {
-        let death = self.shared.next_death();
+        let incidents = self.shared.next_incidents();
         let seed = self.shared.faults.seed ^ ((self.number as u64) << 32) ^ (serial << 40);
-        let faults = ProcessFaults { death, seed, ..self.shared.faults };
+        let faults =
+            ProcessFaults { incidents: incidents.clone(), seed, ..self.shared.faults.clone() };
         let (stderr, file) = Stderr::new()?;
         let mut command = process::command(&self.shared, &self.proxy.url(), &faults);
         command.env(NUMBER, self.number.to_string());
         command.args(["worker", "--slots", "2", "--pool", "default,other"]);
-        command.args(["--connect-timeout", "10m", "--grace", "10s", "--hold", HOLD]).stderr(file);
+        command.args(["--connect-timeout", "10m", "--grace", "10s", "--hold", HOLD]);
+        command.args(["--gather-memory", &format!("{GATHER_MEMORY}B")]);
+        command.stdout(Stdio::piped()).stderr(file);
         let mut child = command.spawn()?;
         if let (Some(memory), Some(process)) = (&self.shared.memory, child.id()) {
             memory.hold(process)?;
@@ -95,36 +103,55 @@ impl SupervisedWorker {
         // Waiting for a child closes the pipe to its standard input, and the worker ends with that
         // pipe.
         let _stdin = child.stdin.take();
+        let lines = child.stdout.take().map(|output| BufReader::new(output).lines());
         *self.current() = Current { process: process::id(&child), ..Current::default() };
         if self.shared.ending.load(Ordering::SeqCst) {
             // `Workers::end` may have looked for the process just before it was stored.
             self.drain();
         }
+        let mut left = &incidents[..];
+        if let Some(mut lines) = lines {
+            let process = FaultTarget::Worker(self.number);
+            // Its children have the same standard output, and may live a moment longer.
+            while let Ok(Some(line)) = lines.next_line().await {
+                if self.shared.read_incident(process, &line) {
+                    left = left.split_first().map_or(left, |(_, rest)| rest);
+                }
+            }
+        }
         let status = child.wait().await?;
         let current = std::mem::take(&mut *self.current());
-        self.report_end(status, &current, death, &stderr);
+        if self.report_end(status, &current, left, &stderr) {
+            left = &[];
+        }
+        self.shared.give_up(left.len());
         Ok(())
     }
 
-    /// Counts an expected end, and reports any other as a problem.
+    /// Counts an expected end, and reports any other as a problem. Returns whether it was the last
+    /// incident that was `left`.
     fn report_end(
         &self,
         status: ExitStatus,
         current: &Current,
-        death: Option<Death>,
+        left: &[Incident],
         stderr: &Stderr,
-    ) {
+    ) -> bool {
         let (report, number) = (&self.shared.report, self.number);
         match (status.signal(), status.code()) {
             (Some(9), _) if current.killed => {}
-            (Some(9), _) => match death {
-                Some(death) => report.count(&format!("died: {}", death.point)),
-                None => report.problem(format!("worker {number} was killed from outside the run")),
+            (Some(9), _) => match left {
+                [death] if death.effect == Effect::Kill => {
+                    self.shared.happened(*death);
+                    return true;
+                }
+                _ => report.problem(format!("worker {number} was killed from outside the run")),
             },
             // A worker may finish draining just before it would be killed.
             (_, Some(0)) if current.drained || current.killed => report.count("drained"),
             _ => report.problem(format!("worker {number} ended: {status}\n{}", stderr.tail())),
         }
+        false
     }
 
     pub(crate) fn kill(&self) {

@@ -43,7 +43,8 @@ impl Workers {
         url: String,
         count: usize,
     ) -> io::Result<Self> {
-        let shared = Shared::new(program, 10, ProcessFaults::default(), &[], Arc::default());
+        let faults = ProcessFaults::default();
+        let (shared, _) = Shared::new(program, 10, faults, [&[], &[]], Arc::default());
         Self::of(Arc::new(Shared { memory, ..shared }), url, count).await
     }
 

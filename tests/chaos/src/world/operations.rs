@@ -4,11 +4,11 @@ use std::time::Duration;
 
 use phalanx::prelude::*;
 
-use crate::{Point, death};
+use crate::{Point, incident};
 
 /// Takes the time of one element. A worker may die here.
 fn work(nap: Duration) {
-    death::reach(Point::Running);
+    incident::reach(Point::Running);
     if !nap.is_zero() {
         std::thread::sleep(nap);
     }
@@ -162,7 +162,12 @@ pub(crate) fn keyed_number(#[state] nap: Duration, n: u64) -> (u64, u64) {
 #[operation]
 pub(crate) fn keyed_text(#[state] nap: Duration, n: u64) -> (u64, String) {
     work(nap);
-    (key(n), format!("{n},").repeat(8_000))
+    (key(n), text(n))
+}
+
+/// A number, so often that the outputs of a partition do not fit into a result.
+fn text(n: u64) -> String {
+    format!("{n},").repeat(16_000)
 }
 
 /// The texts of a group.
@@ -173,9 +178,9 @@ pub(crate) fn texts((_, texts): (u64, Vec<String>)) -> Vec<String> {
 }
 
 /// The number that a text repeats; none that is expected if it is damaged.
-pub(super) fn number_of(text: &str) -> u64 {
-    let number = text.split(',').next().and_then(|number| number.parse().ok());
-    number.filter(|n| *text == format!("{n},").repeat(8_000)).unwrap_or(u64::MAX)
+pub(super) fn number_of(found: &str) -> u64 {
+    let number = found.split(',').next().and_then(|number| number.parse().ok());
+    number.filter(|n| found == text(*n)).unwrap_or(u64::MAX)
 }
 
 /// One, with another key in each run.

@@ -2,8 +2,8 @@
 
 mod brokers;
 mod cluster;
-mod deaths;
 mod faulty_operations;
+mod incidents;
 mod messages;
 mod network;
 mod processes;
@@ -29,7 +29,8 @@ fn schedule(seed: u64, kinds: &[FaultKind]) -> Schedule {
         length: Duration::from_secs(600),
         kinds: kinds.to_vec(),
         pause,
-        deaths: 0,
+        incidents: 0,
+        heavy: false,
         workers: WORKERS,
         heartbeat: Duration::from_secs(HEARTBEAT),
     };
@@ -63,8 +64,17 @@ async fn assert_jobs_survived(
     let report = run.execute(Report::default()).await;
     assert!(report.problems().is_empty(), "{schedule}\n{report}");
     assert!(report.counter("jobs ended") > 0, "{schedule}\n{report}");
+    let in_queues = report.counter("bytes of outputs in queues");
+    assert_eq!(in_queues > 0, heavy, "{schedule}\n{report}");
     for (_, fault) in &schedule.faults {
         assert!(report.faults(&fault.kind.name()) > 0, "{fault}: {report}");
     }
     report
+}
+
+/// All incidents of this schedule must have happened.
+fn assert_happened(schedule: &Schedule, report: &Report) {
+    for incident in schedule.workers.iter().chain(&schedule.leader) {
+        assert!(report.faults(&incident.name()) > 0, "no {}: {report}", incident.name());
+    }
 }

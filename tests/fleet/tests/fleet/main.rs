@@ -14,6 +14,7 @@ mod indexes;
 mod keyed;
 mod leases;
 mod messages;
+mod nodes;
 mod notices;
 mod outputs;
 mod permissions;

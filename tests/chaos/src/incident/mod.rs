@@ -1,0 +1,100 @@
+//! What befalls a process at a point of the protocol.
+
+mod armed;
+mod point;
+
+use std::{fmt, str::FromStr};
+
+pub(crate) use armed::{arm, die, happen, is_next, reach, reach_soon, take};
+pub use point::Point;
+
+/// What befalls a process.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+pub enum Effect {
+    /// It is killed with SIGKILL.
+    Kill,
+    /// It is suspended until the broker has given up its connections.
+    Suspend,
+    /// Its connections are cut.
+    Cut,
+    /// The broker is killed with SIGKILL, and started again. Needs a broker of the run's own.
+    KillBroker,
+}
+
+impl Effect {
+    /// All effects, with the names that [`Incident`] parses and displays.
+    pub const ALL: [(Self, &'static str); 4] = [
+        (Self::Kill, "kill"),
+        (Self::Suspend, "suspend"),
+        (Self::Cut, "cut"),
+        (Self::KillBroker, "kill-broker"),
+    ];
+}
+
+/// Something that befalls a process when it reaches a point for the n-th time.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Incident {
+    /// The point.
+    pub point: Point,
+    /// How often the process must reach the point, from 1.
+    pub nth: u32,
+    /// What happens there.
+    pub effect: Effect,
+}
+
+impl fmt::Display for Effect {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let name = Self::ALL.iter().find(|(effect, _)| effect == self).map_or("", |(_, name)| name);
+        f.write_str(name)
+    }
+}
+
+impl Incident {
+    /// What a report counts it as: `EFFECT at POINT`.
+    pub fn name(&self) -> String {
+        format!("{} at {}", self.effect, self.point)
+    }
+}
+
+impl fmt::Display for Incident {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{}:{}:{}", self.point, self.nth, self.effect)
+    }
+}
+
+impl FromStr for Incident {
+    type Err = String;
+
+    fn from_str(text: &str) -> Result<Self, String> {
+        let mut words = text.split(':');
+        let (Some(point), Some(nth), Some(effect), None) =
+            (words.next(), words.next(), words.next(), words.next())
+        else {
+            return Err(format!("`{text}` is not POINT:N:EFFECT"));
+        };
+        let known = Point::ALL.iter().find(|(_, known)| *known == point);
+        let (point, _) = known.ok_or_else(|| format!("unknown point `{point}`"))?;
+        let known = Effect::ALL.iter().find(|(_, known)| *known == effect);
+        let (effect, _) = known.ok_or_else(|| format!("unknown effect `{effect}`"))?;
+        let nth = nth.parse().map_err(|error| format!("`{nth}`: {error}"))?;
+        Ok(Self { point: *point, nth, effect: *effect })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn an_incident_parses_from_what_it_displays() {
+        for (point, _) in Point::ALL {
+            for (effect, _) in Effect::ALL {
+                let incident = Incident { point, nth: 7, effect };
+                assert_eq!(incident.to_string().parse(), Ok(incident));
+            }
+        }
+        for wrong in ["nowhere:1:kill", "acked:1:bite", "acked:first:kill", "acked:1", "acked"] {
+            assert!(wrong.parse::<Incident>().is_err(), "{wrong}");
+        }
+    }
+}
