@@ -11,7 +11,7 @@ use phalanx_core::{
 use phalanx_fleet_tests::*;
 use phalanx_test_node::NodeOptions;
 use phalanx_test_proxy::{Proxy, Traffic};
-use phalanx_test_support::{soon, until};
+use phalanx_test_support::soon;
 
 use crate::support::{Fleet, Rendezvous, start_node, with_node};
 
@@ -267,46 +267,31 @@ async fn a_broker_with_less_memory_than_is_shuffled_ends_the_job_with_all_rows()
     fleet.end(workers).await;
 }
 
-/// A worker reads a partition for longer than the broker waits for acks. Before RabbitMQ 4.3, the
-/// broker takes the blocks back; later it does so on quorum queues alone.
+/// A worker reads a partition for longer than the broker waits for acks. Before RabbitMQ 4.3 the
+/// broker takes the blocks back, but what it had sent arrives first.
 #[tokio::test]
-async fn a_link_too_slow_for_the_acknowledgement_timeout_ends_the_job_with_both() {
+async fn a_link_too_slow_for_the_acknowledgement_timeout_costs_no_row() {
     let options = NodeOptions::new()
         .config("consumer_timeout = 4000")
         .advanced("{channel_tick_interval, 500}");
     let node = start_node(options).await;
-    let is_old = !node.version().unwrap().starts_with("4.3");
     let fleet = Fleet::at(node.url());
     let proxy = Proxy::to(&fleet.url).await.unwrap();
     let behind = Fleet { url: proxy.url(), namespace: fleet.namespace.clone() };
     let mut worker = behind.worker(&["--hold", "600ms"]);
     worker.started().await;
-    // All blocks go through queues.
-    let leader = fleet.builder().block_memory(0);
-    let runtime = soon("a leader", leader.connect()).await.unwrap();
+    let runtime = fleet.lead().await;
     let held = Rendezvous::new();
-    let numbers = 40;
-    let hold = HoldAt { directory: held.directory(), at: numbers - 1 };
-    let groups = IndexedStream::from(0..numbers).map(hold).map(Heavy).group_by_key();
+    let hold = HoldAt { directory: held.directory(), at: HELD };
+    let groups = IndexedStream::from(0..NUMBERS).map(hold).map(Heavy).group_by_key();
     let (job, results) = groups.partitions(1).map(WeighAll).start(&runtime).unwrap();
     let mut progress = job.progress();
-    let is_written = progress.wait_for(|it| it.exchanges[0].rows >= numbers - 2);
-    soon("all other blocks", is_written).await.unwrap();
-    // 640 kB a second: the 4 MB of the partition take six.
-    proxy.set(Traffic::Delay(Duration::from_millis(100)));
+    let is_written = |it: &Progress| it.exchanges.iter().any(|it| it.rows >= NUMBERS * 3 / 4);
+    soon("most blocks", progress.wait_for(is_written)).await.unwrap();
+    // 5 MB a second at most, of the 40 that the partition has.
+    proxy.set(Traffic::Delay(Duration::from_millis(12)));
     held.release();
-    let result = soon("the end", results.collect()).await;
-    if is_old {
-        let failure = failure(result);
-        let ShuffleFailure::AckTimeout { partition: 0, bytes, elapsed, .. } = failure else {
-            panic!("{failure:?}")
-        };
-        assert!(bytes > 0 && elapsed >= Duration::from_secs(4), "{bytes} {elapsed:?}");
-    } else {
-        assert_eq!(result.unwrap().len() as u64, numbers);
-    }
-    proxy.set(Traffic::Forward);
-    assert!(queues(&fleet, &job).await.is_empty());
+    assert_all(results).await;
     runtime.close().await;
     fleet.end(vec![worker]).await;
 }
@@ -389,7 +374,13 @@ async fn the_queues_of_a_leader_that_dies_expire() {
         leader.shutdown_background();
         let (_node, ()) = with_node(node, move |node| node.control(&soon_expired).unwrap()).await;
         held.release();
-        until("the queues to expire", async || queues(&fleet, &job).await.is_empty()).await;
+        let expired = async {
+            // To look at a queue keeps it, so this looks less often than they expire.
+            while !queues(&fleet, &job).await.is_empty() {
+                tokio::time::sleep(Duration::from_secs(9)).await;
+            }
+        };
+        soon("the queues to expire", expired).await;
         drop((runtime, job, results));
         fleet.end(workers).await;
     }

@@ -81,9 +81,10 @@ pub(crate) async fn downstream(
     let mut buffer = Vec::new();
     loop {
         rules.may_read().await;
-        buffer.reserve(BUFFER);
+        // As much as upstream, so that a delay limits both to the same rate.
+        let mut next = (&mut from).take(BUFFER as u64);
         tokio::select! {
-            read = from.read_buf(&mut buffer) => if read? == 0 { return Ok(()) },
+            read = next.read_buf(&mut buffer) => if read? == 0 { return Ok(()) },
             Some(frame) = injected.recv() => {
                 rules.forward(&mut to, &frame).await?;
                 continue;
