@@ -74,17 +74,22 @@ async fn on_one_channel(
 ) -> Result<Vec<Result<u64, BrokerError>>, Failure> {
     let shapes = shapes(&session, namespace, action, &queues).await?;
     let channel = session.connection.create_channel().await?;
-    let _close = CloseOnDrop::new(channel.clone());
+    let mut close = CloseOnDrop::new(channel.clone());
     // The first poll of each future queues its requests, and they are polled in this order.
     let requests: Vec<_> =
-        shapes.iter().map(|shape| request(channel.clone(), action, shape)).collect();
+        shapes.iter().map(|shape| request(channel.clone(), action, Arc::clone(shape))).collect();
     let mut replies = stream::iter(requests).buffered(WINDOW);
     let mut outcomes = Vec::new();
     for shape in &shapes {
-        let Some(reply) = session.unless_node_down(replies.select_next_some()).await else {
-            outcomes.push(Err(node_down(&shape.name)));
-            break;
-        };
+        let next = async move { (replies.select_next_some().await, replies, close) };
+        let reply;
+        match session.unless_node_down(next).await {
+            Some(replied) => (reply, replies, close) = replied,
+            None => {
+                outcomes.push(Err(node_down(&shape.name)));
+                break;
+            }
+        }
         match reply.map_err(|error| (Refusal::on_channel(&error), error)) {
             Ok(messages) => outcomes.push(Ok(messages)),
             // Replies come in order, so the first error is that of the refused request.
@@ -104,14 +109,14 @@ async fn shapes(
     namespace: &Namespace,
     action: QueueAction,
     queues: &[ShuffleQueue],
-) -> Result<Vec<QueueShape>, Failure> {
+) -> Result<Vec<Arc<QueueShape>>, Failure> {
     // Only a declaration has arguments.
     let version = match action {
         QueueAction::Declare => session.version().await?,
         _ => None,
     };
     let shape = |queue: &ShuffleQueue| {
-        namespace.queue(&QueueSpec::Shuffle(*queue), session.generation, version)
+        namespace.queue(&QueueSpec::Shuffle(*queue), session.generation, version).map(Arc::new)
     };
     queues.iter().map(shape).collect::<Result<_, _>>().map_err(Failure::Refused)
 }
@@ -120,14 +125,14 @@ async fn shapes(
 async fn request(
     channel: Channel,
     action: QueueAction,
-    shape: &QueueShape,
+    shape: Arc<QueueShape>,
 ) -> Result<u64, lapin::Error> {
     match action {
         QueueAction::Delete => {
             let name = shape.name.as_str().into();
             channel.queue_delete(name, QueueDeleteOptions::default()).await.map(u64::from)
         }
-        _ => declare(&channel, action, shape).await,
+        _ => declare(&channel, action, &shape).await,
     }
 }
 
@@ -168,11 +173,16 @@ fn refusal_of(
 
 /// Why a passive consumer of this queue was interrupted, if the broker gives a reason now.
 pub(crate) async fn check(session: &Session, shape: QueueShape) -> Option<BrokerError> {
+    let shape = Arc::new(shape);
     let checked = async {
         let channel = session.connection.create_channel().await.ok()?;
-        let _close = CloseOnDrop::new(channel.clone());
-        let checked = request(channel, QueueAction::Check, &shape);
-        let Some(reply) = session.unless_node_down(checked).await else {
+        let (close, checked) = (CloseOnDrop::new(channel.clone()), Arc::clone(&shape));
+        let request = async move {
+            let reply = request(channel, QueueAction::Check, checked).await;
+            drop(close);
+            reply
+        };
+        let Some(reply) = session.unless_node_down(request).await else {
             return Some(node_down(&shape.name));
         };
         let refusal = Refusal::on_channel(&reply.err()?)?;

@@ -82,9 +82,14 @@ impl Session {
     /// The output of a request about one queue; `None` if its node seems to be down, because the
     /// broker replies to other requests for [`NODE_TIMEOUT`], and not to this one.
     ///
-    /// A caller that gets `None` must close the channel of the request, which may still be served.
-    pub(crate) async fn unless_node_down<T>(&self, request: impl Future<Output = T>) -> Option<T> {
-        let mut request = pin!(request);
+    /// The request goes on then, and owns its channel, which must not be closed before the reply:
+    /// if the broker refuses at the same time, lapin (4.12.3) drops the whole connection over the
+    /// second `channel.close-ok`.
+    pub(crate) async fn unless_node_down<T: Send + 'static>(
+        &self,
+        request: impl Future<Output = T> + Send + 'static,
+    ) -> Option<T> {
+        let mut request = Box::pin(request);
         loop {
             if let Ok(reply) = timeout(NODE_TIMEOUT, &mut request).await {
                 return Some(reply);
@@ -92,7 +97,11 @@ impl Session {
             // A connection that is blocked, or whose own node hangs, gets no reply to this either.
             if let Ok(another) = self.connection.create_channel().await {
                 drop(CloseOnDrop::new(another));
-                return request.now_or_never();
+                let reply = (&mut request).now_or_never();
+                if reply.is_none() {
+                    tokio::spawn(request);
+                }
+                return reply;
             }
         }
     }

@@ -231,22 +231,25 @@ impl Subscription {
         let exclusive = self.options.exclusive;
         let mut channel =
             ConsumerChannel::new(Arc::clone(&session), shape.name, channel, exclusive, settler);
+        let (queue, is_passive) = (channel.queue.clone(), self.options.passive);
         let prefetch = usize::from(self.prefetch.load(Ordering::Relaxed)).max(1);
-        let consuming = channel.start(prefetch);
+        let start = async move {
+            let started = channel.start(prefetch).await;
+            started.map(|()| (channel, unless_opened))
+        };
         // Others declare the queue first, and wait for an elected leader of a quorum queue.
-        let consuming = match self.options.passive {
-            false => Some(consuming.await),
-            true => session.unless_node_down(consuming).await,
+        let started = match is_passive {
+            false => start.await,
+            true => match session.unless_node_down(start).await {
+                Some(started) => started,
+                None => return Err(Failure::NodeDown(node_down(&queue))),
+            },
         };
-        let Some(consuming) = consuming else {
-            return Err(Failure::NodeDown(node_down(&channel.queue)));
-        };
-        consuming.map_err(|error| match Refusal::on_channel(&error) {
-            Some(refusal) => {
-                Failure::Refused(refused(&format!("queue `{}`", channel.queue), refusal))
-            }
-            None => error.into(),
-        })?;
+        let (channel, unless_opened) =
+            started.map_err(|error| match Refusal::on_channel(&error) {
+                Some(refusal) => Failure::Refused(refused(&format!("queue `{queue}`"), refusal)),
+                None => error.into(),
+            })?;
         unless_opened.keep();
         Ok(channel)
     }

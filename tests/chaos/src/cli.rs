@@ -40,7 +40,7 @@ struct RunArguments {
     #[arg(long, default_value = "4")]
     jobs: usize,
     /// Run jobs whose blocks and outputs go through queues of the broker, one after the other
-    #[arg(long, conflicts_with_all = ["soak", "cluster", "jobs"])]
+    #[arg(long, conflicts_with_all = ["soak", "jobs"])]
     heavy: bool,
     /// Heartbeat of all connections, in seconds
     #[arg(long, default_value = "2")]

@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use phalanx_chaos::{Fault, FaultKind, FaultTarget, Schedule, TestBroker};
 
-use crate::{assert_survived, schedule};
+use crate::{assert_jobs_survived, assert_survived, schedule};
 
 /// Injects the fault into each node in turn: clients are connected to every node, and each leads
 /// some of the queues.
@@ -21,6 +21,13 @@ fn of_each_node(seed: u64, kind: FaultKind) -> Schedule {
 #[ignore = "needs Docker"]
 async fn the_loss_of_any_cluster_node_costs_no_element() {
     assert_survived(of_each_node(21, FaultKind::KillNode), TestBroker::Cluster).await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+#[ignore = "needs Docker"]
+async fn the_loss_of_any_cluster_node_beside_queues_of_blocks_costs_no_row() {
+    let schedule = of_each_node(24, FaultKind::KillNode);
+    assert_jobs_survived(schedule, TestBroker::Cluster, true).await;
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]

@@ -47,8 +47,9 @@ impl Lost {
         let cluster = tokio::task::spawn_blocking(Cluster::start).await.unwrap().unwrap();
         let hosts = [cluster.address(1), cluster.address(2)];
         let fleet = Fleet::at(format!("amqp://guest:guest@{},{}/%2f", hosts[0], hosts[1]));
-        // With one slot, all but one of the reading tasks have not begun while that one is held.
-        let mut worker = fleet.worker(&["--slots", "1"]);
+        // There is room for what one of the reading tasks gathers: the others have not begun to
+        // gather while that one is held.
+        let mut worker = fleet.worker(&["--slots", "1", "--gather-memory", "14MiB"]);
         worker.started().await;
         let proxy = async |node| {
             let url = format!("amqp://guest:guest@{}/%2f", cluster.address(node));
