@@ -8,7 +8,7 @@ use phalanx::prelude::{IndexedStream, Runtime};
 use tokio::process::Command;
 
 use crate::{
-    ours::{self, Double, Sum},
+    ours::{self, Double, Fleet, Sum},
     peers::{by_hand, renoir},
     text::Text,
 };
@@ -30,12 +30,14 @@ pub(crate) enum Program {
     WordsByHand,
     /// The same with Renoir
     WordsRenoir,
+    /// The same over the RabbitMQ that the environment names, with two workers
+    WordsOverRabbitmq,
     /// Leads an exchange that so many tasks feed, on the RabbitMQ that the environment names
     Lead,
 }
 
-/// The environment variable with the URL of the broker of [`Program::Lead`].
-pub(crate) const LEAD_URL: &str = "PHALANX_BENCH_LEAD_URL";
+/// The environment variable with the URL of the broker of programs over RabbitMQ.
+pub(crate) const BROKER_URL: &str = "PHALANX_BENCH_PROGRAM_URL";
 
 /// What a program has taken.
 #[derive(Debug, Clone, Copy)]
@@ -56,7 +58,7 @@ impl Program {
             return begin.taken();
         }
         if self == Self::Lead {
-            let url = std::env::var(LEAD_URL).context(LEAD_URL)?;
+            let url = std::env::var(BROKER_URL).context(BROKER_URL)?;
             let begin = Begin::now(0)?;
             let runtime = ours::lead(&url, ours::without_block_memory()).await?;
             ours::feed(&runtime, amount).await?;
@@ -70,6 +72,13 @@ impl Program {
             Self::WordsRenoir => {
                 let text = Arc::clone(&text);
                 tokio::task::spawn_blocking(move || renoir::count_text(&text)).await??
+            }
+            Self::WordsOverRabbitmq => {
+                let url = std::env::var(BROKER_URL).context(BROKER_URL)?;
+                let fleet = Fleet::with_two_workers(&url).await?;
+                let counted = ours::count_text(&fleet.runtime, &text, true).await?;
+                fleet.end().await?;
+                counted
             }
             _ => {
                 let runtime = Runtime::connect("memory://").await?;

@@ -51,6 +51,8 @@ enum Row {
     WordCount,
     /// Counting the words of 404 MB in memory, vs threads and hash maps by hand, and Renoir
     LargeWordCount,
+    /// Counting the words of 404 MB over RabbitMQ with two workers, vs Renoir in memory
+    LargeWordCountOverRabbitmq,
     /// A join in memory, vs a hash map by hand
     Join,
     /// `reduce_by_key` of ten elements over RabbitMQ, vs a `map` of them
@@ -77,6 +79,7 @@ impl Row {
                 | Self::Shuffle
                 | Self::SmallBlocks
                 | Self::LeaderMemory
+                | Self::LargeWordCountOverRabbitmq
         )
     }
 }
@@ -137,6 +140,9 @@ async fn measure(arguments: &Arguments) -> Result<()> {
                 for line in rows::large_word_count::rows(effort).await? {
                     table.add(line);
                 }
+            }
+            (Row::LargeWordCountOverRabbitmq, Some(rabbitmq)) => {
+                table.add(rows::large_word_count::over_rabbitmq(effort, rabbitmq.url()).await?);
             }
             (Row::Join, _) => table.add(rows::keyed::join(effort).await?),
             (Row::BuildTime, _) => {

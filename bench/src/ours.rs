@@ -224,40 +224,51 @@ pub(crate) fn without_block_memory() -> RuntimeBuilder {
     Runtime::builder().block_memory(0)
 }
 
-/// A leader and a worker on RabbitMQ, each with its own connections.
+/// A leader and workers on RabbitMQ, each with its own connections.
 pub(crate) struct Fleet {
     pub(crate) runtime: Runtime,
-    worker: Worker,
-    broker: Arc<dyn Broker>,
+    workers: Vec<(Worker, Arc<dyn Broker>)>,
 }
 
 impl Fleet {
     pub(crate) async fn start(url: &str) -> Result<Self> {
-        Self::of(url, Runtime::builder()).await
+        Self::of(url, Runtime::builder(), 1).await
     }
 
     /// A fleet whose leader holds no blocks, so that all of them go through queues.
     pub(crate) async fn without_block_memory(url: &str) -> Result<Self> {
-        Self::of(url, without_block_memory()).await
+        Self::of(url, without_block_memory(), 1).await
     }
 
-    async fn of(url: &str, builder: RuntimeBuilder) -> Result<Self> {
-        let mut options = ConnectOptions::new(Role::Worker);
-        options.namespace = NAMESPACE.to_owned();
-        let broker = broker::connect(BrokerUrl::parse(url)?, options).await?;
-        let worker = Worker::start(Arc::clone(&broker), WorkerOptions::default());
-        Ok(Self { runtime: lead(url, builder).await?, worker, broker })
+    /// A fleet with two workers, which share the cores.
+    pub(crate) async fn with_two_workers(url: &str) -> Result<Self> {
+        Self::of(url, Runtime::builder(), 2).await
+    }
+
+    async fn of(url: &str, builder: RuntimeBuilder, count: usize) -> Result<Self> {
+        let mut workers = Vec::new();
+        for _ in 0..count {
+            let mut options = ConnectOptions::new(Role::Worker);
+            options.namespace = NAMESPACE.to_owned();
+            let broker = broker::connect(BrokerUrl::parse(url)?, options).await?;
+            let mut options = WorkerOptions::default();
+            options.slots = (options.slots / count).max(1);
+            workers.push((Worker::start(Arc::clone(&broker), options), broker));
+        }
+        Ok(Self { runtime: lead(url, builder).await?, workers })
     }
 
     /// Closes everything, and deletes the queues.
     pub(crate) async fn end(self) -> Result<()> {
         self.runtime.close().await;
-        self.worker.drain();
-        self.worker.finished().await;
         let pool = Pool::default();
-        self.broker.delete(&QueueSpec::Task { pool: pool.clone() }).await?;
-        self.broker.delete(&QueueSpec::Dead { pool }).await?;
-        self.broker.close().await;
+        for (worker, broker) in self.workers {
+            worker.drain();
+            worker.finished().await;
+            broker.delete(&QueueSpec::Task { pool: pool.clone() }).await?;
+            broker.delete(&QueueSpec::Dead { pool: pool.clone() }).await?;
+            broker.close().await;
+        }
         Ok(())
     }
 }

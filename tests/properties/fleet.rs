@@ -1,6 +1,7 @@
 //! The fleets that run the programs: a broker in memory, and workers that connect to it.
 
 use std::{
+    cell::Cell,
     collections::VecDeque,
     sync::{Arc, LazyLock},
     time::Duration,
@@ -32,14 +33,15 @@ pub(crate) struct Fleet {
 struct BlockMemories {
     /// What the leader holds; the rest goes through queues. `None` if nothing does.
     held: Option<usize>,
-    /// What each worker gathers; the rest goes through files.
+    /// What the first worker gathers, and others up to eight times as much; the rest goes through
+    /// files.
     gathered: u64,
 }
 
 fn blocks() -> impl Strategy<Value = BlockMemories> {
     let few = (1..=65_536_usize).prop_map(Some);
     let held = prop_oneof![3 => Just(None), 2 => Just(Some(0)), 2 => few];
-    let gathered = prop_oneof![Just(0), Just(256 << 20)];
+    let gathered = prop_oneof![Just(0), 1u64..4_096, Just(256 << 20)];
     (held, gathered).prop_map(|(held, gathered)| BlockMemories { held, gathered })
 }
 
@@ -89,7 +91,13 @@ impl Fleet {
 
     async fn run_within(&self, program: &Program) -> Result<Outcome, Error> {
         let broker = InMemoryBroker::with_faults(self.faults.clone());
-        let start = |slots| AuditedWorker::start(&broker, slots, self.blocks.gathered);
+        // Workers with different memory cut partitions into different parts, and make the same lists.
+        let started = Cell::new(0);
+        let start = |slots| {
+            let gathered = self.blocks.gathered.saturating_mul(1 << (started.get() % 4));
+            started.set(started.get() + 1);
+            AuditedWorker::start(&broker, slots, gathered)
+        };
         let mut workers: VecDeque<AuditedWorker> = self.slots.iter().copied().map(start).collect();
         let builder = match self.blocks.held {
             Some(bytes) => Runtime::builder().block_memory(bytes),

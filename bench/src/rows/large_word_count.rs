@@ -3,7 +3,7 @@
 use anyhow::Result;
 
 use crate::{
-    alone::{Program, Taken},
+    alone::{BROKER_URL, Program, Taken},
     measure::{Effort, median},
     table::{Line, Target},
 };
@@ -42,4 +42,23 @@ pub(crate) async fn rows(effort: Effort) -> Result<Vec<Line>> {
         row("processors, vs by hand", ours, by_hand, ("s", |taken| taken.cpu_seconds), 1.25),
         row("peak memory, vs by hand", ours, by_hand, ("MB", |taken| taken.peak), 2.0),
     ])
+}
+
+pub(crate) async fn over_rabbitmq(effort: Effort, url: String) -> Result<Line> {
+    let size = effort.elements(SIZE);
+    let (mut ours, mut renoir) = (Vec::new(), Vec::new());
+    for _ in 0..effort.runs {
+        let variables = [(BROKER_URL, url.as_str())];
+        let taken = Program::WordsOverRabbitmq.run_alone_with(size, &variables).await?;
+        ours.push(taken.seconds);
+        renoir.push(Program::WordsRenoir.run_alone(size).await?.seconds);
+    }
+    let (ours, peer) = (median(ours), median(renoir));
+    Ok(Line {
+        what: "count of the words of 404 MB over RabbitMQ, vs Renoir in memory".to_owned(),
+        ours: format!("{ours:.1} s"),
+        peer: format!("{peer:.1} s"),
+        ratio: ours / peer,
+        target: Target::AtMost(2.0),
+    })
 }

@@ -4,7 +4,7 @@
 use anyhow::Result;
 
 use crate::{
-    alone::{LEAD_URL, Program},
+    alone::{BROKER_URL, Program},
     measure::{Effort, median},
     ours::{FED, Fleet},
     table::{Line, Target},
@@ -50,7 +50,7 @@ pub(crate) async fn leader(effort: Effort, url: String) -> Result<Line> {
     let fleet = Fleet::start(&url).await?;
     let (mut few, mut many) = (Vec::new(), Vec::new());
     for _ in 0..effort.runs {
-        let variables = [(LEAD_URL, url.as_str())];
+        let variables = [(BROKER_URL, url.as_str())];
         few.push(Program::Lead.run_alone_with(FEW_FEEDERS, &variables).await?.peak);
         let feeders = effort.elements(MANY_FEEDERS).max(FEW_FEEDERS);
         many.push(Program::Lead.run_alone_with(feeders, &variables).await?.peak);

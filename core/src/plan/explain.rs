@@ -66,7 +66,9 @@ fn write_exchange(out: &mut String, exchange: &Exchange) -> fmt::Result {
     if !second.is_empty() {
         feeders = format!("{feeders} with those of {}", stages(second.iter().copied()));
     }
-    writeln!(out, "exchange {name} of the outputs of {feeders}, {by}{combined}, {partitions}")
+    writeln!(out, "exchange {name} of the outputs of {feeders}, {by}{combined}, {partitions}")?;
+    // How many bytes there will be, no plan knows.
+    writeln!(out, "blocks   in replies and tasks, beyond `block_memory` in queues of the broker")
 }
 
 fn stages(numbers: impl Iterator<Item = usize>) -> String {
