@@ -8,7 +8,7 @@ use lapin::{
     options::{BasicCancelOptions, BasicConsumeOptions},
     types::FieldTable,
 };
-use tokio::{runtime::Handle, sync::Notify};
+use tokio::sync::Notify;
 
 use crate::{
     acker::ChannelSettler,
@@ -220,26 +220,4 @@ fn item(settler: &Arc<StreamSettler>, channel_generation: u64, delivery: Deliver
     let (tag, redelivered) = (delivery.delivery_tag, delivery.redelivered);
     let (settler, message) = (settler.clone(), properties::message(delivery));
     Item::Delivery { channel_generation, settler, tag, redelivered, message }
-}
-
-/// Closes a channel when dropped, unless it is kept.
-pub(crate) struct CloseOnDrop(Option<Channel>);
-
-impl CloseOnDrop {
-    pub(crate) fn new(channel: Channel) -> Self {
-        Self(Some(channel))
-    }
-
-    pub(crate) fn keep(mut self) {
-        self.0 = None;
-    }
-}
-
-impl Drop for CloseOnDrop {
-    fn drop(&mut self) {
-        // Without a Tokio runtime, the connection is gone too.
-        if let (Some(channel), Ok(runtime)) = (self.0.take(), Handle::try_current()) {
-            runtime.spawn(async move { channel.close(200, "not needed".into()).await });
-        }
-    }
 }

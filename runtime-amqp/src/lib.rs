@@ -6,6 +6,7 @@
 
 // The broker, and how a URL finds it.
 mod broker;
+mod close_on_drop;
 mod entry;
 mod url;
 

@@ -11,7 +11,7 @@ use lapin::{
 use phalanx_core::broker::{BrokerError, QueueAction, QueueSpec, ShuffleQueue};
 
 use crate::{
-    consumer_channel::CloseOnDrop,
+    close_on_drop::CloseOnDrop,
     error::{Failure, NOT_FOUND, Refusal, node_down, refused},
     session::{Link, Session},
     topology::{Namespace, QueueShape},

@@ -10,7 +10,7 @@ use tokio::{sync::watch, time::timeout};
 use tokio_util::sync::CancellationToken;
 
 use crate::{
-    consumer_channel::CloseOnDrop, error::Failure, greeting::Greeting, socket::SocketHandle,
+    close_on_drop::CloseOnDrop, error::Failure, greeting::Greeting, socket::SocketHandle,
     version::ServerVersion,
 };
 

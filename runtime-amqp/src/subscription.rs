@@ -20,9 +20,10 @@ use tokio_util::{sync::CancellationToken, task::TaskTracker};
 use crate::{
     acker::{AckPolicy, ChannelSettler},
     backoff::backoff,
+    close_on_drop::CloseOnDrop,
     connection::Supervisor,
     consumer::{AmqpConsumer, ChannelGeneration, Command, Item},
-    consumer_channel::{Cancel, CloseOnDrop, ConsumerChannel},
+    consumer_channel::{Cancel, ConsumerChannel},
     declare,
     error::{Failure, Refusal, node_down, refused},
     manage,
