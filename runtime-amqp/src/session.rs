@@ -18,8 +18,8 @@ use crate::{
 /// of a queue before it refuses.
 const RPC_TIMEOUT: Duration = Duration::from_secs(90);
 /// How long a request about a queue may go without a reply, while the broker replies to others,
-/// before the node of the queue counts as down. RabbitMQ 4.3 refuses such a request after 86 s, and
-/// an older one at once.
+/// before the node of the queue counts as down. RabbitMQ 3.10 refuses such a request at once, 4.3
+/// after 86 s.
 const NODE_TIMEOUT: Duration = Duration::from_secs(5);
 /// The delay before a request is repeated on the same connection.
 const RETRY_DELAY: Duration = Duration::from_millis(100);
@@ -82,9 +82,9 @@ impl Session {
     /// The output of a request about one queue; `None` if its node seems to be down, because the
     /// broker replies to other requests for [`NODE_TIMEOUT`], and not to this one.
     ///
-    /// The request goes on then, and owns its channel, which must not be closed before the reply:
-    /// if the broker refuses at the same time, lapin (4.12.3) drops the whole connection over the
-    /// second `channel.close-ok`.
+    /// The request goes on then, until the connection is lost. It owns its channel, which must not
+    /// be closed before the reply: if the broker refuses at the same time, lapin (4.12.3) drops the
+    /// whole connection over the second `channel.close-ok`.
     pub(crate) async fn unless_node_down<T: Send + 'static>(
         &self,
         request: impl Future<Output = T> + Send + 'static,
@@ -99,7 +99,13 @@ impl Session {
                 drop(CloseOnDrop::new(another));
                 let reply = (&mut request).now_or_never();
                 if reply.is_none() {
-                    tokio::spawn(request);
+                    let lost = self.lost.clone();
+                    tokio::spawn(async move {
+                        tokio::select! {
+                            _ = request => {}
+                            () = lost.cancelled() => {}
+                        }
+                    });
                 }
                 return reply;
             }
