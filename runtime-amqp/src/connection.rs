@@ -162,8 +162,10 @@ impl Supervisor {
         let mut generation = 1;
         let mut next = Some(first);
         while let Some(dialed) = next {
+            let channels = dialed.connection.configuration().channel_max();
             let session = Arc::new(Session {
                 generation,
+                requests: Session::bound_of_requests(channels),
                 connection: dialed.connection,
                 lost: CancellationToken::new(),
                 socket: dialed.socket,

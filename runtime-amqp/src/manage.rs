@@ -1,4 +1,4 @@
-//! Declares, renews, checks and deletes many queues of blocks on one channel.
+//! Declares, renews, checks and deletes many queues of blocks.
 
 use std::{slice, sync::Arc};
 
@@ -49,7 +49,7 @@ pub(crate) async fn manage(
     outcomes
 }
 
-/// The outcomes of the first of some queues: of one at least.
+/// The outcomes of the first of these queues, or of more.
 async fn first_outcomes(
     link: &Link,
     namespace: &Namespace,
@@ -64,7 +64,7 @@ async fn first_outcomes(
 }
 
 /// The outcomes of the first queues: at least one, and all up to the first that the broker refuses.
-/// It refuses by closing the channel, so the requests behind that one must be repeated; as must
+/// It refuses by closing the channel, so the requests behind that one must be repeated. So must
 /// those behind one to which it does not reply because a node is down.
 async fn on_one_channel(
     session: Arc<Session>,
@@ -74,22 +74,32 @@ async fn on_one_channel(
 ) -> Result<Vec<Result<u64, BrokerError>>, Failure> {
     let shapes = shapes(&session, namespace, action, &queues).await?;
     let channel = session.connection.create_channel().await?;
-    let mut close = CloseOnDrop::new(channel.clone());
     // The first poll of each future queues its requests, and they are polled in this order.
     let requests: Vec<_> =
         shapes.iter().map(|shape| request(channel.clone(), action, Arc::clone(shape))).collect();
-    let mut replies = stream::iter(requests).buffered(WINDOW);
+    let close = CloseOnDrop::new(channel);
+    let asked = session.ask(|sender| async move {
+        let mut replies = stream::iter(requests).buffered(WINDOW);
+        while let Some(reply) = replies.next().await {
+            // Nobody may wait for the rest any more.
+            let _ = sender.send(reply);
+        }
+        drop(close);
+    });
+    let Some(mut replies) = asked.await else {
+        return Ok(shapes.iter().map(|shape| Err(node_down(&shape.name))).collect());
+    };
     let mut outcomes = Vec::new();
     for shape in &shapes {
-        let next = async move { (replies.select_next_some().await, replies, close) };
-        let reply;
-        match session.unless_node_down(next).await {
-            Some(replied) => (reply, replies, close) = replied,
-            None => {
+        let reply = match session.reply(&mut replies).await {
+            Ok(Some(reply)) => reply,
+            Ok(None) => {
                 outcomes.push(Err(node_down(&shape.name)));
                 break;
             }
-        }
+            Err(error) if outcomes.is_empty() => return Err(error.into()),
+            Err(_) => break,
+        };
         match reply.map_err(|error| (Refusal::on_channel(&error), error)) {
             Ok(messages) => outcomes.push(Ok(messages)),
             // Replies come in order, so the first error is that of the refused request.
@@ -177,14 +187,15 @@ pub(crate) async fn check(session: &Session, shape: QueueShape) -> Option<Broker
     let checked = async {
         let channel = session.connection.create_channel().await.ok()?;
         let (close, checked) = (CloseOnDrop::new(channel.clone()), Arc::clone(&shape));
-        let request = async move {
-            let reply = request(channel, QueueAction::Check, checked).await;
+        let asked = session.ask(|sender| async move {
+            let _ = sender.send(request(channel, QueueAction::Check, checked).await);
             drop(close);
-            reply
+        });
+        let reply = match asked.await {
+            Some(mut replies) => session.reply(&mut replies).await.ok()?,
+            None => None,
         };
-        let Some(reply) = session.unless_node_down(request).await else {
-            return Some(node_down(&shape.name));
-        };
+        let Some(reply) = reply else { return Some(node_down(&shape.name)) };
         let refusal = Refusal::on_channel(&reply.err()?)?;
         refusal_of(QueueAction::Check, &shape, refusal).err()
     };

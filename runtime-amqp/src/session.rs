@@ -1,12 +1,14 @@
 //! One connection from the moment it is open until it is lost, and the link that follows its
 //! reconnects.
 
-use std::{pin::pin, sync::Arc, time::Duration};
+use std::{io, pin::pin, sync::Arc, time::Duration};
 
-use futures::FutureExt;
 use lapin::Connection;
 use phalanx_core::broker::{BrokerError, QueueSpec};
-use tokio::{sync::watch, time::timeout};
+use tokio::{
+    sync::{Semaphore, mpsc, watch},
+    time::timeout,
+};
 use tokio_util::sync::CancellationToken;
 
 use crate::{
@@ -33,10 +35,20 @@ pub(crate) struct Session {
     /// connection.
     pub(crate) lost: CancellationToken,
     pub(crate) socket: SocketHandle,
+    /// Bounds the channels with requests about queues whose replies may take long.
+    pub(crate) requests: Arc<Semaphore>,
     pub(crate) greeting: Greeting,
 }
 
 impl Session {
+    /// What [`Self::requests`] begins with, if the broker allows so many channels (0 means any
+    /// number): a quarter of them, and no more than are of use.
+    pub(crate) fn bound_of_requests(channels: u16) -> Arc<Semaphore> {
+        const MOST: usize = 256;
+        let quarter = if channels == 0 { MOST } else { usize::from(channels) / 4 };
+        Arc::new(Semaphore::new(quarter.clamp(1, MOST)))
+    }
+
     /// The version of the broker; `None` if it is unknown.
     pub(crate) async fn version(&self) -> Result<Option<ServerVersion>, Failure> {
         let version = self.greeting.version().await;
@@ -79,35 +91,58 @@ impl Session {
         }
     }
 
-    /// The output of a request about one queue; `None` if its node seems to be down, because the
+    /// Runs a request about queues in a task of its own, which owns the channel of the request, and
+    /// sends the replies.
+    ///
+    /// The task goes on when nobody waits for it any more, because its channel must not be closed
+    /// before the reply: if the broker refuses at the same time, lapin (4.12.3) drops the whole
+    /// connection over the second `channel.close-ok`. It ends with the connection. `None` if as many
+    /// tasks as there may be have got no reply for [`NODE_TIMEOUT`].
+    pub(crate) async fn ask<T, F>(
+        &self,
+        request: impl FnOnce(mpsc::UnboundedSender<T>) -> F,
+    ) -> Option<mpsc::UnboundedReceiver<T>>
+    where
+        T: Send + 'static,
+        F: Future<Output = ()> + Send + 'static,
+    {
+        let permit = Arc::clone(&self.requests).acquire_owned();
+        // The semaphore is never closed.
+        let permit = timeout(NODE_TIMEOUT, permit).await.ok()?.ok()?;
+        let (sender, replies) = mpsc::unbounded_channel();
+        let (request, lost) = (request(sender), self.lost.clone());
+        tokio::spawn(async move {
+            // lapin's own futures may never resolve if the connection dies while they wait.
+            tokio::select! {
+                () = request => {}
+                () = lost.cancelled() => {}
+            }
+            drop(permit);
+        });
+        Some(replies)
+    }
+
+    /// The next reply to a request about a queue; `None` if its node seems to be down, because the
     /// broker replies to other requests for [`NODE_TIMEOUT`], and not to this one.
     ///
-    /// The request goes on then, until the connection is lost. It owns its channel, which must not
-    /// be closed before the reply: if the broker refuses at the same time, lapin (4.12.3) drops the
-    /// whole connection over the second `channel.close-ok`.
-    pub(crate) async fn unless_node_down<T: Send + 'static>(
+    /// Cancel-safe: a reply stays with its receiver.
+    ///
+    /// # Errors
+    /// If the connection is lost.
+    pub(crate) async fn reply<T>(
         &self,
-        request: impl Future<Output = T> + Send + 'static,
-    ) -> Option<T> {
-        let mut request = Box::pin(request);
+        replies: &mut mpsc::UnboundedReceiver<T>,
+    ) -> Result<Option<T>, lapin::Error> {
         loop {
-            if let Ok(reply) = timeout(NODE_TIMEOUT, &mut request).await {
-                return Some(reply);
+            match timeout(NODE_TIMEOUT, replies.recv()).await {
+                Ok(Some(reply)) => return Ok(Some(reply)),
+                Ok(None) => return Err(io::Error::from(io::ErrorKind::ConnectionAborted).into()),
+                Err(_) => {}
             }
             // A connection that is blocked, or whose own node hangs, gets no reply to this either.
             if let Ok(another) = self.connection.create_channel().await {
                 drop(CloseOnDrop::new(another));
-                let reply = (&mut request).now_or_never();
-                if reply.is_none() {
-                    let lost = self.lost.clone();
-                    tokio::spawn(async move {
-                        tokio::select! {
-                            _ = request => {}
-                            () = lost.cancelled() => {}
-                        }
-                    });
-                }
-                return reply;
+                return Ok(replies.try_recv().ok());
             }
         }
     }

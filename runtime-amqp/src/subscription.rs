@@ -238,13 +238,21 @@ impl Subscription {
             let started = channel.start(prefetch).await;
             started.map(|()| (channel, unless_opened))
         };
-        // Others declare the queue first, and wait for an elected leader of a quorum queue.
+        // All others have just declared the queue, and the election of the leader of a quorum queue
+        // may take longer than the node of a queue of blocks.
         let started = match is_passive {
             false => start.await,
-            true => match session.unless_node_down(start).await {
-                Some(started) => started,
-                None => return Err(Failure::NodeDown(node_down(&queue))),
-            },
+            true => {
+                let asked = session.ask(|sender| async move {
+                    // If nobody waits for it any more, the channel is closed.
+                    let _ = sender.send(start.await);
+                });
+                let started = match asked.await {
+                    Some(mut replies) => session.reply(&mut replies).await?,
+                    None => None,
+                };
+                started.ok_or_else(|| Failure::NodeDown(node_down(&queue)))?
+            }
         };
         let (channel, unless_opened) =
             started.map_err(|error| match Refusal::on_channel(&error) {

@@ -320,8 +320,8 @@ fn explain_shows_the_exchange_between_its_stages() {
     let program = IndexedStream::from(lines(3)).flat_map(Words).count_by_value().partitions(8);
     let text = program.explain().unwrap();
     let line = "exchange count_by_value of the outputs of stage 0, by the whole element, combined \
-                before they travel, 8 partitions\nblocks   in replies and tasks, beyond \
-                `block_memory` in queues of the broker\n";
+                before they travel, 8 partitions\nblocks   in replies and tasks; beyond \
+                `block_memory`, in queues of the broker\n";
     assert!(text.contains(line), "{text}");
     assert!(
         text.contains("stage 1  pool `default`, no steps, tasks of whole partitions"),

@@ -67,8 +67,8 @@ fn write_exchange(out: &mut String, exchange: &Exchange) -> fmt::Result {
         feeders = format!("{feeders} with those of {}", stages(second.iter().copied()));
     }
     writeln!(out, "exchange {name} of the outputs of {feeders}, {by}{combined}, {partitions}")?;
-    // How many bytes there will be, no plan knows.
-    writeln!(out, "blocks   in replies and tasks, beyond `block_memory` in queues of the broker")
+    // A plan does not know the size of the blocks.
+    writeln!(out, "blocks   in replies and tasks; beyond `block_memory`, in queues of the broker")
 }
 
 fn stages(numbers: impl Iterator<Item = usize>) -> String {

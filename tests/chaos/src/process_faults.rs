@@ -10,7 +10,7 @@ pub(crate) const VARIABLE: &str = "PHALANX_CHAOS";
 /// The faults of a single process of a fleet. The default is none.
 #[derive(Debug, Clone, PartialEq, Default)]
 pub struct ProcessFaults {
-    /// What befalls the process, one after the other.
+    /// The incidents of the process, one after the other.
     pub incidents: Vec<Incident>,
     /// The share of its messages, from 0 to 1, that it publishes twice, the second time up to three
     /// seconds later.

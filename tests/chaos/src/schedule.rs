@@ -9,9 +9,9 @@ use crate::{Effect, Fault, FaultKind, Incident, Point};
 pub struct Schedule {
     /// The seed that determines the rest.
     pub seed: u64,
-    /// What befalls workers: each worker that starts takes all up to the next that kills it.
+    /// The incidents of workers: each worker that starts takes all up to the next that kills it.
     pub workers: Vec<Incident>,
-    /// What befalls the leader, which nothing kills: its jobs would end with it.
+    /// The incidents of the leader, none of which kills it: its jobs would end with it.
     pub leader: Vec<Incident>,
     /// The faults, each with its time since the start of the fleet.
     pub faults: Vec<(Duration, Fault)>,

@@ -56,8 +56,8 @@ struct PoolConsumer<'i> {
     adjusted: Instant,
     /// The generation of the last connection on which this worker has waited for leaders.
     generation: u64,
-    /// Whether it has consumed before. A refusal is then likely to pass, as one does that comes
-    /// while the virtual host is deleted and made again.
+    /// Whether it has consumed before. A refusal is then likely to pass, for example one while the
+    /// virtual host is deleted and made again.
     has_consumed: bool,
 }
 
@@ -125,9 +125,10 @@ impl<'i> PoolConsumer<'i> {
                 _ if self.has_consumed => LONG_RETRY_PAUSE,
                 _ => return Err(error),
             };
-            // It may last for days, and is logged only once.
+            // A refusal may last for days, and is logged only once.
+            let is_refused = !matches!(error, BrokerError::Lost { .. });
             let error = error.to_string();
-            if last_logged.as_ref() != Some(&error) {
+            if is_refused && last_logged.as_ref() != Some(&error) {
                 tracing::warn!(error, queue = ?self.queue, "cannot consume yet; trying again");
                 last_logged = Some(error);
             }

@@ -50,7 +50,7 @@ impl ChaosConsumer {
         self.inner.as_deref_mut().expect("it is not dropped yet")
     }
 
-    /// What befalls the connection is not waited for: a delivery would be lost if that wait ended
+    /// Does not wait for the loss of the connection: a delivery would be lost if that wait ended
     /// early.
     fn watch(&mut self, consumption: Consumption) -> Consumption {
         let Consumption::Delivery(delivery) = consumption else { return consumption };

@@ -28,7 +28,7 @@ pub(crate) use reply_counts::REPLY_COUNTS;
 
 use crate::{Point, ProcessFaults, incident};
 
-/// The time for a message to reach the network before something befalls its publisher.
+/// The time for a message to reach the network before an incident of its publisher.
 const WRITE_TIME: Duration = Duration::from_millis(2);
 /// The longest time from an incident to the loss of the connection that it causes.
 const LOSS_TIME: Duration = Duration::from_secs(5);
@@ -44,6 +44,9 @@ pub(crate) struct ChaosBroker {
 impl ChaosBroker {
     pub(crate) fn new(inner: Arc<dyn Broker>, faults: ProcessFaults) -> Self {
         incident::arm(&faults.incidents);
+        if !faults.incidents.is_empty() {
+            tokio::spawn(watch(inner.health()));
+        }
         let random = Mutex::new(fastrand::Rng::with_seed(faults.seed));
         Self { inner, faults, random }
     }
@@ -134,6 +137,16 @@ impl ChaosBroker {
         let is_lost = health.wait_for(|it| !it.connected || it.generation != generation);
         // They may have been lost before.
         let _ = tokio::time::timeout(LOSS_TIME, is_lost).await;
+    }
+}
+
+/// Lets the next incident happen whenever the connections were lost and are back.
+async fn watch(mut health: watch::Receiver<Health>) {
+    let mut generation = health.borrow().generation;
+    // Fails when the broker object is gone.
+    while let Ok(now) = health.wait_for(|it| it.connected && it.generation > generation).await {
+        generation = now.generation;
+        incident::reconnected();
     }
 }
 

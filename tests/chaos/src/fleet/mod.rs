@@ -54,9 +54,9 @@ pub(crate) struct Shared {
     /// The heartbeat of all connections, in seconds.
     pub(crate) heartbeat: u64,
     pub(crate) faults: ProcessFaults,
-    /// What befalls the workers that start from now on.
+    /// The incidents of the workers that start from now on.
     incidents: Mutex<VecDeque<Incident>>,
-    /// What befalls the leader.
+    /// The incidents of the leader.
     leader_incidents: Vec<Incident>,
     /// How many incidents may still happen.
     pending: AtomicUsize,
@@ -94,7 +94,7 @@ impl Shared {
         (shared, received)
     }
 
-    /// What befalls the next worker that starts, until it dies.
+    /// The incidents of the next worker that starts, until it dies.
     fn next_incidents(&self) -> Vec<Incident> {
         let mut incidents = self.incidents.lock().unwrap_or_else(PoisonError::into_inner);
         let deadly = incidents.iter().position(|incident| incident.effect == Effect::Kill);
@@ -154,8 +154,9 @@ impl Fleet {
     /// Sends a signal to the leader or a worker.
     pub(crate) fn signal(&self, target: FaultTarget, signal: Signal) {
         match target {
-            FaultTarget::Leader | FaultTarget::Node(_) => self.leader.signal(signal),
+            FaultTarget::Leader => self.leader.signal(signal),
             FaultTarget::Worker(worker) => self.workers.all[worker].signal(signal),
+            FaultTarget::Node(_) => unreachable!("a node of the broker is no process of the fleet"),
         }
     }
 

@@ -14,17 +14,21 @@ use super::{Effect, Incident, Point};
 /// The time for acks to reach the broker: workers send them in groups.
 const ACK_TIME: Duration = Duration::from_millis(100);
 
-/// What still befalls this process.
+/// The incidents that are still to come in this process.
 #[derive(Debug)]
 struct Armed {
     /// The first of them comes next.
     incidents: VecDeque<Incident>,
     /// How often the process has reached the point of the first.
     reached: u32,
+    /// Whether the connections are about to be lost to the last incident: the next one waits until
+    /// they are back, or it would hide what that does.
+    is_cut_off: bool,
 }
 
 /// Set when this process connects: child processes of workers never connect.
-static ARMED: Mutex<Armed> = Mutex::new(Armed { incidents: VecDeque::new(), reached: 0 });
+static ARMED: Mutex<Armed> =
+    Mutex::new(Armed { incidents: VecDeque::new(), reached: 0, is_cut_off: false });
 
 fn armed() -> MutexGuard<'static, Armed> {
     ARMED.lock().unwrap_or_else(PoisonError::into_inner)
@@ -33,6 +37,11 @@ fn armed() -> MutexGuard<'static, Armed> {
 /// Sets the incidents of this process.
 pub(crate) fn arm(incidents: &[Incident]) {
     armed().incidents = incidents.iter().copied().collect();
+}
+
+/// The connections of this process were lost, and are back.
+pub(crate) fn reconnected() {
+    armed().is_cut_off = false;
 }
 
 /// Whether the next incident is at this point.
@@ -44,11 +53,14 @@ pub(crate) fn is_next(point: Point) -> bool {
 pub(crate) fn take(point: Point) -> Option<Incident> {
     let mut armed = armed();
     let next = *armed.incidents.front().filter(|next| next.point == point)?;
+    if armed.is_cut_off {
+        return None;
+    }
     armed.reached += 1;
     if armed.reached < next.nth {
         return None;
     }
-    armed.reached = 0;
+    (armed.reached, armed.is_cut_off) = (0, true);
     armed.incidents.pop_front()
 }
 

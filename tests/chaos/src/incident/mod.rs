@@ -1,14 +1,14 @@
-//! What befalls a process at a point of the protocol.
+//! Faults of a process at a point of the protocol.
 
 mod armed;
 mod point;
 
 use std::{fmt, str::FromStr};
 
-pub(crate) use armed::{arm, die, happen, is_next, reach, reach_soon, take};
+pub(crate) use armed::{arm, die, happen, is_next, reach, reach_soon, reconnected, take};
 pub use point::Point;
 
-/// What befalls a process.
+/// What happens to a process.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 pub enum Effect {
     /// It is killed with SIGKILL.
@@ -31,7 +31,7 @@ impl Effect {
     ];
 }
 
-/// Something that befalls a process when it reaches a point for the n-th time.
+/// A fault of a process that reaches a point for the n-th time.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Incident {
     /// The point.

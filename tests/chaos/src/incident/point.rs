@@ -1,4 +1,4 @@
-//! The points of the protocol at which something befalls a process.
+//! The points of the protocol at which an incident happens.
 
 use std::fmt;
 

@@ -27,9 +27,9 @@ enum Phase {
     Reading,
 }
 
-/// A cluster whose first node has the queues of a job, and nothing else that the job needs: the
-/// leader was connected to it, and the worker never is.
-struct Lost {
+/// A job, and a cluster whose first node has its queues, and nothing else that it needs: the leader
+/// was connected to it, and the worker never is.
+struct JobOnCluster {
     cluster: Arc<Cluster>,
     fleet: Fleet,
     worker: Process,
@@ -41,7 +41,7 @@ struct Lost {
     _proxies: [Proxy; 2],
 }
 
-impl Lost {
+impl JobOnCluster {
     /// Starts a job, holds it in `phase`, and kills the node.
     async fn during(phase: Phase) -> Self {
         let cluster = tokio::task::spawn_blocking(Cluster::start).await.unwrap().unwrap();
@@ -109,7 +109,7 @@ impl Lost {
 #[ignore = "needs Docker"]
 async fn a_node_that_is_lost_while_its_queues_are_written_and_read_costs_no_row() {
     for phase in [Phase::Writing, Phase::Reading] {
-        let lost = Lost::during(phase).await;
+        let lost = JobOnCluster::during(phase).await;
         lost.on_cluster(|cluster| cluster.revive(0).unwrap()).await;
         let keys = soon("the keys", lost.results.collect()).await.unwrap();
         let mut keys: Vec<u64> = keys.into_iter().map(|(_, key)| key).collect();
@@ -123,7 +123,7 @@ async fn a_node_that_is_lost_while_its_queues_are_written_and_read_costs_no_row(
 #[tokio::test]
 #[ignore = "needs Docker"]
 async fn a_node_that_is_removed_from_its_cluster_ends_the_job_with_what_is_lost() {
-    let lost = Lost::during(Phase::Reading).await;
+    let lost = JobOnCluster::during(Phase::Reading).await;
     let forget = ["forget_cluster_node", "rabbit@n1"];
     lost.on_cluster(move |cluster| cluster.control(1, &forget).unwrap()).await;
     let Err(phalanx::Error::Shuffle(error)) = soon("the end", lost.results.collect()).await else {

@@ -1,6 +1,6 @@
 //! Exchanges whose blocks go through the queues of RabbitMQ: faults, and what is left behind.
 
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use lapin::options::{ExchangeDeleteOptions, QueueDeclareOptions};
 use phalanx::{Error, Job, Progress, Results, Runtime, error::ShuffleFailure, prelude::*};
@@ -291,7 +291,9 @@ async fn a_link_too_slow_for_the_acknowledgement_timeout_costs_no_row() {
     // 5 MB a second at most, of the 40 that the partition has.
     proxy.set(Traffic::Delay(Duration::from_millis(12)));
     held.release();
+    let begun = Instant::now();
     assert_all(results).await;
+    assert!(begun.elapsed() > Duration::from_secs(4), "the link was not slow");
     runtime.close().await;
     fleet.end(vec![worker]).await;
 }
@@ -351,7 +353,7 @@ async fn the_queues_of_a_leader_that_dies_expire() {
         let node = start_node(NodeOptions::new()).await;
         let fleet = Fleet::at(node.url());
         let workers = fleet.workers(2).await;
-        // When this runtime is gone, so are the connections of the leader, without a word.
+        // When this runtime is gone, so are the connections of the leader, without being closed.
         let leader = tokio::runtime::Runtime::new().unwrap();
         let runtime = leader.spawn(fleet.builder().connect()).await.unwrap().unwrap();
         let held = Rendezvous::new();

@@ -81,7 +81,8 @@ pub(crate) async fn downstream(
     let mut buffer = Vec::new();
     loop {
         rules.may_read().await;
-        // As much as upstream, so that a delay limits both to the same rate.
+        buffer.reserve(BUFFER);
+        // At most as much as upstream, so that a delay limits both to the same rate.
         let mut next = (&mut from).take(BUFFER as u64);
         tokio::select! {
             read = next.read_buf(&mut buffer) => if read? == 0 { return Ok(()) },
