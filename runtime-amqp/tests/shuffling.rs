@@ -171,6 +171,38 @@ async fn a_reader_that_exceeds_the_acknowledgement_timeout_ends_with_that_reason
     drop(node);
 }
 
+/// As RabbitMQ 4.3 does for a minute and a half about the queues of a node that is down.
+#[tokio::test]
+async fn a_queue_about_which_the_broker_does_not_reply_is_on_a_node_that_is_down() {
+    let (direct, scratch) = connect().await;
+    let proxy = Proxy::to(&phalanx_test_support::test_url()).await.unwrap();
+    let broker = connect_to(&proxy.url(), &scratch.0, Role::Leader).await.unwrap();
+    let queues = [partition(0), partition(1)];
+    for declared in direct.manage(QueueAction::Declare, &queues).await {
+        declared.unwrap();
+    }
+    let generation = broker.health().borrow().generation;
+
+    proxy.hide(Some(BrokerMethod::DeclareOk));
+    let checked = soon("the outcomes", broker.manage(QueueAction::Check, &queues)).await;
+    for outcome in checked {
+        assert!(matches!(outcome, Err(BrokerError::NodeDown { .. })), "{outcome:?}");
+    }
+    proxy.hide(Some(BrokerMethod::ConsumeOk));
+    let error = soon("the outcome", read(&broker, partition(0))).await.err();
+    assert!(matches!(error, Some(BrokerError::NodeDown { .. })), "{error:?}");
+
+    // Everything else goes on, over the same connection.
+    proxy.hide(None);
+    assert!(broker.publish_mandatory(&Address::blocks(&partition(1)), block(1)).await.unwrap());
+    let mut consumer = soon("a consumer", read(&broker, partition(1))).await.unwrap();
+    assert_eq!(delivery(&mut *consumer).await.message.body.len(), 1);
+    assert_eq!(broker.health().borrow().generation, generation);
+    broker.close().await;
+    direct.close().await;
+    scratch.clean_up().await;
+}
+
 /// The next publisher declares the exchange again, without its bindings.
 #[tokio::test]
 async fn renewing_binds_the_queues_again_after_their_exchange_was_deleted() {

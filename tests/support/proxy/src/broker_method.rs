@@ -7,4 +7,8 @@ pub enum BrokerMethod {
     Cancel,
     /// `basic.ack`: the broker confirms messages.
     Ack,
+    /// `queue.declare-ok`: a queue exists.
+    DeclareOk,
+    /// `basic.consume-ok`: a consumer may receive.
+    ConsumeOk,
 }

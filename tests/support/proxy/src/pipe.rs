@@ -105,8 +105,10 @@ pub(crate) async fn downstream(
 /// Whole frames without those of this method.
 fn without(hidden: BrokerMethod, mut frames: &[u8]) -> Vec<u8> {
     const METHOD: u8 = 1;
-    // Class `basic`.
+    // The class, 50 for `queue` and 60 for `basic`, and the method.
     let method = match hidden {
+        BrokerMethod::DeclareOk => [0, 50, 0, 11],
+        BrokerMethod::ConsumeOk => [0, 60, 0, 21],
         BrokerMethod::Cancel => [0, 60, 0, 30],
         BrokerMethod::Ack => [0, 60, 0, 80],
     };
