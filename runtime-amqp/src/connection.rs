@@ -19,6 +19,7 @@ use tokio::{
 use tokio_util::{sync::CancellationToken, task::TaskTracker};
 
 use crate::{
+    asked::Asked,
     backoff::backoff,
     declare,
     dial::{Dialed, dial},
@@ -166,6 +167,7 @@ impl Supervisor {
             let session = Arc::new(Session {
                 generation,
                 requests: Session::bound_of_requests(channels),
+                asked: Asked::default(),
                 connection: dialed.connection,
                 lost: CancellationToken::new(),
                 socket: dialed.socket,

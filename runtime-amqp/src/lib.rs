@@ -5,6 +5,7 @@
 //! [`AmqpBroker`] describes them.
 
 // The broker, and how a URL finds it.
+mod asked;
 mod broker;
 mod close_on_drop;
 mod entry;

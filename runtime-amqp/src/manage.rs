@@ -73,16 +73,24 @@ async fn on_one_channel(
     queues: Arc<[ShuffleQueue]>,
 ) -> Result<Vec<Result<u64, BrokerError>>, Failure> {
     let shapes = shapes(&session, namespace, action, &queues).await?;
+    if let Some(first) = shapes.first()
+        && session.waits_for_node(&first.name, Some(action))
+    {
+        return Ok(vec![Err(node_down(&first.name))]);
+    }
     let channel = session.connection.create_channel().await?;
     // The first poll of each future queues its requests, and they are polled in this order.
     let requests: Vec<_> =
         shapes.iter().map(|shape| request(channel.clone(), action, Arc::clone(shape))).collect();
     let close = CloseOnDrop::new(channel);
+    let (asked, in_order) = (session.asked.clone(), shapes.clone());
     let asked = session.ask(|sender| async move {
         let mut replies = stream::iter(requests).buffered(WINDOW);
-        while let Some(reply) = replies.next().await {
-            // Nobody may wait for the rest any more.
-            let _ = sender.send(reply);
+        for shape in in_order {
+            // The requests behind this one wait for it, and not for their nodes.
+            let _waiting = asked.begin(&shape.name, Some(action));
+            // Nobody may want the reply any more.
+            let _ = sender.send(replies.select_next_some().await);
         }
         drop(close);
     });
@@ -185,9 +193,15 @@ fn refusal_of(
 pub(crate) async fn check(session: &Session, shape: QueueShape) -> Option<BrokerError> {
     let shape = Arc::new(shape);
     let checked = async {
+        if session.waits_for_node(&shape.name, Some(QueueAction::Check)) {
+            return Some(node_down(&shape.name));
+        }
         let channel = session.connection.create_channel().await.ok()?;
-        let (close, checked) = (CloseOnDrop::new(channel.clone()), Arc::clone(&shape));
+        let close = CloseOnDrop::new(channel.clone());
+        let waiting = session.asked.begin(&shape.name, Some(QueueAction::Check));
+        let checked = Arc::clone(&shape);
         let asked = session.ask(|sender| async move {
+            let _waiting = waiting;
             let _ = sender.send(request(channel, QueueAction::Check, checked).await);
             drop(close);
         });

@@ -4,7 +4,7 @@
 use std::{io, pin::pin, sync::Arc, time::Duration};
 
 use lapin::Connection;
-use phalanx_core::broker::{BrokerError, QueueSpec};
+use phalanx_core::broker::{BrokerError, QueueAction, QueueSpec};
 use tokio::{
     sync::{Semaphore, mpsc, watch},
     time::timeout,
@@ -12,8 +12,8 @@ use tokio::{
 use tokio_util::sync::CancellationToken;
 
 use crate::{
-    close_on_drop::CloseOnDrop, error::Failure, greeting::Greeting, socket::SocketHandle,
-    version::ServerVersion,
+    asked::Asked, close_on_drop::CloseOnDrop, error::Failure, greeting::Greeting,
+    socket::SocketHandle, version::ServerVersion,
 };
 
 /// How long a request may go without a reply. RabbitMQ itself takes up to a minute to find the node
@@ -37,6 +37,8 @@ pub(crate) struct Session {
     pub(crate) socket: SocketHandle,
     /// Bounds the channels with requests about queues whose replies may take long.
     pub(crate) requests: Arc<Semaphore>,
+    /// These requests.
+    pub(crate) asked: Asked,
     pub(crate) greeting: Greeting,
 }
 
@@ -91,13 +93,18 @@ impl Session {
         }
     }
 
-    /// Runs a request about queues in a task of its own, which owns the channel of the request, and
-    /// sends the replies.
+    /// Whether such a request about a queue has had no reply for [`NODE_TIMEOUT`]: then another one
+    /// would wait as long.
+    pub(crate) fn waits_for_node(&self, queue: &str, action: Option<QueueAction>) -> bool {
+        self.asked.has_waited(queue, action, NODE_TIMEOUT)
+    }
+
+    /// Runs requests about queues in a task of their own, which owns their channel and sends the
+    /// replies; `None` if there is no room for one more such task within [`NODE_TIMEOUT`].
     ///
     /// The task goes on when nobody waits for it any more, because its channel must not be closed
-    /// before the reply: if the broker refuses at the same time, lapin (4.12.3) drops the whole
-    /// connection over the second `channel.close-ok`. It ends with the connection. `None` if as many
-    /// tasks as there may be have got no reply for [`NODE_TIMEOUT`].
+    /// before the last reply: if the broker refuses at the same time, lapin (4.12.3) drops the whole
+    /// connection over the second `channel.close-ok`. It ends with the connection.
     pub(crate) async fn ask<T, F>(
         &self,
         request: impl FnOnce(mpsc::UnboundedSender<T>) -> F,

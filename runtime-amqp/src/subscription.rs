@@ -223,6 +223,9 @@ impl Subscription {
                 shape.map_err(Failure::Refused)?
             }
         };
+        if self.options.passive && session.waits_for_node(&shape.name, None) {
+            return Err(Failure::NodeDown(node_down(&shape.name)));
+        }
         let channel = session.connection.create_channel().await?;
         // If this future is dropped from here on, a consumer without a reader would swallow
         // messages.
@@ -238,12 +241,14 @@ impl Subscription {
             let started = channel.start(prefetch).await;
             started.map(|()| (channel, unless_opened))
         };
-        // All others have just declared the queue, and the election of the leader of a quorum queue
-        // may take longer than the node of a queue of blocks.
+        // A consumer that is not passive has just declared its queue. That may be a quorum queue,
+        // whose next leader may take longer to be elected.
         let started = match is_passive {
             false => start.await,
             true => {
+                let waiting = session.asked.begin(&queue, None);
                 let asked = session.ask(|sender| async move {
+                    let _waiting = waiting;
                     // If nobody waits for it any more, the channel is closed.
                     let _ = sender.send(start.await);
                 });

@@ -188,6 +188,14 @@ async fn a_queue_about_which_the_broker_does_not_reply_is_on_a_node_that_is_down
     for outcome in checked {
         assert!(matches!(outcome, Err(BrokerError::NodeDown { .. })), "{outcome:?}");
     }
+    // While a request waits, no other one does: 100 of them would take more than eight minutes.
+    let again = async {
+        for _ in 0..100 {
+            let checked = broker.manage(QueueAction::Check, &queues).await;
+            assert!(matches!(checked[1], Err(BrokerError::NodeDown { .. })), "{checked:?}");
+        }
+    };
+    soon("the outcomes", again).await;
     proxy.hide(Some(BrokerMethod::ConsumeOk));
     let error = soon("the outcome", read(&broker, partition(0))).await.err();
     assert!(matches!(error, Some(BrokerError::NodeDown { .. })), "{error:?}");

@@ -51,8 +51,9 @@ pub struct Run {
 
 /// The time limit of a job, and of the last round of jobs.
 const BOUND: Duration = Duration::from_secs(300);
-/// How long a run waits for the next incident after its last fault.
-const LAST_INCIDENT: Duration = Duration::from_secs(60);
+/// How long a run waits for the next incident after its last fault: as long as tests wait for
+/// anything.
+const LAST_INCIDENT: Duration = Duration::from_secs(120);
 
 impl Run {
     /// Executes the run, and returns its outcome.

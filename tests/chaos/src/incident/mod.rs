@@ -5,11 +5,13 @@ mod point;
 
 use std::{fmt, str::FromStr};
 
+use clap::ValueEnum;
+
 pub(crate) use armed::{arm, die, happen, is_next, reach, reach_soon, reconnected, take};
 pub use point::Point;
 
 /// What happens to a process.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, ValueEnum)]
 pub enum Effect {
     /// It is killed with SIGKILL.
     Kill,
@@ -19,16 +21,6 @@ pub enum Effect {
     Cut,
     /// The broker is killed with SIGKILL, and started again. Needs a broker of the run's own.
     KillBroker,
-}
-
-impl Effect {
-    /// All effects, with the names that [`Incident`] parses and displays.
-    pub const ALL: [(Self, &'static str); 4] = [
-        (Self::Kill, "kill"),
-        (Self::Suspend, "suspend"),
-        (Self::Cut, "cut"),
-        (Self::KillBroker, "kill-broker"),
-    ];
 }
 
 /// A fault of a process that reaches a point for the n-th time.
@@ -44,8 +36,7 @@ pub struct Incident {
 
 impl fmt::Display for Effect {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let name = Self::ALL.iter().find(|(effect, _)| effect == self).map_or("", |(_, name)| name);
-        f.write_str(name)
+        f.write_str(self.to_possible_value().as_ref().map_or("", |name| name.get_name()))
     }
 }
 
@@ -72,12 +63,13 @@ impl FromStr for Incident {
         else {
             return Err(format!("`{text}` is not POINT:N:EFFECT"));
         };
-        let known = Point::ALL.iter().find(|(_, known)| *known == point);
-        let (point, _) = known.ok_or_else(|| format!("unknown point `{point}`"))?;
-        let known = Effect::ALL.iter().find(|(_, known)| *known == effect);
-        let (effect, _) = known.ok_or_else(|| format!("unknown effect `{effect}`"))?;
         let nth = nth.parse().map_err(|error| format!("`{nth}`: {error}"))?;
-        Ok(Self { point: *point, nth, effect: *effect })
+        // Their errors name neither the kind of value nor the text.
+        let point =
+            Point::from_str(point, false).map_err(|_| format!("unknown point `{point}`"))?;
+        let effect =
+            Effect::from_str(effect, false).map_err(|_| format!("unknown effect `{effect}`"))?;
+        Ok(Self { point, nth, effect })
     }
 }
 
@@ -87,9 +79,9 @@ mod tests {
 
     #[test]
     fn an_incident_parses_from_what_it_displays() {
-        for (point, _) in Point::ALL {
-            for (effect, _) in Effect::ALL {
-                let incident = Incident { point, nth: 7, effect };
+        for point in Point::value_variants() {
+            for effect in Effect::value_variants() {
+                let incident = Incident { point: *point, nth: 7, effect: *effect };
                 assert_eq!(incident.to_string().parse(), Ok(incident));
             }
         }

@@ -2,10 +2,11 @@
 
 use std::fmt;
 
+use clap::ValueEnum;
 use phalanx_core::broker::{Address, Exchange, MessageKind};
 
 /// A point on the path of a task or its blocks through a worker or the leader.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, ValueEnum)]
 pub enum Point {
     /// A delivery has arrived, but its task has not started.
     Delivered,
@@ -60,35 +61,6 @@ pub enum Point {
 }
 
 impl Point {
-    /// All points, with the names that [`Incident`](super::Incident) parses and displays.
-    pub const ALL: [(Self, &'static str); 25] = [
-        (Self::Delivered, "delivered"),
-        (Self::Redelivered, "redelivered"),
-        (Self::Running, "running"),
-        (Self::Replying, "replying"),
-        (Self::Published, "published"),
-        (Self::Confirmed, "confirmed"),
-        (Self::Acking, "acking"),
-        (Self::Acked, "acked"),
-        (Self::Returning, "returning"),
-        (Self::Returned, "returned"),
-        (Self::Leasing, "leasing"),
-        (Self::Writing, "writing"),
-        (Self::Written, "written"),
-        (Self::Stored, "stored"),
-        (Self::Opened, "opened"),
-        (Self::Gathering, "gathering"),
-        (Self::Spilled, "spilled"),
-        (Self::Gathered, "gathered"),
-        (Self::Yielding, "yielding"),
-        (Self::Yielded, "yielded"),
-        (Self::Declaring, "declaring"),
-        (Self::Declared, "declared"),
-        (Self::Sealed, "sealed"),
-        (Self::Served, "served"),
-        (Self::Deleting, "deleting"),
-    ];
-
     /// The points of a worker that every job reaches.
     pub const COMMON: [Self; 7] = [
         Self::Delivered,
@@ -160,7 +132,6 @@ fn is_for_leader(address: &Address) -> bool {
 
 impl fmt::Display for Point {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let name = Self::ALL.iter().find(|(point, _)| point == self).map_or("", |(_, name)| name);
-        f.write_str(name)
+        f.write_str(self.to_possible_value().as_ref().map_or("", |name| name.get_name()))
     }
 }

@@ -6,7 +6,9 @@ use phalanx_fleet_tests::*;
 use phalanx_test_node::NodeOptions;
 use phalanx_test_support::soon;
 
-use crate::support::{Fleet, Rendezvous, assert_usable, start_node, with_node};
+use crate::support::{
+    Fleet, MortalLeader, Rendezvous, assert_usable, expire_soon, expired, start_node, with_node,
+};
 
 /// Their outputs have 40 MB, far more than a leader holds for a job.
 const NUMBERS: u64 = 400;
@@ -146,5 +148,24 @@ async fn a_queue_of_outputs_that_is_deleted_ends_its_job() {
     assert!(error.to_string().contains("run the program again"), "{error}");
     held.release();
     runtime.close().await;
+    fleet.end(workers).await;
+}
+
+#[tokio::test]
+async fn the_queues_of_outputs_of_a_leader_that_dies_expire() {
+    let node = start_node(NodeOptions::new()).await;
+    let fleet = Fleet::at(node.url());
+    let workers = fleet.workers(1).await;
+    let leader = MortalLeader::connect(fleet.builder().block_memory(BLOCK_MEMORY)).await;
+    let (job, mut results) = leader.start(|runtime| start(runtime, &Rendezvous::new(), NONE));
+    queued(&job, 32 << 20).await;
+    // Its reader has some of them.
+    for _ in 0..10 {
+        soon("an output", results.next()).await.unwrap().unwrap();
+    }
+    assert!(!queues(&fleet, &job).await.is_empty());
+    leader.die();
+    let _node = expire_soon(node).await;
+    expired(async || !queues(&fleet, &job).await.is_empty()).await;
     fleet.end(workers).await;
 }

@@ -13,7 +13,9 @@ use phalanx_test_node::NodeOptions;
 use phalanx_test_proxy::{Proxy, Traffic};
 use phalanx_test_support::soon;
 
-use crate::support::{Fleet, Rendezvous, start_node, with_node};
+use crate::support::{
+    Fleet, MortalLeader, Rendezvous, expire_soon, expired, start_node, with_node,
+};
 
 const PARTITIONS: u32 = 4;
 /// Their blocks have 40 MB: far more than a leader holds of one exchange.
@@ -272,7 +274,7 @@ async fn a_broker_with_less_memory_than_is_shuffled_ends_the_job_with_all_rows()
 #[tokio::test]
 async fn a_link_too_slow_for_the_acknowledgement_timeout_costs_no_row() {
     let options = NodeOptions::new()
-        .config("consumer_timeout = 4000")
+        .config("consumer_timeout = 10000")
         .advanced("{channel_tick_interval, 500}");
     let node = start_node(options).await;
     let fleet = Fleet::at(node.url());
@@ -288,12 +290,13 @@ async fn a_link_too_slow_for_the_acknowledgement_timeout_costs_no_row() {
     let mut progress = job.progress();
     let is_written = |it: &Progress| it.exchanges.iter().any(|it| it.rows >= NUMBERS * 3 / 4);
     soon("most blocks", progress.wait_for(is_written)).await.unwrap();
-    // 5 MB a second at most, of the 40 that the partition has.
-    proxy.set(Traffic::Delay(Duration::from_millis(12)));
+    // 2.6 MB a second at most, of the 40 that the partition has. The broker has ten seconds to send
+    // all of them.
+    proxy.set(Traffic::Delay(Duration::from_millis(25)));
     held.release();
     let begun = Instant::now();
     assert_all(results).await;
-    assert!(begun.elapsed() > Duration::from_secs(4), "the link was not slow");
+    assert!(begun.elapsed() > Duration::from_secs(10), "the link was not slow");
     runtime.close().await;
     fleet.end(vec![worker]).await;
 }
@@ -353,37 +356,16 @@ async fn the_queues_of_a_leader_that_dies_expire() {
         let node = start_node(NodeOptions::new()).await;
         let fleet = Fleet::at(node.url());
         let workers = fleet.workers(2).await;
-        // When this runtime is gone, so are the connections of the leader, without being closed.
-        let leader = tokio::runtime::Runtime::new().unwrap();
-        let runtime = leader.spawn(fleet.builder().connect()).await.unwrap().unwrap();
+        let leader = MortalLeader::connect(fleet.builder()).await;
         let held = Rendezvous::new();
-        let (job, results) = {
-            let _inside = leader.enter();
-            start(&runtime, &held, feeding, reading)
-        };
+        let (job, _results) = leader.start(|runtime| start(runtime, &held, feeding, reading));
         spread(&job).await;
         held.started(1).await;
         assert!(!queues(&fleet, &job).await.is_empty());
-        // They would take 30 minutes.
-        let soon_expired = [
-            "set_policy",
-            "--apply-to",
-            "queues",
-            "short",
-            r".*\.shuffle\..*",
-            r#"{"expires":3000}"#,
-        ];
-        leader.shutdown_background();
-        let (_node, ()) = with_node(node, move |node| node.control(&soon_expired).unwrap()).await;
+        leader.die();
+        let _node = expire_soon(node).await;
         held.release();
-        let expired = async {
-            // To look at a queue keeps it, so this looks less often than they expire.
-            while !queues(&fleet, &job).await.is_empty() {
-                tokio::time::sleep(Duration::from_secs(9)).await;
-            }
-        };
-        soon("the queues to expire", expired).await;
-        drop((runtime, job, results));
+        expired(async || !queues(&fleet, &job).await.is_empty()).await;
         fleet.end(workers).await;
     }
 }
